@@ -1,0 +1,38 @@
+/* buf.h: a growable byte buffer. Appending never fails half-way: when memory runs out the buffer keeps
+ * what it had, sets `failed`, and ignores all further appends; look once, at the end. Not thread-safe.
+ *
+ *     struct buf b = {0};
+ *     buf_printf(&b, "%d", 7);
+ *     if (b.failed) ...
+ *     buf_deinit(&b);
+ */
+#ifndef OFFLOAD_BUF_H
+#define OFFLOAD_BUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct buf {
+    char *data;      /* NUL-terminated after any append; NULL while empty and never used */
+    size_t size;     /* bytes, without the NUL */
+    size_t capacity;
+    bool failed;
+};
+
+void buf_deinit(struct buf *b); /* frees; the buffer is empty and usable again */
+void buf_clear(struct buf *b);  /* empties, keeps the memory */
+/* Room for `more` bytes plus a NUL behind size; returns where they go, or NULL with failed set. */
+char *buf_reserve(struct buf *b, size_t more);
+void buf_append(struct buf *b, const void *bytes, size_t size);
+void buf_puts(struct buf *b, const char *text);
+void buf_putc(struct buf *b, char c);
+void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_u64(struct buf *b, uint64_t value);
+/* A JSON string in quotes (RFC 8259 section 7). Bytes that are not UTF-8 become U+FFFD. */
+void buf_json_string(struct buf *b, const char *text, size_t size);
+/* Gives the bytes away: caller frees with free(). The buffer is empty afterwards. */
+char *buf_steal(struct buf *b, size_t *size);
+
+#endif

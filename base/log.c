@@ -1,0 +1,61 @@
+/* log.c: see log.h. Any process. */
+#include "base/log.h"
+
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+enum log_level log_threshold = LOG_INFO;
+enum log_format log_style = LOG_TEXT;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+static void put_value(struct buf *b, const struct log_field *f) {
+    if (f->kind == LOG_KIND_INT)
+        buf_printf(b, "%lld", (long long)f->integer);
+    else if (f->kind == LOG_KIND_REAL)
+        buf_printf(b, "%.3f", f->real);
+    else if (f->kind == LOG_KIND_RAW)
+        buf_puts(b, f->text);
+    else
+        buf_json_string(b, f->text, strlen(f->text));
+}
+
+static void put_json(struct buf *b, enum log_level level, const char *time, const char *event,
+                     const struct log_field *fields) {
+    buf_printf(b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time, level_names[level], event);
+    for (const struct log_field *f = fields; f->kind != LOG_KIND_END; f++) {
+        if (f->kind >= LOG_KIND_STR && f->text == NULL)
+            continue;
+        buf_printf(b, ",\"%s\":", f->name);
+        put_value(b, f);
+    }
+    buf_puts(b, "}\n");
+}
+
+static void put_text(struct buf *b, enum log_level level, const char *time, const char *event,
+                     const struct log_field *fields) {
+    buf_printf(b, "%s %-5s %s", time, level_names[level], event);
+    for (const struct log_field *f = fields; f->kind != LOG_KIND_END; f++) {
+        if (f->kind >= LOG_KIND_STR && f->text == NULL)
+            continue;
+        buf_printf(b, " %s=", f->name);
+        put_value(b, f);
+    }
+    buf_putc(b, '\n');
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields) {
+    char time[CLOCK_TEXT_SIZE];
+    struct buf b = {0};
+    clock_format(clock_wall_ms(), time);
+    if (log_style == LOG_JSON)
+        put_json(&b, level, time, event, fields);
+    else
+        put_text(&b, level, time, event, fields);
+    /* A log that cannot be written must not stop the service: there is nobody left to tell. */
+    if (!b.failed && write(STDERR_FILENO, b.data, b.size) < 0)
+        b.failed = true;
+    buf_deinit(&b);
+}

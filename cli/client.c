@@ -1,0 +1,299 @@
+/* client.c: see client.h. The multi interface is used for a single transfer, because its poll takes the
+ * interrupt's descriptor too: ctrl-C ends a long poll at once, not at libcurl's next look at the clock.
+ * Everything the service sends is hostile: bodies are bounded, redirects and other protocols refused.
+ * Process: the client. */
+#include "cli/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <curl/curl.h>
+
+#include "cli/interrupt.h"
+#include "cli/say.h"
+
+#define CONNECT_TIMEOUT_S 10L
+#define STALL_TIMEOUT_S   30L
+#define DOCUMENT_BYTES    (16u << 20) /* a Job has at most 256 KiB of result */
+#define PROBLEM_BYTES     (256u << 10)
+
+struct client {
+    CURLM *multi;
+    CURL *easy;
+    char *name;
+    char *base;         /* the URL without a slash at its end */
+    const char *socket; /* the path of a unix: URL, or NULL */
+    bool loopback;      /* never through a proxy, whatever the environment says */
+    char error[CURL_ERROR_SIZE];
+};
+
+struct transfer {
+    struct client *client;
+    const struct client_request *request;
+    struct client_response *response;
+    const char *fault; /* why a body was not taken, or NULL */
+};
+
+static char *url_part(CURLU *url, CURLUPart part) {
+    char *text = NULL;
+    curl_url_get(url, part, &text, 0);
+    char *copy = text != NULL ? strdup(text) : NULL;
+    curl_free(text);
+    return copy;
+}
+
+static char *url_without_credentials(CURLU *url) {
+    curl_url_set(url, CURLUPART_USER, NULL, 0);
+    curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
+    return url_part(url, CURLUPART_URL);
+}
+
+static bool url_is_loopback(CURLU *url) {
+    char *host = url_part(url, CURLUPART_HOST);
+    bool loopback =
+        host != NULL && (strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0);
+    free(host);
+    return loopback;
+}
+
+static bool url_is_http(CURLU *url) {
+    char *scheme = url_part(url, CURLUPART_SCHEME);
+    bool http = scheme != NULL && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    free(scheme);
+    return http;
+}
+
+static int client_set_http(struct client *c, const char *text) {
+    CURLU *url = curl_url();
+    int status = -1;
+    if (url == NULL || strstr(text, "://") == NULL || curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK)
+        goto out;
+    curl_url_set(url, CURLUPART_QUERY, NULL, 0);
+    curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
+    c->base = url_part(url, CURLUPART_URL);
+    c->loopback = url_is_loopback(url);
+    c->name = url_without_credentials(url);
+    status = url_is_http(url) && c->base != NULL && c->name != NULL ? 0 : -1;
+out:
+    curl_url_cleanup(url);
+    return status;
+}
+
+static int client_set_unix(struct client *c, const char *text) {
+    c->name = strdup(text);
+    c->base = strdup("http://localhost");
+    if (c->name == NULL || c->base == NULL)
+        return -1;
+    c->socket = c->name + strlen("unix:");
+    return c->socket[0] == '/' ? 0 : -1;
+}
+
+static void cut_slashes(char *url) {
+    size_t size = strlen(url);
+    while (size != 0 && url[size - 1] == '/')
+        url[--size] = '\0';
+}
+
+struct client *client_new(const char *url) {
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        goto fail;
+    c->multi = curl_multi_init();
+    c->easy = curl_easy_init();
+    if (c->multi == NULL || c->easy == NULL)
+        goto fail;
+    if ((strncmp(url, "unix:", 5) == 0 ? client_set_unix(c, url) : client_set_http(c, url)) == 0) {
+        cut_slashes(c->base);
+        cut_slashes(c->name);
+        return c;
+    }
+    say("not a URL that can be used: %s (http://HOST:PORT, https://HOST or unix:/PATH)", url);
+    client_free(c);
+    return NULL;
+fail:
+    say("libcurl could not be started");
+    client_free(c);
+    return NULL;
+}
+
+void client_free(struct client *c) {
+    if (c == NULL)
+        return;
+    curl_easy_cleanup(c->easy);
+    curl_multi_cleanup(c->multi);
+    free(c->name);
+    free(c->base);
+    free(c);
+    curl_global_cleanup();
+}
+
+const char *client_name(const struct client *c) {
+    return c->name;
+}
+
+const char *client_error(const struct client *c) {
+    return c->error;
+}
+
+void client_escape(struct client *c, struct buf *out, const char *text) {
+    char *escaped = curl_easy_escape(c->easy, text, 0);
+    if (escaped == NULL)
+        out->failed = true;
+    else
+        buf_puts(out, escaped);
+    curl_free(escaped);
+}
+
+static size_t take_body(char *data, size_t one, size_t size, void *arg) {
+    (void)one;
+    struct transfer *t = arg;
+    struct client_response *response = t->response;
+    long status = 0;
+    curl_easy_getinfo(t->client->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200 && t->request->sink != NULL) {
+        if (size == 0 || fwrite(data, 1, size, t->request->sink) == size) {
+            response->last = size != 0 ? data[size - 1] : response->last;
+            return size;
+        }
+        t->fault = "the output could not be written";
+        return 0;
+    }
+    if (size > (status / 100 == 2 ? DOCUMENT_BYTES : PROBLEM_BYTES) - response->body.size)
+        t->fault = "the answer is too large";
+    buf_append(&response->body, data, t->fault == NULL ? size : 0);
+    return t->fault == NULL && !response->body.failed ? size : 0;
+}
+
+static void add_header(struct curl_slist **headers, const char *name, const char *value) {
+    char line[200];
+    snprintf(line, sizeof line, "%s: %s", name, value);
+    struct curl_slist *longer = curl_slist_append(*headers, line);
+    if (longer != NULL)
+        *headers = longer;
+}
+
+static struct curl_slist *make_headers(const struct client_request *request) {
+    struct curl_slist *headers = NULL;
+    add_header(&headers, "Accept", request->sink != NULL ? "*/*" : "application/json, application/problem+json");
+    if (request->prefer != NULL)
+        add_header(&headers, "Prefer", request->prefer);
+    if (request->body != NULL)
+        add_header(&headers, "Content-Type", "application/json");
+    else if (strcmp(request->method, "POST") == 0)
+        add_header(&headers, "Content-Type", ""); /* else libcurl calls the empty body a form */
+    return headers;
+}
+
+static void set_place(struct client *c, const char *url) {
+    curl_easy_setopt(c->easy, CURLOPT_URL, url);
+    curl_easy_setopt(c->easy, CURLOPT_PATH_AS_IS, 1L); /* an id of ".." is an id */
+    curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c->easy, CURLOPT_USERAGENT, "offload/" OFFLOAD_VERSION);
+    if (c->socket != NULL)
+        curl_easy_setopt(c->easy, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+    if (c->socket != NULL || c->loopback)
+        curl_easy_setopt(c->easy, CURLOPT_PROXY, "");
+}
+
+static void set_limits(struct client *c, const struct client_request *request) {
+    curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+    curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, STALL_TIMEOUT_S + request->wait_s);
+    curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)request->limit_ms);
+}
+
+static void set_request(struct client *c, const struct client_request *request, struct transfer *t) {
+    if (strcmp(request->method, "POST") == 0) {
+        curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body->data : "");
+        curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                         (curl_off_t)(request->body != NULL ? request->body->size : 0));
+    }
+    curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
+}
+
+/* CURLE_OK with *interrupted set, or how the transfer ended. */
+static CURLcode drive(struct client *c, bool deaf, bool *interrupted) {
+    struct curl_waitfd wake = {.fd = interrupt_fd(), .events = CURL_WAIT_POLLIN};
+    bool listens = !deaf && wake.fd >= 0;
+    int running = 1;
+    for (;;) {
+        if (curl_multi_perform(c->multi, &running) != CURLM_OK)
+            return CURLE_FAILED_INIT;
+        if (running == 0)
+            break;
+        curl_multi_poll(c->multi, &wake, listens ? 1 : 0, 1000, NULL);
+        *interrupted = listens && interrupt_signal() != 0;
+        if (*interrupted)
+            return CURLE_OK;
+    }
+    int left;
+    const struct CURLMsg *message = curl_multi_info_read(c->multi, &left);
+    return message != NULL ? message->data.result : CURLE_FAILED_INIT;
+}
+
+static void read_head(struct client *c, struct client_response *response) {
+    long status = 0;
+    curl_off_t retry_after_s = 0;
+    const char *type = NULL;
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+    curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &type);
+    response->status = (int)status;
+    response->retry_after_s = retry_after_s;
+    response->json = type != NULL && strncasecmp(type, "application/json", 16) == 0;
+}
+
+static void explain(struct client *c, const struct transfer *t, CURLcode code) {
+    if (t->fault != NULL)
+        snprintf(c->error, sizeof c->error, "%s", t->fault);
+    else if (t->response->body.failed)
+        snprintf(c->error, sizeof c->error, "out of memory");
+    else if (c->error[0] == '\0')
+        snprintf(c->error, sizeof c->error, "%s", curl_easy_strerror(code));
+}
+
+static enum client_result exchange(struct client *c, struct transfer *t) {
+    bool interrupted = false;
+    CURLcode code = CURLE_FAILED_INIT;
+    if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK)
+        code = drive(c, t->request->deaf, &interrupted);
+    curl_multi_remove_handle(c->multi, c->easy);
+    if (interrupted)
+        return CLIENT_INTERRUPTED;
+    if (code != CURLE_OK) {
+        explain(c, t, code);
+        return CLIENT_FAILED;
+    }
+    read_head(c, t->response);
+    return CLIENT_ANSWERED;
+}
+
+enum client_result client_perform(struct client *c, const struct client_request *request,
+                                  struct client_response *response) {
+    struct transfer t = {.client = c, .request = request, .response = response};
+    struct buf url = {0};
+    buf_clear(&response->body);
+    *response = (struct client_response){.body = response->body};
+    buf_puts(&url, c->base);
+    buf_append(&url, request->path.data, request->path.size);
+    c->error[0] = '\0';
+    if (url.failed || request->path.failed) {
+        snprintf(c->error, sizeof c->error, "out of memory");
+        buf_deinit(&url);
+        return CLIENT_FAILED;
+    }
+    struct curl_slist *headers = make_headers(request);
+    curl_easy_reset(c->easy);
+    set_place(c, url.data);
+    set_limits(c, request);
+    set_request(c, request, &t);
+    curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
+    enum client_result result = exchange(c, &t);
+    curl_slist_free_all(headers);
+    buf_deinit(&url);
+    return result;
+}

@@ -1,0 +1,87 @@
+/* job.c: see job.h. Process: the client. */
+#include "cli/job.h"
+
+#include <string.h>
+
+#include "cli/interrupt.h"
+#include "cli/say.h"
+#include "cli/submission.h"
+
+#define ID_BYTES 200
+
+static struct buf job_path(struct service *s, const char *id, const char *below) {
+    struct buf path = {0};
+    buf_puts(&path, "/v1/jobs/");
+    client_escape(s->client, &path, id);
+    buf_puts(&path, below);
+    return path;
+}
+
+/* A Job has at least an id and a status; both are used without further looks. */
+static int check_job(struct service *s, int code, const struct answer *a) {
+    if (code != EXIT_DONE)
+        return code;
+    const char *id = answer_text(a, "id");
+    if (id != NULL && id[0] != '\0' && strlen(id) <= ID_BYTES && answer_text(a, "status") != NULL)
+        return EXIT_DONE;
+    say("%s does not answer with a job", client_name(s->client));
+    return EXIT_TROUBLE;
+}
+
+int job_submit(struct service *s, char **words, size_t count, const struct options *options, const char *prefer,
+               int wait_s, struct answer *a) {
+    struct buf body = {0};
+    int code = EXIT_USAGE;
+    if (submission_write(&body, words, count, options) != 0) {
+        if (interrupt_signal() != 0) /* while stdin was read */
+            code = 128 + interrupt_signal();
+        goto out;
+    }
+    /* Deaf: once it is under way the job may exist, and only the answer says under which id. */
+    struct client_request request = {.method = "POST", .prefer = prefer, .body = &body, .wait_s = wait_s, .deaf = true};
+    buf_puts(&request.path, "/v1/jobs");
+    code = check_job(s, service_call(s, &request, false, a), a);
+out:
+    buf_deinit(&body);
+    return code;
+}
+
+int job_get(struct service *s, const char *id, int wait_s, bool patient, struct answer *a) {
+    char prefer[32];
+    snprintf(prefer, sizeof prefer, "wait=%d", wait_s);
+    struct client_request request = {.method = "GET", .path = job_path(s, id, ""), .wait_s = wait_s};
+    request.prefer = wait_s > 0 ? prefer : NULL;
+    return check_job(s, service_call(s, &request, patient, a), a);
+}
+
+int job_cancel(struct service *s, const char *id, struct answer *a) {
+    struct client_request request = {.method = "POST", .path = job_path(s, id, "/cancel"), .deaf = true};
+    return check_job(s, service_call(s, &request, false, a), a);
+}
+
+int job_print_result(struct service *s, const char *id, struct answer *a) {
+    struct client_request request = {.method = "GET", .path = job_path(s, id, "/result"), .sink = stdout};
+    int code = service_call(s, &request, false, a);
+    if (code == EXIT_DONE && a->http.status != 200)
+        return EXIT_NOT_ENDED;
+    if (code == EXIT_DONE && a->http.json && a->http.last != '\n')
+        putchar('\n');
+    return code;
+}
+
+bool job_has_ended(const struct answer *a) {
+    static const char *const ended[] = {"succeeded", "failed", "cancelled"};
+    const char *status = answer_text(a, "status");
+    for (size_t i = 0; i < sizeof ended / sizeof ended[0]; i++)
+        if (strcmp(status, ended[i]) == 0)
+            return true;
+    return false;
+}
+
+int job_print(const struct answer *a) {
+    const struct buf *body = &a->http.body;
+    fwrite(body->data, 1, body->size, stdout);
+    if (body->data[body->size - 1] != '\n')
+        putchar('\n');
+    return EXIT_DONE;
+}

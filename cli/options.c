@@ -1,0 +1,136 @@
+/* options.c: see options.h. getopt_long does the reading; its table is made from ours.
+ * Process: the client. */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "cli/say.h"
+
+enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
+
+static const struct row {
+    const char *name;
+    enum option_kind kind;
+    const char *value;  /* how help names it */
+    const char *member; /* of a job's "options", or NULL */
+    const char *help;
+} rows[OPTION_COUNT] = {
+    [OPTION_PARAMS] = {"params", KIND_TEXT, "JSON|@FILE", NULL, "all parameters at once, in place of KEY=VALUE"},
+    [OPTION_PRIORITY] = {"priority", KIND_COUNT, "0..7", "priority", "0 is the most urgent; default 3"},
+    [OPTION_TIMEOUT] = {"timeout", KIND_MS, "TIME", "timeout_ms",
+                        "run time allowed; for health: to answer in, default 2s"},
+    [OPTION_QUEUE_TIMEOUT] = {"queue-timeout", KIND_MS, "TIME", "queue_timeout_ms",
+                              "fail rather than start later than this"},
+    [OPTION_MAX_ATTEMPTS] = {"max-attempts", KIND_COUNT, "N", "max_attempts",
+                             "tries for each chunk whose worker is lost"},
+    [OPTION_TTL] = {"ttl", KIND_SECONDS, "TIME", "ttl_s", "how long the ended job is kept"},
+    [OPTION_CHUNKS] = {"chunks", KIND_COUNT, "N", "chunks", "parts to split into; default: the service decides"},
+    [OPTION_JOB] = {"job", KIND_SWITCH, NULL, NULL, "print the whole job, not its result alone"},
+    [OPTION_RESULT] = {"result", KIND_SWITCH, NULL, NULL, "print the result, not the job"},
+    [OPTION_STATUS] = {"status", KIND_TEXT, "STATUS", NULL,
+                       "only jobs queued, running, succeeded, failed or cancelled"},
+    [OPTION_TYPE] = {"type", KIND_TEXT, "TYPE", NULL, "only jobs of this type"},
+    [OPTION_LIMIT] = {"limit", KIND_COUNT, "N", NULL, "at most so many jobs; default 100"},
+    [OPTION_READY] = {"ready", KIND_SWITCH, NULL, NULL, "ask whether it can work, not only whether it answers"},
+    [OPTION_VERBOSE] = {"verbose", KIND_SWITCH, NULL, NULL, "print each check"},
+    [OPTION_RETRIES] = {"retries", KIND_COUNT, "N", NULL, "tries more when the service is busy; default 5"},
+    [OPTION_URL] = {"url", KIND_TEXT, "URL", NULL, "where the service is: http://…, https://…, unix:/PATH"},
+    [OPTION_HELP] = {"help", KIND_SWITCH, NULL, NULL, "this page"},
+    [OPTION_VERSION] = {"version", KIND_SWITCH, NULL, NULL, "the version of this program"},
+};
+
+/* Milliseconds in a unit of time; 0: no such unit. */
+static int64_t unit_ms(const char *unit) {
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(unit, units[i].name) == 0)
+            return units[i].ms;
+    return 0;
+}
+
+static int parse_number(const struct row *row, const char *text, int64_t *number) {
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || errno != 0 || text[0] < '0' || text[0] > '9')
+        return -1;
+    int64_t scale = row->kind == KIND_COUNT ? (*end == '\0') : unit_ms(end);
+    if (scale == 0 || value > INT64_MAX / scale)
+        return -1;
+    *number = value * scale;
+    return row->kind == KIND_SECONDS && *number % 1000 != 0 ? -1 : 0;
+}
+
+static int take_option(struct options *o, enum option_id id, const char *text) {
+    static const char *const wanted[] = {
+        [KIND_COUNT] = "a whole number",
+        [KIND_MS] = "a time such as 500ms, 30s, 10m or 1h",
+        [KIND_SECONDS] = "a time of whole seconds such as 30s, 10m or 1h",
+    };
+    const struct row *row = &rows[id];
+    o->text[id] = text != NULL ? text : "";
+    if (row->kind < KIND_COUNT || parse_number(row, text, &o->number[id]) == 0)
+        return 0;
+    say("--%s takes %s, not '%s'", row->name, wanted[row->kind], text);
+    return -1;
+}
+
+int options_parse(struct options *o, int argc, char **argv) {
+    struct option table[OPTION_COUNT + 1] = {0};
+    for (int id = 0; id < OPTION_COUNT; id++)
+        table[id] = (struct option){
+            .name = rows[id].name,
+            .has_arg = rows[id].kind == KIND_SWITCH ? no_argument : required_argument,
+            .val = 256 + id,
+        };
+    *o = (struct options){0};
+    for (;;) {
+        int found = getopt_long(argc, argv, "h", table, NULL);
+        if (found == -1)
+            return optind;
+        if (found == 'h')
+            found = 256 + OPTION_HELP;
+        if (found < 256 || take_option(o, (enum option_id)(found - 256), optarg) != 0)
+            return -1;
+    }
+}
+
+int64_t options_number(const struct options *o, enum option_id id, int64_t fallback) {
+    return options_given(o, id) ? o->number[id] : fallback;
+}
+
+bool options_allowed(const struct options *o, uint32_t set, const char *command) {
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        if (!options_given(o, (enum option_id)id) || (set & OPTION_BIT(id)) != 0)
+            continue;
+        say("%s has no option --%s", command, rows[id].name);
+        return false;
+    }
+    return true;
+}
+
+void options_write_job(const struct options *o, struct buf *json) {
+    bool first = true;
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        if (rows[id].member == NULL || o->text[id] == NULL)
+            continue;
+        int64_t number = rows[id].kind == KIND_SECONDS ? o->number[id] / 1000 : o->number[id];
+        buf_printf(json, "%s\"%s\":%" PRId64, first ? "" : ",", rows[id].member, number);
+        first = false;
+    }
+}
+
+void options_help(FILE *to) {
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        char left[40];
+        const char *value = rows[id].value;
+        snprintf(left, sizeof left, "--%s%s%s", rows[id].name, value != NULL ? " " : "", value != NULL ? value : "");
+        fprintf(to, "  %-24s %s\n", left, rows[id].help);
+    }
+}

@@ -1,0 +1,62 @@
+/* options.h: the options of the command line, in one table: what they take, what they mean, and which member of
+ * a job's "options" they become. */
+#ifndef OFFLOAD_CLI_OPTIONS_H
+#define OFFLOAD_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+
+enum option_id {
+    OPTION_PARAMS,
+    OPTION_PRIORITY,
+    OPTION_TIMEOUT,
+    OPTION_QUEUE_TIMEOUT,
+    OPTION_MAX_ATTEMPTS,
+    OPTION_TTL,
+    OPTION_CHUNKS,
+    OPTION_JOB,
+    OPTION_RESULT,
+    OPTION_STATUS,
+    OPTION_TYPE,
+    OPTION_LIMIT,
+    OPTION_READY,
+    OPTION_VERBOSE,
+    OPTION_RETRIES,
+    OPTION_URL,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_COUNT
+};
+
+/* A set of options: OPTION_BIT(a) | OPTION_BIT(b). */
+#define OPTION_BIT(id) (1u << (id))
+#define OPTIONS_OF_JOB                                                                                                 \
+    (OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_TIMEOUT) |                            \
+     OPTION_BIT(OPTION_QUEUE_TIMEOUT) | OPTION_BIT(OPTION_MAX_ATTEMPTS) | OPTION_BIT(OPTION_TTL) |                     \
+     OPTION_BIT(OPTION_CHUNKS))
+#define OPTIONS_OF_ALL                                                                                                 \
+    (OPTION_BIT(OPTION_URL) | OPTION_BIT(OPTION_RETRIES) | OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
+
+struct options {
+    const char *text[OPTION_COUNT]; /* as given; "" for a switch; NULL: not given */
+    int64_t number[OPTION_COUNT];   /* counts as they are, times in ms; valid where text is not NULL */
+};
+
+/* Reads all options, wherever they stand, and moves the other arguments to the end of argv. Returns the index
+ * of the first of those, or -1 after a line on stderr. */
+int options_parse(struct options *o, int argc, char **argv);
+static inline bool options_given(const struct options *o, enum option_id id) {
+    return o->text[id] != NULL;
+}
+/* The number of an option, or `fallback` if it was not given. */
+int64_t options_number(const struct options *o, enum option_id id, int64_t fallback);
+/* False, after a line on stderr, if an option outside the set was given. */
+bool options_allowed(const struct options *o, uint32_t set, const char *command);
+/* Appends "name":number for each member of a job's options that was given, with commas between. */
+void options_write_job(const struct options *o, struct buf *json);
+void options_help(FILE *to);
+
+#endif

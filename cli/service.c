@@ -1,0 +1,126 @@
+/* service.c: see service.h. Process: the client. */
+#include "cli/service.h"
+
+#include "cli/interrupt.h"
+#include "cli/say.h"
+
+#define RETRY_LIMIT_S 300 /* who asks for more patience than this gets none */
+#define ERRORS_TOLD   20
+
+void answer_deinit(struct answer *a) {
+    json_decref(a->json);
+    a->json = NULL;
+    buf_deinit(&a->http.body);
+}
+
+const char *answer_text(const struct answer *a, const char *member) {
+    return json_string_value(json_object_get(a->json, member));
+}
+
+struct slice answer_slice(const struct answer *a, const char *member) {
+    return slice_member((struct slice){a->http.body.data, a->http.body.size}, member);
+}
+
+void service_tell_problem(const json_t *problem, const char *subject) {
+    const char *code = json_string_value(json_object_get(problem, "code"));
+    const char *detail = json_string_value(json_object_get(problem, "detail"));
+    if (detail == NULL)
+        detail = json_string_value(json_object_get(problem, "title"));
+    say("%s: %s: %s", subject, code != NULL ? code : "error", detail != NULL ? detail : "no reason given");
+    const json_t *errors = json_object_get(problem, "errors");
+    for (size_t i = 0; i < json_array_size(errors) && i < ERRORS_TOLD; i++) {
+        const json_t *error = json_array_get(errors, i);
+        const char *pointer = json_string_value(json_object_get(error, "pointer"));
+        detail = json_string_value(json_object_get(error, "detail"));
+        say("  %s: %s", pointer != NULL ? pointer : "", detail != NULL ? detail : "");
+    }
+}
+
+/* A refusal with a job's id in it is about that job, not about the request. */
+static int report_refusal(const struct answer *a) {
+    char subject[120];
+    const char *job = answer_text(a, "job");
+    int status = a->http.status;
+    if (job != NULL)
+        snprintf(subject, sizeof subject, "job %.60s", job);
+    else
+        snprintf(subject, sizeof subject, "the service answered %d", status);
+    if (a->json != NULL)
+        service_tell_problem(a->json, subject);
+    else
+        say("%s and no reason", subject);
+    if (job != NULL)
+        return EXIT_UNSUCCESSFUL;
+    return status / 100 == 4 ? EXIT_REFUSED : EXIT_TROUBLE;
+}
+
+static void parse(struct answer *a) {
+    json_decref(a->json);
+    a->json = NULL;
+    if (a->http.body.size != 0)
+        a->json = json_loadb(a->http.body.data, a->http.body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    if (json_is_object(a->json))
+        return;
+    json_decref(a->json);
+    a->json = NULL;
+}
+
+/* Seconds to wait before asking again, or -1. */
+static int64_t retry_delay_s(enum client_result result, const struct answer *a, bool patient, unsigned tried) {
+    bool busy = result == CLIENT_ANSWERED && (a->http.status == 429 || a->http.status == 503);
+    bool lost = result == CLIENT_FAILED && patient;
+    if (!lost && (!busy || answer_text(a, "job") != NULL))
+        return -1;
+    int64_t told_s = busy ? a->http.retry_after_s : 0;
+    if (told_s > RETRY_LIMIT_S)
+        return -1;
+    return told_s > 0 ? told_s : (int64_t)1 << (tried < 5 ? tried : 5);
+}
+
+/* True if the same request is to be sent again, now. After an interrupt there is one try and no waiting. */
+static bool wait_to_retry(struct service *s, enum client_result result, const struct answer *a, bool patient,
+                          unsigned tried) {
+    bool more = tried < s->retries && interrupt_signal() == 0;
+    int64_t delay_s = more ? retry_delay_s(result, a, patient, tried) : -1;
+    if (delay_s < 0)
+        return false;
+    const char *code = result == CLIENT_ANSWERED ? answer_text(a, "code") : client_error(s->client);
+    say("%s; trying again in %lld s", code != NULL ? code : "the service is busy", (long long)delay_s);
+    interrupt_sleep(delay_s * 1000);
+    return true;
+}
+
+static enum client_result ask(struct service *s, const struct client_request *request, bool patient, struct answer *a) {
+    for (unsigned tried = 0;; tried++) {
+        enum client_result result = CLIENT_INTERRUPTED;
+        if (request->deaf || interrupt_signal() == 0)
+            result = client_perform(s->client, request, &a->http);
+        parse(a);
+        if (result == CLIENT_INTERRUPTED || !wait_to_retry(s, result, a, patient, tried))
+            return result;
+        if (interrupt_signal() != 0)
+            return CLIENT_INTERRUPTED;
+    }
+}
+
+static int judge(struct service *s, const struct client_request *request, enum client_result result,
+                 const struct answer *a) {
+    if (result == CLIENT_INTERRUPTED)
+        return 128 + interrupt_signal();
+    if (result == CLIENT_FAILED) {
+        say("%s: %s", client_name(s->client), client_error(s->client));
+        return EXIT_TROUBLE;
+    }
+    if (a->http.status / 100 != 2)
+        return report_refusal(a);
+    if (a->json != NULL || (request->sink != NULL && a->http.status == 200))
+        return EXIT_DONE;
+    say("%s does not answer as offload does", client_name(s->client));
+    return EXIT_TROUBLE;
+}
+
+int service_call(struct service *s, struct client_request *request, bool patient, struct answer *a) {
+    enum client_result result = ask(s, request, patient, a);
+    buf_deinit(&request->path);
+    return judge(s, request, result, a);
+}

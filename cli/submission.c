@@ -1,0 +1,131 @@
+/* submission.c: see submission.h. What is valid for a job type is the service's to say; here the text is only
+ * put together, so that it is well-formed whatever was typed. Process: the client. */
+#include "cli/submission.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "cli/say.h"
+#include "cli/slice.h"
+
+#define FILE_BYTES  (1u << 30) /* beyond what any service would take */
+#define PIECE_BYTES (64u << 10)
+
+static int read_stream(struct buf *out, FILE *from) {
+    for (;;) {
+        char *to = buf_reserve(out, PIECE_BYTES);
+        if (to == NULL || out->size > FILE_BYTES) {
+            errno = to == NULL ? ENOMEM : EFBIG;
+            return -1;
+        }
+        size_t n = fread(to, 1, PIECE_BYTES, from);
+        out->size += n;
+        if (n == 0)
+            return ferror(from) ? -1 : 0;
+    }
+}
+
+static int read_file(struct buf *out, const char *path) {
+    bool standard = strcmp(path, "-") == 0;
+    FILE *from = standard ? stdin : fopen(path, "rbe");
+    int status = from != NULL ? read_stream(out, from) : -1;
+    if (status != 0)
+        say("cannot read %s: %s", path, strerror(errno));
+    if (from != NULL && !standard)
+        fclose(from);
+    return status;
+}
+
+/* A value as it was typed, or what the file holds that it names. */
+static int read_value(struct buf *out, const char *text) {
+    if (text[0] == '@')
+        return read_file(out, text + 1);
+    buf_puts(out, text);
+    return 0;
+}
+
+static int write_string(struct buf *json, const char *text, size_t size, const char *what) {
+    json_t *string = json_stringn(text, size);
+    char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    if (quoted != NULL)
+        buf_puts(json, quoted);
+    else
+        say("%s is not UTF-8 text", what);
+    json_decref(string);
+    free(quoted);
+    return quoted != NULL ? 0 : -1;
+}
+
+static int write_pair(struct buf *json, const char *word) {
+    const char *equals = strchr(word, '=');
+    if (equals == NULL || equals == word) {
+        say("expected KEY=VALUE, not '%s'", word);
+        return -1;
+    }
+    struct buf value = {0};
+    int status = write_string(json, word, (size_t)(equals - word), "a KEY");
+    buf_putc(json, ':');
+    if (status == 0)
+        status = read_value(&value, equals + 1);
+    struct slice text = {value.size != 0 ? value.data : "", value.size};
+    if (status == 0 && slice_is_json(text))
+        buf_append(json, text.data, text.size);
+    else if (status == 0)
+        status = write_string(json, text.data, text.size, word);
+    buf_deinit(&value);
+    return status;
+}
+
+static int write_pairs(struct buf *json, char **words, size_t count) {
+    buf_putc(json, '{');
+    for (size_t i = 0; i < count; i++) {
+        if (i != 0)
+            buf_putc(json, ',');
+        if (write_pair(json, words[i]) != 0)
+            return -1;
+    }
+    buf_putc(json, '}');
+    return 0;
+}
+
+static int write_whole(struct buf *json, const char *text) {
+    struct buf value = {0};
+    int status = read_value(&value, text);
+    const char *first = value.size != 0 ? value.data + strspn(value.data, " \t\r\n") : "";
+    if (status == 0 && (*first != '{' || !slice_is_json((struct slice){value.data, value.size}))) {
+        say("--params takes a JSON object");
+        status = -1;
+    }
+    buf_append(json, value.data, value.size);
+    buf_deinit(&value);
+    return status;
+}
+
+static int write_params(struct buf *json, char **words, size_t count, const struct options *options) {
+    if (!options_given(options, OPTION_PARAMS))
+        return write_pairs(json, words, count);
+    if (count == 0)
+        return write_whole(json, options->text[OPTION_PARAMS]);
+    say("give either --params or KEY=VALUE, not both");
+    return -1;
+}
+
+int submission_write(struct buf *body, char **words, size_t count, const struct options *options) {
+    buf_puts(body, "{\"type\":");
+    if (write_string(body, words[0], strlen(words[0]), "TYPE") != 0)
+        return -1;
+    buf_puts(body, ",\"params\":");
+    if (write_params(body, words + 1, count - 1, options) != 0)
+        return -1;
+    buf_puts(body, ",\"options\":{");
+    options_write_job(options, body);
+    buf_puts(body, "}}");
+    if (!body->failed)
+        return 0;
+    say("out of memory");
+    return -1;
+}

@@ -1,0 +1,14 @@
+/* submission.h: the body of POST /v1/jobs from the words of a command line. */
+#ifndef OFFLOAD_CLI_SUBMISSION_H
+#define OFFLOAD_CLI_SUBMISSION_H
+
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "cli/options.h"
+
+/* words: TYPE, then KEY=VALUE. A VALUE that is JSON goes in as it was typed, any other is a string; @FILE (@- is
+ * stdin) stands for what the file holds. 0, or -1 after a line on stderr. Caller frees the body in both cases. */
+int submission_write(struct buf *body, char **words, size_t count, const struct options *options);
+
+#endif

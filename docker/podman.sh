@@ -1,0 +1,50 @@
+# podman.sh: sourced by image-test. Podman with a store of its own, so that neither the user's images nor the machine's
+# settings matter. The store is kept between runs for its cached layers, with nothing left mounted.
+
+# Settings for machines that have less than podman takes for granted: no systemd, a hybrid cgroup tree (which crun
+# refuses), resource limits that may only be lowered.
+podman_configure() {
+    cat > "$store/storage.conf" <<-S
+	[storage]
+	driver = "overlay"
+	graphroot = "$store/root"
+	runroot = "$store/run"
+	S
+    cat > "$store/containers.conf" <<-S
+	[containers]
+	default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+	[engine]
+	cgroup_manager = "cgroupfs"
+	events_logger = "file"
+	lock_type = "file"
+	runtime = "runc"
+	tmp_dir = "$store/run/libpod"
+	S
+    export CONTAINERS_STORAGE_CONF=$store/storage.conf CONTAINERS_CONF=$store/containers.conf TMPDIR=$store/tmp
+    export DISABLE_HC_SYSTEMD=true # the checks run the health check themselves
+}
+
+podman_unmount() {
+    awk -v below="$store/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r -n1 umount -l
+}
+
+# podman_open DIRECTORY: everything that podman does from now on is done there. Waits while another run has it.
+podman_open() {
+    local missing=() tool
+    for tool in podman runc; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+    [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+    store=$1
+    mkdir -p -m 700 "$store" && [ -O "$store" ] || die "$store is not ours"
+    exec {store_lock}> "$store/lock"
+    flock "$store_lock"
+    podman_unmount
+    [ "$(du -sm "$store" | cut -f1)" -lt 4096 ] || podman_remove # layers of old sources
+    mkdir -p "$store/tmp"
+    podman_configure
+    engine=podman
+}
+
+podman_remove() {
+    podman_unmount
+    rm -rf --one-file-system "$store/root" "$store/run" "$store/tmp"
+}

@@ -1,0 +1,183 @@
+/* handler.h: everything a job type sees of offload, and the ABI between the two.
+ *
+ * A handler is one C file in handlers/ that includes this header and its own library, keeps
+ * everything `static`, and ends in one exported `const struct handler`. It is listed in
+ * handlers/host/registry.c. handlers/echo.c is the smallest one, written to be read first.
+ *
+ * A job passes through four functions, each in a process of its own choosing:
+ *
+ *     load    zygote, once      build tables and models; workers share them copy-on-write
+ *     plan    worker            checked params -> 1..HANDLER_MAX_CHUNKS chunks, each with a cost
+ *     run     worker            one chunk -> one part; may run again elsewhere if a worker dies
+ *     merge   express worker    the parts in index order -> the result, always called, also for one part
+ *
+ * plan, run and merge must depend on their inputs alone: no state is kept between calls, because the
+ * next call may happen in another process. A job without chunks (an empty range) plans one chunk all
+ * the same, so that merge has a part to work on.
+ *
+ * Integers follow one rule both ways: JSON numbers up to +-(2^53-1), decimal strings beyond
+ * (ProtoJSON's rule for 64-bit fields); input accepts both forms, and 1e3 or 10.0 for an integer.
+ */
+#ifndef OFFLOAD_HANDLER_H
+#define OFFLOAD_HANDLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Raised whenever a struct or a function below changes; a handler of another ABI is refused. */
+#define HANDLER_ABI 1
+
+#define HANDLER_MAX_CHUNKS 4096  /* chunks that one plan may have */
+#define HANDLER_MAX_COMMON 1024  /* bytes of plan_common */
+#define HANDLER_MAX_DIGITS 4096  /* decimal digits of an integer parameter without bounds */
+#define HANDLER_CHUNK_NS 30000000 /* what a chunk should cost: 20..50 ms lose no throughput */
+
+/* ---- parameters ---------------------------------------------------------------------------- */
+
+enum param_kind {
+    PARAM_INTEGER, /* min/max: decimal text or NULL; read with param_i64, param_u64, param_digits */
+    PARAM_BOOLEAN, /* read with param_bool */
+    PARAM_ENUM,    /* one of choices; read with param_choice */
+    PARAM_TEXT,    /* a string; read with param_text */
+    PARAM_TEXTS,   /* a string or an array of strings; read with param_texts, param_text_at */
+    PARAM_NUMBERS, /* an array of integers of any size, and of reals if PARAM_REALS; param_numbers */
+    PARAM_JSON     /* any JSON value; read with param_json */
+};
+
+enum { /* param_spec.flags */
+    PARAM_REQUIRED = 1, /* must be given (in the forms it belongs to) */
+    PARAM_REALS = 2     /* PARAM_NUMBERS: 0.5 is accepted too */
+};
+
+/* One row of a handler's parameter table, from which validation, its messages, the JSON Schema of
+ * GET /v1/types and the command line's help are made. The table ends with a row without a name.
+ *
+ * A job type that can be called in several ways ({"start","stop"} or {"numbers"}) names them in
+ * handler.forms and says here, as a bit mask, in which of them the parameter takes part. */
+struct param_spec {
+    const char *name;
+    enum param_kind kind;
+    unsigned flags;
+    unsigned forms;             /* bit i: belongs to forms[i]; 0: belongs to all */
+    const char *min, *max;      /* PARAM_INTEGER: inclusive, decimal; NULL: HANDLER_MAX_DIGITS digits */
+    const char *fallback;       /* JSON text of the value used when absent; NULL: none */
+    const char *const *choices; /* PARAM_ENUM: ends with NULL */
+    const char *help;           /* one line, no full stop */
+};
+
+struct params; /* one call's parameters, checked against the table; lives until plan returns */
+
+bool param_given(const struct params *p, const char *name); /* false if it came from the fallback, too */
+/* Each returns false (or NULL, 0, -1) when the parameter is absent and has no fallback, or does not
+ * fit the C type. Text is UTF-8 and NUL-terminated; it may also hold NUL inside, so mind the size. */
+bool param_i64(const struct params *p, const char *name, int64_t *value);
+bool param_u64(const struct params *p, const char *name, uint64_t *value);
+const char *param_digits(const struct params *p, const char *name); /* canonical: "-12", never "-0", "+1", "007" */
+bool param_bool(const struct params *p, const char *name);
+int param_choice(const struct params *p, const char *name); /* index into choices */
+const char *param_text(const struct params *p, const char *name, size_t *size);
+size_t param_texts(const struct params *p, const char *name); /* how many */
+const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size);
+const char *param_json(const struct params *p, const char *name, size_t *size); /* compact JSON text */
+
+/* An array of numbers, in the first of these forms that holds all of them exactly. */
+struct numbers {
+    enum { NUMBERS_I64, NUMBERS_F64, NUMBERS_TEXT } form;
+    bool any_real;      /* some member was written as a real (0.5, 1.0, 1e3): matters only with PARAM_REALS */
+    size_t count;
+    const int64_t *i64; /* NUMBERS_I64 */
+    const double *f64;  /* NUMBERS_F64: only where any_real */
+    const void *text;   /* NUMBERS_TEXT: read with number_text */
+};
+bool param_numbers(const struct params *p, const char *name, struct numbers *out);
+/* Member i of a NUMBERS_TEXT array: canonical decimal digits of an integer, or, with *real set, a
+ * double that strtod reads back exactly. */
+const char *number_text(const struct numbers *n, size_t i, bool *real);
+
+/* ---- a call -------------------------------------------------------------------------------- */
+
+struct call; /* the running plan, run or merge */
+
+enum call_error {
+    CALL_INVALID = 1, /* the params are wrong: 422 invalid_params with `pointer` */
+    CALL_FAILED,      /* the work failed: 500 handler_failed */
+    CALL_MEMORY       /* malloc failed: 507 memory_limit */
+};
+/* Says why the call fails; returns -1, so that `return call_fail(...)` reads well. `pointer` (CALL_INVALID
+ * only, else NULL) is an RFC 6901 pointer from the params object: "/numbers/3". At most 500 bytes are kept. */
+int call_fail(struct call *c, enum call_error error, const char *pointer, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Tells how far this chunk is. Cheap enough (one store to shared memory) for every millisecond of work. */
+void call_progress(struct call *c, uint64_t done, uint64_t total);
+/* True once the job was cancelled or is out of time: free what you hold and return -1. Look at least
+ * every 10 ms; who does not look is killed with SIGTERM, then SIGKILL. */
+bool call_cancelled(const struct call *c);
+/* 0 in the chunk's first attempt, 1 after one lost worker, ... */
+unsigned call_attempt(const struct call *c);
+
+/* ---- plan: what to do ------------------------------------------------------------------------ */
+
+/* The client's options.chunks: how many chunks to make if that is possible; 0: the handler decides
+ * (aim at HANDLER_CHUNK_NS each). */
+unsigned plan_wanted_chunks(const struct call *c);
+/* Adds a chunk: its bytes are copied. cost_ns: how long run will take, roughly, on this machine. */
+int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns);
+/* Bytes that every run and the merge get beside their own (which op, how many dimensions). Copied. */
+int plan_common(struct call *c, const void *bytes, size_t size);
+
+/* ---- run: one chunk -> one part -------------------------------------------------------------- */
+
+struct bytes {
+    const void *data; /* aligned to 8; read-only; valid until the function returns */
+    size_t size;
+};
+/* Appends to the chunk's part. Returns -1 after call_fail(CALL_MEMORY). */
+int part_write(struct call *c, const void *bytes, size_t size);
+
+/* ---- merge: the parts -> a JSON result --------------------------------------------------------- */
+
+/* A writer that can only make well-formed JSON: it puts the commas, and a call out of place (a value
+ * where a name is due, an end without a begin) fails the job. The result is one value. */
+void json_begin_object(struct call *c);
+void json_end_object(struct call *c);
+void json_begin_array(struct call *c);
+void json_end_array(struct call *c);
+void json_name(struct call *c, const char *name);
+void json_bool(struct call *c, bool value);
+void json_u64(struct call *c, uint64_t value);    /* a number up to 2^53-1, a string beyond */
+void json_i64(struct call *c, int64_t value);     /* likewise */
+void json_digits(struct call *c, const char *digits); /* an integer as decimal text: always a string */
+void json_double(struct call *c, double value);   /* shortest that reads back; infinities as "Infinity" */
+void json_float(struct call *c, float value);     /* likewise for 32 bits */
+void json_text(struct call *c, const char *text, size_t size); /* UTF-8, escaped */
+void json_u64_array(struct call *c, const uint64_t *values, size_t count); /* all numbers or, if one is beyond 2^53-1, all strings */
+void json_float_array(struct call *c, const float *values, size_t count);
+/* A value that is JSON already, from param_json: passed on as it is. */
+void json_verbatim(struct call *c, const char *json, size_t size);
+
+/* ---- the handler ------------------------------------------------------------------------------ */
+
+enum { /* handler.flags */
+    HANDLER_TEST = 1 /* offered only with --enable-test-types */
+};
+
+struct handler {
+    unsigned abi;     /* HANDLER_ABI */
+    const char *name; /* [a-z][a-z0-9_-]*, the "type" of a job */
+    const char *summary;
+    unsigned flags;
+    const char *const *forms; /* names of the ways to call it, ends with NULL; NULL: there is one */
+    const struct param_spec *params;
+
+    /* Once, in the zygote, before any worker exists: tables, models, calibration (at most some 50 ms).
+     * 0, or -1 after a line on stderr: then the service does not start. May be NULL. */
+    int (*load)(void);
+    /* 0, or -1 after call_fail. Called with params that passed the table. */
+    int (*plan)(struct call *c, const struct params *p);
+    int (*run)(struct call *c, struct bytes common, struct bytes chunk);
+    int (*merge)(struct call *c, struct bytes common, const struct bytes *parts, size_t count);
+};
+
+#endif

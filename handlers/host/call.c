@@ -1,0 +1,96 @@
+/* call.c: the functions of handler.h about a call under way, and those of plan. A call fails once: what is said
+ * first is what the client hears.
+ *
+ * Runs in workers. */
+#include "handlers/host/call.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- handler.h: a call --------------------------------------------------------------------------- */
+
+enum { REASON_MAX = 501 };
+
+static void fail_invalid(struct call *c, const char *pointer, const char *reason) {
+    struct faults faults = {.code = "invalid_params"};
+    struct buf whole = {0};
+    buf_puts(&whole, "/params");
+    buf_puts(&whole, pointer != NULL ? pointer : "");
+    faults_add_pointer(&faults, whole.failed ? "/params" : whole.data, reason);
+    faults_finish(&faults, c->fault);
+    buf_deinit(&whole);
+}
+
+int call_fail(struct call *c, enum call_error error, const char *pointer, const char *format, ...) {
+    char reason[REASON_MAX];
+    va_list args;
+    if (c->failed)
+        return -1;
+    c->failed = true;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    switch (error) {
+    case CALL_INVALID: fail_invalid(c, pointer, reason); break;
+    case CALL_MEMORY: fault_set(c->fault, "memory_limit", "%s", reason); break;
+    case CALL_FAILED: fault_set(c->fault, "handler_failed", "%s", reason); break;
+    }
+    return -1;
+}
+
+void call_progress(struct call *c, uint64_t done, uint64_t total) {
+    if (c->hooks != NULL && c->hooks->progress != NULL)
+        c->hooks->progress(c->hooks->arg, done, total);
+}
+
+bool call_cancelled(const struct call *c) {
+    return c->hooks != NULL && c->hooks->cancelled != NULL && c->hooks->cancelled(c->hooks->arg);
+}
+
+unsigned call_attempt(const struct call *c) {
+    return c->attempt;
+}
+
+/* ---- handler.h: plan ----------------------------------------------------------------------------- */
+
+unsigned plan_wanted_chunks(const struct call *c) {
+    return c->wanted_chunks;
+}
+
+static bool grow_chunks(struct call *c) {
+    if (c->plan->count < c->plan_capacity)
+        return true;
+    size_t capacity = c->plan_capacity > 0 ? 2 * c->plan_capacity : 4;
+    struct host_plan_chunk *chunks = reallocarray(c->plan->chunks, capacity, sizeof *chunks);
+    if (chunks == NULL)
+        return false;
+    c->plan->chunks = chunks;
+    c->plan_capacity = capacity;
+    return true;
+}
+
+int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns) {
+    static const char zeros[8];
+    if (c->stage != CALL_STAGE_PLAN)
+        return call_fail(c, CALL_FAILED, NULL, "handler planned a chunk outside plan");
+    if (c->plan->count == HANDLER_MAX_CHUNKS)
+        return call_fail(c, CALL_FAILED, NULL, "handler planned more than %d chunks", HANDLER_MAX_CHUNKS);
+    struct buf *to = &c->plan->bytes;
+    buf_append(to, zeros, -to->size & 7);
+    size_t offset = to->size;
+    buf_append(to, bytes, size);
+    if (to->failed || !grow_chunks(c))
+        return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the chunks");
+    c->plan->chunks[c->plan->count++] = (struct host_plan_chunk){cost_ns, offset, size};
+    return 0;
+}
+
+int plan_common(struct call *c, const void *bytes, size_t size) {
+    if (c->stage != CALL_STAGE_PLAN)
+        return call_fail(c, CALL_FAILED, NULL, "handler set common bytes outside plan");
+    if (size > HANDLER_MAX_COMMON - c->plan->common.size)
+        return call_fail(c, CALL_FAILED, NULL, "handler has more than %d common bytes", HANDLER_MAX_COMMON);
+    buf_append(&c->plan->common, bytes, size);
+    return c->plan->common.failed ? call_fail(c, CALL_MEMORY, NULL, "there is no memory for the plan") : 0;
+}

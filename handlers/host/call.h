@@ -1,0 +1,40 @@
+/* call.h: one plan, run or merge under way: what struct call of handler.h is inside. Private to handlers/host. */
+#ifndef OFFLOAD_HOST_CALL_H
+#define OFFLOAD_HOST_CALL_H
+
+#include "handlers/host/fault.h"
+
+enum { JSON_MAX_NESTING = 64 };
+
+enum call_stage { CALL_STAGE_PLAN, CALL_STAGE_RUN, CALL_STAGE_MERGE };
+
+/* What may come next at one level of a JSON text. */
+enum json_state {
+    JSON_ARRAY_START, /* a value or the end */
+    JSON_ARRAY_MORE,  /* , and a value, or the end */
+    JSON_OBJECT_START,
+    JSON_OBJECT_MORE,
+    JSON_OBJECT_VALUE, /* the value of a name */
+    JSON_DOCUMENT_START,
+    JSON_DOCUMENT_END
+};
+
+struct call {
+    enum call_stage stage;
+    const char *type;
+    const struct host_hooks *hooks; /* may be NULL */
+    struct fault *fault;
+    bool failed; /* *fault says why */
+    unsigned attempt;
+    unsigned wanted_chunks;
+    struct host_plan *plan; /* plan only */
+    size_t plan_capacity;   /* of plan->chunks */
+    struct buf *out;        /* run: the part; merge: the JSON */
+    unsigned json_depth;
+    unsigned char json_states[JSON_MAX_NESTING + 1]; /* enum json_state of every open level */
+};
+
+/* At the end of a merge: fails the call unless exactly one whole value was written. */
+void output_finish(struct call *c);
+
+#endif

@@ -1,0 +1,153 @@
+/* execute.c: calls a handler's plan, run and merge (host.h). What the handler sees of it is in call.c, params_view.c
+ * and output.c.
+ *
+ * Runs in workers. */
+#include "handlers/host/call.h"
+
+#include <stdlib.h>
+
+#include "handlers/host/registry.h"
+
+/* ---- aligned bytes ------------------------------------------------------------------------------- */
+
+static bool is_aligned(const void *bytes) {
+    return (uintptr_t)bytes % 8 == 0;
+}
+
+/* The bytes where handlers expect them, at a multiple of 8 and never NULL: in place, or as a copy that the caller
+ * frees from *copy. False if memory ran out. */
+static bool align_bytes(struct bytes *b, void **copy) {
+    static const uint64_t nothing;
+    if (b->size == 0)
+        b->data = &nothing;
+    if (is_aligned(b->data))
+        return true;
+    *copy = malloc(b->size);
+    if (*copy == NULL)
+        return false;
+    memcpy(*copy, b->data, b->size);
+    b->data = *copy;
+    return true;
+}
+
+static bool align_all(struct bytes *list, size_t count, void **copies) {
+    for (size_t i = 0; i < count; i++)
+        if (!align_bytes(&list[i], &copies[i]))
+            return false;
+    return true;
+}
+
+/* ---- host.h -------------------------------------------------------------------------------------- */
+
+void host_plan_deinit(struct host_plan *p) {
+    free(p->chunks);
+    buf_deinit(&p->common);
+    buf_deinit(&p->bytes);
+    memset(p, 0, sizeof *p);
+}
+
+/* From what a handler returned, and what it said or did not say, to what host.h promises. */
+static int conclude(struct call *c, int returned) {
+    if (c->failed)
+        return -1;
+    if (returned == 0)
+        return 0;
+    if (call_cancelled(c))
+        return HOST_CANCELLED;
+    return call_fail(c, CALL_FAILED, NULL, "the %s handler gave no reason for its failure", c->type);
+}
+
+static int refuse_memory(struct fault *fault) {
+    return fault_set(fault, "memory_limit", "there is no memory for the work");
+}
+
+static int refuse_type(size_t type, struct fault *fault) {
+    return fault_set(fault, "handler_failed", "there is no job type number %zu", type);
+}
+
+static int plan_checked(struct call *c, const struct params_table *table, struct bytes packed) {
+    struct params params;
+    if (params_view(table, packed.data, packed.size, &params, c->fault) != 0)
+        return -1;
+    int rc = conclude(c, table->handler->plan(c, &params));
+    if (rc == 0 && c->plan->count == 0)
+        rc = call_fail(c, CALL_FAILED, NULL, "the %s handler planned nothing", c->type);
+    return rc;
+}
+
+int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
+              struct host_plan *plan, struct fault *fault) {
+    const struct params_table *table = registry_table(type);
+    memset(plan, 0, sizeof *plan);
+    if (table == NULL)
+        return refuse_type(type, fault);
+    struct call c = {.stage = CALL_STAGE_PLAN,
+                     .type = table->handler->name,
+                     .hooks = hooks,
+                     .fault = fault,
+                     .wanted_chunks = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS,
+                     .plan = plan};
+    struct bytes packed = {params, size};
+    void *copy = NULL;
+    int rc = align_bytes(&packed, &copy) ? plan_checked(&c, table, packed) : refuse_memory(fault);
+    free(copy);
+    return rc;
+}
+
+int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk, const struct host_hooks *hooks,
+             struct buf *part, struct fault *fault) {
+    const struct handler *handler = host_handler(type);
+    if (handler == NULL)
+        return refuse_type(type, fault);
+    struct call c = {.stage = CALL_STAGE_RUN,
+                     .type = handler->name,
+                     .hooks = hooks,
+                     .fault = fault,
+                     .attempt = attempt,
+                     .out = part};
+    struct bytes inputs[2] = {common, chunk};
+    void *copies[2] = {0};
+    int rc = align_all(inputs, 2, copies) ? conclude(&c, handler->run(&c, inputs[0], inputs[1])) : refuse_memory(fault);
+    free(copies[0]);
+    free(copies[1]);
+    return rc;
+}
+
+static int merge_aligned(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
+                         size_t count) {
+    int returned = handler->merge(c, common, parts, count);
+    if (returned == 0)
+        output_finish(c);
+    return conclude(c, returned);
+}
+
+int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
+               const struct host_hooks *hooks, struct buf *json, struct fault *fault) {
+    const struct handler *handler = host_handler(type);
+    if (handler == NULL)
+        return refuse_type(type, fault);
+    struct call c = {.stage = CALL_STAGE_MERGE,
+                     .type = handler->name,
+                     .hooks = hooks,
+                     .fault = fault,
+                     .out = json,
+                     .json_states = {JSON_DOCUMENT_START}};
+    struct bytes *inputs = calloc(count + 1, sizeof *inputs); /* the common bytes, then the parts */
+    void **copies = calloc(count + 1, sizeof *copies);
+    int rc = -1;
+    if (inputs == NULL || copies == NULL)
+        goto out;
+    inputs[0] = common;
+    if (count > 0)
+        memcpy(inputs + 1, parts, count * sizeof *parts);
+    if (align_all(inputs, count + 1, copies))
+        rc = merge_aligned(&c, handler, inputs[0], inputs + 1, count);
+    for (size_t i = 0; i <= count; i++)
+        free(copies[i]);
+out:
+    if (rc == -1 && !c.failed)
+        refuse_memory(fault);
+    free(copies);
+    free(inputs);
+    return rc;
+}

@@ -1,0 +1,136 @@
+/* fault.c: see fault.h. The text of a fault is bounded whatever the client sent: names are cut where they
+ * are quoted, and the list of errors stops at FAULTS_MAX or at some 14 KiB. Runs in the front end and in
+ * workers. */
+#include "handlers/host/fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum {
+    DETAIL_MAX = 512,
+    NAME_MAX_BYTES = 128, /* of one member in a pointer */
+    POINTER_MAX = 1024,
+    ERRORS_MAX_BYTES = 14 * 1024
+};
+
+void fault_deinit(struct fault *f) {
+    buf_deinit(&f->json);
+}
+
+static void put_string(struct buf *to, const char *name, const char *value) {
+    buf_printf(to, "\"%s\":", name);
+    buf_json_string(to, value, strlen(value));
+}
+
+/* RFC 6901: ~ and / within a name are written ~0 and ~1. */
+static void put_name(struct buf *to, const char *name) {
+    size_t size = strnlen(name, NAME_MAX_BYTES);
+    for (size_t i = 0; i < size; i++) {
+        if (name[i] == '~')
+            buf_puts(to, "~0");
+        else if (name[i] == '/')
+            buf_puts(to, "~1");
+        else
+            buf_putc(to, name[i]);
+    }
+}
+
+static void put_place(struct buf *to, const struct place *at) {
+    if (at == NULL)
+        return;
+    put_place(to, at->up);
+    if (to->size > POINTER_MAX)
+        return;
+    buf_putc(to, '/');
+    if (at->name != NULL)
+        put_name(to, at->name);
+    else
+        buf_u64(to, at->index);
+}
+
+bool faults_full(const struct faults *f) {
+    return f->count >= FAULTS_MAX || f->errors.size >= ERRORS_MAX_BYTES;
+}
+
+void faults_add_pointer(struct faults *f, const char *pointer, const char *detail) {
+    if (!faults_full(f)) {
+        buf_puts(&f->errors, f->count > 0 ? ",{" : "{");
+        put_string(&f->errors, "pointer", pointer);
+        buf_putc(&f->errors, ',');
+        put_string(&f->errors, "detail", detail);
+        buf_putc(&f->errors, '}');
+    }
+    if (f->count == 0)
+        buf_printf(&f->detail, "%s%s%s", pointer, *pointer != '\0' ? ": " : "", detail);
+    f->count++;
+}
+
+void faults_add(struct faults *f, const struct place *at, const char *format, ...) {
+    char detail[DETAIL_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+
+    struct buf pointer = {0};
+    buf_append(&pointer, "", 0);
+    put_place(&pointer, at);
+    if (!pointer.failed)
+        faults_add_pointer(f, pointer.data, detail);
+    else
+        f->count++;
+    buf_deinit(&pointer);
+}
+
+int faults_finish(struct faults *f, struct fault *fault) {
+    if (f->count == 0)
+        return 0;
+    struct buf *json = &fault->json;
+    buf_clear(json);
+    buf_putc(json, '{');
+    put_string(json, "code", f->code);
+    if (f->count > 1)
+        buf_printf(&f->detail, " (and %s%zu more)", faults_full(f) ? "at least " : "", f->count - 1);
+    buf_puts(json, ",\"detail\":");
+    buf_json_string(json, f->detail.data, f->detail.size);
+    buf_puts(json, ",\"errors\":[");
+    buf_append(json, f->errors.data, f->errors.size);
+    buf_puts(json, "]}");
+    buf_deinit(&f->errors);
+    buf_deinit(&f->detail);
+    return -1;
+}
+
+int fault_set(struct fault *fault, const char *code, const char *format, ...) {
+    char detail[DETAIL_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+
+    buf_clear(&fault->json);
+    buf_putc(&fault->json, '{');
+    put_string(&fault->json, "code", code);
+    buf_putc(&fault->json, ',');
+    put_string(&fault->json, "detail", detail);
+    buf_putc(&fault->json, '}');
+    return -1;
+}
+
+/* Lines and columns as jansson counts them: both from 1, columns in characters. */
+int fault_set_text(struct fault *fault, const char *code, const char *detail, const char *text, size_t position) {
+    size_t line = 1, column = 0;
+    for (size_t i = 0; i < position; i++) {
+        if (text[i] == '\n') {
+            line++;
+            column = 0;
+        } else if (((unsigned char)text[i] & 0xC0) != 0x80) {
+            column++;
+        }
+    }
+    fault_set(fault, code, "%s", detail);
+    if (fault->json.size > 0)
+        fault->json.size--; /* the closing brace */
+    buf_printf(&fault->json, ",\"line\":%zu,\"column\":%zu,\"position\":%zu}", line, column > 0 ? column : 1, position);
+    return -1;
+}

@@ -1,0 +1,38 @@
+/* fault.h: makes the compact JSON of struct fault (host.h). Private to handlers/host. */
+#ifndef OFFLOAD_HOST_FAULT_H
+#define OFFLOAD_HOST_FAULT_H
+
+#include "handlers/host/host.h"
+
+enum { FAULTS_MAX = 20 };
+
+/* A place in a JSON document, as a chain on the stack from the value up to the document (NULL): written
+ * out as an RFC 6901 pointer only when something is wrong there. */
+struct place {
+    const struct place *up;
+    const char *name; /* a member; NULL: the element at index */
+    size_t index;
+};
+
+/* Collects what is wrong with one document. Start with zeroes and a code. */
+struct faults {
+    const char *code;
+    size_t count;      /* all that were seen; at most FAULTS_MAX are kept */
+    struct buf errors; /* {"pointer","detail"},... */
+    struct buf detail; /* of the first one */
+};
+
+bool faults_full(const struct faults *f); /* looking further would tell nobody anything */
+void faults_add(struct faults *f, const struct place *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The same for a pointer that is text already. */
+void faults_add_pointer(struct faults *f, const char *pointer, const char *detail);
+/* Moves what was collected to *fault and frees the rest: 0 if nothing was, else -1. */
+int faults_finish(struct faults *f, struct fault *fault);
+
+/* A fault with a code and a sentence; returns -1. */
+int fault_set(struct fault *fault, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A fault of the JSON text at `position`, the byte offset in it; returns -1. */
+int fault_set_text(struct fault *fault, const char *code, const char *detail, const char *text, size_t position);
+
+#endif

@@ -1,0 +1,97 @@
+/* host.h: the handlers' side of the service, as the rest of offload sees it: which job types there
+ * are, how a submission is checked, and how a piece of work is done. Bytes in, bytes out; nothing of
+ * HTTP, of sockets or of the pool.
+ *
+ * The front end uses it to check small submissions and to describe the types; a worker uses it to check
+ * large submissions and to do the work. All functions may be called from one thread per process.
+ */
+#ifndef OFFLOAD_HOST_H
+#define OFFLOAD_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "handlers/handler.h"
+
+/* ---- registry: registry.c ---------------------------------------------------------------------- */
+
+/* Makes the list of types for this process; test types only if asked for. Before anything else. */
+void host_init(bool test_types);
+size_t host_count(void);
+const struct handler *host_handler(size_t type);     /* NULL beyond host_count() */
+int host_find(const char *name);                     /* index, or -1 */
+/* Zygote: calls every load. 0, or -1 with the failing type's name in *failed. */
+int host_load(const char **failed);
+
+/* ---- submissions: submission.c, on top of jsontext.c and params.c -------------------------------- */
+
+/* What is wrong with a submission or a call, as it travels to the client: a stable code of the HTTP
+ * contract and the members of its problem document, as compact JSON in `json`:
+ *   {"code":"invalid_params","detail":"...","errors":[{"pointer":"/params/stop","detail":"..."}]}
+ *   {"code":"invalid_json","detail":"...","line":1,"column":7,"position":6}
+ * code is one of: invalid_json duplicate_key too_deep not_utf8 unknown_type invalid_params
+ * handler_failed memory_limit. At most 20 errors and about 16 KiB. */
+struct fault {
+    struct buf json; /* empty: no fault */
+};
+void fault_deinit(struct fault *f);
+
+struct submission_options {
+    int priority;             /* 0..7; -1: not given */
+    int64_t timeout_ms;       /* -1: not given */
+    int64_t queue_timeout_ms; /* 0: none */
+    int64_t max_attempts;     /* default 3 */
+    int64_t ttl_s;            /* -1: not given */
+    int64_t chunks;           /* 0: the handler decides */
+};
+
+struct submission {
+    uint32_t type;
+    struct submission_options options;
+    struct buf params; /* packed: checked, with fallbacks filled in; params_view reads it */
+};
+
+/* Parses and checks the body of POST /v1/jobs: {"type","params","options"}, strict JSON (RFC 8259), at
+ * most max_depth deep, unknown members refused by name. 0, or -1 with *fault filled (all faults of the
+ * parameters at once). submission_deinit frees in both cases. */
+int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault);
+void submission_deinit(struct submission *s);
+
+/* ---- descriptions: schema.c --------------------------------------------------------------------- */
+
+/* Appends {"name","summary","params":<JSON Schema 2020-12>,"flags":[...]} of one type. */
+void host_describe(size_t type, struct buf *out);
+
+/* ---- work: execute.c ------------------------------------------------------------------------------ */
+
+/* How a call meets the world; given by the worker loop. */
+struct host_hooks {
+    void *arg;
+    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    bool (*cancelled)(void *arg);
+};
+
+struct host_plan_chunk {
+    uint64_t cost_ns;
+    uint64_t offset, size; /* in host_plan.bytes; offset is a multiple of 8 */
+};
+struct host_plan {
+    struct host_plan_chunk *chunks;
+    size_t count;
+    struct buf common, bytes;
+};
+void host_plan_deinit(struct host_plan *p);
+
+/* Each returns 0, or -1 with *fault filled, or HOST_CANCELLED when the handler returned because
+ * call_cancelled said so. `type` and all bytes may be hostile: sizes are checked, a wrong one is a fault. */
+enum { HOST_CANCELLED = -2 };
+int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks,
+              const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
+int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk,
+             const struct host_hooks *hooks, struct buf *part, struct fault *fault);
+int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
+               const struct host_hooks *hooks, struct buf *json, struct fault *fault);
+
+#endif

@@ -1,0 +1,213 @@
+/* output.c: what handlers write: parts, and the JSON of a result. The JSON writer is a small state machine, one
+ * state per open array or object, so that a handler's mistake fails its job and never becomes broken JSON.
+ *
+ * Runs in workers. */
+#include "handlers/host/call.h"
+
+#include <math.h>
+
+#include "handlers/host/number.h"
+
+int part_write(struct call *c, const void *bytes, size_t size) {
+    if (c->stage != CALL_STAGE_RUN)
+        return call_fail(c, CALL_FAILED, NULL, "handler wrote a part outside run");
+    buf_append(c->out, bytes, size);
+    return c->out->failed ? call_fail(c, CALL_MEMORY, NULL, "there is no memory for a part of the result") : 0;
+}
+
+/* ---- states -------------------------------------------------------------------------------------- */
+
+static void fail_malformed(struct call *c) {
+    call_fail(c, CALL_FAILED, NULL, "handler wrote malformed JSON");
+}
+
+/* Before a value: the comma, and whether one may stand here at all. */
+static bool begin_value(struct call *c) {
+    if (c->failed)
+        return false;
+    unsigned char *state = &c->json_states[c->json_depth];
+    switch (c->stage == CALL_STAGE_MERGE ? *state : JSON_DOCUMENT_END) {
+    case JSON_ARRAY_MORE: buf_putc(c->out, ','); return true;
+    case JSON_ARRAY_START: *state = JSON_ARRAY_MORE; return true;
+    case JSON_OBJECT_VALUE: *state = JSON_OBJECT_MORE; return true;
+    case JSON_DOCUMENT_START: *state = JSON_DOCUMENT_END; return true;
+    default: fail_malformed(c); return false;
+    }
+}
+
+static void begin_level(struct call *c, char bracket, enum json_state state) {
+    if (!begin_value(c))
+        return;
+    if (c->json_depth == JSON_MAX_NESTING) {
+        fail_malformed(c);
+        return;
+    }
+    buf_putc(c->out, bracket);
+    c->json_states[++c->json_depth] = (unsigned char)state;
+}
+
+static void end_level(struct call *c, char bracket, enum json_state start, enum json_state more) {
+    if (c->failed)
+        return;
+    unsigned state = c->json_states[c->json_depth];
+    if (c->json_depth == 0 || (state != start && state != more)) {
+        fail_malformed(c);
+        return;
+    }
+    buf_putc(c->out, bracket);
+    c->json_depth--;
+}
+
+void output_finish(struct call *c) {
+    if (!c->failed && (c->json_depth > 0 || c->json_states[0] != JSON_DOCUMENT_END))
+        fail_malformed(c);
+    if (c->out->failed)
+        call_fail(c, CALL_MEMORY, NULL, "there is no memory for the result");
+}
+
+/* ---- the writer ---------------------------------------------------------------------------------- */
+
+void json_begin_object(struct call *c) {
+    begin_level(c, '{', JSON_OBJECT_START);
+}
+
+void json_end_object(struct call *c) {
+    end_level(c, '}', JSON_OBJECT_START, JSON_OBJECT_MORE);
+}
+
+void json_begin_array(struct call *c) {
+    begin_level(c, '[', JSON_ARRAY_START);
+}
+
+void json_end_array(struct call *c) {
+    end_level(c, ']', JSON_ARRAY_START, JSON_ARRAY_MORE);
+}
+
+void json_name(struct call *c, const char *name) {
+    if (c->failed)
+        return;
+    unsigned char *state = &c->json_states[c->json_depth];
+    if (*state != JSON_OBJECT_START && *state != JSON_OBJECT_MORE) {
+        fail_malformed(c);
+        return;
+    }
+    if (*state == JSON_OBJECT_MORE)
+        buf_putc(c->out, ',');
+    *state = JSON_OBJECT_VALUE;
+    buf_json_string(c->out, name, strlen(name));
+    buf_putc(c->out, ':');
+}
+
+void json_bool(struct call *c, bool value) {
+    if (begin_value(c))
+        buf_puts(c->out, value ? "true" : "false");
+}
+
+static void put_quoted(struct buf *to, const char *digits, size_t size) {
+    buf_putc(to, '"');
+    buf_append(to, digits, size);
+    buf_putc(to, '"');
+}
+
+static void put_u64(struct buf *to, uint64_t value, bool quoted) {
+    if (quoted)
+        buf_putc(to, '"');
+    buf_u64(to, value);
+    if (quoted)
+        buf_putc(to, '"');
+}
+
+void json_u64(struct call *c, uint64_t value) {
+    if (begin_value(c))
+        put_u64(c->out, value, value > (uint64_t)NUMBER_MAX_EXACT);
+}
+
+void json_i64(struct call *c, int64_t value) {
+    struct integer integer;
+    if (!begin_value(c))
+        return;
+    number_from_i64(value, &integer);
+    if (value > NUMBER_MAX_EXACT || value < -NUMBER_MAX_EXACT)
+        put_quoted(c->out, integer.digits, integer.size);
+    else
+        buf_append(c->out, integer.digits, integer.size);
+}
+
+void json_digits(struct call *c, const char *digits) {
+    size_t size = strlen(digits);
+    if (!begin_value(c))
+        return;
+    if (number_is_canonical(digits, size))
+        put_quoted(c->out, digits, size);
+    else
+        fail_malformed(c);
+}
+
+/* What JSON has no number for: infinities are strings, and what is not a number is a handler's mistake. */
+static void put_not_finite(struct call *c, double value) {
+    if (isnan(value))
+        fail_malformed(c);
+    else
+        buf_puts(c->out, value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+}
+
+void json_double(struct call *c, double value) {
+    if (!begin_value(c))
+        return;
+    if (isfinite(value))
+        number_put_double(c->out, value);
+    else
+        put_not_finite(c, value);
+}
+
+static void put_float(struct call *c, float value) {
+    if (isfinite(value))
+        number_put_float(c->out, value);
+    else
+        put_not_finite(c, (double)value);
+}
+
+void json_float(struct call *c, float value) {
+    if (begin_value(c))
+        put_float(c, value);
+}
+
+void json_text(struct call *c, const char *text, size_t size) {
+    if (begin_value(c))
+        buf_json_string(c->out, text, size);
+}
+
+void json_u64_array(struct call *c, const uint64_t *values, size_t count) {
+    bool quoted = false;
+    for (size_t i = 0; i < count; i++)
+        quoted |= values[i] > (uint64_t)NUMBER_MAX_EXACT;
+    if (!begin_value(c))
+        return;
+    buf_putc(c->out, '[');
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            buf_putc(c->out, ',');
+        put_u64(c->out, values[i], quoted);
+    }
+    buf_putc(c->out, ']');
+}
+
+void json_float_array(struct call *c, const float *values, size_t count) {
+    if (!begin_value(c))
+        return;
+    buf_putc(c->out, '[');
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            buf_putc(c->out, ',');
+        put_float(c, values[i]);
+    }
+    buf_putc(c->out, ']');
+}
+
+void json_verbatim(struct call *c, const char *json, size_t size) {
+    if (!begin_value(c))
+        return;
+    if (size == 0)
+        fail_malformed(c);
+    buf_append(c->out, json, size);
+}

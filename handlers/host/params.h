@@ -1,0 +1,81 @@
+/* params.h: checks the parameters of a submission against a handler's table and packs them into bytes that
+ * another process can read in place. Private to handlers/host.
+ *
+ * The packed form, in this machine's byte order, starts at an address that is a multiple of 8:
+ *
+ *     OFFSET  SIZE  FIELD
+ *          0     4  magic    PARAMS_MAGIC; raised with every change of what follows
+ *          4     4  rows     rows of the handler's table
+ *          8     8  size     of all
+ *         16    32  one struct packed_param for each row, in the table's order
+ *                   the values, each at a multiple of 8
+ *
+ *     KIND      VALUE
+ *     INTEGER   canonical decimal digits, NUL
+ *     BOOLEAN   none; count is 0 or 1
+ *     ENUM      none; count is the index into choices
+ *     TEXT      the bytes, NUL
+ *     JSON      compact JSON, NUL
+ *     TEXTS     count u64: where each text ends (behind its NUL), from the first text; then the texts
+ *     NUMBERS   count int64, or count double, or as TEXTS with PACKED_TEXT_REAL set in the end of a real
+ */
+#ifndef OFFLOAD_HOST_PARAMS_H
+#define OFFLOAD_HOST_PARAMS_H
+
+#include <jansson.h>
+
+#include "handlers/host/fault.h"
+
+enum { PARAMS_MAX = 32 };
+#define PARAMS_MAGIC UINT32_C(0x4F504101)
+
+enum { /* packed_param.flags */
+       PACKED_PRESENT = 1,
+       PACKED_GIVEN = 2, /* by the client; else it is the fallback */
+       PACKED_REAL = 4   /* NUMBERS: some member was written as a real */
+};
+#define PACKED_TEXT_REAL (UINT64_C(1) << 63)
+
+struct packed_param {
+    uint8_t kind; /* enum param_kind */
+    uint8_t flags;
+    uint8_t numbers; /* NUMBERS: the form of struct numbers */
+    uint8_t zero[5];
+    uint64_t offset; /* of the value, from the start of all */
+    uint64_t size;   /* of the value, a final NUL not counted */
+    uint64_t count;
+};
+
+/* A handler's table, prepared once per process. */
+struct params_table {
+    const struct handler *handler;
+    unsigned rows;
+    unsigned form_count;           /* at least 1 */
+    json_t *fallbacks[PARAMS_MAX]; /* NULL: none */
+};
+/* Aborts if the table contradicts itself: that is a bug in a handler, and every start shows it. */
+void params_table_init(struct params_table *t, const struct handler *handler);
+void params_table_deinit(struct params_table *t);
+/* The forms that row takes part in, as a mask without zero's double meaning. */
+unsigned params_row_forms(const struct params_table *t, unsigned row);
+
+/* Appends the packed form of `object` (NULL: no parameters) to the empty buffer *packed. What is wrong is
+ * added to faults, all of it at once; `at` is where the object stands in the document. */
+void params_pack(const struct params_table *t, json_t *object, const struct place *at, struct buf *packed,
+                 struct faults *faults);
+
+/* An integer within bounds (decimal text; NULL: none), from any way JSON can write it. False after a fault. */
+struct integer;
+bool params_read_integer(const json_t *value, const char *min, const char *max, const struct place *at,
+                         struct integer *out, struct faults *faults);
+
+struct params {
+    const struct params_table *table;
+    const char *bytes; /* borrowed */
+    const struct packed_param *rows;
+};
+/* Makes packed bytes readable. They may come from a process gone mad: -1 with *fault filled if anything
+ * in them would lead a reader astray. They must be aligned to 8 and outlive *p. */
+int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p, struct fault *fault);
+
+#endif

@@ -1,0 +1,249 @@
+/* params_view.c: reads packed parameters (params.h) and serves handlers with them (handler.h). All checks are made
+ * once, in params_view; the accessors trust it.
+ *
+ * Runs in workers. */
+#include "handlers/host/params.h"
+
+#include <math.h>
+
+#include "handlers/host/number.h"
+
+struct reader {
+    const struct params_table *table;
+    const char *bytes;
+    size_t size;
+};
+
+/* ---- checks -------------------------------------------------------------------------------------- */
+
+/* Is the value within the bytes, with its NUL? */
+static bool has_text(const struct reader *r, const struct packed_param *p) {
+    return p->offset <= r->size && p->size < r->size - p->offset && r->bytes[p->offset + p->size] == '\0';
+}
+
+static bool check_integer(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    if (!has_text(r, p) || p->size > HANDLER_MAX_DIGITS + 1)
+        return false;
+    const char *digits = r->bytes + p->offset;
+    if (!number_is_canonical(digits, p->size))
+        return false;
+    return (spec->min == NULL || number_compare(digits, p->size, spec->min, strlen(spec->min)) >= 0) &&
+           (spec->max == NULL || number_compare(digits, p->size, spec->max, strlen(spec->max)) <= 0);
+}
+
+static bool check_boolean(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    (void)r, (void)spec;
+    return p->count <= 1;
+}
+
+static bool check_enum(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    (void)r;
+    size_t choices = 0;
+    while (spec->choices[choices] != NULL)
+        choices++;
+    return p->count < choices;
+}
+
+static bool check_text(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    (void)spec;
+    return has_text(r, p);
+}
+
+static bool is_within(const struct reader *r, const struct packed_param *p) {
+    return p->offset <= r->size && p->size <= r->size - p->offset && p->offset % 8 == 0;
+}
+
+static bool check_number_text(const char *text, size_t size, bool real) {
+    if (!real)
+        return size <= HANDLER_MAX_DIGITS + 1 && number_is_canonical(text, size);
+    return size > 0 && size < 32 && strspn(text, "0123456789+-.e") == size;
+}
+
+/* The ends must grow, each behind a NUL, up to the end of the value. */
+static bool check_text_list(const struct reader *r, const struct packed_param *p, bool numbers) {
+    if (!is_within(r, p) || p->count > p->size / 8)
+        return false;
+    const char *ends = r->bytes + p->offset, *texts = ends + p->count * 8;
+    uint64_t start = 0, room = p->size - p->count * 8;
+    for (uint64_t i = 0; i < p->count; i++) {
+        uint64_t end;
+        memcpy(&end, ends + i * 8, sizeof end);
+        bool real = numbers && (end & PACKED_TEXT_REAL) != 0;
+        end &= numbers ? ~PACKED_TEXT_REAL : ~UINT64_C(0);
+        if (end <= start || end > room || texts[end - 1] != '\0')
+            return false;
+        if (numbers && !check_number_text(texts + start, end - 1 - start, real))
+            return false;
+        start = end;
+    }
+    return start == room;
+}
+
+static bool check_texts(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    (void)spec;
+    return check_text_list(r, p, false);
+}
+
+static bool check_numbers(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    if (p->numbers == NUMBERS_TEXT)
+        return check_text_list(r, p, true);
+    if (!is_within(r, p) || p->count > p->size / 8 || p->count * 8 != p->size)
+        return false;
+    if (p->numbers == NUMBERS_I64)
+        return true;
+    if (p->numbers != NUMBERS_F64 || (spec->flags & PARAM_REALS) == 0)
+        return false;
+    for (uint64_t i = 0; i < p->count; i++) {
+        double real;
+        memcpy(&real, r->bytes + p->offset + i * 8, sizeof real);
+        if (!isfinite(real))
+            return false;
+    }
+    return true;
+}
+
+static bool check_row(const struct reader *r, unsigned row, const struct packed_param *p) {
+    static bool (*const by_kind[])(const struct reader *r, const struct param_spec *spec,
+                                   const struct packed_param *p) = {
+        [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
+        [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_texts,     [PARAM_NUMBERS] = check_numbers,
+        [PARAM_JSON] = check_text,
+    };
+    const struct param_spec *spec = &r->table->handler->params[row];
+    if ((p->flags & PACKED_PRESENT) == 0)
+        return p->flags == 0;
+    return p->kind == spec->kind && by_kind[spec->kind](r, spec, p);
+}
+
+static bool check_head(const struct reader *r) {
+    uint32_t head[2];
+    uint64_t size;
+    if (r->size < 16 + r->table->rows * sizeof(struct packed_param) || (uintptr_t)r->bytes % 8 != 0)
+        return false;
+    memcpy(head, r->bytes, sizeof head);
+    memcpy(&size, r->bytes + 8, sizeof size);
+    return head[0] == PARAMS_MAGIC && head[1] == r->table->rows && size == r->size;
+}
+
+int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p, struct fault *fault) {
+    struct reader r = {.table = t, .bytes = bytes, .size = size};
+    bool good = check_head(&r);
+    p->table = t;
+    p->bytes = bytes;
+    p->rows = good ? (const void *)(r.bytes + 16) : NULL;
+    for (unsigned row = 0; good && row < t->rows; row++)
+        good = check_row(&r, row, &p->rows[row]);
+    if (!good)
+        return fault_set(fault, "handler_failed", "the packed parameters of %s are damaged", t->handler->name);
+    return 0;
+}
+
+/* ---- handler.h: parameters ----------------------------------------------------------------------- */
+
+/* The row's value, or NULL if it is absent or of another kind. */
+static const struct packed_param *find(const struct params *p, const char *name, enum param_kind kind) {
+    for (unsigned row = 0; row < p->table->rows; row++) {
+        const struct param_spec *spec = &p->table->handler->params[row];
+        if (strcmp(spec->name, name) == 0)
+            return spec->kind == kind && (p->rows[row].flags & PACKED_PRESENT) != 0 ? &p->rows[row] : NULL;
+    }
+    return NULL;
+}
+
+static const char *find_text(const struct params *p, const char *name, enum param_kind kind, size_t *size) {
+    const struct packed_param *found = find(p, name, kind);
+    *size = found != NULL ? found->size : 0;
+    return found != NULL ? p->bytes + found->offset : NULL;
+}
+
+/* Text i of `count`; *end has PACKED_TEXT_REAL where it was set. */
+static const char *list_text(const char *list, size_t count, size_t i, uint64_t *end, size_t *size) {
+    uint64_t start = 0;
+    if (i > 0)
+        memcpy(&start, list + (i - 1) * 8, sizeof start);
+    memcpy(end, list + i * 8, sizeof *end);
+    start &= ~PACKED_TEXT_REAL;
+    *size = (*end & ~PACKED_TEXT_REAL) - start - 1;
+    return list + count * 8 + start;
+}
+
+bool param_given(const struct params *p, const char *name) {
+    for (unsigned row = 0; row < p->table->rows; row++)
+        if (strcmp(p->table->handler->params[row].name, name) == 0)
+            return (p->rows[row].flags & PACKED_GIVEN) != 0;
+    return false;
+}
+
+bool param_i64(const struct params *p, const char *name, int64_t *value) {
+    size_t size;
+    const char *digits = find_text(p, name, PARAM_INTEGER, &size);
+    return digits != NULL && number_to_i64(digits, size, value);
+}
+
+bool param_u64(const struct params *p, const char *name, uint64_t *value) {
+    size_t size;
+    const char *digits = find_text(p, name, PARAM_INTEGER, &size);
+    return digits != NULL && number_to_u64(digits, size, value);
+}
+
+const char *param_digits(const struct params *p, const char *name) {
+    size_t size;
+    return find_text(p, name, PARAM_INTEGER, &size);
+}
+
+bool param_bool(const struct params *p, const char *name) {
+    const struct packed_param *found = find(p, name, PARAM_BOOLEAN);
+    return found != NULL && found->count != 0;
+}
+
+int param_choice(const struct params *p, const char *name) {
+    const struct packed_param *found = find(p, name, PARAM_ENUM);
+    return found != NULL ? (int)found->count : -1;
+}
+
+const char *param_text(const struct params *p, const char *name, size_t *size) {
+    return find_text(p, name, PARAM_TEXT, size);
+}
+
+size_t param_texts(const struct params *p, const char *name) {
+    const struct packed_param *found = find(p, name, PARAM_TEXTS);
+    return found != NULL ? found->count : 0;
+}
+
+const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size) {
+    const struct packed_param *found = find(p, name, PARAM_TEXTS);
+    uint64_t end;
+    *size = 0;
+    if (found == NULL || i >= found->count)
+        return NULL;
+    return list_text(p->bytes + found->offset, found->count, i, &end, size);
+}
+
+const char *param_json(const struct params *p, const char *name, size_t *size) {
+    return find_text(p, name, PARAM_JSON, size);
+}
+
+bool param_numbers(const struct params *p, const char *name, struct numbers *out) {
+    const struct packed_param *found = find(p, name, PARAM_NUMBERS);
+    memset(out, 0, sizeof *out);
+    if (found == NULL)
+        return false;
+    const void *value = p->bytes + found->offset;
+    out->form = found->numbers;
+    out->any_real = (found->flags & PACKED_REAL) != 0;
+    out->count = found->count;
+    out->i64 = found->numbers == NUMBERS_I64 ? value : NULL;
+    out->f64 = found->numbers == NUMBERS_F64 ? value : NULL;
+    out->text = found->numbers == NUMBERS_TEXT ? value : NULL;
+    return true;
+}
+
+const char *number_text(const struct numbers *n, size_t i, bool *real) {
+    uint64_t end;
+    size_t size;
+    if (n->text == NULL || i >= n->count)
+        return NULL;
+    const char *text = list_text(n->text, n->count, i, &end, &size);
+    *real = (end & PACKED_TEXT_REAL) != 0;
+    return text;
+}

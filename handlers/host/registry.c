@@ -1,0 +1,76 @@
+/* registry.c: the list of job types. A new handler is a line here, among the declarations and in the table.
+ *
+ * Runs in every process of the service: the types' numbers are the same in all of them, because host_init is
+ * called before the first fork. */
+#include "handlers/host/registry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+extern const struct handler handler_primes;
+extern const struct handler handler_sum;
+extern const struct handler handler_embeddings;
+extern const struct handler handler_echo;
+extern const struct handler handler_sleep;
+extern const struct handler handler_burn;
+extern const struct handler handler_crash;
+
+static const struct handler *const all_handlers[] = {
+    &handler_primes,
+    &handler_sum,
+    &handler_embeddings,
+    /* HANDLER_TEST */
+    &handler_echo,
+    &handler_sleep,
+    &handler_burn,
+    &handler_crash,
+};
+
+enum { HANDLERS = sizeof all_handlers / sizeof all_handlers[0] };
+
+static struct params_table tables[HANDLERS];
+static size_t count;
+
+void host_init(bool test_types) {
+    while (count > 0)
+        params_table_deinit(&tables[--count]);
+    for (size_t i = 0; i < HANDLERS; i++) {
+        const struct handler *h = all_handlers[i];
+        if (h->abi != HANDLER_ABI) {
+            fprintf(stderr, "handler %s was made for ABI %u, not %u\n", h->name, h->abi, (unsigned)HANDLER_ABI);
+            abort();
+        }
+        if (test_types || (h->flags & HANDLER_TEST) == 0)
+            params_table_init(&tables[count++], h);
+    }
+}
+
+size_t host_count(void) {
+    return count;
+}
+
+const struct params_table *registry_table(size_t type) {
+    return type < count ? &tables[type] : NULL;
+}
+
+const struct handler *host_handler(size_t type) {
+    return type < count ? tables[type].handler : NULL;
+}
+
+int host_find(const char *name) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(tables[i].handler->name, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+int host_load(const char **failed) {
+    for (size_t i = 0; i < count; i++) {
+        const struct handler *h = tables[i].handler;
+        if (h->load != NULL && h->load() != 0) {
+            *failed = h->name;
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,9 @@
+/* registry.h: the prepared tables of this process's job types. Private to handlers/host; see host.h for the rest. */
+#ifndef OFFLOAD_HOST_REGISTRY_H
+#define OFFLOAD_HOST_REGISTRY_H
+
+#include "handlers/host/params.h"
+
+const struct params_table *registry_table(size_t type); /* NULL beyond host_count() */
+
+#endif

@@ -1,0 +1,143 @@
+/* schema.c: describes a job type to clients: its parameter table as JSON Schema 2020-12. A type with several forms
+ * becomes one object schema per form under anyOf, so that each stands alone.
+ *
+ * Runs in the front end. */
+#include "handlers/host/registry.h"
+
+#include <stdlib.h>
+
+#include "handlers/host/jsontext.h"
+#include "handlers/host/number.h"
+
+static void put_string(struct buf *to, const char *text) {
+    buf_json_string(to, text, strlen(text));
+}
+
+/* "minimum": a bound, drawn in to what a JSON number keeps exactly. */
+static void put_bound(struct buf *to, const char *name, const char *bound, const char *least, const char *most) {
+    if (bound == NULL)
+        bound = strcmp(name, "minimum") == 0 ? least : most;
+    if (number_compare(bound, strlen(bound), least, strlen(least)) < 0)
+        bound = least;
+    if (number_compare(bound, strlen(bound), most, strlen(most)) > 0)
+        bound = most;
+    buf_printf(to, ",\"%s\":%s", name, bound);
+}
+
+static void put_integer(struct buf *to, const char *min, const char *max) {
+    buf_puts(to, "\"anyOf\":[{\"type\":\"integer\"");
+    put_bound(to, "minimum", min, "-9007199254740991", "9007199254740991");
+    put_bound(to, "maximum", max, "-9007199254740991", "9007199254740991");
+    bool negative = min == NULL || *min == '-';
+    buf_printf(to, "},{\"type\":\"string\",\"pattern\":\"^%s[0-9]+$\"}]", negative ? "-?" : "");
+}
+
+static void put_choices(struct buf *to, const char *const *choices) {
+    buf_puts(to, "\"enum\":[");
+    for (size_t i = 0; choices[i] != NULL; i++) {
+        if (i > 0)
+            buf_putc(to, ',');
+        put_string(to, choices[i]);
+    }
+    buf_putc(to, ']');
+}
+
+static void put_numbers(struct buf *to, bool reals) {
+    buf_puts(to, "\"type\":\"array\",\"items\":{");
+    if (reals)
+        buf_puts(to, "\"anyOf\":[{\"type\":\"number\"},{\"type\":\"string\",\"pattern\":\"^-?[0-9]+$\"}]");
+    else
+        put_integer(to, NULL, NULL);
+    buf_putc(to, '}');
+}
+
+static void put_kind(struct buf *to, const struct param_spec *spec) {
+    switch (spec->kind) {
+    case PARAM_INTEGER: put_integer(to, spec->min, spec->max); break;
+    case PARAM_BOOLEAN: buf_puts(to, "\"type\":\"boolean\""); break;
+    case PARAM_ENUM: put_choices(to, spec->choices); break;
+    case PARAM_TEXT: buf_puts(to, "\"type\":\"string\""); break;
+    case PARAM_TEXTS:
+        buf_puts(to, "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}]");
+        break;
+    case PARAM_NUMBERS: put_numbers(to, (spec->flags & PARAM_REALS) != 0); break;
+    case PARAM_JSON: buf_puts(to, "\"title\":\"any JSON value\""); break;
+    }
+}
+
+static void put_property(struct buf *to, const struct param_spec *spec) {
+    put_string(to, spec->name);
+    buf_puts(to, ":{");
+    put_kind(to, spec);
+    if (spec->help != NULL) {
+        buf_puts(to, ",\"description\":");
+        put_string(to, spec->help);
+    }
+    if (spec->fallback != NULL)
+        buf_puts(to, ",\"default\":"), buf_puts(to, spec->fallback);
+    buf_putc(to, '}');
+}
+
+static bool in_form(const struct params_table *t, unsigned row, unsigned form) {
+    return (params_row_forms(t, row) >> form & 1) != 0;
+}
+
+static void put_required(struct buf *to, const struct params_table *t, unsigned form) {
+    bool first = true;
+    buf_puts(to, ",\"required\":[");
+    for (unsigned row = 0; row < t->rows; row++) {
+        const struct param_spec *spec = &t->handler->params[row];
+        if ((spec->flags & PARAM_REQUIRED) == 0 || !in_form(t, row, form))
+            continue;
+        if (!first)
+            buf_putc(to, ',');
+        first = false;
+        put_string(to, spec->name);
+    }
+    buf_putc(to, ']');
+}
+
+/* The members of one form's object schema, without its braces. */
+static void put_form(struct buf *to, const struct params_table *t, unsigned form) {
+    bool first = true;
+    buf_puts(to, "\"type\":\"object\",\"properties\":{");
+    for (unsigned row = 0; row < t->rows; row++) {
+        if (!in_form(t, row, form))
+            continue;
+        if (!first)
+            buf_putc(to, ',');
+        first = false;
+        put_property(to, &t->handler->params[row]);
+    }
+    buf_putc(to, '}');
+    put_required(to, t, form);
+    buf_puts(to, ",\"additionalProperties\":false");
+}
+
+static void put_forms(struct buf *to, const struct params_table *t) {
+    buf_puts(to, "\"anyOf\":[");
+    for (unsigned form = 0; form < t->form_count; form++) {
+        buf_puts(to, form > 0 ? ",{\"title\":" : "{\"title\":");
+        put_string(to, t->handler->forms[form]);
+        buf_putc(to, ',');
+        put_form(to, t, form);
+        buf_putc(to, '}');
+    }
+    buf_putc(to, ']');
+}
+
+void host_describe(size_t type, struct buf *out) {
+    const struct params_table *t = registry_table(type);
+    if (t == NULL)
+        return;
+    buf_puts(out, "{\"name\":");
+    put_string(out, t->handler->name);
+    buf_puts(out, ",\"summary\":");
+    put_string(out, t->handler->summary);
+    buf_puts(out, ",\"params\":{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",");
+    if (t->handler->forms == NULL)
+        put_form(out, t, 0);
+    else
+        put_forms(out, t);
+    buf_printf(out, "},\"flags\":[%s]}", (t->handler->flags & HANDLER_TEST) != 0 ? "\"test\"" : "");
+}

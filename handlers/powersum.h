@@ -1,0 +1,35 @@
+/* powersum.h: the exact sum of (first + k*step)^power over 0 <= k < count, term by term or by formula; 0^0 is 1.
+ *
+ * The arithmetic of the sum handler's ranges; called from plan and run. GMP aborts the process when memory runs out.
+ */
+#ifndef OFFLOAD_POWERSUM_H
+#define OFFLOAD_POWERSUM_H
+
+#include <gmp.h>
+#include <stdint.h>
+
+#include "handlers/handler.h"
+
+#define POWERSUM_MAX_POWER 64
+
+struct terms {
+    int64_t first, step; /* step is not 0, and every term is an int64 */
+    uint64_t count;
+    unsigned power; /* at most POWERSUM_MAX_POWER */
+};
+
+/* Measures what a term costs, for powersum_cost_ns; a few ms. Once, in load. */
+void powersum_calibrate(void);
+
+/* Adds every single term to sum, with progress. 0, or -1 once the call is cancelled. */
+int powersum_iterate(struct call *c, mpz_t sum, struct terms t);
+uint64_t powersum_cost_ns(const struct terms *t);
+
+/* Adds the whole to sum by Newton's formula, for numbers of any size. 0, or -1 once the call is cancelled. */
+int powersum_closed(struct call *c, mpz_t sum, const mpz_t first, const mpz_t step, const mpz_t count, unsigned power);
+uint64_t powersum_closed_cost_ns(const mpz_t first, const mpz_t step, const mpz_t count, unsigned power);
+
+/* How long work(arg) takes, roughly, measured in some 20 us or in two calls, whichever is longer. */
+uint64_t powersum_time_ns(void (*work)(void *arg), void *arg);
+
+#endif

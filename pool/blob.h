@@ -1,0 +1,51 @@
+/* blob.h: bytes that several owners share: on the heap, or in a sealed memfd that can be passed to another
+ * process without a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)). One thread per process. A slice is a part
+ * of a blob and holds a reference to it.
+ */
+#ifndef OFFLOAD_BLOB_H
+#define OFFLOAD_BLOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct blob {
+    int refs;
+    int fd;      /* the memfd, or -1: the bytes are in data */
+    size_t size;
+    _Alignas(8) unsigned char data[];
+};
+
+struct slice {
+    struct blob *blob; /* NULL: empty */
+    size_t offset, size;
+};
+
+/* Bytes held by all blobs of this process: what --max-memory bounds. */
+extern size_t blob_held_bytes;
+
+/* Each returns a blob with one reference, or NULL with errno. */
+struct blob *blob_copy(const void *bytes, size_t size);  /* on the heap */
+struct blob *blob_adopt(int fd, size_t size);            /* takes the fd, a sealed memfd */
+struct blob *blob_seal(int fd, size_t size);             /* takes the fd, a memfd to be sealed now; closed on failure */
+
+struct blob *blob_ref(struct blob *b);
+void blob_unref(struct blob *b); /* NULL is allowed */
+
+struct slice slice_all(struct blob *b); /* takes over the caller's reference */
+struct slice slice_ref(const struct slice *s);
+struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
+void slice_deinit(struct slice *s);     /* empty afterwards */
+
+/* The bytes for reading: in place for the heap, mapped for a memfd. NULL with errno. slice_unmap when done. */
+const unsigned char *slice_map(const struct slice *s);
+void slice_unmap(const struct slice *s, const unsigned char *mapped);
+/* Copies `size` bytes from `offset` of the slice. 0, or -1. */
+int slice_read(const struct slice *s, size_t offset, void *to, size_t size);
+
+/* A new memfd for writing, CLOEXEC, sealable; -1 with errno. */
+int memfd_new(const char *name);
+/* Writes all; 0, or -1 with errno. */
+int memfd_write(int fd, const void *bytes, size_t size);
+
+#endif

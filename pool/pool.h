@@ -1,0 +1,165 @@
+/* pool.h: the worker processes, as the front end sees them. Knows nothing of jobs: it carries pieces of work (an
+ * opaque pointer each) to workers and brings back a reply or the news that the worker is lost.
+ *
+ *     offloadd (front end)
+ *       │ posix_spawn of itself, control socket ──► zygote ──fork──► worker slot 0 .. workers-1      main lane
+ *       │                                              │        └──► worker .. + express_workers-1   express lane
+ *       └──────── one SOCK_SEQPACKET per worker, passed by SCM_RIGHTS ─────┘
+ *
+ *     who            inherits                              ends by
+ *     front end      -                                     drain, or a second signal
+ *     zygote         control socket, scoreboard, stderr    EOF on the control socket; PDEATHSIG of the front end
+ *     worker         its socket, its scoreboard page,      WIRE_EXIT, EOF, PDEATHSIG of the zygote, SIGKILL
+ *                    a pipe as stderr
+ *
+ * A worker slot:
+ *
+ *     EMPTY ──► STARTING ──► READY ──► RETIRING ──┐      EMPTY → STARTING    [spawn]     asked the zygote
+ *       ▲          │           │          │       │      STARTING → READY    [on READY]
+ *       │          ▼           ▼          ▼       │      READY → RETIRING    [retire]    no new work; WIRE_EXIT when idle
+ *       └──────── DYING ◄──────┴──────────┴───────┘      any → DYING         [EOF, kill] until the zygote reaped it
+ *                                                        DYING → EMPTY       [exited]    then respawned, with backoff
+ *
+ * All functions and callbacks: the event loop's thread.
+ */
+#ifndef OFFLOAD_POOL_H
+#define OFFLOAD_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/loop.h"
+#include "pool/scoreboard.h"
+#include "pool/wire.h"
+
+struct pool;
+
+enum lane { LANE_MAIN, LANE_EXPRESS };
+enum worker_state { WORKER_EMPTY, WORKER_STARTING, WORKER_READY, WORKER_RETIRING, WORKER_DYING };
+
+/* Why we end a worker or a piece of work. */
+enum stop_reason { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_MEMORY, STOP_PROTOCOL };
+
+#define STDERR_TAIL 2048 /* bytes of a worker's last words that are kept */
+
+/* How a worker died. */
+struct death {
+    const char *cause; /* signal | exit | oom | timeout | memory | protocol */
+    int signal;        /* 0: none */
+    int exit_code;     /* -1: none */
+    uint64_t max_rss_bytes, cpu_ms;
+    const char *stderr_tail; /* "" if it said nothing; valid during the callback */
+};
+
+struct in_flight {
+    uint64_t ticket;
+    void *work;              /* NULL: a ping, or forgotten by its owner */
+    enum stop_reason reason; /* asked to stop */
+};
+
+struct zygote_link;
+
+/* Read-only outside pool.c. */
+struct worker {
+    struct pool *pool;
+    unsigned slot;
+    enum lane lane;
+    enum worker_state state;
+    pid_t pid;
+    struct zygote_link *zygote;
+    int64_t started_wall_ms, started_ns;
+    uint64_t jobs;       /* pieces of work answered by this process */
+    uint32_t type;       /* of the last piece sent; UINT32_MAX: none */
+    uint64_t long_work;  /* pieces in flight that were sent as long ones */
+    int64_t answered_ns; /* last sign of life on the wire */
+    struct scoreboard_slot *board;
+
+    struct watch watch, stderr_watch;
+    bool wants_write;
+    struct wire_writer writer;
+    struct wire_writer *backlog; /* datagrams that did not go out yet, oldest first */
+    size_t backlog_count;
+
+    uint64_t next_ticket;
+    struct in_flight ring[WIRE_MAX_IN_FLIGHT];
+    unsigned head, count; /* ring[head .. head+count), in order */
+
+    enum stop_reason killed; /* why we sent SIGKILL */
+    struct timer stop_timer, spawn_timer;
+    int64_t stop_asked_ns;
+    unsigned quick_deaths; /* in a row, for the backoff */
+    char stderr_tail[STDERR_TAIL];
+    size_t stderr_size, stderr_line;
+};
+
+struct pool_config {
+    unsigned workers, express_workers;
+    int64_t cancel_grace_ns;
+    uint64_t max_job_memory;     /* bytes; 0: no limit */
+    uint64_t max_jobs_per_worker; /* 0: never recycled */
+    uint64_t max_worker_rss;     /* bytes; 0: no limit; looked at between jobs */
+    bool test_types;
+};
+
+/* What the pool tells its owner. */
+struct pool_events {
+    void *owner;
+    void (*loaded)(void *owner);                    /* handlers are loaded */
+    void (*refused)(void *owner, const char *type); /* a handler's load failed: the pool will not start */
+    void (*pong)(void *owner, struct worker *w);    /* answered a pool_ping */
+
+    void *arg; /* of those below, which are about work */
+    /* A reply for `work`. `bulk` is empty unless the frame has one; take a reference to keep it. False if the
+     * reply makes no sense: the worker is killed, and the work reported lost to `protocol`. */
+    bool (*reply)(void *arg, struct worker *w, void *work, const struct wire_frame *f, const struct slice *bulk);
+    /* The worker is gone. guilty: this piece was being worked on; the others had not begun. */
+    void (*lost)(void *arg, struct worker *w, void *work, bool guilty, const struct death *d);
+    void (*restarted)(void *arg, const char *cause); /* a worker died and is replaced */
+    void (*drained)(void *arg, struct worker *w); /* pool_can_send is true again */
+    void (*changed)(void *arg);                   /* a worker became ready, idle, or is gone */
+};
+
+/* NULL with errno. Nothing runs before pool_start. */
+struct pool *pool_new(struct loop *loop, const struct pool_config *config, const struct pool_events *events);
+int pool_start(struct pool *p); /* 0, or -1 with errno */
+/* Takes over changed limits; the numbers of workers stay. */
+void pool_configure(struct pool *p, const struct pool_config *config);
+/* A new zygote (and so new handlers); the old workers finish what they do. 0, or -1 with errno. */
+int pool_reload(struct pool *p);
+/* Reaps children of the front end: the zygote, and orphans when it runs as PID 1. Call on SIGCHLD. */
+void pool_reap(struct pool *p);
+/* Ends every process and waits for them, some milliseconds. Work in flight is forgotten without a word. */
+void pool_free(struct pool *p);
+
+/* The slots; pointers stay valid as long as the pool. */
+size_t pool_size(const struct pool *p);
+struct worker *pool_worker(const struct pool *p, size_t i);
+bool pool_is_loaded(const struct pool *p);
+
+/* True if the worker takes new work now. */
+bool worker_takes_work(const struct worker *w);
+bool worker_can_send(const struct worker *w); /* nothing waits for the socket */
+
+/* Adds a piece of work to the worker's next datagram (h->ticket is filled in) and returns its ticket. `bulk` may be
+ * NULL. Goes out with pool_flush, or earlier when a datagram is full. Only if worker_takes_work. */
+uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+                        const void *second, size_t second_size, const struct slice *bulk, void *work);
+/* More of the same piece of work (WIRE_PART). Look at worker_can_send between parts. */
+void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part);
+void pool_flush(struct worker *w);
+void pool_ping(struct worker *w);
+
+/* Asks a piece of work to stop: by the scoreboard; after half of cancel_grace SIGTERM, after all of it SIGKILL.
+ * True: it may have begun, and a reply or `lost` will follow. False: it had not; the worker will skip it, nothing
+ * more is heard of it, and the caller may forget it. */
+bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason);
+/* Progress of that ticket by the scoreboard, 0..1; 0 if it is not the current one. */
+double pool_progress(const struct worker *w, uint64_t ticket);
+/* Resident memory of a worker in bytes; 0 if it cannot be read. */
+uint64_t worker_rss(const struct worker *w);
+/* True if the process is stopped (SIGSTOP), by /proc. */
+bool worker_is_stopped(const struct worker *w);
+
+#endif

@@ -1,0 +1,30 @@
+/* scoreboard.h: a page of shared memory per worker slot, read and written by both sides without a message: what
+ * the worker is at, how far it is, and which of its pieces of work were cancelled. It is a hint; the wire is the
+ * truth: a worker that scribbles on its page can mislead nobody but about itself. A worker maps its own page only.
+ */
+#ifndef OFFLOAD_SCOREBOARD_H
+#define OFFLOAD_SCOREBOARD_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "pool/wire.h"
+
+#define SCOREBOARD_PAGE 4096
+
+struct scoreboard_slot {
+    _Atomic uint64_t current;     /* worker: the ticket being worked on; 0: none */
+    _Atomic uint64_t done, total; /* worker: progress of that ticket; total 0: unknown */
+    /* front end: cancelled[ticket % WIRE_MAX_IN_FLIGHT] == ticket asks the worker to stop that ticket */
+    _Atomic uint64_t cancelled[WIRE_MAX_IN_FLIGHT];
+};
+_Static_assert(sizeof(struct scoreboard_slot) <= SCOREBOARD_PAGE, "a slot is one page");
+
+/* Makes the memfd for `slots` pages; -1 with errno. */
+int scoreboard_new(unsigned slots);
+/* Maps one slot's page; NULL with errno. Unmapped by scoreboard_unmap. */
+struct scoreboard_slot *scoreboard_map(int fd, unsigned slot);
+void scoreboard_unmap(struct scoreboard_slot *s);
+void scoreboard_clear(struct scoreboard_slot *s); /* for the slot's next worker */
+
+#endif

@@ -1,0 +1,191 @@
+/* wire.h: what the front end, the zygote and the workers say to each other. The one definition for all ends.
+ *
+ * Each worker has a SOCK_SEQPACKET Unix socket pair. A datagram holds 1..WIRE_MAX_FRAMES frames, one behind
+ * the other; a frame is a header and `length` bytes inline, padded with zeros to a multiple of 8:
+ *
+ *     datagram   | header | inline bytes ..pad | header | inline bytes ..pad | ...      <= WIRE_MAX_DATAGRAM
+ *     ancillary  | one descriptor, only if the single frame has WIRE_BULK |
+ *
+ *     OFFSET SIZE  FIELD       MEANING
+ *        0     1   version     WIRE_VERSION; anything else, and the peer is dropped
+ *        1     1   kind        enum wire_kind; one that the receiver does not take is an error, never skipped
+ *        2     2   flags       WIRE_* bits; unknown ones are an error
+ *        4     4   length      inline bytes behind this header, without padding
+ *        8     8   ticket      the front end's number for this piece of work on this worker, from 1 up; replies
+ *                              repeat it, in the order in which the pieces were sent
+ *       16     8   bulk_offset \ with WIRE_BULK: the part of the memfd that is meant;
+ *       24     8   bulk_size   / without: both 0
+ *       32     4   type        index of the handler (WIRE_PLAN without WIRE_JSON, WIRE_RUN, WIRE_MERGE)
+ *       36     4   attempt     WIRE_RUN: how often this chunk was lost before
+ *       40     4   count       WIRE_PLAN: chunks wanted (with WIRE_JSON: nesting allowed); WIRE_MERGE: parts to follow
+ *       44     4   reserved    0
+ *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more
+ *
+ * A bulk payload is a memfd sealed against shrinking, growing and writing, so that a mapping of it can neither
+ * fault nor change under the reader. One frame with a bulk payload travels alone in its datagram.
+ *
+ *     front end -> worker                                       worker -> front end
+ *     WIRE_PLAN   params (packed), or the whole body with       WIRE_READY    once, first; no ticket
+ *                 WIRE_JSON; inline or bulk                     WIRE_PLANNED  struct wire_plan, inline or bulk
+ *     WIRE_RUN    u32 n, n bytes of common, padded to 8;        WIRE_DONE     struct wire_times, inline; then the
+ *                 then the chunk, inline or bulk.                             part or the result, inline or bulk
+ *                 With WIRE_GO: merge the one part, too         WIRE_FAILED   a fault as JSON, inline
+ *     WIRE_MERGE  common, as above; `count` WIRE_PARTs          WIRE_CANCELLED
+ *     WIRE_PART   one part, inline or bulk; same ticket         WIRE_PONG     answers WIRE_PING
+ *     WIRE_PING   are you there?
+ *     WIRE_EXIT   finish what came before, then exit
+ *
+ * With the zygote, on a socket pair of its own: one struct per datagram, see below.
+ *
+ * To change the wire: both ends are one binary, so raise WIRE_VERSION, change the table, and nothing else.
+ * It is raised all the same, because a reload may meet workers of the binary before.
+ */
+#ifndef OFFLOAD_WIRE_H
+#define OFFLOAD_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pool/blob.h"
+
+#define WIRE_VERSION 1
+#define WIRE_MAX_FRAMES 16
+#define WIRE_MAX_DATAGRAM (256 * 1024)
+#define WIRE_MAX_INLINE (64 * 1024) /* a larger payload goes as bulk */
+#define WIRE_MAX_IN_FLIGHT 64       /* pieces of work sent to a worker and not answered */
+
+enum wire_kind {
+    WIRE_PLAN = 1,
+    WIRE_RUN,
+    WIRE_MERGE,
+    WIRE_PART,
+    WIRE_PING,
+    WIRE_EXIT,
+    WIRE_READY = 32,
+    WIRE_PLANNED,
+    WIRE_DONE,
+    WIRE_FAILED,
+    WIRE_CANCELLED,
+    WIRE_PONG
+};
+
+enum { /* flags */
+    WIRE_BULK = 1, /* a descriptor comes along */
+    WIRE_JSON = 2, /* WIRE_PLAN: the body of the request, not yet parsed */
+    WIRE_GO = 4    /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
+};
+
+struct wire_header {
+    uint8_t version, kind;
+    uint16_t flags;
+    uint32_t length;
+    uint64_t ticket;
+    uint64_t bulk_offset, bulk_size;
+    uint32_t type, attempt, count, reserved;
+    uint64_t budget_ns;
+};
+_Static_assert(sizeof(struct wire_header) == 56 && offsetof(struct wire_header, ticket) == 8 &&
+                   offsetof(struct wire_header, type) == 32 && offsetof(struct wire_header, budget_ns) == 48,
+               "the header has no padding");
+
+/* Front of a WIRE_DONE. */
+struct wire_times {
+    uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
+};
+
+/* Front of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then the
+ * chunks' bytes, which the chunks' offsets count from. */
+struct wire_plan {
+    uint32_t type, chunks, common_size, reserved;
+    int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_JSON: the options */
+    uint64_t plan_ns, cpu_ns;
+};
+struct wire_chunk {
+    uint64_t cost_ns, offset, size;
+};
+
+/* ---- zygote -------------------------------------------------------------------------------------- */
+
+enum zygote_request_kind { ZYGOTE_SPAWN = 1, ZYGOTE_SIGNAL };
+struct zygote_request {
+    uint32_t version, kind;
+    uint32_t slot, express; /* ZYGOTE_SPAWN */
+    int32_t pid, signal;    /* ZYGOTE_SIGNAL */
+};
+
+enum zygote_report_kind {
+    ZYGOTE_LOADED = 1, /* handlers are loaded; spawning may begin */
+    ZYGOTE_REFUSED,    /* a handler's load failed: `text` names it */
+    ZYGOTE_SPAWNED,    /* with two descriptors: the worker's socket, and the reading end of its stderr */
+    ZYGOTE_NOT_SPAWNED, /* fork failed: status is errno */
+    ZYGOTE_EXITED      /* reaped */
+};
+struct zygote_report {
+    uint32_t version, kind;
+    uint32_t slot;
+    int32_t pid;
+    int32_t status;          /* as waitpid gives it */
+    uint32_t oom;            /* the kernel's OOM killer was at work in our cgroup since the last report */
+    uint64_t max_rss_bytes, cpu_ms;
+    char text[64];
+};
+
+/* ---- both ends ------------------------------------------------------------------------------------ */
+
+#define WIRE_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
+
+/* Walks the frames of a received datagram. */
+struct wire_reader {
+    const unsigned char *data;
+    size_t size, offset;
+    unsigned frames;
+    int fd; /* came along, or -1; the reader's until wire_take_bulk */
+};
+
+/* One frame of it; `inlined` points into the datagram. */
+struct wire_frame {
+    struct wire_header header;
+    const unsigned char *inlined;
+};
+
+/* Receives one datagram into `buffer` of WIRE_MAX_DATAGRAM bytes. 1: there is one; 0: the peer closed;
+ * -1 with errno: EAGAIN, or EPROTO for a datagram that is too long, too short or has more than one descriptor
+ * (which are closed). wire_close_reader afterwards. */
+int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r);
+/* 1 and the next frame; 0 at the end; -1 if the bytes break the rules above. */
+int wire_next(struct wire_reader *r, struct wire_frame *f);
+/* The frame's bulk payload: takes the descriptor, checks the seals and that offset and size lie within.
+ * 0, or -1. slice_deinit it. */
+int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
+void wire_close_reader(struct wire_reader *r); /* closes a descriptor that nobody took */
+
+/* The kinds that may travel in a direction, as a set for wire_allows. */
+bool wire_is_request(uint8_t kind);
+bool wire_is_reply(uint8_t kind);
+
+/* Builds a datagram; reuse after wire_flush. */
+struct wire_writer {
+    unsigned char *data; /* WIRE_MAX_DATAGRAM bytes */
+    size_t size;
+    unsigned frames;
+    struct slice bulk; /* of the single frame that has one */
+};
+int wire_open_writer(struct wire_writer *w); /* 0, or -1: out of memory */
+void wire_close_writer(struct wire_writer *w);
+/* True if a frame with this many inline bytes (and a bulk payload) still fits in. An empty writer takes any
+ * frame within the limits. */
+bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk);
+/* Adds a frame; version and length are filled in here. `inlined` is in two pieces for the convenience of
+ * headers; bulk: NULL or a memfd slice (a reference is taken). Only after wire_fits. */
+void wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
+              const void *second, size_t second_size, const struct slice *bulk);
+/* Sends and empties. 0, or -1 with errno (EAGAIN: nothing was sent, try again later). */
+int wire_flush(struct wire_writer *w, int socket);
+
+/* Control messages with up to two descriptors. As wire_receive: 1, 0, -1. fds are -1 where there is none. */
+int wire_send_control(int socket, const void *message, size_t size, const int fds[2]);
+int wire_receive_control(int socket, void *message, size_t size, int fds[2]);
+
+#endif

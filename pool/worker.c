@@ -1,0 +1,428 @@
+/* worker.c: the loop of a worker process.
+ *
+ *     forked by the zygote ──► READY ──► receive ──► work ──► reply ──┐
+ *                                          ▲                          │
+ *                                          └──────────────────────────┘
+ *     ends by: WIRE_EXIT · EOF (the front end is gone) · SIGKILL (PDEATHSIG when the zygote dies; cancel; limits)
+ *              SIGTERM, but only while the current piece of work is cancelled: a SIGTERM meant for the whole
+ *              service (a supervisor that signals its control group) must not take work with it
+ *
+ * One thread, blocking reads and writes. The pieces of a datagram are done in order and their replies
+ * gathered into one datagram, which leaves when it is full, when the batch is done, or after FLUSH_NS, so that
+ * a slow piece does not hold up the answers of the quick ones before it.
+ */
+#include "pool/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "handlers/host/host.h"
+#include "pool/scoreboard.h"
+#include "pool/wire.h"
+
+#define FLUSH_NS (1 * NS_PER_MS)
+#define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
+
+/* What a piece of work yields: a head and a body, or a fault. */
+struct outcome {
+    uint8_t kind;
+    struct wire_times times;
+    struct buf body; /* WIRE_PLANNED: struct wire_plan and so on; WIRE_DONE: part or result */
+    struct fault fault;
+};
+
+/* A merge that is still getting its parts. */
+struct pending_merge {
+    struct wire_header header; /* kind 0: none */
+    struct slice common;
+    struct slice *parts;
+    size_t have;
+};
+
+static struct {
+    unsigned slot;
+    int socket;
+    struct scoreboard_slot *board;
+    uint64_t ticket;
+    uint32_t titled; /* the type shown in the process title */
+    unsigned char *buffer;
+    struct wire_writer writer;
+    int64_t batch_start_ns;
+    struct pending_merge merge;
+} self;
+
+static _Noreturn void die(void) {
+    _exit(70);
+}
+
+/* ---- hooks for the handler ------------------------------------------------------------------------- */
+
+static bool is_cancelled(void *arg) {
+    (void)arg;
+    return atomic_load_explicit(&self.board->cancelled[self.ticket % WIRE_MAX_IN_FLIGHT], memory_order_relaxed) ==
+           self.ticket;
+}
+
+static void show_progress(void *arg, uint64_t done, uint64_t total) {
+    (void)arg;
+    atomic_store_explicit(&self.board->done, done, memory_order_relaxed);
+    atomic_store_explicit(&self.board->total, total, memory_order_relaxed);
+}
+
+static const struct host_hooks hooks = {NULL, show_progress, is_cancelled};
+
+static void on_sigterm(int signal) {
+    (void)signal;
+    if (self.board != NULL && self.ticket != 0 && is_cancelled(NULL))
+        _exit(128 + SIGTERM);
+}
+
+/* ---- replies ---------------------------------------------------------------------------------------- */
+
+static void flush_replies(void) {
+    if (self.writer.frames > 0 && wire_flush(&self.writer, self.socket) != 0)
+        die();
+}
+
+/* The body as a sealed memfd. */
+static struct slice make_bulk(const struct buf *body) {
+    int fd = memfd_new("offload-part");
+    if (fd < 0 || memfd_write(fd, body->data, body->size) != 0)
+        die();
+    struct blob *b = blob_seal(fd, body->size);
+    if (b == NULL)
+        die();
+    return slice_all(b);
+}
+
+static void send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, const struct buf *body) {
+    struct wire_header h = {.kind = kind, .ticket = ticket};
+    bool bulk = head_size + body->size > WIRE_MAX_INLINE;
+    size_t inline_size = bulk ? head_size : head_size + body->size;
+    if (!wire_fits(&self.writer, inline_size, bulk))
+        flush_replies();
+    if (bulk) {
+        struct slice s = make_bulk(body);
+        wire_put(&self.writer, &h, head, head_size, NULL, 0, &s);
+        slice_deinit(&s);
+    } else {
+        wire_put(&self.writer, &h, head, head_size, body->data, body->size, NULL);
+    }
+    if (bulk || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
+        flush_replies();
+}
+
+static void send_outcome(uint64_t ticket, struct outcome *o) {
+    const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
+    const struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
+    if (body->failed)
+        die(); /* out of memory: the death certificate tells it better than half an answer */
+    send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body);
+    buf_deinit(&o->body);
+    fault_deinit(&o->fault);
+}
+
+/* ---- work --------------------------------------------------------------------------------------------- */
+
+/* Sets the outcome's kind from what the host returned; true if the work goes on. */
+static bool proceed(struct outcome *o, int rc) {
+    if (rc == 0)
+        return true;
+    o->kind = rc == HOST_CANCELLED ? WIRE_CANCELLED : WIRE_FAILED;
+    return false;
+}
+
+static void run_step(struct outcome *o, const struct wire_header *h, struct bytes common, struct bytes chunk,
+                     struct buf *part) {
+    int64_t start_ns = clock_monotonic_ns();
+    if (proceed(o, host_run(h->type, h->attempt, common, chunk, &hooks, part, &o->fault)))
+        o->kind = WIRE_DONE;
+    o->times.run_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
+}
+
+static void merge_step(struct outcome *o, uint32_t type, struct bytes common, const struct bytes *parts, size_t count) {
+    int64_t start_ns = clock_monotonic_ns();
+    if (proceed(o, host_merge(type, common, parts, count, &hooks, &o->body, &o->fault)))
+        o->kind = WIRE_DONE;
+    o->times.merge_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
+}
+
+/* run, and merge its one part. */
+static void run_and_merge(struct outcome *o, const struct wire_header *h, struct bytes common, struct bytes chunk) {
+    struct buf part = {0};
+    run_step(o, h, common, chunk, &part);
+    if (o->kind == WIRE_DONE && part.failed)
+        die();
+    if (o->kind == WIRE_DONE) {
+        struct bytes one = {part.data == NULL ? "" : part.data, part.size};
+        merge_step(o, h->type, common, &one, 1);
+    }
+    buf_deinit(&part);
+}
+
+static void put_padded(struct buf *to, const struct buf *from) {
+    static const char zeros[8];
+    buf_append(to, from->data, from->size);
+    buf_append(to, zeros, WIRE_PAD(from->size) - from->size);
+}
+
+/* struct wire_plan, chunks, common, bytes: see wire.h. */
+static void write_plan(struct buf *out, uint32_t type, const struct submission_options *options,
+                       const struct host_plan *plan, uint64_t plan_ns) {
+    struct wire_plan head = {.type = type, .chunks = (uint32_t)plan->count, .common_size = (uint32_t)plan->common.size,
+                             .plan_ns = plan_ns};
+    if (options != NULL) {
+        head.priority = options->priority;
+        head.timeout_ms = options->timeout_ms;
+        head.queue_timeout_ms = options->queue_timeout_ms;
+        head.max_attempts = options->max_attempts;
+        head.ttl_s = options->ttl_s;
+        head.wanted_chunks = options->chunks;
+    }
+    buf_append(out, &head, sizeof head);
+    for (size_t i = 0; i < plan->count; i++) {
+        struct wire_chunk c = {plan->chunks[i].cost_ns, plan->chunks[i].offset, plan->chunks[i].size};
+        buf_append(out, &c, sizeof c);
+    }
+    put_padded(out, &plan->common);
+    buf_append(out, plan->bytes.data, plan->bytes.size);
+}
+
+static void set_title(uint32_t type) {
+    const struct handler *h = host_handler(type);
+    if (h == NULL || type + 1 == self.titled)
+        return;
+    setproctitle("worker %u %s", self.slot, h->name);
+    self.titled = type + 1;
+}
+
+/* Plans checked params; with WIRE_GO goes on to run and merge a single cheap chunk. */
+static void plan_params(struct outcome *o, struct wire_header h, struct bytes params,
+                        const struct submission_options *options) {
+    struct host_plan plan = {0};
+    set_title(h.type);
+    int64_t start_ns = clock_monotonic_ns();
+    bool planned = proceed(o, host_plan(h.type, params.data, params.size, h.count, &hooks, &plan, &o->fault));
+    o->times.plan_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
+    if (planned && (h.flags & WIRE_GO) != 0 && plan.count == 1 && plan.chunks[0].cost_ns <= h.budget_ns) {
+        struct bytes common = {plan.common.data == NULL ? "" : plan.common.data, plan.common.size};
+        struct bytes chunk = {plan.bytes.data == NULL ? "" : plan.bytes.data + plan.chunks[0].offset,
+                              plan.chunks[0].size};
+        h.attempt = 0;
+        run_and_merge(o, &h, common, chunk);
+    } else if (planned) {
+        o->kind = WIRE_PLANNED;
+        write_plan(&o->body, h.type, options, &plan, o->times.plan_ns);
+    }
+    host_plan_deinit(&plan);
+}
+
+static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes payload) {
+    if ((h->flags & WIRE_JSON) == 0) {
+        plan_params(o, *h, payload, NULL);
+        return;
+    }
+    struct submission s = {0};
+    struct wire_header checked = *h;
+    unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
+    checked.flags = 0;
+    if (submission_parse(payload.data, payload.size, depth, &s, &o->fault) != 0) {
+        o->kind = WIRE_FAILED;
+    } else {
+        checked.type = s.type;
+        checked.count = (uint32_t)s.options.chunks;
+        plan_params(o, checked, (struct bytes){s.params.data, s.params.size}, &s.options);
+    }
+    submission_deinit(&s);
+}
+
+/* Splits "u32 n, n bytes of common, padded" off the front of an inline payload. */
+static bool split_common(struct bytes *payload, struct bytes *common) {
+    uint32_t n;
+    const unsigned char *from = payload->data;
+    if (payload->size < 8)
+        return false;
+    memcpy(&n, from, sizeof n);
+    if (n > HANDLER_MAX_COMMON || WIRE_PAD(n) > payload->size - 8)
+        return false;
+    *common = (struct bytes){from + 8, n};
+    *payload = (struct bytes){from + 8 + WIRE_PAD(n), payload->size - 8 - WIRE_PAD(n)};
+    return true;
+}
+
+static void do_run(struct outcome *o, const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
+    struct bytes common;
+    if (!split_common(&payload, &common))
+        die();
+    struct bytes chunk = bulk != NULL ? *bulk : payload;
+    set_title(h->type);
+    if ((h->flags & WIRE_GO) != 0)
+        run_and_merge(o, h, common, chunk);
+    else
+        run_step(o, h, common, chunk, &o->body);
+}
+
+/* ---- merges: gather the parts, then work ---------------------------------------------------------------- */
+
+static void drop_merge(void) {
+    for (size_t i = 0; i < self.merge.have; i++)
+        slice_deinit(&self.merge.parts[i]);
+    free(self.merge.parts);
+    slice_deinit(&self.merge.common);
+    self.merge = (struct pending_merge){0};
+}
+
+static void begin_merge(const struct wire_header *h, struct bytes payload) {
+    struct bytes common;
+    if (self.merge.header.kind != 0 || h->count == 0 || h->count > HANDLER_MAX_CHUNKS || !split_common(&payload, &common))
+        die();
+    struct blob *b = blob_copy(common.data, common.size);
+    self.merge.parts = calloc(h->count, sizeof *self.merge.parts);
+    if (b == NULL || self.merge.parts == NULL)
+        die();
+    self.merge.header = *h;
+    self.merge.common = slice_all(b);
+}
+
+static void do_merge(struct outcome *o) {
+    struct pending_merge *m = &self.merge;
+    struct bytes *parts = calloc(m->have, sizeof *parts);
+    if (parts == NULL)
+        die();
+    for (size_t i = 0; i < m->have; i++) {
+        parts[i] = (struct bytes){slice_map(&m->parts[i]), m->parts[i].size};
+        if (parts[i].data == NULL)
+            die();
+    }
+    set_title(m->header.type);
+    merge_step(o, m->header.type, (struct bytes){slice_map(&m->common), m->common.size}, parts, m->have);
+    for (size_t i = 0; i < m->have; i++)
+        slice_unmap(&m->parts[i], parts[i].data);
+    free(parts);
+    drop_merge();
+}
+
+/* True when the last part has come. */
+static bool add_part(const struct wire_header *h, struct bytes payload, struct slice *bulk) {
+    struct pending_merge *m = &self.merge;
+    if (m->header.kind == 0 || h->ticket != m->header.ticket)
+        die();
+    if (bulk->blob == NULL) {
+        struct blob *b = blob_copy(payload.data, payload.size);
+        if (b == NULL)
+            die();
+        *bulk = slice_all(b);
+    }
+    m->parts[m->have++] = slice_ref(bulk);
+    return m->have == m->header.count;
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------------- */
+
+/* One piece of work, with its payload in memory. */
+static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
+    struct outcome o = {0};
+    int64_t cpu_ns = clock_cpu_ns();
+    self.ticket = h->ticket;
+    show_progress(NULL, 0, 0);
+    atomic_store(&self.board->current, h->ticket);
+    if (is_cancelled(NULL))
+        o.kind = WIRE_CANCELLED;
+    else if (h->kind == WIRE_PLAN)
+        do_plan(&o, h, bulk != NULL ? *bulk : payload);
+    else if (h->kind == WIRE_RUN)
+        do_run(&o, h, payload, bulk);
+    else
+        do_merge(&o);
+    if (h->kind == WIRE_PART && o.kind == WIRE_CANCELLED)
+        drop_merge();
+    self.ticket = 0;
+    atomic_store(&self.board->current, 0);
+    o.times.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu_ns);
+    if (o.kind == WIRE_PLANNED)
+        memcpy(o.body.data + offsetof(struct wire_plan, cpu_ns), &o.times.cpu_ns, sizeof o.times.cpu_ns);
+    send_outcome(h->ticket, &o);
+}
+
+static void work_on_bulk(const struct wire_header *h, struct bytes payload, const struct slice *bulk) {
+    struct bytes mapped = {slice_map(bulk), bulk->size};
+    if (mapped.data == NULL)
+        die();
+    work(h, payload, &mapped);
+    slice_unmap(bulk, mapped.data);
+}
+
+static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
+    static const struct buf nothing;
+    const struct wire_header *h = &f->header;
+    struct bytes payload = {f->inlined, h->length};
+    switch (h->kind) {
+    case WIRE_PLAN:
+    case WIRE_RUN:
+        if (bulk->blob != NULL)
+            work_on_bulk(h, payload, bulk);
+        else
+            work(h, payload, NULL);
+        break;
+    case WIRE_MERGE: begin_merge(h, payload); break;
+    case WIRE_PART:
+        if (add_part(h, payload, bulk))
+            work(h, payload, NULL);
+        break;
+    case WIRE_PING: send_reply(h->ticket, WIRE_PONG, NULL, 0, &nothing); break;
+    case WIRE_EXIT: flush_replies(); _exit(0);
+    default: die();
+    }
+}
+
+static void handle_datagram(struct wire_reader *r) {
+    struct wire_frame f;
+    int got = wire_next(r, &f);
+    for (; got == 1; got = wire_next(r, &f)) {
+        struct slice bulk = {NULL, 0, 0};
+        if ((f.header.flags & WIRE_BULK) != 0 && wire_take_bulk(r, &f, &bulk) != 0)
+            die();
+        handle_frame(&f, &bulk);
+        slice_deinit(&bulk);
+    }
+    if (got < 0)
+        die();
+    wire_close_reader(r);
+}
+
+static void set_up(unsigned slot, int socket, int scoreboard_fd) {
+    struct sigaction term = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
+    self.slot = slot;
+    self.socket = socket;
+    self.board = scoreboard_map(scoreboard_fd, slot);
+    close(scoreboard_fd);
+    self.buffer = aligned_alloc(64, WIRE_MAX_DATAGRAM);
+    if (self.board == NULL || self.buffer == NULL || wire_open_writer(&self.writer) != 0)
+        die();
+    sigaction(SIGTERM, &term, NULL);
+    setproctitle("worker %u", slot);
+}
+
+_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
+    static const struct buf nothing;
+    struct wire_reader r;
+    set_up(slot, socket, scoreboard_fd);
+    send_reply(0, WIRE_READY, NULL, 0, &nothing);
+    flush_replies();
+    for (;;) {
+        int got = wire_receive(socket, self.buffer, &r);
+        if (got == 0)
+            _exit(0);
+        if (got < 0)
+            die();
+        self.batch_start_ns = clock_monotonic_ns();
+        handle_datagram(&r);
+        flush_replies();
+    }
+}

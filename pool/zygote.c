@@ -1,0 +1,262 @@
+/* zygote.c: see zygote.h. It stays simple, so that it survives what kills the others: no timers, no memory of its
+ * own beyond a list of children.
+ *
+ *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket
+ *                                                                    ├─ SIGNAL  kill(2) a child not yet reaped
+ *                                                                    ├─ SIGCHLD reap, report EXITED
+ *                                                                    └─ EOF     the front end is gone:
+ *                                                                               SIGKILL all children, reap, exit
+ */
+#include "pool/zygote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "handlers/host/host.h"
+#include "pool/cgroup.h"
+#include "pool/wire.h"
+#include "pool/worker.h"
+
+#define SOCKET_BUFFER (4 * 1024 * 1024)
+
+struct child {
+    pid_t pid; /* 0: free */
+    unsigned slot;
+};
+
+static struct {
+    struct child *children;
+    size_t capacity;
+    int signal_fd;
+    uint64_t oom_kills;
+} zygote;
+
+static struct child *find_child(pid_t pid) {
+    for (size_t i = 0; i < zygote.capacity; i++)
+        if (zygote.children[i].pid == pid)
+            return &zygote.children[i];
+    return NULL;
+}
+
+static struct child *add_child(void) {
+    struct child *c = find_child(0);
+    if (c != NULL)
+        return c;
+    size_t capacity = zygote.capacity + 16;
+    struct child *more = realloc(zygote.children, capacity * sizeof *more);
+    if (more == NULL)
+        return NULL;
+    memset(more + zygote.capacity, 0, 16 * sizeof *more);
+    zygote.children = more;
+    c = &more[zygote.capacity];
+    zygote.capacity = capacity;
+    return c;
+}
+
+/* Best effort: if the front end is gone, EOF says so next. */
+static void report(struct zygote_report *r, const int fds[2]) {
+    r->version = WIRE_VERSION;
+    if (wire_send_control(ZYGOTE_SOCKET_FD, r, sizeof *r, fds) != 0 && errno != EPIPE && errno != ECONNRESET)
+        LOG(LOG_ERROR, "zygote_report_failed", LOG_STR("error", strerror(errno)));
+}
+
+/* ---- reaping ------------------------------------------------------------------------------------------ */
+
+static uint64_t cpu_ms(const struct rusage *u) {
+    return (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
+           (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
+}
+
+static void reap(void) {
+    int status;
+    struct rusage usage;
+    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;) {
+        struct child *c = find_child(pid);
+        if (c == NULL)
+            continue;
+        uint64_t oom_kills = cgroup_oom_kills();
+        struct zygote_report r = {.kind = ZYGOTE_EXITED, .slot = c->slot, .pid = pid, .status = status,
+                                  .oom = oom_kills > zygote.oom_kills,
+                                  .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024, .cpu_ms = cpu_ms(&usage)};
+        zygote.oom_kills = oom_kills;
+        c->pid = 0;
+        report(&r, NULL);
+    }
+}
+
+static void end_all(void) {
+    for (size_t i = 0; i < zygote.capacity; i++)
+        if (zygote.children[i].pid != 0)
+            kill(zygote.children[i].pid, SIGKILL);
+    while (wait(NULL) > 0)
+        continue;
+}
+
+/* ---- spawning ------------------------------------------------------------------------------------------- */
+
+/* Best effort: under memory pressure a worker should go before the front end does. */
+static void offer_to_oom_killer(void) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (write(fd, "500", 3) < 0)
+        errno = 0;
+    close(fd);
+}
+
+/* In the child: leave everything of the zygote behind, then become the worker. */
+static _Noreturn void become_worker(const struct zygote_request *q, int socket, int stderr_fd, pid_t parent) {
+    sigset_t none;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    close(ZYGOTE_SOCKET_FD);
+    close(zygote.signal_fd);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null >= 0)
+        dup2(null, STDIN_FILENO);
+    dup2(stderr_fd, STDOUT_FILENO);
+    dup2(stderr_fd, STDERR_FILENO);
+    close(null);
+    close(stderr_fd);
+    signal(SIGTERM, SIG_IGN); /* until the worker has its own */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    offer_to_oom_killer();
+    worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD);
+}
+
+static void widen(int socket) {
+    int size = SOCKET_BUFFER;
+    if (setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
+        setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
+static int fork_worker(const struct zygote_request *q, int sockets[2], int pipes[2]) {
+    struct child *c = add_child();
+    if (c == NULL)
+        return -1;
+    pid_t self = getpid();
+    pid_t pid = fork();
+    if (pid < 0)
+        return -1;
+    if (pid == 0) {
+        close(sockets[0]);
+        close(pipes[0]);
+        become_worker(q, sockets[1], pipes[1], self);
+    }
+    *c = (struct child){pid, q->slot};
+    struct zygote_report r = {.kind = ZYGOTE_SPAWNED, .slot = q->slot, .pid = pid};
+    report(&r, (int[2]){sockets[0], pipes[0]});
+    return 0;
+}
+
+static void close_pair(int pair[2]) {
+    for (int i = 0; i < 2; i++)
+        if (pair[i] >= 0)
+            close(pair[i]);
+}
+
+static void spawn(const struct zygote_request *q) {
+    int sockets[2] = {-1, -1}, pipes[2] = {-1, -1};
+    bool ok = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0 && pipe2(pipes, O_CLOEXEC) == 0;
+    if (ok) {
+        widen(sockets[0]);
+        widen(sockets[1]);
+        ok = fork_worker(q, sockets, pipes) == 0;
+    }
+    if (!ok) {
+        struct zygote_report r = {.kind = ZYGOTE_NOT_SPAWNED, .slot = q->slot, .status = errno};
+        report(&r, NULL);
+    }
+    close_pair(sockets);
+    close_pair(pipes);
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------- */
+
+/* False: the front end is gone or talks nonsense. */
+static bool serve_request(void) {
+    struct zygote_request q;
+    int fds[2];
+    if (wire_receive_control(ZYGOTE_SOCKET_FD, &q, sizeof q, fds) != 1)
+        return false;
+    close_pair(fds);
+    if (q.version != WIRE_VERSION)
+        return false;
+    if (q.kind == ZYGOTE_SPAWN)
+        spawn(&q);
+    else if (q.kind == ZYGOTE_SIGNAL && q.pid > 0 && find_child(q.pid) != NULL)
+        kill(q.pid, q.signal);
+    return true;
+}
+
+static void serve(void) {
+    struct pollfd fds[] = {{.fd = zygote.signal_fd, .events = POLLIN}, {.fd = ZYGOTE_SOCKET_FD, .events = POLLIN}};
+    struct signalfd_siginfo info;
+    for (;;) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return;
+        if ((fds[0].revents & POLLIN) != 0 && read(zygote.signal_fd, &info, sizeof info) > 0)
+            reap();
+        if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !serve_request())
+            return;
+    }
+}
+
+static bool receive_config(struct zygote_config *config) {
+    int fds[2];
+    return wire_receive_control(ZYGOTE_SOCKET_FD, config, sizeof *config, fds) == 1 &&
+           config->version == WIRE_VERSION;
+}
+
+/* SIGTERM and the terminal's signals are the front end's business; the zygote ends when the front end does. */
+static int set_up_signals(void) {
+    sigset_t chld;
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &chld, NULL);
+    return signalfd(-1, &chld, SFD_CLOEXEC);
+}
+
+int zygote_main(void) {
+    struct zygote_config config;
+    const char *failed = NULL;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!receive_config(&config) || getppid() != config.parent)
+        return 1;
+    log_threshold = config.log_level;
+    log_style = config.log_format;
+    fcntl(ZYGOTE_SOCKET_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(ZYGOTE_SCOREBOARD_FD, F_SETFD, FD_CLOEXEC);
+    zygote.signal_fd = set_up_signals();
+    zygote.oom_kills = cgroup_oom_kills();
+    host_init(config.test_types != 0);
+    setproctitle("zygote");
+    struct zygote_report r = {.kind = ZYGOTE_LOADED};
+    if (host_load(&failed) != 0) {
+        r.kind = ZYGOTE_REFUSED;
+        snprintf(r.text, sizeof r.text, "%s", failed);
+    }
+    report(&r, NULL);
+    serve();
+    end_all();
+    return 0;
+}

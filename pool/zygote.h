@@ -1,0 +1,24 @@
+/* zygote.h: the process that forks workers. It is offloadd itself, executed anew in this role (so that it has one
+ * thread and nothing of the front end, however it is started), loads the handlers once, then only forks and reaps.
+ */
+#ifndef OFFLOAD_ZYGOTE_H
+#define OFFLOAD_ZYGOTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ZYGOTE_ROLE "zygote"    /* argv[1] of an offloadd that is to be the zygote */
+#define ZYGOTE_SOCKET_FD 3      /* its end of the control socket */
+#define ZYGOTE_SCOREBOARD_FD 4
+
+/* First message on the control socket. */
+struct zygote_config {
+    uint32_t version; /* WIRE_VERSION */
+    int32_t parent;   /* the front end's pid */
+    uint32_t test_types, log_level, log_format;
+};
+
+/* main() of that role; returns the exit status. */
+int zygote_main(void);
+
+#endif

@@ -1,0 +1,42 @@
+/* config.h: the options of offloadd: one table, read from flags, environment and file, in that order of precedence.
+ * The table in config.c is also what --help prints. */
+#ifndef OFFLOAD_CONFIG_H
+#define OFFLOAD_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+
+#define CONFIG_MAX_LISTEN 16
+
+struct config {
+    const char *listen[CONFIG_MAX_LISTEN]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    unsigned listen_count;
+    bool insecure_no_auth;
+
+    int64_t workers, express_workers;
+    char workers_why[128]; /* why that many, for the log */
+    int64_t express_cost_ns;
+
+    int64_t sync_wait_ns, max_wait_ns, max_sync, keep_sync;
+    int64_t max_body, max_queue, max_memory, max_connections, max_json_depth, max_header;
+    int64_t max_queue_age_ns;
+    int64_t header_timeout_ns, idle_timeout_ns;
+    int64_t result_ttl_ns, job_timeout_ns, cancel_grace_ns, drain_timeout_ns;
+    int64_t max_jobs_per_worker, max_worker_rss, max_job_memory;
+
+    const char *data_dir;
+    enum log_level log_level;
+    enum log_format log_format;
+    bool enable_test_types, check_config, show_version, show_help;
+    const char *file; /* --config */
+};
+
+/* Fills in defaults, then reads the file, the environment (OFFLOAD_X) and the flags. 0, or -1 with one clear line
+ * in `error`. Strings live as long as the process. */
+int config_read(struct config *c, int argc, char **argv, struct buf *error);
+void config_print_help(void);
+
+#endif

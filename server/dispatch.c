@@ -1,0 +1,625 @@
+/* dispatch.c: between the jobs and the workers: which worker gets what, and what a reply or a death means for the job.
+ * Front end.
+ *
+ * A worker of the main lane does long pieces one at a time, and nothing else meanwhile. Short pieces (plans, merges,
+ * chunks estimated below --express-cost) go to the express lane, and to main workers while no long piece waits, several
+ * in flight and several in a datagram. A main worker that comes back from a long piece takes the next long piece, but
+ * every other time a batch of short ones if these have had to wait: then the express lane cannot keep up.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/jobs_private.h"
+
+#define LARGE_BODY (256 * 1024)          /* parsing more JSON than this is a long piece */
+#define SHORT_DEPTH 48                   /* short pieces in flight per worker */
+#define SHORT_BATCH WIRE_MAX_FRAMES      /* that a main worker takes between two long pieces */
+#define SHORT_BACKLOG_NS (2 * NS_PER_MS) /* short work waiting longer: the express lane cannot keep up */
+#define MAX_STDERR_SHOWN 1024
+
+/* ---- tasks ------------------------------------------------------------------------------------------------ */
+
+static struct task *task_new(struct job *job, enum task_kind kind) {
+    struct jobs *js = job->js;
+    struct task *t = js->free_tasks;
+    if (t != NULL)
+        js->free_tasks = t->next;
+    else
+        t = malloc(sizeof *t);
+    if (t == NULL)
+        return NULL;
+    *t = (struct task){.job = job, .kind = kind};
+    DL_APPEND(job->tasks, t);
+    return t;
+}
+
+/* The task is over, or will be ignored by its worker. */
+void task_free(struct task *t) {
+    struct jobs *js = t->job->js;
+    DL_DELETE(t->job->tasks, t);
+    if (t->is_long && t->worker->long_work > 0)
+        t->worker->long_work--;
+    if (js->feeding != NULL && t->worker != NULL && js->feeding[t->worker->slot] == t)
+        js->feeding[t->worker->slot] = NULL;
+    t->next = js->free_tasks;
+    js->free_tasks = t;
+}
+
+bool task_is_feeding(const struct task *t) {
+    return t->job->js->feeding[t->worker->slot] == t;
+}
+
+/* ---- what there is to send ---------------------------------------------------------------------------------- */
+
+static bool next_chunk(const struct job *job, uint32_t *chunk) {
+    if (job->again_count > 0)
+        *chunk = job->again[job->again_count - 1];
+    else if (job->next_chunk < job->record->chunks_total)
+        *chunk = job->next_chunk;
+    else
+        return false;
+    return true;
+}
+
+static bool is_active(const struct job *job, enum task_kind kind) {
+    const struct task *t;
+    DL_FOREACH(job->tasks, t) {
+        if (t->kind == kind)
+            return true;
+    }
+    return false;
+}
+
+bool job_has_unit(const struct job *job, enum sched_class *class) {
+    uint32_t chunk;
+    *class = SCHED_SHORT;
+    switch (job->phase) {
+    case PHASE_PLAN:
+        if (job->input_is_json && job->input.size > LARGE_BODY)
+            *class = SCHED_LONG;
+        return !is_active(job, TASK_PLAN);
+    case PHASE_CHUNKS:
+        if (!next_chunk(job, &chunk))
+            return false;
+        if ((int64_t)job->chunks[chunk].plan.cost_ns >= job->js->config.express_cost_ns)
+            *class = SCHED_LONG;
+        return true;
+    case PHASE_MERGE: return !is_active(job, TASK_MERGE);
+    case PHASE_DONE: return false;
+    }
+    return false;
+}
+
+/* ---- sending --------------------------------------------------------------------------------------------------- */
+
+static void send_plan(struct job *job, struct task *t, struct worker *w) {
+    struct wire_header h = {.kind = WIRE_PLAN, .count = job->wanted_chunks};
+    bool bulk = job->input.blob->fd >= 0;
+    if (job->input_is_json) {
+        h.flags = WIRE_JSON;
+        h.count = job->js->config.max_json_depth;
+    } else {
+        h.type = job->record->type;
+    }
+    /* A worker died at this job before: learn its chunks first, so that the attempts are counted per chunk. */
+    if (!job->asynchronous && job->plan_lost == 0 && !job->input_is_json) {
+        h.flags |= WIRE_GO;
+        h.budget_ns = (uint64_t)job->js->config.express_cost_ns;
+    }
+    const unsigned char *bytes = bulk ? NULL : slice_map(&job->input);
+    t->ticket = pool_send_work(w, &h, bytes, bulk ? 0 : job->input.size, NULL, 0, bulk ? &job->input : NULL, t);
+    job->run_started_ns = t->sent_ns; /* until we know whether it ran, the run's clock guards the plan */
+    job_arm_timer(job);
+}
+
+static void take_chunk(struct job *job, uint32_t chunk) {
+    if (job->again_count > 0)
+        job->again_count--;
+    else
+        job->next_chunk = chunk + 1;
+}
+
+static void send_chunk(struct job *job, struct task *t, struct worker *w) {
+    uint32_t chunk = 0;
+    next_chunk(job, &chunk);
+    take_chunk(job, chunk);
+    t->chunk = chunk;
+    const struct chunk *c = &job->chunks[chunk];
+    struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost,
+                            .flags = job->record->chunks_total == 1 ? WIRE_GO : 0};
+    struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
+    bool bulk = bytes.blob->fd >= 0;
+    t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, bulk ? NULL : slice_map(&bytes),
+                               bulk ? 0 : bytes.size, bulk ? &bytes : NULL, t);
+    slice_deinit(&bytes);
+    if (job->run_started_ns == 0) {
+        job->run_started_ns = t->sent_ns;
+        job_arm_timer(job);
+        job_started(job, t->sent_ns);
+    }
+}
+
+/* Sends parts while the socket takes them; true when all are sent. */
+static bool feed_merge(struct job *job, struct task *t) {
+    const struct record *r = job->record;
+    while (job->merge_fed < r->chunks_total && worker_can_send(t->worker))
+        pool_send_part(t->worker, t->ticket, &job->chunks[job->merge_fed++].part);
+    bool all = job->merge_fed == r->chunks_total;
+    job->js->feeding[t->worker->slot] = all ? NULL : t;
+    return all;
+}
+
+static void send_merge(struct job *job, struct task *t, struct worker *w) {
+    struct wire_header h = {.kind = WIRE_MERGE, .type = job->record->type, .count = job->record->chunks_total};
+    t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, NULL, 0, NULL, t);
+    job->merge_fed = 0;
+    feed_merge(job, t);
+}
+
+/* Sends the job's next unit to a worker, and puts the job behind the others of its urgency. */
+static bool send_unit(struct job *job, struct worker *w, bool is_long) {
+    static const enum task_kind kinds[] = {[PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
+    struct task *t = task_new(job, kinds[job->phase]);
+    if (t == NULL)
+        return false;
+    t->worker = w;
+    t->sent_ns = loop_now_ns(job->js->loop);
+    t->is_long = is_long;
+    if (is_long)
+        w->long_work++;
+    if (t->kind == TASK_PLAN)
+        send_plan(job, t, w);
+    else if (t->kind == TASK_RUN)
+        send_chunk(job, t, w);
+    else
+        send_merge(job, t, w);
+    sched_remove(&job->js->scheduler, &job->sched);
+    job_enqueue(job);
+    return true;
+}
+
+/* ---- who gets what ------------------------------------------------------------------------------------------------ */
+
+static struct job *job_of(struct sched_entry *e) {
+    return (struct job *)((char *)e - offsetof(struct job, sched));
+}
+
+static bool is_free(const struct jobs *js, const struct worker *w) {
+    return worker_takes_work(w) && worker_can_send(w) && js->feeding[w->slot] == NULL && w->long_work == 0;
+}
+
+static void send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) {
+    int urgency;
+    for (int i = 0; i < SHORT_BATCH && is_free(js, w); i++) {
+        struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
+        if (e == NULL || !send_unit(job_of(e), w, false))
+            return;
+    }
+}
+
+/* An idle main worker and a long piece that waits. */
+static void serve_main_worker(struct jobs *js, struct worker *w, struct sched_entry *e, int long_urgency,
+                              int64_t now_ns) {
+    int short_urgency;
+    struct sched_entry *other = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &short_urgency);
+    bool backlog = other != NULL && now_ns - other->since_ns > SHORT_BACKLOG_NS;
+    bool short_first = backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[w->slot]));
+    js->short_turn[w->slot] = !short_first;
+    if (short_first)
+        send_short_batch(js, w, now_ns);
+    else
+        send_unit(job_of(e), w, true);
+}
+
+static void send_long_pieces(struct jobs *js, int64_t now_ns) {
+    int urgency;
+    for (size_t i = 0; i < pool_size(js->pool); i++) {
+        struct worker *w = pool_worker(js->pool, i);
+        if (w->lane != LANE_MAIN || w->count > 0 || !is_free(js, w))
+            continue;
+        struct sched_entry *e = sched_peek(&js->scheduler, SCHED_LONG, now_ns, &urgency);
+        if (e == NULL)
+            return;
+        serve_main_worker(js, w, e, urgency, now_ns);
+    }
+}
+
+/* The least loaded worker that may take a short piece, or NULL. */
+static struct worker *short_worker(struct jobs *js) {
+    struct worker *best = NULL;
+    bool long_waits = js->scheduler.count[SCHED_LONG] > 0;
+    for (size_t i = 0; i < pool_size(js->pool); i++) {
+        struct worker *w = pool_worker(js->pool, i);
+        if (!is_free(js, w) || w->count >= SHORT_DEPTH || (w->lane == LANE_MAIN && long_waits))
+            continue;
+        if (best == NULL || w->count < best->count)
+            best = w;
+    }
+    return best;
+}
+
+static void send_short_pieces(struct jobs *js, int64_t now_ns) {
+    int urgency;
+    for (;;) {
+        struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
+        struct worker *w = e == NULL ? NULL : short_worker(js);
+        if (w == NULL || !send_unit(job_of(e), w, false))
+            return;
+    }
+}
+
+void jobs_dispatch(struct jobs *js) {
+    if (!js->dirty)
+        return;
+    js->dirty = false;
+    int64_t now_ns = loop_now_ns(js->loop);
+    send_long_pieces(js, now_ns);
+    send_short_pieces(js, now_ns);
+    for (size_t i = 0; i < pool_size(js->pool); i++)
+        pool_flush(pool_worker(js->pool, i));
+}
+
+/* ---- plans that came back ------------------------------------------------------------------------------------------ */
+
+/* Checks a plan's front and its chunk table against its size; a worker is not believed. */
+static bool read_plan_head(struct job *job, const struct slice *plan, struct wire_plan *head) {
+    if (plan->size < sizeof *head || slice_read(plan, 0, head, sizeof *head) != 0)
+        return false;
+    if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
+        return false;
+    if (head->type >= host_count() || (!job->input_is_json && head->type != job->record->type))
+        return false;
+    size_t front = sizeof *head + head->chunks * sizeof(struct wire_chunk) + WIRE_PAD(head->common_size);
+    return plan->size >= front;
+}
+
+static bool read_chunks(struct job *job, const struct slice *plan, const struct wire_plan *head) {
+    size_t table = head->chunks * sizeof(struct wire_chunk);
+    size_t front = sizeof *head + table + WIRE_PAD(head->common_size), room = plan->size - front;
+    struct wire_chunk *rows = malloc(table);
+    job->chunks = calloc(head->chunks, sizeof *job->chunks);
+    job->again = calloc(head->chunks, sizeof *job->again);
+    bool ok = rows != NULL && job->chunks != NULL && job->again != NULL &&
+              slice_read(plan, sizeof *head, rows, table) == 0;
+    for (uint32_t i = 0; ok && i < head->chunks; i++) {
+        ok = rows[i].offset <= room && rows[i].size <= room - rows[i].offset && rows[i].offset % 8 == 0;
+        job->chunks[i].plan = rows[i];
+        job->chunks[i].lost = job->plan_lost;
+    }
+    free(rows);
+    if (ok)
+        job->chunk_bytes = slice_part(plan, front, room);
+    return ok;
+}
+
+static bool read_common(struct job *job, const struct slice *plan, const struct wire_plan *head) {
+    uint32_t front[2] = {head->common_size, 0};
+    size_t padded = WIRE_PAD(head->common_size);
+    buf_append(&job->common, front, sizeof front);
+    char *to = buf_reserve(&job->common, padded);
+    if (to == NULL || slice_read(plan, sizeof *head + head->chunks * sizeof(struct wire_chunk), to, padded) != 0)
+        return false;
+    job->common.size += padded;
+    return true;
+}
+
+static bool options_in_range(const struct wire_plan *h) {
+    return h->priority >= -1 && h->priority < SCHEDULER_LEVELS && h->timeout_ms >= -1 && h->queue_timeout_ms >= 0 &&
+           h->max_attempts >= 1 && h->ttl_s >= -1 && h->ttl_s <= INT64_MAX / 2000 && h->wanted_chunks >= 0;
+}
+
+static bool take_parsed(struct job *job, const struct wire_plan *h) {
+    if (!options_in_range(h))
+        return false;
+    struct submission_options o = {(int)h->priority, h->timeout_ms, h->queue_timeout_ms, h->max_attempts, h->ttl_s,
+                                   h->wanted_chunks};
+    job->record->type = h->type;
+    job_apply_parsed_options(job, &o);
+    return true;
+}
+
+static bool on_planned(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+    struct wire_plan head;
+    struct slice plan = slice_ref(bulk);
+    if (plan.blob == NULL) {
+        struct blob *b = blob_copy(f->inlined, f->header.length);
+        if (b == NULL)
+            return false;
+        plan = slice_all(b);
+    }
+    bool ok = read_plan_head(job, &plan, &head) && read_common(job, &plan, &head) && read_chunks(job, &plan, &head) &&
+              (!job->input_is_json || take_parsed(job, &head));
+    slice_deinit(&plan);
+    if (!ok) {
+        free(job->chunks);
+        free(job->again);
+        job->chunks = NULL;
+        job->again = NULL;
+        slice_deinit(&job->chunk_bytes);
+        buf_clear(&job->common);
+        return false;
+    }
+    job->record->chunks_total = head.chunks;
+    job->record->plan_ns = (int64_t)head.plan_ns;
+    job->record->cpu_ns += (int64_t)head.cpu_ns;
+    job->phase = PHASE_CHUNKS;
+    return true;
+}
+
+/* ---- parts and results ----------------------------------------------------------------------------------------------- */
+
+/* The body of a WIRE_DONE behind its times. */
+static bool take_body(const struct wire_frame *f, const struct slice *bulk, struct wire_times *times, struct slice *body) {
+    if (f->header.length < sizeof *times)
+        return false;
+    memcpy(times, f->inlined, sizeof *times);
+    if (bulk->blob != NULL) {
+        *body = slice_ref(bulk);
+        return true;
+    }
+    struct blob *b = blob_copy(f->inlined + sizeof *times, f->header.length - sizeof *times);
+    if (b == NULL)
+        return false;
+    *body = slice_all(b);
+    return true;
+}
+
+static void add_times(struct record *r, const struct wire_times *t) {
+    r->plan_ns += (int64_t)t->plan_ns;
+    r->merge_ns += (int64_t)t->merge_ns;
+    r->cpu_ns += (int64_t)t->cpu_ns;
+}
+
+static void on_part(struct job *job, uint32_t chunk, struct slice part) {
+    struct record *r = job->record;
+    struct chunk *c = &job->chunks[chunk];
+    c->part = part;
+    c->done = true;
+    r->chunks_done++;
+    job->js->metrics->chunks[r->type]++;
+    if (r->durable)
+        job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
+    job_touch(job);
+    if (r->chunks_done == r->chunks_total) {
+        job->phase = PHASE_MERGE;
+        job_enqueue(job);
+    }
+}
+
+/* A whole result: of a merge, of a job of one chunk, or of a short job done in one go. */
+static void on_result(struct job *job, enum task_kind kind, struct slice result, int64_t sent_ns) {
+    struct record *r = job->record;
+    if (kind == TASK_PLAN) {
+        r->chunks_total = 1;
+        job_started(job, sent_ns);
+        job_planned(job);
+    }
+    if (kind != TASK_MERGE) {
+        job->js->metrics->chunks[r->type]++;
+        r->chunks_done = r->chunks_total;
+    }
+    job_succeed(job, result);
+}
+
+static bool on_done(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
+    struct wire_times times;
+    struct slice body;
+    if (t->kind == TASK_PLAN && job->input_is_json)
+        return false; /* a type we do not know yet cannot have been run */
+    if (!take_body(f, bulk, &times, &body))
+        return false;
+    bool whole = t->kind != TASK_RUN || job->record->chunks_total == 1;
+    uint32_t chunk = t->chunk;
+    enum task_kind kind = t->kind;
+    int64_t sent_ns = t->sent_ns;
+    add_times(job->record, &times);
+    task_free(t);
+    if (whole)
+        on_result(job, kind, body, sent_ns);
+    else
+        on_part(job, chunk, body);
+    return true;
+}
+
+/* ---- failures ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_submission_fault(enum problem_code code) {
+    return code == PROBLEM_INVALID_PARAMS || code == PROBLEM_UNKNOWN_TYPE || code == PROBLEM_INVALID_JSON ||
+           code == PROBLEM_DUPLICATE_KEY || code == PROBLEM_TOO_DEEP || code == PROBLEM_NOT_UTF8;
+}
+
+static bool on_failed(struct job *job, struct task *t, const struct wire_frame *f) {
+    struct problem_fault fault;
+    if (problem_read_fault(f->inlined, f->header.length, &fault) != 0) {
+        problem_fault_deinit(&fault);
+        return false;
+    }
+    job->rejected = t->kind == TASK_PLAN && is_submission_fault(fault.code) && !job->record->durable;
+    task_free(t);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, fault.code, fault.detail, fault.members);
+    return true;
+}
+
+static void add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d) {
+    struct record *r = job->record;
+    if (r->lost_count == RECORD_MAX_LOST)
+        return;
+    buf_puts(&r->lost, r->lost_count++ == 0 ? "{" : ",{");
+    if (t->kind == TASK_RUN)
+        buf_printf(&r->lost, "\"chunk\":%u,", t->chunk);
+    buf_printf(&r->lost, "\"cause\":\"%s\"", cause);
+    if (d != NULL && d->signal != 0 && sigabbrev_np(d->signal) != NULL)
+        buf_printf(&r->lost, ",\"signal\":\"SIG%s\"", sigabbrev_np(d->signal));
+    if (d != NULL && d->exit_code >= 0)
+        buf_printf(&r->lost, ",\"exit_code\":%d", d->exit_code);
+    if (d != NULL)
+        buf_printf(&r->lost, ",\"max_rss_bytes\":%llu,\"cpu_ms\":%llu", (unsigned long long)d->max_rss_bytes,
+                   (unsigned long long)d->cpu_ms);
+    if (d != NULL && d->stderr_tail[0] != '\0') {
+        size_t n = strlen(d->stderr_tail), skip = n > MAX_STDERR_SHOWN ? n - MAX_STDERR_SHOWN : 0;
+        buf_puts(&r->lost, ",\"stderr_tail\":");
+        buf_json_string(&r->lost, d->stderr_tail + skip, n - skip);
+    }
+    buf_putc(&r->lost, '}');
+}
+
+/* It stopped because we asked it to. */
+static bool on_cancelled(struct job *job, struct task *t) {
+    if (!job->stopping)
+        return false;
+    if (job->stop_reason == STOP_TIMEOUT)
+        add_lost(job, t, "timeout", NULL);
+    task_free(t);
+    job_end_if_stopped(job);
+    return true;
+}
+
+/* ---- callbacks of the pool --------------------------------------------------------------------------------------------------- */
+
+/* A job that is stopping takes no results any more: it only waits for its tasks to be gone. */
+static bool absorb(struct job *job, struct task *t) {
+    task_free(t);
+    job_end_if_stopped(job);
+    return true;
+}
+
+static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_frame *f, const struct slice *bulk) {
+    struct task *t = work;
+    struct job *job = t->job;
+    (void)arg, (void)w;
+    job->js->dirty = true;
+    if (f->header.kind == WIRE_CANCELLED)
+        return on_cancelled(job, t);
+    if (job->stopping)
+        return absorb(job, t);
+    if (f->header.kind == WIRE_FAILED)
+        return on_failed(job, t, f);
+    if (f->header.kind == WIRE_DONE)
+        return on_done(job, t, f, bulk);
+    if (f->header.kind != WIRE_PLANNED || t->kind != TASK_PLAN || !on_planned(job, f, bulk))
+        return false;
+    task_free(t);
+    slice_deinit(&job->input);
+    job->run_started_ns = 0;
+    job_arm_timer(job);
+    job_planned(job);
+    job_enqueue(job);
+    return true;
+}
+
+static void fail_crashed(struct job *job, const struct death *d, unsigned lost) {
+    char how[64], detail[160];
+    const char *name = d->signal == 0 ? NULL : sigabbrev_np(d->signal);
+    if (name != NULL)
+        snprintf(how, sizeof how, "was killed by SIG%s", name);
+    else
+        snprintf(how, sizeof how, "exited with status %d", d->exit_code);
+    snprintf(detail, sizeof detail, "the worker %s (cause: %s), attempt %u of %lld", how, d->cause, lost,
+             (long long)job->max_attempts);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
+}
+
+/* How often this piece of work was lost, this time included. */
+static unsigned count_loss(struct job *job, const struct task *t) {
+    if (t->kind == TASK_PLAN)
+        return ++job->plan_lost;
+    if (t->kind == TASK_MERGE)
+        return ++job->merge_lost;
+    return ++job->chunks[t->chunk].lost;
+}
+
+/* Makes the piece sendable again. */
+static void requeue(struct job *job, const struct task *t) {
+    if (t->kind == TASK_RUN)
+        job->again[job->again_count++] = t->chunk;
+}
+
+static void log_retry(const struct job *job, const struct task *t, const struct death *d) {
+    char id[ID_TEXT_SIZE];
+    id_format(&job->record->id, id);
+    LOG(LOG_WARN, "work_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
+        LOG_INT("worker", t->worker->slot), LOG_STR("cause", d->cause), LOG_INT("attempts", job->record->attempts),
+        LOG_STR("trace", job->record->trace[0] ? job->record->trace : NULL));
+}
+
+/* The piece that the worker died at. */
+static void on_guilty(struct job *job, struct task *t, const struct death *d) {
+    unsigned lost = count_loss(job, t);
+    job->record->attempts++;
+    add_lost(job, t, d->cause, d);
+    job_touch(job);
+    log_retry(job, t, d);
+    if (strcmp(d->cause, "memory") == 0) {
+        task_free(t);
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
+        return;
+    }
+    bool give_up = lost >= (unsigned)job->max_attempts;
+    if (!give_up) {
+        requeue(job, t);
+        metrics_count(job->js->metrics->chunk_retries, 16, d->cause);
+    }
+    task_free(t);
+    if (give_up)
+        fail_crashed(job, d, lost);
+    else
+        job_enqueue(job);
+}
+
+static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const struct death *d) {
+    struct task *t = work;
+    struct job *job = t->job;
+    (void)arg, (void)w;
+    job->js->dirty = true;
+    if (job->stopping) {
+        if (job->stop_reason == STOP_TIMEOUT)
+            add_lost(job, t, "timeout", d);
+        absorb(job, t);
+        return;
+    }
+    if (t->kind == TASK_PLAN) { /* it is queued still */
+        job->run_started_ns = 0;
+        job_arm_timer(job);
+    }
+    if (guilty) {
+        on_guilty(job, t, d);
+        return;
+    }
+    requeue(job, t);
+    task_free(t);
+    job_enqueue(job);
+}
+
+static void on_drained(void *arg, struct worker *w) {
+    struct jobs *js = arg;
+    struct task *t = js->feeding[w->slot];
+    if (t != NULL && feed_merge(t->job, t))
+        js->dirty = true;
+    pool_flush(w);
+}
+
+static void on_changed(void *arg) {
+    ((struct jobs *)arg)->dirty = true;
+}
+
+static void on_restarted(void *arg, const char *cause) {
+    metrics_count(((struct jobs *)arg)->metrics->worker_restarts, 16, cause);
+}
+
+struct pool_events jobs_pool_events(struct jobs *js) {
+    return (struct pool_events){.arg = js, .reply = on_reply, .lost = on_lost, .restarted = on_restarted,
+                                .drained = on_drained, .changed = on_changed};
+}
+
+void jobs_set_pool(struct jobs *js, struct pool *pool) {
+    js->pool = pool;
+    js->feeding = calloc(pool_size(pool), sizeof *js->feeding);
+    js->short_turn = calloc(pool_size(pool), sizeof *js->short_turn);
+    if (js->feeding == NULL || js->short_turn == NULL)
+        abort(); /* at start-up, some bytes */
+}

@@ -1,0 +1,105 @@
+/* jobs.h: the life of a job: accepted, planned, its chunks run, merged, ended; who waits for it; where it is
+ * remembered. Front end; all from the event loop.
+ *
+ *     queued ──► running ──► succeeded
+ *       │           ├──────► failed
+ *       └───────────┴──────► cancelled         (set_status in jobs.c changes it; ended is final)
+ *
+ *     queued → running      [first chunk sent, or a short job answered in one go]
+ *     queued → failed       [queue timeout; the plan failed or crashed]
+ *     running → succeeded   [merged]          running → failed  [handler, crash, timeout, memory]
+ *     queued, running → cancelled  [client, or the client that waited left]
+ *
+ * Within queued and running a job is in a phase, which says what there is to send to a worker:
+ *
+ *     PLAN ──► CHUNKS ──► MERGE ──► DONE
+ *       └───────(one short chunk: all in one go)──────▲
+ */
+#ifndef OFFLOAD_JOBS_H
+#define OFFLOAD_JOBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "handlers/host/host.h"
+#include "pool/pool.h"
+#include "server/metrics.h"
+#include "server/record.h"
+#include "server/store.h"
+
+struct jobs;
+struct job;
+
+struct jobs_config {
+    int64_t job_timeout_ns, result_ttl_ms, express_cost_ns, max_queue_age_ns;
+    uint64_t max_queue, max_memory, keep_sync;
+    unsigned max_json_depth;
+};
+
+/* What a client submits. */
+struct job_request {
+    const struct submission *submission; /* small bodies: checked; its params are copied */
+    struct slice body;                   /* large ones: JSON, to be parsed by a worker; a reference is taken */
+    int default_priority;                /* of the Priority header, or -1 */
+    bool asynchronous;                   /* will be answered 202: plan first, do not run in the same go */
+    const char *trace;                   /* traceparent or NULL */
+};
+
+/* Someone who waits for a job. Embedded; the owner keeps it in place until `notify` said JOB_ENDED or it is
+ * withdrawn by job_unwait. */
+enum job_event { JOB_PLANNED, JOB_ENDED };
+struct job_waiter {
+    void (*notify)(struct job_waiter *w, struct job *job, enum job_event event);
+    struct job_waiter *prev, *next;
+    struct job *job; /* NULL: waits for nothing */
+};
+
+struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struct metrics *metrics, struct store *store,
+                      struct store *remembered); /* takes the stores; NULL if memory ran out */
+void jobs_free(struct jobs *js);
+void jobs_configure(struct jobs *js, const struct jobs_config *config);
+void jobs_set_pool(struct jobs *js, struct pool *pool);
+struct pool_events jobs_pool_events(struct jobs *js); /* all that is about work; the owner adds its own */
+
+/* Accepts a job. 0, or -1 with *why: PROBLEM_QUEUE_FULL, PROBLEM_OVER_MEMORY, PROBLEM_INTERNAL_ERROR. */
+int jobs_submit(struct jobs *js, const struct job_request *request, struct job **job, enum problem_code *why);
+
+/* The job is answered by its id from now on: hands it to the store, keeps it for its TTL. `done` when it is safe. */
+void job_make_durable(struct job *job, store_done *done, void *arg);
+
+void job_wait(struct job *job, struct job_waiter *w);
+void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
+
+/* Stops the job and ends it as cancelled once its processes have stopped. No effect on one that is stopping. */
+void job_cancel(struct job *job);
+
+struct record *job_record(struct job *job); /* borrowed */
+bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */
+/* 0..1, with what running chunks report by the scoreboard. */
+double job_fraction(const struct job *job);
+/* When a queued job may start, wall clock ms, by the measured drain rate; 0: no idea. */
+int64_t job_estimated_start_ms(const struct job *job);
+
+/* The live job with that id, or NULL. */
+struct job *jobs_find(struct jobs *js, const struct id *id);
+/* The record of any job, live, remembered or stored. */
+void jobs_get(struct jobs *js, const struct id *id, store_found *found, void *arg);
+/* Forgets an ended job (a live one is to be cancelled first). */
+void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *arg);
+/* Newest first, live and ended, as store_ops.list. */
+void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found, void *arg);
+
+/* Sends what can be sent; call in every turn of the loop. */
+void jobs_dispatch(struct jobs *js);
+
+size_t jobs_live(const struct jobs *js);           /* queued and running */
+size_t jobs_running(const struct jobs *js);
+uint64_t jobs_retry_after_s(const struct jobs *js); /* when a slot may be free, by the measured drain rate; 1..3600 */
+/* Drain: cancels nothing; queued jobs that have not begun are given up with PROBLEM_DRAINING. */
+void jobs_drop_queued(struct jobs *js);
+void jobs_write_metrics(const struct jobs *js, struct buf *out);
+/* Milliseconds for which the oldest unit of work has waited for a worker; 0: nothing waits. */
+int64_t jobs_oldest_wait_ms(const struct jobs *js);
+
+#endif

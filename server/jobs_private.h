@@ -1,0 +1,102 @@
+/* jobs_private.h: shared by jobs.c (state), dispatch.c (workers) and jobs_query.c (looking things up) only. */
+#ifndef OFFLOAD_JOBS_PRIVATE_H
+#define OFFLOAD_JOBS_PRIVATE_H
+
+#include <uthash.h>
+
+#include "server/jobs.h"
+#include "server/scheduler.h"
+
+enum job_phase { PHASE_PLAN, PHASE_CHUNKS, PHASE_MERGE, PHASE_DONE };
+enum task_kind { TASK_PLAN, TASK_RUN, TASK_MERGE };
+
+/* One piece of work on its way to, at, or back from a worker. */
+struct task {
+    struct job *job;
+    enum task_kind kind;
+    uint32_t chunk; /* TASK_RUN */
+    bool is_long;   /* counted in worker->long_work */
+    struct worker *worker;
+    uint64_t ticket;
+    int64_t sent_ns;
+    struct task *prev, *next; /* the job's list, or the free list */
+};
+
+struct chunk {
+    struct wire_chunk plan;
+    unsigned lost;     /* times that a worker died at it */
+    bool done;
+    struct slice part; /* when done */
+};
+
+struct job {
+    struct jobs *js;
+    struct record *record;
+    struct sched_entry sched;
+    struct timer timer; /* queue timeout, then run timeout */
+    UT_hash_handle hh;
+    struct job_waiter *waiters;
+
+    enum job_phase phase;
+    struct slice input; /* packed params, or JSON if input_is_json; until planned */
+    bool input_is_json, asynchronous, planned_told, rejected;
+    int64_t timeout_ns, queue_timeout_ns, max_attempts;
+    uint32_t wanted_chunks;
+
+    struct buf common;        /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
+    struct slice chunk_bytes; /* what the chunks' offsets count from */
+    struct chunk *chunks;     /* record->chunks_total of them */
+    uint32_t next_chunk;      /* the first that was never sent */
+    uint32_t *again;          /* chunks to be sent again */
+    uint32_t again_count;
+    unsigned plan_lost, merge_lost;
+    uint32_t merge_fed;       /* parts sent to the merging worker */
+
+    struct task *tasks;
+    int64_t accepted_ns, run_started_ns; /* monotonic; 0: not running */
+
+    /* Set when the job is to end as soon as its tasks are gone. */
+    bool stopping;
+    enum stop_reason stop_reason;
+    enum job_status stop_status;
+    enum problem_code stop_problem;
+    char *stop_detail, *stop_members; /* heap or NULL */
+};
+
+struct jobs {
+    struct loop *loop;
+    struct jobs_config config;
+    struct metrics *metrics;
+    struct pool *pool;
+    struct store *store, *remembered;
+    struct job *live; /* hash by id */
+    size_t live_count, running_count, queued[SCHEDULER_LEVELS];
+    struct scheduler scheduler;
+    struct task *free_tasks;
+    struct task **feeding; /* by worker slot: the merge whose parts are not all sent */
+    bool *short_turn;      /* by worker slot: it did a long piece last */
+    bool dirty;            /* something may have become sendable */
+    struct timer gc_timer;
+    double rate;           /* jobs ended per second, exponentially weighted */
+    int64_t rate_ns;
+};
+
+/* ---- jobs.c, for dispatch.c ---- */
+void job_enqueue(struct job *job);             /* (back) into the scheduler, if it has a unit to send */
+void job_started(struct job *job, int64_t now_ns);      /* queued → running */
+void job_planned(struct job *job);             /* tells waiters that the submission is valid */
+void job_arm_timer(struct job *job);
+void job_touch(struct job *job);               /* its document changed */
+void job_apply_parsed_options(struct job *job, const struct submission_options *o); /* of a large body */
+/* Ends it when all its tasks are gone; asks them to stop. detail, members: heap, taken; may be NULL. */
+void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem,
+              char *detail, char *members);
+void job_succeed(struct job *job, struct slice result); /* takes the slice; frees the job */
+void job_end_if_stopped(struct job *job);      /* after a task is gone; may free the job */
+
+/* ---- dispatch.c, for jobs.c ---- */
+bool job_has_unit(const struct job *job, enum sched_class *class);
+void task_free(struct task *t);
+bool task_is_feeding(const struct task *t);
+
+#endif

@@ -1,0 +1,310 @@
+/* main.c: offloadd. Start, signals, drain, end.
+ *
+ *     read configuration ──► become subreaper, block signals ──► open listeners ──► start zygote ──► loop
+ *                                                                                     │
+ *       loaded ──► "ready"     SIGHUP ──► new zygote, limits      SIGTERM, SIGINT ──► draining ──► idle or time out ──► 0
+ *                                                                          second one ──────────────► 128 + signal
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "pool/zygote.h"
+#include "server/server.h"
+
+#define EXIT_COULD_NOT_START 1
+#define EXIT_USAGE_ERROR 2
+#define SPARE_DESCRIPTORS 256 /* beside connections: workers, memfds, listeners */
+
+/* ---- configuration ------------------------------------------------------------------------------------------ */
+
+static struct pool_config pool_config_of(const struct config *c) {
+    return (struct pool_config){
+        .workers = (unsigned)c->workers,
+        .express_workers = (unsigned)c->express_workers,
+        .cancel_grace_ns = c->cancel_grace_ns,
+        .max_job_memory = (uint64_t)c->max_job_memory,
+        .max_jobs_per_worker = (uint64_t)c->max_jobs_per_worker,
+        .max_worker_rss = (uint64_t)c->max_worker_rss,
+        .test_types = c->enable_test_types,
+    };
+}
+
+static struct jobs_config jobs_config_of(const struct config *c) {
+    return (struct jobs_config){
+        .job_timeout_ns = c->job_timeout_ns,
+        .result_ttl_ms = c->result_ttl_ns / NS_PER_MS,
+        .express_cost_ns = c->express_cost_ns,
+        .max_queue_age_ns = c->max_queue_age_ns,
+        .max_queue = (uint64_t)c->max_queue,
+        .max_memory = (uint64_t)c->max_memory,
+        .keep_sync = (uint64_t)c->keep_sync,
+        .max_json_depth = (unsigned)c->max_json_depth,
+    };
+}
+
+static struct http_config http_config_of(const struct config *c) {
+    return (struct http_config){
+        .listen = c->listen,
+        .listen_count = c->listen_count,
+        .any_address = c->insecure_no_auth,
+        .max_body = (uint64_t)c->max_body,
+        .max_connections = (uint64_t)c->max_connections,
+        .max_header = (uint64_t)c->max_header,
+        .header_timeout_ns = c->header_timeout_ns,
+        .idle_timeout_ns = c->idle_timeout_ns,
+    };
+}
+
+/* The connections that fit under RLIMIT_NOFILE, raised as far as it goes. */
+static void fit_connections(struct config *c) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    getrlimit(RLIMIT_NOFILE, &files);
+    int64_t room = files.rlim_cur > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)files.rlim_cur;
+    room = room > 2 * SPARE_DESCRIPTORS ? room - SPARE_DESCRIPTORS : room / 2;
+    if (c->max_connections <= room)
+        return;
+    LOG(LOG_WARN, "connections_limited", LOG_INT("max_connections", room), LOG_INT("wanted", c->max_connections),
+        LOG_INT("descriptors", files.rlim_cur));
+    c->max_connections = room;
+}
+
+/* ---- readiness ------------------------------------------------------------------------------------------------- */
+
+static void on_loaded(void *arg) {
+    struct server *s = arg;
+    struct buf addresses = {0};
+    if (s->ready_logged) {
+        LOG(LOG_INFO, "handlers_loaded");
+        return;
+    }
+    s->ready_logged = true;
+    http_addresses(s->http, &addresses);
+    LOG(LOG_INFO, "ready", LOG_STR("version", OFFLOAD_VERSION), LOG_INT("pid", getpid()), LOG_RAW("listen", addresses.data),
+        LOG_INT("workers", s->config.workers), LOG_STR("workers_why", s->config.workers_why),
+        LOG_INT("express_workers", s->config.express_workers), LOG_STR("data_dir", s->config.data_dir),
+        LOG_INT("max_memory", s->config.max_memory));
+    buf_deinit(&addresses);
+    sd_notify(0, "READY=1");
+}
+
+static void on_refused(void *arg, const char *type) {
+    struct server *s = arg;
+    if (s->ready_logged) { /* a reload */
+        LOG(LOG_ERROR, "handler_refused", LOG_STR("type", type));
+        return;
+    }
+    fprintf(stderr, "offloadd: the handler \"%s\" could not be loaded\n", type);
+    s->exit_status = EXIT_COULD_NOT_START;
+    loop_stop(s->loop);
+}
+
+static void on_pong(void *arg, struct worker *w) {
+    health_pong(((struct server *)arg)->health, w);
+}
+
+/* ---- signals ------------------------------------------------------------------------------------------------------ */
+
+static void finish_if_drained(struct server *s) {
+    if (!s->draining || jobs_live(s->jobs) > 0 || http_busy(s->http))
+        return;
+    LOG(LOG_INFO, "drained");
+    loop_stop(s->loop);
+}
+
+static void on_drain_timeout(struct timer *t) {
+    struct server *s = (struct server *)((char *)t - offsetof(struct server, drain_timer));
+    LOG(LOG_WARN, "drain_timeout", LOG_INT("jobs", jobs_live(s->jobs)), LOG_INT("running", jobs_running(s->jobs)));
+    loop_stop(s->loop);
+}
+
+static void drain(struct server *s, int signal) {
+    if (s->draining) {
+        LOG(LOG_WARN, "stopped", LOG_STR("signal", sigabbrev_np(signal)), LOG_INT("jobs", jobs_live(s->jobs)));
+        s->exit_status = 128 + signal;
+        loop_stop(s->loop);
+        return;
+    }
+    s->draining = true;
+    sd_notify(0, "STOPPING=1");
+    LOG(LOG_INFO, "drain", LOG_STR("signal", sigabbrev_np(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
+        LOG_INT("running", jobs_running(s->jobs)));
+    loop_set_timer(s->loop, &s->drain_timer, clock_monotonic_ns() + s->config.drain_timeout_ns);
+}
+
+/* Limits and handlers anew; listeners and the numbers of workers stay. */
+static void reload(struct server *s) {
+    struct config c;
+    struct buf error = {0};
+    if (config_read(&c, s->argc, s->argv, &error) != 0) {
+        LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
+        buf_deinit(&error);
+        return;
+    }
+    c.workers = s->config.workers;
+    c.express_workers = s->config.express_workers;
+    c.enable_test_types = s->config.enable_test_types;
+    c.max_connections = s->config.max_connections;
+    memcpy(c.workers_why, s->config.workers_why, sizeof c.workers_why);
+    s->config = c;
+    log_threshold = c.log_level;
+    struct pool_config pc = pool_config_of(&c);
+    struct jobs_config jc = jobs_config_of(&c);
+    struct http_config hc = http_config_of(&c);
+    pool_configure(s->pool, &pc);
+    jobs_configure(s->jobs, &jc);
+    http_configure(s->http, &hc);
+    if (pool_reload(s->pool) != 0)
+        LOG(LOG_ERROR, "reload_failed", LOG_STR("error", strerror(errno)));
+    else
+        LOG(LOG_INFO, "reload");
+}
+
+static void on_signal(struct watch *w, uint32_t events) {
+    struct server *s = (struct server *)((char *)w - offsetof(struct server, signal_watch));
+    struct signalfd_siginfo info;
+    (void)events;
+    while (read(w->fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            pool_reap(s->pool);
+        else if (info.ssi_signo == SIGHUP)
+            reload(s);
+        else
+            drain(s, (int)info.ssi_signo);
+    }
+}
+
+static int watch_signals(struct server *s) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    s->signal_watch = (struct watch){signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), on_signal};
+    s->drain_timer.fire = on_drain_timeout;
+    return s->signal_watch.fd < 0 ? -1 : loop_watch(s->loop, &s->signal_watch, EPOLLIN);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------ */
+
+static int64_t turn(void *arg) {
+    struct server *s = arg;
+    int64_t sleep_ns = http_turn(s->http);
+    jobs_dispatch(s->jobs);
+    finish_if_drained(s);
+    return sleep_ns;
+}
+
+static int open_jobs(struct server *s) {
+    struct jobs_config jc = jobs_config_of(&s->config);
+    struct pool_config pc = pool_config_of(&s->config);
+    struct store *store = store_memory_open(0);
+    struct store *remembered = store_memory_open((uint64_t)s->config.keep_sync);
+    if (store == NULL || remembered == NULL)
+        return -1;
+    s->jobs = jobs_new(s->loop, &jc, &s->metrics, store, remembered);
+    if (s->jobs == NULL)
+        return -1;
+    struct pool_events events = jobs_pool_events(s->jobs);
+    events.owner = s;
+    events.loaded = on_loaded;
+    events.refused = on_refused;
+    events.pong = on_pong;
+    s->pool = pool_new(s->loop, &pc, &events);
+    if (s->pool == NULL)
+        return -1;
+    jobs_set_pool(s->jobs, s->pool);
+    s->health = health_new(s->loop, s->pool);
+    return s->health == NULL ? -1 : 0;
+}
+
+/* 0, or -1 with one line in `error`. */
+static int open_server(struct server *s, struct buf *error) {
+    struct http_config hc = http_config_of(&s->config);
+    struct http_events he = routes_events(s);
+    s->loop = loop_new();
+    if (s->loop == NULL || watch_signals(s) != 0 || routes_init(s) != 0 || open_jobs(s) != 0) {
+        buf_printf(error, "could not start: %s", strerror(errno));
+        return -1;
+    }
+    s->http = http_open(s->loop, &hc, &he, error);
+    if (s->http == NULL)
+        return -1;
+    if (pool_start(s->pool) == 0)
+        return 0;
+    buf_printf(error, "could not start the zygote: %s", strerror(errno));
+    return -1;
+}
+
+static void close_server(struct server *s) {
+    if (s->http != NULL)
+        http_close(s->http);
+    if (s->pool != NULL)
+        pool_free(s->pool);
+    if (s->health != NULL)
+        health_free(s->health);
+    if (s->jobs != NULL)
+        jobs_free(s->jobs);
+    routes_free(s);
+    if (s->loop != NULL)
+        loop_free(s->loop);
+}
+
+static int run(struct server *s) {
+    struct buf error = {0};
+    log_threshold = s->config.log_level;
+    log_style = s->config.log_format;
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* orphans of a zygote that died come to us */
+    fit_connections(&s->config);
+    host_init(s->config.enable_test_types);
+    if (open_server(s, &error) != 0) {
+        fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
+        s->exit_status = EXIT_COULD_NOT_START;
+    } else {
+        loop_run(s->loop, turn, s);
+    }
+    buf_deinit(&error);
+    close_server(s);
+    return s->exit_status;
+}
+
+int main(int argc, char **argv) {
+    static struct server s;
+    struct buf error = {0};
+    setproctitle_init(argc, argv, environ);
+    if (argc >= 2 && strcmp(argv[1], ZYGOTE_ROLE) == 0)
+        return zygote_main();
+    s.argc = argc;
+    s.argv = argv;
+    if (config_read(&s.config, argc, argv, &error) != 0) {
+        fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
+        buf_deinit(&error);
+        return EXIT_USAGE_ERROR;
+    }
+    if (s.config.show_help) {
+        config_print_help();
+    } else if (s.config.show_version) {
+        printf("offloadd " OFFLOAD_VERSION "\n");
+    } else if (s.config.check_config) {
+        printf("the configuration is good\n");
+    } else {
+        return run(&s);
+    }
+    return 0;
+}

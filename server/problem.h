@@ -1,0 +1,72 @@
+/* problem.h: what can go wrong, in one table: the stable code, its HTTP status, its title, and the page that
+ * /problems/{code} shows. Documents are RFC 9457 (application/problem+json). */
+#ifndef OFFLOAD_PROBLEM_H
+#define OFFLOAD_PROBLEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+enum problem_code {
+    PROBLEM_BAD_REQUEST,
+    PROBLEM_BODY_TOO_LARGE,
+    PROBLEM_CANCELLED,
+    PROBLEM_DRAINING,
+    PROBLEM_DUPLICATE_KEY,
+    PROBLEM_GONE,
+    PROBLEM_HANDLER_FAILED,
+    PROBLEM_HEADER_TOO_LARGE,
+    PROBLEM_INTERNAL_ERROR,
+    PROBLEM_INVALID_JSON,
+    PROBLEM_INVALID_PARAMS,
+    PROBLEM_INVALID_QUERY,
+    PROBLEM_JOB_TIMEOUT,
+    PROBLEM_MEMORY_LIMIT,
+    PROBLEM_METHOD_NOT_ALLOWED,
+    PROBLEM_NOT_FOUND,
+    PROBLEM_NOT_UTF8,
+    PROBLEM_OVER_MEMORY,
+    PROBLEM_QUEUE_FULL,
+    PROBLEM_QUEUE_TIMEOUT,
+    PROBLEM_RANGE_NOT_SATISFIABLE,
+    PROBLEM_REQUEST_TIMEOUT,
+    PROBLEM_STARTING,
+    PROBLEM_STORE_UNAVAILABLE,
+    PROBLEM_TOO_DEEP,
+    PROBLEM_TOO_MANY_CONNECTIONS,
+    PROBLEM_UNKNOWN_TYPE,
+    PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+    PROBLEM_WORKER_CRASHED,
+    PROBLEM_COUNT
+};
+
+struct problem {
+    const char *code;
+    unsigned status;
+    const char *title;
+    const char *help; /* what it means and what to do */
+};
+
+const struct problem *problem_get(enum problem_code code);
+/* The code of that name; PROBLEM_COUNT if there is none. */
+enum problem_code problem_find(const char *name, size_t size);
+
+/* Appends a problem document. `members`: more members as JSON text without braces ("\"limit_bytes\":5"), or NULL;
+ * `instance`: the request's path, or NULL. */
+void problem_write(struct buf *out, enum problem_code code, const char *detail, const char *members,
+                   const char *instance);
+
+/* A fault as a worker or the host wrote it (see struct fault in handlers/host/host.h), not believed: parsed,
+ * bounded, and made anew. */
+struct problem_fault {
+    enum problem_code code;
+    char *detail;  /* heap */
+    char *members; /* heap: JSON members without braces, or NULL */
+};
+/* 0, or -1 if it is no such thing. problem_fault_deinit in both cases. */
+int problem_read_fault(const void *json, size_t size, struct problem_fault *f);
+void problem_fault_deinit(struct problem_fault *f);
+
+#endif

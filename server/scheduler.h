@@ -1,0 +1,47 @@
+/* scheduler.h: whose turn it is. Holds entries (jobs that have a unit of work to send) in two classes, short and long,
+ * and decides the order within each; which worker takes what is decided in dispatch.c.
+ *
+ *   - strict by urgency (RFC 9218: 0 first .. 7), and within one urgency round robin: who was served goes to the tail,
+ *     so a job of ten thousand chunks and a job of one alternate;
+ *   - urgency ages: an entry gains one level for each SCHEDULER_AGE_NS since it came or was last served, so
+ *     nothing starves; among equals the one that waited longest goes first.
+ *
+ * Pure bookkeeping: no clock, no processes, no memory of its own.
+ */
+#ifndef OFFLOAD_SCHEDULER_H
+#define OFFLOAD_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCHEDULER_LEVELS 8
+#define SCHEDULER_AGE_NS INT64_C(5000000000)
+
+enum sched_class { SCHED_SHORT, SCHED_LONG, SCHED_CLASSES };
+
+/* Embedded in its owner. Zeroed: in no queue. */
+struct sched_entry {
+    struct sched_entry *prev, *next;
+    int64_t since_ns; /* came, or was last served */
+    uint8_t urgency, class;
+    bool queued;
+};
+
+struct scheduler {
+    struct sched_entry *head[SCHED_CLASSES][SCHEDULER_LEVELS], *tail[SCHED_CLASSES][SCHEDULER_LEVELS];
+    size_t count[SCHED_CLASSES];
+};
+
+/* At the tail of its class and urgency. Not if already queued. */
+void sched_put(struct scheduler *s, struct sched_entry *e, enum sched_class class, unsigned urgency, int64_t now_ns);
+void sched_remove(struct scheduler *s, struct sched_entry *e); /* no effect if not queued */
+
+/* The entry whose turn it is in a class, or NULL; it stays queued. *urgency: its level after ageing, which may be
+ * below 0 for one that waited very long. */
+struct sched_entry *sched_peek(const struct scheduler *s, enum sched_class class, int64_t now_ns, int *urgency);
+
+/* When the longest-waiting entry of a class came, or 0 if it is empty. */
+int64_t sched_oldest_ns(const struct scheduler *s, enum sched_class class);
+
+#endif

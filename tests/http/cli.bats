@@ -1,0 +1,290 @@
+#!/usr/bin/env bats
+# cli.bats: the command line client against a running service: what it prints, where, and its exit codes.
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+setup() {
+    start_daemon --enable-test-types
+    export OFFLOAD_URL=$URL
+}
+
+teardown() {
+    stop_daemon
+}
+
+offload() {
+    "$BUILD/offload" "$@"
+}
+
+# The id in a job on stdin.
+job_id() {
+    sed -n 's/^{"id": *"\([^"]*\)".*/\1/p'
+}
+
+# Waits until a command succeeds; fails when it does not.
+eventually() {
+    for _ in $(seq 100); do
+        "$@" > /dev/null 2>&1 && return
+        sleep 0.1
+    done
+    "$@"
+}
+
+has_job() { # STATUS TYPE
+    offload ls --status "$1" --type "$2" | grep -q .
+}
+
+@test "run prints the result and nothing else" {
+    run --separate-stderr offload run primes start=100000 stop=200000
+    [ "$status" -eq 0 ]
+    [ "$output" = '{"count":8392}' ]
+    [ -z "$stderr" ]
+}
+
+@test "run waits for a job that outlasts the submission" {
+    run --separate-stderr offload run sleep ms=1500
+    [ "$status" -eq 0 ]
+    [ -n "$output" ]
+    [ -z "$stderr" ]
+}
+
+@test "run --job prints the whole job" {
+    run --separate-stderr offload run primes start=0 stop=1000000 --chunks 4 --job
+    [ "$status" -eq 0 ]
+    [[ $output == *'"status":"succeeded"'* && $output == *'"total":4'* && $output == *'"count":78498'* ]]
+}
+
+@test "run fetches a result that is too large to stand in the job" {
+    offload run primes start=0 stop=1000000 op=list > "$BATS_TEST_TMPDIR/list"
+    [ "$(wc -c < "$BATS_TEST_TMPDIR/list")" -gt $((256 * 1024)) ]
+    [ "$(wc -l < "$BATS_TEST_TMPDIR/list")" -eq 1 ]
+    [ "$(tr , '\n' < "$BATS_TEST_TMPDIR/list" | grep -c '^[0-9]*$\|\[2$\|^999983\]')" -eq 78498 ]
+    run --separate-stderr offload run primes start=0 stop=1000000 op=list --job
+    [[ $output == *'"status":"succeeded"'* && $output != *'"primes":['* ]]
+}
+
+@test "a value is JSON if it can be, else a string" {
+    for value in 7 0.1 true null '[1, {"x": "]"}]' '"7"'; do
+        run offload run echo value="$value"
+        [ "$status" -eq 0 ]
+        [ "$(tr -d ' ' <<< "$output")" = "{\"value\":$(tr -d ' ' <<< "$value")}" ]
+    done
+    run offload run echo value='say "7"'
+    [ "$output" = '{"value":"say \"7\""}' ]
+}
+
+@test "a value or all parameters can come from a file or stdin" {
+    printf '[1,2,3]' > "$BATS_TEST_TMPDIR/numbers"
+    run offload run sum numbers=@"$BATS_TEST_TMPDIR/numbers"
+    [ "$status" -eq 0 ]
+    [[ $output == *'"sum":"6"'* ]]
+    run offload run echo value=@- <<< 'two words'
+    [ "$output" = '{"value":"two words\n"}' ]
+    run offload run primes --params @- <<< '{"start": 0, "stop": 10}'
+    [ "$output" = '{"count":4}' ]
+    run --separate-stderr offload run echo value=@"$BATS_TEST_TMPDIR/missing"
+    [ "$status" -eq 2 ]
+    [[ $stderr == *missing* ]]
+}
+
+@test "a refused job exits 3 and names what is wrong" {
+    run --separate-stderr offload run no-such-type
+    [ "$status" -eq 3 ]
+    [ -z "$output" ]
+    [[ $stderr == *unknown_type*/type:* ]]
+    run --separate-stderr offload run primes start=0 stop=ten colour=red
+    [ "$status" -eq 3 ]
+    [[ $stderr == *invalid_params*/params/stop:* && $stderr == *"/params/colour:"* ]]
+    run --separate-stderr offload run primes start=0 stop=10 --priority 9
+    [ "$status" -eq 3 ]
+    [[ $stderr == *"/options/priority:"* ]]
+}
+
+@test "a job that fails exits 1 and tells why" {
+    run --separate-stderr offload run crash how=SIGSEGV --max-attempts 1
+    [ "$status" -eq 1 ]
+    [ -z "$output" ]
+    [[ $stderr == *worker_crashed* ]]
+    run --separate-stderr offload run sleep ms=60000 --timeout 1500ms --job
+    [ "$status" -eq 1 ]
+    [[ $output == *'"status":"failed"'* ]]
+    [[ $stderr == *job_timeout* ]]
+}
+
+@test "a service that is not there exits 4" {
+    run --separate-stderr offload --url unix:"$BATS_TEST_TMPDIR/nobody" run primes start=0 stop=10
+    [ "$status" -eq 4 ]
+    [ -z "$output" ]
+    [[ $stderr == *nobody* ]]
+}
+
+@test "a wrong command line exits 2 with one line" {
+    for words in "" "fly" "run" "get" "run echo value" "run echo --wings" "ls --chunks 3" "run echo --timeout 5" \
+        "submit echo value=1 --params {}" "get 1 --url ftp://h"; do
+        # shellcheck disable=SC2086
+        run --separate-stderr offload $words
+        [ "$status" -eq 2 ]
+        [ -z "$output" ]
+        [ "${#stderr_lines[@]}" -eq 1 ]
+    done
+}
+
+@test "submit, get, wait: a job by its id" {
+    id=$(offload submit sleep ms=600 | job_id)
+    [ -n "$id" ]
+    run offload get "$id" --result
+    [ "$status" -eq 5 ]
+    run offload wait "$id"
+    [ "$status" -eq 0 ]
+    result=$output
+    run offload get "$id"
+    [[ $output == *"$id"*'"status":"succeeded"'* ]]
+    run offload get "$id" --result
+    [ "$status" -eq 0 ]
+    [ "$output" = "$result" ]
+}
+
+@test "cancel stops a job, and its result is an exit 1" {
+    id=$(offload submit sleep ms=600000 | job_id)
+    run offload cancel "$id"
+    [ "$status" -eq 0 ]
+    [[ $output == *'"status":"cancelled"'* ]]
+    run --separate-stderr offload wait "$id"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *cancelled* ]]
+    run offload get "$id" --result
+    [ "$status" -eq 1 ]
+}
+
+@test "an unknown id exits 3, whatever is in it" {
+    for id in 01890000-0000-7000-8000-000000000000 .. 'a/b?c#d' $'\e[2J'; do
+        run --separate-stderr offload get "$id"
+        [ "$status" -eq 3 ]
+        [[ $stderr == *not_found* && $stderr != *$'\e'* ]]
+    done
+}
+
+@test "ls prints the newest jobs first, one a line" {
+    first=$(offload submit echo value=1 | job_id)
+    offload wait "$first"
+    second=$(offload submit sleep ms=600000 | job_id)
+    [ "$(offload ls | job_id)" = "$second"$'\n'"$first" ]
+    [ "$(offload ls --limit 1 | job_id)" = "$second" ]
+    [ "$(offload ls --type echo | job_id)" = "$first" ]
+    [ "$(offload ls --status succeeded | job_id)" = "$first" ]
+    offload cancel "$second"
+}
+
+@test "ls follows the pages" {
+    for i in $(seq 105); do
+        curl -sS -o "$BATS_TEST_TMPDIR/job" -H 'Prefer: respond-async' -H 'Content-Type: application/json' \
+            -d '{"type":"echo","params":{"value":'"$i"'}}' "$URL/v1/jobs"
+    done
+    [ "$(offload ls | wc -l)" -eq 100 ]
+    [ "$(offload ls --limit 1000 | job_id | sort -u | wc -l)" -eq 105 ]
+}
+
+@test "types prints the schemas" {
+    run offload types
+    [ "$status" -eq 0 ]
+    [[ $output == *'"name":"primes"'* && $output == *'"name":"sum"'* ]]
+    run offload types primes
+    [ "$status" -eq 0 ]
+    [[ $output == *'"name":"primes"'* && $output == *'"stop"'* && $output != *'"name":"sum"'* ]]
+    run offload types no-such-type
+    [ "$status" -eq 3 ]
+}
+
+@test "health tells a service that answers from one that does not" {
+    run --separate-stderr offload health
+    [ "$status" -eq 0 ]
+    [ "$output" = "$URL: live" ]
+    run offload health --ready
+    [ "$status" -eq 0 ]
+    run offload health --ready --verbose
+    [ "$status" -eq 0 ]
+    [ -n "$output" ]
+    run --separate-stderr offload health --url unix:"$BATS_TEST_TMPDIR/nobody"
+    [ "$status" -eq 1 ]
+    [ -z "$output" ]
+    [ -n "$stderr" ]
+}
+
+@test "a local service is never asked through a proxy" {
+    http_proxy=http://127.0.0.1:1 run offload health
+    [ "$status" -eq 0 ]
+}
+
+@test "ctrl-C cancels what run started" {
+    # A shell starts background commands with SIGINT ignored; env undoes that.
+    env --default-signal=INT "$BUILD/offload" run sleep ms=600000 2> "$BATS_TEST_TMPDIR/err" 3>&- &
+    client=$!
+    eventually has_job running sleep
+    kill -INT "$client"
+    code=0
+    wait "$client" || code=$?
+    [ "$code" -eq 130 ]
+    grep -q cancelled "$BATS_TEST_TMPDIR/err"
+    has_job cancelled sleep
+}
+
+@test "ctrl-C leaves alone what wait only watches" {
+    id=$(offload submit sleep ms=600000 | job_id)
+    eventually has_job running sleep
+    env --default-signal=INT "$BUILD/offload" wait "$id" 3>&- &
+    client=$!
+    sleep 0.3
+    kill -INT "$client"
+    code=0
+    wait "$client" || code=$?
+    [ "$code" -eq 130 ]
+    has_job running sleep
+    offload cancel "$id"
+}
+
+@test "a terminal sees a bar, a file does not" {
+    [ -n "$(command -v script)" ] || skip "no script(1)"
+    TERM=xterm run script -qec "'$BUILD/offload' run sleep ms=2500" /dev/null < /dev/null
+    [ "$status" -eq 0 ]
+    [[ $output == *'] '*%* ]]
+    TERM=dumb run script -qec "'$BUILD/offload' run sleep ms=1500" /dev/null < /dev/null
+    [ "$status" -eq 0 ]
+    [[ $output != *%* ]]
+}
+
+@test "a busy service is asked again, as often as allowed" {
+    stop_daemon
+    start_daemon --enable-test-types --workers 1 --max-queue 1
+    export OFFLOAD_URL=$URL
+    for _ in 1 2 3 4 5; do
+        run --separate-stderr offload submit sleep ms=600000 --retries 0
+        [ "$status" -eq 0 ] || break
+    done
+    [ "$status" -eq 3 ]
+    [[ $stderr == *queue_full* && $stderr != *"trying again"* ]]
+    offload run primes start=100000 stop=200000 > "$BATS_TEST_TMPDIR/out" 2> "$BATS_TEST_TMPDIR/err" 3>&- &
+    client=$!
+    eventually grep -q "queue_full; trying again in" "$BATS_TEST_TMPDIR/err"
+    offload ls | job_id | while read -r id; do offload cancel "$id"; done
+    wait "$client"
+    [ "$(cat "$BATS_TEST_TMPDIR/out")" = '{"count":8392}' ]
+}
+
+@test "a service on a Unix socket" {
+    stop_daemon
+    start_daemon --listen unix:"$BATS_TEST_TMPDIR/socket"
+    run offload --url unix:"$BATS_TEST_TMPDIR/socket" run primes start=0 stop=100
+    [ "$status" -eq 0 ]
+    [ "$output" = '{"count":25}' ]
+}
+
+@test "help lists the commands and the exit codes; --version says the version" {
+    run offload help
+    [ "$status" -eq 0 ]
+    [[ $output == *"run "*"submit "*"exit codes:"*"130 "* ]]
+    run offload ls --help
+    [ "$status" -eq 0 ]
+    run offload --version
+    [[ $output =~ ^offload\ [0-9]+\.[0-9]+ ]]
+}

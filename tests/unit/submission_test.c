@@ -1,0 +1,231 @@
+/* submission_test.c: bodies of POST /v1/jobs, good and bad, against handlers/host/submission.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/toy_types.h"
+
+static char *refusal(const char *json) {
+    struct submission s;
+    struct fault fault = {0};
+    assert_int_equal(submission_parse(json, strlen(json), 64, &s, &fault), -1);
+    submission_deinit(&s);
+    return buf_steal(&fault.json, NULL);
+}
+
+static void assert_refused(const char *json, const char *expected) {
+    char *fault = refusal(json);
+    assert_string_equal(fault, expected);
+    free(fault);
+}
+
+/* Refused with one error at the pointer, whatever the words. */
+static void assert_refused_at(const char *json, const char *code, const char *pointer) {
+    char *fault = refusal(json);
+    json_error_t error;
+    json_t *root = json_loads(fault, JSON_REJECT_DUPLICATES, &error);
+    assert_non_null(root);
+    json_t *errors = json_object_get(root, "errors");
+    assert_string_equal(json_string_value(json_object_get(root, "code")), code);
+    assert_true(json_string_length(json_object_get(root, "detail")) > 0);
+    assert_int_equal(json_array_size(errors), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(errors, 0), "pointer")), pointer);
+    json_decref(root);
+    free(fault);
+}
+
+static struct submission_options options_of(const char *options) {
+    char body[256];
+    struct submission s;
+    struct fault fault = {0};
+    int n = snprintf(body, sizeof body, "{\"type\":\"plain\",\"options\":%s}", options);
+    assert_int_equal(submission_parse(body, (size_t)n, 64, &s, &fault), 0);
+    submission_deinit(&s);
+    return s.options;
+}
+
+static void assert_option_refused(const char *name, const char *value) {
+    char body[256], pointer[64];
+    snprintf(body, sizeof body, "{\"type\":\"plain\",\"options\":{\"%s\":%s}}", name, value);
+    snprintf(pointer, sizeof pointer, "/options/%s", name);
+    assert_refused_at(body, "invalid_params", pointer);
+}
+
+static void a_type_alone_is_a_job_with_default_options(void **state) {
+    (void)state;
+    struct submission s;
+    struct fault fault = {0};
+    assert_int_equal(submission_parse("{\"type\":\"plain\"}", 16, 64, &s, &fault), 0);
+    assert_int_equal(s.type, TOY_PLAIN);
+    assert_int_equal(s.options.priority, -1);
+    assert_int_equal(s.options.timeout_ms, -1);
+    assert_int_equal(s.options.queue_timeout_ms, 0);
+    assert_int_equal(s.options.max_attempts, 3);
+    assert_int_equal(s.options.ttl_s, -1);
+    assert_int_equal(s.options.chunks, 0);
+    submission_deinit(&s);
+}
+
+static void every_option_is_read(void **state) {
+    (void)state;
+    struct submission_options o = options_of("{\"priority\":7,\"timeout_ms\":9007199254740991,\"queue_timeout_ms\":5,"
+                                             "\"max_attempts\":100,\"ttl_s\":31536000,\"chunks\":4096}");
+    assert_int_equal(o.priority, 7);
+    assert_int_equal(o.timeout_ms, 9007199254740991);
+    assert_int_equal(o.queue_timeout_ms, 5);
+    assert_int_equal(o.max_attempts, 100);
+    assert_int_equal(o.ttl_s, 31536000);
+    assert_int_equal(o.chunks, 4096);
+}
+
+static void the_least_value_of_every_option_is_read(void **state) {
+    (void)state;
+    struct submission_options o = options_of(
+        "{\"priority\":0,\"timeout_ms\":1,\"queue_timeout_ms\":0,\"max_attempts\":1,\"ttl_s\":0,\"chunks\":0}");
+    assert_int_equal(o.priority, 0);
+    assert_int_equal(o.timeout_ms, 1);
+    assert_int_equal(o.max_attempts, 1);
+    assert_int_equal(o.ttl_s, 0);
+}
+
+static void options_beyond_their_bounds_are_refused(void **state) {
+    (void)state;
+    assert_option_refused("priority", "8");
+    assert_option_refused("priority", "-1");
+    assert_option_refused("timeout_ms", "0");
+    assert_option_refused("timeout_ms", "9007199254740992");
+    assert_option_refused("queue_timeout_ms", "-1");
+    assert_option_refused("max_attempts", "0");
+    assert_option_refused("max_attempts", "101");
+    assert_option_refused("ttl_s", "31536001");
+    assert_option_refused("ttl_s", "-1");
+    assert_option_refused("chunks", "4097");
+    assert_option_refused("chunks", "1e400");
+}
+
+static void options_take_integers_however_they_are_written(void **state) {
+    (void)state;
+    assert_int_equal(options_of("{\"priority\":3.0}").priority, 3);
+    assert_int_equal(options_of("{\"priority\":\"3\"}").priority, 3);
+    assert_int_equal(options_of("{\"ttl_s\":1e3}").ttl_s, 1000);
+    assert_int_equal(options_of("{\"ttl_s\":0.00001e8}").ttl_s, 1000);
+    assert_option_refused("priority", "3.5");
+    assert_option_refused("priority", "true");
+    assert_option_refused("priority", "null");
+    assert_option_refused("priority", "\"3.0\"");
+}
+
+static void unknown_members_are_named_by_their_pointer(void **state) {
+    (void)state;
+    assert_refused(
+        "{\"type\":\"plain\",\"options\":{\"timeout\":1}}",
+        "{\"code\":\"invalid_params\",\"detail\":\"/options/timeout: \\\"timeout\\\" is not an option; there "
+        "are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s and chunks\",\"errors\":[{"
+        "\"pointer\":\"/options/timeout\",\"detail\":\"\\\"timeout\\\" is not an option; there are "
+        "priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s and chunks\"}]}");
+    assert_refused_at("{\"type\":\"plain\",\"items\":[]}", "invalid_params", "/items");
+    assert_refused_at("{\"type\":\"plain\",\"params\":{\"x\":1}}", "invalid_params", "/params/x");
+    assert_option_refused("delay_ms", "0");
+    assert_option_refused("isolation", "\"pool\"");
+    assert_option_refused("webhook", "\"https://example.org\"");
+}
+
+static void pointers_escape_tildes_and_slashes(void **state) {
+    (void)state;
+    assert_refused_at("{\"type\":\"plain\",\"params\":{\"a~b/c\":1}}", "invalid_params", "/params/a~0b~1c");
+}
+
+static void an_unknown_type_is_answered_with_the_known_ones(void **state) {
+    (void)state;
+    assert_refused(
+        "{\"type\":\"prime\"}",
+        "{\"code\":\"unknown_type\",\"detail\":\"/type: there is no job type \\\"prime\\\"; there are shape, "
+        "plain\",\"errors\":[{\"pointer\":\"/type\",\"detail\":\"there is no job type \\\"prime\\\"; there "
+        "are shape, plain\"}]}");
+    assert_refused_at("{\"type\":\"plain\\u0000\"}", "unknown_type", "/type");
+}
+
+static void a_missing_type_is_reported_at_the_job(void **state) {
+    (void)state;
+    assert_refused_at("{}", "invalid_params", "");
+    assert_refused_at("{\"type\":7}", "invalid_params", "/type");
+    assert_refused_at("{\"type\":12345678901234567890}", "invalid_params", "/type");
+}
+
+static void json_of_another_shape_is_invalid_and_not_malformed(void **state) {
+    (void)state;
+    assert_refused_at("5", "invalid_params", "");
+    assert_refused_at("123456789012345678901234567890", "invalid_params", "");
+    assert_refused_at("[]", "invalid_params", "");
+    assert_refused_at("\"x\"", "invalid_params", "");
+    assert_refused_at("{\"type\":\"plain\",\"params\":null}", "invalid_params", "/params");
+    assert_refused_at("{\"type\":\"plain\",\"options\":[]}", "invalid_params", "/options");
+}
+
+static void all_faults_are_reported_at_once(void **state) {
+    (void)state;
+    char *fault = refusal("{\"type\":\"shape\",\"params\":{\"start\":\"x\",\"stop\":-1,\"nope\":1},"
+                          "\"options\":{\"priority\":9},\"more\":1}");
+    json_t *root = json_loads(fault, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(root, "errors")), 5);
+    assert_non_null(strstr(fault, "(and 4 more)"));
+    json_decref(root);
+    free(fault);
+}
+
+static void a_flood_of_faults_is_cut(void **state) {
+    (void)state;
+    struct buf body = {0};
+    buf_puts(&body, "{\"type\":\"plain\",\"params\":{");
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&body, "%s\"%0900d\":1", i > 0 ? "," : "", i);
+    buf_puts(&body, "}}");
+    char *fault = refusal(body.data);
+    json_t *root = json_loads(fault, 0, NULL);
+    assert_non_null(root);
+    assert_in_range(json_array_size(json_object_get(root, "errors")), 1, 20);
+    assert_true(strlen(fault) < 20 * 1024);
+    json_decref(root);
+    free(fault);
+    buf_deinit(&body);
+}
+
+static void broken_json_keeps_its_own_codes(void **state) {
+    (void)state;
+    assert_refused("{\"type\":\"plain\",}",
+                   "{\"code\":\"invalid_json\",\"detail\":\"this is not JSON: string or '}' expected near "
+                   "'}'\",\"line\":1,\"column\":17,\"position\":17}");
+    assert_refused("{\"type\":\"plain\",\n \"type\":\"plain\"}",
+                   "{\"code\":\"duplicate_key\",\"detail\":\"a name occurs twice in one object: duplicate object key "
+                   "near '\\\"type\\\"'\",\"line\":2,\"column\":7,\"position\":24}");
+}
+
+static void the_empty_body_is_not_json(void **state) {
+    (void)state;
+    char *fault = refusal("");
+    assert_non_null(strstr(fault, "\"code\":\"invalid_json\""));
+    assert_non_null(strstr(fault, "\"line\":1,\"column\":1,\"position\":0"));
+    free(fault);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_type_alone_is_a_job_with_default_options),
+        cmocka_unit_test(every_option_is_read),
+        cmocka_unit_test(the_least_value_of_every_option_is_read),
+        cmocka_unit_test(options_beyond_their_bounds_are_refused),
+        cmocka_unit_test(options_take_integers_however_they_are_written),
+        cmocka_unit_test(unknown_members_are_named_by_their_pointer),
+        cmocka_unit_test(pointers_escape_tildes_and_slashes),
+        cmocka_unit_test(an_unknown_type_is_answered_with_the_known_ones),
+        cmocka_unit_test(a_missing_type_is_reported_at_the_job),
+        cmocka_unit_test(json_of_another_shape_is_invalid_and_not_malformed),
+        cmocka_unit_test(all_faults_are_reported_at_once),
+        cmocka_unit_test(a_flood_of_faults_is_cut),
+        cmocka_unit_test(broken_json_keeps_its_own_codes),
+        cmocka_unit_test(the_empty_body_is_not_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
