@@ -1,13 +1,51 @@
-# offload: make help
+# offload: `make help` lists the targets.
 
 PKG_CONFIG ?= pkg-config
 PREFIX ?= /usr/local
 DESTDIR ?=
+LISTEN ?= 127.0.0.1:8080
 SANITIZE ?=
 COVERAGE ?=
 V ?=
 Q := $(if $(V),,@)
-VERSION := $(shell sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -1)
+VERSION := $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -1)
+
+# ---- what Debian packages are needed ---------------------------------------------------------
+
+BUILD_PACKAGES := \
+	gcc \
+	libbsd-dev \
+	libc6-dev \
+	libcurl4-openssl-dev \
+	libflint-dev \
+	libgmp-dev \
+	libjansson-dev \
+	libmicrohttpd-dev \
+	libmpfr-dev \
+	libprimesieve-dev \
+	libsystemd-dev \
+	libutf8proc-dev \
+	make \
+	pkg-config \
+	python3 \
+	python3-yaml \
+	uthash-dev \
+	zlib1g-dev
+
+TEST_PACKAGES := \
+	bats \
+	bsdextrautils \
+	cppcheck \
+	curl \
+	jq \
+	libcmocka-dev \
+	netcat-openbsd \
+	procps \
+	python3-jsonschema \
+	python3-venv \
+	yamllint
+
+# ---- how it is built -------------------------------------------------------------------------
 
 # One directory per variant, so that a sanitized build never mixes with a plain one.
 comma := ,
@@ -23,28 +61,44 @@ LIBRARIES := \
 	libutf8proc \
 	zlib
 
+WARNINGS := \
+	-Wall \
+	-Wcast-qual \
+	-Werror \
+	-Wextra \
+	-Wformat=2 \
+	-Wmissing-prototypes \
+	-Wold-style-definition \
+	-Wpointer-arith \
+	-Wshadow \
+	-Wstrict-prototypes \
+	-Wundef \
+	-Wvla \
+	-Wwrite-strings \
+	-Wno-missing-field-initializers
+
 CFLAGS ?= -O2 -g
-WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
-	-Wpointer-arith -Wcast-qual -Wundef -Wwrite-strings -Wold-style-definition -Wno-missing-field-initializers
 HARDENING := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
-override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(or $(VERSION),0.0.0)"' $(WARNINGS) $(HARDENING) -pthread \
+override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(VERSION)"' $(WARNINGS) $(HARDENING) -pthread \
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
-	$(if $(COVERAGE),--coverage) $(shell $(PKG_CONFIG) --cflags $(LIBRARIES))
+	$(if $(COVERAGE),--coverage) $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(COVERAGE),--coverage)
-# primesieve and FLINT ship no .pc file in bookworm.
-LDLIBS += $(shell $(PKG_CONFIG) --libs $(LIBRARIES)) -lflint -lprimesieve -lmpfr -lm
+# primesieve and FLINT have no .pc file in bookworm.
+LDLIBS += $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lflint -lprimesieve -lmpfr -lm
 
 SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c server/*.c)
-MAINS := server/main.c
+CLI_SOURCES := $(wildcard cli/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
+MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
-CLI_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c))
-UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
+BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 .PHONY: all
-all: $(BUILD)/offloadd $(BUILD)/offload ## build the service and its client
+all: $(BUILD)/offloadd $(BUILD)/offload ## build the service (offloadd) and its client (offload)
 
-$(BUILD)/offloadd: $(MAINS:%.c=$(BUILD)/%.o) $(LIBRARY)
+$(BUILD)/offloadd: $(MAIN) $(LIBRARY)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -52,17 +106,8 @@ $(BUILD)/offload: $(CLI_OBJECTS) $(BUILD)/base/buf.o
 	@echo '  LD   $@'
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcurl jansson)
 
-$(LIBRARY): $(filter-out $(MAINS:%.c=$(BUILD)/%.o),$(OBJECTS))
+$(LIBRARY): $(filter-out $(MAIN),$(OBJECTS))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
-
-# The API's description is part of the program, in both notations.
-$(BUILD)/openapi.json: openapi.yaml
-	@mkdir -p $(@D)
-	python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(open("openapi.yaml")), sys.stdout, default=str)' >$@.part
-	mv $@.part $@
-
-$(BUILD)/server/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
-$(BUILD)/server/assets.o: $(BUILD)/openapi.json openapi.yaml
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -74,8 +119,89 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) -lcmocka
 
--include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
+$(BUILD)/bench/%: bench/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo '  LD   $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+
+# The API's description is part of the program, in both notations.
+$(BUILD)/openapi.json: openapi.yaml
+	@mkdir -p $(@D)
+	$(Q)python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout, default=str)' <$< >$@.part
+	$(Q)mv $@.part $@
+
+$(BUILD)/server/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
+$(BUILD)/server/assets.o: $(BUILD)/openapi.json
+
+-include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d)
+
+# ---- using it ----------------------------------------------------------------------------------
+
+.PHONY: run
+run: all ## build, and stay in the foreground on 127.0.0.1:8080 (LISTEN=...)
+	exec $(BUILD)/offloadd --listen $(LISTEN)
+
+.PHONY: demo
+demo: deps ## install what is missing, build, and show the main jobs on real input
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) bench/demo
+
+.PHONY: install
+install: all ## install both programs below $(DESTDIR)$(PREFIX)
+	install -D -m 0755 $(BUILD)/offloadd $(DESTDIR)$(PREFIX)/bin/offloadd
+	install -D -m 0755 $(BUILD)/offload $(DESTDIR)$(PREFIX)/bin/offload
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing (apt; sudo when not root)
+	@./deps.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+
+# ---- checking it -------------------------------------------------------------------------------
+
+.PHONY: test
+test: deps ## install what is missing, build, and pass every test (SANITIZE=address,undefined)
+	@$(MAKE) --no-print-directory test-programs
+	@BUILD=$(BUILD) tests/run
+
+.PHONY: test-programs
+test-programs: all $(UNIT_TESTS)
 
 .PHONY: check
 check: $(UNIT_TESTS) ## the unit tests alone
-	@for t in $(UNIT_TESTS); do $$t || exit 1; done
+	@BUILD=$(BUILD) tests/run unit
+
+.PHONY: chaos
+chaos: test-programs ## the tests with kill -9, longer: ROUNDS=10
+	@BUILD=$(BUILD) tests/run chaos
+
+.PHONY: bench
+bench: all $(BENCHES) ## measure: ratios in one run, as a table
+	@BUILD=$(BUILD) bench/run
+
+.PHONY: lint
+lint: ## cppcheck, banned calls, layers, openapi.yaml
+	@BUILD=$(BUILD) tests/lint
+
+.PHONY: format
+format: ## clang-format all C files in place
+	clang-format -i $(SOURCES) $(CLI_SOURCES) $(wildcard */*.h */*/*.h tests/unit/*.c bench/*.c)
+
+.PHONY: coverage
+coverage: ## line coverage of the whole suite, by gcovr
+	@$(MAKE) --no-print-directory test COVERAGE=1
+	gcovr --root . --object-directory build-coverage --exclude tests/ --print-summary -o build-coverage/coverage.txt
+
+.PHONY: image
+image: ## build the container image with docker, podman or buildah
+	docker/build
+
+.PHONY: image-test
+image-test: ## build the image, run it, and check what it promises
+	docker/image-test
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf build build-*
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'

@@ -22,9 +22,8 @@ static void put_value(struct buf *b, const struct log_field *f) {
         buf_json_string(b, f->text, strlen(f->text));
 }
 
-static void put_json(struct buf *b, enum log_level level, const char *time, const char *event,
-                     const struct log_field *fields) {
-    buf_printf(b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time, level_names[level], event);
+static void put_json(struct buf *b, enum log_level level, const char *time, const struct log_field *fields) {
+    buf_printf(b, "{\"time\":\"%s\",\"level\":\"%s\"", time, level_names[level]);
     for (const struct log_field *f = fields; f->kind != LOG_KIND_END; f++) {
         if (f->kind >= LOG_KIND_STR && f->text == NULL)
             continue;
@@ -34,10 +33,9 @@ static void put_json(struct buf *b, enum log_level level, const char *time, cons
     buf_puts(b, "}\n");
 }
 
-static void put_text(struct buf *b, enum log_level level, const char *time, const char *event,
-                     const struct log_field *fields) {
-    buf_printf(b, "%s %-5s %s", time, level_names[level], event);
-    for (const struct log_field *f = fields; f->kind != LOG_KIND_END; f++) {
+static void put_text(struct buf *b, enum log_level level, const char *time, const struct log_field *fields) {
+    buf_printf(b, "%s %-5s %s", time, level_names[level], fields[0].text);
+    for (const struct log_field *f = fields + 1; f->kind != LOG_KIND_END; f++) {
         if (f->kind >= LOG_KIND_STR && f->text == NULL)
             continue;
         buf_printf(b, " %s=", f->name);
@@ -46,14 +44,14 @@ static void put_text(struct buf *b, enum log_level level, const char *time, cons
     buf_putc(b, '\n');
 }
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields) {
+void log_write(enum log_level level, const struct log_field *fields) {
     char time[CLOCK_TEXT_SIZE];
     struct buf b = {0};
     clock_format(clock_wall_ms(), time);
     if (log_style == LOG_JSON)
-        put_json(&b, level, time, event, fields);
+        put_json(&b, level, time, fields);
     else
-        put_text(&b, level, time, event, fields);
+        put_text(&b, level, time, fields);
     /* A log that cannot be written must not stop the service: there is nobody left to tell. */
     if (!b.failed && write(STDERR_FILENO, b.data, b.size) < 0)
         b.failed = true;

@@ -30,12 +30,14 @@ struct log_field {
 extern enum log_level log_threshold;
 extern enum log_format log_style;
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields);
+/* fields[0] names the event; the last has LOG_KIND_END. */
+void log_write(enum log_level level, const struct log_field *fields);
 
 #define LOG(level, event, ...)                                                                                         \
     do {                                                                                                               \
         if ((level) >= log_threshold)                                                                                  \
-            log_write(level, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0, LOG_KIND_END, 0, 0, 0}}); \
+            log_write(level,                                                                                           \
+                      (const struct log_field[]){LOG_STR("event", event), ##__VA_ARGS__, {0, LOG_KIND_END, 0, 0, 0}}); \
     } while (0)
 
 #endif

@@ -30,7 +30,7 @@ int host_load(const char **failed);
 /* What is wrong with a submission or a call, as it travels to the client: a stable code of the HTTP
  * contract and the members of its problem document, as compact JSON in `json`:
  *   {"code":"invalid_params","detail":"...","errors":[{"pointer":"/params/stop","detail":"..."}]}
- *   {"code":"invalid_json","detail":"...","line":1,"column":7,"position":6}
+ *   {"code":"invalid_json","detail":"...","line":1,"column":7,"position":7}
  * code is one of: invalid_json duplicate_key too_deep not_utf8 unknown_type invalid_params
  * handler_failed memory_limit. At most 20 errors and about 16 KiB. */
 struct fault {

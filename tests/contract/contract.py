@@ -18,10 +18,10 @@ from document import Document, parse_json
 from examples import Examples
 from params import differences
 from responses import response_faults
-from service import Service
+from service import Died, Service
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-OPTIONS = ["--max-job-memory", "512MiB", "--drain-timeout", "5s"]
+OPTIONS = ["--max-job-memory", "512MiB", "--drain-timeout", "2s"]
 
 
 class Tap:
@@ -201,7 +201,7 @@ def check_drain(examples, tap):
         (ready, examples.call(ready, {}), {"status": 503}),
     ):
         tap.result(f"{operation.id} while draining", list(examples.faults(operation, {"expect": expect}, response)))
-    code = service.stop()
+    code = service.wait()
     faults = [] if code == 0 else [f"exit code {code}", service.log_text()[-2000:]]
     tap.result("the service drains and exits with 0", faults)
 
@@ -214,15 +214,34 @@ def report_unseen(document, seen):
             print(f"# not seen: {operation.id} {' '.join(unseen)}")
 
 
+CHECKS = [
+    check_unknown_path,
+    check_methods,
+    check_problem_pages,
+    check_params,
+    check_option_bounds,
+    check_pages,
+    check_served_document,
+]
+
+
+def run_check(check, examples, tap):
+    try:
+        check(examples, tap)
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        tap.result(f"{check.__name__} comes to its end", [f"{type(error).__name__}: {error}"])
+
+
 def check_service(document, service, tap):
     examples = Examples(document, service, tap)
-    examples.run_all()
-    for check in (check_unknown_path, check_methods, check_problem_pages, check_params, check_option_bounds,
-                  check_pages, check_served_document, check_drain):
-        try:
-            check(examples, tap)
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-            tap.result(f"{check.__name__} comes to its end", [f"{type(error).__name__}: {error}"])
+    try:
+        examples.run_all()
+        for check in CHECKS:
+            run_check(check, examples, tap)
+            service.check_alive()
+        run_check(check_drain, examples, tap)
+    except Died as died:
+        tap.result("the service lives as long as it should", [died])
     report_unseen(document, examples.seen)
 
 

@@ -110,3 +110,4 @@ class Examples:
         for operation in self.document.operations:
             for name, example in operation.examples().items():
                 self.tap.result(f"{operation.id}: {name}", self.run(operation, example))
+                self.service.check_alive()

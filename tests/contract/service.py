@@ -11,6 +11,10 @@ import urllib.parse
 START_S, STOP_S, ANSWER_S = 30, 30, 60
 
 
+class Died(Exception):
+    """The service ended though nobody asked it to."""
+
+
 class Response:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -57,13 +61,22 @@ class Service:
         self.stop()
         raise RuntimeError(f"the service did not start:\n{self.log_text()}")
 
+    def check_alive(self):
+        code = self.process.poll()
+        if code is not None:
+            raise Died(f"exit code {code}\n{self.log_text()[-4000:]}")
+
     def terminate(self):
         if self.process.poll() is None:
             self.process.terminate()
 
     def stop(self):
-        """Ends the service, by its drain or, when that takes too long, by force; its exit code."""
+        """Ends the service, if it still runs; its exit code."""
         self.terminate()
+        return self.wait()
+
+    def wait(self):
+        """Until it has ended, in the end by force; its exit code."""
         try:
             return self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
