@@ -133,6 +133,9 @@ $(BUILD)/openapi.json: openapi.yaml
 $(BUILD)/server/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
 $(BUILD)/server/assets.o: $(BUILD)/openapi.json
 
+# The version comes from the changelog.
+$(MAIN) $(BUILD)/server/metrics.o $(CLI_OBJECTS): CHANGELOG.md
+
 -include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d)
 
 # ---- using it ----------------------------------------------------------------------------------

@@ -28,19 +28,24 @@ podman_unmount() {
     awk -v below="$store/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r -n1 umount -l
 }
 
-# podman_open DIRECTORY: everything that podman does from now on is done there. Waits while another run has it.
+# podman_lock ARGUMENT...: starts this script again, as the only one that has the store. The lock is held by a process
+# around it, and not inherited: what a container leaves behind must not keep it.
+podman_lock() {
+    [ "${OFFLOAD_IMAGE_LOCKED:-}" != "$store" ] || return 0
+    mkdir -p -m 700 "$store" && [ -O "$store" ] || die "$store is not ours"
+    OFFLOAD_IMAGE_LOCKED=$store exec flock --close "$store/lock" "$0" "$@"
+}
+
+# Everything that podman does from now on is done in $store. Call it with the lock held.
 podman_open() {
     local missing=() tool
     for tool in podman runc; do command -v "$tool" >/dev/null || missing+=("$tool"); done
     [ ${#missing[@]} = 0 ] || install "${missing[@]}"
-    store=$1
-    mkdir -p -m 700 "$store" && [ -O "$store" ] || die "$store is not ours"
-    exec {store_lock}> "$store/lock"
-    flock "$store_lock"
-    podman_unmount
+    podman_configure
+    mkdir -p "$store/tmp"
+    podman rm -fa -t 0 >/dev/null 2>&1 # of a run that was killed
     [ "$(du -sm "$store" | cut -f1)" -lt 4096 ] || podman_remove # layers of old sources
     mkdir -p "$store/tmp"
-    podman_configure
     engine=podman
 }
 

@@ -76,11 +76,14 @@ static void answer_job_problem(struct http_request *r, const struct record *reco
     http_answer(r, p->status, "application/problem+json", &body);
 }
 
-static int64_t retry_after_s(const struct server *s, const struct record *record, const struct job *job) {
-    int64_t start_ms = job != NULL && record->status == JOB_QUEUED ? job_estimated_start_ms(job) : 0;
-    int64_t s_left = start_ms == 0 ? 1 : (start_ms - clock_wall_ms() + 999) / 1000;
-    (void)s;
-    return s_left < 1 ? 1 : s_left > 3600 ? 3600 : s_left;
+/* When it is worth asking again: when the job may be done. */
+static int64_t retry_after_s(const struct record *record, const struct job *job) {
+    int64_t ms = 0;
+    if (job != NULL)
+        ms = job_estimated_work_ms(job);
+    if (job != NULL && record->status == JOB_QUEUED)
+        ms += job_estimated_start_ms(job) - clock_wall_ms();
+    return ms <= 1000 ? 1 : ms > 3600000 ? 3600 : (ms + 999) / 1000;
 }
 
 static void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
@@ -89,7 +92,7 @@ static void answer_accepted(struct server *s, struct http_request *r, const stru
     const struct job *job = jobs_find(s->jobs, &record->id);
     id_format(&record->id, id);
     http_set_header_f(r, "Location", "/v1/jobs/%s", id);
-    http_set_header_f(r, "Retry-After", "%lld", (long long)retry_after_s(s, record, job));
+    http_set_header_f(r, "Retry-After", "%lld", (long long)retry_after_s(record, job));
     if (p != NULL)
         set_preference_applied(r, p, true);
     if (p != NULL && p->prefer.minimal && !p->prefer.representation) {
@@ -136,7 +139,7 @@ static void stop_waiting(struct pending *p) {
 
 static void on_forgotten(void *arg, enum store_result result) {
     struct http_request *r = arg;
-    if (result == STORE_OK || result == STORE_GONE)
+    if (result == STORE_OK)
         http_answer_static(r, 204, NULL, "", 0);
     else
         answer_not_found(r, result);

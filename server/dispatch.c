@@ -5,6 +5,9 @@
  * chunks estimated below --express-cost) go to the express lane, and to main workers while no long piece waits, several
  * in flight and several in a datagram. A main worker that comes back from a long piece takes the next long piece, but
  * every other time a batch of short ones if these have had to wait: then the express lane cannot keep up.
+ *
+ * Waking a process costs as much as a short job. So short pieces are packed onto one worker until it has PACK_NS of them,
+ * by what jobs of their type have taken lately, before the next worker is woken.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +23,9 @@
 #define SHORT_DEPTH 48                   /* short pieces in flight per worker */
 #define SHORT_BATCH WIRE_MAX_FRAMES      /* that a main worker takes between two long pieces */
 #define SHORT_BACKLOG_NS (2 * NS_PER_MS) /* short work waiting longer: the express lane cannot keep up */
+#define PACK_NS (150 * INT64_C(1000))    /* short work that one worker gets before a second is woken for more */
+#define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
+#define UNKNOWN_COST_NS (50 * INT64_C(1000))
 #define MAX_STDERR_SHOWN 1024
 
 /* ---- tasks ------------------------------------------------------------------------------------------------ */
@@ -44,6 +50,8 @@ void task_free(struct task *t) {
     DL_DELETE(t->job->tasks, t);
     if (t->is_long && t->worker->long_work > 0)
         t->worker->long_work--;
+    if (t->worker != NULL)
+        js->load_ns[t->worker->slot] -= t->cost_ns;
     if (js->feeding != NULL && t->worker != NULL && js->feeding[t->worker->slot] == t)
         js->feeding[t->worker->slot] = NULL;
     t->next = js->free_tasks;
@@ -93,6 +101,13 @@ bool job_has_unit(const struct job *job, enum sched_class *class) {
     case PHASE_DONE: return false;
     }
     return false;
+}
+
+int64_t job_next_cost_ns(const struct job *job) {
+    uint32_t chunk;
+    if (job->phase != PHASE_CHUNKS || !next_chunk(job, &chunk))
+        return 0;
+    return (int64_t)job->chunks[chunk].plan.cost_ns;
 }
 
 /* ---- sending --------------------------------------------------------------------------------------------------- */
@@ -161,6 +176,15 @@ static void send_merge(struct job *job, struct task *t, struct worker *w) {
     feed_merge(job, t);
 }
 
+/* What a short piece will take: a chunk was estimated by its handler, the rest as those of its type took lately. */
+static int64_t short_cost_ns(const struct job *job) {
+    const struct jobs *js = job->js;
+    if (job->phase == PHASE_CHUNKS)
+        return job_next_cost_ns(job);
+    int64_t lately = job->record->type < METRICS_TYPES ? js->type_cost_ns[job->record->type] : 0;
+    return lately > 0 ? lately : UNKNOWN_COST_NS;
+}
+
 /* Sends the job's next unit to a worker, and puts the job behind the others of its urgency. */
 static bool send_unit(struct job *job, struct worker *w, bool is_long) {
     static const enum task_kind kinds[] = {[PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
@@ -170,15 +194,19 @@ static bool send_unit(struct job *job, struct worker *w, bool is_long) {
     t->worker = w;
     t->sent_ns = loop_now_ns(job->js->loop);
     t->is_long = is_long;
-    if (is_long)
+    t->cost_ns = is_long ? 0 : short_cost_ns(job);
+    job->js->load_ns[w->slot] += t->cost_ns;
+    if (is_long) {
         w->long_work++;
+        job->js->long_due_ns[w->slot] = t->sent_ns + job->queued_cost_ns;
+    }
     if (t->kind == TASK_PLAN)
         send_plan(job, t, w);
     else if (t->kind == TASK_RUN)
         send_chunk(job, t, w);
     else
         send_merge(job, t, w);
-    sched_remove(&job->js->scheduler, &job->sched);
+    job_dequeue(job);
     job_enqueue(job);
     return true;
 }
@@ -229,7 +257,8 @@ static void send_long_pieces(struct jobs *js, int64_t now_ns) {
     }
 }
 
-/* The least loaded worker that may take a short piece, or NULL. */
+/* The worker for a short piece: the first that has less than PACK_NS to do, the express lane before the main one; else
+ * the least loaded; NULL if none may take it. */
 static struct worker *short_worker(struct jobs *js) {
     struct worker *best = NULL;
     bool long_waits = js->scheduler.count[SCHED_LONG] > 0;
@@ -237,7 +266,9 @@ static struct worker *short_worker(struct jobs *js) {
         struct worker *w = pool_worker(js->pool, i);
         if (!is_free(js, w) || w->count >= SHORT_DEPTH || (w->lane == LANE_MAIN && long_waits))
             continue;
-        if (best == NULL || w->count < best->count)
+        if (js->load_ns[w->slot] < PACK_NS)
+            return w;
+        if (best == NULL || js->load_ns[w->slot] < js->load_ns[best->slot])
             best = w;
     }
     return best;
@@ -288,6 +319,7 @@ static bool read_chunks(struct job *job, const struct slice *plan, const struct 
               slice_read(plan, sizeof *head, rows, table) == 0;
     for (uint32_t i = 0; ok && i < head->chunks; i++) {
         ok = rows[i].offset <= room && rows[i].size <= room - rows[i].offset && rows[i].offset % 8 == 0;
+        rows[i].cost_ns = rows[i].cost_ns > MAX_COST_NS ? MAX_COST_NS : rows[i].cost_ns;
         job->chunks[i].plan = rows[i];
         job->chunks[i].lost = job->plan_lost;
     }
@@ -369,7 +401,12 @@ static bool take_body(const struct wire_frame *f, const struct slice *bulk, stru
     return true;
 }
 
-static void add_times(struct record *r, const struct wire_times *t) {
+static void add_times(struct job *job, enum task_kind kind, const struct wire_times *t) {
+    struct record *r = job->record;
+    if (kind == TASK_PLAN && r->type < METRICS_TYPES) {
+        int64_t *lately = &job->js->type_cost_ns[r->type];
+        *lately += ((int64_t)t->cpu_ns - *lately) / 8 + 1;
+    }
     r->plan_ns += (int64_t)t->plan_ns;
     r->merge_ns += (int64_t)t->merge_ns;
     r->cpu_ns += (int64_t)t->cpu_ns;
@@ -417,7 +454,7 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     uint32_t chunk = t->chunk;
     enum task_kind kind = t->kind;
     int64_t sent_ns = t->sent_ns;
-    add_times(job->record, &times);
+    add_times(job, t->kind, &times);
     task_free(t);
     if (whole)
         on_result(job, kind, body, sent_ns);
@@ -620,6 +657,8 @@ void jobs_set_pool(struct jobs *js, struct pool *pool) {
     js->pool = pool;
     js->feeding = calloc(pool_size(pool), sizeof *js->feeding);
     js->short_turn = calloc(pool_size(pool), sizeof *js->short_turn);
-    if (js->feeding == NULL || js->short_turn == NULL)
+    js->load_ns = calloc(pool_size(pool), sizeof *js->load_ns);
+    js->long_due_ns = calloc(pool_size(pool), sizeof *js->long_due_ns);
+    if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL)
         abort(); /* at start-up, some bytes */
 }

@@ -151,9 +151,15 @@ static void free_plan(struct job *job) {
     buf_deinit(&job->common);
 }
 
+void job_dequeue(struct job *job) {
+    sched_remove(&job->js->scheduler, &job->sched);
+    job->js->long_backlog_ns -= job->queued_cost_ns;
+    job->queued_cost_ns = 0;
+}
+
 static void job_free(struct job *job) {
     struct jobs *js = job->js;
-    sched_remove(&js->scheduler, &job->sched);
+    job_dequeue(job);
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
@@ -240,7 +246,7 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
     job->stop_problem = problem;
     job->stop_detail = detail;
     job->stop_members = members;
-    sched_remove(&job->js->scheduler, &job->sched);
+    job_dequeue(job);
     loop_clear_timer(job->js->loop, &job->timer);
     DL_FOREACH_SAFE(job->tasks, t, next) {
         /* A worker that is still being fed parts must get them all before it can hear of anything else. */
@@ -294,7 +300,10 @@ void job_enqueue(struct job *job) {
     enum sched_class class;
     if (job->stopping || !job_has_unit(job, &class))
         return;
+    job_dequeue(job);
     sched_put(&job->js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(job->js->loop));
+    job->queued_cost_ns = class == SCHED_LONG ? job_next_cost_ns(job) : 0;
+    job->js->long_backlog_ns += job->queued_cost_ns;
     job->js->dirty = true;
 }
 
@@ -451,14 +460,28 @@ double job_fraction(const struct job *job) {
     return done > 1 ? 1 : done;
 }
 
+/* Under round robin, each job that waits sends one chunk before this one does; the workers first finish theirs. */
 int64_t job_estimated_start_ms(const struct job *job) {
     const struct jobs *js = job->js;
-    size_t ahead = js->running_count;
-    for (unsigned level = 0; level <= job->record->priority; level++)
-        ahead += js->queued[level];
-    if (js->rate <= 0.001)
-        return 0;
-    return clock_wall_ms() + (int64_t)((double)ahead * 1000 / js->rate);
+    int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;
+    unsigned workers = 0;
+    for (size_t i = 0; i < pool_size(js->pool); i++) {
+        const struct worker *w = pool_worker(js->pool, i);
+        if (w->lane != LANE_MAIN)
+            continue;
+        workers++;
+        if (w->long_work > 0 && js->long_due_ns[i] > now_ns)
+            work_ns += js->long_due_ns[i] - now_ns;
+    }
+    return clock_wall_ms() + work_ns / workers / NS_PER_MS;
+}
+
+int64_t job_estimated_work_ms(const struct job *job) {
+    int64_t work_ns = 0;
+    for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
+        work_ns += job->chunks[i].done ? 0 : (int64_t)job->chunks[i].plan.cost_ns;
+    uint32_t parts = job->record->chunks_total, workers = (uint32_t)pool_size(job->js->pool);
+    return work_ns / NS_PER_MS / (parts == 0 ? 1 : parts < workers ? parts : workers);
 }
 
 /* ---- all jobs ------------------------------------------------------------------------------------------------------------------ */
@@ -499,6 +522,8 @@ void jobs_free(struct jobs *js) {
     js->remembered->ops->close(js->remembered);
     free(js->feeding);
     free(js->short_turn);
+    free(js->load_ns);
+    free(js->long_due_ns);
     free(js);
 }
 

@@ -78,8 +78,10 @@ struct record *job_record(struct job *job); /* borrowed */
 bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */
 /* 0..1, with what running chunks report by the scoreboard. */
 double job_fraction(const struct job *job);
-/* When a queued job may start, wall clock ms, by the measured drain rate; 0: no idea. */
+/* When a queued job may start (wall clock ms), and how long its remaining work takes once it runs alone (ms): by what the
+ * handlers estimated for the pieces that wait and run. */
 int64_t job_estimated_start_ms(const struct job *job);
+int64_t job_estimated_work_ms(const struct job *job);
 
 /* The live job with that id, or NULL. */
 struct job *jobs_find(struct jobs *js, const struct id *id);

@@ -19,6 +19,7 @@ struct task {
     struct worker *worker;
     uint64_t ticket;
     int64_t sent_ns;
+    int64_t cost_ns; /* counted in jobs->load_ns; 0 for long pieces */
     struct task *prev, *next; /* the job's list, or the free list */
 };
 
@@ -33,6 +34,7 @@ struct job {
     struct jobs *js;
     struct record *record;
     struct sched_entry sched;
+    int64_t queued_cost_ns; /* of the long piece for which it is in the scheduler; else 0 */
     struct timer timer; /* queue timeout, then run timeout */
     UT_hash_handle hh;
     struct job_waiter *waiters;
@@ -75,6 +77,10 @@ struct jobs {
     struct task *free_tasks;
     struct task **feeding; /* by worker slot: the merge whose parts are not all sent */
     bool *short_turn;      /* by worker slot: it did a long piece last */
+    int64_t *load_ns;      /* by worker slot: what its short pieces in flight will take */
+    int64_t *long_due_ns;  /* by worker slot: when its long piece should be done */
+    int64_t long_backlog_ns; /* what the long pieces that wait will take */
+    int64_t type_cost_ns[METRICS_TYPES]; /* what a short job of each type took lately */
     bool dirty;            /* something may have become sendable */
     struct timer gc_timer;
     double rate;           /* jobs ended per second, exponentially weighted */
@@ -83,6 +89,7 @@ struct jobs {
 
 /* ---- jobs.c, for dispatch.c ---- */
 void job_enqueue(struct job *job);             /* (back) into the scheduler, if it has a unit to send */
+void job_dequeue(struct job *job);             /* no effect if it is not in there */
 void job_started(struct job *job, int64_t now_ns);      /* queued → running */
 void job_planned(struct job *job);             /* tells waiters that the submission is valid */
 void job_arm_timer(struct job *job);
@@ -96,6 +103,7 @@ void job_end_if_stopped(struct job *job);      /* after a task is gone; may free
 
 /* ---- dispatch.c, for jobs.c ---- */
 bool job_has_unit(const struct job *job, enum sched_class *class);
+int64_t job_next_cost_ns(const struct job *job); /* of its next chunk; 0 if that is not what it has to send */
 void task_free(struct task *t);
 bool task_is_feeding(const struct task *t);
 

@@ -91,7 +91,8 @@ static int newest_first(const void *a, const void *b) {
 
 static void report(struct listing *l) {
     unsigned told = 0;
-    qsort(l->records, l->count, sizeof *l->records, newest_first);
+    if (l->count > 0) /* qsort(3) wants an array */
+        qsort(l->records, l->count, sizeof *l->records, newest_first);
     for (size_t i = 0; i < l->count; i++) {
         /* A live job that was answered 202 is in the store, too. */
         bool twice = i > 0 && memcmp(&l->records[i]->id, &l->records[i - 1]->id, sizeof(struct id)) == 0;

@@ -255,12 +255,12 @@ static int open_server(struct server *s, struct buf *error) {
 static void close_server(struct server *s) {
     if (s->http != NULL)
         http_close(s->http);
-    if (s->pool != NULL)
-        pool_free(s->pool);
     if (s->health != NULL)
         health_free(s->health);
     if (s->jobs != NULL)
-        jobs_free(s->jobs);
+        jobs_free(s->jobs); /* before the pool: tasks point to workers */
+    if (s->pool != NULL)
+        pool_free(s->pool);
     routes_free(s);
     if (s->loop != NULL)
         loop_free(s->loop);
