@@ -1,17 +1,22 @@
-/* clock.c: see clock.h. The text of the last second is kept: most calls differ in milliseconds only. */
+/* clock.c: see clock.h. The text of some seconds is kept: most calls differ in milliseconds only, or are about the same
+ * second some TTL later. */
 #include "base/clock.h"
 
 #include <string.h>
 
 void clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE]) {
-    static _Thread_local time_t known = -1;
-    static _Thread_local char second[20];
+    static _Thread_local struct {
+        time_t at;
+        char text[20];
+    } known[7]; /* a prime: two times that are both needed rarely share a place */
     time_t now = (time_t)(wall_ms / 1000);
-    if (now != known) {
+    size_t place = (size_t)(now % 7);
+    char *second = known[place].text;
+    if (known[place].at != now || second[0] == '\0') {
         struct tm tm;
         gmtime_r(&now, &tm);
-        strftime(second, sizeof second, "%Y-%m-%dT%H:%M:%S", &tm);
-        known = now;
+        strftime(second, sizeof known[place].text, "%Y-%m-%dT%H:%M:%S", &tm);
+        known[place].at = now;
     }
     int ms = (int)(wall_ms % 1000);
     memcpy(text, second, 19);

@@ -83,10 +83,9 @@ static uint64_t cost_of(size_t size) {
     return text_cost_ns + byte_cost_ns * (size < HASH384_MAX_BYTES ? size : HASH384_MAX_BYTES);
 }
 
-/* One text may have been given as a string or as a list of one: "/input" is right for both. */
 static int refuse(struct call *c, const struct params *p, size_t i, const char *why) {
     char pointer[32] = "/input";
-    if (param_texts(p, "input") > 1)
+    if (param_is_list(p, "input"))
         snprintf(pointer, sizeof pointer, "/input/%zu", i);
     return call_fail(c, CALL_INVALID, pointer, "%s", why);
 }

@@ -78,6 +78,7 @@ bool param_bool(const struct params *p, const char *name);
 int param_choice(const struct params *p, const char *name); /* index into choices */
 const char *param_text(const struct params *p, const char *name, size_t *size);
 size_t param_texts(const struct params *p, const char *name); /* how many */
+bool param_is_list(const struct params *p, const char *name); /* PARAM_TEXTS: ["x"], not "x" */
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size);
 const char *param_json(const struct params *p, const char *name, size_t *size); /* compact JSON text */
 

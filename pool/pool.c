@@ -115,6 +115,15 @@ static void kill_worker(struct worker *w, enum stop_reason reason) {
     signal_worker(w, SIGKILL);
 }
 
+const char *signal_name(int signal) {
+    static char name[16];
+    const char *brief = signal == 0 ? NULL : sigabbrev_np(signal);
+    if (brief == NULL)
+        return NULL;
+    snprintf(name, sizeof name, "SIG%s", brief);
+    return name;
+}
+
 static const char *death_cause(const struct worker *w, int status, bool oom) {
     static const char *const by_reason[] = {NULL, NULL, "timeout", "memory", "protocol"};
     if (by_reason[w->killed] != NULL)
@@ -127,7 +136,7 @@ static const char *death_cause(const struct worker *w, int status, bool oom) {
 static void log_death(const struct worker *w, const struct death *d, unsigned lost) {
     bool expected = d->signal == 0 && d->exit_code == 0;
     LOG(expected ? LOG_INFO : LOG_WARN, expected ? "worker_exited" : "worker_lost", LOG_INT("worker", w->slot),
-        LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", d->signal ? sigabbrev_np(d->signal) : NULL),
+        LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", signal_name(d->signal)),
         LOG_INT("exit_code", d->exit_code), LOG_INT("work_lost", lost), LOG_INT("max_rss_bytes", d->max_rss_bytes),
         LOG_INT("cpu_ms", d->cpu_ms), LOG_STR("stderr_tail", d->stderr_tail[0] ? d->stderr_tail : NULL));
 }
@@ -200,10 +209,9 @@ void pool_retire_worker(struct worker *w) {
 
 static void recycle_if_due(struct worker *w) {
     const struct pool_config *c = &w->pool->config;
-    if (w->count > 0)
-        return;
     if (w->state == WORKER_RETIRING) {
-        send_exit(w);
+        if (w->count == 0)
+            send_exit(w);
         return;
     }
     bool many = c->max_jobs_per_worker > 0 && w->jobs >= c->max_jobs_per_worker;
@@ -521,7 +529,8 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
 }
 
 bool worker_takes_work(const struct worker *w) {
-    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT;
+    uint64_t limit = w->pool->config.max_jobs_per_worker;
+    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT && (limit == 0 || w->jobs + w->count < limit);
 }
 
 bool worker_can_send(const struct worker *w) {
@@ -556,7 +565,7 @@ void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part)
 
 void pool_ping(struct worker *w) {
     struct wire_header h = {.kind = WIRE_PING};
-    if (!worker_takes_work(w))
+    if (!worker_takes_work(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
         return;
     h.ticket = ring_push(w, NULL)->ticket;
     put_frame(w, &h, NULL, 0, NULL, 0, NULL);

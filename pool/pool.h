@@ -53,6 +53,9 @@ struct death {
     const char *stderr_tail; /* "" if it said nothing; valid during the callback */
 };
 
+/* "SIGKILL", in memory that the next call reuses; NULL for 0 and for numbers that are no signal. */
+const char *signal_name(int signal);
+
 struct in_flight {
     uint64_t ticket;
     void *work;              /* NULL: a ping, or forgotten by its owner */

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,8 +135,6 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     offer_to_oom_killer();
-    if (!q->express)
-        sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}); /* see pool.h, "Scheduling" */
     worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD);
 }
 

@@ -52,8 +52,8 @@ static void set_preference_applied(struct http_request *r, const struct pending 
 }
 
 static void set_server_timing(struct http_request *r, const struct record *record) {
-    char value[160];
-    render_server_timing(value, sizeof value, record);
+    char value[RENDER_TIMING_SIZE];
+    render_server_timing(value, record);
     http_set_header(r, "Server-Timing", value);
 }
 
@@ -329,6 +329,7 @@ static void submit_request(struct server *s, struct http_request *r, struct job_
     }
     wait_for_job(p, job, wait_ns);
     suspend_if_open(r);
+    jobs_dispatch_early(s->jobs);
 }
 
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {

@@ -96,7 +96,7 @@ static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 /* A non-negative number and a unit. A time of 0 needs none. */
 static bool parse_number(const char *text, const struct unit *units, double *value) {
     char *end;
-    if (!isdigit((unsigned char)text[0]))
+    if (!isdigit((unsigned char)text[0]) || strpbrk(text, "xX") != NULL) /* strtod reads hex, too */
         return false;
     errno = 0;
     double number = strtod(text, &end);
@@ -196,6 +196,27 @@ static void trim(char **start) {
         (*start)[--n] = '\0';
 }
 
+struct kept {
+    struct kept *next;
+    char text[];
+};
+
+/* A copy that lives as long as the process. A reload mostly finds its strings there already. */
+static const char *keep(const char *value) {
+    static struct kept *all;
+    size_t size = strlen(value) + 1;
+    for (const struct kept *k = all; k != NULL; k = k->next)
+        if (strcmp(k->text, value) == 0)
+            return k->text;
+    struct kept *k = malloc(sizeof *k + size);
+    if (k == NULL)
+        return NULL;
+    memcpy(k->text, value, size);
+    k->next = all;
+    all = k;
+    return k->text;
+}
+
 static int read_line(struct config *c, char *line, bool *listens, struct buf *error) {
     trim(&line);
     if (*line == '\0' || *line == '#')
@@ -217,7 +238,7 @@ static int read_line(struct config *c, char *line, bool *listens, struct buf *er
         c->listen_count = 0;
         *listens = true;
     }
-    char *kept = strdup(value); /* lives as long as the process */
+    const char *kept = keep(value);
     return kept == NULL ? -1 : set_option(c, row, kept, error);
 }
 

@@ -9,7 +9,6 @@
  * Waking a process costs as much as a short job. So short pieces are packed onto one worker until it has PACK_NS of them,
  * by what jobs of their type have taken lately, before the next worker is woken.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,9 @@
 #define PACK_NS (150 * INT64_C(1000))    /* short work that one worker gets before a second is woken for more */
 #define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
 #define UNKNOWN_COST_NS (50 * INT64_C(1000))
+#ifndef EARLY_BATCH
+#define EARLY_BATCH 6
+#endif
 #define MAX_STDERR_SHOWN 1024
 
 /* ---- tasks ------------------------------------------------------------------------------------------------ */
@@ -295,6 +297,11 @@ void jobs_dispatch(struct jobs *js) {
         pool_flush(pool_worker(js->pool, i));
 }
 
+void jobs_dispatch_early(struct jobs *js) {
+    if (js->scheduler.count[SCHED_SHORT] >= EARLY_BATCH && js->scheduler.count[SCHED_SHORT] < 2 * EARLY_BATCH)
+        jobs_dispatch(js);
+}
+
 /* ---- plans that came back ------------------------------------------------------------------------------------------ */
 
 /* Checks a plan's front and its chunk table against its size; a worker is not believed. */
@@ -342,7 +349,8 @@ static bool read_common(struct job *job, const struct slice *plan, const struct 
 
 static bool options_in_range(const struct wire_plan *h) {
     return h->priority >= -1 && h->priority < SCHEDULER_LEVELS && h->timeout_ms >= -1 && h->queue_timeout_ms >= 0 &&
-           h->max_attempts >= 1 && h->ttl_s >= -1 && h->ttl_s <= INT64_MAX / 2000 && h->wanted_chunks >= 0;
+           h->max_attempts >= 1 && h->max_attempts <= INT32_MAX && h->ttl_s >= -1 &&
+           h->ttl_s <= INT64_MAX / NS_PER_S / 2 && h->wanted_chunks >= 0 && h->wanted_chunks <= HANDLER_MAX_CHUNKS;
 }
 
 static bool take_parsed(struct job *job, const struct wire_plan *h) {
@@ -490,8 +498,8 @@ static void add_lost(struct job *job, const struct task *t, const char *cause, c
     if (t->kind == TASK_RUN)
         buf_printf(&r->lost, "\"chunk\":%u,", t->chunk);
     buf_printf(&r->lost, "\"cause\":\"%s\"", cause);
-    if (d != NULL && d->signal != 0 && sigabbrev_np(d->signal) != NULL)
-        buf_printf(&r->lost, ",\"signal\":\"SIG%s\"", sigabbrev_np(d->signal));
+    if (d != NULL && signal_name(d->signal) != NULL)
+        buf_printf(&r->lost, ",\"signal\":\"%s\"", signal_name(d->signal));
     if (d != NULL && d->exit_code >= 0)
         buf_printf(&r->lost, ",\"exit_code\":%d", d->exit_code);
     if (d != NULL)
@@ -551,9 +559,9 @@ static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_
 
 static void fail_crashed(struct job *job, const struct death *d, unsigned lost) {
     char how[64], detail[160];
-    const char *name = d->signal == 0 ? NULL : sigabbrev_np(d->signal);
+    const char *name = signal_name(d->signal);
     if (name != NULL)
-        snprintf(how, sizeof how, "was killed by SIG%s", name);
+        snprintf(how, sizeof how, "was killed by %s", name);
     else
         snprintf(how, sizeof how, "exited with status %d", d->exit_code);
     snprintf(detail, sizeof detail, "the worker %s (cause: %s), attempt %u of %lld", how, d->cause, lost,
@@ -635,8 +643,11 @@ static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const 
 static void on_drained(void *arg, struct worker *w) {
     struct jobs *js = arg;
     struct task *t = js->feeding[w->slot];
-    if (t != NULL && feed_merge(t->job, t))
+    if (t != NULL && feed_merge(t->job, t)) {
         js->dirty = true;
+        if (t->job->stopping && !pool_stop_work(w, t->ticket, t->job->stop_reason))
+            absorb(t->job, t);
+    }
     pool_flush(w);
 }
 

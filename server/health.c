@@ -50,7 +50,7 @@ static void conclude_if_complete(struct health *h) {
 static enum canary probe_worker(struct worker *w) {
     if (w->state != WORKER_READY && w->state != WORKER_RETIRING)
         return CANARY_NONE;
-    if (w->long_work > 0 || !worker_takes_work(w))
+    if (w->long_work > 0 || !worker_takes_work(w) || !worker_can_send(w))
         return worker_is_stopped(w) ? CANARY_LOST : CANARY_BUSY;
     pool_ping(w);
     return CANARY_SENT;

@@ -13,43 +13,85 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "server/http_private.h"
 
+#define MAX_SPARE 256
+#define SPARE_BODY 4096           /* larger buffers are not kept */
+#define GONE_NS NS_PER_S          /* a client that left in the middle of a body is dropped after this */
+#define LAST_TURNS 4              /* to send the answers of the end */
 #define DRAIN_LIMIT (1024 * 1024) /* a refused body is read to its end if it is no longer than this */
 
 /* ---- requests --------------------------------------------------------------------------------------------- */
+
+static void make_random_id(char id[33]) {
+    static const char hex[] = "0123456789abcdef";
+    uint8_t bytes[8];
+    id_random(bytes, sizeof bytes);
+    for (int i = 0; i < 8; i++) {
+        id[2 * i] = hex[bytes[i] >> 4];
+        id[2 * i + 1] = hex[bytes[i] & 15];
+    }
+    id[16] = '\0';
+}
 
 static void make_request_id(struct http_request *r) {
     const char *given = MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, "X-Request-Id");
     size_t n = given == NULL ? 0 : strlen(given);
     bool good = n > 0 && n < sizeof r->id && strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n;
-    if (good) {
+    if (good)
         memcpy(r->id, given, n + 1);
-        return;
+    else
+        make_random_id(r->id);
+}
+
+/* Most requests are alike: their memory is used again. */
+static struct http_request *request_new(struct http *h, const char *path) {
+    struct http_request *r = h->spare;
+    struct buf body = {0}, headers = {0}, kept = {0};
+    if (r != NULL) {
+        h->spare = r->next;
+        h->spare_count--;
+        body = r->body;
+        headers = r->headers;
+        kept = r->path;
+    } else {
+        r = malloc(sizeof *r);
     }
-    static const char hex[] = "0123456789abcdef";
-    uint8_t bytes[8];
-    id_random(bytes, sizeof bytes);
-    for (int i = 0; i < 8; i++) {
-        r->id[2 * i] = hex[bytes[i] >> 4];
-        r->id[2 * i + 1] = hex[bytes[i] & 15];
-    }
-    r->id[16] = '\0';
+    if (r == NULL)
+        return NULL;
+    *r = (struct http_request){.http = h, .body = body, .headers = headers, .path = kept, .spool_fd = -1};
+    buf_clear(&r->body);
+    buf_clear(&r->headers);
+    buf_clear(&r->path);
+    buf_puts(&r->path, path);
+    return r;
+}
+
+static void request_destroy(struct http_request *r) {
+    buf_deinit(&r->body);
+    buf_deinit(&r->headers);
+    buf_deinit(&r->path);
+    free(r);
 }
 
 static void request_free(struct http_request *r) {
+    struct http *h = r->http;
     if (r->spool_fd >= 0)
         close(r->spool_fd);
     slice_deinit(&r->large);
-    buf_deinit(&r->body);
-    buf_deinit(&r->headers);
     free(r->problem_members);
-    free(r->path);
-    free(r);
+    if (h->spare_count == MAX_SPARE || r->body.capacity > SPARE_BODY) {
+        request_destroy(r);
+        return;
+    }
+    r->next = h->spare;
+    h->spare = r;
+    h->spare_count++;
 }
 
 void http_refuse(struct http_request *r, enum problem_code code, char *members) {
@@ -60,7 +102,7 @@ void http_refuse(struct http_request *r, enum problem_code code, char *members) 
     r->failed = true;
     r->problem = code;
     r->problem_members = members;
-    buf_deinit(&r->body);
+    buf_clear(&r->body);
 }
 
 static char *limit_member(uint64_t limit) {
@@ -84,21 +126,19 @@ static void check_head(struct http_request *r) {
 static struct http_request *request_begin(struct http *h, struct MHD_Connection *mhd, const char *url,
                                           const char *method) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct http_request *r = calloc(1, sizeof *r);
-    char *path = r == NULL ? NULL : strdup(url);
-    if (path == NULL || info == NULL || info->socket_context == NULL) {
-        free(path);
-        free(r);
+    struct http_request *r = info == NULL || info->socket_context == NULL ? NULL : request_new(h, url);
+    if (r == NULL || r->path.failed) {
+        if (r != NULL)
+            request_free(r);
         return NULL;
     }
-    r->http = h;
     r->connection = info->socket_context;
     r->connection->request = r;
+    if (!r->connection->head_seen)
+        loop_clear_timer(h->loop, &r->connection->timer);
     r->connection->head_seen = true;
     r->mhd = mhd;
     r->method = method;
-    r->path = path;
-    r->spool_fd = -1;
     h->requests++;
     make_request_id(r);
     check_head(r);
@@ -146,7 +186,7 @@ static void take_body(struct http_request *r, const char *bytes, size_t size) {
 static void watch_body(struct http_connection *c) {
     c->active_ns = loop_now_ns(c->http->loop);
     if (!c->in_body && c->timer.slot == 0)
-        loop_set_timer(c->http->loop, &c->timer, c->active_ns + c->http->config.idle_timeout_ns);
+        loop_set_timer(c->http->loop, &c->timer, c->active_ns + (c->gone ? GONE_NS : c->http->config.idle_timeout_ns));
     c->in_body = true;
 }
 
@@ -205,6 +245,19 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
     return r->answered || r->suspended ? MHD_YES : MHD_NO;
 }
 
+/* libmicrohttpd may give up a connection that is suspended or about to be resumed (a reset that came with the request's
+ * last bytes): nothing of ours may point to it afterwards. */
+static void forget_connection(struct http_request *r) {
+    struct http *h = r->http;
+    if (r->suspended)
+        h->events.hangup(h->events.arg, r);
+    struct http_request **at = &h->resume;
+    while (*at != NULL && *at != r)
+        at = &(*at)->next;
+    if (*at == r)
+        *at = r->next;
+}
+
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why) {
     struct http *h = cls;
     struct http_request *r = *context;
@@ -212,6 +265,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
     if (r == NULL)
         return;
     *context = NULL;
+    forget_connection(r);
     h->events.done(h->events.arg, r);
     if (r->connection != NULL)
         r->connection->request = NULL;
@@ -227,14 +281,18 @@ static void on_fin(struct watch *w, uint32_t events) {
     c->gone = true;
     if (c->request != NULL && c->request->suspended)
         c->http->events.hangup(c->http->events.arg, c->request);
+    else if (c->in_body)
+        loop_set_timer(c->http->loop, &c->timer, loop_now_ns(c->http->loop) + GONE_NS);
 }
 
 /* Nothing of an answer has been written yet, so we may write one ourselves and let libmicrohttpd see the end. */
 static void send_timeout(struct http_connection *c) {
     struct buf body = {0}, out = {0};
+    char id[33];
+    make_random_id(id);
     problem_write(&body, PROBLEM_REQUEST_TIMEOUT, NULL, NULL, NULL);
     buf_printf(&out, "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                     "Connection: close\r\n\r\n", body.size);
+                     "X-Request-Id: %s\r\nConnection: close\r\n\r\n", body.size, c->request == NULL ? id : c->request->id);
     buf_append(&out, body.data, body.size);
     if (!out.failed && send(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         LOG(LOG_DEBUG, "timeout_not_told", LOG_STR("error", strerror(errno)));
@@ -248,6 +306,8 @@ static void on_connection_timer(struct timer *t) {
     int64_t due_ns = c->active_ns + c->http->config.idle_timeout_ns;
     if (!c->head_seen)
         send_timeout(c);
+    else if (c->in_body && c->gone) /* libmicrohttpd misses a FIN that comes together with the last bytes */
+        shutdown(c->watch.fd, SHUT_RDWR);
     else if (c->in_body && loop_now_ns(c->http->loop) >= due_ns)
         send_timeout(c);
     else if (c->in_body)
@@ -298,6 +358,7 @@ static void on_mhd_log(void *cls, const char *format, va_list args) {
 
 void http_suspend(struct http_request *r) {
     r->suspended = true;
+    DL_APPEND2(r->http->suspended, r, suspended_prev, suspended_next);
     MHD_suspend_connection(r->mhd);
     /* The FIN may have come before the request was even looked at. */
     if (r->connection->gone)
@@ -306,6 +367,7 @@ void http_suspend(struct http_request *r) {
 
 static void resume_later(struct http_request *r) {
     r->suspended = false;
+    DL_DELETE2(r->http->suspended, r, suspended_prev, suspended_next);
     r->next = r->http->resume;
     r->http->resume = r;
 }
@@ -357,8 +419,9 @@ unsigned http_connections(const struct http *h) {
     return h->connections;
 }
 
+/* A second more: a body that stops coming is answered by our own timer first. */
 static unsigned idle_seconds(const struct http_config *c) {
-    return (unsigned)((c->idle_timeout_ns + NS_PER_S - 1) / NS_PER_S);
+    return (unsigned)((c->idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
 }
 
 static int start_daemon(struct http *h) {
@@ -370,7 +433,8 @@ static int start_daemon(struct http *h) {
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, h,
         MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.max_connections + 128, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds(&h->config), MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds(&h->config), MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     if (h->daemon == NULL)
         return -1;
@@ -380,7 +444,7 @@ static int start_daemon(struct http *h) {
 }
 
 struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
-                       struct buf *error) {
+                       struct buf *error, bool *misconfigured) {
     struct http *h = calloc(1, sizeof *h);
     if (h == NULL)
         return NULL;
@@ -394,6 +458,7 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
     }
     if (http_open_listeners(h, error) == 0)
         return h;
+    *misconfigured = h->misconfigured;
     http_close(h);
     return NULL;
 }
@@ -406,9 +471,19 @@ void http_configure(struct http *h, const struct http_config *config) {
 
 void http_close(struct http *h) {
     http_close_listeners(h);
-    if (h->daemon != NULL) {
-        http_turn(h); /* resumes what is answered: stopping with suspended connections is not allowed */
+    /* Stopping libmicrohttpd with suspended connections is not allowed; and who still waits deserves an answer. */
+    while (h->suspended != NULL) {
+        http_set_header(h->suspended, "Retry-After", "1");
+        http_answer_problem(h->suspended, PROBLEM_DRAINING, NULL, NULL);
+    }
+    for (int i = 0; h->daemon != NULL && i < LAST_TURNS; i++)
+        http_turn(h);
+    if (h->daemon != NULL)
         MHD_stop_daemon(h->daemon);
+    while (h->spare != NULL) {
+        struct http_request *r = h->spare;
+        h->spare = r->next;
+        request_destroy(r);
     }
     free(h);
 }

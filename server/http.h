@@ -36,7 +36,7 @@ struct http_request {
     struct http_connection *connection;
     struct MHD_Connection *mhd;
     const char *method;
-    char *path;              /* decoded, without the query; heap */
+    struct buf path;         /* decoded, without the query */
     struct buf body;         /* a small body */
     struct slice large;      /* a large one; then `body` is empty */
     int spool_fd;
@@ -51,7 +51,8 @@ struct http_request {
     bool suspended, answered;
     unsigned status;         /* of the answer */
     struct buf headers;      /* of the answer: name NUL value NUL ... */
-    struct http_request *next; /* to be resumed */
+    struct http_request *next; /* to be resumed; or spare */
+    struct http_request *suspended_prev, *suspended_next;
 };
 
 struct http_events {
@@ -66,9 +67,10 @@ struct http_events {
     void (*done)(void *arg, struct http_request *r);
 };
 
-/* Opens the listeners. NULL with one clear line in `error`. */
+/* Opens the listeners. NULL with one clear line in `error`; *misconfigured: no address of that form, or one that is not
+ * allowed, rather than one that could not be had. */
 struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
-                       struct buf *error);
+                       struct buf *error, bool *misconfigured);
 void http_configure(struct http *h, const struct http_config *config); /* limits and timeouts, not listeners */
 void http_close(struct http *h);
 /* The addresses as bound, as a JSON array: ["127.0.0.1:40321"] */

@@ -69,7 +69,7 @@ void http_answer_static(struct http_request *r, unsigned status, const char *med
 
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members) {
     struct buf body = {0};
-    problem_write(&body, code, detail, members, r->path);
+    problem_write(&body, code, detail, members, r->path.data);
     http_answer(r, problem_get(code)->status, "application/problem+json", &body);
 }
 
@@ -132,7 +132,9 @@ static struct MHD_Response *gzip_response(const struct slice *body) {
 /* True if the list has gzip (or *) and does not rule it out with q=0. RFC 9110 section 12.5.3. */
 static bool accepts_gzip(struct http_request *r) {
     const char *list = http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING);
-    const char *at = list == NULL ? NULL : strstr(list, "gzip");
+    const char *at = list == NULL ? NULL : strcasestr(list, "gzip");
+    if (at == NULL && list != NULL)
+        at = strchr(list, '*');
     if (at == NULL)
         return false;
     at += strcspn(at, ";,");
@@ -165,6 +167,10 @@ static struct MHD_Response *slice_response(const struct slice *body) {
 
 enum range { RANGE_NONE, RANGE_OK, RANGE_BAD };
 
+static bool is_digit(char c) { /* sscanf would take signs and spaces, too */
+    return c >= '0' && c <= '9';
+}
+
 /* One byte range of RFC 9110 section 14.1.2; several, or another unit, are ignored as section 14.2 allows. */
 static enum range parse_range(const char *text, size_t size, size_t *first, size_t *last) {
     unsigned long long a, b;
@@ -172,19 +178,19 @@ static enum range parse_range(const char *text, size_t size, size_t *first, size
     if (text == NULL || strncmp(text, "bytes=", 6) != 0 || strchr(text, ',') != NULL)
         return RANGE_NONE;
     text += 6;
-    if (sscanf(text, "-%llu%n", &b, &end) == 1 && end > 0 && text[end] == '\0') {
+    if (sscanf(text, "-%llu%n", &b, &end) == 1 && is_digit(text[1]) && text[end] == '\0') {
         if (b == 0)
             return RANGE_BAD;
         *first = b >= size ? 0 : size - (size_t)b;
         *last = size - 1;
         return size == 0 ? RANGE_BAD : RANGE_OK;
     }
-    if (text[0] < '0' || text[0] > '9' || sscanf(text, "%llu-%n", &a, &end) != 1 || end == 0)
+    if (!is_digit(text[0]) || sscanf(text, "%llu-%n", &a, &end) != 1 || end == 0)
         return RANGE_NONE;
     b = size - 1;
     if (text[end] != '\0') {
         int more = 0;
-        if (sscanf(text + end, "%llu%n", &b, &more) != 1 || text[end + more] != '\0' || b < a)
+        if (!is_digit(text[end]) || sscanf(text + end, "%llu%n", &b, &more) != 1 || text[end + more] != '\0' || b < a)
             return RANGE_NONE;
     }
     if (a >= size)

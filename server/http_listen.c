@@ -34,7 +34,8 @@ static int split_address(const char *text, char *host, size_t host_size, char *p
         from++;
         n -= 2;
     }
-    if (n == 0 || n >= host_size || strlen(colon + 1) >= port_size)
+    /* getaddrinfo would take any number, and cut it off. */
+    if (n == 0 || n >= host_size || strlen(colon + 1) >= port_size || strtoul(colon + 1, NULL, 10) > UINT16_MAX)
         return -1;
     memcpy(host, from, n);
     host[n] = '\0';
@@ -64,6 +65,7 @@ static int open_tcp(struct http *h, const char *text, struct http_listener *l, s
     int on = 1;
     if (split_address(text, host, sizeof host, port, sizeof port) != 0) {
         buf_printf(error, "--listen %s: host:port, [address]:port or unix:/path is wanted", text);
+        h->misconfigured = true;
         return -1;
     }
     int rc = getaddrinfo(host, port, &hints, &found);
@@ -72,7 +74,8 @@ static int open_tcp(struct http *h, const char *text, struct http_listener *l, s
         return -1;
     }
     int fd = -1;
-    if (!h->config.any_address && !is_loopback(found->ai_addr))
+    h->misconfigured = !h->config.any_address && !is_loopback(found->ai_addr);
+    if (h->misconfigured)
         buf_printf(error, "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
                           "--insecure-no-auth allows it", text);
     else
@@ -102,10 +105,11 @@ static bool is_stale(const struct sockaddr_un *a) {
     return stale;
 }
 
-static int open_unix(const char *path, struct http_listener *l, struct buf *error) {
+static int open_unix(struct http *h, const char *path, struct http_listener *l, struct buf *error) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (path[0] != '/' || strlen(path) >= sizeof a.sun_path) {
         buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path, sizeof a.sun_path);
+        h->misconfigured = true;
         return -1;
     }
     memcpy(a.sun_path, path, strlen(path) + 1);
@@ -166,7 +170,7 @@ int http_open_listeners(struct http *h, struct buf *error) {
         const char *text = h->config.listen[i];
         struct http_listener *l = &h->listeners[i];
         bool local = strncmp(text, "unix:", 5) == 0;
-        int fd = local ? open_unix(text + 5, l, error) : open_tcp(h, text, l, error);
+        int fd = local ? open_unix(h, text + 5, l, error) : open_tcp(h, text, l, error);
         if (fd < 0)
             return -1;
         l->http = h;

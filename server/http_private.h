@@ -32,8 +32,11 @@ struct http {
     struct http_listener listeners[CONFIG_MAX_LISTEN];
     unsigned listener_count, connections, requests;
     struct timer accept_timer; /* out of descriptors: try again */
+    struct http_request *suspended; /* all of them: none may be left when libmicrohttpd is stopped */
+    struct http_request *spare;     /* freed ones, with the memory of their buffers */
+    unsigned spare_count;
     struct http_request *resume; /* answered while suspended; resumed together in http_turn */
-    bool run_due;
+    bool run_due, misconfigured;
 };
 
 /* http_listen.c */

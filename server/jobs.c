@@ -175,7 +175,7 @@ static void stamp_end(struct job *job) {
     int64_t now_ns = clock_monotonic_ns();
     r->finished_ms = clock_wall_ms();
     r->expires_ms = r->finished_ms + r->ttl_ms;
-    if (job->run_started_ns != 0)
+    if (r->started_ms != 0)
         r->run_ns = now_ns - job->run_started_ns;
     else
         r->queued_ns = now_ns - job->accepted_ns;
@@ -353,15 +353,19 @@ static int copy_params(const struct buf *params, struct slice *s) {
     return b == NULL ? -1 : 0;
 }
 
+/* Half of what fits, so that it can be added to a clock. */
+static int64_t limit_ns(int64_t ms) {
+    return ms < INT64_MAX / NS_PER_MS / 2 ? ms * NS_PER_MS : INT64_MAX / 2;
+}
+
 /* What the client asked for, or the default; also called when a worker has parsed a large body. */
 static void apply_options(struct job *job, const struct submission_options *o, int default_priority) {
     const struct jobs_config *c = &job->js->config;
     struct record *r = job->record;
     int priority = o->priority >= 0 ? o->priority : default_priority >= 0 ? default_priority : DEFAULT_PRIORITY;
     r->priority = (uint8_t)priority;
-    job->timeout_ns = o->timeout_ms >= 0 && o->timeout_ms < INT64_MAX / NS_PER_MS / 2 ? o->timeout_ms * NS_PER_MS
-                                                                                     : c->job_timeout_ns;
-    job->queue_timeout_ns = o->queue_timeout_ms < INT64_MAX / NS_PER_MS / 2 ? o->queue_timeout_ms * NS_PER_MS : 0;
+    job->timeout_ns = o->timeout_ms >= 0 ? limit_ns(o->timeout_ms) : c->job_timeout_ns;
+    job->queue_timeout_ns = limit_ns(o->queue_timeout_ms);
     job->max_attempts = o->max_attempts;
     job->wanted_chunks = (uint32_t)o->chunks;
     r->ttl_ms = o->ttl_s >= 0 ? o->ttl_s * 1000 : c->result_ttl_ms;
@@ -464,15 +468,18 @@ double job_fraction(const struct job *job) {
 int64_t job_estimated_start_ms(const struct job *job) {
     const struct jobs *js = job->js;
     int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;
-    unsigned workers = 0;
+    unsigned workers = 0, idle = 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         const struct worker *w = pool_worker(js->pool, i);
         if (w->lane != LANE_MAIN)
             continue;
         workers++;
+        idle += w->long_work == 0;
         if (w->long_work > 0 && js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
     }
+    if (js->scheduler.count[SCHED_LONG] <= idle)
+        work_ns = 0;
     return clock_wall_ms() + work_ns / workers / NS_PER_MS;
 }
 

@@ -94,6 +94,9 @@ void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found
 
 /* Sends what can be sent; call in every turn of the loop. */
 void jobs_dispatch(struct jobs *js);
+/* The same, if enough short work has come together that a worker had better start on it while the front end is still
+ * busy with the requests behind it. */
+void jobs_dispatch_early(struct jobs *js);
 
 size_t jobs_live(const struct jobs *js);           /* queued and running */
 size_t jobs_running(const struct jobs *js);

@@ -133,14 +133,14 @@ static void on_drain_timeout(struct timer *t) {
 
 static void drain(struct server *s, int signal) {
     if (s->draining) {
-        LOG(LOG_WARN, "stopped", LOG_STR("signal", sigabbrev_np(signal)), LOG_INT("jobs", jobs_live(s->jobs)));
+        LOG(LOG_WARN, "stopped", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)));
         s->exit_status = 128 + signal;
         loop_stop(s->loop);
         return;
     }
     s->draining = true;
     sd_notify(0, "STOPPING=1");
-    LOG(LOG_INFO, "drain", LOG_STR("signal", sigabbrev_np(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
+    LOG(LOG_INFO, "drain", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
         LOG_INT("running", jobs_running(s->jobs)));
     loop_set_timer(s->loop, &s->drain_timer, clock_monotonic_ns() + s->config.drain_timeout_ns);
 }
@@ -243,9 +243,12 @@ static int open_server(struct server *s, struct buf *error) {
         buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
     }
-    s->http = http_open(s->loop, &hc, &he, error);
-    if (s->http == NULL)
+    bool misconfigured = false;
+    s->http = http_open(s->loop, &hc, &he, error, &misconfigured);
+    if (s->http == NULL) {
+        s->exit_status = misconfigured ? EXIT_USAGE_ERROR : EXIT_COULD_NOT_START;
         return -1;
+    }
     if (pool_start(s->pool) == 0)
         return 0;
     buf_printf(error, "could not start the zygote: %s", strerror(errno));
@@ -275,7 +278,7 @@ static int run(struct server *s) {
     host_init(s->config.enable_test_types);
     if (open_server(s, &error) != 0) {
         fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
-        s->exit_status = EXIT_COULD_NOT_START;
+        s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;
     } else {
         loop_run(s->loop, turn, s);
     }

@@ -9,7 +9,6 @@
 #define MAX_ERRORS 20
 
 static const struct problem problems[PROBLEM_COUNT] = {
-    [PROBLEM_BAD_REQUEST] = {"bad_request", 400, "Bad request", "The request is not well-formed HTTP."},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, "Body too large",
                                 "The body exceeds limit_bytes (--max-body). Send less, or raise the limit."},
     [PROBLEM_CANCELLED] = {"cancelled", 409, "Job was cancelled", "Somebody cancelled the job; it has no result."},

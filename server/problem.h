@@ -10,7 +10,6 @@
 #include "base/buf.h"
 
 enum problem_code {
-    PROBLEM_BAD_REQUEST,
     PROBLEM_BODY_TOO_LARGE,
     PROBLEM_CANCELLED,
     PROBLEM_DRAINING,

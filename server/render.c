@@ -3,6 +3,7 @@
 #include "server/render.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -18,12 +19,25 @@ static void put_time(struct buf *out, const char *name, int64_t wall_ms) {
     buf_putc(out, '"');
 }
 
-/* Milliseconds with three digits behind the point. */
-static void put_ms(struct buf *out, int64_t ns) {
+/* Writes milliseconds with three digits behind the point; returns the end. At most 21 bytes. */
+static char *write_ms(char *to, int64_t ns) {
+    char digits[20];
+    size_t n = 0;
     uint64_t us = ns < 0 ? 0 : (uint64_t)ns / 1000;
-    char rest[4] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10)};
-    buf_u64(out, us / 1000);
-    buf_append(out, rest, sizeof rest);
+    for (uint64_t ms = us / 1000; n == 0 || ms > 0; ms /= 10)
+        digits[n++] = (char)('0' + ms % 10);
+    while (n > 0)
+        *to++ = digits[--n];
+    *to++ = '.';
+    *to++ = (char)('0' + us / 100 % 10);
+    *to++ = (char)('0' + us / 10 % 10);
+    *to++ = (char)('0' + us % 10);
+    return to;
+}
+
+static void put_ms(struct buf *out, int64_t ns) {
+    char text[32];
+    buf_append(out, text, (size_t)(write_ms(text, ns) - text));
 }
 
 static void put_number(struct buf *out, const char *name, uint64_t value) {
@@ -118,17 +132,18 @@ void render_etag(char *to, size_t size, const struct record *r, const struct job
     snprintf(to, size, "W/\"%llu-%u\"", (unsigned long long)r->version, permille);
 }
 
-void render_server_timing(char *to, size_t size, const struct record *r) {
-    int64_t run_ns = r->run_ns - r->plan_ns - r->merge_ns;
-    struct buf b = {0};
-    buf_puts(&b, "queue;dur=");
-    put_ms(&b, r->queued_ns);
-    buf_puts(&b, ", plan;dur=");
-    put_ms(&b, r->plan_ns);
-    buf_puts(&b, ", run;dur=");
-    put_ms(&b, run_ns);
-    buf_puts(&b, ", merge;dur=");
-    put_ms(&b, r->merge_ns);
-    snprintf(to, size, "%s", b.failed ? "" : b.data);
-    buf_deinit(&b);
+void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r) {
+    const struct {
+        const char *name;
+        int64_t ns;
+    } phases[] = {{"queue;dur=", r->queued_ns},
+                  {", plan;dur=", r->plan_ns},
+                  {", run;dur=", r->run_ns - r->plan_ns - r->merge_ns},
+                  {", merge;dur=", r->merge_ns}};
+    for (size_t i = 0; i < 4; i++) {
+        size_t n = strlen(phases[i].name);
+        memcpy(to, phases[i].name, n);
+        to = write_ms(to + n, phases[i].ns);
+    }
+    *to = '\0';
 }

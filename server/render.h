@@ -14,6 +14,7 @@ void render_job(struct buf *out, const struct record *r, const struct job *job, 
 /* A tag that changes with the document: W/"..." */
 void render_etag(char *to, size_t size, const struct record *r, const struct job *job);
 /* queue;dur=0.2, plan;dur=..., in ms (Server-Timing, W3C). */
-void render_server_timing(char *to, size_t size, const struct record *r);
+#define RENDER_TIMING_SIZE 160
+void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r);
 
 #endif

@@ -78,7 +78,7 @@ static bool is_json(const char *media_type) {
 
 static void on_begin(void *arg, struct http_request *r) {
     struct route_match m;
-    const struct route *route = find_route(r->path, &m);
+    const struct route *route = find_route(r->path.data, &m);
     (void)arg;
     r->route = route;
     if (route == NULL || strcmp(r->method, "OPTIONS") == 0)
@@ -90,8 +90,8 @@ static void on_begin(void *arg, struct http_request *r) {
 
 static void on_handle(void *arg, struct http_request *r) {
     struct route_match m = {"", 0};
-    const struct route *route = find_route(r->path, &m);
-    if (route == NULL && strcmp(r->path, "*") != 0) {
+    const struct route *route = find_route(r->path.data, &m);
+    if (route == NULL && strcmp(r->path.data, "*") != 0) {
         http_answer_problem(r, PROBLEM_NOT_FOUND, NULL, NULL);
         return;
     }
@@ -123,7 +123,7 @@ static void on_done(void *arg, struct http_request *r) {
         route->done(s, r);
     size_t row = route == NULL ? ROUTES : (size_t)(route - routes);
     metrics_count_request(&s->metrics.routes[row], r->status, ns);
-    LOG(LOG_DEBUG, "request", LOG_STR("request", r->id), LOG_STR("method", r->method), LOG_STR("path", r->path),
+    LOG(LOG_DEBUG, "request", LOG_STR("request", r->id), LOG_STR("method", r->method), LOG_STR("path", r->path.data),
         LOG_INT("status", r->status), LOG_REAL("ms", (double)ns / 1e6));
 }
 

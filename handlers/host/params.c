@@ -264,6 +264,9 @@ static void pack_texts(struct packer *k, unsigned row, json_t *value, const stru
             faults_add(k->faults, &element, "must be a string, not %s", jsontext_kind(text));
     }
     set_row(k, row, list.offset, k->to->size - list.offset, count);
+    struct packed_param *packed = row_of(k, row);
+    if (packed != NULL && json_is_array(value))
+        packed->flags |= PACKED_LIST;
 }
 
 /* ---- lists of numbers ---------------------------------------------------------------------------- */

@@ -32,7 +32,8 @@ enum { PARAMS_MAX = 32 };
 enum { /* packed_param.flags */
        PACKED_PRESENT = 1,
        PACKED_GIVEN = 2, /* by the client; else it is the fallback */
-       PACKED_REAL = 4   /* NUMBERS: some member was written as a real */
+       PACKED_REAL = 4,  /* NUMBERS: some member was written as a real */
+       PACKED_LIST = 8   /* TEXTS: written as an array, not as one string */
 };
 #define PACKED_TEXT_REAL (UINT64_C(1) << 63)
 

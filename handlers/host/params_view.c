@@ -210,6 +210,11 @@ size_t param_texts(const struct params *p, const char *name) {
     return found != NULL ? found->count : 0;
 }
 
+bool param_is_list(const struct params *p, const char *name) {
+    const struct packed_param *found = find(p, name, PARAM_TEXTS);
+    return found != NULL && (found->flags & PACKED_LIST) != 0;
+}
+
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size) {
     const struct packed_param *found = find(p, name, PARAM_TEXTS);
     uint64_t end;

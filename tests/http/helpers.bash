@@ -1,10 +1,22 @@
 # helpers.bash: starting and stopping the real service for a bats test. Load it with `load helpers`.
 #
-# start_daemon [options...]   on a free port; sets URL, PORT, DAEMON (its pid) and LOG
+# start_daemon [options...]   on a free port; sets URL, PORT, DAEMON (its pid) and LOG; it waits for no job at its end
 # stop_daemon                 ends it and waits; its exit status is in DAEMON_STATUS
 # post [curl options...] JSON     POST /v1/jobs; prints the body
 # status [curl options...]    prints the HTTP status alone
-# jget PATH < JSON            jq -r
+# job_field ID JQ             a field of the Job, by jq
+# wait_for COMMAND...         until it succeeds, 10 s at most
+#
+# call [curl options...] PATH     one request; the answer is in CODE (status), HEAD and BODY (files)
+# call_job [curl options...] JSON POST /v1/jobs as one call
+# header NAME                 a header of the last call, "" if it had none
+# field JQ                    a field of its body, by jq -r
+# holds JQ [jq options...]    true of its body; shows the body if not
+# expect_problem STATUS CODE  the last call was answered with that RFC 9457 document
+# submit [curl options...] JSON   respond-async; prints the id
+# ended ID                    waits for the job's end and prints its status
+# is_running ID, has_status ID STATUS
+# children_of PID             its descendants, one pid a line
 #
 # A log line that names a sanitizer fails the test in teardown. BUILD is the build directory (default: build).
 
@@ -13,7 +25,7 @@ OFFLOADD=$BUILD/offloadd
 
 start_daemon() {
     LOG=$BATS_TEST_TMPDIR/daemon-$RANDOM.log
-    "$OFFLOADD" --listen 127.0.0.1:0 --enable-test-types "$@" 2>"$LOG" 3>&- &
+    "$OFFLOADD" --listen 127.0.0.1:0 --enable-test-types --drain-timeout 0s "$@" 2>"$LOG" 3>&- &
     DAEMON=$!
     local tries
     for tries in $(seq 200); do
@@ -81,4 +93,93 @@ wait_for() {
 # job_field ID JQ: a field of the Job.
 job_field() {
     curl -sS --max-time 60 "$URL/v1/jobs/$1" | jq -r "$2"
+}
+
+call() {
+    HEAD=$BATS_TEST_TMPDIR/head
+    BODY=$BATS_TEST_TMPDIR/body
+    : >"$HEAD"
+    : >"$BODY"
+    CODE=$(curl -sS --max-time 60 -D "$HEAD" -o "$BODY" -w '%{http_code}' "${@:1:$#-1}" "$URL${*: -1}")
+}
+
+call_job() {
+    call -H 'Content-Type: application/json' "${@:1:$#-1}" --data-binary "${@: -1}" /v1/jobs
+}
+
+header() { # without other programs: it is called often
+    local line value=
+    while IFS= read -r line; do
+        [[ ${line,,} == "${1,,}:"* ]] || continue
+        value=${line#*:}
+        value=${value%$'\r'}
+    done <"$HEAD"
+    echo "${value#"${value%%[! ]*}"}"
+}
+
+field() {
+    curl -sS --max-time 60 "$URL/v1/jobs/$1" | jq -r "$2"
+}
+
+call() {
+    HEAD=$BATS_TEST_TMPDIR/head
+    BODY=$BATS_TEST_TMPDIR/body
+    : >"$HEAD"
+    : >"$BODY"
+    CODE=$(curl -sS --max-time 60 -D "$HEAD" -o "$BODY" -w '%{http_code}' "${@:1:$#-1}" "$URL${*: -1}")
+}
+
+call_job() {
+    call -H 'Content-Type: application/json' "${@:1:$#-1}" --data-binary "${@: -1}" /v1/jobs
+}
+
+header() {
+    sed -n "s/^$1: *\(.*\)\r\$/\1/Ip" "$HEAD" | tail -n 1
+}
+
+field() {
+    jq -r "$1" "$BODY"
+}
+
+holds() {
+    jq -e "${@:2}" "$1" "$BODY" >/dev/null && return 0
+    echo "HTTP $CODE; not true: $1" >&2
+    head -c 4000 "$BODY" >&2
+    return 1
+}
+
+expect_problem() {
+    if [ "$CODE" != "$1" ] || [ "$(header Content-Type)" != application/problem+json ]; then
+        echo "HTTP $1 $2 expected, got:" >&2
+        cat "$HEAD" >&2
+        head -c 4000 "$BODY" >&2
+        return 1
+    fi
+    # shellcheck disable=SC2016
+    holds '.type == "/problems/" + $code and .code == $code and .status == $status and (.title | length > 0)
+           and (.detail | length > 0)' --arg code "$2" --argjson status "$1"
+}
+
+submit() {
+    post -H 'Prefer: respond-async' "$@" | jq -er .id
+}
+
+ended() {
+    curl -sS --max-time 60 -H 'Prefer: wait=50' "$URL/v1/jobs/$1" | jq -r .status
+}
+
+has_status() {
+    [ "$(job_field "$1" .status)" = "$2" ]
+}
+
+is_running() {
+    has_status "$1" running
+}
+
+children_of() {
+    local child
+    for child in $(pgrep -P "$1"); do
+        echo "$child"
+        children_of "$child"
+    done
 }

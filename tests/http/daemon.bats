@@ -1,0 +1,368 @@
+#!/usr/bin/env bats
+# daemon.bats: the program offloadd: its options and where they come from, its exit codes, its signals.
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+LONG='{"type":"sleep","params":{"ms":600000}}'
+
+# Runs offloadd, which is to end by itself, with what bats' run sets.
+daemon() {
+    run --separate-stderr timeout 20 "$OFFLOADD" "$@"
+}
+
+# One clear line on stderr, with the word in it.
+one_line_with() { # WORD
+    echo "status $status, stdout: $output, stderr: $stderr"
+    [ "${#stderr_lines[@]}" = 1 ] && [[ $stderr == *"$1"* ]]
+}
+
+all_gone() { # PID...
+    local pid
+    for pid in "$@"; do
+        if kill -0 "$pid" 2>/dev/null; then return 1; fi
+    done
+}
+
+limit_is() { # BYTES: the --max-body that is in effect
+    head -c $(($1 + 1)) /dev/zero >"$BATS_TEST_TMPDIR/zeros"
+    call_job "@$BATS_TEST_TMPDIR/zeros"
+    expect_problem 413 body_too_large
+    holds '.limit_bytes == $n' --argjson n "$1"
+}
+
+@test "--version and --help" {
+    daemon --version
+    [ "$status" = 0 ]
+    [[ $output =~ ^offloadd\ [0-9]+\.[0-9]+ ]]
+    daemon --help
+    [ "$status" = 0 ]
+    for option in listen workers express-workers express-cost data-dir sync-wait max-wait max-sync keep-sync max-body \
+        max-queue max-memory max-connections max-json-depth max-header header-timeout idle-timeout result-ttl job-timeout \
+        cancel-grace drain-timeout max-jobs-per-worker max-worker-rss max-job-memory insecure-no-auth log-level log-format \
+        enable-test-types check-config version help config; do
+        grep -q -- "--$option " <<<"$output"
+    done
+}
+
+@test "--check-config: 0 for a good one, 2 for a bad one, and nothing is started" {
+    daemon --check-config --max-body 1MiB
+    [ "$status" = 0 ]
+    daemon --check-config --max-body lots
+    [ "$status" = 2 ]
+    one_line_with --max-body
+    [ -z "$output" ]
+}
+
+@test "an unknown option, a missing value or a stray word: exit 2 and one line that names it" {
+    daemon --colour red
+    [ "$status" = 2 ]
+    one_line_with --colour
+    daemon --max-body
+    [ "$status" = 2 ]
+    one_line_with --max-body
+    daemon --check-config please
+    [ "$status" = 2 ]
+    one_line_with please
+    for later in --keys --tls-cert --webhook-allow --model-dir; do
+        daemon --check-config $later x
+        [ "$status" = 2 ]
+        one_line_with $later
+    done
+}
+
+@test "a wrong value: exit 2 and one line that names the option" {
+    while read -r option value; do
+        daemon --check-config "--$option=$value"
+        [ "$status" = 2 ]
+        one_line_with "--$option"
+    done <<'END'
+workers 0
+workers two
+workers -1
+workers 1.5
+express-workers 0
+max-body 10MB
+max-body -1
+max-body 64
+max-body 1e400
+max-queue 0
+max-header 12
+max-json-depth 0
+sync-wait 10
+sync-wait 10d
+sync-wait -5s
+result-ttl soon
+cancel-grace
+log-level loud
+log-format xml
+enable-test-types maybe
+data-dir /nowhere
+END
+}
+
+@test "units of sizes and times" {
+    for good in max-body=2KiB max-body=3MiB max-body=1GiB max-body=4096 sync-wait=100ms sync-wait=2s sync-wait=3m sync-wait=1h \
+        sync-wait=1.5s sync-wait=0 enable-test-types=true enable-test-types=false; do
+        daemon --check-config "--$good"
+        [ "$status" = 0 ]
+    done
+}
+
+@test "the environment sets an option" {
+    OFFLOAD_MAX_BODY=2KiB start_daemon
+    limit_is 2048
+    OFFLOAD_MAX_BODY=lots daemon --check-config
+    [ "$status" = 2 ]
+    one_line_with max-body
+}
+
+@test "the config file sets options, with comments, spaces and empty lines" {
+    printf '# limits\n\n  max-body =  3KiB  \nkeep-sync=0\nsync-wait = 20s\n' >"$BATS_TEST_TMPDIR/conf"
+    start_daemon --config "$BATS_TEST_TMPDIR/conf"
+    limit_is 3072
+    call_job '{"type":"echo","params":{"value":1}}'
+    call "$(field .links.self)"
+    [ "$CODE" = 404 ]
+}
+
+@test "flags go before the environment, the environment before the file" {
+    echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
+    OFFLOAD_MAX_BODY=2KiB start_daemon --config "$BATS_TEST_TMPDIR/conf"
+    limit_is 2048
+    stop_daemon
+    OFFLOAD_MAX_BODY=2KiB start_daemon --config "$BATS_TEST_TMPDIR/conf" --max-body 5KiB
+    limit_is 5120
+    stop_daemon
+    OFFLOAD_CONFIG=$BATS_TEST_TMPDIR/conf start_daemon
+    limit_is 3072
+}
+
+@test "a wrong config file: exit 2 and one line that says where" {
+    echo 'max_body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
+    daemon --check-config --config "$BATS_TEST_TMPDIR/conf"
+    [ "$status" = 2 ]
+    one_line_with max_body
+    printf 'max-queue = 1\nmax-body = lots\n' >"$BATS_TEST_TMPDIR/conf"
+    daemon --check-config --config "$BATS_TEST_TMPDIR/conf"
+    [ "$status" = 2 ]
+    one_line_with max-body
+    [[ $stderr == *2* ]]
+    echo 'max-body' >"$BATS_TEST_TMPDIR/conf"
+    daemon --check-config --config "$BATS_TEST_TMPDIR/conf"
+    [ "$status" = 2 ]
+    daemon --check-config --config "$BATS_TEST_TMPDIR/missing"
+    [ "$status" = 2 ]
+    one_line_with missing
+}
+
+@test "a port that is taken: exit 1 and one line that names it" {
+    start_daemon
+    daemon --listen "127.0.0.1:$PORT"
+    [ "$status" = 1 ]
+    one_line_with "127.0.0.1:$PORT"
+    call /livez
+    [ "$CODE" = 200 ]
+}
+
+@test "an address that others can reach is refused without keys: exit 2" {
+    for address in 0.0.0.0:0 '[::]:0'; do
+        daemon --listen "$address"
+        [ "$status" = 2 ]
+        one_line_with "$address"
+    done
+    [[ $stderr == *--insecure-no-auth* ]]
+}
+
+@test "a listener that makes no sense: exit 1 or 2 and one line that names it" {
+    for address in 127.0.0.1 8080 127.0.0.1:99999 127.0.0.1:65536 127.0.0.1:-1 127.0.0.1:http unix:relative unix: '[::1]' '[::1:80'; do
+        daemon --listen "$address"
+        [[ $status = 1 || $status = 2 ]]
+        one_line_with "$address"
+    done
+}
+
+@test "a Unix socket left behind is taken over, one in use is not" {
+    path=$BATS_TEST_TMPDIR/sock
+    python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1])' "$path"
+    start_daemon --listen "unix:$path"
+    [ "$(status --unix-socket "$path" http://offload/livez)" = 200 ]
+    daemon --listen "unix:$path"
+    [ "$status" = 1 ]
+    one_line_with "$path"
+    [ "$(status --unix-socket "$path" http://offload/livez)" = 200 ]
+}
+
+@test "the ready line tells the addresses and the workers, and why that many" {
+    start_daemon
+    [ "$(grep -c '"event":"ready"' "$LOG")" = 1 ]
+    jq -e 'select(.event == "ready") | (.listen | length == 1) and .workers >= 1 and (.workers_why | length > 0)' "$LOG"
+    stop_daemon
+    start_daemon --workers 3
+    jq -e 'select(.event == "ready") | .workers == 3' "$LOG"
+}
+
+@test "the number of workers is the number of CPUs that it may use" {
+    OFFLOADD_WAS=$OFFLOADD
+    taskset -c "$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')" true || skip "no taskset"
+    printf '#!/bin/sh\nexec taskset -c %s "%s" "$@"\n' "$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')" "$(realpath "$OFFLOADD_WAS")" \
+        >"$BATS_TEST_TMPDIR/pinned"
+    chmod +x "$BATS_TEST_TMPDIR/pinned"
+    OFFLOADD=$BATS_TEST_TMPDIR/pinned
+    start_daemon
+    call /v1/workers
+    holds '[.workers[] | select(.lane == "main")] | length == 1'
+}
+
+@test "--log-format text" {
+    "$OFFLOADD" --listen 127.0.0.1:0 --log-format text 2>"$BATS_TEST_TMPDIR/daemon-text.log" 3>&- &
+    DAEMON=$!
+    wait_for grep -q ' ready ' "$BATS_TEST_TMPDIR/daemon-text.log"
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    run ! grep '^{' "$BATS_TEST_TMPDIR/daemon-text.log"
+}
+
+# ---- signals -------------------------------------------------------------------------------------------------------
+
+@test "before the workers are ready: livez 200, readyz 503, new jobs 503 starting" {
+    socket=$BATS_TEST_TMPDIR/sock
+    python3 "$BATS_TEST_DIRNAME/hold_start.py" "$OFFLOADD" "$socket" "$BATS_TEST_TMPDIR/daemon-held.log" \
+        >"$BATS_TEST_TMPDIR/pids" 3>&-
+    read -r DAEMON zygote <"$BATS_TEST_TMPDIR/pids"
+    URL=http://offload
+    call --unix-socket "$socket" /livez
+    livez=$CODE
+    call --unix-socket "$socket" /readyz
+    readyz=$CODE
+    call --unix-socket "$socket" -H 'Content-Type: application/json' -d '{"type":"primes","params":{"nth":1}}' /v1/jobs
+    cp "$BODY" "$BATS_TEST_TMPDIR/answer"
+    kill -CONT "$zygote"
+    ready() { [ "$(status --unix-socket "$socket" http://offload/readyz)" = 200 ]; }
+    wait_for ready
+    kill -TERM "$DAEMON"
+    DAEMON=
+    [ "$livez" = 200 ]
+    [ "$readyz" = 503 ]
+    expect_problem 503 starting
+    [ -n "$(header Retry-After)" ]
+}
+
+for_signal() { # SIGNAL: drains with a running job
+    start_daemon --workers 1 --drain-timeout 20s
+    curl -sS -o "$BATS_TEST_TMPDIR/sync" -H 'Content-Type: application/json' -d '{"type":"sleep","params":{"ms":900}}' \
+        "$URL/v1/jobs" 3>&- &
+    client=$!
+    running() { [ "$(curl -sS "$URL/v1/jobs?status=running" | jq '.jobs | length')" = 1 ]; }
+    wait_for running
+    id=$(curl -sS "$URL/v1/jobs" | jq -r '.jobs[0].id')
+    kill "-$1" "$DAEMON"
+    unready() { [ "$(status "$URL/readyz")" = 503 ]; }
+    wait_for unready
+    [ "$(status "$URL/livez")" = 200 ]
+    call_job '{"type":"echo","params":{"value":1}}'
+    expect_problem 503 draining
+    [[ $(header Retry-After) =~ ^[1-9][0-9]*$ ]]
+    call "/v1/jobs/$id"
+    [ "$CODE" = 200 ]
+    call '/readyz?verbose'
+    grep -q '^\[-\].*drain' "$BODY"
+    wait "$client"
+    [ "$(jq -r .status "$BATS_TEST_TMPDIR/sync")" = succeeded ]
+    wait_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+}
+
+@test "SIGTERM drains: the running job ends and is answered, new ones get 503, exit 0" {
+    for_signal TERM
+}
+
+@test "SIGINT does the same" {
+    # A shell starts background commands with SIGINT ignored; env undoes that.
+    printf '#!/bin/sh\nexec env --default-signal=INT "%s" "$@"\n' "$(realpath "$OFFLOADD")" >"$BATS_TEST_TMPDIR/offloadd"
+    chmod +x "$BATS_TEST_TMPDIR/offloadd"
+    OFFLOADD=$BATS_TEST_TMPDIR/offloadd
+    for_signal INT
+}
+
+@test "an idle service stops at once, and leaves no process" {
+    start_daemon --drain-timeout 60s
+    pids=$(children_of "$DAEMON")
+    [ -n "$pids" ]
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    wait_for all_gone $pids
+}
+
+@test "jobs that outlast --drain-timeout do not hold it up: who waits is told, exit 0, no process left" {
+    start_daemon --workers 1 --drain-timeout 300ms
+    id=$(submit '{"type":"crash","params":{"how":"hang"}}')
+    wait_for is_running "$id"
+    curl -sS -o "$BATS_TEST_TMPDIR/sync" -H 'Content-Type: application/json' -d "$LONG" "$URL/v1/jobs" 3>&- &
+    client=$!
+    waits() { [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 2 ]; }
+    wait_for waits
+    pids=$(children_of "$DAEMON")
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    wait "$client"
+    [ "$(jq -r .code "$BATS_TEST_TMPDIR/sync")" = draining ]
+    wait_for all_gone $pids
+}
+
+@test "a second signal stops at once: exit 128 + signal" {
+    start_daemon --workers 1 --drain-timeout 60s
+    wait_for is_running "$(submit "$LONG")"
+    kill -TERM "$DAEMON"
+    unready() { [ "$(status "$URL/readyz")" = 503 ]; }
+    wait_for unready
+    kill -TERM "$DAEMON"
+    wait_daemon
+    [ "$DAEMON_STATUS" = 143 ]
+}
+
+@test "SIGHUP reloads limits and handlers: new workers, and the running job goes on" {
+    echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
+    start_daemon --workers 1 --config "$BATS_TEST_TMPDIR/conf"
+    limit_is 3072
+    old=$(curl -sS "$URL/v1/workers" | jq -r '.workers[].pid' | sort | xargs)
+    id=$(submit '{"type":"sleep","params":{"ms":1200}}')
+    wait_for is_running "$id"
+    echo 'max-body = 5KiB' >"$BATS_TEST_TMPDIR/conf"
+    kill -HUP "$DAEMON"
+    wait_for grep -q '"event":"reload"' "$LOG"
+    limit_is 5120
+    is_running "$id"
+    [ "$(ended "$id")" = succeeded ]
+    [ "$(job_field "$id" .attempts)" = 1 ]
+    renewed() {
+        local pid
+        for pid in $(curl -sS "$URL/v1/workers" | jq -r '.workers[].pid'); do
+            [[ " $old " == *" $pid "* ]] && return 1
+        done
+        return 0
+    }
+    wait_for renewed
+    call_job '{"type":"sleep","params":{"ms":20}}'
+    [ "$CODE" = 200 ]
+}
+
+@test "SIGHUP with a wrong config file changes nothing" {
+    echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
+    start_daemon --config "$BATS_TEST_TMPDIR/conf"
+    echo 'max-body = lots' >"$BATS_TEST_TMPDIR/conf"
+    kill -HUP "$DAEMON"
+    wait_for grep -q '"event":"reload_failed"' "$LOG"
+    limit_is 3072
+}
+
+@test "workers are renewed after --max-jobs-per-worker" {
+    start_daemon --workers 1 --max-jobs-per-worker 2
+    first=$(curl -sS "$URL/v1/workers" | jq '.workers[] | select(.lane == "main") | .pid')
+    for _ in 1 2 3 4; do
+        call_job '{"type":"sleep","params":{"ms":20}}'
+        [ "$CODE" = 200 ]
+        holds '.attempts == 1'
+    done
+    [ "$(curl -sS "$URL/v1/workers" | jq '.workers[] | select(.lane == "main") | .pid')" != "$first" ]
+}

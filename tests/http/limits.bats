@@ -1,0 +1,237 @@
+#!/usr/bin/env bats
+# limits.bats: every bound of the service, what a client is told at it, and that it goes on below it.
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+LONG='{"type":"sleep","params":{"ms":600000}}'
+
+retry_after_is_sane() {
+    [[ $(header Retry-After) =~ ^[1-9][0-9]*$ ]] && [ "$(header Retry-After)" -le 3600 ]
+}
+
+# A file of JSON for echo with so many bytes of text.
+echo_of() { # BYTES
+    python3 -c 'import json, sys; print(json.dumps({"type": "echo", "params": {"value": "x" * int(sys.argv[1])}}))' "$1" \
+        >"$BATS_TEST_TMPDIR/echo-$1"
+    echo "@$BATS_TEST_TMPDIR/echo-$1"
+}
+
+# Opens a connection, sends what printf makes of FORMAT, and prints all that comes back until it is closed.
+exchange() { # FORMAT
+    local answer
+    exec 5<>"/dev/tcp/127.0.0.1/$PORT"
+    # In one piece, whatever lines it has; the service may close before it has read them all.
+    # shellcheck disable=SC2059
+    printf "$1" | cat >&5 2>/dev/null || true
+    answer=$(timeout 20 cat <&5)
+    exec 5>&-
+    echo "$answer"
+}
+
+@test "the queue is full: 429 queue_full with Retry-After, nothing accepted; then it goes on" {
+    start_daemon --workers 1 --max-queue 2
+    first=$(submit "$LONG")
+    submit "$LONG"
+    for prefer in respond-async wait=5; do
+        call_job -H "Prefer: $prefer" "$LONG"
+        expect_problem 429 queue_full
+        retry_after_is_sane
+    done
+    call /v1/jobs
+    holds '.jobs | length == 2'
+    call -X POST "/v1/jobs/$first/cancel"
+    call_job -H 'Prefer: respond-async' "$LONG"
+    [ "$CODE" = 202 ]
+}
+
+@test "the memory budget is spent: 429 over_memory with Retry-After, nothing accepted; then it goes on" {
+    start_daemon --workers 1 --max-memory 1MiB
+    call_job "$(echo_of 2000000)"
+    expect_problem 429 over_memory
+    retry_after_is_sane
+    call /v1/jobs
+    holds '.jobs == []'
+    call_job '{"type":"echo","params":{"value":1}}'
+    [ "$CODE" = 200 ]
+}
+
+@test "results make room for new jobs, the oldest first" {
+    start_daemon --max-memory 1MiB
+    body=$(echo_of 300000)
+    call_job "$body"
+    [ "$CODE" = 200 ]
+    first=$(field .links.self)
+    for _ in 1 2 3 4 5 6; do
+        call_job "$body"
+        [ "$CODE" = 200 ]
+    done
+    last=$(field .links.self)
+    [[ $(status "$URL$first") = 4?? ]]
+    call "$last"
+    [ "$CODE" = 200 ]
+    call /metrics
+    held=$(sed -n 's/^offload_held_bytes{what="payloads"} //p' "$BODY")
+    [ "$held" -le 1048576 ]
+}
+
+@test "more clients wait than --max-sync allows: the next gets 202 at once" {
+    start_daemon --workers 1 --max-sync 1
+    curl -sS -o /dev/null -H 'Content-Type: application/json' -d "$LONG" "$URL/v1/jobs" 3>&- &
+    client=$!
+    waiting() { curl -sS "$URL/v1/jobs" | jq -e '.jobs | length == 1' >/dev/null; }
+    wait_for waiting
+    call_job '{"type":"sleep","params":{"ms":500}}'
+    [ "$CODE" = 202 ]
+    [ -n "$(header Location)" ]
+    kill "$client"
+    wait "$client" || true
+    [ "$(ended "$(field .id)")" = succeeded ]
+    call_job '{"type":"sleep","params":{"ms":30}}'
+    [ "$CODE" = 200 ]
+}
+
+@test "a body beyond --max-body: 413 with limit_bytes, by Content-Length and by count" {
+    start_daemon --max-body 100KiB
+    body=$(echo_of 102300)
+    call_job "$body"
+    [ "$CODE" = 200 ]
+    for size in 102400 500000 3000000; do
+        body=$(echo_of $size)
+        call_job "$body"
+        expect_problem 413 body_too_large
+        holds '.limit_bytes == 102400'
+    done
+    body=$(echo_of 102400)
+    call_job -H 'Transfer-Encoding: chunked' "$body"
+    expect_problem 413 body_too_large
+    holds '.limit_bytes == 102400'
+    call /v1/jobs
+    holds '.jobs | length == 1'
+}
+
+@test "Expect: 100-continue: a good request is told to go on" {
+    start_daemon
+    call_job -H 'Expect: 100-continue' "$(echo_of 2000000)"
+    [ "$CODE" = 200 ]
+    grep -q '^HTTP/1.1 100' "$HEAD"
+}
+
+@test "Expect: 100-continue: a bad request is refused before its body is sent" {
+    start_daemon --max-body 100KiB
+    # A client that waits for the answer however long it takes, and would be stuck if it were asked for the body.
+    answer=$(exchange 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n')
+    [[ $answer == 'HTTP/1.1 413 '*'"limit_bytes":102400'* ]]
+    answer=$(exchange 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 10\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n')
+    [[ $answer == 'HTTP/1.1 415 '* ]]
+}
+
+@test "a head beyond --max-header: 431 with limit_bytes; one below passes" {
+    start_daemon --max-header 8KiB
+    call -H "X-Long: $(printf '%07000d' 0)" /livez
+    [ "$CODE" = 200 ]
+    call -H "X-Long: $(printf '%09000d' 0)" /livez
+    expect_problem 431 header_too_large
+    holds '.limit_bytes == 8192'
+    [ -n "$(header X-Request-Id)" ]
+    many=()
+    for i in $(seq 600); do
+        many+=(-H "X-$i: 0123456789")
+    done
+    call "${many[@]}" /livez
+    [ "$CODE" = 431 ]
+    call /livez
+    [ "$CODE" = 200 ]
+}
+
+@test "a head far beyond --max-header: the same 431, in fields or in the target" {
+    start_daemon --max-header 8KiB
+    for size in 20000 100000; do
+        call "/livez?$(printf "%0${size}d" 0)"
+        [[ $CODE = 431 || $CODE = 414 ]]
+        call -H "X-Long: $(printf "%0${size}d" 0)" /livez
+        expect_problem 431 header_too_large
+        [ -n "$(header X-Request-Id)" ]
+    done
+}
+
+@test "a head that does not come in time: 408, even if it drips" {
+    start_daemon --header-timeout 400ms
+    answer=$(exchange 'GET /livez HT')
+    [[ $answer == 'HTTP/1.1 408 '*request_timeout* ]]
+    drip() {
+        local i
+        for i in $(seq 30); do
+            printf 'X-%d: 1\r\n' "$i" 2>/dev/null || return 0
+            sleep 0.1
+        done
+    }
+    exec 6<>"/dev/tcp/127.0.0.1/$PORT"
+    printf 'GET /livez HTTP/1.1\r\nHost: h\r\n' >&6
+    drip >&6 2>/dev/null 3>&- &
+    dripper=$!
+    answer=$(timeout 20 cat <&6 2>/dev/null || true)
+    kill "$dripper" 2>/dev/null || true
+    wait "$dripper" || true
+    exec 6>&-
+    [[ $answer == 'HTTP/1.1 408 '* ]]
+}
+
+@test "a silent connection is closed with 408, too, and others are served meanwhile" {
+    start_daemon --header-timeout 400ms
+    exec 7<>"/dev/tcp/127.0.0.1/$PORT"
+    call /livez
+    [ "$CODE" = 200 ]
+    answer=$(timeout 20 cat <&7)
+    exec 7>&-
+    [[ $answer == '' || $answer == 'HTTP/1.1 408 '* ]]
+}
+
+@test "a body that stops coming: 408" {
+    start_daemon --idle-timeout 1s
+    answer=$(exchange 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"type"')
+    [[ $answer == 'HTTP/1.1 408 '*request_timeout* ]]
+    call /v1/jobs
+    holds '.jobs == []'
+}
+
+@test "an idle connection is closed after --idle-timeout, one that waits for its job is not" {
+    start_daemon --idle-timeout 1s
+    answer=$(exchange 'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n')
+    [[ $answer == 'HTTP/1.1 200 '* ]]
+    call_job '{"type":"sleep","params":{"ms":2500}}'
+    [ "$CODE" = 200 ]
+}
+
+@test "more connections than --max-connections: 503 too_many_connections with Retry-After; then it goes on" {
+    start_daemon --max-connections 2
+    exec 6<>"/dev/tcp/127.0.0.1/$PORT" 7<>"/dev/tcp/127.0.0.1/$PORT"
+    both() { curl -sS "$URL/livez" | grep -q too_many_connections; }
+    wait_for both
+    call /livez
+    expect_problem 503 too_many_connections
+    retry_after_is_sane
+    call_job '{"type":"echo","params":{"value":1}}'
+    expect_problem 503 too_many_connections
+    exec 6>&- 7>&-
+    free() { [ "$(status "$URL/livez")" = 200 ]; }
+    wait_for free
+}
+
+@test "malformed HTTP: 400, and the service goes on" {
+    start_daemon
+    for request in 'nonsense\r\n\r\n' 'GET /livez HTTP/1.1\r\nHost h\r\n\r\n' \
+        'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n' \
+        'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\n'; do
+        answer=$(exchange "${request/\\r\\n\\r\\n/\\r\\nConnection: close\\r\\n\\r\\n}")
+        [[ $answer == '' || $answer == 'HTTP/1.'?' 4'* || $answer == 'HTTP/1.'?' 5'* ]] || { echo "$request: $answer"; false; }
+    done
+    call /livez
+    [ "$CODE" = 200 ]
+}
+
+@test "HTTP/1.1 without Host: 400 (RFC 9112 section 3.2)" {
+    start_daemon
+    answer=$(exchange 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n')
+    [[ $answer == 'HTTP/1.1 400 '* ]]
+}

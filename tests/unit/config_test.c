@@ -1,0 +1,252 @@
+/* config_test.c: the options of offloadd, server/config.c: how values are written, and which source wins. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "server/config.h"
+
+#define MAX_FLAGS 24
+static char path[] = "/tmp/config_test-XXXXXX";
+
+static int make_file(void **state) {
+    (void)state;
+    memcpy(path + sizeof path - 7, "XXXXXX", 6);
+    int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state) {
+    (void)state;
+    unsetenv("OFFLOAD_MAX_BODY");
+    unsetenv("OFFLOAD_LISTEN");
+    unsetenv("OFFLOAD_CONFIG");
+    unsetenv("OFFLOAD_WORKERS");
+    return unlink(path);
+}
+
+static void write_file(const char *text) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Reads flags separated by spaces; `error` is NULL if they must be good, else a part of what is said. */
+static struct config read_config(const char *flags, const char *error) {
+    static char words[512]; /* as long-lived as a real argv */
+    char *argv[MAX_FLAGS] = {(char[]){"offloadd"}}, *rest = words;
+    int argc = 1;
+    struct config c;
+    struct buf why = {0};
+    snprintf(words, sizeof words, "%s", flags);
+    for (char *word = strsep(&rest, " "); word != NULL; word = strsep(&rest, " "))
+        if (*word != '\0')
+            argv[argc++] = word;
+    int rc = config_read(&c, argc, argv, &why);
+    if (rc != (error == NULL ? 0 : -1) || (error != NULL && strstr(why.data, error) == NULL))
+        fail_msg("\"%s\": %d %s", flags, rc, why.data == NULL ? "" : why.data);
+    buf_deinit(&why);
+    return c;
+}
+
+/* With the file, too. */
+static struct config read_both(const char *flags, const char *error) {
+    char all[512];
+    snprintf(all, sizeof all, "--config %s %s", path, flags);
+    return read_config(all, error);
+}
+
+static void the_defaults_are_those_of_the_documentation(void **state) {
+    (void)state;
+    struct config c = read_config("", NULL);
+    assert_string_equal(c.listen[0], "127.0.0.1:8080");
+    assert_int_equal(c.listen_count, 1);
+    assert_true(c.workers >= 1);
+    assert_int_equal(c.express_workers, 1);
+    assert_int_equal(c.express_cost_ns, 5 * NS_PER_MS);
+    assert_int_equal(c.sync_wait_ns, 30 * NS_PER_S);
+    assert_int_equal(c.max_wait_ns, 300 * NS_PER_S);
+    assert_int_equal(c.max_body, 64 << 20);
+    assert_int_equal(c.max_queue, 100000);
+    assert_int_equal(c.max_header, 32 << 10);
+    assert_int_equal(c.result_ttl_ns, 3600 * NS_PER_S);
+    assert_int_equal(c.job_timeout_ns, 600 * NS_PER_S);
+    assert_int_equal(c.cancel_grace_ns, 200 * NS_PER_MS);
+    assert_int_equal(c.max_job_memory, 0);
+    assert_true(c.max_memory > 0);
+    assert_false(c.enable_test_types || c.insecure_no_auth || c.check_config || c.show_help || c.show_version);
+}
+
+static void sizes_take_binary_units(void **state) {
+    (void)state;
+    assert_int_equal(read_config("--max-body 2048", NULL).max_body, 2048);
+    assert_int_equal(read_config("--max-body 3KiB", NULL).max_body, 3072);
+    assert_int_equal(read_config("--max-body=1.5MiB", NULL).max_body, 3 << 19);
+    assert_int_equal(read_config("--max-body 2GiB", NULL).max_body, INT64_C(2) << 30);
+    static const char *const bad[] = {"1MB",       "1kib",  "1_KiB", "-1",  "",    "x",
+                                      "1.0001KiB", "1e999", "0x800", "nan", "inf", "+2048"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char flags[64];
+        snprintf(flags, sizeof flags, "--max-body=%s", bad[i]);
+        read_config(flags, "--max-body");
+    }
+}
+
+static void times_need_a_unit(void **state) {
+    (void)state;
+    assert_int_equal(read_config("--job-timeout 250ms", NULL).job_timeout_ns, 250 * NS_PER_MS);
+    assert_int_equal(read_config("--job-timeout 1.5s", NULL).job_timeout_ns, 1500 * NS_PER_MS);
+    assert_int_equal(read_config("--job-timeout 2m", NULL).job_timeout_ns, 120 * NS_PER_S);
+    assert_int_equal(read_config("--job-timeout 2h", NULL).job_timeout_ns, 7200 * NS_PER_S);
+    assert_int_equal(read_config("--drain-timeout 0", NULL).drain_timeout_ns, 0);
+    read_config("--job-timeout 30", "a time like");
+    read_config("--job-timeout 30sec", "a time like");
+    read_config("--job-timeout 1d", "a time like");
+}
+
+static void values_out_of_range_are_refused(void **state) {
+    (void)state;
+    read_config("--workers 0", "out of range");
+    read_config("--workers 4097", "out of range");
+    assert_int_equal(read_config("--workers 4096", NULL).workers, 4096);
+    read_config("--max-json-depth 2001", "out of range");
+    read_config("--cancel-grace 9ms", "out of range");
+    read_config("--max-body 2000GiB", "out of range");
+    read_config("--workers 2.5", "a whole number");
+    assert_true(read_config("--max-jobs-per-worker 9223372036854775807", NULL).max_jobs_per_worker > INT64_C(9) << 59);
+    read_config("--max-jobs-per-worker 99999999999999999999", "out of range");
+}
+
+static void switches_are_on_alone_and_take_true_and_false(void **state) {
+    (void)state;
+    assert_true(read_config("--enable-test-types", NULL).enable_test_types);
+    assert_true(read_config("--enable-test-types=true", NULL).enable_test_types);
+    assert_false(read_config("--enable-test-types --enable-test-types=false", NULL).enable_test_types);
+    read_config("--enable-test-types=yes", "unknown value");
+    read_config("--enable-test-types=1", "unknown value");
+}
+
+static void words_are_checked(void **state) {
+    (void)state;
+    assert_int_equal(read_config("--log-level warn --log-format json", NULL).log_level, LOG_WARN);
+    assert_int_equal(read_config("--log-format json", NULL).log_format, LOG_JSON);
+    read_config("--log-level loud", "unknown value \"loud\"");
+    read_config("--data-dir /tmp", "--data-dir");
+}
+
+static void what_is_unknown_is_named(void **state) {
+    (void)state;
+    read_config("--no-such-option", "unknown option --no-such-option");
+    read_config("--no-such-option=3", "unknown option --no-such-option=3");
+    read_config("-x", "unknown option -x");
+    read_config("--max-body", "--max-body needs a value");
+    read_config("serve", "unexpected argument \"serve\"");
+}
+
+static void the_last_of_a_repeated_flag_counts_and_listen_adds(void **state) {
+    (void)state;
+    struct config c = read_config("--workers 3 --workers 5 --listen a:1 --listen [::1]:2 --listen unix:/x", NULL);
+    assert_int_equal(c.workers, 5);
+    assert_int_equal(c.listen_count, 3);
+    assert_string_equal(c.listen[1], "[::1]:2");
+    char many[512] = "";
+    for (int i = 0; i < CONFIG_MAX_LISTEN; i++)
+        strncat(many, "--listen=a:1 ", sizeof many - strlen(many) - 1);
+    assert_int_equal(read_config(many, NULL).listen_count, CONFIG_MAX_LISTEN);
+    strncat(many, "--listen=a:1", sizeof many - strlen(many) - 1);
+    read_config(many, "at most 16 addresses");
+}
+
+static void a_file_has_keys_comments_and_blank_lines(void **state) {
+    (void)state;
+    write_file("# comment\n\n  workers = 3  \r\nmax-body=1KiB\n\tlisten = a:1\nlisten = b:2\nenable-test-types = true\n"
+               "job-timeout = 5s # not a comment here");
+    read_both("", "line 8");
+    write_file("# comment\n\n  workers = 3  \r\nmax-body=1KiB\n\tlisten = a:1\nlisten = b:2\nenable-test-types = true\n"
+               "job-timeout = 5s");
+    struct config c = read_both("", NULL);
+    assert_int_equal(c.workers, 3);
+    assert_string_equal(c.workers_why, "as configured");
+    assert_int_equal(c.max_body, 1024);
+    assert_int_equal(c.listen_count, 2);
+    assert_string_equal(c.listen[1], "b:2");
+    assert_true(c.enable_test_types);
+    assert_int_equal(c.job_timeout_ns, 5 * NS_PER_S);
+}
+
+static void a_mistake_in_the_file_is_told_with_its_line(void **state) {
+    (void)state;
+    static const char *const bad[][2] = {{"\nworker = 3\n", "line 2: unknown key \"worker\""},
+                                         {"workers\n", "line 1: `key = value`"},
+                                         {"--workers = 3\n", "line 1: unknown key \"--workers\""},
+                                         {"config = /x\n", "line 1: unknown key \"config\""},
+                                         {"workers = many\n", "line 1: --workers"},
+                                         {"workers =\n", "line 1: --workers"},
+                                         {"= 3\n", "line 1: unknown key \"\""}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        write_file(bad[i][0]);
+        read_both("", bad[i][1]);
+    }
+    read_config("--config /nonexistent/offload.conf", "/nonexistent/offload.conf: No such file");
+}
+
+static void flags_beat_the_environment_and_that_beats_the_file(void **state) {
+    (void)state;
+    write_file("max-body = 1KiB\nworkers = 2\nlisten = file:1\nlisten = file:2\n");
+    struct config c = read_both("", NULL);
+    assert_int_equal(c.max_body, 1024);
+    setenv("OFFLOAD_MAX_BODY", "2KiB", 1);
+    setenv("OFFLOAD_LISTEN", "env:1", 1);
+    c = read_both("", NULL);
+    assert_int_equal(c.max_body, 2048);
+    assert_int_equal(c.workers, 2);
+    assert_int_equal(c.listen_count, 1);
+    assert_string_equal(c.listen[0], "env:1");
+    c = read_both("--max-body 3KiB --listen flag:1 --listen flag:2", NULL);
+    assert_int_equal(c.max_body, 3072);
+    assert_int_equal(c.listen_count, 2);
+    assert_string_equal(c.listen[0], "flag:1");
+}
+
+static void the_environment_names_the_file_too(void **state) {
+    (void)state;
+    write_file("max-body = 5KiB\n");
+    setenv("OFFLOAD_CONFIG", path, 1);
+    assert_int_equal(read_config("", NULL).max_body, 5120);
+    setenv("OFFLOAD_CONFIG", "/nonexistent", 1);
+    read_config("", "/nonexistent");
+    assert_int_equal(read_both("", NULL).max_body, 5120);
+}
+
+static void a_mistake_in_the_environment_is_told_as_such(void **state) {
+    (void)state;
+    setenv("OFFLOAD_WORKERS", "several", 1);
+    read_config("", "(from the environment)");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_file, remove_file)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(the_defaults_are_those_of_the_documentation),
+        TEST(sizes_take_binary_units),
+        TEST(times_need_a_unit),
+        TEST(values_out_of_range_are_refused),
+        TEST(switches_are_on_alone_and_take_true_and_false),
+        TEST(words_are_checked),
+        TEST(what_is_unknown_is_named),
+        TEST(the_last_of_a_repeated_flag_counts_and_listen_adds),
+        TEST(a_file_has_keys_comments_and_blank_lines),
+        TEST(a_mistake_in_the_file_is_told_with_its_line),
+        TEST(flags_beat_the_environment_and_that_beats_the_file),
+        TEST(the_environment_names_the_file_too),
+        TEST(a_mistake_in_the_environment_is_told_as_such),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

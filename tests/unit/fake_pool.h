@@ -1,0 +1,133 @@
+/* fake_pool.h: a pool without processes, for the tests of server/jobs.c and server/dispatch.c: the linker takes the
+ * functions below and leaves pool.o in the archive. Whatever is sent to a worker is kept in `fake.sent`, and the test
+ * answers it as a worker, or as a worker's death, would. */
+#ifndef OFFLOAD_TESTS_FAKE_POOL_H
+#define OFFLOAD_TESTS_FAKE_POOL_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/pool.h"
+
+enum { FAKE_MAIN = 2, FAKE_WORKERS = 3, FAKE_SENT = 8192 };
+
+/* One piece of work, or one part of a merge, that was sent. */
+struct fake_sent {
+    struct wire_header header;
+    struct buf bytes; /* inline or bulk, after the common front of a run or a merge */
+    void *work;
+    struct worker *worker;
+    bool answered;
+    enum stop_reason stopped;
+};
+
+struct pool {
+    struct worker workers[FAKE_WORKERS];
+    struct fake_sent *sent;
+    size_t count;
+    bool not_begun;       /* pool_stop_work answers that the piece had not begun */
+    unsigned parts_taken; /* parts that the socket takes before it is full; UINT32_MAX: all */
+};
+
+static struct pool fake;
+
+static inline void fake_open(void) {
+    memset(&fake, 0, sizeof fake);
+    fake.sent = calloc(FAKE_SENT, sizeof *fake.sent);
+    fake.parts_taken = UINT32_MAX;
+    if (fake.sent == NULL)
+        abort();
+    for (unsigned i = 0; i < FAKE_WORKERS; i++)
+        fake.workers[i] = (struct worker){
+            .pool = &fake, .slot = i, .state = WORKER_READY, .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS};
+}
+
+static inline void fake_close(void) {
+    for (size_t i = 0; i < fake.count; i++)
+        buf_deinit(&fake.sent[i].bytes);
+    free(fake.sent);
+}
+
+static inline struct fake_sent *fake_add(struct worker *w, const struct wire_header *h, void *work) {
+    if (fake.count == FAKE_SENT)
+        abort();
+    struct fake_sent *s = &fake.sent[fake.count++];
+    *s = (struct fake_sent){.header = *h, .work = work, .worker = w};
+    return s;
+}
+
+static inline void fake_append(struct buf *to, const struct slice *from) {
+    const unsigned char *bytes = slice_map(from);
+    buf_append(to, bytes, from->size);
+    slice_unmap(from, bytes);
+}
+
+size_t pool_size(const struct pool *p) {
+    (void)p;
+    return FAKE_WORKERS;
+}
+
+struct worker *pool_worker(const struct pool *p, size_t i) {
+    (void)p;
+    return &fake.workers[i];
+}
+
+bool worker_takes_work(const struct worker *w) {
+    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT;
+}
+
+bool worker_can_send(const struct worker *w) {
+    (void)w;
+    return fake.parts_taken > 0;
+}
+
+uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+                        const void *second, size_t second_size, const struct slice *bulk, void *work) {
+    struct fake_sent *s = fake_add(w, h, work);
+    if (h->kind == WIRE_PLAN)
+        buf_append(&s->bytes, first, first_size);
+    buf_append(&s->bytes, second, second_size);
+    if (bulk != NULL)
+        fake_append(&s->bytes, bulk);
+    w->count++;
+    s->header.ticket = ++w->next_ticket;
+    return s->header.ticket;
+}
+
+void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part) {
+    struct wire_header h = {.kind = WIRE_PART, .ticket = ticket};
+    fake_append(&fake_add(w, &h, NULL)->bytes, part);
+    fake.sent[fake.count - 1].answered = true; /* it has no answer of its own */
+    fake.parts_taken -= fake.parts_taken != UINT32_MAX;
+}
+
+void pool_flush(struct worker *w) {
+    (void)w;
+}
+
+bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason) {
+    for (size_t i = 0; i < fake.count; i++) {
+        struct fake_sent *s = &fake.sent[i];
+        if (s->worker != w || s->header.ticket != ticket || s->answered)
+            continue;
+        s->stopped = reason;
+        if (fake.not_begun) {
+            s->answered = true;
+            w->count--;
+        }
+        return !fake.not_begun;
+    }
+    return false;
+}
+
+double pool_progress(const struct worker *w, uint64_t ticket) {
+    (void)w, (void)ticket;
+    return 0.5;
+}
+
+const char *signal_name(int signal) {
+    return signal == 0 ? NULL : signal == 9 ? "SIGKILL" : "SIGSEGV";
+}
+
+#endif

@@ -1,0 +1,127 @@
+/* prefer_test.c: the headers Prefer (RFC 7240), Priority (RFC 9218) and traceparent, server/prefer.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/prefer.h"
+
+static struct prefer parse(const char *line) {
+    struct prefer p = {0};
+    prefer_parse(&p, line);
+    return p;
+}
+
+static void assert_wait(const char *line, int64_t expected) {
+    struct prefer p = parse(line);
+    assert_int_equal(p.has_wait ? p.wait_s : -1, expected);
+}
+
+static void preferences_are_found_in_any_company(void **state) {
+    (void)state;
+    struct prefer p = parse("handling=lenient, RESPOND-ASYNC ,\twait=10 , return = minimal; foo=\"bar\"");
+    assert_true(p.respond_async && p.has_wait && p.minimal);
+    assert_int_equal(p.wait_s, 10);
+    assert_true(parse("return=\"representation\"").representation);
+    p = parse("");
+    assert_false(p.respond_async || p.has_wait || p.minimal || p.representation);
+    p = parse(",, ,;,=,");
+    assert_false(p.respond_async || p.has_wait || p.minimal || p.representation);
+}
+
+static void what_only_looks_like_a_preference_is_ignored(void **state) {
+    (void)state;
+    assert_false(parse("respond-asynchronously").respond_async);
+    assert_false(parse("respond").respond_async);
+    assert_false(parse("foo; respond-async").respond_async);
+    assert_false(parse("return=minimalist").minimal);
+    assert_false(parse("return=").minimal);
+}
+
+static void a_wait_is_a_whole_number_of_seconds(void **state) {
+    (void)state;
+    assert_wait("wait=0", 0);
+    assert_wait("wait=\"7\"", 7);
+    assert_wait("Wait=007", 7);
+    assert_wait("wait=5;x=1", 5);
+    assert_wait("wait", -1);
+    assert_wait("wait=", -1);
+    assert_wait("wait=-1", -1);
+    assert_wait("wait=1.5", -1);
+    assert_wait("wait=5s", -1);
+    assert_wait("wait=\"5", -1);
+    assert_wait("wait=999999999999999999", 1000000000);
+    assert_wait("wait=99999999999999999999999", -1);
+}
+
+static void the_first_wait_counts_over_all_lines(void **state) {
+    (void)state;
+    assert_wait("wait=5, wait=9", 5);
+    struct prefer p = parse("wait=5");
+    prefer_parse(&p, "wait=9, respond-async");
+    assert_int_equal(p.wait_s, 5);
+    assert_true(p.respond_async);
+}
+
+static void an_urgency_is_one_digit(void **state) {
+    (void)state;
+    for (int u = 0; u <= 7; u++)
+        assert_int_equal(priority_parse((char[]){'u', '=', (char)('0' + u), '\0'}), u);
+    assert_int_equal(priority_parse("i, u=5"), 5);
+    assert_int_equal(priority_parse("u=2, i"), 2);
+    assert_int_equal(priority_parse("u=1;x=2 ,i"), 1);
+    static const char *const bad[] = {"",      "u",       "u=",   "u=8", "u=-1", "u=12",
+                                      "u=1.0", "u=\"1\"", "u =1", "U=1", "i",    "v=1"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(priority_parse(bad[i]), -1);
+    assert_int_equal(priority_parse(NULL), -1);
+}
+
+static void the_last_urgency_counts(void **state) {
+    (void)state;
+    assert_int_equal(priority_parse("u=1, u=6"), 6);
+    assert_int_equal(priority_parse("u=1, u=9"), -1);
+}
+
+static void members_of_other_names_leave_the_urgency_alone(void **state) {
+    (void)state;
+    assert_int_equal(priority_parse("u=1, ux=5"), 1);
+    assert_int_equal(priority_parse("u=1, urgent"), 1);
+    assert_int_equal(priority_parse("urgent, u=1"), 1);
+}
+
+static void a_traceparent_has_its_exact_form(void **state) {
+    (void)state;
+    static const char good[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_true(traceparent_is_valid(good));
+    assert_false(traceparent_is_valid(NULL));
+    for (size_t i = 0; i < sizeof good - 1; i++) {
+        char text[sizeof good];
+        memcpy(text, good, sizeof good);
+        text[i] = 'G';
+        assert_false(traceparent_is_valid(text));
+        text[i] = '\0';
+        assert_false(traceparent_is_valid(text));
+    }
+    assert_false(traceparent_is_valid("00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+    assert_false(traceparent_is_valid("00-00000000000000000000000000000000-00f067aa0ba902b7-01"));
+    assert_false(traceparent_is_valid("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"));
+    assert_false(traceparent_is_valid("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-011"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(preferences_are_found_in_any_company),
+        cmocka_unit_test(what_only_looks_like_a_preference_is_ignored),
+        cmocka_unit_test(a_wait_is_a_whole_number_of_seconds),
+        cmocka_unit_test(the_first_wait_counts_over_all_lines),
+        cmocka_unit_test(an_urgency_is_one_digit),
+        cmocka_unit_test(the_last_urgency_counts),
+        cmocka_unit_test(members_of_other_names_leave_the_urgency_alone),
+        cmocka_unit_test(a_traceparent_has_its_exact_form),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,126 @@
+/* problem_test.c: problem documents (RFC 9457) and the faults that workers write, server/problem.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "server/problem.h"
+
+static json_t *written(enum problem_code code, const char *detail, const char *members, const char *instance) {
+    struct buf b = {0};
+    problem_write(&b, code, detail, members, instance);
+    json_t *o = json_loadb(b.data, b.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    buf_deinit(&b);
+    assert_non_null(o);
+    return o;
+}
+
+static const char *text_of(json_t *o, const char *name) {
+    return json_string_value(json_object_get(o, name));
+}
+
+static void every_problem_is_complete_and_found_by_its_code(void **state) {
+    (void)state;
+    for (int i = 0; i < PROBLEM_COUNT; i++) {
+        const struct problem *p = problem_get((enum problem_code)i);
+        assert_non_null(p->code);
+        assert_in_range(p->status, 400, 599);
+        assert_true(strlen(p->title) > 0 && strlen(p->help) > 0);
+        assert_int_equal(problem_find(p->code, strlen(p->code)), i);
+        json_t *o = written((enum problem_code)i, NULL, NULL, NULL);
+        assert_int_equal(json_object_size(o), 5);
+        assert_int_equal(json_integer_value(json_object_get(o, "status")), p->status);
+        assert_string_equal(text_of(o, "code"), p->code);
+        assert_string_equal(text_of(o, "detail"), p->help);
+        assert_memory_equal(text_of(o, "type"), "/problems/", 10);
+        assert_string_equal(text_of(o, "type") + 10, p->code);
+        json_decref(o);
+    }
+    assert_int_equal(problem_find("no_such_code", 12), PROBLEM_COUNT);
+    assert_int_equal(problem_find("gon", 3), PROBLEM_COUNT);
+    assert_int_equal(problem_find("", 0), PROBLEM_COUNT);
+}
+
+static void details_members_and_instance_are_added(void **state) {
+    (void)state;
+    json_t *o = written(PROBLEM_GONE, "a \"quote\"\n", "\"limit\":5,\"x\":[]", "/v1/\"jobs\"");
+    assert_string_equal(text_of(o, "detail"), "a \"quote\"\n");
+    assert_string_equal(text_of(o, "instance"), "/v1/\"jobs\"");
+    assert_int_equal(json_integer_value(json_object_get(o, "limit")), 5);
+    json_decref(o);
+}
+
+static void a_fault_is_made_anew_from_what_is_known(void **state) {
+    (void)state;
+    static const char json[] = "{\"code\":\"invalid_params\",\"detail\":\"no\",\"status\":200,\"evil\":1,\"line\":3,"
+                               "\"errors\":[{\"pointer\":\"/a\",\"detail\":\"b\\u0000c\",\"evil\":2}]}";
+    struct problem_fault f;
+    assert_int_equal(problem_read_fault(json, sizeof json - 1, &f), 0);
+    assert_int_equal(f.code, PROBLEM_INVALID_PARAMS);
+    assert_string_equal(f.detail, "no");
+    assert_string_equal(f.members, "\"errors\":[{\"pointer\":\"/a\",\"detail\":\"b\\u0000c\"}],\"line\":3");
+    json_t *o = written(f.code, f.detail, f.members, NULL);
+    json_decref(o);
+    problem_fault_deinit(&f);
+}
+
+static void assert_no_fault(const char *json, size_t size) {
+    struct problem_fault f;
+    assert_int_equal(problem_read_fault(json, size, &f), -1);
+    problem_fault_deinit(&f);
+}
+
+static void what_is_no_fault_is_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "null",
+                                      "7",
+                                      "\"x\"",
+                                      "{}",
+                                      "{\"code\":\"gone\"}",
+                                      "{\"detail\":\"x\"}",
+                                      "{\"code\":1,\"detail\":\"x\"}",
+                                      "{\"code\":\"gone\",\"detail\":1}",
+                                      "{\"code\":\"nothing\",\"detail\":\"x\"}",
+                                      "{\"code\":\"gone\",\"detail\":\"x\",\"errors\":{}}",
+                                      "{\"code\":\"gone\",\"detail\":\"x\",\"errors\":[1]}",
+                                      "{\"code\":\"gone\",\"detail\":\"x\",\"errors\":[{}]}",
+                                      "{\"code\":\"gone\",\"detail\":\"\xFF\"}",
+                                      "{\"code\":\"gone\",\"detail\":\"x\",\"errors\":[{\"pointer\":\"/a\"}]}",
+                                      "{\"code\":\"gone\",\"detail\":\"x\"} {}"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_no_fault(bad[i], strlen(bad[i]));
+}
+
+static void a_fault_that_is_too_large_is_refused(void **state) {
+    (void)state;
+    struct buf b = {0};
+    buf_puts(&b, "{\"code\":\"gone\",\"detail\":\"x\",\"errors\":[{\"pointer\":\"\",\"detail\":\"\"}");
+    for (int i = 0; i < 20; i++)
+        buf_puts(&b, ",{\"pointer\":\"\",\"detail\":\"\"}");
+    buf_puts(&b, "]}");
+    assert_no_fault(b.data, b.size);
+    buf_clear(&b);
+    buf_puts(&b, "{\"code\":\"gone\",\"detail\":\"x\"}");
+    while (b.size <= 64 * 1024)
+        buf_putc(&b, ' ');
+    assert_no_fault(b.data, b.size);
+    buf_deinit(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_problem_is_complete_and_found_by_its_code),
+        cmocka_unit_test(details_members_and_instance_are_added),
+        cmocka_unit_test(a_fault_is_made_anew_from_what_is_known),
+        cmocka_unit_test(what_is_no_fault_is_refused),
+        cmocka_unit_test(a_fault_that_is_too_large_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
