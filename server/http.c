@@ -245,19 +245,6 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
     return r->answered || r->suspended ? MHD_YES : MHD_NO;
 }
 
-/* libmicrohttpd may give up a connection that is suspended or about to be resumed (a reset that came with the request's
- * last bytes): nothing of ours may point to it afterwards. */
-static void forget_connection(struct http_request *r) {
-    struct http *h = r->http;
-    if (r->suspended)
-        h->events.hangup(h->events.arg, r);
-    struct http_request **at = &h->resume;
-    while (*at != NULL && *at != r)
-        at = &(*at)->next;
-    if (*at == r)
-        *at = r->next;
-}
-
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why) {
     struct http *h = cls;
     struct http_request *r = *context;
@@ -265,7 +252,6 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
     if (r == NULL)
         return;
     *context = NULL;
-    forget_connection(r);
     h->events.done(h->events.arg, r);
     if (r->connection != NULL)
         r->connection->request = NULL;
@@ -357,12 +343,14 @@ static void on_mhd_log(void *cls, const char *format, va_list args) {
 /* ---- suspending ------------------------------------------------------------------------------------------------------- */
 
 void http_suspend(struct http_request *r) {
+    /* The FIN may have come before the request was even looked at: then on_access closes the connection. */
+    if (r->connection->gone) {
+        r->http->events.hangup(r->http->events.arg, r);
+        return;
+    }
     r->suspended = true;
     DL_APPEND2(r->http->suspended, r, suspended_prev, suspended_next);
     MHD_suspend_connection(r->mhd);
-    /* The FIN may have come before the request was even looked at. */
-    if (r->connection->gone)
-        r->http->events.hangup(r->http->events.arg, r);
 }
 
 static void resume_later(struct http_request *r) {

@@ -134,8 +134,9 @@ for byte in open(sys.argv[1], "rb").read():
         call -X OPTIONS "$path"
         [ "$CODE" = 204 ]
         [ "$(header Allow | tr -d ' ')" = "$allow" ]
-        for method in GET POST PUT PATCH DELETE; do
+        for method in GET POST DELETE PATCH; do
             [[ ,$allow, == *,$method,* ]] && continue
+            [[ $path != /v1/jobs* && $method != PATCH ]] && continue
             call -X "$method" -H 'Content-Type: application/json' "$path"
             expect_problem 405 method_not_allowed
             [ "$(header Allow | tr -d ' ')" = "$allow" ]

@@ -192,7 +192,9 @@ call_raw() { # FORMAT
     holds '.jobs == []'
 }
 
-@test "a problem of a submission says on what path it happened" {
+@test "a problem has the members of RFC 9457, a code, and the path it happened on" {
     call_job '{'
-    holds '.instance == "/v1/jobs"'
+    expect_problem 400 invalid_json
+    holds '.type == "/problems/invalid_json" and .status == 400 and .code == "invalid_json" and .instance == "/v1/jobs"
+           and (.title | length > 0) and (.detail | length > 0)'
 }

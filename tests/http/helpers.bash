@@ -148,16 +148,15 @@ holds() {
     return 1
 }
 
-expect_problem() {
-    if [ "$CODE" != "$1" ] || [ "$(header Content-Type)" != application/problem+json ]; then
-        echo "HTTP $1 $2 expected, got:" >&2
-        cat "$HEAD" >&2
-        head -c 4000 "$BODY" >&2
-        return 1
-    fi
-    # shellcheck disable=SC2016
-    holds '.type == "/problems/" + $code and .code == $code and .status == $status and (.title | length > 0)
-           and (.detail | length > 0)' --arg code "$2" --argjson status "$1"
+expect_problem() { # without jq, which takes long to start
+    local body
+    body=$(<"$BODY")
+    [[ $CODE == "$1" && $(header Content-Type) == application/problem+json &&
+        $body =~ \"type\":\ *\"/problems/"$2"\" && $body =~ \"code\":\ *\"$2\" && $body =~ \"status\":\ *$1, &&
+        $body =~ \"title\":\ *\"[^\"] && $body =~ \"detail\":\ *\"[^\"] ]] && return 0
+    echo "HTTP $1 $2 expected, got:" >&2
+    cat "$HEAD" "$BODY" >&2
+    return 1
 }
 
 submit() {
