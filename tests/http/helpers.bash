@@ -28,10 +28,10 @@ start_daemon() {
     "$OFFLOADD" --listen 127.0.0.1:0 --enable-test-types --drain-timeout 0s "$@" 2>"$LOG" 3>&- &
     DAEMON=$!
     local tries
-    for tries in $(seq 200); do
+    for ((tries = 0; tries < 1000; tries++)); do
         grep -q '"event":"ready"' "$LOG" && break
         kill -0 "$DAEMON" 2>/dev/null || break
-        sleep 0.05
+        sleep 0.02
     done
     PORT=$(sed -n 's/.*"event":"ready".*"listen":\["127\.0\.0\.1:\([0-9]*\)".*/\1/p' "$LOG")
     URL=http://127.0.0.1:$PORT
@@ -82,7 +82,7 @@ status() {
 # wait_for COMMAND...: until it succeeds, 10 s at most.
 wait_for() {
     local tries
-    for tries in $(seq 200); do
+    for ((tries = 0; tries < 200; tries++)); do
         "$@" && return 0
         sleep 0.05
     done

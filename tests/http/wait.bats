@@ -64,9 +64,10 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     start_daemon --workers 4
     call_job -H 'PREFER: Respond-Async' "$LONG"
     [ "$CODE" = 202 ]
-    call_job -H 'Prefer: handling=lenient, foo="a;b"; c=d' -H 'Prefer: respond-async' -H 'Prefer: WAIT=1' "$LONG"
-    [ "$CODE" = 202 ]
-    [ "$(header Preference-Applied)" = "respond-async, wait=1" ]
+    call_job -H 'Prefer: handling=lenient, foo="a;b"; c=d' -H 'Prefer: respond-async' -H 'Prefer: WAIT=5' \
+        '{"type":"sleep","params":{"ms":20}}'
+    [ "$CODE" = 200 ]
+    [ "$(header Preference-Applied)" = "respond-async, wait=5" ]
     for wrong in wait=soon wait=-1 wait= wait wait=1.5 respond-asynchronously ',,'; do
         call_job -H "Prefer: $wrong" '{"type":"sleep","params":{"ms":20}}'
         [ "$CODE" = 200 ]
