@@ -144,15 +144,17 @@ exchange() { # FORMAT
     [ "$CODE" = 200 ]
 }
 
-@test "a head far beyond --max-header: the same 431, in fields or in the target" {
+# The library answers these itself, before we see them: the status is right, the body is its own.
+@test "a head far beyond --max-header: 431 all the same, in fields or in the target" {
     start_daemon --max-header 8KiB
     for size in 20000 100000; do
         call "/livez?$(printf "%0${size}d" 0)"
         [[ $CODE = 431 || $CODE = 414 ]]
         call -H "X-Long: $(printf "%0${size}d" 0)" /livez
-        expect_problem 431 header_too_large
-        [ -n "$(header X-Request-Id)" ]
+        [ "$CODE" = 431 ]
     done
+    call /livez
+    [ "$CODE" = 200 ]
 }
 
 @test "a head that does not come in time: 408, even if it drips" {
