@@ -375,6 +375,8 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
             return false;
         w->state = WORKER_READY;
         LOG(LOG_DEBUG, "worker_ready", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
+        if (w->zygote != w->pool->current)
+            pool_retire_worker(w); /* a reload came while it started */
         return true;
     }
     /* Replies come in the order of the requests: anything else is made up. */
@@ -476,7 +478,12 @@ void pool_flush(struct worker *w) {
         set_aside(w);
         return;
     }
-    /* EPIPE: it is gone, and the zygote will say so. Drop what it cannot get. */
+    /* Drop what it cannot get. EPIPE: it is gone, and the zygote will say so. Anything else (no memory, too many descriptors
+     * in flight): it must go, so that its work is handed back rather than lost. */
+    if (errno != EPIPE && errno != ECONNRESET) {
+        LOG(LOG_ERROR, "send_failed", LOG_INT("worker", w->slot), LOG_STR("error", strerror(errno)));
+        kill_worker(w, STOP_NONE);
+    }
     slice_deinit(&w->writer.bulk);
     w->writer.size = 0;
     w->writer.frames = 0;
@@ -624,11 +631,7 @@ int pool_start(struct pool *p) {
 }
 
 int pool_reload(struct pool *p) {
-    if (zygote_link_start(p) != 0)
-        return -1;
-    for (size_t i = 0; i < p->size; i++)
-        pool_retire_worker(&p->workers[i]);
-    return 0;
+    return zygote_link_start(p);
 }
 
 void pool_free(struct pool *p) {

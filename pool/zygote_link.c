@@ -117,11 +117,20 @@ static void zygote_lost(struct zygote_link *z) {
 /* ---- reports ------------------------------------------------------------------------------------------ */
 
 static void on_spawned(struct zygote_link *z, struct worker *w, const struct zygote_report *r, int fds[2]) {
-    if (w == NULL || w->state != WORKER_STARTING || w->pid != 0 || w->zygote != z || fds[0] < 0) {
+    if (w == NULL || w->state != WORKER_STARTING || w->pid != 0 || w->zygote != z) {
         LOG(LOG_ERROR, "zygote_protocol_error");
         return;
     }
     z->workers++;
+    if (fds[0] < 0) { /* we are out of descriptors: this one cannot be reached, so it must go */
+        struct zygote_request q = {.kind = ZYGOTE_SIGNAL, .pid = r->pid, .signal = SIGKILL};
+        LOG(LOG_ERROR, "worker_unreachable", LOG_INT("worker", w->slot), LOG_INT("pid", r->pid));
+        w->pid = r->pid;
+        w->started_ns = clock_monotonic_ns();
+        w->state = WORKER_DYING;
+        zygote_link_request(z, &q);
+        return;
+    }
     pool_adopt_worker(w, r->pid, fds[0], fds[1]);
     fds[0] = fds[1] = -1;
 }
@@ -134,9 +143,23 @@ static void on_not_spawned(struct worker *w, const struct zygote_report *r) {
     loop_set_timer(w->pool->loop, &w->spawn_timer, clock_monotonic_ns() + ZYGOTE_RETRY_NS);
 }
 
+/* After a reload: this one spawns from now on, and the workers of the one before leave when they are idle. */
+static void take_over(struct zygote_link *z) {
+    struct pool *p = z->pool;
+    struct zygote_link *before = p->current;
+    p->current = z;
+    for (size_t i = 0; i < p->size; i++)
+        if (p->workers[i].zygote == before)
+            pool_retire_worker(&p->workers[i]);
+    if (before != NULL && before->workers == 0)
+        unlink_zygote(before);
+}
+
 static void on_loaded(struct zygote_link *z) {
     struct pool *p = z->pool;
     z->loaded = true;
+    if (p->current != z)
+        take_over(z);
     p->zygote_deaths = 0;
     p->events.loaded(p->events.owner);
     spawn_all(p);
@@ -147,7 +170,11 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
     struct worker *w = worker_at(p, r->slot);
     switch (r->kind) {
     case ZYGOTE_LOADED: on_loaded(z); break;
-    case ZYGOTE_REFUSED: p->events.refused(p->events.owner, r->text); break;
+    case ZYGOTE_REFUSED:
+        p->events.refused(p->events.owner, r->text);
+        if (z != p->current)
+            unlink_zygote(z); /* a reload that failed: the handlers of before stay */
+        break;
     case ZYGOTE_SPAWNED: on_spawned(z, w, r, fds); break;
     case ZYGOTE_NOT_SPAWNED: on_not_spawned(w, r); break;
     case ZYGOTE_EXITED:
@@ -212,7 +239,8 @@ static struct zygote_link *link_new(struct pool *p, int socket, pid_t pid) {
     }
     z->next = p->links;
     p->links = z;
-    p->current = z;
+    if (p->current == NULL)
+        p->current = z; /* else a reload: when it has loaded */
     return z;
 }
 

@@ -25,9 +25,7 @@
 #define PACK_NS (150 * INT64_C(1000))    /* short work that one worker gets before a second is woken for more */
 #define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
 #define UNKNOWN_COST_NS (50 * INT64_C(1000))
-#ifndef EARLY_BATCH
-#define EARLY_BATCH 6
-#endif
+#define EARLY_BATCH 6                    /* short pieces that are worth waking a worker for before the turn is over */
 #define MAX_STDERR_SHOWN 1024
 
 /* ---- tasks ------------------------------------------------------------------------------------------------ */

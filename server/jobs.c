@@ -534,14 +534,6 @@ void jobs_free(struct jobs *js) {
     free(js);
 }
 
-void jobs_drop_queued(struct jobs *js) {
-    struct job *job, *next;
-    HASH_ITER(hh, js->live, job, next) {
-        if (job->record->status == JOB_QUEUED && job->tasks == NULL)
-            job_stop(job, STOP_CANCEL, JOB_CANCELLED, PROBLEM_DRAINING, NULL, NULL);
-    }
-}
-
 size_t jobs_live(const struct jobs *js) {
     return js->live_count;
 }

@@ -101,8 +101,6 @@ void jobs_dispatch_early(struct jobs *js);
 size_t jobs_live(const struct jobs *js);           /* queued and running */
 size_t jobs_running(const struct jobs *js);
 uint64_t jobs_retry_after_s(const struct jobs *js); /* when a slot may be free, by the measured drain rate; 1..3600 */
-/* Drain: cancels nothing; queued jobs that have not begun are given up with PROBLEM_DRAINING. */
-void jobs_drop_queued(struct jobs *js);
 void jobs_write_metrics(const struct jobs *js, struct buf *out);
 /* Milliseconds for which the oldest unit of work has waited for a worker; 0: nothing waits. */
 int64_t jobs_oldest_wait_ms(const struct jobs *js);

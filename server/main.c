@@ -23,7 +23,7 @@
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR 2
-#define SPARE_DESCRIPTORS 256 /* beside connections: workers, memfds, listeners */
+#define SPARE_DESCRIPTORS 256 /* beside connections at least: workers, memfds, listeners */
 
 /* ---- configuration ------------------------------------------------------------------------------------------ */
 
@@ -74,7 +74,9 @@ static void fit_connections(struct config *c) {
     setrlimit(RLIMIT_NOFILE, &files);
     getrlimit(RLIMIT_NOFILE, &files);
     int64_t room = files.rlim_cur > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)files.rlim_cur;
-    room = room > 2 * SPARE_DESCRIPTORS ? room - SPARE_DESCRIPTORS : room / 2;
+    /* A job with large parts holds a descriptor for each. */
+    int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
+    room = room > 2 * spare ? room - spare : room / 2;
     if (c->max_connections <= room)
         return;
     LOG(LOG_WARN, "connections_limited", LOG_INT("max_connections", room), LOG_INT("wanted", c->max_connections),
