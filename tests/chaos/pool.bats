@@ -95,15 +95,14 @@ teardown() {
     wait_for none_alive "$pid"
 }
 
-# Parts beyond what the socket holds, on a worker that does not read: probes must not come between them. The second job
+# Parts beyond what the socket holds, on a worker that does not read: probes must not come between them. The first job
 # keeps the main worker busy, so that the merge goes to the other one.
 @test "a merge that cannot be fed at once is not disturbed by /readyz" {
     start_daemon --workers 1 --express-cost 0s
-    id=$(submit '{"type":"primes","params":{"start":0,"stop":40000000,"op":"list"},"options":{"chunks":400,"max_attempts":1}}')
-    submit '{"type":"burn","params":{"cpu_ms":500,"chunks":500}}'
-    wait_for is_running "$id"
     express=$(worker_pid express)
-    kill -STOP "$express"
+    submit '{"type":"burn","params":{"cpu_ms":1500,"chunks":1500}}'
+    id=$(submit '{"type":"primes","params":{"start":0,"stop":40000000,"op":"list"},"options":{"chunks":400,"max_attempts":1}}')
+    kill -STOP "$express" # planned, and its chunks alternate with those of the other
     wait_for merging "$id"
     status "$URL/readyz" >/dev/null
     kill -CONT "$express"
