@@ -181,15 +181,17 @@ bench: all $(BENCHES) ## measure: ratios in one run, as a table
 	@BUILD=$(BUILD) bench/run
 
 .PHONY: lint
-lint: ## cppcheck, banned calls, layers, openapi.yaml
+lint: deps ## cppcheck, banned calls, layers, openapi.yaml
 	@BUILD=$(BUILD) tests/lint
 
 .PHONY: format
 format: ## clang-format all C files in place
+	@./deps.sh clang-format
 	clang-format -i $(SOURCES) $(CLI_SOURCES) $(wildcard */*.h */*/*.h tests/unit/*.c bench/*.c)
 
 .PHONY: coverage
 coverage: ## line coverage of the whole suite, by gcovr
+	@./deps.sh gcovr
 	@$(MAKE) --no-print-directory test COVERAGE=1
 	gcovr --root . --object-directory build-coverage --exclude tests/ --print-summary -o build-coverage/coverage.txt
 

@@ -226,3 +226,23 @@ END
     call_job '{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 200 ]
 }
+
+# Once such a connection was closed by the library while it counted as suspended, which corrupted memory.
+@test "clients that leave with their request unanswered, by the thousand: the service goes on and stops in order" {
+    start_daemon
+    python3 - "$PORT" <<'P'
+import socket, struct, sys
+body = b'{"type":"primes","params":{"start":0,"stop":1000}}'
+head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+for lap in range(40):
+    crowd = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(100)]
+    for n, client in enumerate(crowd):
+        if n % 2:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST instead of FIN
+        client.sendall(head + body)
+        client.close()
+P
+    [ "$(post '{"type":"echo","params":{"value":1}}' | jq .result.value)" = 1 ]
+    stop_daemon
+    [ "$DAEMON_STATUS" -eq 0 ]
+}
