@@ -76,14 +76,20 @@ void buf_printf(struct buf *b, const char *format, ...) {
     va_end(args);
 }
 
-void buf_u64(struct buf *b, uint64_t value) {
+char *digits_write(char *to, uint64_t value) {
     char digits[20];
     size_t i = sizeof digits;
     do {
         digits[--i] = (char)('0' + value % 10);
         value /= 10;
     } while (value != 0);
-    buf_append(b, digits + i, sizeof digits - i);
+    memcpy(to, digits + i, sizeof digits - i);
+    return to + (sizeof digits - i);
+}
+
+void buf_u64(struct buf *b, uint64_t value) {
+    char digits[20];
+    buf_append(b, digits, (size_t)(digits_write(digits, value) - digits));
 }
 
 /* Length of the UTF-8 sequence at s (RFC 3629: no overlong forms, no surrogates), or 0 if there is none. */

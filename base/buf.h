@@ -30,6 +30,8 @@ void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_u64(struct buf *b, uint64_t value);
+/* The decimal digits of a number, at most 20 and no NUL, for text that is put together by hand; returns the end. */
+char *digits_write(char *to, uint64_t value);
 /* A JSON string in quotes (RFC 8259 section 7). Bytes that are not UTF-8 become U+FFFD. */
 void buf_json_string(struct buf *b, const char *text, size_t size);
 /* Gives the bytes away: caller frees with free(). The buffer is empty afterwards. */

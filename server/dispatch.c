@@ -257,7 +257,7 @@ static void send_long_pieces(struct jobs *js, int64_t now_ns) {
     }
 }
 
-/* The worker for a short piece: the first that has less than PACK_NS to do, the express lane before the main one; else
+/* The worker for a short piece: the first that has less than PACK_NS to do, the main lane before the express one; else
  * the least loaded; NULL if none may take it. */
 static struct worker *short_worker(struct jobs *js) {
     struct worker *best = NULL;

@@ -149,11 +149,11 @@ static struct http_request *request_begin(struct http *h, struct MHD_Connection 
 /* A refused body is better read to its end, so that the client sees the answer and the connection lives; unless it is
  * long, or the client waits for "100 Continue" before it sends any. */
 static bool refuse_at_once(struct http_request *r) {
-    const char *length = MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (!r->failed)
         return false;
     if (MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL)
         return true;
+    const char *length = MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     return length != NULL && strtoull(length, NULL, 10) > DRAIN_LIMIT;
 }
 

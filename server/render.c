@@ -21,13 +21,8 @@ static void put_time(struct buf *out, const char *name, int64_t wall_ms) {
 
 /* Writes milliseconds with three digits behind the point; returns the end. At most 21 bytes. */
 static char *write_ms(char *to, int64_t ns) {
-    char digits[20];
-    size_t n = 0;
     uint64_t us = ns < 0 ? 0 : (uint64_t)ns / 1000;
-    for (uint64_t ms = us / 1000; n == 0 || ms > 0; ms /= 10)
-        digits[n++] = (char)('0' + ms % 10);
-    while (n > 0)
-        *to++ = digits[--n];
+    to = digits_write(to, us / 1000);
     *to++ = '.';
     *to++ = (char)('0' + us / 100 % 10);
     *to++ = (char)('0' + us / 10 % 10);

@@ -90,7 +90,9 @@ static void on_begin(void *arg, struct http_request *r) {
 
 static void on_handle(void *arg, struct http_request *r) {
     struct route_match m = {"", 0};
-    const struct route *route = find_route(r->path.data, &m);
+    const struct route *route = r->route; /* found in on_begin; only its variable part is wanted again */
+    if (route != NULL)
+        match(route, r->path.data, &m);
     if (route == NULL && strcmp(r->path.data, "*") != 0) {
         http_answer_problem(r, PROBLEM_NOT_FOUND, NULL, NULL);
         return;
