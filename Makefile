@@ -19,10 +19,12 @@ BUILD_PACKAGES := \
 	libcurl4-openssl-dev \
 	libflint-dev \
 	libgmp-dev \
+	libgnutls28-dev \
 	libjansson-dev \
 	libmicrohttpd-dev \
 	libmpfr-dev \
 	libprimesieve-dev \
+	libsqlite3-dev \
 	libsystemd-dev \
 	libutf8proc-dev \
 	make \
@@ -39,6 +41,7 @@ TEST_PACKAGES := \
 	curl \
 	jq \
 	libcmocka-dev \
+	libfaketime \
 	netcat-openbsd \
 	procps \
 	python3-jsonschema \
@@ -54,11 +57,14 @@ BUILD ?= build$(VARIANT)
 
 LIBRARIES := \
 	gmp \
+	gnutls \
 	jansson \
 	libbsd-overlay \
+	libcurl \
 	libmicrohttpd \
 	libsystemd \
 	libutf8proc \
+	sqlite3 \
 	zlib
 
 WARNINGS := \

@@ -124,7 +124,7 @@ static void keep_record(struct job *job) {
     if (!r->durable && js->config.keep_sync == 0)
         return;
     struct store *s = r->durable ? js->store : js->remembered;
-    s->ops->finish(s, r, on_kept, NULL);
+    s->ops->finish(s, r, NULL, on_kept, NULL);
     schedule_gc(js, r->expires_ms);
 }
 
@@ -437,7 +437,7 @@ void job_make_durable(struct job *job, store_done *done, void *arg) {
         return;
     }
     job->record->durable = true;
-    s->ops->submit(s, job->record, &job->input, done, arg);
+    s->ops->submit(s, job->record, &(struct store_input){.request = job->input}, done, arg);
 }
 
 /* ---- about one job ---------------------------------------------------------------------------------------------------------- */

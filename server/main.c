@@ -216,8 +216,8 @@ static int64_t turn(void *arg) {
 static int open_jobs(struct server *s) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct pool_config pc = pool_config_of(&s->config);
-    struct store *store = store_memory_open(0);
-    struct store *remembered = store_memory_open((uint64_t)s->config.keep_sync);
+    struct store *store = store_memory_open(&(struct store_limits){0}, true);
+    struct store *remembered = store_memory_open(&(struct store_limits){.max_ended = (uint64_t)s->config.keep_sync}, false);
     if (store == NULL || remembered == NULL)
         return -1;
     s->jobs = jobs_new(s->loop, &jc, &s->metrics, store, remembered);

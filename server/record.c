@@ -38,6 +38,7 @@ void record_unref(struct record *r) {
     slice_deinit(&r->result);
     buf_deinit(&r->lost);
     buf_deinit(&r->error);
+    free(r->webhook);
     free(r);
 }
 

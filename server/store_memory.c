@@ -26,7 +26,9 @@ struct entry {
 
 struct memory_store {
     struct store base;
-    uint64_t max_ended, ended_count, tombstones;
+    struct store_limits limits;
+    bool bury_pushed_out;
+    uint64_t ended_count, tombstones;
     struct entry *by_id, *by_due, *by_end;
 };
 
@@ -93,10 +95,10 @@ static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
     }
 }
 
-static void memory_submit(struct store *s, struct record *r, const struct slice *input, store_done *done, void *arg) {
+static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
     struct memory_store *m = (struct memory_store *)s;
     struct entry *e = find(m, &r->id);
-    (void)input; /* the live job holds it; it ends with this process, as we do */
+    (void)in; /* the live job holds it; it ends with this process, as we do */
     if (e == NULL) {
         e = add(m, &r->id);
         if (e != NULL) {
@@ -112,10 +114,12 @@ static void memory_complete(struct store *s, const struct id *id, uint32_t chunk
     (void)s, (void)id, (void)chunk, (void)attempt, (void)part; /* parts live in the live job */
 }
 
-static void memory_finish(struct store *s, struct record *r, store_done *done, void *arg) {
+static void memory_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
+                          void *arg) {
     struct memory_store *m = (struct memory_store *)s;
     struct entry *e = find(m, &r->id);
     enum store_result result = STORE_OK;
+    (void)webhook;
     if (e == NULL)
         e = add(m, &r->id);
     if (e == NULL) {
@@ -130,7 +134,7 @@ static void memory_finish(struct store *s, struct record *r, store_done *done, v
         DL_APPEND2(m->by_end, e, ended_prev, ended_next);
         m->ended_count++;
         schedule(m, e, r->expires_ms > 0 ? r->expires_ms : 1);
-        if (m->max_ended > 0 && m->ended_count > m->max_ended)
+        if (m->limits.max_ended > 0 && m->ended_count > m->limits.max_ended)
             drop_entry(m, m->by_end);
     }
     done(arg, result);
@@ -240,11 +244,12 @@ static const struct store_ops memory_ops = {
     .close = memory_close,
 };
 
-struct store *store_memory_open(uint64_t max_ended) {
+struct store *store_memory_open(const struct store_limits *limits, bool tombstones) {
     struct memory_store *m = calloc(1, sizeof *m);
     if (m == NULL)
         return NULL;
     m->base.ops = &memory_ops;
-    m->max_ended = max_ended;
+    m->limits = *limits;
+    m->bury_pushed_out = tombstones;
     return &m->base;
 }

@@ -39,7 +39,9 @@ static int open_world(void **state) {
     memset(&metrics, 0, sizeof metrics);
     fake_open();
     loop = loop_new();
-    jobs = jobs_new(loop, &config, &metrics, store_memory_open(0), store_memory_open(1000));
+    jobs = jobs_new(loop, &config, &metrics, 
+                    store_memory_open(&(struct store_limits){0}, true),
+                    store_memory_open(&(struct store_limits){.max_ended = 1000}, false));
     jobs_set_pool(jobs, &fake);
     events = jobs_pool_events(jobs);
     return 0;

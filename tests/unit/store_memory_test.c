@@ -14,7 +14,7 @@ static struct store *store;
 
 static int open_store(void **state) {
     (void)state;
-    store = store_memory_open(0);
+    store = store_memory_open(&(struct store_limits){0}, true);
     return store == NULL ? -1 : 0;
 }
 
@@ -33,14 +33,14 @@ static void on_done(void *arg, enum store_result result) {
 
 static enum store_result submit(struct record *r) {
     enum store_result result = STORE_UNAVAILABLE;
-    const struct slice input = {NULL, 0, 0};
+    const struct store_input input = {.key = NULL};
     store->ops->submit(store, r, &input, on_done, &result);
     return result;
 }
 
 static enum store_result finish(struct record *r) {
     enum store_result result = STORE_UNAVAILABLE;
-    store->ops->finish(store, r, on_done, &result);
+    store->ops->finish(store, r, NULL, on_done, &result);
     return result;
 }
 
@@ -225,7 +225,7 @@ static void beyond_max_ended_the_oldest_is_forgotten_without_a_trace(void **stat
     (void)state;
     struct record *r[5];
     store->ops->close(store);
-    store = store_memory_open(3);
+    store = store_memory_open(&(struct store_limits){.max_ended = 3}, false);
     for (int i = 0; i < 5; i++)
         r[i] = ended_record(1000, 1000);
     for (int i = 0; i < 5; i++) {
@@ -238,7 +238,7 @@ static void jobs_that_go_on_do_not_count_as_ended(void **state) {
     (void)state;
     struct record *live[5];
     store->ops->close(store);
-    store = store_memory_open(1);
+    store = store_memory_open(&(struct store_limits){.max_ended = 1}, false);
     for (int i = 0; i < 5; i++) {
         live[i] = new_record();
         assert_int_equal(submit(live[i]), STORE_OK);
