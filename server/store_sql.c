@@ -27,12 +27,22 @@ sqlite3_stmt *sql_use(struct sql *s, enum statement n) {
     return q;
 }
 
+/* Of the log: whatever is written goes there first. sqlite3_system_errno is overwritten by the roll-back. */
+static int last_errno(struct sql *s) {
+    sqlite3_file *log = NULL;
+    int error = 0;
+    if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log != NULL &&
+        log->pMethods != NULL)
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error != 0 ? error : sqlite3_system_errno(s->db);
+}
+
 bool sql_step(struct sql *s, sqlite3_stmt *q) {
     int code = s->code == SQLITE_OK ? sqlite3_step(q) : SQLITE_DONE;
     if (code == SQLITE_ROW)
         return true;
     if (code != SQLITE_DONE)
-        sql_fail(s, code, sqlite3_system_errno(s->db));
+        sql_fail(s, code, last_errno(s));
     sqlite3_reset(q);
     return false;
 }
