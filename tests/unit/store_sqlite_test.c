@@ -1,5 +1,5 @@
-/* store_sqlite_test.c: what only the store on disk promises: that it is all there after a restart, a kill or a full disk;
- * its files, its lock, its schema. How it works beyond that, as any store does, is in store_test.c.
+/* store_sqlite_test.c: what only the store on disk promises: that it is all there after a restart, a kill or a full
+ * disk; its files, its lock, its schema. How it works beyond that, as any store does, is in store_test.c.
  *
  * Faults of the disk come from here: this program's pwrite, fsync and fdatasync are called in place of libc's. */
 #include "tests/unit/store_helpers.h"
@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* ---- the disk --------------------------------------------------------------------------------------------------------------- */
+/* ---- the disk ---------------------------------------------------------------------------------------------------- */
 
 static atomic_int write_error, sync_error, file_sync_error; /* errno, or 0 */
 static atomic_uint syncs, sync_takes_us;
@@ -52,7 +52,7 @@ static void heal(void) {
     sync_takes_us = 0;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static int set_up(void **state) {
     (void)state;
@@ -134,7 +134,7 @@ static void assert_refused(const char *words) {
     buf_deinit(&error);
 }
 
-/* ---- restarts ------------------------------------------------------------------------------------------------------------------- */
+/* ---- restarts ---------------------------------------------------------------------------------------------------- */
 
 static void ended_gone_and_keyed_jobs_survive_a_restart(void **state) {
     (void)state;
@@ -294,7 +294,7 @@ static void what_was_acknowledged_survives_kill_9(void **state) {
     free(told);
 }
 
-/* ---- group commit --------------------------------------------------------------------------------------------------------------- */
+/* ---- group commit ------------------------------------------------------------------------------------------------ */
 
 static void what_arrives_during_a_commit_goes_into_the_next(void **state) {
     (void)state;
@@ -344,7 +344,7 @@ static void one_op_that_is_refused_does_not_undo_the_others(void **state) {
     assert_null(store->ops->trouble(store));
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static void large_payloads_are_files_as_long_as_they_are_needed(void **state) {
     (void)state;
@@ -473,7 +473,7 @@ static void a_job_whose_result_is_missing_is_gone(void **state) {
     record_unref(r);
 }
 
-/* ---- other builds ------------------------------------------------------------------------------------------------------------------ */
+/* ---- other builds ------------------------------------------------------------------------------------------------ */
 
 static void a_plan_of_another_wire_version_is_made_again(void **state) {
     (void)state;
@@ -555,7 +555,7 @@ static void a_newer_schema_is_refused_and_left_alone(void **state) {
     record_unref(r);
 }
 
-/* ---- the directory ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the directory ----------------------------------------------------------------------------------------------- */
 
 static void the_directory_is_made_for_its_owner_alone(void **state) {
     (void)state;
@@ -603,7 +603,7 @@ static void a_place_that_cannot_be_a_directory_is_named(void **state) {
     strcpy(directory, top);
 }
 
-/* ---- corruption ------------------------------------------------------------------------------------------------------------------- */
+/* ---- corruption -------------------------------------------------------------------------------------------------- */
 
 static void overwrite(const char *name, off_t from, size_t size) {
     char path[256], *junk = malloc(size);
@@ -652,7 +652,7 @@ static void a_damaged_database_is_set_aside_with_its_files(void **state) {
     assert_set_aside();
 }
 
-/* ---- a disk that fails -------------------------------------------------------------------------------------------------------------- */
+/* ---- a disk that fails ------------------------------------------------------------------------------------------- */
 
 static void await_trouble(bool trouble) {
     int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S;
