@@ -147,6 +147,15 @@ static void take_chunk(struct job *job, uint32_t chunk) {
         job->next_chunk = chunk + 1;
 }
 
+/* Its first chunk, or, of a job that a restart interrupted there, its merge. */
+static void begin_run(struct job *job, const struct task *t) {
+    if (job->run_started_ns != 0)
+        return;
+    job->run_started_ns = t->sent_ns;
+    job_arm_timer(job);
+    job_started(job, t->sent_ns);
+}
+
 static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     uint32_t chunk = 0;
     next_chunk(job, &chunk);
@@ -162,11 +171,7 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, bulk ? NULL : slice_map(&bytes),
                                bulk ? 0 : bytes.size, bulk ? &bytes : NULL, t);
     slice_deinit(&bytes);
-    if (job->run_started_ns == 0) {
-        job->run_started_ns = t->sent_ns;
-        job_arm_timer(job);
-        job_started(job, t->sent_ns);
-    }
+    begin_run(job, t);
 }
 
 /* Sends parts while the socket takes them; true when all are sent. */
@@ -183,6 +188,7 @@ static void send_merge(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {.kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type,
                             .count = job->record->chunks_total};
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, NULL, 0, NULL, t);
+    begin_run(job, t);
     job->merge_fed = 0;
     feed_merge(job, t);
 }
