@@ -16,6 +16,8 @@
 
 #define MAX_TERMS        UINT64_C(10000000000000) /* that iterate may add */
 #define MAX_EXACT_DOUBLE (INT64_C(1) << 53)
+#define FEW_NUMBERS      1000 /* that it takes longer to time than to add */
+#define FEW_NUMBERS_NS   20   /* each, up to the power of 2 */
 #define NUMBERS_PER_LOOK 1024 /* numbers added between two looks at call_cancelled */
 
 enum form { FORM_RANGE = 1, FORM_NUMBERS = 2 };
@@ -232,6 +234,8 @@ static size_t find_dearest(const struct numbers *n) {
 static uint64_t number_cost_ns(const struct numbers *n, const struct common *common) {
     if (n->count == 0)
         return 1;
+    if (n->form != NUMBERS_TEXT && n->count <= FEW_NUMBERS && common->power <= 2)
+        return FEW_NUMBERS_NS;
     struct sample sample = {.numbers = n, .index = find_dearest(n)};
     total_init(&sample.total, common);
     uint64_t cost_ns = powersum_time_ns(add_sample, &sample);
