@@ -201,8 +201,8 @@ static bool pack_texts(struct list *l, struct flat *flat, const struct items_spa
     }
 }
 
-bool items_pack_text(const struct params_table *t, const struct items_span *span, unsigned max_depth, struct buf *packed,
-                     uint32_t *count) {
+bool items_pack_text(const struct params_table *t, const struct items_span *span, unsigned max_depth,
+                     struct buf *packed, uint32_t *count) {
     struct items_head head = {ITEMS_MAGIC, 0, 0};
     struct list list = {.table = t, .to = packed};
     struct place at = {.up = &items_place};

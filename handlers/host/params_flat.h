@@ -1,6 +1,6 @@
-/* params_flat.h: packs parameters straight from the text of a JSON object, if it is as plain as those of most tiny calls
- * are: {"start": 0, "stop": 1000, "op": "count"}. Whatever is not plain, or not right, is left to jsontext.h and params.h,
- * which know all of JSON and what to say about it. Private to handlers/host. */
+/* params_flat.h: packs parameters straight from the text of a JSON object, if it is as plain as those of most tiny
+ * calls are: {"start": 0, "stop": 1000, "op": "count"}. Whatever is not plain, or not right, is left to jsontext.h and
+ * params.h, which know all of JSON and what to say about it. Private to handlers/host. */
 #ifndef OFFLOAD_HOST_PARAMS_FLAT_H
 #define OFFLOAD_HOST_PARAMS_FLAT_H
 

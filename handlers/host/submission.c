@@ -196,8 +196,8 @@ static void parse_body(json_t *body, const struct divided *divided, struct submi
     parse_options(m.options, &s->options, faults);
 }
 
-/* The quick way for a map: a tree of all but its items. False, with *s empty, if anything is wrong: then the whole text is
- * read, which finds out what. */
+/* The quick way for a map: a tree of all but its items. False, with *s empty, if anything is wrong: then the whole text
+ * is read, which finds out what. */
 static bool parse_divided(const char *json, size_t size, unsigned max_depth, struct submission *s) {
     struct faults faults = {.code = "invalid_params"};
     struct fault fault = {{0}};
