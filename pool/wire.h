@@ -35,8 +35,9 @@
  *     WIRE_PING   are you there?
  *     WIRE_EXIT   finish what came before, then exit
  *
- * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of items,
- * and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so in wire_plan.
+ * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of
+ * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so
+ * in wire_plan.
  *
  * With the zygote, on a socket pair of its own: one struct per datagram, see below.
  *
@@ -99,8 +100,8 @@ struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
 };
 
-/* Front of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then webhook_size bytes,
- * padded to 8; then the chunks' bytes, which the chunks' offsets count from. */
+/* Front of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then webhook_size
+ * bytes, padded to 8; then the chunks' bytes, which the chunks' offsets count from. */
 struct wire_plan {
     uint32_t type, chunks, common_size;
     uint32_t webhook_size; /* WIRE_JSON; 0: none */

@@ -58,6 +58,9 @@ void pending_suspend(struct pending *p);
 void pending_enter_store(struct pending *p);
 bool pending_leave_store(struct pending *p);
 
+/* The request's body, as a reference or a copy; empty if memory ran out. */
+struct slice pending_body(const struct pending *p);
+
 /* Hands the job to the store, and answers 202 when it is there. */
 void pending_accept(struct pending *p, struct job *job);
 
