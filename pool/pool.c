@@ -16,10 +16,11 @@
 #include "pool/pool_private.h"
 #include "pool/zygote.h"
 
-#define QUICK_DEATH_NS NS_PER_S      /* a worker that lived no longer, and answered nothing, died at once */
+#define QUICK_DEATH_NS NS_PER_S      /* a worker that lived no longer, and got no work, died at once */
 #define FREE_RESPAWNS 2              /* so many deaths at once in a row are replaced without delay */
 #define FIRST_BACKOFF_NS (20 * NS_PER_MS)
 #define MAX_BACKOFF_NS (2 * NS_PER_S)
+#define LOAD_LIMIT_NS (60 * NS_PER_S) /* for a worker that loads a handler by itself */
 #define MEMORY_LOOK_NS (20 * NS_PER_MS) /* how often --max-job-memory is checked while work runs */
 
 /* ---- the ring of work in flight ------------------------------------------------------------------------ */
@@ -45,17 +46,18 @@ void pool_spawn_worker(struct worker *w) {
     struct pool *p = w->pool;
     if (w->state != WORKER_EMPTY || p->current == NULL || !p->current->loaded || p->stopping)
         return;
-    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = w->slot, .express = w->lane == LANE_EXPRESS};
+    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = w->slot, .express = w->lane == LANE_EXPRESS,
+                               .start_type = w->start_type};
     scoreboard_clear(w->board);
     w->zygote = p->current;
     w->state = WORKER_STARTING;
     w->pid = 0;
+    w->asked_ns = clock_monotonic_ns();
+    w->ready_ns = 0;
     if (zygote_link_request(p->current, &q) != 0)
         w->state = WORKER_EMPTY; /* the zygote is going; its successor spawns all slots */
-}
-
-static void on_spawn_timer(struct timer *t) {
-    pool_spawn_worker((struct worker *)((char *)t - offsetof(struct worker, spawn_timer)));
+    else if (w->start_type != START_FORKED)
+        loop_set_timer(p->loop, &w->spawn_timer, w->asked_ns + LOAD_LIMIT_NS);
 }
 
 /* Delay before the next worker of this slot: none, unless they die at once every time. */
@@ -124,6 +126,14 @@ const char *signal_name(int signal) {
     return name;
 }
 
+static void on_spawn_timer(struct timer *t) {
+    struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, spawn_timer));
+    if (w->state == WORKER_STARTING && w->start_type != START_FORKED && w->pid > 0)
+        kill_worker(w, STOP_TIMEOUT); /* its load takes too long */
+    else
+        pool_spawn_worker(w);
+}
+
 static const char *death_cause(const struct worker *w, int status, bool oom) {
     static const char *const by_reason[] = {NULL, NULL, "timeout", "memory", "protocol"};
     if (by_reason[w->killed] != NULL)
@@ -133,8 +143,7 @@ static const char *death_cause(const struct worker *w, int status, bool oom) {
     return oom && WTERMSIG(status) == SIGKILL && w->killed == STOP_NONE ? "oom" : "signal";
 }
 
-static void log_death(const struct worker *w, const struct death *d, unsigned lost) {
-    bool expected = d->signal == 0 && d->exit_code == 0;
+static void log_death(const struct worker *w, const struct death *d, unsigned lost, bool expected) {
     LOG(expected ? LOG_INFO : LOG_WARN, expected ? "worker_exited" : "worker_lost", LOG_INT("worker", w->slot),
         LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", signal_name(d->signal)),
         LOG_INT("exit_code", d->exit_code), LOG_INT("work_lost", lost), LOG_INT("max_rss_bytes", d->max_rss_bytes),
@@ -161,6 +170,21 @@ static void give_up_work(struct worker *w, const struct death *d) {
     w->long_work = 0;
 }
 
+/* What becomes of the slot: the next process is kept for the owner who asked for it, or is anybody's. */
+static void vacate(struct worker *w, const struct death *d) {
+    const struct pool_events *e = &w->pool->events;
+    void *owner = w->dedicated;
+    bool failed_start = w->start_type != START_FORKED && w->ready_ns == 0;
+    if (w->replacing) {
+        w->replacing = false;
+        return;
+    }
+    w->dedicated = NULL;
+    w->start_type = START_FORKED;
+    if (owner != NULL)
+        e->vacated(e->arg, w, owner, failed_start ? d : NULL);
+}
+
 /* The process is reaped: nothing of it is left, its slot is free. */
 void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, uint64_t cpu_ms) {
     struct pool *p = w->pool;
@@ -172,17 +196,23 @@ void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss
         d.signal = WTERMSIG(status);
     else
         d.exit_code = WEXITSTATUS(status);
-    bool at_once = w->jobs == 0 && clock_monotonic_ns() - w->started_ns < QUICK_DEATH_NS && w->killed == STOP_NONE;
+    bool at_once = w->type == UINT32_MAX && !w->leaving && w->killed == STOP_NONE &&
+                   clock_monotonic_ns() - w->started_ns < QUICK_DEATH_NS;
+    bool expected = (d.signal == 0 && d.exit_code == 0) || (w->leaving && w->count == 0);
     w->quick_deaths = at_once ? w->quick_deaths + 1 : 0;
-    log_death(w, &d, w->count);
+    w->replaced = w->leaving && expected;
+    w->leaving = false;
+    log_death(w, &d, w->count, expected);
     loop_clear_timer(p->loop, &w->stop_timer);
+    loop_clear_timer(p->loop, &w->spawn_timer);
     close_socket(w);
     close_stderr(w);
     give_up_work(w, &d);
+    vacate(w, &d);
     w->state = WORKER_EMPTY;
     w->pid = 0;
     if (!p->stopping)
-        p->events.restarted(p->events.arg, d.signal == 0 && d.exit_code == 0 ? "recycled" : d.cause);
+        p->events.restarted(p->events.arg, expected ? "recycled" : d.cause);
     zygote_link_release(w);
     respawn(w);
     p->events.changed(p->events.arg);
@@ -203,6 +233,7 @@ void pool_retire_worker(struct worker *w) {
     if (w->state != WORKER_READY)
         return;
     w->state = WORKER_RETIRING;
+    w->leaving = true;
     if (w->count == 0)
         send_exit(w);
 }
@@ -218,6 +249,40 @@ static void recycle_if_due(struct worker *w) {
     bool large = c->max_worker_rss > 0 && worker_rss(w) > c->max_worker_rss;
     if (many || large)
         pool_retire_worker(w);
+}
+
+/* ---- workers kept for one owner ---------------------------------------------------------------------------------- */
+
+bool worker_is_unused(const struct worker *w) {
+    return w->state == WORKER_READY && w->type == UINT32_MAX;
+}
+
+bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
+    w->dedicated = owner;
+    if (worker_is_unused(w) && w->start_type == start_type)
+        return true;
+    w->start_type = start_type;
+    w->replacing = true;
+    pool_retire_worker(w);
+    return false;
+}
+
+/* It loads a handler that nobody waits for any more. */
+static void abandon_start(struct worker *w) {
+    w->leaving = true;
+    kill_worker(w, STOP_CANCEL);
+}
+
+void pool_release_worker(struct worker *w) {
+    bool is_pooled = w->start_type == START_FORKED;
+    w->dedicated = NULL;
+    w->replacing = false;
+    if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
+        pool_retire_worker(w);
+    else if (w->state == WORKER_STARTING && !is_pooled && w->pid > 0) /* else pool_adopt_worker sees to it */
+        abandon_start(w);
+    else if (w->state == WORKER_EMPTY)
+        w->start_type = START_FORKED;
 }
 
 /* ---- stopping work: ask, insist, kill --------------------------------------------------------------------------- */
@@ -374,6 +439,9 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
         if (w->state != WORKER_STARTING || f->header.ticket != 0)
             return false;
         w->state = WORKER_READY;
+        w->ready_ns = clock_monotonic_ns();
+        w->replaced = false;
+        loop_clear_timer(w->pool->loop, &w->spawn_timer);
         LOG(LOG_DEBUG, "worker_ready", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
         if (w->zygote != w->pool->current)
             pool_retire_worker(w); /* a reload came while it started */
@@ -533,6 +601,8 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     ok = loop_watch(p->loop, &w->stderr_watch, EPOLLIN) == 0 && ok;
     if (!ok)
         kill_worker(w, STOP_MEMORY);
+    else if (w->start_type != START_FORKED && w->dedicated == NULL)
+        abandon_start(w); /* released before it was there */
 }
 
 bool worker_takes_work(const struct worker *w) {
@@ -608,6 +678,7 @@ struct pool *pool_new(struct loop *loop, const struct pool_config *config, const
         w->slot = (unsigned)i;
         w->lane = i < config->workers ? LANE_MAIN : LANE_EXPRESS;
         w->watch.fd = w->stderr_watch.fd = -1;
+        w->type = w->start_type = UINT32_MAX;
         w->stop_timer.fire = on_stop_timer;
         w->spawn_timer.fire = on_spawn_timer;
         w->board = scoreboard_map(p->scoreboard_fd, w->slot);

@@ -160,6 +160,8 @@ void job_dequeue(struct job *job) {
 static void job_free(struct job *job) {
     struct jobs *js = job->js;
     job_dequeue(job);
+    job_release_workers(job);
+    job_clear_pauses(job);
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
@@ -247,6 +249,7 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
     job->stop_detail = detail;
     job->stop_members = members;
     job_dequeue(job);
+    job_clear_pauses(job);
     loop_clear_timer(job->js->loop, &job->timer);
     DL_FOREACH_SAFE(job->tasks, t, next) {
         /* A worker that is still being fed parts must get them all before it can hear of anything else. */
@@ -298,11 +301,11 @@ void job_started(struct job *job, int64_t now_ns) {
 
 void job_enqueue(struct job *job) {
     enum sched_class class;
+    job_dequeue(job);
     if (job->stopping || !job_has_unit(job, &class))
         return;
-    job_dequeue(job);
     sched_put(&job->js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(job->js->loop));
-    job->queued_cost_ns = class == SCHED_LONG ? job_next_cost_ns(job) : 0;
+    job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
     job->js->long_backlog_ns += job->queued_cost_ns;
     job->js->dirty = true;
 }
@@ -367,12 +370,13 @@ static void apply_options(struct job *job, const struct submission_options *o, i
     job->timeout_ns = o->timeout_ms >= 0 ? limit_ns(o->timeout_ms) : c->job_timeout_ns;
     job->queue_timeout_ns = limit_ns(o->queue_timeout_ms);
     job->max_attempts = o->max_attempts;
+    r->fresh = o->fresh;
     job->wanted_chunks = (uint32_t)o->chunks;
     r->ttl_ms = o->ttl_s >= 0 ? o->ttl_s * 1000 : c->result_ttl_ms;
 }
 
 static int fill_job(struct job *job, const struct job_request *q) {
-    static const struct submission_options unknown = {-1, -1, 0, DEFAULT_ATTEMPTS, -1, 0};
+    static const struct submission_options unknown = {-1, -1, 0, DEFAULT_ATTEMPTS, -1, 0, false};
     struct record *r = job->record;
     job->timer.fire = on_job_timer;
     job->asynchronous = q->asynchronous;
@@ -478,9 +482,11 @@ int64_t job_estimated_start_ms(const struct job *job) {
         if (w->long_work > 0 && js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
     }
-    if (js->scheduler.count[SCHED_LONG] <= idle)
+    if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] <= idle)
         work_ns = 0;
-    return clock_wall_ms() + work_ns / workers / NS_PER_MS;
+    int64_t held_until_ns = job_held_until_ns(job);
+    int64_t held_ns = held_until_ns > now_ns ? held_until_ns - now_ns : 0;
+    return clock_wall_ms() + (work_ns / workers + held_ns) / NS_PER_MS;
 }
 
 int64_t job_estimated_work_ms(const struct job *job) {

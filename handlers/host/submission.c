@@ -41,6 +41,14 @@ static void set_option(struct submission_options *o, enum option_name name, int6
     }
 }
 
+static void parse_isolation(const json_t *value, const struct place *at, struct submission_options *o,
+                            struct faults *faults) {
+    const char *word = jsontext_is_text(value) ? json_string_value(value) : "";
+    o->fresh = strcmp(word, "fresh") == 0;
+    if (!o->fresh && strcmp(word, "pool") != 0)
+        faults_add(faults, at, "must be \"pool\" or \"fresh\"");
+}
+
 static void parse_option(const char *name, const json_t *value, const struct place *at, struct submission_options *o,
                          struct faults *faults) {
     struct integer integer;
@@ -48,7 +56,9 @@ static void parse_option(const char *name, const json_t *value, const struct pla
     size_t i = 0;
     while (i < OPTIONS && strcmp(option_table[i].name, name) != 0)
         i++;
-    if (i == OPTIONS)
+    if (strcmp(name, "isolation") == 0)
+        parse_isolation(value, at, o, faults);
+    else if (i == OPTIONS)
         faults_add(faults, at,
                    "\"%.60s\" is not an option; there are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s "
                    "and chunks",

@@ -40,7 +40,8 @@ static inline void fake_open(void) {
         abort();
     for (unsigned i = 0; i < FAKE_WORKERS; i++)
         fake.workers[i] = (struct worker){
-            .pool = &fake, .slot = i, .state = WORKER_READY, .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS};
+            .pool = &fake, .slot = i, .state = WORKER_READY, .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS,
+            .type = UINT32_MAX, .start_type = START_FORKED};
 }
 
 static inline void fake_close(void) {
@@ -91,8 +92,48 @@ uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const voi
     if (bulk != NULL)
         fake_append(&s->bytes, bulk);
     w->count++;
+    w->type = h->type;
     s->header.ticket = ++w->next_ticket;
     return s->header.ticket;
+}
+
+bool worker_is_unused(const struct worker *w) {
+    return w->state == WORKER_READY && w->type == UINT32_MAX;
+}
+
+bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
+    w->dedicated = owner;
+    if (worker_is_unused(w) && w->start_type == start_type)
+        return true;
+    w->start_type = start_type;
+    w->replacing = true;
+    w->state = WORKER_RETIRING;
+    return false;
+}
+
+void pool_release_worker(struct worker *w) {
+    bool is_pooled = w->start_type == START_FORKED;
+    w->dedicated = NULL;
+    w->replacing = false;
+    if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
+        w->state = WORKER_RETIRING;
+}
+
+/* The next process of each slot that is to be replaced is there. How many were. */
+static inline unsigned fake_restart(void) {
+    unsigned restarted = 0;
+    for (unsigned i = 0; i < FAKE_WORKERS; i++) {
+        struct worker *w = &fake.workers[i];
+        if (w->state != WORKER_RETIRING || w->count > 0)
+            continue;
+        if (!w->replacing)
+            w->start_type = START_FORKED;
+        w->replacing = false;
+        w->type = UINT32_MAX;
+        w->state = WORKER_READY;
+        restarted++;
+    }
+    return restarted;
 }
 
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part) {

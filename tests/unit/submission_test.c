@@ -128,7 +128,7 @@ static void unknown_members_are_named_by_their_pointer(void **state) {
     assert_refused_at("{\"type\":\"plain\",\"items\":[]}", "invalid_params", "/items");
     assert_refused_at("{\"type\":\"plain\",\"params\":{\"x\":1}}", "invalid_params", "/params/x");
     assert_option_refused("delay_ms", "0");
-    assert_option_refused("isolation", "\"pool\"");
+    assert_option_refused("isolation", "\"new\"");
     assert_option_refused("webhook", "\"https://example.org\"");
 }
 
