@@ -246,7 +246,8 @@ static void recycle_if_due(struct worker *w) {
         return;
     }
     bool many = c->max_jobs_per_worker > 0 && w->jobs >= c->max_jobs_per_worker;
-    bool large = c->max_worker_rss > 0 && worker_rss(w) > c->max_worker_rss;
+    /* Not before it did any work, or a limit that is too low would replace it for ever. */
+    bool large = c->max_worker_rss > 0 && w->jobs > 0 && worker_rss(w) > c->max_worker_rss;
     if (many || large)
         pool_retire_worker(w);
 }

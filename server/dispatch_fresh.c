@@ -105,7 +105,8 @@ static bool must_yield(const struct jobs *js, const struct worker *w, const stru
     bool turn_is_over = now_ns - w->ready_ns >= TURN_STARTS * (w->ready_ns - w->asked_ns);
     if (urgency > own || (urgency == own && !turn_is_over))
         return false;
-    return js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] > count_spare(js);
+    size_t waiting = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] - job->sched.queued;
+    return waiting > count_spare(js);
 }
 
 void fresh_send_pieces(struct jobs *js, int64_t now_ns) {

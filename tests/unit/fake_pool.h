@@ -26,6 +26,7 @@ struct pool {
     struct worker workers[FAKE_WORKERS];
     struct fake_sent *sent;
     size_t count;
+    unsigned exits;       /* processes that ended */
     bool not_begun;       /* pool_stop_work answers that the piece had not begun */
     unsigned parts_taken; /* parts that the socket takes before it is full; UINT32_MAX: all */
 };
@@ -119,18 +120,29 @@ void pool_release_worker(struct worker *w) {
         w->state = WORKER_RETIRING;
 }
 
-/* The next process of each slot that is to be replaced is there. How many were. */
-static inline unsigned fake_restart(void) {
+/* The worker's process ends and the next one is ready. `start`: it never was ready itself. */
+static inline void fake_exit(struct worker *w, const struct pool_events *e, const struct death *start) {
+    void *owner = w->replacing ? NULL : w->dedicated;
+    if (!w->replacing) {
+        w->start_type = START_FORKED;
+        w->dedicated = NULL;
+    }
+    w->replacing = false;
+    w->state = WORKER_DYING;
+    if (owner != NULL)
+        e->vacated(e->arg, w, owner, start);
+    w->type = UINT32_MAX;
+    w->state = WORKER_READY;
+    w->pool->exits++;
+}
+
+/* The next process of each slot whose process was asked to leave is there. How many were. */
+static inline unsigned fake_restart(const struct pool_events *e) {
     unsigned restarted = 0;
     for (unsigned i = 0; i < FAKE_WORKERS; i++) {
-        struct worker *w = &fake.workers[i];
-        if (w->state != WORKER_RETIRING || w->count > 0)
+        if (fake.workers[i].state != WORKER_RETIRING || fake.workers[i].count > 0)
             continue;
-        if (!w->replacing)
-            w->start_type = START_FORKED;
-        w->replacing = false;
-        w->type = UINT32_MAX;
-        w->state = WORKER_READY;
+        fake_exit(&fake.workers[i], e, NULL);
         restarted++;
     }
     return restarted;
