@@ -1,5 +1,5 @@
 /* pool.c: see pool.h. Front end. Slots, their sockets, and the life and death of their workers; the link to the
- * zygote is in zygote_link.c. */
+ * zygote is in zygote_link.c, what can be seen of a worker from outside in worker_view.c. */
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -94,14 +94,6 @@ static void close_socket(struct worker *w) {
     w->backlog = NULL;
     w->backlog_count = 0;
     wire_close_writer(&w->writer);
-}
-
-static void close_stderr(struct worker *w) {
-    if (w->stderr_watch.fd < 0)
-        return;
-    loop_unwatch(w->pool->loop, &w->stderr_watch);
-    close(w->stderr_watch.fd);
-    w->stderr_watch.fd = -1;
 }
 
 static void signal_worker(struct worker *w, int signal) {
@@ -206,7 +198,7 @@ void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss
     loop_clear_timer(p->loop, &w->stop_timer);
     loop_clear_timer(p->loop, &w->spawn_timer);
     close_socket(w);
-    close_stderr(w);
+    pool_close_stderr(w);
     give_up_work(w, &d);
     vacate(w, &d);
     w->state = WORKER_EMPTY;
@@ -346,90 +338,6 @@ static void on_memory_timer(struct timer *t) {
     }
     if (busy)
         loop_set_timer(p->loop, t, clock_monotonic_ns() + MEMORY_LOOK_NS);
-}
-
-static uint64_t statm_pages(pid_t pid) {
-    char path[64], text[128];
-    unsigned long long total, resident;
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    return sscanf(text, "%llu %llu", &total, &resident) == 2 ? resident : 0;
-}
-
-uint64_t worker_rss(const struct worker *w) {
-    return w->pid <= 0 ? 0 : statm_pages(w->pid) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-bool worker_is_stopped(const struct worker *w) {
-    char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)w->pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n < 0 ? 0 : n] = '\0';
-    const char *state = strrchr(text, ')'); /* the name before it may hold anything */
-    return state != NULL && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
-}
-
-/* ---- stderr --------------------------------------------------------------------------------------------------------- */
-
-static void keep_tail(struct worker *w, const char *bytes, size_t size) {
-    const size_t room = sizeof w->stderr_tail - 1;
-    if (size > room) {
-        bytes += size - room;
-        size = room;
-    }
-    size_t drop = w->stderr_size + size > room ? w->stderr_size + size - room : 0;
-    memmove(w->stderr_tail, w->stderr_tail + drop, w->stderr_size - drop);
-    w->stderr_size -= drop;
-    w->stderr_line -= drop < w->stderr_line ? drop : w->stderr_line;
-    for (size_t i = 0; i < size; i++) /* a NUL would hide what follows */
-        w->stderr_tail[w->stderr_size + i] = bytes[i] == '\0' ? ' ' : bytes[i];
-    w->stderr_size += size;
-    w->stderr_tail[w->stderr_size] = '\0';
-}
-
-/* Logs the complete lines that were not logged yet. */
-static void log_lines(struct worker *w) {
-    for (;;) {
-        char *line = w->stderr_tail + w->stderr_line;
-        char *end = strchr(line, '\n');
-        if (end == NULL)
-            return;
-        *end = '\0';
-        LOG(LOG_WARN, "worker_stderr", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid), LOG_STR("line", line));
-        *end = '\n';
-        w->stderr_line = (size_t)(end + 1 - w->stderr_tail);
-    }
-}
-
-void pool_read_stderr(struct worker *w) {
-    char bytes[1024];
-    for (int turn = 0; turn < 16 && w->stderr_watch.fd >= 0; turn++) {
-        ssize_t n = read(w->stderr_watch.fd, bytes, sizeof bytes);
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0) {
-            close_stderr(w);
-            return;
-        }
-        keep_tail(w, bytes, (size_t)n);
-        log_lines(w);
-    }
-}
-
-static void on_stderr(struct watch *watch, uint32_t events) {
-    (void)events;
-    pool_read_stderr((struct worker *)((char *)watch - offsetof(struct worker, stderr_watch)));
 }
 
 /* ---- receiving --------------------------------------------------------------------------------------------------------- */
@@ -583,7 +491,6 @@ static void on_socket(struct watch *watch, uint32_t events) {
 void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     struct pool *p = w->pool;
     fcntl(socket, F_SETFL, O_NONBLOCK);
-    fcntl(stderr_fd, F_SETFL, O_NONBLOCK);
     w->pid = pid;
     w->started_wall_ms = clock_wall_ms();
     w->started_ns = w->answered_ns = clock_monotonic_ns();
@@ -593,13 +500,10 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     w->type = UINT32_MAX;
     w->killed = STOP_NONE;
     w->wants_write = false;
-    w->stderr_size = w->stderr_line = 0;
-    w->stderr_tail[0] = '\0';
     w->watch = (struct watch){socket, on_socket};
-    w->stderr_watch = (struct watch){stderr_fd, on_stderr};
     bool ok = wire_open_writer(&w->writer) == 0;
     ok = loop_watch(p->loop, &w->watch, EPOLLIN) == 0 && ok;
-    ok = loop_watch(p->loop, &w->stderr_watch, EPOLLIN) == 0 && ok;
+    ok = pool_watch_stderr(w, stderr_fd) == 0 && ok;
     if (!ok)
         kill_worker(w, STOP_MEMORY);
     else if (w->start_type != START_FORKED && w->dedicated == NULL)
@@ -714,7 +618,7 @@ void pool_free(struct pool *p) {
         loop_clear_timer(p->loop, &w->stop_timer);
         loop_clear_timer(p->loop, &w->spawn_timer);
         close_socket(w);
-        close_stderr(w);
+        pool_close_stderr(w);
         if (w->board != NULL)
             scoreboard_unmap(w->board);
     }
