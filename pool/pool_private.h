@@ -1,5 +1,5 @@
-/* pool_private.h: shared by pool.c (slots), worker_view.c (stderr, /proc) and zygote_link.c (the connection to the zygote)
- * only. */
+/* pool_private.h: shared by pool.c (slots), worker_view.c (stderr, /proc) and zygote_link.c (the connection to the
+ * zygote) only. */
 #ifndef OFFLOAD_POOL_PRIVATE_H
 #define OFFLOAD_POOL_PRIVATE_H
 

@@ -98,8 +98,8 @@ struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
 };
 
-/* Front of a WIRE_PARSED, and of a WIRE_PLANNED; there then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then the
- * chunks' bytes, which the chunks' offsets count from. */
+/* Front of a WIRE_PARSED, and of a WIRE_PLANNED. In that, `chunks` struct wire_chunk follow; then common_size bytes,
+ * padded to 8; then the chunks' bytes, which the chunks' offsets count from. */
 struct wire_plan {
     uint32_t type, chunks, common_size;
     uint32_t fresh; /* WIRE_JSON: isolation */

@@ -448,7 +448,8 @@ int worker_spawned_main(void) {
     host_init(s.test_types != 0);
     setproctitle("worker %u", s.slot);
     if (host_load_type(s.type) != 0) {
-        fprintf(stderr, "the handler \"%s\" could not be loaded\n", host_handler(s.type) == NULL ? "?" : host_handler(s.type)->name);
+        const struct handler *h = host_handler(s.type);
+        fprintf(stderr, "the handler \"%s\" could not be loaded\n", h == NULL ? "?" : h->name);
         return 1;
     }
     worker_main(s.slot, WORKER_SOCKET_FD, WORKER_SCOREBOARD_FD);

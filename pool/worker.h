@@ -15,7 +15,7 @@ struct worker_start {
     uint32_t slot, type, test_types, log_level, log_format;
 };
 
-/* main() of that role: loads the handler, then is a worker. Returns only if it could not become one: the exit status. */
+/* main() of that role: loads the handler, then is a worker. Returns, with the exit status, only if it could not become one. */
 int worker_spawned_main(void);
 
 /* Runs in a process just forked by the zygote, and never returns. Takes both descriptors: the worker's end of

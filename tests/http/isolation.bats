@@ -30,7 +30,7 @@ processes_of() {
     jq '.result | .merge.run_in, .chunks[].run_in' | sort -u
 }
 
-# JOBS BODY: so many jobs at once; adds one answer a line to $BATS_TEST_TMPDIR/answers.
+# JOBS BODY: so many jobs at once; the answers go to a file $BATS_TEST_TMPDIR/answers-* of their own.
 many() {
     local i
     for i in $(seq "$1"); do
@@ -42,13 +42,13 @@ many() {
         echo "data = \"${2//\"/\\\"}\""
     done >"$BATS_TEST_TMPDIR/many-$BASHPID"
     curl -sS --no-progress-meter --parallel --parallel-immediate --parallel-max 100 -K "$BATS_TEST_TMPDIR/many-$BASHPID" \
-        >>"$BATS_TEST_TMPDIR/answers"
+        >"$BATS_TEST_TMPDIR/answers-$BASHPID-$RANDOM"
 }
 
 # All answers are jobs that succeeded, so many of them.
 all_succeeded() {
-    [ "$(jq -s 'length' "$BATS_TEST_TMPDIR/answers")" = "$1" ]
-    jq -es 'all(.status == "succeeded")' "$BATS_TEST_TMPDIR/answers" >/dev/null
+    [ "$(jq -s 'length' "$BATS_TEST_TMPDIR"/answers-*)" = "$1" ]
+    jq -es 'all(.status == "succeeded")' "$BATS_TEST_TMPDIR"/answers-* >/dev/null
 }
 
 has_attempts() {
@@ -146,7 +146,7 @@ has_attempts() {
 @test "50 fresh jobs beside 200 ordinary ones, for one worker and for three: all end, and share no process" {
     for workers in 1 3; do
         start_daemon --workers "$workers"
-        rm -f "$BATS_TEST_TMPDIR/answers"
+        rm -f "$BATS_TEST_TMPDIR"/answers-*
         many 50 "$FRESH" 3>&- &
         fresh=$!
         many 150 "$ORDINARY" 3>&- &
@@ -154,7 +154,7 @@ has_attempts() {
         many 50 '{"type":"burn","params":{"cpu_ms":10},"options":{"chunks":1}}'
         wait "$fresh" "$short"
         all_succeeded 250
-        jq -c 'select(.type == "process") | .result.merge.run_in' "$BATS_TEST_TMPDIR/answers" | sort | uniq -c |
+        jq -c 'select(.type == "process") | .result.merge.run_in' "$BATS_TEST_TMPDIR"/answers-* | sort | uniq -c |
             awk '$1 == 1 { alone++ } END { exit !(alone >= 50) }'
         run ! grep '"event":"worker_lost"' "$LOG"
         wait_for workers_up $((workers + 1))
@@ -218,7 +218,7 @@ has_attempts() {
     run ! grep -xFf "$BATS_TEST_TMPDIR/spawned" "$BATS_TEST_TMPDIR/pool"
     post "$ORDINARY" | processes_of >"$BATS_TEST_TMPDIR/ordinary"
     run ! grep -xFf "$BATS_TEST_TMPDIR/spawned" "$BATS_TEST_TMPDIR/ordinary"
-    rm -f "$BATS_TEST_TMPDIR/answers"
+    rm -f "$BATS_TEST_TMPDIR"/answers-*
     many 20 "$SPAWNED" 3>&- &
     spawned=$!
     many 20 "$FRESH"
@@ -289,7 +289,7 @@ has_attempts() {
 
 @test "a reload and the zygote's death while jobs have processes of their own: all end" {
     start_daemon --workers 2 --retry-delay 1ms
-    rm -f "$BATS_TEST_TMPDIR/answers"
+    rm -f "$BATS_TEST_TMPDIR"/answers-*
     jobs=()
     for job in '"type":"process","params":{}' '"type":"spawned","params":{}' '"type":"burn","params":{"cpu_ms":40}'; do
         many 30 "{$job,\"options\":{\"isolation\":\"fresh\",\"chunks\":4,\"max_attempts\":50}}" 3>&- &
@@ -302,14 +302,14 @@ has_attempts() {
         kill -KILL "$(pgrep -P "$DAEMON" | head -n 1)" || true
     done
     wait "${jobs[@]}"
-    jq -c 'select(.status != "succeeded")' "$BATS_TEST_TMPDIR/answers" | head -c 2000 >&2
+    jq -c 'select(.status != "succeeded")' "$BATS_TEST_TMPDIR"/answers-* | head -c 2000 >&2
     all_succeeded 90
     wait_for workers_up 3
 }
 
 @test "/readyz stays well while the only worker is replaced for each job" {
     start_daemon --workers 1
-    rm -f "$BATS_TEST_TMPDIR/answers"
+    rm -f "$BATS_TEST_TMPDIR"/answers-*
     many 60 "$FRESH" 3>&- &
     fresh=$!
     many 60 "$SPAWNED" 3>&- &
@@ -326,7 +326,7 @@ has_attempts() {
 @test "--max-jobs-per-worker and fresh jobs with a backlog: all end" {
     for limit in 1 2 3; do
         start_daemon --workers 2 --max-jobs-per-worker "$limit" --max-sync 1000000
-        rm -f "$BATS_TEST_TMPDIR/answers"
+        rm -f "$BATS_TEST_TMPDIR"/answers-*
         many 60 "$FRESH" 3>&- &
         fresh=$!
         many 700 "$ORDINARY"
