@@ -134,7 +134,7 @@ bool wire_is_request(uint8_t kind) {
 }
 
 bool wire_is_reply(uint8_t kind) {
-    return kind >= WIRE_READY && kind <= WIRE_PONG;
+    return kind >= WIRE_READY && kind <= WIRE_PARSED;
 }
 
 int wire_open_writer(struct wire_writer *w) {

@@ -34,6 +34,7 @@ struct job;
 
 struct jobs_config {
     int64_t job_timeout_ns, result_ttl_ms, express_cost_ns, max_queue_age_ns;
+    int64_t retry_delay_ns, max_retry_delay_ns; /* between attempts; retry_delay_ns 0: none */
     uint64_t max_queue, max_memory, keep_sync;
     unsigned max_json_depth;
     bool persistent; /* the store outlives the process: a drain leaves queued jobs to it */
@@ -98,6 +99,8 @@ double job_fraction(const struct job *job);
  * handlers estimated for the pieces that wait and run. */
 int64_t job_estimated_start_ms(const struct job *job);
 int64_t job_estimated_work_ms(const struct job *job);
+/* When the job goes on (monotonic) that waits for nothing but the pause before its next attempt; else 0. */
+int64_t job_held_until_ns(const struct job *job);
 
 /* The live job with that id, or NULL. */
 struct job *jobs_find(struct jobs *js, const struct id *id);
