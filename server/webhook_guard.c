@@ -299,8 +299,6 @@ static int check_target(const struct webhook_allow *allow, const char *scheme, u
     uint8_t address[16];
     t->https = strcmp(scheme, "https") == 0;
     t->named = host_allowed(allow, t->host, port);
-    if (!t->https && strcmp(scheme, "http") != 0)
-        return refuse(detail, "must begin with https://");
     bool literal = parse_address(t->host, address);
     if (!t->https && !t->named && !(literal ? network_allowed(allow, address, port) : any_network_allowed(allow, port)))
         return refuse(detail, "must begin with https:// (http is for hosts that --webhook-allow names)");
@@ -326,11 +324,11 @@ int webhook_guard_url(const struct webhook_allow *allow, const char *url, struct
     curl_url_get(u, CURLUPART_SCHEME, &scheme, 0);
     curl_url_get(u, CURLUPART_HOST, &host, 0);
     curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
-    if (scheme == NULL || host == NULL)
+    if (scheme == NULL || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
+        refuse(detail, "must begin with https://");
+    else if (host == NULL)
         refuse(detail, "has no host");
-    else if (port == NULL)
-        refuse(detail, "must begin with https://"); /* a scheme without a port, such as file: */
-    else if (!parse_digits(port, 1, UINT16_MAX, &number))
+    else if (port == NULL || !parse_digits(port, 1, UINT16_MAX, &number))
         refuse(detail, "has no possible port");
     else if (copy_host(target->host, host, detail) == 0)
         rc = check_target(allow, scheme, number, target, detail);
