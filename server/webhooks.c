@@ -129,18 +129,19 @@ static void free_webhook(struct webhook *h) {
 
 /* One line for each outcome; the URL itself may hold secrets in its query. */
 static void log_outcome(const struct webhook *h, enum log_level level, const char *event, unsigned status, const char *error,
-                        int64_t retry_in_ms) {
+                        const char *retry_at) {
     char job[ID_TEXT_SIZE];
     id_format(&h->job, job);
     LOG(level, event, LOG_STR("job", job), LOG_INT("attempt", h->attempt), LOG_INT("status", status),
-        LOG_STR("host", h->target.host), LOG_STR("error", error), LOG_INT("retry_in_ms", retry_in_ms));
+        LOG_STR("host", h->target.host[0] == '\0' ? NULL : h->target.host), LOG_STR("error", error),
+        LOG_STR("retry_at", retry_at));
 }
 
 static void deliver(struct webhook *h, const struct transfer_result *r) {
     struct webhooks *w = h->owner;
     w->store->ops->delivered(w->store, &h->job);
     w->outcomes[DELIVERED]++;
-    log_outcome(h, LOG_INFO, "webhook_delivered", r->status, NULL, 0);
+    log_outcome(h, LOG_INFO, "webhook_delivered", r->status, NULL, NULL);
     free_webhook(h);
 }
 
@@ -148,7 +149,7 @@ static void give_up(struct webhook *h, unsigned status, const char *error) {
     struct webhooks *w = h->owner;
     w->store->ops->delivered(w->store, &h->job);
     w->outcomes[GAVE_UP]++;
-    log_outcome(h, LOG_WARN, "webhook_gave_up", status, error, 0);
+    log_outcome(h, LOG_WARN, "webhook_gave_up", status, error, NULL);
     free_webhook(h);
 }
 
@@ -157,7 +158,7 @@ static void wait_for(struct webhook *h, int64_t delay_ms) {
     move_to(h, WEBHOOK_WAITING);
     if (loop_set_timer(h->owner->loop, &h->timer, clock_monotonic_ns() + delay_ms * NS_PER_MS) == 0)
         return;
-    log_outcome(h, LOG_ERROR, "webhook_put_off", 0, "out of memory: until the next start", 0);
+    log_outcome(h, LOG_ERROR, "webhook_put_off", 0, "out of memory: until the next start", NULL);
     free_webhook(h);
 }
 
@@ -166,9 +167,11 @@ static void try_again(struct webhook *h, const struct transfer_result *r) {
     int64_t delay_ms = webhook_delay_ms(h->attempt, w->config.retry_ns, r->retry_after_s);
     const struct delivery d = {.job = h->job, .url = h->url, .body = h->body, .attempt = h->attempt,
                                .due_ms = clock_wall_ms() + delay_ms, .trace = h->trace};
+    char retry_at[CLOCK_TEXT_SIZE];
     w->store->ops->deliver(w->store, &d);
     w->outcomes[r->refused ? REFUSED : FAILED]++;
-    log_outcome(h, LOG_INFO, r->refused ? "webhook_refused" : "webhook_failed", r->status, r->error, delay_ms);
+    clock_format(d.due_ms, retry_at);
+    log_outcome(h, LOG_INFO, r->refused ? "webhook_refused" : "webhook_failed", r->status, r->error, retry_at);
     wait_for(h, delay_ms);
 }
 

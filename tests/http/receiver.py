@@ -11,7 +11,7 @@ step, the next the second; the last step is for all that follow. A step is one o
     302       a status 3xx: Location points to /200/redirected on this server
     503r2     a status with Retry-After: 2; 503rdate: with the date 90 s from now
     hang      no answer until the client leaves
-    huge      200, and a body without end
+    huge      200, and a body of 100 MiB; one more line in LOG, of path /taken, if the client takes them all
     heads     200, and headers without end
     reset     closes at once
 
@@ -54,9 +54,9 @@ class Receiver(BaseHTTPRequestHandler):
         with lock, open(self.server.log, "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
-    def forever(self, start, piece):
+    def write_much(self, start, piece, times):
         self.wfile.write(start)
-        while True:
+        for _ in range(times):
             self.wfile.write(piece)
 
     def do_POST(self):
@@ -66,9 +66,12 @@ class Receiver(BaseHTTPRequestHandler):
         if step == "hang":
             self.rfile.read(1)
         elif step == "huge":
-            self.forever(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 4096)
+            self.write_much(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, 1600)
+            self.path = "/taken"
+            self.headers.replace_header("content-length", "0")
+            self.note(step)
         elif step == "heads":
-            self.forever(b"HTTP/1.1 200 OK\r\n", b"x-more: " + b"x" * 4096 + b"\r\n")
+            self.write_much(b"HTTP/1.1 200 OK\r\n", b"x-more: " + b"x" * 4096 + b"\r\n", 1000000)
         elif step != "reset":
             self.answer(re.fullmatch(r"(\d{3})(?:r(.+))?", step))
 
