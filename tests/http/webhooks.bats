@@ -41,7 +41,8 @@ kill_daemon() {
 
 # A job whose webhook goes to that path of the receiver.
 submit_hooked() { # PATH [TYPE-AND-PARAMS [OPTIONS]]
-    submit '{'"${2:-\"type\":\"echo\",\"params\":{\"value\":[1,\"ä\"]}}"',"options":{'"${3:+$3,}"'"webhook":"'"$HOOK$1"'"}}'
+    local job='"type":"echo","params":{"value":[1,"ä"]}'
+    submit '{'"${2:-$job}"',"options":{'"${3:+$3,}"'"webhook":"'"$HOOK$1"'"}}'
 }
 
 arrived() { # COUNT
