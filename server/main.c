@@ -58,8 +58,8 @@ static struct jobs_config jobs_config_of(const struct config *c) {
 
 static struct http_config http_config_of(const struct config *c) {
     return (struct http_config){
-        .listen = c->listen,
-        .listen_count = c->listen_count,
+        .listen = c->listen.at,
+        .listen_count = c->listen.count,
         .any_address = c->insecure_no_auth,
         .max_body = (uint64_t)c->max_body,
         .max_connections = (uint64_t)c->max_connections,

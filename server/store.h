@@ -59,6 +59,7 @@ struct delivery {
     struct slice body;
     unsigned attempt; /* how often it was tried */
     int64_t due_ms;   /* wall clock */
+    const char *trace; /* traceparent to send along; NULL or "": none */
 };
 
 struct store_filter {
