@@ -144,6 +144,7 @@ void api_metrics(struct server *s, struct http_request *r, struct route_match m)
     (void)m;
     metrics_write(&s->metrics, &body);
     jobs_write_metrics(s->jobs, &body);
+    webhooks_write_metrics(s->webhooks, &body);
     metrics_write_head(&body, "offload_http_connections", "gauge", "Open connections.");
     buf_printf(&body, "offload_http_connections %u\n", http_connections(s->http));
     metrics_write_head(&body, "offload_http_waiting", "gauge", "Clients waiting for a job, bounded by --max-sync.");

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "handlers/host/host.h"
+#include "server/webhooks.h"
 #include "server/pending.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
@@ -85,6 +86,20 @@ static void submit_text(struct pending *p) {
     slice_deinit(&text);
 }
 
+/* False after an answer. */
+static bool webhook_is_allowed(struct pending *p, const char *url) {
+    struct buf wrong = {0}, members = {0};
+    int rc = webhooks_check(p->server->webhooks, url, &wrong);
+    if (rc != 0) {
+        problem_put_error(&members, "/options/webhook", wrong.data);
+        idempotency_withdraw(&p->claim);
+        http_answer_problem(p->request, PROBLEM_INVALID_PARAMS, "/options/webhook cannot be used", members.data);
+    }
+    buf_deinit(&wrong);
+    buf_deinit(&members);
+    return rc == 0;
+}
+
 static void submit_body(struct pending *p) {
     struct server *s = p->server;
     struct http_request *r = p->request;
@@ -99,7 +114,7 @@ static void submit_body(struct pending *p) {
     if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
         idempotency_withdraw(&p->claim);
         answer_fault(r, &fault);
-    } else {
+    } else if (submission.options.webhook == NULL || webhook_is_allowed(p, submission.options.webhook)) {
         submit_job(p, &q);
     }
     submission_deinit(&submission);

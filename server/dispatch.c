@@ -652,9 +652,25 @@ static void queue_again(struct job *job, struct task *t) {
     job_enqueue(job);
 }
 
+/* The worker that parsed the body does not know where webhooks may go. */
+static bool refuse_webhook(struct job *job, struct task *t) {
+    struct buf members = {0};
+    size_t size;
+    if (job->bad_webhook == NULL)
+        return false;
+    problem_put_error(&members, "/options/webhook", job->bad_webhook);
+    job->rejected = !job->record->durable;
+    task_free(t);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INVALID_PARAMS, strdup("/options/webhook cannot be used"),
+             buf_steal(&members, &size));
+    return true;
+}
+
 static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (!on_planned(job, f, bulk))
         return false;
+    if (refuse_webhook(job, t))
+        return true;
     slice_deinit(&job->input);
     queue_again(job, t);
     job_planned(job);
@@ -664,6 +680,8 @@ static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f,
 static bool on_submission(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (f->header.kind != WIRE_PARSED || !on_parsed(job, f, bulk))
         return false;
+    if (refuse_webhook(job, t))
+        return true;
     queue_again(job, t);
     return true;
 }

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/jobs_private.h"
+#include "server/webhooks.h"
 
 #define RATE_WINDOW_S 10.0    /* time constant of the drain rate */
 #define CLOCK_STEP_MS 1000    /* the wall clock was stepped if it and the monotonic one differ by more */
@@ -124,8 +125,7 @@ void jobs_check_clock(struct jobs *js) {
     js->remembered->ops->shift(js->remembered, by_ms);
 }
 
-static void on_gc_timer(struct timer *t) {
-    struct jobs *js = (struct jobs *)((char *)t - offsetof(struct jobs, gc_timer));
+void jobs_start_gc(struct jobs *js) {
     jobs_check_clock(js);
     int64_t now_ms = clock_wall_ms();
     schedule_gc(js, js->store->ops->gc(js->store, now_ms));
@@ -133,6 +133,10 @@ static void on_gc_timer(struct timer *t) {
     /* A store may guess too early: do not ask again and again. */
     if (js->gc_timer.slot != 0 && js->gc_timer.due_ns < clock_monotonic_ns() + GC_LEAST_NS)
         loop_set_timer(js->loop, &js->gc_timer, clock_monotonic_ns() + GC_LEAST_NS);
+}
+
+static void on_gc_timer(struct timer *t) {
+    jobs_start_gc((struct jobs *)((char *)t - offsetof(struct jobs, gc_timer)));
 }
 
 static void on_remembered(void *arg, enum store_result result) {
@@ -194,6 +198,8 @@ static void job_release(struct job *job) {
     free_plan(job);
     free(job->stop_detail);
     free(job->stop_members);
+    free(job->bad_webhook);
+    slice_deinit(&job->webhook);
     record_unref(job->record);
     free(job);
 }
@@ -225,6 +231,34 @@ static void log_end(const struct job *job) {
     job_log_event(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
 }
 
+/* ---- telling the webhook: recorded together with the end, sent when that is done -------------------------------- */
+
+static struct delivery delivery_of(const struct job *job) {
+    const struct record *r = job->record;
+    return (struct delivery){.job = r->id, .url = r->webhook, .body = job->webhook, .trace = r->trace};
+}
+
+/* False: there is nobody to tell. */
+static bool prepare_webhook(struct job *job) {
+    struct buf body = {0};
+    if (job->record->webhook == NULL || job->js->webhooks == NULL || job->refused)
+        return false;
+    webhook_body(&body, job->record);
+    struct blob *b = body.failed ? NULL : blob_copy(body.data, body.size);
+    buf_deinit(&body);
+    if (b == NULL)
+        job_log_event(LOG_ERROR, "webhook_lost", job); /* no memory */
+    else
+        job->webhook = slice_all(b);
+    return b != NULL;
+}
+
+static void send_webhook(struct job *job) {
+    struct delivery d = delivery_of(job);
+    if (job->webhook.blob != NULL && job->js->webhooks != NULL)
+        webhooks_send(job->js->webhooks, &d);
+}
+
 static void on_end_recorded(void *arg, enum store_result result) {
     struct job *job = arg;
     struct jobs *js = job->js;
@@ -234,10 +268,21 @@ static void on_end_recorded(void *arg, enum store_result result) {
         js->store->ops->forget(js->store, &job->record->id, on_remembered, NULL);
     else
         log_end(job);
+    send_webhook(job);
     DL_DELETE2(js->ending, job, ending_prev, ending_next);
     js->ending_count--;
     tell_ended(job);
     job_release(job);
+}
+
+/* Of a job that is not stored itself. */
+static void tell_webhook(struct job *job) {
+    struct store *s = job->js->store;
+    if (!prepare_webhook(job))
+        return;
+    struct delivery d = delivery_of(job);
+    s->ops->deliver(s, &d);
+    send_webhook(job);
 }
 
 static void record_end(struct job *job) {
@@ -246,7 +291,9 @@ static void record_end(struct job *job) {
     DL_APPEND2(js->ending, job, ending_prev, ending_next);
     js->ending_count++;
     schedule_gc(js, job->record->expires_ms);
-    js->store->ops->finish(js->store, job->record, NULL, on_end_recorded, job);
+    bool told = prepare_webhook(job);
+    struct delivery d = delivery_of(job);
+    js->store->ops->finish(js->store, job->record, told ? &d : NULL, on_end_recorded, job);
 }
 
 /* The status is final; no task is left. */
@@ -262,6 +309,7 @@ static void finish(struct job *job) {
     if (real) {
         log_end(job);
         remember(job);
+        tell_webhook(job);
     }
     tell_ended(job);
     leave_live(job);
@@ -509,6 +557,10 @@ void jobs_free(struct jobs *js) {
     free(js->load_ns);
     free(js->long_due_ns);
     free(js);
+}
+
+void jobs_set_webhooks(struct jobs *js, struct webhooks *webhooks) {
+    js->webhooks = webhooks;
 }
 
 size_t jobs_live(const struct jobs *js) {

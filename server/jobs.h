@@ -63,6 +63,9 @@ struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struc
 void jobs_free(struct jobs *js);
 void jobs_configure(struct jobs *js, const struct jobs_config *config);
 void jobs_set_pool(struct jobs *js, struct pool *pool);
+/* Borrowed: where the ends of jobs with options.webhook are sent. */
+struct webhooks;
+void jobs_set_webhooks(struct jobs *js, struct webhooks *webhooks);
 struct pool_events jobs_pool_events(struct jobs *js); /* all that is about work; the owner adds its own */
 
 /* Accepts a job. 0, or -1 with *why: PROBLEM_QUEUE_FULL, PROBLEM_OVER_MEMORY, PROBLEM_INTERNAL_ERROR. */

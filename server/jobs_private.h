@@ -72,6 +72,8 @@ struct job {
 
     struct task *tasks;
     struct job *ending_prev, *ending_next;
+    struct slice webhook;       /* what is to be sent, once the end is recorded */
+    char *bad_webhook;          /* heap: what is wrong with the URL of a large body; or NULL */
     int64_t accepted_ns, run_started_ns; /* monotonic; 0: not running */
 
     /* Set when the job is to end as soon as its tasks are gone. */
@@ -88,6 +90,7 @@ struct jobs {
     struct metrics *metrics;
     struct pool *pool;
     struct store *store, *remembered;
+    struct webhooks *webhooks; /* NULL: none are sent */
     struct job *live; /* hash by id */
     struct job *ending; /* durable ones whose end is being recorded */
     size_t live_count, running_count, transient_count, ending_count, queued[SCHEDULER_LEVELS];
@@ -121,6 +124,7 @@ void job_set_status(struct job *job, enum job_status to); /* the one function th
 void job_count_status(struct job *job, enum job_status status, int by);
 void job_log_event(enum log_level level, const char *event, const struct job *job);
 bool job_is_parked(const struct job *job);     /* left to the next process by a drain */
+void jobs_start_gc(struct jobs *js);            /* drops what has expired, now and whenever that is due */
 void jobs_check_clock(struct jobs *js);        /* call before an expiry is computed or compared */
 /* Ends it when all its tasks are gone; asks them to stop. detail, members: heap, taken; may be NULL. */
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem,

@@ -7,11 +7,13 @@
  *       with its plan      the chunks that were done are not run again
  *       without            planned again from the request
  */
+#include <string.h>
 #include <utlist.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/jobs_private.h"
+#include "server/webhooks.h"
 
 /* Its work was lost with a daemon. */
 static void lose_to_restart(struct job *job) {
@@ -58,6 +60,10 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
         job->input = slice_ref(&in->request);
     }
     js->recovered_count++;
+    if (job->input_is_json && in->request.size == 0) { /* its file is gone */
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"), NULL);
+        return;
+    }
     if (!was_running)
         return;
     lose_to_restart(job);
@@ -93,14 +99,21 @@ static void resume(struct job *job) {
     job_enqueue(job);
 }
 
+static void on_delivery(void *arg, const struct delivery *d) {
+    struct jobs *js = arg;
+    if (js->webhooks != NULL)
+        webhooks_send(js->webhooks, d);
+}
+
 int jobs_recover(struct jobs *js) {
-    struct store_recovery to = {.arg = js, .job = on_job, .chunk = on_chunk};
+    struct store_recovery to = {.arg = js, .job = on_job, .chunk = on_chunk, .delivery = on_delivery};
     struct job *job, *next;
     if (js->store->ops->recover(js->store, &to) != 0)
         return -1;
     HASH_ITER(hh, js->live, job, next) { /* in the order in which they came */
         resume(job);
     }
+    jobs_start_gc(js);
     if (js->recovered_count > 0)
         LOG(LOG_INFO, "recovered", LOG_INT("jobs", js->recovered_count));
     return 0;

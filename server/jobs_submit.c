@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "server/jobs_private.h"
+#include "server/webhooks.h"
 
 #define DEFAULT_ATTEMPTS 3
 #define DEFAULT_PRIORITY 3 /* RFC 9218 section 4.1 */
@@ -164,6 +165,10 @@ void job_apply_parsed_options(struct job *job, const struct submission_options *
     if (job->record->options_known) /* as the store has them */
         return;
     job->record->options_known = true;
+    struct buf wrong = {0};
+    if (o->webhook != NULL && job->js->webhooks != NULL && webhooks_check(job->js->webhooks, o->webhook, &wrong) != 0)
+        job->bad_webhook = buf_steal(&wrong, &(size_t){0});
+    buf_deinit(&wrong);
     job_count_status(job, JOB_QUEUED, -1);
     apply_options(job, o, before);
     job_count_status(job, JOB_QUEUED, 1);

@@ -69,6 +69,18 @@ static struct http_config http_config_of(const struct config *c) {
     };
 }
 
+static struct webhooks_config webhooks_config_of(const struct config *c) {
+    return (struct webhooks_config){
+        .secret_file = c->webhook_secret_file,
+        .allow = c->webhook_allow.at,
+        .allow_count = c->webhook_allow.count,
+        .timeout_ns = c->webhook_timeout_ns,
+        .retry_ns = c->webhook_retry_ns,
+        .max_running = (unsigned)c->max_webhooks,
+        .max_bytes = (uint64_t)c->max_webhook_bytes,
+    };
+}
+
 /* The connections that fit under RLIMIT_NOFILE, raised as far as it goes. */
 static void fit_connections(struct config *c) {
     struct rlimit files;
@@ -125,7 +137,7 @@ static void on_pong(void *arg, struct worker *w) {
 /* ---- signals ------------------------------------------------------------------------------------------------------ */
 
 static void finish_if_drained(struct server *s) {
-    if (!s->draining || !jobs_are_drained(s->jobs) || http_busy(s->http))
+    if (!s->draining || !jobs_are_drained(s->jobs) || http_busy(s->http) || webhooks_active(s->webhooks) > 0)
         return;
     LOG(LOG_INFO, "drained", LOG_INT("left_in_store", jobs_live(s->jobs)));
     loop_stop(s->loop);
@@ -172,6 +184,10 @@ static void reload(struct server *s) {
     struct pool_config pc = pool_config_of(&c);
     struct jobs_config jc = jobs_config_of(&c);
     struct http_config hc = http_config_of(&c);
+    struct webhooks_config wc = webhooks_config_of(&c);
+    if (webhooks_configure(s->webhooks, &wc, &error) != 0) /* the file has changed since config_read saw it */
+        LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
+    buf_deinit(&error);
     pool_configure(s->pool, &pc);
     jobs_configure(s->jobs, &jc);
     http_configure(s->http, &hc);
@@ -233,12 +249,18 @@ static int open_jobs(struct server *s, struct buf *error) {
     struct pool_config pc = pool_config_of(&s->config);
     struct store *remembered = store_memory_open(&(struct store_limits){.max_ended = (uint64_t)s->config.keep_sync}, false);
     s->store = open_store(s, error);
-    if (s->store == NULL || remembered == NULL)
+    if (s->store == NULL || remembered == NULL) {
+        if (remembered != NULL)
+            remembered->ops->close(remembered);
         return -1;
+    }
     s->idempotency = idempotency_new(s->store);
     s->jobs = jobs_new(s->loop, &jc, &s->metrics, s->store, remembered);
-    if (s->jobs == NULL || s->idempotency == NULL)
+    struct webhooks_config wc = webhooks_config_of(&s->config);
+    s->webhooks = webhooks_new(s->loop, &wc, s->store, error);
+    if (s->jobs == NULL || s->idempotency == NULL || s->webhooks == NULL)
         return -1;
+    jobs_set_webhooks(s->jobs, s->webhooks);
     struct pool_events events = jobs_pool_events(s->jobs);
     events.owner = s;
     events.loaded = on_loaded;
@@ -279,6 +301,10 @@ static void close_server(struct server *s) {
         http_close(s->http);
     if (s->health != NULL)
         health_free(s->health);
+    if (s->jobs != NULL)
+        jobs_set_webhooks(s->jobs, NULL);
+    if (s->webhooks != NULL)
+        webhooks_free(s->webhooks);
     if (s->jobs != NULL)
         jobs_free(s->jobs); /* before the pool: tasks point to workers */
     idempotency_free(s->idempotency); /* behind the store, which may still answer */

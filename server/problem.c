@@ -89,6 +89,14 @@ void problem_write(struct buf *out, enum problem_code code, const char *detail, 
     buf_putc(out, '}');
 }
 
+void problem_put_error(struct buf *members, const char *pointer, const char *detail) {
+    buf_puts(members, "\"errors\":[{\"pointer\":");
+    buf_json_string(members, pointer, strlen(pointer));
+    buf_puts(members, ",\"detail\":");
+    buf_json_string(members, detail, strlen(detail));
+    buf_puts(members, "}]");
+}
+
 /* ---- faults --------------------------------------------------------------------------------------------- */
 
 static void put_string(struct buf *out, const char *name, json_t *value) {

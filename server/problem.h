@@ -59,6 +59,9 @@ enum problem_code problem_find(const char *name, size_t size);
 void problem_write(struct buf *out, enum problem_code code, const char *detail, const char *members,
                    const char *instance);
 
+/* Appends the member "errors" with one error, as problem_write wants it. */
+void problem_put_error(struct buf *members, const char *pointer, const char *detail);
+
 /* A fault as a worker or the host wrote it (see struct fault in handlers/host/host.h), not believed: parsed,
  * bounded, and made anew. */
 struct problem_fault {

@@ -8,6 +8,7 @@
 #include "server/idempotency.h"
 #include "server/jobs.h"
 #include "server/metrics.h"
+#include "server/webhooks.h"
 
 struct server {
     struct config config;
@@ -18,6 +19,7 @@ struct server {
     struct health *health;
     struct store *store;             /* of jobs that last; belongs to `jobs` */
     struct idempotency *idempotency;
+    struct webhooks *webhooks;
     struct metrics metrics;
     bool ready_logged; /* handlers were loaded once: jobs are taken */
     bool draining;

@@ -6,6 +6,7 @@
  *
  * Nothing is copied: requests, plans and parts are held until their job ends, records until they are gone.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -58,6 +59,7 @@ struct key {
 struct webhook {
     struct delivery delivery;
     char *url;
+    char trace[RECORD_TRACE_SIZE];
     UT_hash_handle hh;
 };
 
@@ -268,6 +270,8 @@ static void memory_deliver(struct store *s, const struct delivery *d) {
     w->delivery = *d;
     w->delivery.url = w->url = url;
     w->delivery.body = slice_ref(&d->body);
+    snprintf(w->trace, sizeof w->trace, "%s", d->trace == NULL ? "" : d->trace);
+    w->delivery.trace = w->trace;
     memory_delivered(s, &d->job);
     HASH_ADD(hh, m->webhooks, delivery.job, sizeof w->delivery.job, w);
 }

@@ -175,9 +175,10 @@ static void recover_deliveries(struct recovery *v) {
     while (sql_step(v->sql, q)) {
         struct delivery d = {.url = (const char *)sqlite3_column_text(q, 1),
                              .attempt = (unsigned)sqlite3_column_int64(q, 2),
-                             .due_ms = sqlite3_column_int64(q, 3)};
+                             .due_ms = sqlite3_column_int64(q, 3),
+                             .trace = (const char *)sqlite3_column_text(q, 4)};
         if (d.url != NULL && sql_read_id(q, 0, &d.job) &&
-            read_payload(v, q, 4, &d.job, FILE_WEBHOOK, NULL, 0, &d.body))
+            read_payload(v, q, 5, &d.job, FILE_WEBHOOK, NULL, 0, &d.body))
             v->to->delivery(v->to->arg, &d);
         slice_deinit(&d.body);
     }

@@ -42,7 +42,7 @@ static const char *const migrations[] = {
     "  expires_ms INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID;"
     "CREATE INDEX keys_by_expiry ON keys (expires_ms);"
     "CREATE TABLE deliveries (job BLOB PRIMARY KEY, url TEXT NOT NULL, attempt INTEGER NOT NULL,"
-    "  due_ms INTEGER NOT NULL, body) WITHOUT ROWID;"
+    "  due_ms INTEGER NOT NULL, trace TEXT, body) WITHOUT ROWID;"
     "CREATE TABLE files (number INTEGER PRIMARY KEY, job BLOB NOT NULL, role INTEGER NOT NULL, chunk INTEGER NOT NULL);"
     "CREATE INDEX files_by_job ON files (job, role);",
 };
@@ -79,7 +79,8 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_BURY] = "REPLACE INTO tombstones (id, expires_ms) VALUES (?1, ?2)",
     [SQL_FIND_KEY] = "SELECT job, hash FROM keys WHERE tenant = ?1 AND key = ?2 AND expires_ms > ?3",
     [SQL_PUT_KEY] = "REPLACE INTO keys (tenant, key, expires_ms, job, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
-    [SQL_PUT_DELIVERY] = "REPLACE INTO deliveries (job, url, attempt, due_ms, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQL_PUT_DELIVERY] = "REPLACE INTO deliveries (job, url, attempt, due_ms, trace, body)"
+                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [SQL_DELETE_DELIVERY] = "DELETE FROM deliveries WHERE job = ?1",
     [SQL_PUT_FILE] = "INSERT INTO files (number, job, role, chunk) VALUES (?1, ?2, ?3, ?4)",
     [SQL_DELETE_FILES] = "DELETE FROM files WHERE job = ?1 AND role BETWEEN ?2 AND ?3 RETURNING role, number",
@@ -101,7 +102,7 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_SHIFT_KEYS] = "UPDATE keys SET expires_ms = expires_ms + ?1",
     [SQL_RECOVER_JOBS] = "SELECT id, @, request, wire, plan FROM inputs CROSS JOIN jobs ON id = job ORDER BY job",
     [SQL_RECOVER_CHUNKS] = "SELECT job, chunk, attempt, done, part FROM chunks ORDER BY job, chunk",
-    [SQL_RECOVER_DELIVERIES] = "SELECT job, url, attempt, due_ms, body FROM deliveries ORDER BY job",
+    [SQL_RECOVER_DELIVERIES] = "SELECT job, url, attempt, due_ms, trace, body FROM deliveries ORDER BY job",
 };
 
 bool sql_is_corrupt(int code) {

@@ -1,6 +1,7 @@
 /* store_sqlite.c: the store on disk, as the event loop sees it: each call becomes an op with a copy of what it needs,
  * and is posted. Front end; see store_private.h for the rest. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -68,6 +69,7 @@ static void set_webhook(struct op *op, const struct delivery *d, char **at) {
     op->url = put_text(at, d->url, strlen(d->url));
     op->tries = d->attempt;
     op->webhook_due_ms = d->due_ms;
+    snprintf(op->row.trace, sizeof op->row.trace, "%s", d->trace == NULL ? "" : d->trace);
     add_payload(op, FILE_WEBHOOK, 0, &d->body);
 }
 
