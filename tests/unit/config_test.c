@@ -137,7 +137,7 @@ static void words_are_checked(void **state) {
     assert_int_equal(read_config("--log-level warn --log-format json", NULL).log_level, LOG_WARN);
     assert_int_equal(read_config("--log-format json", NULL).log_format, LOG_JSON);
     read_config("--log-level loud", "unknown value \"loud\"");
-    read_config("--data-dir /tmp", "--data-dir");
+    assert_string_equal(read_config("--data-dir /tmp", NULL).data_dir, "/tmp");
 }
 
 static void what_is_unknown_is_named(void **state) {
