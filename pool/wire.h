@@ -106,6 +106,15 @@ struct wire_chunk {
     uint64_t cost_ns, offset, size;
 };
 
+/* The part of a chunk of a map job: one entry for each item, each followed by `size` bytes of JSON, padded with zeros to
+ * a multiple of 8. The JSON is {"status":"succeeded","result":...} or {"status":"failed","error":{...}}, so written. */
+struct item_entry {
+    uint32_t index; /* of the item in the submission */
+    uint32_t size;
+    uint32_t ok;    /* 1: succeeded, 0: failed */
+    uint32_t reserved;
+};
+
 /* ---- zygote -------------------------------------------------------------------------------------- */
 
 enum zygote_request_kind { ZYGOTE_SPAWN = 1, ZYGOTE_SIGNAL };

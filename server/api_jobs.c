@@ -103,7 +103,7 @@ static void answer_accepted(struct server *s, struct http_request *r, const stru
     }
 }
 
-static void answer_not_found(struct http_request *r, enum store_result result) {
+void api_answer_not_found(struct http_request *r, enum store_result result) {
     if (result == STORE_GONE) {
         http_answer_problem(r, PROBLEM_GONE, NULL, NULL);
     } else if (result == STORE_UNAVAILABLE) {
@@ -142,7 +142,7 @@ static void on_forgotten(void *arg, enum store_result result) {
     if (result == STORE_OK)
         http_answer_static(r, 204, NULL, "", 0);
     else
-        answer_not_found(r, result);
+        api_answer_not_found(r, result);
 }
 
 static void answer_submitted(struct pending *p, const struct record *record) {
@@ -179,7 +179,7 @@ static void on_stored(void *arg, enum store_result result) {
     } else if (result == STORE_OK) {
         answer_accepted(p->server, p->request, record, p);
     } else {
-        answer_not_found(p->request, STORE_UNAVAILABLE);
+        api_answer_not_found(p->request, STORE_UNAVAILABLE);
     }
     record_unref(record);
 }
@@ -362,7 +362,7 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
 
 /* ---- GET, DELETE, cancel ------------------------------------------------------------------------------------------------ */
 
-static bool read_id(struct route_match m, struct id *id) {
+bool api_read_id(struct route_match m, struct id *id) {
     char text[ID_TEXT_SIZE];
     if (m.size != sizeof text - 1)
         return false;
@@ -389,7 +389,7 @@ static void on_got_job(void *arg, enum store_result result, struct record *recor
     if (result == STORE_OK)
         answer_cached(arg, record, NULL);
     else
-        answer_not_found(arg, result);
+        api_answer_not_found(arg, result);
 }
 
 void api_get_job(struct server *s, struct http_request *r, struct route_match m) {
@@ -397,8 +397,8 @@ void api_get_job(struct server *s, struct http_request *r, struct route_match m)
     struct prefer prefer = read_prefer(r);
     struct pending *p;
     int64_t granted_s = 0;
-    if (!read_id(m, &id)) {
-        answer_not_found(r, STORE_NOT_FOUND);
+    if (!api_read_id(m, &id)) {
+        api_answer_not_found(r, STORE_NOT_FOUND);
         return;
     }
     int64_t wait_ns = prefer.has_wait ? wait_time(s, &prefer, &granted_s) : 0;
@@ -436,30 +436,30 @@ static void on_got_result(void *arg, enum store_result result, struct record *re
     if (result == STORE_OK)
         answer_result(q->server, q->request, record);
     else
-        answer_not_found(q->request, result);
+        api_answer_not_found(q->request, result);
 }
 
 void api_get_result(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
     struct result_request q = {s, r};
-    if (read_id(m, &id))
+    if (api_read_id(m, &id))
         jobs_get(s->jobs, &id, on_got_result, &q);
     else
-        answer_not_found(r, STORE_NOT_FOUND);
+        api_answer_not_found(r, STORE_NOT_FOUND);
 }
 
 static void on_got_cancelled(void *arg, enum store_result result, struct record *record) {
     if (result == STORE_OK)
         answer_job(arg, 200, record, NULL);
     else
-        answer_not_found(arg, result);
+        api_answer_not_found(arg, result);
 }
 
 void api_cancel_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
     struct pending *p;
-    if (!read_id(m, &id)) {
-        answer_not_found(r, STORE_NOT_FOUND);
+    if (!api_read_id(m, &id)) {
+        api_answer_not_found(r, STORE_NOT_FOUND);
     } else if (wait_if_live(s, r, &id, AIM_CANCEL, -1, &p)) {
         job_cancel(p->waiter.job);
         suspend_if_open(r);
@@ -471,8 +471,8 @@ void api_cancel_job(struct server *s, struct http_request *r, struct route_match
 void api_delete_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
     struct pending *p;
-    if (!read_id(m, &id)) {
-        answer_not_found(r, STORE_NOT_FOUND);
+    if (!api_read_id(m, &id)) {
+        api_answer_not_found(r, STORE_NOT_FOUND);
     } else if (wait_if_live(s, r, &id, AIM_DELETE, -1, &p)) {
         job_cancel(p->waiter.job);
         suspend_if_open(r);
@@ -539,7 +539,7 @@ static void on_listed(void *arg, enum store_result result, struct record *record
     if (record == NULL && result == STORE_OK) {
         finish_list(l, l->count > l->limit);
     } else if (record == NULL) {
-        answer_not_found(l->request, result);
+        api_answer_not_found(l->request, result);
         buf_deinit(&l->body);
         free(l);
     } else if (l->count++ < l->limit) {

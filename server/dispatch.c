@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/items.h"
 #include "server/jobs_private.h"
 
 #define LARGE_BODY (256 * 1024)          /* parsing more JSON than this is a long piece */
@@ -92,7 +93,7 @@ bool job_has_unit(const struct job *job, enum sched_class *class) {
             *class = SCHED_LONG;
         return !is_active(job, TASK_PLAN);
     case PHASE_CHUNKS:
-        if (!next_chunk(job, &chunk))
+        if (job->pauses > 0 || !next_chunk(job, &chunk))
             return false;
         if ((int64_t)job->chunks[chunk].plan.cost_ns >= job->js->config.express_cost_ns)
             *class = SCHED_LONG;
@@ -139,6 +140,11 @@ static void take_chunk(struct job *job, uint32_t chunk) {
         job->next_chunk = chunk + 1;
 }
 
+/* The one chunk of a job is run and merged in one go; but of the items of a map job the parts are wanted, too. */
+static bool merges_at_once(const struct job *job) {
+    return job->record->chunks_total == 1 && !job->record->map;
+}
+
 static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     uint32_t chunk = 0;
     next_chunk(job, &chunk);
@@ -146,7 +152,7 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     t->chunk = chunk;
     const struct chunk *c = &job->chunks[chunk];
     struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost,
-                            .flags = job->record->chunks_total == 1 ? WIRE_GO : 0};
+                            .flags = merges_at_once(job) ? WIRE_GO : 0};
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
     bool bulk = bytes.blob->fd >= 0;
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, bulk ? NULL : slice_map(&bytes),
@@ -418,7 +424,7 @@ static void add_times(struct job *job, enum task_kind kind, const struct wire_ti
     r->cpu_ns += (int64_t)t->cpu_ns;
 }
 
-static void on_part(struct job *job, uint32_t chunk, struct slice part) {
+static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t items) {
     struct record *r = job->record;
     struct chunk *c = &job->chunks[chunk];
     c->part = part;
@@ -427,6 +433,7 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part) {
     job->js->metrics->chunks[r->type]++;
     if (r->durable)
         job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
+    job_log_chunk(job, chunk, items);
     job_touch(job);
     if (r->chunks_done == r->chunks_total) {
         job->phase = PHASE_MERGE;
@@ -445,6 +452,8 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
     if (kind != TASK_MERGE) {
         job->js->metrics->chunks[r->type]++;
         r->chunks_done = r->chunks_total;
+        if (job->watchers > 0)
+            job_log_chunk(job, 0, 0);
     }
     job_succeed(job, result);
 }
@@ -456,7 +465,12 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
         return false; /* a type we do not know yet cannot have been run */
     if (!take_body(f, bulk, &times, &body))
         return false;
-    bool whole = t->kind != TASK_RUN || job->record->chunks_total == 1;
+    bool whole = t->kind != TASK_RUN || merges_at_once(job);
+    int64_t items = whole || !job->record->map ? 0 : items_count(&body, job->record->items);
+    if (items < 0) {
+        slice_deinit(&body);
+        return false;
+    }
     uint32_t chunk = t->chunk;
     enum task_kind kind = t->kind;
     int64_t sent_ns = t->sent_ns;
@@ -465,7 +479,7 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     if (whole)
         on_result(job, kind, body, sent_ns);
     else
-        on_part(job, chunk, body);
+        on_part(job, chunk, body, (uint64_t)items);
     return true;
 }
 

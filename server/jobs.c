@@ -44,7 +44,14 @@ static void set_status(struct job *job, enum job_status to) {
 }
 
 void job_touch(struct job *job) {
+    struct job_waiter *w, *next;
     job->record->version++;
+    if (job->watchers == 0)
+        return;
+    DL_FOREACH_SAFE(job->waiters, w, next) {
+        if (w->wants_changes)
+            w->notify(w, job, JOB_CHANGED);
+    }
 }
 
 static void log_job(enum log_level level, const char *event, const struct job *job) {
@@ -65,12 +72,14 @@ static void log_job(enum log_level level, const char *event, const struct job *j
 
 void job_wait(struct job *job, struct job_waiter *w) {
     w->job = job;
+    job->watchers += w->wants_changes;
     DL_APPEND(job->waiters, w);
 }
 
 void job_unwait(struct job_waiter *w) {
     if (w->job == NULL)
         return;
+    w->job->watchers -= w->wants_changes;
     DL_DELETE(w->job->waiters, w);
     w->job = NULL;
 }
@@ -88,8 +97,7 @@ void job_planned(struct job *job) {
 static void tell_ended(struct job *job) {
     while (job->waiters != NULL) {
         struct job_waiter *w = job->waiters;
-        DL_DELETE(job->waiters, w);
-        w->job = NULL;
+        job_unwait(w);
         w->notify(w, job, JOB_ENDED);
     }
 }
@@ -163,6 +171,7 @@ static void job_free(struct job *job) {
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
+    job_log_end(job); /* may want the parts */
     free_plan(job);
     free(job->stop_detail);
     free(job->stop_members);
@@ -438,6 +447,20 @@ void job_make_durable(struct job *job, store_done *done, void *arg) {
     }
     job->record->durable = true;
     s->ops->submit(s, job->record, &(struct store_input){.request = job->input}, done, arg);
+}
+
+/* ---- pausing ------------------------------------------------------------------------------------------------------------------ */
+
+void job_pause(struct job *job) {
+    enum sched_class class;
+    job->pauses++;
+    if (!job_has_unit(job, &class))
+        job_dequeue(job);
+}
+
+void job_resume(struct job *job) {
+    job->pauses--;
+    job_enqueue(job);
 }
 
 /* ---- about one job ---------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 
 #include <uthash.h>
 
+#include "server/job_log.h"
 #include "server/jobs.h"
 #include "server/scheduler.h"
 
@@ -38,6 +39,9 @@ struct job {
     struct timer timer; /* queue timeout, then run timeout */
     UT_hash_handle hh;
     struct job_waiter *waiters;
+    unsigned watchers;      /* of the waiters: those that want changes */
+    unsigned pauses;
+    struct job_log *log;    /* NULL: nothing to tell yet, and nobody asked */
 
     enum job_phase phase;
     struct slice input; /* packed params, or JSON if input_is_json; until planned */

@@ -43,6 +43,12 @@ typedef void route_handler(struct server *s, struct http_request *r, struct rout
 route_handler api_submit, api_get_job, api_get_result, api_cancel_job, api_delete_job, api_list_jobs;
 void api_hangup(struct server *s, struct http_request *r); /* of a suspended request */
 void api_done(struct server *s, struct http_request *r);   /* frees r->state */
+bool api_read_id(struct route_match m, struct id *id);     /* false: that is not one */
+void api_answer_not_found(struct http_request *r, enum store_result result); /* any but STORE_OK */
+
+/* events.c */
+route_handler api_events;
+void api_events_done(struct server *s, struct http_request *r);
 
 /* api_service.c */
 route_handler api_types, api_type, api_workers, api_livez, api_readyz, api_metrics, api_openapi_yaml, api_openapi_json,
