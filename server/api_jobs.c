@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/ndjson.h"
 #include "server/prefer.h"
 #include "server/render.h"
 #include "server/server.h"
@@ -33,6 +34,7 @@ struct pending {
     struct prefer prefer;
     int64_t granted_s;      /* the wait that is in effect; -1: none was asked for */
     bool counted;           /* among server->waiting */
+    bool stream;            /* AIM_RESULT: the items of a map job are wanted as they are finished */
     struct record *accepted; /* being stored: the 202's record */
 };
 
@@ -190,6 +192,18 @@ static void accept_job(struct pending *p, struct job *job) {
     job_make_durable(job, on_stored, p);
 }
 
+/* The submission is good, so from now on the answer is its items. */
+static void begin_stream(struct pending *p, struct job *job) {
+    p->stream = false;
+    if (!job_record(job)->map)
+        return; /* answered as usual */
+    set_preference_applied(p->request, p, false);
+    if (!ndjson_from_job(p->server, p->request, job, p->prefer.respond_async))
+        return;
+    job_unwait(&p->waiter);
+    loop_clear_timer(p->server->loop, &p->timer);
+}
+
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct pending *p = (struct pending *)((char *)w - offsetof(struct pending, waiter));
     if (event == JOB_ENDED) {
@@ -197,6 +211,8 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
         answer_ended(p, job);
     } else if (p->aim == AIM_ACCEPT) {
         accept_job(p, job);
+    } else if (p->stream) {
+        begin_stream(p, job);
     }
 }
 
@@ -320,7 +336,8 @@ static void submit_request(struct server *s, struct http_request *r, struct job_
         wait_ns = ACCEPT_WAIT_NS;
     }
     const char *trace = http_header(r, "traceparent");
-    q->asynchronous = p->aim == AIM_ACCEPT;
+    p->stream = p->aim == AIM_RESULT && ndjson_is_wanted(r);
+    q->asynchronous = p->aim == AIM_ACCEPT || p->stream;
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {

@@ -69,6 +69,8 @@ static const struct option_row rows[] = {
     {"max-wait", OPTION_TIME, AT(max_wait_ns), 0, DAY, "300s", "longest wait that Prefer can ask for"},
     {"max-worker-rss", OPTION_SIZE, AT(max_worker_rss), 0, TIB, "0", "resident memory after which a worker is recycled"},
     {"result-ttl", OPTION_TIME, AT(result_ttl_ns), 0, 365 * DAY, "1h", "how long ended jobs are kept"},
+    {"stream-buffer", OPTION_SIZE, AT(stream_buffer), 1024, TIB, "8MiB",
+     "finished items that a reader of a stream has not taken; then its job is paused"},
     {"sync-wait", OPTION_TIME, AT(sync_wait_ns), 0, DAY, "30s", "how long a client waits that did not say"},
     {"version", OPTION_SWITCH, AT(show_version), 0, 0, "false", "print the version"},
     {"workers", OPTION_COUNT, AT(workers), 1, 4096, NULL, "worker processes; the CPUs this process may use"},
