@@ -87,8 +87,12 @@ static void answer_ready(struct server *s, struct http_request *r) {
     struct buf body = {0};
     bool workers = health_verdict(s->health, &body);
     buf_puts(&body, s->draining ? "[-]drain failed: shutting down\n" : "[+]drain ok\n");
-    buf_puts(&body, "[+]store ok: in memory\n");
-    bool good = workers && s->ready_logged && !s->draining;
+    const char *trouble = s->store->ops->trouble(s->store);
+    if (trouble != NULL)
+        buf_printf(&body, "[-]store failed: %s\n", trouble);
+    else
+        buf_printf(&body, "[+]store ok: %s\n", config_is_in_memory(&s->config) ? "in memory" : "on disk");
+    bool good = workers && s->ready_logged && !s->draining && trouble == NULL;
     if (http_query(r, "verbose") == NULL)
         buf_clear(&body);
     buf_puts(&body, good ? "ready\n" : "not ready\n");

@@ -38,7 +38,8 @@ static const struct option_row rows[] = {
      "time a cancelled job gets to stop by itself"},
     {"check-config", OPTION_SWITCH, AT(check_config), 0, 0, "false", "check the configuration and exit"},
     {"config", OPTION_TEXT, AT(file), 0, 0, NULL, "file of `key = value` lines, keys as the options here"},
-    {"data-dir", OPTION_TEXT, AT(data_dir), 0, 0, "none", "none: nothing outlives the process (the only choice so far)"},
+    {"data-dir", OPTION_TEXT, AT(data_dir), 0, 0, NULL,
+     "where jobs are kept; $STATE_DIRECTORY, else $XDG_STATE_HOME/offload; none: nothing outlives the process"},
     {"drain-timeout", OPTION_TIME, AT(drain_timeout_ns), 0, DAY, "30s", "time for running jobs to end after SIGTERM"},
     {"enable-test-types", OPTION_SWITCH, AT(enable_test_types), 0, 0, "false", "offer sleep, burn, echo and crash"},
     {"express-cost", OPTION_TIME, AT(express_cost_ns), 0, NS_PER_S, "5ms",
@@ -50,12 +51,16 @@ static const struct option_row rows[] = {
     {"insecure-no-auth", OPTION_SWITCH, AT(insecure_no_auth), 0, 0, "false",
      "listen on addresses that others can reach, without keys"},
     {"job-timeout", OPTION_TIME, AT(job_timeout_ns), MS, 30 * DAY, "10m", "default run time of a job"},
+    {"key-ttl", OPTION_TIME, AT(key_ttl_ns), NS_PER_S, 365 * DAY, "24h", "how long an Idempotency-Key is kept"},
     {"keep-sync", OPTION_COUNT, AT(keep_sync), 0, 1000000, "1000", "jobs answered inline that are remembered"},
     {"listen", OPTION_LISTEN, AT(listen), 0, 0, "127.0.0.1:8080", "repeatable; [::1]:8080, unix:/path; port 0 picks one"},
     {"log-format", OPTION_FORMAT, AT(log_format), 0, 0, NULL, "text or json; text on a terminal, json otherwise"},
     {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "info", "debug, info, warn or error"},
     {"max-body", OPTION_SIZE, AT(max_body), 1024, TIB, "64MiB", "largest request body"},
     {"max-connections", OPTION_COUNT, AT(max_connections), 1, 1000000, "10000", "connections at a time"},
+    {"max-ended", OPTION_COUNT, AT(max_ended), 0, 1000000000, "100000", "ended jobs kept, the oldest go first; 0: no limit"},
+    {"max-ended-bytes", OPTION_SIZE, AT(max_ended_bytes), 0, 1024 * TIB, "4GiB",
+     "requests, results and errors kept of ended jobs; 0: no limit"},
     {"max-header", OPTION_SIZE, AT(max_header), 1024, 1 << 20, "32KiB", "largest head of a request"},
     {"max-job-memory", OPTION_SIZE, AT(max_job_memory), 0, TIB, "0", "resident memory of one worker at work; 0: no limit"},
     {"max-jobs-per-worker", OPTION_COUNT, AT(max_jobs_per_worker), 0, INT64_MAX, "0", "then it is recycled; 0: never"},
@@ -352,6 +357,21 @@ static int fill_defaults(struct config *c, struct buf *error) {
     return 0;
 }
 
+/* Under systemd the first of its StateDirectory=; else by the XDG Base Directory Specification. NULL: nowhere. */
+static const char *default_data_dir(void) {
+    const char *state = getenv("STATE_DIRECTORY"), *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    char path[4096];
+    if (state != NULL && state[0] != '\0')
+        snprintf(path, sizeof path, "%.*s", (int)strcspn(state, ":"), state);
+    else if (xdg != NULL && xdg[0] == '/')
+        snprintf(path, sizeof path, "%s/offload", xdg);
+    else if (home != NULL && home[0] == '/')
+        snprintf(path, sizeof path, "%s/.local/state/offload", home);
+    else
+        return NULL;
+    return keep(path);
+}
+
 int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (fill_defaults(c, error) != 0)
         return -1;
@@ -365,11 +385,15 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
         return -1;
     if (c->workers != cpus)
         snprintf(c->workers_why, sizeof c->workers_why, "as configured");
-    if (strcmp(c->data_dir, "none") != 0) {
-        buf_printf(error, "--data-dir: only \"none\" is possible in this version, not \"%s\"", c->data_dir);
-        return -1;
-    }
-    return 0;
+    if (c->data_dir == NULL || c->data_dir[0] == '\0')
+        c->data_dir = default_data_dir();
+    if (c->data_dir == NULL)
+        buf_puts(error, "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
+    return c->data_dir == NULL ? -1 : 0;
+}
+
+bool config_is_in_memory(const struct config *c) {
+    return strcmp(c->data_dir, "none") == 0;
 }
 
 void config_print_help(void) {

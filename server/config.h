@@ -27,7 +27,8 @@ struct config {
     int64_t result_ttl_ns, job_timeout_ns, cancel_grace_ns, drain_timeout_ns;
     int64_t max_jobs_per_worker, max_worker_rss, max_job_memory;
 
-    const char *data_dir;
+    const char *data_dir; /* "none": nothing outlives the process */
+    int64_t max_ended, max_ended_bytes, key_ttl_ns;
     enum log_level log_level;
     enum log_format log_format;
     bool enable_test_types, check_config, show_version, show_help;
@@ -37,6 +38,7 @@ struct config {
 /* Fills in defaults, then reads the file, the environment (OFFLOAD_X) and the flags. 0, or -1 with one clear line
  * in `error`. Strings live as long as the process. */
 int config_read(struct config *c, int argc, char **argv, struct buf *error);
+bool config_is_in_memory(const struct config *c);
 void config_print_help(void);
 
 #endif

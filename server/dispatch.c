@@ -87,6 +87,8 @@ static bool is_active(const struct job *job, enum task_kind kind) {
 bool job_has_unit(const struct job *job, enum sched_class *class) {
     uint32_t chunk;
     *class = SCHED_SHORT;
+    if (job->delayed && job->phase != PHASE_PLAN) /* to be checked is not to be started */
+        return false;
     switch (job->phase) {
     case PHASE_PLAN:
         if (job->input_is_json && job->input.size > LARGE_BODY)
@@ -114,7 +116,7 @@ int64_t job_next_cost_ns(const struct job *job) {
 /* ---- sending --------------------------------------------------------------------------------------------------- */
 
 static void send_plan(struct job *job, struct task *t, struct worker *w) {
-    struct wire_header h = {.kind = WIRE_PLAN, .count = job->wanted_chunks};
+    struct wire_header h = {.kind = WIRE_PLAN, .count = job->record->wanted_chunks};
     bool bulk = job->input.blob->fd >= 0;
     if (job->input_is_json) {
         h.flags = WIRE_JSON;
@@ -123,7 +125,7 @@ static void send_plan(struct job *job, struct task *t, struct worker *w) {
         h.type = job->record->type;
     }
     /* A worker died at this job before: learn its chunks first, so that the attempts are counted per chunk. */
-    if (!job->asynchronous && job->plan_lost == 0 && !job->input_is_json) {
+    if (!job->asynchronous && job->plan_lost == 0 && !job->input_is_json && !job->delayed) {
         h.flags |= WIRE_GO;
         h.budget_ns = (uint64_t)job->js->config.express_cost_ns;
     }
@@ -367,8 +369,32 @@ static bool take_parsed(struct job *job, const struct wire_plan *h) {
     return true;
 }
 
-static bool on_planned(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+static void drop_plan(struct job *job) {
+    free(job->chunks);
+    free(job->again);
+    job->chunks = NULL;
+    job->again = NULL;
+    slice_deinit(&job->chunk_bytes);
+    buf_clear(&job->common);
+}
+
+bool job_take_plan(struct job *job, const struct slice *plan) {
     struct wire_plan head;
+    bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
+              (!job->input_is_json || take_parsed(job, &head));
+    if (!ok) {
+        drop_plan(job);
+        return false;
+    }
+    job->plan = slice_ref(plan);
+    job->record->chunks_total = head.chunks;
+    job->record->plan_ns = (int64_t)head.plan_ns;
+    job->record->cpu_ns += (int64_t)head.cpu_ns;
+    job->phase = PHASE_CHUNKS;
+    return true;
+}
+
+static bool on_planned(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct slice plan = slice_ref(bulk);
     if (plan.blob == NULL) {
         struct blob *b = blob_copy(f->inlined, f->header.length);
@@ -376,23 +402,12 @@ static bool on_planned(struct job *job, const struct wire_frame *f, const struct
             return false;
         plan = slice_all(b);
     }
-    bool ok = read_plan_head(job, &plan, &head) && read_common(job, &plan, &head) && read_chunks(job, &plan, &head) &&
-              (!job->input_is_json || take_parsed(job, &head));
+    bool ok = job_take_plan(job, &plan);
     slice_deinit(&plan);
-    if (!ok) {
-        free(job->chunks);
-        free(job->again);
-        job->chunks = NULL;
-        job->again = NULL;
-        slice_deinit(&job->chunk_bytes);
-        buf_clear(&job->common);
-        return false;
-    }
-    job->record->chunks_total = head.chunks;
-    job->record->plan_ns = (int64_t)head.plan_ns;
-    job->record->cpu_ns += (int64_t)head.cpu_ns;
-    job->phase = PHASE_CHUNKS;
-    return true;
+    struct record *r = job->record;
+    if (ok && r->durable)
+        job->js->store->ops->plan(job->js->store, r, &job->plan);
+    return ok;
 }
 
 /* ---- parts and results ----------------------------------------------------------------------------------------------- */
@@ -502,12 +517,12 @@ static bool on_failed(struct job *job, struct task *t, const struct wire_frame *
     return true;
 }
 
-static void add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d) {
+void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d) {
     struct record *r = job->record;
     if (r->lost_count == RECORD_MAX_LOST)
         return;
     buf_puts(&r->lost, r->lost_count++ == 0 ? "{" : ",{");
-    if (t->kind == TASK_RUN)
+    if (t != NULL && t->kind == TASK_RUN)
         buf_printf(&r->lost, "\"chunk\":%u,", t->chunk);
     buf_printf(&r->lost, "\"cause\":\"%s\"", cause);
     if (d != NULL && signal_name(d->signal) != NULL)
@@ -530,7 +545,7 @@ static bool on_cancelled(struct job *job, struct task *t) {
     if (!job->stopping)
         return false;
     if (job->stop_reason == STOP_TIMEOUT)
-        add_lost(job, t, "timeout", NULL);
+        job_add_lost(job, t, "timeout", NULL);
     task_free(t);
     job_end_if_stopped(job);
     return true;
@@ -577,7 +592,7 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
     else
         snprintf(how, sizeof how, "exited with status %d", d->exit_code);
     snprintf(detail, sizeof detail, "the worker %s (cause: %s), attempt %u of %lld", how, d->cause, lost,
-             (long long)job->max_attempts);
+             (long long)job->record->max_attempts);
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
 }
 
@@ -596,6 +611,17 @@ static void requeue(struct job *job, const struct task *t) {
         job->again[job->again_count++] = t->chunk;
 }
 
+/* The store counts as we do. */
+static void record_loss(struct job *job, const struct task *t, unsigned lost) {
+    struct store *s = job->js->store;
+    if (!job->record->durable)
+        return;
+    if (t->kind == TASK_RUN)
+        s->ops->lost(s, job->record, t->chunk, lost);
+    else
+        s->ops->update(s, job->record);
+}
+
 static void log_retry(const struct job *job, const struct task *t, const struct death *d) {
     char id[ID_TEXT_SIZE];
     id_format(&job->record->id, id);
@@ -608,15 +634,16 @@ static void log_retry(const struct job *job, const struct task *t, const struct 
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t);
     job->record->attempts++;
-    add_lost(job, t, d->cause, d);
+    job_add_lost(job, t, d->cause, d);
     job_touch(job);
+    record_loss(job, t, lost);
     log_retry(job, t, d);
     if (strcmp(d->cause, "memory") == 0) {
         task_free(t);
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
         return;
     }
-    bool give_up = lost >= (unsigned)job->max_attempts;
+    bool give_up = lost >= job->record->max_attempts;
     if (!give_up) {
         requeue(job, t);
         metrics_count(job->js->metrics->chunk_retries, 16, d->cause);
@@ -635,7 +662,7 @@ static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const 
     job->js->dirty = true;
     if (job->stopping) {
         if (job->stop_reason == STOP_TIMEOUT)
-            add_lost(job, t, "timeout", d);
+            job_add_lost(job, t, "timeout", d);
         absorb(job, t);
         return;
     }

@@ -22,8 +22,8 @@
 #include "base/clock.h"
 #include "server/items.h"
 #include "server/job_log.h"
+#include "server/pending.h"
 #include "server/render.h"
-#include "server/server.h"
 
 #define EVENT_STREAM "text/event-stream"
 #define RETRY "retry: 1000\n\n"
@@ -162,9 +162,7 @@ static void put_entry(struct subscriber *s, struct span *out) {
         return;
     item_reader_rewind(&s->items);
     s->entry++;
-    /* Chunks that an earlier run of the service finished are not in the log. */
-    uint32_t done = r->chunks_done - s->log->count + s->entry;
-    put_progress(s, s->next++, done, (unsigned)(1000 * (uint64_t)done / r->chunks_total));
+    put_progress(s, s->next++, s->entry, (unsigned)(1000 * (uint64_t)s->entry / r->chunks_total));
 }
 
 static unsigned permille_now(const struct subscriber *s) {
@@ -335,7 +333,7 @@ static void on_found(void *arg, enum store_result result, struct record *record)
     else if (result == STORE_OK)
         answer_ended(s->request, record);
     else
-        api_answer_not_found(s->request, result);
+        answer_not_found(s->request, result);
 }
 
 static struct subscriber *subscriber_new(struct server *server, struct http_request *r) {
@@ -355,8 +353,8 @@ static struct subscriber *subscriber_new(struct server *server, struct http_requ
 
 void api_events(struct server *server, struct http_request *r, struct route_match m) {
     struct id id;
-    if (!api_read_id(m, &id)) {
-        api_answer_not_found(r, STORE_NOT_FOUND);
+    if (!read_id(m, &id)) {
+        answer_not_found(r, STORE_NOT_FOUND);
         return;
     }
     struct subscriber *s = subscriber_new(server, r);

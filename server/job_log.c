@@ -23,8 +23,10 @@ static struct job_log *log_of(struct job *job) {
 
 struct job_log *job_log_open(struct job *job) {
     struct job_log *log = log_of(job);
-    if (log != NULL)
-        log->refs++;
+    if (log == NULL)
+        return NULL;
+    log->broken = log->broken || log->count != job->record->chunks_done;
+    log->refs++;
     return log;
 }
 
@@ -64,7 +66,7 @@ static bool make_room(struct job_log *log) {
 void job_log_chunk(struct job *job, uint32_t chunk, uint64_t items) {
     struct job_log *log = log_of(job);
     if (log == NULL)
-        return; /* nobody reads it: a reader would have had to make it */
+        return; /* a later reader finds that it is not there */
     if (!make_room(log)) {
         log->broken = true;
         return;

@@ -1,5 +1,12 @@
-/* jobs.c: the state of jobs: see jobs.h for the diagram. Front end. set_status is the one function that changes a
- * job's status; finish is the one place where a job leaves the live table. dispatch.c does the work between. */
+/* jobs.c: the state of jobs: see jobs.h for the diagram. Front end. job_set_status is the one function that changes a
+ * job's status; finish is the one place where a job leaves the live table. dispatch.c does the work between.
+ *
+ * The end of a durable job is told when it is recorded, so that nobody sees an end that a crash could take back:
+ *
+ *     live ──finish──► ending (the store writes; who asks for the job is answered by the store, after that write)
+ *       │                 └──► told, freed
+ *       └──(not durable)──► remembered, told, freed
+ */
 #include "server/jobs.h"
 
 #include <errno.h>
@@ -14,13 +21,13 @@
 #include "base/log.h"
 #include "server/jobs_private.h"
 
-#define RATE_WINDOW_S 10.0   /* time constant of the drain rate */
-#define DEFAULT_ATTEMPTS 3
-#define DEFAULT_PRIORITY 3   /* RFC 9218 section 4.1 */
+#define RATE_WINDOW_S 10.0    /* time constant of the drain rate */
+#define CLOCK_STEP_MS 1000    /* the wall clock was stepped if it and the monotonic one differ by more */
+#define GC_LEAST_NS (50 * NS_PER_MS)
 
 /* ---- status ---------------------------------------------------------------------------------------------- */
 
-static void count_status(struct job *job, enum job_status status, int by) {
+void job_count_status(struct job *job, enum job_status status, int by) {
     struct jobs *js = job->js;
     if (status == JOB_QUEUED)
         js->queued[job->record->priority] += (size_t)by;
@@ -29,17 +36,17 @@ static void count_status(struct job *job, enum job_status status, int by) {
 }
 
 /* The one function that changes a job's status; aborts on what the diagram in jobs.h does not have. */
-static void set_status(struct job *job, enum job_status to) {
+void job_set_status(struct job *job, enum job_status to) {
     static const bool allowed[JOB_STATUSES][JOB_STATUSES] = {
         [JOB_QUEUED] = {[JOB_RUNNING] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
-        [JOB_RUNNING] = {[JOB_SUCCEEDED] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
+        [JOB_RUNNING] = {[JOB_QUEUED] = true, [JOB_SUCCEEDED] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
     };
     struct record *r = job->record;
     if (!allowed[r->status][to])
         abort();
-    count_status(job, r->status, -1);
+    job_count_status(job, r->status, -1);
     r->status = to;
-    count_status(job, to, 1);
+    job_count_status(job, to, 1);
     job_touch(job);
 }
 
@@ -54,7 +61,7 @@ void job_touch(struct job *job) {
     }
 }
 
-static void log_job(enum log_level level, const char *event, const struct job *job) {
+void job_log_event(enum log_level level, const char *event, const struct job *job) {
     const struct record *r = job->record;
     const struct handler *h = host_handler(r->type);
     char id[ID_TEXT_SIZE];
@@ -108,32 +115,44 @@ static void schedule_gc(struct jobs *js, int64_t due_ms) {
     int64_t in_ms = due_ms - clock_wall_ms();
     if (due_ms == 0)
         return;
-    int64_t due_ns = clock_monotonic_ns() + (in_ms < 0 ? 0 : in_ms) * NS_PER_MS;
+    int64_t due_ns = clock_monotonic_ns() + (in_ms < 0 ? 0 : job_limit_ns(in_ms));
     if (js->gc_timer.slot == 0 || due_ns < js->gc_timer.due_ns)
         loop_set_timer(js->loop, &js->gc_timer, due_ns);
 }
 
+/* What is kept for an hour is kept for an hour, also when somebody sets the clock meanwhile. */
+void jobs_check_clock(struct jobs *js) {
+    int64_t offset_ms = clock_wall_ms() - clock_monotonic_ns() / NS_PER_MS;
+    int64_t by_ms = offset_ms - js->wall_offset_ms;
+    if (by_ms < CLOCK_STEP_MS && by_ms > -CLOCK_STEP_MS)
+        return;
+    js->wall_offset_ms = offset_ms;
+    LOG(LOG_WARN, "clock_stepped", LOG_INT("by_ms", by_ms));
+    js->store->ops->shift(js->store, by_ms);
+    js->remembered->ops->shift(js->remembered, by_ms);
+}
+
 static void on_gc_timer(struct timer *t) {
     struct jobs *js = (struct jobs *)((char *)t - offsetof(struct jobs, gc_timer));
+    jobs_check_clock(js);
     int64_t now_ms = clock_wall_ms();
     schedule_gc(js, js->store->ops->gc(js->store, now_ms));
     schedule_gc(js, js->remembered->ops->gc(js->remembered, now_ms));
+    /* A store may guess too early: do not ask again and again. */
+    if (js->gc_timer.slot != 0 && js->gc_timer.due_ns < clock_monotonic_ns() + GC_LEAST_NS)
+        loop_set_timer(js->loop, &js->gc_timer, clock_monotonic_ns() + GC_LEAST_NS);
 }
 
-static void on_kept(void *arg, enum store_result result) {
-    (void)arg;
-    if (result != STORE_OK && result != STORE_GONE)
-        LOG(LOG_ERROR, "job_not_recorded", LOG_INT("result", result));
+static void on_remembered(void *arg, enum store_result result) {
+    (void)arg, (void)result; /* if memory ran out it is not remembered */
 }
 
-static void keep_record(struct job *job) {
+static void remember(struct job *job) {
     struct jobs *js = job->js;
-    struct record *r = job->record;
-    if (!r->durable && js->config.keep_sync == 0)
+    if (js->config.keep_sync == 0)
         return;
-    struct store *s = r->durable ? js->store : js->remembered;
-    s->ops->finish(s, r, NULL, on_kept, NULL);
-    schedule_gc(js, r->expires_ms);
+    js->remembered->ops->finish(js->remembered, job->record, NULL, on_remembered, NULL);
+    schedule_gc(js, job->record->expires_ms);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
@@ -155,6 +174,7 @@ static void free_plan(struct job *job) {
     job->chunks = NULL;
     job->again = NULL;
     slice_deinit(&job->chunk_bytes);
+    slice_deinit(&job->plan);
     slice_deinit(&job->input);
     buf_deinit(&job->common);
 }
@@ -165,12 +185,18 @@ void job_dequeue(struct job *job) {
     job->queued_cost_ns = 0;
 }
 
-static void job_free(struct job *job) {
+/* Nobody finds it by its id any more, and it takes no room in the queue. */
+static void leave_live(struct job *job) {
     struct jobs *js = job->js;
     job_dequeue(job);
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
+    if (!job->record->durable)
+        js->transient_count--;
+}
+
+static void job_release(struct job *job) {
     job_log_end(job); /* may want the parts */
     free_plan(job);
     free(job->stop_detail);
@@ -182,6 +208,7 @@ static void job_free(struct job *job) {
 static void stamp_end(struct job *job) {
     struct record *r = job->record;
     int64_t now_ns = clock_monotonic_ns();
+    jobs_check_clock(job->js);
     r->finished_ms = clock_wall_ms();
     r->expires_ms = r->finished_ms + r->ttl_ms;
     if (r->started_ms != 0)
@@ -190,28 +217,68 @@ static void stamp_end(struct job *job) {
         r->queued_ns = now_ns - job->accepted_ns;
 }
 
-/* Counts, remembers, tells, frees. The status is final; no task is left. */
-static void finish(struct job *job) {
+static void count_end(struct job *job) {
     struct record *r = job->record;
     struct metrics *m = job->js->metrics;
     size_t row = r->type < METRICS_TYPES ? r->type : METRICS_TYPES;
-    if (!job->rejected) {
-        m->jobs[row][r->status]++;
-        if (r->started_ms != 0)
-            metrics_observe(&m->job_run[row], r->run_ns);
-        log_job(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
-        update_rate(job->js);
-        keep_record(job);
-    }
-    job->phase = PHASE_DONE;
+    m->jobs[row][r->status]++;
+    if (r->started_ms != 0)
+        metrics_observe(&m->job_run[row], r->run_ns);
+    update_rate(job->js);
+}
+
+static void log_end(const struct job *job) {
+    const struct record *r = job->record;
+    job_log_event(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
+}
+
+static void on_end_recorded(void *arg, enum store_result result) {
+    struct job *job = arg;
+    struct jobs *js = job->js;
+    if (result != STORE_OK && result != STORE_GONE)
+        job_log_event(LOG_ERROR, "end_not_recorded", job); /* the store tries again; meanwhile it answers from memory */
+    if (job->refused)
+        js->store->ops->forget(js->store, &job->record->id, on_remembered, NULL);
+    else
+        log_end(job);
+    DL_DELETE2(js->ending, job, ending_prev, ending_next);
+    js->ending_count--;
     tell_ended(job);
-    job_free(job);
+    job_release(job);
+}
+
+static void record_end(struct job *job) {
+    struct jobs *js = job->js;
+    leave_live(job);
+    DL_APPEND2(js->ending, job, ending_prev, ending_next);
+    js->ending_count++;
+    schedule_gc(js, job->record->expires_ms);
+    js->store->ops->finish(js->store, job->record, NULL, on_end_recorded, job);
+}
+
+/* The status is final; no task is left. */
+static void finish(struct job *job) {
+    bool real = !job->rejected && !job->refused;
+    if (real)
+        count_end(job);
+    job->phase = PHASE_DONE;
+    if (job->record->durable) {
+        record_end(job);
+        return;
+    }
+    if (real) {
+        log_end(job);
+        remember(job);
+    }
+    tell_ended(job);
+    leave_live(job);
+    job_release(job);
 }
 
 void job_succeed(struct job *job, struct slice result) {
     job->record->result = result;
     stamp_end(job);
-    set_status(job, JOB_SUCCEEDED);
+    job_set_status(job, JOB_SUCCEEDED);
     finish(job);
 }
 
@@ -237,14 +304,14 @@ void job_end_if_stopped(struct job *job) {
         return;
     stamp_end(job);
     write_error(job);
-    set_status(job, job->stop_status);
+    job_set_status(job, job->stop_status);
     finish(job);
 }
 
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem,
               char *detail, char *members) {
     struct task *t, *next;
-    if (job->stopping) {
+    if (job->stopping || job->phase == PHASE_DONE) {
         free(detail);
         free(members);
         return;
@@ -271,23 +338,33 @@ void job_cancel(struct job *job) {
 
 /* ---- time limits ---------------------------------------------------------------------------------------------------- */
 
-static void on_job_timer(struct timer *t) {
+void job_on_timer(struct timer *t) {
     struct job *job = (struct job *)((char *)t - offsetof(struct job, timer));
-    if (job->run_started_ns != 0)
+    if (job->run_started_ns != 0) {
         job_stop(job, STOP_TIMEOUT, JOB_FAILED, PROBLEM_JOB_TIMEOUT, NULL, NULL);
-    else
+    } else if (job->delayed) {
+        job->delayed = false;
+        job_arm_timer(job);
+        job_enqueue(job);
+    } else {
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_QUEUE_TIMEOUT, NULL, NULL);
+    }
 }
 
-/* Two clocks: one from acceptance to the start, one from the start to the end. */
+/* Three clocks: to the end of its delay, from there to the start, from the start to the end. */
 void job_arm_timer(struct job *job) {
     struct loop *l = job->js->loop;
+    const struct record *r = job->record;
     if (job->stopping)
         return;
     if (job->run_started_ns != 0)
-        loop_set_timer(l, &job->timer, job->run_started_ns + job->timeout_ns);
-    else if (job->queue_timeout_ns > 0)
-        loop_set_timer(l, &job->timer, job->accepted_ns + job->queue_timeout_ns);
+        loop_set_timer(l, &job->timer, job->run_started_ns + job_limit_ns(r->timeout_ms));
+    else if (job_is_parked(job))
+        loop_clear_timer(l, &job->timer);
+    else if (job->delayed)
+        loop_set_timer(l, &job->timer, job->due_ns);
+    else if (r->queue_timeout_ms > 0)
+        loop_set_timer(l, &job->timer, job->due_ns + job_limit_ns(r->queue_timeout_ms));
     else
         loop_clear_timer(l, &job->timer);
 }
@@ -299,154 +376,29 @@ void job_started(struct job *job, int64_t now_ns) {
     r->queued_ns = now_ns - job->accepted_ns;
     r->started_ms = r->created_ms + r->queued_ns / NS_PER_MS;
     metrics_observe(&job->js->metrics->job_wait, r->queued_ns);
-    set_status(job, JOB_RUNNING);
-    log_job(LOG_DEBUG, "job_started", job);
+    job_set_status(job, JOB_RUNNING);
+    if (r->durable)
+        job->js->store->ops->update(job->js->store, r);
+    job_log_event(LOG_DEBUG, "job_started", job);
 }
 
-/* ---- acceptance --------------------------------------------------------------------------------------------------------- */
+/* A drain leaves it to the next process. */
+bool job_is_parked(const struct job *job) {
+    const struct jobs *js = job->js;
+    return js->draining && js->config.persistent && job->record->durable && job->record->status == JOB_QUEUED;
+}
+
+/* ---- turns ---------------------------------------------------------------------------------------------------------------- */
 
 void job_enqueue(struct job *job) {
     enum sched_class class;
-    if (job->stopping || !job_has_unit(job, &class))
+    if (job->stopping || job_is_parked(job) || !job_has_unit(job, &class))
         return;
     job_dequeue(job);
     sched_put(&job->js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(job->js->loop));
     job->queued_cost_ns = class == SCHED_LONG ? job_next_cost_ns(job) : 0;
     job->js->long_backlog_ns += job->queued_cost_ns;
     job->js->dirty = true;
-}
-
-static bool too_much_memory(struct jobs *js, size_t more) {
-    uint64_t held = blob_held_bytes + more;
-    if (held <= js->config.max_memory)
-        return false;
-    /* Results nobody may ever fetch give way to work that is wanted now; the oldest first. */
-    uint64_t excess = held - js->config.max_memory;
-    js->remembered->ops->evict(js->remembered, excess);
-    held = blob_held_bytes + more;
-    if (held > js->config.max_memory)
-        js->store->ops->evict(js->store, held - js->config.max_memory);
-    return blob_held_bytes + more > js->config.max_memory;
-}
-
-static int check_bounds(struct jobs *js, size_t more, enum problem_code *why) {
-    *why = PROBLEM_QUEUE_FULL;
-    if (js->live_count >= js->config.max_queue)
-        return -1;
-    if (js->config.max_queue_age_ns > 0 && jobs_oldest_wait_ms(js) * NS_PER_MS > js->config.max_queue_age_ns)
-        return -1;
-    *why = PROBLEM_OVER_MEMORY;
-    return too_much_memory(js, more) ? -1 : 0;
-}
-
-static int make_memfd(const void *bytes, size_t size, struct slice *s) {
-    int fd = memfd_new("offload-params");
-    if (fd < 0)
-        return -1;
-    if (memfd_write(fd, bytes, size) != 0) {
-        close(fd);
-        return -1;
-    }
-    struct blob *b = blob_seal(fd, size);
-    if (b != NULL)
-        *s = slice_all(b);
-    return b == NULL ? -1 : 0;
-}
-
-static int copy_params(const struct buf *params, struct slice *s) {
-    if (params->size > WIRE_MAX_INLINE)
-        return make_memfd(params->data, params->size, s);
-    struct blob *b = blob_copy(params->data, params->size);
-    if (b != NULL)
-        *s = slice_all(b);
-    return b == NULL ? -1 : 0;
-}
-
-/* Half of what fits, so that it can be added to a clock. */
-static int64_t limit_ns(int64_t ms) {
-    return ms < INT64_MAX / NS_PER_MS / 2 ? ms * NS_PER_MS : INT64_MAX / 2;
-}
-
-/* What the client asked for, or the default; also called when a worker has parsed a large body. */
-static void apply_options(struct job *job, const struct submission_options *o, int default_priority) {
-    const struct jobs_config *c = &job->js->config;
-    struct record *r = job->record;
-    int priority = o->priority >= 0 ? o->priority : default_priority >= 0 ? default_priority : DEFAULT_PRIORITY;
-    r->priority = (uint8_t)priority;
-    job->timeout_ns = o->timeout_ms >= 0 ? limit_ns(o->timeout_ms) : c->job_timeout_ns;
-    job->queue_timeout_ns = limit_ns(o->queue_timeout_ms);
-    job->max_attempts = o->max_attempts;
-    job->wanted_chunks = (uint32_t)o->chunks;
-    r->ttl_ms = o->ttl_s >= 0 ? o->ttl_s * 1000 : c->result_ttl_ms;
-}
-
-static int fill_job(struct job *job, const struct job_request *q) {
-    static const struct submission_options unknown = {-1, -1, 0, DEFAULT_ATTEMPTS, -1, 0};
-    struct record *r = job->record;
-    job->timer.fire = on_job_timer;
-    job->asynchronous = q->asynchronous;
-    job->accepted_ns = clock_monotonic_ns();
-    r->created_ms = clock_wall_ms();
-    r->id = id_new(r->created_ms);
-    r->version = 1;
-    if (q->trace != NULL)
-        snprintf(r->trace, sizeof r->trace, "%s", q->trace);
-    if (q->submission == NULL) {
-        job->input_is_json = true;
-        job->input = slice_ref(&q->body);
-        apply_options(job, &unknown, q->default_priority);
-        return 0;
-    }
-    r->type = q->submission->type;
-    apply_options(job, &q->submission->options, q->default_priority);
-    return copy_params(&q->submission->params, &job->input);
-}
-
-int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, enum problem_code *why) {
-    size_t more = q->submission == NULL ? 0 : q->submission->params.size;
-    if (check_bounds(js, more, why) != 0) {
-        metrics_count(js->metrics->rejected, 16, problem_get(*why)->code);
-        return -1;
-    }
-    *why = PROBLEM_INTERNAL_ERROR;
-    struct job *job = calloc(1, sizeof *job);
-    struct record *r = job == NULL ? NULL : record_new();
-    if (r == NULL) {
-        free(job);
-        return -1;
-    }
-    job->js = js;
-    job->record = r;
-    if (fill_job(job, q) != 0) {
-        record_unref(r);
-        free(job);
-        return -1;
-    }
-    HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
-    js->live_count++;
-    count_status(job, JOB_QUEUED, 1);
-    job_arm_timer(job);
-    job_enqueue(job);
-    log_job(LOG_DEBUG, "job_accepted", job);
-    *out = job;
-    return 0;
-}
-
-void job_apply_parsed_options(struct job *job, const struct submission_options *o) {
-    int before = job->record->priority;
-    count_status(job, JOB_QUEUED, -1);
-    apply_options(job, o, before);
-    count_status(job, JOB_QUEUED, 1);
-}
-
-void job_make_durable(struct job *job, store_done *done, void *arg) {
-    struct store *s = job->js->store;
-    if (job->record->durable) {
-        done(arg, STORE_OK);
-        return;
-    }
-    job->record->durable = true;
-    s->ops->submit(s, job->record, &(struct store_input){.request = job->input}, done, arg);
 }
 
 /* ---- pausing ------------------------------------------------------------------------------------------------------------------ */
@@ -471,6 +423,22 @@ struct record *job_record(struct job *job) {
 
 bool job_is_rejected(const struct job *job) {
     return job->rejected;
+}
+
+bool job_is_refused(const struct job *job) {
+    return job->refused;
+}
+
+bool job_is_ending(const struct job *job) {
+    return job->phase == PHASE_DONE;
+}
+
+bool job_is_planned(const struct job *job) {
+    return job->planned_told;
+}
+
+bool job_is_delayed(const struct job *job) {
+    return job->delayed;
 }
 
 double job_fraction(const struct job *job) {
@@ -503,7 +471,8 @@ int64_t job_estimated_start_ms(const struct job *job) {
     }
     if (js->scheduler.count[SCHED_LONG] <= idle)
         work_ns = 0;
-    return clock_wall_ms() + work_ns / workers / NS_PER_MS;
+    int64_t start_ms = clock_wall_ms() + work_ns / workers / NS_PER_MS;
+    return job->delayed && job->record->not_before_ms > start_ms ? job->record->not_before_ms : start_ms;
 }
 
 int64_t job_estimated_work_ms(const struct job *job) {
@@ -528,6 +497,7 @@ struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struc
     js->remembered = remembered;
     js->gc_timer.fire = on_gc_timer;
     js->rate_ns = clock_monotonic_ns();
+    js->wall_offset_ms = clock_wall_ms() - js->rate_ns / NS_PER_MS;
     return js;
 }
 
@@ -537,19 +507,21 @@ void jobs_configure(struct jobs *js, const struct jobs_config *config) {
 
 void jobs_free(struct jobs *js) {
     struct job *job, *next;
+    loop_clear_timer(js->loop, &js->gc_timer);
+    jobs_park_all(js);
+    js->store->ops->close(js->store); /* what ends by that is told and freed */
+    js->remembered->ops->close(js->remembered);
     HASH_ITER(hh, js->live, job, next) {
         while (job->tasks != NULL)
             task_free(job->tasks);
-        job_free(job);
+        leave_live(job);
+        job_release(job);
     }
-    loop_clear_timer(js->loop, &js->gc_timer);
     while (js->free_tasks != NULL) {
         struct task *t = js->free_tasks;
         js->free_tasks = t->next;
         free(t);
     }
-    js->store->ops->close(js->store);
-    js->remembered->ops->close(js->remembered);
     free(js->feeding);
     free(js->short_turn);
     free(js->load_ns);

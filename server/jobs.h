@@ -3,12 +3,13 @@
  *
  *     queued ──► running ──► succeeded
  *       │           ├──────► failed
- *       └───────────┴──────► cancelled         (set_status in jobs.c changes it; ended is final)
+ *       └───────────┴──────► cancelled         (job_set_status in jobs.c changes it; ended is final)
  *
  *     queued → running      [first chunk sent, or a short job answered in one go]
  *     queued → failed       [queue timeout; the plan failed or crashed]
  *     running → succeeded   [merged]          running → failed  [handler, crash, timeout, memory]
  *     queued, running → cancelled  [client, or the client that waited left]
+ *     running → queued      [the daemon ended: left to the next one, which takes it from the store]
  *
  * Within queued and running a job is in a phase, which says what there is to send to a worker:
  *
@@ -35,6 +36,7 @@ struct jobs_config {
     int64_t job_timeout_ns, result_ttl_ms, express_cost_ns, max_queue_age_ns;
     uint64_t max_queue, max_memory, keep_sync;
     unsigned max_json_depth;
+    bool persistent; /* the store outlives the process: a drain leaves queued jobs to it */
 };
 
 /* What a client submits. */
@@ -70,8 +72,18 @@ struct pool_events jobs_pool_events(struct jobs *js); /* all that is about work;
 /* Accepts a job. 0, or -1 with *why: PROBLEM_QUEUE_FULL, PROBLEM_OVER_MEMORY, PROBLEM_INTERNAL_ERROR. */
 int jobs_submit(struct jobs *js, const struct job_request *request, struct job **job, enum problem_code *why);
 
-/* The job is answered by its id from now on: hands it to the store, keeps it for its TTL. `done` when it is safe. */
-void job_make_durable(struct job *job, store_done *done, void *arg);
+/* The job is answered by its id from now on: hands it to the store with the JSON body it came in and its key (or NULL),
+ * and keeps it for its TTL. `done` when it is safe; if that fails the job is dropped as if it had never been. May be
+ * repeated: `done` then waits for the first time. */
+void job_make_durable(struct job *job, const struct slice *body, const struct store_key *key, store_done *done,
+                      void *arg);
+
+/* Queues what the store has of an earlier run. Call once, before anything is submitted. 0, or -1: could not be read. */
+int jobs_recover(struct jobs *js);
+/* From now on no queued job is started that the store will have after a restart. */
+void jobs_drain(struct jobs *js);
+/* True when a drain need not wait any more. */
+bool jobs_are_drained(const struct jobs *js);
 
 void job_wait(struct job *job, struct job_waiter *w);
 void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
@@ -86,6 +98,10 @@ void job_resume(struct job *job);
 
 struct record *job_record(struct job *job); /* borrowed */
 bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */
+bool job_is_refused(const struct job *job);  /* ended because the store did not take it: likewise */
+bool job_is_ending(const struct job *job);   /* its end is being recorded: JOB_ENDED comes by itself */
+bool job_is_planned(const struct job *job);  /* JOB_PLANNED was told */
+bool job_is_delayed(const struct job *job);  /* waits for its delay, not for a worker */
 /* 0..1, with what running chunks report by the scoreboard. */
 double job_fraction(const struct job *job);
 /* When a queued job may start (wall clock ms), and how long its remaining work takes once it runs alone (ms): by what the

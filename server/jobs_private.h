@@ -1,9 +1,11 @@
-/* jobs_private.h: shared by jobs.c (state), dispatch.c (workers) and jobs_query.c (looking things up) only. */
+/* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_recover.c (restart and drain), dispatch.c
+ * (workers) and jobs_query.c (looking things up) only. */
 #ifndef OFFLOAD_JOBS_PRIVATE_H
 #define OFFLOAD_JOBS_PRIVATE_H
 
 #include <uthash.h>
 
+#include "base/log.h"
 #include "server/job_log.h"
 #include "server/jobs.h"
 #include "server/scheduler.h"
@@ -46,10 +48,12 @@ struct job {
     enum job_phase phase;
     struct slice input; /* packed params, or JSON if input_is_json; until planned */
     bool input_is_json, asynchronous, planned_told, rejected;
-    int64_t timeout_ns, queue_timeout_ns, max_attempts;
-    uint32_t wanted_chunks;
+    bool delayed;       /* record->not_before_ms has not come */
+    bool refused;       /* by the store: it never existed */
+    int64_t due_ns;     /* monotonic: from when it may start; queue_timeout counts from here */
 
     struct buf common;        /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
+    struct slice plan;        /* as the worker sent it; one part of it: */
     struct slice chunk_bytes; /* what the chunks' offsets count from */
     struct chunk *chunks;     /* record->chunks_total of them */
     uint32_t next_chunk;      /* the first that was never sent */
@@ -59,6 +63,7 @@ struct job {
     uint32_t merge_fed;       /* parts sent to the merging worker */
 
     struct task *tasks;
+    struct job *ending_prev, *ending_next;
     int64_t accepted_ns, run_started_ns; /* monotonic; 0: not running */
 
     /* Set when the job is to end as soon as its tasks are gone. */
@@ -76,7 +81,11 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct job *live; /* hash by id */
-    size_t live_count, running_count, queued[SCHEDULER_LEVELS];
+    struct job *ending; /* durable ones whose end is being recorded */
+    size_t live_count, running_count, transient_count, ending_count, queued[SCHEDULER_LEVELS];
+    size_t recovered_count;
+    bool draining;
+    int64_t wall_offset_ms; /* wall clock less monotonic clock, when it was last looked at */
     struct scheduler scheduler;
     struct task *free_tasks;
     struct task **feeding; /* by worker slot: the merge whose parts are not all sent */
@@ -99,14 +108,31 @@ void job_planned(struct job *job);             /* tells waiters that the submiss
 void job_arm_timer(struct job *job);
 void job_touch(struct job *job);               /* its document changed */
 void job_apply_parsed_options(struct job *job, const struct submission_options *o); /* of a large body */
+void job_on_timer(struct timer *t);
+void job_set_status(struct job *job, enum job_status to); /* the one function that changes it */
+void job_count_status(struct job *job, enum job_status status, int by);
+void job_log_event(enum log_level level, const char *event, const struct job *job);
+bool job_is_parked(const struct job *job);     /* left to the next process by a drain */
+void jobs_check_clock(struct jobs *js);        /* call before an expiry is computed or compared */
 /* Ends it when all its tasks are gone; asks them to stop. detail, members: heap, taken; may be NULL. */
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem,
               char *detail, char *members);
 void job_succeed(struct job *job, struct slice result); /* takes the slice; frees the job */
 void job_end_if_stopped(struct job *job);      /* after a task is gone; may free the job */
 
+/* ---- jobs_submit.c ---- */
+int64_t job_limit_ns(int64_t ms);              /* half of what fits, so that it can be added to a clock */
+/* Into the live table; takes the record. NULL if memory ran out. */
+struct job *job_new(struct jobs *js, struct record *r);
+
+/* ---- jobs_recover.c ---- */
+void jobs_park_all(struct jobs *js);           /* at the end: what still runs is queued in the store again */
+
 /* ---- dispatch.c, for jobs.c ---- */
 bool job_has_unit(const struct job *job, enum sched_class *class);
+/* Takes over a worker's plan, or one of an earlier run, not believing it. False: it makes no sense. */
+bool job_take_plan(struct job *job, const struct slice *plan);
+void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d); /* t, d: or NULL */
 int64_t job_next_cost_ns(const struct job *job); /* of its next chunk; 0 if that is not what it has to send */
 void task_free(struct task *t);
 bool task_is_feeding(const struct task *t);

@@ -54,6 +54,7 @@ void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *a
 /* ---- list: live, remembered and stored, merged -------------------------------------------------------------- */
 
 struct listing {
+    struct jobs *js;
     struct record **records; /* references, newest first in the end */
     size_t count, room;
     bool failed;
@@ -94,7 +95,7 @@ static void report(struct listing *l) {
     if (l->count > 0) /* qsort(3) wants an array */
         qsort(l->records, l->count, sizeof *l->records, newest_first);
     for (size_t i = 0; i < l->count; i++) {
-        /* A live job that was answered 202 is in the store, too. */
+        /* A job that was live at first may have ended and come from the store, too. */
         bool twice = i > 0 && memcmp(&l->records[i]->id, &l->records[i - 1]->id, sizeof(struct id)) == 0;
         if (!twice && told < l->limit && !l->failed) {
             l->found(l->arg, STORE_OK, l->records[i]);
@@ -108,10 +109,13 @@ static void report(struct listing *l) {
     free(l);
 }
 
+/* Of a live job we know more than the store. */
 static void on_stored(void *arg, enum store_result result, struct record *record) {
-    on_listed(arg, result, record);
+    struct listing *l = arg;
+    if (record == NULL || jobs_find(l->js, &record->id) == NULL)
+        on_listed(l, result, record);
     if (record == NULL)
-        report(arg);
+        report(l);
 }
 
 static bool live_matches(const struct record *r, const struct store_filter *f) {
@@ -126,7 +130,7 @@ void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found
         found(arg, STORE_UNAVAILABLE, NULL);
         return;
     }
-    *l = (struct listing){.limit = f->limit, .found = found, .arg = arg};
+    *l = (struct listing){.js = js, .limit = f->limit, .found = found, .arg = arg};
     HASH_ITER(hh, js->live, job, next) {
         if (live_matches(job->record, f))
             collect(l, job->record);
@@ -165,6 +169,8 @@ void jobs_write_metrics(const struct jobs *js, struct buf *out) {
         buf_printf(out, "offload_jobs_queued{priority=\"%u\"} %zu\n", level, js->queued[level]);
     metrics_write_head(out, "offload_jobs_running", "gauge", "Jobs started and not ended.");
     buf_printf(out, "offload_jobs_running %zu\n", js->running_count);
+    metrics_write_head(out, "offload_jobs_recovered_total", "counter", "Jobs that an earlier process left unfinished.");
+    buf_printf(out, "offload_jobs_recovered_total %zu\n", js->recovered_count);
     metrics_write_head(out, "offload_queue_oldest_seconds", "gauge", "How long the oldest unit of work has waited.");
     buf_printf(out, "offload_queue_oldest_seconds %.3f\n", (double)jobs_oldest_wait_ms(js) / 1000);
     metrics_write_head(out, "offload_held_bytes", "gauge", "Bytes held for jobs, bounded by --max-memory.");

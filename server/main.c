@@ -49,6 +49,7 @@ static struct jobs_config jobs_config_of(const struct config *c) {
         .max_memory = (uint64_t)c->max_memory,
         .keep_sync = (uint64_t)c->keep_sync,
         .max_json_depth = (unsigned)c->max_json_depth,
+        .persistent = !config_is_in_memory(c),
     };
 }
 
@@ -121,9 +122,9 @@ static void on_pong(void *arg, struct worker *w) {
 /* ---- signals ------------------------------------------------------------------------------------------------------ */
 
 static void finish_if_drained(struct server *s) {
-    if (!s->draining || jobs_live(s->jobs) > 0 || http_busy(s->http))
+    if (!s->draining || !jobs_are_drained(s->jobs) || http_busy(s->http))
         return;
-    LOG(LOG_INFO, "drained");
+    LOG(LOG_INFO, "drained", LOG_INT("left_in_store", jobs_live(s->jobs)));
     loop_stop(s->loop);
 }
 
@@ -141,6 +142,7 @@ static void drain(struct server *s, int signal) {
         return;
     }
     s->draining = true;
+    jobs_drain(s->jobs);
     sd_notify(0, "STOPPING=1");
     LOG(LOG_INFO, "drain", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
         LOG_INT("running", jobs_running(s->jobs)));
@@ -161,6 +163,7 @@ static void reload(struct server *s) {
     c.express_workers = s->config.express_workers;
     c.enable_test_types = s->config.enable_test_types;
     c.max_connections = s->config.max_connections;
+    c.data_dir = s->config.data_dir;
     memcpy(c.workers_why, s->config.workers_why, sizeof c.workers_why);
     s->config = c;
     log_threshold = c.log_level;
@@ -214,15 +217,24 @@ static int64_t turn(void *arg) {
     return sleep_ns;
 }
 
-static int open_jobs(struct server *s) {
+static struct store *open_store(const struct server *s, struct buf *error) {
+    const struct config *c = &s->config;
+    struct store_limits limits = {(uint64_t)c->max_ended, (uint64_t)c->max_ended_bytes};
+    if (config_is_in_memory(c))
+        return store_memory_open(&limits, true);
+    return store_sqlite_open(s->loop, c->data_dir, &limits, error);
+}
+
+static int open_jobs(struct server *s, struct buf *error) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct pool_config pc = pool_config_of(&s->config);
-    struct store *store = store_memory_open(&(struct store_limits){0}, true);
     struct store *remembered = store_memory_open(&(struct store_limits){.max_ended = (uint64_t)s->config.keep_sync}, false);
-    if (store == NULL || remembered == NULL)
+    s->store = open_store(s, error);
+    if (s->store == NULL || remembered == NULL)
         return -1;
-    s->jobs = jobs_new(s->loop, &jc, &s->metrics, store, remembered);
-    if (s->jobs == NULL)
+    s->idempotency = idempotency_new(s->store);
+    s->jobs = jobs_new(s->loop, &jc, &s->metrics, s->store, remembered);
+    if (s->jobs == NULL || s->idempotency == NULL)
         return -1;
     struct pool_events events = jobs_pool_events(s->jobs);
     events.owner = s;
@@ -234,7 +246,7 @@ static int open_jobs(struct server *s) {
         return -1;
     jobs_set_pool(s->jobs, s->pool);
     s->health = health_new(s->loop, s->pool);
-    return s->health == NULL ? -1 : 0;
+    return s->health == NULL ? -1 : jobs_recover(s->jobs);
 }
 
 /* 0, or -1 with one line in `error`. */
@@ -242,8 +254,9 @@ static int open_server(struct server *s, struct buf *error) {
     struct http_config hc = http_config_of(&s->config);
     struct http_events he = routes_events(s);
     s->loop = loop_new();
-    if (s->loop == NULL || watch_signals(s) != 0 || routes_init(s) != 0 || open_jobs(s) != 0) {
-        buf_printf(error, "could not start: %s", strerror(errno));
+    if (s->loop == NULL || watch_signals(s) != 0 || routes_init(s) != 0 || open_jobs(s, error) != 0) {
+        if (error->size == 0)
+            buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
     }
     bool misconfigured = false;
@@ -265,6 +278,7 @@ static void close_server(struct server *s) {
         health_free(s->health);
     if (s->jobs != NULL)
         jobs_free(s->jobs); /* before the pool: tasks point to workers */
+    idempotency_free(s->idempotency); /* behind the store, which may still answer */
     if (s->pool != NULL)
         pool_free(s->pool);
     routes_free(s);

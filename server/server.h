@@ -5,6 +5,7 @@
 #include "server/config.h"
 #include "server/health.h"
 #include "server/http.h"
+#include "server/idempotency.h"
 #include "server/jobs.h"
 #include "server/metrics.h"
 
@@ -15,6 +16,8 @@ struct server {
     struct jobs *jobs;
     struct pool *pool;
     struct health *health;
+    struct store *store;             /* of jobs that last; belongs to `jobs` */
+    struct idempotency *idempotency;
     struct metrics metrics;
     bool ready_logged; /* handlers were loaded once: jobs are taken */
     bool draining;
@@ -39,12 +42,10 @@ struct route_match {
 
 typedef void route_handler(struct server *s, struct http_request *r, struct route_match m);
 
-/* api_jobs.c */
+/* api_submit.c, api_jobs.c; pending.c */
 route_handler api_submit, api_get_job, api_get_result, api_cancel_job, api_delete_job, api_list_jobs;
 void api_hangup(struct server *s, struct http_request *r); /* of a suspended request */
 void api_done(struct server *s, struct http_request *r);   /* frees r->state */
-bool api_read_id(struct route_match m, struct id *id);     /* false: that is not one */
-void api_answer_not_found(struct http_request *r, enum store_result result); /* any but STORE_OK */
 
 /* events.c */
 route_handler api_events;

@@ -59,6 +59,10 @@ struct submission {
 int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault);
 void submission_deinit(struct submission *s);
 
+/* The SHA-256 of a JSON text in canonical form (host/canonical.c): two texts with the same members and values have the same,
+ * however they are written. 0, or -1 with *fault filled: it is not JSON. */
+int host_request_hash(const void *json, size_t size, unsigned max_depth, uint8_t hash[32], struct fault *fault);
+
 /* ---- descriptions: schema.c --------------------------------------------------------------------- */
 
 /* Appends {"name","summary","params":<JSON Schema 2020-12>,"flags":[...]} of one type. */

@@ -1,6 +1,8 @@
 # helpers.bash: starting and stopping the real service for a bats test. Load it with `load helpers`.
 #
-# start_daemon [options...]   on a free port; sets URL, PORT, DAEMON (its pid) and LOG; it waits for no job at its end
+# start_daemon [options...]   on a free port; sets URL, PORT, DAEMON (its pid) and LOG; it waits for no job at its end, and
+#                             keeps its jobs in a directory of its own unless --data-dir names one
+# kill_daemon                 kill -9, and waits
 # stop_daemon                 ends it and waits; its exit status is in DAEMON_STATUS
 # post [curl options...] JSON     POST /v1/jobs; prints the body
 # status [curl options...]    prints the HTTP status alone
@@ -25,7 +27,8 @@ OFFLOADD=$BUILD/offloadd
 
 start_daemon() {
     LOG=$BATS_TEST_TMPDIR/daemon-$RANDOM.log
-    "$OFFLOADD" --listen 127.0.0.1:0 --enable-test-types --drain-timeout 0s "$@" 2>"$LOG" 3>&- &
+    "$OFFLOADD" --listen 127.0.0.1:0 --enable-test-types --drain-timeout 0s --data-dir "${LOG%.log}.data" "$@" \
+        2>"$LOG" 3>&- &
     DAEMON=$!
     local tries
     for ((tries = 0; tries < 1000; tries++)); do
@@ -42,6 +45,11 @@ stop_daemon() {
     DAEMON_STATUS=
     [ -n "${DAEMON:-}" ] || return 0
     kill -TERM "$DAEMON" 2>/dev/null || true
+    wait_daemon
+}
+
+kill_daemon() {
+    kill -KILL "$DAEMON"
     wait_daemon
 }
 

@@ -1,0 +1,157 @@
+/* api_submit.c: POST /v1/jobs. Front end.
+ *
+ *     body ──► (has a key: claimed, see idempotency.h) ──► checked, queued ──► waits as Prefer says ──► answer
+ *                     └─► another request made the job: waits for that one
+ *
+ * The JSON of a large body is checked by a worker; its key is claimed when that has told what the request is.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "handlers/host/host.h"
+#include "server/ndjson.h"
+#include "server/pending.h"
+
+#define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
+
+static void answer_fault(struct http_request *r, const struct fault *fault) {
+    struct problem_fault f;
+    if (problem_read_fault(fault->json.data == NULL ? "" : fault->json.data, fault->json.size, &f) == 0)
+        http_answer_problem(r, f.code, f.detail, f.members);
+    else
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    problem_fault_deinit(&f);
+}
+
+/* Decides whether it waits for the job's end, or for the 202; returns for how long. */
+static int64_t choose_aim(struct pending *p) {
+    struct server *s = p->server;
+    p->prefer = pending_read_prefer(p->request);
+    int64_t wait_ns = pending_wait_time(s, &p->prefer, &p->granted_s);
+    if (wait_ns != 0 && s->waiting < s->config.max_sync) {
+        p->stream = ndjson_is_wanted(p->request);
+        return wait_ns;
+    }
+    p->aim = AIM_ACCEPT;
+    return ACCEPT_WAIT_NS;
+}
+
+/* ---- a new job ------------------------------------------------------------------------------------------------- */
+
+static void submit_job(struct pending *p, struct job_request *q) {
+    struct server *s = p->server;
+    struct http_request *r = p->request;
+    struct job *job;
+    enum problem_code why;
+    int64_t wait_ns = choose_aim(p);
+    const char *trace = http_header(r, "traceparent");
+    q->asynchronous = p->aim == AIM_ACCEPT || p->stream; /* the items of each chunk are wanted, not the result at once */
+    q->default_priority = priority_parse(http_header(r, "Priority"));
+    q->trace = traceparent_is_valid(trace) ? trace : NULL;
+    if (jobs_submit(s->jobs, q, &job, &why) != 0) {
+        idempotency_withdraw(&p->claim);
+        answer_refused(s, r, why);
+        return;
+    }
+    pending_wait(p, job, wait_ns);
+    if (p->claim.entry != NULL)
+        idempotency_own(&p->claim, &job_record(job)->id);
+    jobs_dispatch_early(s->jobs);
+}
+
+static bool is_welcome(struct server *s, struct http_request *r) {
+    if (s->draining)
+        answer_refused(s, r, PROBLEM_DRAINING);
+    else if (!s->ready_logged)
+        answer_refused(s, r, PROBLEM_STARTING);
+    else
+        return true;
+    return false;
+}
+
+static void submit_body(struct pending *p) {
+    struct server *s = p->server;
+    struct http_request *r = p->request;
+    struct submission submission = {0};
+    struct fault fault = {{0}};
+    struct job_request q = {.body = r->large};
+    const char *body = r->body.data == NULL ? "" : r->body.data;
+    if (r->large.blob != NULL) {
+        submit_job(p, &q);
+        return;
+    }
+    if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
+        idempotency_withdraw(&p->claim);
+        answer_fault(r, &fault);
+    } else {
+        q.submission = &submission;
+        submit_job(p, &q);
+    }
+    submission_deinit(&submission);
+    fault_deinit(&fault);
+}
+
+/* ---- a job that another request made --------------------------------------------------------------------------------- */
+
+static void join(struct pending *p, const struct id *id) {
+    struct job *job = jobs_find(p->server->jobs, id);
+    int64_t wait_ns = choose_aim(p);
+    p->replayed = true;
+    if (job == NULL)
+        pending_ask(p, id);
+    else if (p->aim == AIM_ACCEPT && job_is_planned(job))
+        pending_accept(p, job);
+    else
+        pending_wait(p, job, wait_ns);
+    if (p->stream && job != NULL && job_is_planned(job))
+        pending_begin_stream(p, job);
+}
+
+static void on_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
+    struct pending *p = (struct pending *)((char *)c - offsetof(struct pending, claim));
+    switch (verdict) {
+    case KEY_YOURS:
+        if (is_welcome(p->server, p->request))
+            submit_body(p);
+        else
+            idempotency_withdraw(c);
+        break;
+    case KEY_SAME: join(p, id); break;
+    case KEY_OTHER: http_answer_problem(p->request, PROBLEM_IDEMPOTENCY_MISMATCH, NULL, NULL); break;
+    case KEY_UNAVAILABLE: answer_not_found(p->request, STORE_UNAVAILABLE); break;
+    }
+}
+
+static void claim_key(struct pending *p, const char *header) {
+    struct server *s = p->server;
+    struct http_request *r = p->request;
+    char key[IDEMPOTENCY_MAX_KEY + 1];
+    uint8_t hash[STORE_HASH_SIZE];
+    struct fault fault = {{0}};
+    const char *body = r->body.data == NULL ? "" : r->body.data;
+    p->keyed = true;
+    p->claim.decided = on_decided;
+    if (!idempotency_parse(header, key))
+        http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
+    else if (host_request_hash(body, r->body.size, (unsigned)s->config.max_json_depth, hash, &fault) != 0)
+        answer_fault(r, &fault);
+    else if (idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    fault_deinit(&fault);
+}
+
+void api_submit(struct server *s, struct http_request *r, struct route_match m) {
+    const char *key = http_header(r, "Idempotency-Key");
+    (void)m;
+    if (key == NULL && !is_welcome(s, r))
+        return;
+    struct pending *p = pending_new(s, r, AIM_RESULT);
+    if (p == NULL)
+        return;
+    if (key == NULL)
+        submit_body(p);
+    else
+        claim_key(p, key);
+    pending_suspend(p);
+}

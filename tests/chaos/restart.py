@@ -1,0 +1,235 @@
+"""restart.py OFFLOADD DIRECTORY [--jobs N] [--clients N] [--kills N] [--keys] [--signal NAME]: kills the service again and again
+while clients submit jobs to it, and checks that every job that was answered 202 ends exactly once, with the right result.
+
+Prints one line of figures; exits with 1 and says what was wrong otherwise. Every process it ends is one that it started."""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+START_S, END_S = 30, 180
+ENDED = ("succeeded", "failed", "cancelled")
+
+# Jobs with several chunks, with one, and quick ones; each with its result. {n} makes them different.
+KINDS = [
+    ('{"type":"primes","params":{"start":0,"stop":30000000},"options":{"chunks":4,"max_attempts":100}}', lambda n: {"count": 1857859}),
+    ('{"type":"sum","params":{"start":0,"stop":20000000,"power":2},"options":{"chunks":5,"max_attempts":100}}',
+     lambda n: {"sum": "2666666466666670000000", "count": 20000000}),
+    ('{"type":"echo","params":{"value":%d}}', lambda n: {"value": n}),
+    ('{"type":"burn","params":{"cpu_ms":30,"chunks":3}}', lambda n: None),
+]
+
+
+class Wrong(Exception):
+    pass
+
+
+def body_of(n):
+    text = KINDS[n % len(KINDS)][0]
+    return text % n if "%d" in text else text
+
+
+def check_result(n, job):
+    if job["status"] != "succeeded":
+        raise Wrong(f"job {n} ended as {job['status']}: {json.dumps(job)[:500]}")
+    wanted = KINDS[n % len(KINDS)][1](n)
+    if wanted is not None and job["result"] != wanted:
+        raise Wrong(f"job {n} has the result {job['result']}, not {wanted}")
+    causes = {lost["cause"] for lost in job.get("lost", [])}
+    if not causes <= {"restart"} or (job["attempts"] > 1) != bool(causes):
+        raise Wrong(f"job {n}: attempts {job['attempts']}, lost {causes}")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Daemon:
+    """The service on one port and one directory, killed and started anew."""
+
+    def __init__(self, program, directory):
+        self.program, self.directory, self.port = program, directory, free_port()
+        self.starts = 0
+        self.process = None
+
+    def start(self):
+        self.starts += 1
+        self.log = os.path.join(self.directory, f"log-{self.starts:04}")
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [self.program, "--listen", f"127.0.0.1:{self.port}", "--data-dir", os.path.join(self.directory, "data"),
+                 "--enable-test-types", "--workers", "2", "--drain-timeout", "1s"],
+                stdin=subprocess.DEVNULL, stderr=log)
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            with open(self.log, "rb") as log:
+                if b'"event":"ready"' in log.read():
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.005)
+        with open(self.log, "rb") as log:
+            raise Wrong(f"it did not start ({self.process.poll()}): {log.read()[-3000:].decode()}")
+
+    def end(self, number):
+        self.process.send_signal(number)
+        code = self.process.wait(END_S)
+        if number != signal.SIGKILL and code != 0:
+            raise Wrong(f"it exited with {code} after signal {number}")
+
+
+class Client(threading.Thread):
+    def __init__(self, port, numbers, keys):
+        super().__init__(daemon=True)
+        self.port, self.numbers, self.keys = port, numbers, keys
+        self.connection = None
+        self.ids, self.ended, self.error = {}, {}, None
+
+    def ask(self, method, path, body=None, headers=None):
+        """One answer, or None if the service is not there."""
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            self.connection.request(method, path, body, headers or {})
+            answer = self.connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null")
+        except (OSError, http.client.HTTPException, ValueError):
+            self.connection.close()
+            self.connection = None
+            time.sleep(0.01)
+            return None
+
+    def submit(self, n):
+        headers = {"Content-Type": "application/json", "Prefer": "respond-async"}
+        if self.keys:
+            headers["Idempotency-Key"] = f'"job-{n}"'
+        while True:
+            answer = self.ask("POST", "/v1/jobs", body_of(n), headers)
+            if answer is None or answer[0] in (429, 503):
+                time.sleep(0.01)
+                continue
+            if answer[0] != 202:
+                raise Wrong(f"job {n} was answered {answer}")
+            self.ids[n] = answer[1]["id"]
+            return
+
+    def wait(self, n):
+        end = time.monotonic() + END_S
+        while time.monotonic() < end:
+            answer = self.ask("GET", f"/v1/jobs/{self.ids[n]}", None, {"Prefer": "wait=5"})
+            if answer is None or answer[0] == 503:
+                time.sleep(0.01)
+                continue
+            if answer[0] != 200:
+                raise Wrong(f"job {n} was acknowledged as {self.ids[n]} and is now {answer}")
+            job = answer[1]
+            if n in self.ended and job["status"] not in ENDED:
+                raise Wrong(f"job {n} had ended and is {job['status']} again")
+            if job["status"] in ENDED:
+                check_result(n, job)
+                self.ended[n] = job["finished_at"]
+                return
+        raise Wrong(f"job {n} never ended")
+
+    def run(self):
+        try:
+            for n in self.numbers:
+                self.submit(n)
+                if n % 3 == 0:
+                    self.wait(n)
+            for n in self.numbers:
+                before = self.ended.get(n)
+                self.wait(n)
+                if before is not None and before != self.ended[n]:
+                    raise Wrong(f"job {n} ended twice: {before} and {self.ended[n]}")
+        except Wrong as e:
+            self.error = str(e)
+        except Exception as e:  # a broken test must not pass
+            self.error = f"{type(e).__name__}: {e}"
+
+
+def ends_in_logs(directory):
+    """How often each job's end was logged; that is done when the end is on disk."""
+    counts = {}
+    for name in sorted(os.listdir(directory)):
+        if not name.startswith("log-"):
+            continue
+        with open(os.path.join(directory, name), "rb") as log:
+            for line in log:
+                if b'"event":"job_ended"' in line:
+                    try:
+                        job = json.loads(line)["job"]
+                    except ValueError:
+                        continue  # cut off by the kill
+                    counts[job] = counts.get(job, 0) + 1
+    return counts
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("program")
+    a.add_argument("directory")
+    a.add_argument("--jobs", type=int, default=2000)
+    a.add_argument("--clients", type=int, default=16)
+    a.add_argument("--kills", type=int, default=50)
+    a.add_argument("--keys", action="store_true", help="with an Idempotency-Key: each runs once, however often it is sent")
+    a.add_argument("--signal", default="SIGKILL")
+    o = a.parse_args()
+    daemon = Daemon(o.program, o.directory)
+    daemon.start()
+    clients = [Client(daemon.port, range(c, o.jobs, o.clients), o.keys) for c in range(o.clients)]
+    for c in clients:
+        c.start()
+    kills = 0
+    try:
+        while kills < o.kills or any(c.is_alive() for c in clients):
+            if any(c.error for c in clients):
+                break
+            time.sleep(random.uniform(0.02, 0.35))
+            if kills < o.kills:
+                daemon.end(getattr(signal, o.signal))
+                kills += 1
+                daemon.start()
+        for c in clients:
+            c.join(END_S)
+        errors = [c.error for c in clients if c.error]
+        ids = [i for c in clients for i in c.ids.values()]
+        if not errors and len(set(ids)) != o.jobs:
+            errors.append(f"{len(set(ids))} ids for {o.jobs} jobs")
+        if o.keys and not errors:
+            listed, cursor = 0, ""
+            while True:
+                page = clients[0].ask("GET", f"/v1/jobs?limit=1000{cursor}")[1]
+                listed += len(page["jobs"])
+                if "next_cursor" not in page:
+                    break
+                cursor = f"&cursor={page['next_cursor']}"
+            if listed != o.jobs:
+                errors.append(f"{o.jobs} keys made {listed} jobs")
+        twice = [i for i, count in ends_in_logs(o.directory).items() if count > 1]
+        if twice:
+            errors.append(f"ended more than once: {twice[:5]}")
+        if errors:
+            raise Wrong("; ".join(errors[:3]))
+    except Wrong as e:
+        print(f"wrong after {kills} kills: {e}")
+        return 1
+    finally:
+        if daemon.process.poll() is None:
+            daemon.process.kill()
+            daemon.process.wait()
+    print(f"{o.jobs} jobs, {o.clients} clients, {kills} x {o.signal}: all ended once, and right")
+    return 0
+
+
+sys.exit(main())
