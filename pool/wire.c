@@ -87,7 +87,7 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
     memcpy(&f->header, r->data + r->offset, sizeof f->header);
     const struct wire_header *h = &f->header;
     bool bulk = (h->flags & WIRE_BULK) != 0;
-    if (h->version != WIRE_VERSION || h->reserved != 0 || (h->flags & ~(WIRE_BULK | WIRE_JSON | WIRE_GO)) != 0)
+    if (h->version != WIRE_VERSION || h->reserved != 0 || (h->flags & ~(WIRE_BULK | WIRE_JSON | WIRE_GO | WIRE_ITEMS)) != 0)
         return -1;
     if (h->length > left - sizeof *h || WIRE_PAD(h->length) > left - sizeof *h)
         return -1;

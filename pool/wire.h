@@ -35,6 +35,9 @@
  *     WIRE_PING   are you there?
  *     WIRE_EXIT   finish what came before, then exit
  *
+ * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of items,
+ * and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so in wire_plan.
+ *
  * With the zygote, on a socket pair of its own: one struct per datagram, see below.
  *
  * To change the wire: both ends are one binary, so raise WIRE_VERSION, change the table, and nothing else.
@@ -50,7 +53,7 @@
 
 #include "pool/blob.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_MAX_FRAMES 16
 #define WIRE_MAX_DATAGRAM (256 * 1024)
 #define WIRE_MAX_INLINE (64 * 1024) /* a larger payload goes as bulk */
@@ -74,7 +77,8 @@ enum wire_kind {
 enum { /* flags */
     WIRE_BULK = 1, /* a descriptor comes along */
     WIRE_JSON = 2, /* WIRE_PLAN: the body of the request, not yet parsed */
-    WIRE_GO = 4    /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
+    WIRE_GO = 4,   /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
+    WIRE_ITEMS = 8 /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
 };
 
 struct wire_header {
@@ -95,24 +99,19 @@ struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
 };
 
-/* Front of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then the
- * chunks' bytes, which the chunks' offsets count from. */
+/* Front of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then webhook_size bytes,
+ * padded to 8; then the chunks' bytes, which the chunks' offsets count from. */
 struct wire_plan {
-    uint32_t type, chunks, common_size, reserved;
+    uint32_t type, chunks, common_size;
+    uint32_t webhook_size; /* WIRE_JSON; 0: none */
+    uint32_t map, items;   /* WIRE_JSON: 1 for a map, and of how many items */
     int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_JSON: the options */
+    int64_t delay_ms, fresh; /* likewise */
     uint64_t plan_ns, cpu_ns;
 };
+_Static_assert(sizeof(struct wire_plan) == 6 * 4 + 10 * 8, "what follows is aligned to 8");
 struct wire_chunk {
     uint64_t cost_ns, offset, size;
-};
-
-/* The part of a chunk of a map job: one entry for each item, each followed by `size` bytes of JSON, padded with zeros to
- * a multiple of 8. The JSON is {"status":"succeeded","result":...} or {"status":"failed","error":{...}}, so written. */
-struct item_entry {
-    uint32_t index; /* of the item in the submission */
-    uint32_t size;
-    uint32_t ok;    /* 1: succeeded, 0: failed */
-    uint32_t reserved;
 };
 
 /* ---- zygote -------------------------------------------------------------------------------------- */

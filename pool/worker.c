@@ -141,14 +141,17 @@ static bool proceed(struct outcome *o, int rc) {
 static void run_step(struct outcome *o, const struct wire_header *h, struct bytes common, struct bytes chunk,
                      struct buf *part) {
     int64_t start_ns = clock_monotonic_ns();
-    if (proceed(o, host_run(h->type, h->attempt, common, chunk, &hooks, part, &o->fault)))
+    bool map = (h->flags & WIRE_ITEMS) != 0;
+    if (proceed(o, (map ? host_run_items : host_run)(h->type, h->attempt, common, chunk, &hooks, part, &o->fault)))
         o->kind = WIRE_DONE;
     o->times.run_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
 }
 
-static void merge_step(struct outcome *o, uint32_t type, struct bytes common, const struct bytes *parts, size_t count) {
+static void merge_step(struct outcome *o, const struct wire_header *h, struct bytes common, const struct bytes *parts,
+                       size_t count) {
     int64_t start_ns = clock_monotonic_ns();
-    if (proceed(o, host_merge(type, common, parts, count, &hooks, &o->body, &o->fault)))
+    bool map = (h->flags & WIRE_ITEMS) != 0;
+    if (proceed(o, (map ? host_merge_items : host_merge)(h->type, common, parts, count, &hooks, &o->body, &o->fault)))
         o->kind = WIRE_DONE;
     o->times.merge_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
 }
@@ -161,36 +164,48 @@ static void run_and_merge(struct outcome *o, const struct wire_header *h, struct
         die();
     if (o->kind == WIRE_DONE) {
         struct bytes one = {part.data == NULL ? "" : part.data, part.size};
-        merge_step(o, h->type, common, &one, 1);
+        merge_step(o, h, common, &one, 1);
     }
     buf_deinit(&part);
 }
 
-static void put_padded(struct buf *to, const struct buf *from) {
+static void put_padded(struct buf *to, const void *from, size_t size) {
     static const char zeros[8];
-    buf_append(to, from->data, from->size);
-    buf_append(to, zeros, WIRE_PAD(from->size) - from->size);
+    buf_append(to, from, size);
+    buf_append(to, zeros, WIRE_PAD(size) - size);
 }
 
-/* struct wire_plan, chunks, common, bytes: see wire.h. */
-static void write_plan(struct buf *out, uint32_t type, const struct submission_options *options,
-                       const struct host_plan *plan, uint64_t plan_ns) {
+/* What the front end does not know yet of a body that was parsed here. */
+static void describe_submission(struct wire_plan *head, const struct submission *s) {
+    const struct submission_options *o = &s->options;
+    head->map = s->map;
+    head->items = s->items;
+    head->webhook_size = o->webhook == NULL ? 0 : (uint32_t)strlen(o->webhook);
+    head->priority = o->priority;
+    head->timeout_ms = o->timeout_ms;
+    head->queue_timeout_ms = o->queue_timeout_ms;
+    head->max_attempts = o->max_attempts;
+    head->ttl_s = o->ttl_s;
+    head->wanted_chunks = o->chunks;
+    head->delay_ms = o->delay_ms;
+    head->fresh = o->fresh;
+}
+
+/* struct wire_plan, chunks, common, webhook, bytes: see wire.h. */
+static void write_plan(struct buf *out, uint32_t type, const struct submission *s, const struct host_plan *plan,
+                       uint64_t plan_ns) {
     struct wire_plan head = {.type = type, .chunks = (uint32_t)plan->count, .common_size = (uint32_t)plan->common.size,
                              .plan_ns = plan_ns};
-    if (options != NULL) {
-        head.priority = options->priority;
-        head.timeout_ms = options->timeout_ms;
-        head.queue_timeout_ms = options->queue_timeout_ms;
-        head.max_attempts = options->max_attempts;
-        head.ttl_s = options->ttl_s;
-        head.wanted_chunks = options->chunks;
-    }
+    if (s != NULL)
+        describe_submission(&head, s);
     buf_append(out, &head, sizeof head);
     for (size_t i = 0; i < plan->count; i++) {
         struct wire_chunk c = {plan->chunks[i].cost_ns, plan->chunks[i].offset, plan->chunks[i].size};
         buf_append(out, &c, sizeof c);
     }
-    put_padded(out, &plan->common);
+    put_padded(out, plan->common.data, plan->common.size);
+    if (head.webhook_size > 0)
+        put_padded(out, s->options.webhook, head.webhook_size);
     buf_append(out, plan->bytes.data, plan->bytes.size);
 }
 
@@ -202,13 +217,15 @@ static void set_title(uint32_t type) {
     self.titled = type + 1;
 }
 
-/* Plans checked params; with WIRE_GO goes on to run and merge a single cheap chunk. */
-static void plan_params(struct outcome *o, struct wire_header h, struct bytes params,
-                        const struct submission_options *options) {
+/* Plans checked params, or a map's list of them; with WIRE_GO goes on to run and merge a single cheap chunk. The
+ * submission, if it was parsed here, is reported. */
+static void plan_params(struct outcome *o, struct wire_header h, struct bytes params, const struct submission *s) {
     struct host_plan plan = {0};
+    bool map = (h.flags & WIRE_ITEMS) != 0;
     set_title(h.type);
     int64_t start_ns = clock_monotonic_ns();
-    bool planned = proceed(o, host_plan(h.type, params.data, params.size, h.count, &hooks, &plan, &o->fault));
+    int rc = (map ? host_plan_items : host_plan)(h.type, params.data, params.size, h.count, &hooks, &plan, &o->fault);
+    bool planned = proceed(o, rc);
     o->times.plan_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
     if (planned && (h.flags & WIRE_GO) != 0 && plan.count == 1 && plan.chunks[0].cost_ns <= h.budget_ns) {
         struct bytes common = {plan.common.data == NULL ? "" : plan.common.data, plan.common.size};
@@ -218,7 +235,7 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
         run_and_merge(o, &h, common, chunk);
     } else if (planned) {
         o->kind = WIRE_PLANNED;
-        write_plan(&o->body, h.type, options, &plan, o->times.plan_ns);
+        write_plan(&o->body, h.type, s, &plan, o->times.plan_ns);
     }
     host_plan_deinit(&plan);
 }
@@ -231,13 +248,13 @@ static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes
     struct submission s = {0};
     struct wire_header checked = *h;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
-    checked.flags = 0;
     if (submission_parse(payload.data, payload.size, depth, &s, &o->fault) != 0) {
         o->kind = WIRE_FAILED;
     } else {
+        checked.flags = s.map ? WIRE_ITEMS : 0;
         checked.type = s.type;
         checked.count = (uint32_t)s.options.chunks;
-        plan_params(o, checked, (struct bytes){s.params.data, s.params.size}, &s.options);
+        plan_params(o, checked, (struct bytes){s.params.data, s.params.size}, &s);
     }
     submission_deinit(&s);
 }
@@ -301,7 +318,7 @@ static void do_merge(struct outcome *o) {
             die();
     }
     set_title(m->header.type);
-    merge_step(o, m->header.type, (struct bytes){slice_map(&m->common), m->common.size}, parts, m->have);
+    merge_step(o, &m->header, (struct bytes){slice_map(&m->common), m->common.size}, parts, m->have);
     for (size_t i = 0; i < m->have; i++)
         slice_unmap(&m->parts[i], parts[i].data);
     free(parts);

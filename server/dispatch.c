@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/items.h"
+#include "server/item_text.h"
 #include "server/jobs_private.h"
 
 #define LARGE_BODY (256 * 1024)          /* parsing more JSON than this is a long piece */
@@ -25,6 +25,7 @@
 #define SHORT_BACKLOG_NS (2 * NS_PER_MS) /* short work waiting longer: the express lane cannot keep up */
 #define PACK_NS (150 * INT64_C(1000))    /* short work that one worker gets before a second is woken for more */
 #define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
+#define MAX_DELAY_MS (INT64_C(365) * 24 * 3600 * 1000)
 #define UNKNOWN_COST_NS (50 * INT64_C(1000))
 #define EARLY_BATCH 6                    /* short pieces that are worth waking a worker for before the turn is over */
 #define MAX_STDERR_SHOWN 1024
@@ -115,8 +116,13 @@ int64_t job_next_cost_ns(const struct job *job) {
 
 /* ---- sending --------------------------------------------------------------------------------------------------- */
 
+/* Of every piece of work of this job. */
+static uint16_t wire_flags(const struct job *job) {
+    return job->record->map ? WIRE_ITEMS : 0;
+}
+
 static void send_plan(struct job *job, struct task *t, struct worker *w) {
-    struct wire_header h = {.kind = WIRE_PLAN, .count = job->record->wanted_chunks};
+    struct wire_header h = {.kind = WIRE_PLAN, .flags = wire_flags(job), .count = job->record->wanted_chunks};
     bool bulk = job->input.blob->fd >= 0;
     if (job->input_is_json) {
         h.flags = WIRE_JSON;
@@ -154,7 +160,9 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     t->chunk = chunk;
     const struct chunk *c = &job->chunks[chunk];
     struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost,
-                            .flags = merges_at_once(job) ? WIRE_GO : 0};
+                            .flags = wire_flags(job)};
+    if (merges_at_once(job))
+        h.flags |= WIRE_GO;
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
     bool bulk = bytes.blob->fd >= 0;
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, bulk ? NULL : slice_map(&bytes),
@@ -178,7 +186,8 @@ static bool feed_merge(struct job *job, struct task *t) {
 }
 
 static void send_merge(struct job *job, struct task *t, struct worker *w) {
-    struct wire_header h = {.kind = WIRE_MERGE, .type = job->record->type, .count = job->record->chunks_total};
+    struct wire_header h = {.kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type,
+                            .count = job->record->chunks_total};
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, NULL, 0, NULL, t);
     job->merge_fed = 0;
     feed_merge(job, t);
@@ -310,21 +319,31 @@ void jobs_dispatch_early(struct jobs *js) {
 
 /* ---- plans that came back ------------------------------------------------------------------------------------------ */
 
+/* Where the webhook starts, and where the chunks' bytes do. */
+static size_t plan_webhook(const struct wire_plan *head) {
+    return sizeof *head + head->chunks * sizeof(struct wire_chunk) + WIRE_PAD(head->common_size);
+}
+
+static size_t plan_front(const struct wire_plan *head) {
+    return plan_webhook(head) + WIRE_PAD(head->webhook_size);
+}
+
 /* Checks a plan's front and its chunk table against its size; a worker is not believed. */
 static bool read_plan_head(struct job *job, const struct slice *plan, struct wire_plan *head) {
     if (plan->size < sizeof *head || slice_read(plan, 0, head, sizeof *head) != 0)
         return false;
     if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
         return false;
+    if (head->webhook_size > (job->input_is_json ? HOST_MAX_WEBHOOK : 0))
+        return false;
     if (head->type >= host_count() || (!job->input_is_json && head->type != job->record->type))
         return false;
-    size_t front = sizeof *head + head->chunks * sizeof(struct wire_chunk) + WIRE_PAD(head->common_size);
-    return plan->size >= front;
+    return plan->size >= plan_front(head);
 }
 
 static bool read_chunks(struct job *job, const struct slice *plan, const struct wire_plan *head) {
     size_t table = head->chunks * sizeof(struct wire_chunk);
-    size_t front = sizeof *head + table + WIRE_PAD(head->common_size), room = plan->size - front;
+    size_t front = plan_front(head), room = plan->size - front;
     struct wire_chunk *rows = malloc(table);
     job->chunks = calloc(head->chunks, sizeof *job->chunks);
     job->again = calloc(head->chunks, sizeof *job->again);
@@ -356,15 +375,28 @@ static bool read_common(struct job *job, const struct slice *plan, const struct 
 static bool options_in_range(const struct wire_plan *h) {
     return h->priority >= -1 && h->priority < SCHEDULER_LEVELS && h->timeout_ms >= -1 && h->queue_timeout_ms >= 0 &&
            h->max_attempts >= 1 && h->max_attempts <= INT32_MAX && h->ttl_s >= -1 &&
-           h->ttl_s <= INT64_MAX / NS_PER_S / 2 && h->wanted_chunks >= 0 && h->wanted_chunks <= HANDLER_MAX_CHUNKS;
+           h->ttl_s <= INT64_MAX / NS_PER_S / 2 && h->wanted_chunks >= 0 && h->wanted_chunks <= HANDLER_MAX_CHUNKS &&
+           h->delay_ms >= 0 && h->delay_ms <= MAX_DELAY_MS && h->fresh >= 0 && h->fresh <= 1 && h->map <= 1 &&
+           h->items <= (h->map ? HOST_MAX_ITEMS : 0);
 }
 
-static bool take_parsed(struct job *job, const struct wire_plan *h) {
-    if (!options_in_range(h))
+static bool take_parsed(struct job *job, const struct slice *plan, const struct wire_plan *h) {
+    char webhook[HOST_MAX_WEBHOOK + 1] = "";
+    if (!options_in_range(h) || slice_read(plan, plan_webhook(h), webhook, h->webhook_size) != 0 ||
+        strlen(webhook) != h->webhook_size)
         return false;
-    struct submission_options o = {(int)h->priority, h->timeout_ms, h->queue_timeout_ms, h->max_attempts, h->ttl_s,
-                                   h->wanted_chunks};
+    struct submission_options o = {.priority = (int)h->priority,
+                                   .timeout_ms = h->timeout_ms,
+                                   .queue_timeout_ms = h->queue_timeout_ms,
+                                   .max_attempts = h->max_attempts,
+                                   .ttl_s = h->ttl_s,
+                                   .chunks = h->wanted_chunks,
+                                   .delay_ms = h->delay_ms,
+                                   .fresh = h->fresh != 0,
+                                   .webhook = h->webhook_size > 0 ? webhook : NULL};
     job->record->type = h->type;
+    job->record->map = h->map != 0;
+    job->record->items = h->items;
     job_apply_parsed_options(job, &o);
     return true;
 }
@@ -381,7 +413,7 @@ static void drop_plan(struct job *job) {
 bool job_take_plan(struct job *job, const struct slice *plan) {
     struct wire_plan head;
     bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
-              (!job->input_is_json || take_parsed(job, &head));
+              (!job->input_is_json || take_parsed(job, plan, &head));
     if (!ok) {
         drop_plan(job);
         return false;

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "server/items.h"
+#include "server/item_text.h"
 #include "server/job_log.h"
 #include "server/pending.h"
 #include "server/render.h"

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/items.h"
+#include "server/item_text.h"
 #include "server/jobs_private.h"
 
 /* Its work was lost with a daemon. */

@@ -96,6 +96,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
         return 0;
     }
     r->type = q->submission->type;
+    r->map = q->submission->map;
+    r->items = q->submission->items;
     r->options_known = true;
     apply_options(job, &q->submission->options, q->default_priority);
     return copy_params(&q->submission->params, &job->input);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/items.h"
+#include "server/item_text.h"
 #include "server/job_log.h"
 #include "server/prefer.h"
 #include "server/server.h"
@@ -53,8 +53,8 @@ static void put_last_line(struct ndjson *n) {
     const struct record *r = n->record;
     n->over = true;
     if (r->status == JOB_SUCCEEDED)
-        buf_printf(&n->text, "{\"summary\":{\"total\":%u,\"succeeded\":%u,\"failed\":%u}}\n", r->items, n->succeeded,
-                   n->failed);
+        buf_printf(&n->text, "{\"summary\":{\"total\":%u,\"succeeded\":%u,\"failed\":%u}}\n", n->succeeded + n->failed,
+                   n->succeeded, n->failed);
     else
         put_error(&n->text, r->error.data, r->error.size);
 }

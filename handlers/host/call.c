@@ -15,7 +15,10 @@ enum { REASON_MAX = 501 };
 static void fail_invalid(struct call *c, const char *pointer, const char *reason) {
     struct faults faults = {.code = "invalid_params"};
     struct buf whole = {0};
-    buf_puts(&whole, "/params");
+    if (c->at != NULL)
+        place_write(&whole, c->at);
+    else
+        buf_puts(&whole, "/params");
     buf_puts(&whole, pointer != NULL ? pointer : "");
     faults_add_pointer(&faults, whole.failed ? "/params" : whole.data, reason);
     faults_finish(&faults, c->fault);

@@ -23,6 +23,7 @@ struct call {
     enum call_stage stage;
     const char *type;
     const struct host_hooks *hooks; /* may be NULL */
+    const struct place *at; /* where its parameters stand in the submission; NULL: /params */
     struct fault *fault;
     bool failed; /* *fault says why */
     unsigned attempt;

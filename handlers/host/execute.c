@@ -1,8 +1,8 @@
-/* execute.c: calls a handler's plan, run and merge (host.h). What the handler sees of it is in call.c, params_view.c
+/* execute.c: calls a handler's plan, run and merge (host.h, execute.h). What the handler sees of it is in call.c, params_view.c
  * and output.c.
  *
  * Runs in workers. */
-#include "handlers/host/call.h"
+#include "handlers/host/execute.h"
 
 #include <stdlib.h>
 
@@ -14,9 +14,7 @@ static bool is_aligned(const void *bytes) {
     return (uintptr_t)bytes % 8 == 0;
 }
 
-/* The bytes where handlers expect them, at a multiple of 8 and never NULL: in place, or as a copy that the caller
- * frees from *copy. False if memory ran out. */
-static bool align_bytes(struct bytes *b, void **copy) {
+bool execute_align(struct bytes *b, void **copy) {
     static const uint64_t nothing;
     if (b->size == 0)
         b->data = &nothing;
@@ -32,19 +30,12 @@ static bool align_bytes(struct bytes *b, void **copy) {
 
 static bool align_all(struct bytes *list, size_t count, void **copies) {
     for (size_t i = 0; i < count; i++)
-        if (!align_bytes(&list[i], &copies[i]))
+        if (!execute_align(&list[i], &copies[i]))
             return false;
     return true;
 }
 
-/* ---- host.h -------------------------------------------------------------------------------------- */
-
-void host_plan_deinit(struct host_plan *p) {
-    free(p->chunks);
-    buf_deinit(&p->common);
-    buf_deinit(&p->bytes);
-    memset(p, 0, sizeof *p);
-}
+/* ---- calls ----------------------------------------------------------------------------------------- */
 
 /* From what a handler returned, and what it said or did not say, to what host.h promises. */
 static int conclude(struct call *c, int returned) {
@@ -57,15 +48,15 @@ static int conclude(struct call *c, int returned) {
     return call_fail(c, CALL_FAILED, NULL, "the %s handler gave no reason for its failure", c->type);
 }
 
-static int refuse_memory(struct fault *fault) {
+int execute_refuse_memory(struct fault *fault) {
     return fault_set(fault, "memory_limit", "there is no memory for the work");
 }
 
-static int refuse_type(size_t type, struct fault *fault) {
+int execute_refuse_type(size_t type, struct fault *fault) {
     return fault_set(fault, "handler_failed", "there is no job type number %zu", type);
 }
 
-static int plan_checked(struct call *c, const struct params_table *table, struct bytes packed) {
+int execute_plan(struct call *c, const struct params_table *table, struct bytes packed) {
     struct params params;
     if (params_view(table, packed.data, packed.size, &params, c->fault) != 0)
         return -1;
@@ -75,12 +66,33 @@ static int plan_checked(struct call *c, const struct params_table *table, struct
     return rc;
 }
 
+int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk) {
+    return conclude(c, handler->run(c, common, chunk));
+}
+
+int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
+                  size_t count) {
+    int returned = handler->merge(c, common, parts, count);
+    if (returned == 0)
+        output_finish(c);
+    return conclude(c, returned);
+}
+
+/* ---- host.h -------------------------------------------------------------------------------------- */
+
+void host_plan_deinit(struct host_plan *p) {
+    free(p->chunks);
+    buf_deinit(&p->common);
+    buf_deinit(&p->bytes);
+    memset(p, 0, sizeof *p);
+}
+
 int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
               struct host_plan *plan, struct fault *fault) {
     const struct params_table *table = registry_table(type);
     memset(plan, 0, sizeof *plan);
     if (table == NULL)
-        return refuse_type(type, fault);
+        return execute_refuse_type(type, fault);
     struct call c = {.stage = CALL_STAGE_PLAN,
                      .type = table->handler->name,
                      .hooks = hooks,
@@ -89,7 +101,7 @@ int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chun
                      .plan = plan};
     struct bytes packed = {params, size};
     void *copy = NULL;
-    int rc = align_bytes(&packed, &copy) ? plan_checked(&c, table, packed) : refuse_memory(fault);
+    int rc = execute_align(&packed, &copy) ? execute_plan(&c, table, packed) : execute_refuse_memory(fault);
     free(copy);
     return rc;
 }
@@ -98,7 +110,7 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
              struct buf *part, struct fault *fault) {
     const struct handler *handler = host_handler(type);
     if (handler == NULL)
-        return refuse_type(type, fault);
+        return execute_refuse_type(type, fault);
     struct call c = {.stage = CALL_STAGE_RUN,
                      .type = handler->name,
                      .hooks = hooks,
@@ -107,25 +119,17 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
                      .out = part};
     struct bytes inputs[2] = {common, chunk};
     void *copies[2] = {0};
-    int rc = align_all(inputs, 2, copies) ? conclude(&c, handler->run(&c, inputs[0], inputs[1])) : refuse_memory(fault);
+    int rc = align_all(inputs, 2, copies) ? execute_run(&c, handler, inputs[0], inputs[1]) : execute_refuse_memory(fault);
     free(copies[0]);
     free(copies[1]);
     return rc;
-}
-
-static int merge_aligned(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
-                         size_t count) {
-    int returned = handler->merge(c, common, parts, count);
-    if (returned == 0)
-        output_finish(c);
-    return conclude(c, returned);
 }
 
 int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                const struct host_hooks *hooks, struct buf *json, struct fault *fault) {
     const struct handler *handler = host_handler(type);
     if (handler == NULL)
-        return refuse_type(type, fault);
+        return execute_refuse_type(type, fault);
     struct call c = {.stage = CALL_STAGE_MERGE,
                      .type = handler->name,
                      .hooks = hooks,
@@ -141,12 +145,12 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
     if (count > 0)
         memcpy(inputs + 1, parts, count * sizeof *parts);
     if (align_all(inputs, count + 1, copies))
-        rc = merge_aligned(&c, handler, inputs[0], inputs + 1, count);
+        rc = execute_merge(&c, handler, inputs[0], inputs + 1, count);
     for (size_t i = 0; i <= count; i++)
         free(copies[i]);
 out:
     if (rc == -1 && !c.failed)
-        refuse_memory(fault);
+        execute_refuse_memory(fault);
     free(copies);
     free(inputs);
     return rc;

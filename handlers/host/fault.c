@@ -35,10 +35,10 @@ static void put_name(struct buf *to, const char *name) {
     }
 }
 
-static void put_place(struct buf *to, const struct place *at) {
+void place_write(struct buf *to, const struct place *at) {
     if (at == NULL)
         return;
-    put_place(to, at->up);
+    place_write(to, at->up);
     if (to->size > POINTER_MAX)
         return;
     buf_putc(to, '/');
@@ -49,7 +49,7 @@ static void put_place(struct buf *to, const struct place *at) {
 }
 
 bool faults_full(const struct faults *f) {
-    return f->count >= FAULTS_MAX || f->errors.size >= ERRORS_MAX_BYTES;
+    return f->count >= (f->limit > 0 ? f->limit : FAULTS_MAX) || f->errors.size >= ERRORS_MAX_BYTES;
 }
 
 void faults_add_pointer(struct faults *f, const char *pointer, const char *detail) {
@@ -74,7 +74,7 @@ void faults_add(struct faults *f, const struct place *at, const char *format, ..
 
     struct buf pointer = {0};
     buf_append(&pointer, "", 0);
-    put_place(&pointer, at);
+    place_write(&pointer, at);
     if (!pointer.failed)
         faults_add_pointer(f, pointer.data, detail);
     else
@@ -133,4 +133,39 @@ int fault_set_text(struct fault *fault, const char *code, const char *detail, co
         fault->json.size--; /* the closing brace */
     buf_printf(&fault->json, ",\"line\":%zu,\"column\":%zu,\"position\":%zu}", line, column > 0 ? column : 1, position);
     return -1;
+}
+
+/* ---- problems ------------------------------------------------------------------------------------ */
+
+static const char code_member[] = "{\"code\":\"";
+
+/* The codes that a call can fail with, the last one for any other. The front end has the same titles. */
+static const struct {
+    const char *code, *title;
+    unsigned status;
+} problems[] = {{"invalid_params", "Invalid job", 422},
+                {"memory_limit", "Job ran out of memory", 507},
+                {"handler_failed", "Job failed", 500}};
+enum { PROBLEMS = sizeof problems / sizeof problems[0] };
+
+static size_t find_problem(const char *fault, size_t size) {
+    size_t front = sizeof code_member - 1;
+    if (fault == NULL || size < front || memcmp(fault, code_member, front) != 0)
+        return PROBLEMS - 1;
+    for (size_t i = 0; i < PROBLEMS; i++) {
+        size_t n = strlen(problems[i].code);
+        if (size > front + n && memcmp(fault + front, problems[i].code, n) == 0 && fault[front + n] == '"')
+            return i;
+    }
+    return PROBLEMS - 1;
+}
+
+void fault_write_problem(struct buf *to, const struct fault *fault) {
+    size_t i = find_problem(fault->json.data, fault->json.size);
+    buf_printf(to, "{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%u,", problems[i].code, problems[i].title,
+               problems[i].status);
+    if (fault->json.size > 2)
+        buf_append(to, fault->json.data + 1, fault->json.size - 1);
+    else
+        buf_printf(to, "\"code\":\"%s\",\"detail\":\"the reason was lost\"}", problems[i].code);
 }

@@ -17,7 +17,8 @@ struct place {
 /* Collects what is wrong with one document. Start with zeroes and a code. */
 struct faults {
     const char *code;
-    size_t count;      /* all that were seen; at most FAULTS_MAX are kept */
+    size_t limit;      /* how many are kept; 0: FAULTS_MAX */
+    size_t count;      /* all that were seen */
     struct buf errors; /* {"pointer","detail"},... */
     struct buf detail; /* of the first one */
 };
@@ -27,11 +28,15 @@ void faults_add(struct faults *f, const struct place *at, const char *format, ..
     __attribute__((format(printf, 3, 4)));
 /* The same for a pointer that is text already. */
 void faults_add_pointer(struct faults *f, const char *pointer, const char *detail);
+/* Appends the place as an RFC 6901 pointer, of some 1,000 bytes at most. */
+void place_write(struct buf *to, const struct place *at);
 /* Moves what was collected to *fault and frees the rest: 0 if nothing was, else -1. */
 int faults_finish(struct faults *f, struct fault *fault);
 
 /* A fault with a code and a sentence; returns -1. */
 int fault_set(struct fault *fault, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Appends the fault as a whole problem document (RFC 9457). */
+void fault_write_problem(struct buf *to, const struct fault *fault);
 /* A fault of the JSON text at `position`, the byte offset in it; returns -1. */
 int fault_set_text(struct fault *fault, const char *code, const char *detail, const char *text, size_t position);
 

@@ -45,17 +45,26 @@ struct submission_options {
     int64_t max_attempts;     /* default 3 */
     int64_t ttl_s;            /* -1: not given */
     int64_t chunks;           /* 0: the handler decides */
+    int64_t delay_ms;         /* 0: may start at once */
+    bool fresh;               /* isolation: a new process for this job alone */
+    char *webhook;            /* 1..HOST_MAX_WEBHOOK bytes without NUL, not checked further; heap or NULL */
 };
+
+#define HOST_MAX_WEBHOOK 2048
+#define HOST_MAX_ITEMS 1000000 /* of one map */
 
 struct submission {
     uint32_t type;
+    bool map;          /* one call for each item, instead of one */
+    uint32_t items;
     struct submission_options options;
-    struct buf params; /* packed: checked, with fallbacks filled in; params_view reads it */
+    struct buf params; /* packed: checked, with fallbacks filled in. For host_plan, or for host_plan_items if `map` */
 };
 
-/* Parses and checks the body of POST /v1/jobs: {"type","params","options"}, strict JSON (RFC 8259), at
- * most max_depth deep, unknown members refused by name. 0, or -1 with *fault filled (all faults of the
- * parameters at once). submission_deinit frees in both cases. */
+/* Parses and checks the body of POST /v1/jobs: {"type","params" or "items","options"}, strict JSON (RFC 8259),
+ * at most max_depth deep, unknown members refused by name. 0, or -1 with *fault filled (all faults at once). An
+ * item that is wrong is no fault of the submission: it is packed as one that has failed. submission_deinit frees
+ * in both cases. */
 int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault);
 void submission_deinit(struct submission *s);
 
@@ -97,5 +106,34 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
              const struct host_hooks *hooks, struct buf *part, struct fault *fault);
 int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                const struct host_hooks *hooks, struct buf *json, struct fault *fault);
+
+/* ---- maps: items.c ------------------------------------------------------------------------------------
+ *
+ * A map calls its type once for each item. Its plan plans every item and makes chunks of consecutive ones (groups),
+ * which cost about HANDLER_CHUNK_NS each; an item is never divided. A group's part has an entry for each of
+ * its items, in order; the merge strings them together: {"items":[<entry's JSON>,...]}. What goes wrong with an item
+ * (bad parameters, a failing handler, no memory) fails that item and nothing else.
+ *
+ * As host_plan, host_run and host_merge, with the `params` of a submission that is a map. */
+int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
+                    struct host_plan *plan, struct fault *fault);
+int host_run_items(size_t type, unsigned attempt, struct bytes common, struct bytes group,
+                   const struct host_hooks *hooks, struct buf *part, struct fault *fault);
+int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
+                     const struct host_hooks *hooks, struct buf *json, struct fault *fault);
+
+/* Front of an entry in a group's part. Behind it `size` bytes of JSON, then zeros up to a multiple of 8. The JSON is
+ *     {"status":"succeeded","result":<value>}
+ *     {"status":"failed","error":{"type":"/problems/invalid_params","title","status","code","detail","errors":[...]}} */
+struct item_entry {
+    uint32_t index; /* of the item in the map */
+    uint32_t size;
+    uint32_t ok;    /* 1: succeeded; 0: failed */
+    uint32_t reserved;
+};
+
+/* The entry at *offset of a part: fills *entry, points *json at its JSON within the part, and moves *offset behind it.
+ * 1, 0 at the end, or -1 if the bytes are no entries: a part comes from a worker, which is not believed. */
+int host_next_item(struct bytes part, size_t *offset, struct item_entry *entry, const char **json);
 
 #endif

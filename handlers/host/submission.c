@@ -2,6 +2,9 @@
  * answer, so that a client can mend them in one go.
  *
  * Runs in the front end for small bodies, tens of thousands of times a second, and in workers for large ones. */
+#include <stdlib.h>
+
+#include "handlers/host/items.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
 #include "handlers/host/registry.h"
@@ -17,6 +20,7 @@ enum option_name {
     OPTION_MAX_ATTEMPTS,
     OPTION_TTL_S,
     OPTION_CHUNKS,
+    OPTION_DELAY_MS,
     OPTIONS
 };
 
@@ -27,6 +31,7 @@ static const struct option option_table[OPTIONS] = {
     [OPTION_MAX_ATTEMPTS] = {"max_attempts", "1", "100"},
     [OPTION_TTL_S] = {"ttl_s", "0", "31536000"},
     [OPTION_CHUNKS] = {"chunks", "0", "4096"},
+    [OPTION_DELAY_MS] = {"delay_ms", "0", "31536000000"}, /* 365 days */
 };
 
 static void set_option(struct submission_options *o, enum option_name name, int64_t value) {
@@ -37,7 +42,32 @@ static void set_option(struct submission_options *o, enum option_name name, int6
     case OPTION_MAX_ATTEMPTS: o->max_attempts = value; break;
     case OPTION_TTL_S: o->ttl_s = value; break;
     case OPTION_CHUNKS: o->chunks = value; break;
+    case OPTION_DELAY_MS: o->delay_ms = value; break;
     case OPTIONS: break;
+    }
+}
+
+static void parse_isolation(const json_t *value, const struct place *at, struct submission_options *o,
+                            struct faults *faults) {
+    const char *text = jsontext_is_text(value) ? json_string_value(value) : "";
+    o->fresh = strcmp(text, "fresh") == 0;
+    if ((!o->fresh && strcmp(text, "pool") != 0) || strlen(text) != json_string_length(value))
+        faults_add(faults, at, "must be \"pool\" or \"fresh\"");
+}
+
+static void parse_webhook(const json_t *value, const struct place *at, struct submission_options *o,
+                          struct faults *faults) {
+    size_t size = json_string_length(value);
+    if (!jsontext_is_text(value)) {
+        faults_add(faults, at, "must be a string, not %s", jsontext_kind(value));
+    } else if (size == 0 || size > HOST_MAX_WEBHOOK) {
+        faults_add(faults, at, "must be a URL of 1 to %d bytes", HOST_MAX_WEBHOOK);
+    } else if (strlen(json_string_value(value)) != size) {
+        faults_add(faults, at, "must not contain U+0000");
+    } else {
+        o->webhook = strdup(json_string_value(value));
+        if (o->webhook == NULL)
+            faults_add(faults, at, "there is no memory for it");
     }
 }
 
@@ -48,10 +78,14 @@ static void parse_option(const char *name, const json_t *value, const struct pla
     size_t i = 0;
     while (i < OPTIONS && strcmp(option_table[i].name, name) != 0)
         i++;
-    if (i == OPTIONS)
+    if (strcmp(name, "isolation") == 0)
+        parse_isolation(value, at, o, faults);
+    else if (strcmp(name, "webhook") == 0)
+        parse_webhook(value, at, o, faults);
+    else if (i == OPTIONS)
         faults_add(faults, at,
-                   "\"%.60s\" is not an option; there are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s "
-                   "and chunks",
+                   "\"%.60s\" is not an option; there are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, "
+                   "chunks, delay_ms, isolation and webhook",
                    name);
     else if (params_read_integer(value, option_table[i].min, option_table[i].max, at, &integer, faults) &&
              number_to_i64(integer.digits, integer.size, &number))
@@ -105,7 +139,7 @@ static const struct params_table *parse_type(const json_t *value, struct submiss
 }
 
 struct members {
-    json_t *type, *params, *options;
+    json_t *type, *params, *items, *options;
 };
 
 static void find_members(json_t *body, struct members *m, struct faults *faults) {
@@ -116,17 +150,32 @@ static void find_members(json_t *body, struct members *m, struct faults *faults)
             m->type = value;
         else if (strcmp(at.name, "params") == 0)
             m->params = value;
+        else if (strcmp(at.name, "items") == 0)
+            m->items = value;
         else if (strcmp(at.name, "options") == 0)
             m->options = value;
         else
-            faults_add(faults, &at, "\"%.60s\" is not a member of a job; there are type, params and options", at.name);
+            faults_add(faults, &at, "\"%.60s\" is not a member of a job; there are type, params, items and options",
+                       at.name);
         if (faults_full(faults))
             return;
     }
 }
 
-static void parse_body(json_t *body, struct submission *s, struct faults *faults) {
+/* The one call, or the many. */
+static void parse_calls(const struct members *m, const struct params_table *table, struct submission *s,
+                        struct faults *faults) {
     static const struct place params = {.name = "params"};
+    s->map = m->items != NULL;
+    if (s->map && m->params != NULL)
+        faults_add(faults, &items_place, "cannot be combined with params: a job has one or the other");
+    else if (s->map && table != NULL)
+        s->items = items_pack(table, m->items, &s->params, faults);
+    else if (table != NULL)
+        params_pack(table, m->params, &params, &s->params, faults);
+}
+
+static void parse_body(json_t *body, struct submission *s, struct faults *faults) {
     struct members m = {0};
     if (!json_is_object(body)) {
         faults_add(faults, NULL, "a job must be an object, not %s", jsontext_kind(body));
@@ -134,8 +183,7 @@ static void parse_body(json_t *body, struct submission *s, struct faults *faults
     }
     find_members(body, &m, faults);
     const struct params_table *table = parse_type(m.type, s, faults);
-    if (table != NULL)
-        params_pack(table, m.params, &params, &s->params, faults);
+    parse_calls(&m, table, s, faults);
     parse_options(m.options, &s->options, faults);
 }
 
@@ -155,4 +203,6 @@ int submission_parse(const void *json, size_t size, unsigned max_depth, struct s
 
 void submission_deinit(struct submission *s) {
     buf_deinit(&s->params);
+    free(s->options.webhook);
+    s->options.webhook = NULL;
 }

@@ -1,9 +1,9 @@
-/* items.h: the items of a map job as text for streams: from the parts of its chunks (struct item_entry in pool/wire.h), or
- * from its merged result, {"items":[{...},...]}. Text is put straight into the room that a stream has, and goes on
+/* item_text.h: the items of a map job as text for streams: from the parts of its chunks (struct item_entry in
+ * handlers/host/host.h), or from its merged result, {"items":[{...},...]}. Text is put straight into the room that a stream has, and goes on
  * where it stopped; no item is ever copied as a whole. Front end.
  */
-#ifndef OFFLOAD_ITEMS_H
-#define OFFLOAD_ITEMS_H
+#ifndef OFFLOAD_ITEM_TEXT_H
+#define OFFLOAD_ITEM_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,7 +25,8 @@ bool span_put_json(struct span *out, const char *bytes, size_t size, size_t *don
 /* JSON text on one line, from `from` to the end of the buffer. */
 void json_flatten(struct buf *b, size_t from);
 
-/* The number of items in a part; -1 if it is not made as it should be, or has an index that is not below `items`. */
+/* The number of items in a part; -1 if it is not made as it should be, or has an index that is not below `items`. A part
+ * comes from a worker, which is not believed: to be asked before anything else is done with it. */
 int64_t items_count(const struct slice *part, uint32_t items);
 
 #define ITEM_HEAD 128
@@ -38,12 +39,12 @@ struct item_reader {
     char head[ITEM_HEAD];
     const char *tail;
 
-    size_t at;     /* in the part or result: of the JSON that is being put, or of the next entry */
+    bool open;              /* in the middle of an item */
+    size_t at;              /* of the next entry of the part; of the next byte of the result */
     size_t head_done, json_done, tail_done;
-    uint32_t size; /* of the JSON behind its "{" */
-    bool open;     /* in the middle of an item */
-    uint32_t index;              /* of the next element; items_put_result */
-    unsigned depth;              /* of brackets within the element */
+    size_t json, size;      /* within the part: the JSON behind its "{" */
+    uint32_t index;         /* in the result: of the next element */
+    unsigned depth;         /* of brackets within the element */
     bool in_string, escaped;
 };
 

@@ -1,9 +1,9 @@
-/* items.c: see items.h. Front end. Parts were checked by items_count when they came, and memfds are sealed, so walking
+/* item_text.c: see item_text.h. Front end. Parts were checked by items_count when they came, and memfds are sealed, so walking
  * one needs only a look at where it ends. A result is the text of a worker's merge, found again bracket by bracket:
  * whatever it holds, each byte is looked at once, and no more of them than there is room. */
-#include "server/items.h"
+#include "server/item_text.h"
 
-#include "pool/wire.h"
+#include "handlers/host/host.h"
 
 #define RESULT_HEAD "{\"items\":["
 #define SUCCEEDED "\"status\":\"succeeded\""
@@ -45,39 +45,32 @@ void json_flatten(struct buf *b, size_t from) {
 
 /* ---- parts ----------------------------------------------------------------------------------------------------- */
 
-/* The entry at `at`: 1; 0: the part ends there; -1: neither. */
-static int read_entry(const unsigned char *part, size_t size, size_t at, struct item_entry *e) {
-    if (at == size)
-        return 0;
-    if (size - at < sizeof *e)
-        return -1;
-    memcpy(e, part + at, sizeof *e);
-    size_t room = size - at - sizeof *e;
-    return e->size >= 2 && WIRE_PAD(e->size) <= room && part[at + sizeof *e] == '{' ? 1 : -1;
+/* A part, mapped. */
+static bool map_part(const struct slice *part, struct bytes *mapped) {
+    const unsigned char *bytes = part->size == 0 ? NULL : slice_map(part);
+    *mapped = (struct bytes){bytes, part->size};
+    return bytes != NULL;
 }
 
-static size_t entry_size(const struct item_entry *e) {
-    return sizeof *e + WIRE_PAD(e->size);
+static void unmap_part(const struct slice *part, const struct bytes *mapped) {
+    slice_unmap(part, mapped->data);
 }
 
 int64_t items_count(const struct slice *part, uint32_t items) {
     struct item_entry e;
+    struct bytes bytes;
+    const char *json;
     int64_t count = 0;
+    size_t at = 0;
     int rc = 0;
     if (part->size == 0)
         return 0;
-    const unsigned char *bytes = slice_map(part);
-    if (bytes == NULL)
+    if (!map_part(part, &bytes))
         return -1;
-    for (size_t at = 0; (rc = read_entry(bytes, part->size, at, &e)) == 1; at += entry_size(&e)) {
-        if (e.index >= items) {
-            rc = -1;
-            break;
-        }
+    while ((rc = host_next_item(bytes, &at, &e, &json)) == 1 && e.index < items && json[0] == '{')
         count++;
-    }
-    slice_unmap(part, bytes);
-    return rc < 0 ? -1 : count;
+    unmap_part(part, &bytes);
+    return rc == 0 ? count : -1;
 }
 
 static void open_item(struct item_reader *r, uint32_t index, bool ok) {
@@ -87,50 +80,49 @@ static void open_item(struct item_reader *r, uint32_t index, bool ok) {
 }
 
 /* Begins with the next entry; false if there is none. */
-static bool open_entry(struct item_reader *r, const unsigned char *part, size_t size) {
+static bool open_entry(struct item_reader *r, struct bytes part) {
     struct item_entry e;
-    if (read_entry(part, size, r->at, &e) != 1)
+    const char *json;
+    if (host_next_item(part, &r->at, &e, &json) != 1)
         return false;
-    r->at += sizeof e + 1;
+    r->json = (size_t)(json + 1 - (const char *)part.data);
     r->size = e.size - 1;
     open_item(r, e.index, e.ok == 1);
     return true;
 }
 
-static void put_entry(struct item_reader *r, const char *part, struct span *out) {
-    if (!span_put(out, r->head, strlen(r->head), &r->head_done) ||
-        !span_put_json(out, part + r->at, r->size, &r->json_done) ||
-        !span_put(out, r->tail, strlen(r->tail), &r->tail_done))
-        return;
-    r->open = false;
-    r->at += WIRE_PAD(r->size + 1) - 1;
+static void put_entry(struct item_reader *r, struct bytes part, struct span *out) {
+    const char *json = (const char *)part.data + r->json;
+    if (span_put(out, r->head, strlen(r->head), &r->head_done) && span_put_json(out, json, r->size, &r->json_done))
+        r->open = !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
 }
 
 enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out) {
+    struct bytes bytes;
     if (part->size == 0)
         return ITEMS_ALL;
-    const unsigned char *bytes = slice_map(part);
-    if (bytes == NULL)
+    if (!map_part(part, &bytes))
         return ITEMS_BAD;
     enum items_state state = ITEMS_MORE;
     while (state == ITEMS_MORE && out->at < out->end) {
-        if (r->open || open_entry(r, bytes, part->size))
-            put_entry(r, (const char *)bytes, out);
+        if (r->open || open_entry(r, bytes))
+            put_entry(r, bytes, out);
         else
             state = ITEMS_ALL;
     }
-    slice_unmap(part, bytes);
+    unmap_part(part, &bytes);
     return state;
 }
 
 void items_skip(struct item_reader *r, const struct slice *part, uint64_t n) {
     struct item_entry e;
-    const unsigned char *bytes = part->size == 0 ? NULL : slice_map(part);
-    if (bytes == NULL)
+    struct bytes bytes;
+    const char *json;
+    if (!map_part(part, &bytes))
         return;
-    for (; n > 0 && read_entry(bytes, part->size, r->at, &e) == 1; n--)
-        r->at += entry_size(&e);
-    slice_unmap(part, bytes);
+    while (n > 0 && host_next_item(bytes, &r->at, &e, &json) == 1)
+        n--;
+    unmap_part(part, &bytes);
 }
 
 void item_reader_rewind(struct item_reader *r) {

@@ -1,0 +1,22 @@
+/* execute.h: one call of a handler that is known, on bytes that are in place: what execute.c does for a job, and items.c
+ * for each item of a map. Private to handlers/host. */
+#ifndef OFFLOAD_HOST_EXECUTE_H
+#define OFFLOAD_HOST_EXECUTE_H
+
+#include "handlers/host/call.h"
+#include "handlers/host/params.h"
+
+/* The bytes where handlers expect them, at a multiple of 8 and never NULL: in place, or as a copy that the caller
+ * frees from *copy. False if memory ran out. */
+bool execute_align(struct bytes *b, void **copy);
+
+/* Each returns what host_plan, host_run and host_merge do; all bytes are aligned, and *c is filled in. */
+int execute_plan(struct call *c, const struct params_table *table, struct bytes packed);
+int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk);
+int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
+                  size_t count);
+
+int execute_refuse_memory(struct fault *fault); /* returns -1 */
+int execute_refuse_type(size_t type, struct fault *fault);
+
+#endif
