@@ -144,22 +144,25 @@ static int sleep_ms(const struct loop *l, int64_t limit_ns) {
     return ms > 3600000 ? 3600000 : (int)ms;
 }
 
+void loop_step(struct loop *l, int64_t limit_ns) {
+    int n = epoll_wait(l->epoll_fd, l->events, BATCH, sleep_ms(l, limit_ns));
+    l->now_ns = clock_monotonic_ns();
+    l->count = n < 0 ? 0 : n; /* EINTR: look again */
+    for (l->next = 0; l->next < l->count;) {
+        struct epoll_event *e = &l->events[l->next++];
+        struct watch *w = e->data.ptr;
+        if (w != NULL)
+            w->ready(w, e->events);
+    }
+    l->count = 0;
+    fire_timers(l);
+}
+
 void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg) {
     while (!l->stopped) {
         int64_t limit_ns = turn(arg);
-        if (l->stopped)
-            break;
-        int n = epoll_wait(l->epoll_fd, l->events, BATCH, sleep_ms(l, limit_ns));
-        l->now_ns = clock_monotonic_ns();
-        l->count = n < 0 ? 0 : n; /* EINTR: look again */
-        for (l->next = 0; l->next < l->count;) {
-            struct epoll_event *e = &l->events[l->next++];
-            struct watch *w = e->data.ptr;
-            if (w != NULL)
-                w->ready(w, e->events);
-        }
-        l->count = 0;
-        fire_timers(l);
+        if (!l->stopped)
+            loop_step(l, limit_ns);
     }
 }
 

@@ -42,5 +42,7 @@ int64_t loop_now_ns(const struct loop *l);
  * sleep at most, in ns; -1: until something happens. */
 void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg);
 void loop_stop(struct loop *l);
+/* One batch: waits at most limit_ns (-1: no limit) for events or the first timer, and handles what came. */
+void loop_step(struct loop *l, int64_t limit_ns);
 
 #endif

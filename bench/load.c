@@ -1,7 +1,8 @@
 /* load.c: a small HTTP client that measures how long answers take. A program of its own: one thread, one epoll.
  *
  *     load [--connections N] [--rate R] [--seconds S] PORT PATH [BODY]    POST with a body, else GET, to 127.0.0.1
- *     load --hold [--connections N] PORT PATH [BODY]
+ *     load --count N [--connections N] PORT PATH [BODY]                   until so many are answered
+ *     load --hold [--connections N] PORT PATH [BODY]                      --header "Name: value" in all of these
  *
  * Each keep-alive connection has one request at a time. Without --rate the next one leaves when the answer is there; with
  * it, R requests a second in all leave on a fixed timetable, and the time that a late answer delays the next request
@@ -44,6 +45,8 @@ struct load {
     unsigned connections;
     double rate; /* requests a second in all; 0: as fast as they are answered */
     double seconds;
+    size_t count; /* requests to send; 0: as many as fit */
+    const char *header; /* one more, or NULL */
     bool hold;
     uint16_t port;
     struct buf request;
@@ -176,7 +179,7 @@ static int64_t send_due(struct load *l, int64_t now_ns) {
     int64_t next_ns = NEVER;
     for (unsigned i = 0; i < l->connections; i++) {
         struct connection *c = &l->all[i];
-        if (c->fd < 0 || c->sent_ns > 0)
+        if (c->fd < 0 || c->sent_ns > 0 || (l->count > 0 && l->sent == l->count))
             continue;
         if (c->due_ns <= now_ns)
             send_request(l, c, now_ns);
@@ -205,11 +208,16 @@ static bool handle_events(struct load *l, int64_t until_ns) {
 
 static void measure(struct load *l) {
     int64_t now_ns = clock_monotonic_ns();
-    l->end_ns = now_ns + (int64_t)(l->seconds * 1e9);
+    int64_t start_ns = now_ns;
+    l->end_ns = l->count > 0 ? NEVER : now_ns + (int64_t)(l->seconds * 1e9);
     for (; now_ns < l->end_ns; now_ns = clock_monotonic_ns()) {
+        if (l->count > 0 && l->answered + l->failed >= l->count)
+            break;
         int64_t next_ns = send_due(l, now_ns);
         handle_events(l, next_ns < l->end_ns ? next_ns : l->end_ns);
     }
+    if (l->count > 0)
+        l->seconds = (double)(now_ns - start_ns) / 1e9;
 }
 
 static void hold(struct load *l) {
@@ -258,6 +266,8 @@ static void report(struct load *l) {
 
 static void make_request(struct load *l, const char *path, const char *body) {
     buf_printf(&l->request, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\n", body == NULL ? "GET" : "POST", path);
+    if (l->header != NULL)
+        buf_printf(&l->request, "%s\r\n", l->header);
     if (body != NULL)
         buf_printf(&l->request, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
     buf_printf(&l->request, "\r\n%s", body == NULL ? "" : body);
@@ -266,7 +276,7 @@ static void make_request(struct load *l, const char *path, const char *body) {
 }
 
 static void usage(void) {
-    fprintf(stderr, "usage: load [--connections N] [--rate R] [--seconds S] [--hold] PORT PATH [BODY]\n");
+    fprintf(stderr, "usage: load [--connections N] [--rate R] [--seconds S | --count N] [--header LINE] [--hold] PORT PATH [BODY]\n");
     exit(2);
 }
 
@@ -274,6 +284,8 @@ static void read_arguments(struct load *l, int argc, char **argv) {
     static const struct option options[] = {{"connections", required_argument, NULL, 'c'},
                                             {"rate", required_argument, NULL, 'r'},
                                             {"seconds", required_argument, NULL, 's'},
+                                            {"count", required_argument, NULL, 'n'},
+                                            {"header", required_argument, NULL, 'x'},
                                             {"hold", no_argument, NULL, 'h'},
                                             {0}};
     for (int o = 0; o != -1;) {
@@ -282,6 +294,8 @@ static void read_arguments(struct load *l, int argc, char **argv) {
         case 'c': l->connections = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'r': l->rate = strtod(optarg, NULL); break;
         case 's': l->seconds = strtod(optarg, NULL); break;
+        case 'n': l->count = strtoul(optarg, NULL, 10); break;
+        case 'x': l->header = optarg; break;
         case 'h': l->hold = true; break;
         case -1: break;
         default: usage();

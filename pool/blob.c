@@ -10,26 +10,31 @@
 
 size_t blob_held_bytes;
 
-static struct blob *make(size_t on_heap, int fd, size_t size) {
+static struct blob *make(size_t on_heap, int fd, size_t size, size_t held) {
     struct blob *b = on_heap > SIZE_MAX - sizeof *b ? NULL : malloc(sizeof *b + on_heap);
     if (b == NULL)
         return NULL;
     b->refs = 1;
     b->fd = fd;
     b->size = size;
-    blob_held_bytes += size;
+    b->held = held;
+    blob_held_bytes += held;
     return b;
 }
 
 struct blob *blob_copy(const void *bytes, size_t size) {
-    struct blob *b = make(size, -1, size);
+    struct blob *b = make(size, -1, size, size);
     if (b != NULL && size != 0)
         memcpy(b->data, bytes, size);
     return b;
 }
 
 struct blob *blob_adopt(int fd, size_t size) {
-    return make(0, fd, size);
+    return make(0, fd, size, size);
+}
+
+struct blob *blob_file(int fd, size_t size) {
+    return make(0, fd, size, 0);
 }
 
 struct blob *blob_seal(int fd, size_t size) {
@@ -52,7 +57,7 @@ struct blob *blob_ref(struct blob *b) {
 void blob_unref(struct blob *b) {
     if (b == NULL || --b->refs > 0)
         return;
-    blob_held_bytes -= b->size;
+    blob_held_bytes -= b->held;
     if (b->fd >= 0)
         close(b->fd);
     free(b);

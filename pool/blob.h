@@ -1,6 +1,6 @@
-/* blob.h: bytes that several owners share: on the heap, or in a sealed memfd that can be passed to another
- * process without a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)). One thread per process. A slice is a part
- * of a blob and holds a reference to it.
+/* blob.h: bytes that several owners share: on the heap, in a sealed memfd that can be passed to another process
+ * without a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)), or in a file that nobody changes any more. References are
+ * counted by one thread; others may read the bytes meanwhile. A slice is a part of a blob and holds a reference to it.
  */
 #ifndef OFFLOAD_BLOB_H
 #define OFFLOAD_BLOB_H
@@ -11,8 +11,9 @@
 
 struct blob {
     int refs;
-    int fd;      /* the memfd, or -1: the bytes are in data */
+    int fd;      /* the memfd or file, or -1: the bytes are in data */
     size_t size;
+    size_t held; /* counted in blob_held_bytes: 0 for a file */
     _Alignas(8) unsigned char data[];
 };
 
@@ -21,13 +22,15 @@ struct slice {
     size_t offset, size;
 };
 
-/* Bytes held by all blobs of this process: what --max-memory bounds. */
+/* Bytes of memory held by all blobs of this process: what --max-memory bounds. */
 extern size_t blob_held_bytes;
 
 /* Each returns a blob with one reference, or NULL with errno. */
 struct blob *blob_copy(const void *bytes, size_t size);  /* on the heap */
 struct blob *blob_adopt(int fd, size_t size);            /* takes the fd, a sealed memfd */
 struct blob *blob_seal(int fd, size_t size);             /* takes the fd, a memfd to be sealed now; closed on failure */
+/* Takes the fd, a regular file that keeps its bytes; not for other processes, and not counted as memory. */
+struct blob *blob_file(int fd, size_t size);
 
 struct blob *blob_ref(struct blob *b);
 void blob_unref(struct blob *b); /* NULL is allowed */
@@ -37,7 +40,7 @@ struct slice slice_ref(const struct slice *s);
 struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
 void slice_deinit(struct slice *s);     /* empty afterwards */
 
-/* The bytes for reading: in place for the heap, mapped for a memfd. NULL with errno. slice_unmap when done. */
+/* The bytes for reading: in place for the heap, else mapped. NULL with errno. slice_unmap when done. */
 const unsigned char *slice_map(const struct slice *s);
 void slice_unmap(const struct slice *s, const unsigned char *mapped);
 /* Copies `size` bytes from `offset` of the slice. 0, or -1. */

@@ -334,7 +334,7 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
         return false;
     if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
         return false;
-    if (head->webhook_size > (job->input_is_json ? HOST_MAX_WEBHOOK : 0))
+    if (head->webhook_size > HOST_MAX_WEBHOOK)
         return false;
     if (head->type >= host_count() || (!job->input_is_json && head->type != job->record->type))
         return false;
@@ -499,9 +499,9 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
     if (kind != TASK_MERGE) {
         job->js->metrics->chunks[r->type]++;
         r->chunks_done = r->chunks_total;
-        if (job->watchers > 0)
-            job_log_chunk(job, 0, 0);
     }
+    if (kind == TASK_RUN && job->watchers > 0)
+        job_log_chunk(job, 0, 0);
     job_succeed(job, result);
 }
 

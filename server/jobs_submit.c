@@ -75,6 +75,14 @@ static void apply_options(struct job *job, const struct submission_options *o, i
     r->max_attempts = (uint32_t)o->max_attempts;
     r->wanted_chunks = (uint32_t)o->chunks;
     r->ttl_ms = o->ttl_s >= 0 ? o->ttl_s * 1000 : c->result_ttl_ms;
+    r->fresh = o->fresh;
+    if (o->webhook != NULL)
+        r->webhook = strdup(o->webhook);
+    if (o->delay_ms == 0)
+        return;
+    r->not_before_ms = r->created_ms + o->delay_ms;
+    job->due_ns = job->accepted_ns + job_limit_ns(o->delay_ms);
+    job->delayed = job->due_ns > clock_monotonic_ns();
 }
 
 static void fill_record(struct record *r, const struct job_request *q) {
@@ -86,7 +94,8 @@ static void fill_record(struct record *r, const struct job_request *q) {
 }
 
 static int fill_input(struct job *job, const struct job_request *q) {
-    static const struct submission_options unknown = {-1, -1, 0, DEFAULT_ATTEMPTS, -1, 0};
+    static const struct submission_options unknown = {
+        .priority = -1, .timeout_ms = -1, .max_attempts = DEFAULT_ATTEMPTS, .ttl_s = -1};
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
     if (q->submission == NULL) {
@@ -96,9 +105,9 @@ static int fill_input(struct job *job, const struct job_request *q) {
         return 0;
     }
     r->type = q->submission->type;
+    r->options_known = true;
     r->map = q->submission->map;
     r->items = q->submission->items;
-    r->options_known = true;
     apply_options(job, &q->submission->options, q->default_priority);
     return copy_params(&q->submission->params, &job->input);
 }

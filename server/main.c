@@ -202,6 +202,7 @@ static int watch_signals(struct server *s) {
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is like a full disk */
     s->signal_watch = (struct watch){signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), on_signal};
     s->drain_timer.fire = on_drain_timeout;
     return s->signal_watch.fd < 0 ? -1 : loop_watch(s->loop, &s->signal_watch, EPOLLIN);

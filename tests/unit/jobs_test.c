@@ -169,6 +169,7 @@ static void write_plan(struct buf *b, struct wire_plan head, uint64_t cost_ns) {
     for (uint64_t i = 0; i < head.chunks; i++)
         buf_append(b, &(struct wire_chunk){cost_ns, 8 * i, 8}, sizeof(struct wire_chunk));
     buf_append(b, "common..", head.common_size == 0 ? 0 : 8);
+    buf_append(b, "https://", head.webhook_size == 0 ? 0 : 8);
     for (uint64_t i = 0; i < head.chunks; i++)
         buf_append(b, &i, sizeof i);
 }
@@ -370,6 +371,59 @@ static void a_large_body_is_parsed_by_a_worker_and_its_options_obeyed(void **sta
     assert_int_equal(c.job->timeout_ns, 7 * NS_PER_S);
     assert_int_equal(jobs->queued[1], 1);
     dispatch();
+    assert_true(done(LAST, "1"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_map_is_planned_run_and_merged_as_one(void **state) {
+    (void)state;
+    struct client c;
+    struct job *job;
+    enum problem_code why;
+    struct submission s = {.type = TOY_PLAIN,
+                           .map = true,
+                           .items = 2,
+                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1}};
+    struct job_request q = {.submission = &s, .default_priority = -1, .asynchronous = true};
+    assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
+    follow(&c, job);
+    dispatch();
+    assert_int_equal(LAST->header.flags, WIRE_ITEMS);
+    assert_true(planned(LAST, 2, LONG_NS));
+    dispatch();
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(find_sent(WIRE_RUN, 0)->header.flags, WIRE_ITEMS);
+        assert_true(done(find_sent(WIRE_RUN, 0), "part"));
+    }
+    dispatch();
+    assert_int_equal(find_sent(WIRE_MERGE, 0)->header.flags, WIRE_ITEMS);
+    assert_true(done(find_sent(WIRE_MERGE, 0), "{}"));
+    assert_true(c.record->map);
+    assert_int_equal(c.record->items, 2);
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_large_body_may_turn_out_to_be_a_map(void **state) {
+    (void)state;
+    struct client c;
+    struct job *job;
+    struct buf plan = {0};
+    enum problem_code why;
+    struct job_request q = {.body = slice_all(blob_copy("{...}", 5)), .default_priority = -1};
+    assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
+    slice_deinit(&q.body);
+    follow(&c, job);
+    dispatch();
+    struct wire_plan head = {.type = TOY_PLAIN, .chunks = 1, .webhook_size = 8, .map = 1, .items = 70, .max_attempts = 1};
+    write_plan(&plan, head, LONG_NS);
+    assert_true(answer(LAST, WIRE_PLANNED, &plan));
+    buf_deinit(&plan);
+    assert_true(c.record->map);
+    assert_int_equal(c.record->items, 70);
+    dispatch();
+    assert_int_equal(LAST->header.flags, WIRE_GO | WIRE_ITEMS);
     assert_true(done(LAST, "1"));
     assert_ended(&c, JOB_SUCCEEDED);
     leave(&c);
@@ -853,6 +907,9 @@ static void plans_that_make_no_sense_are_refused(void **state) {
     assert_head_refused(head);
     head.common_size = UINT32_MAX;
     assert_head_refused(head);
+    head = two_chunks;
+    head.webhook_size = 8; /* of a submission that the front end parsed */
+    assert_head_refused(head);
 }
 
 static void plans_that_are_cut_short_are_refused(void **state) {
@@ -979,6 +1036,30 @@ static void options_that_no_parser_would_accept_are_refused(void **state) {
     assert_options_refused(head);
     head = good;
     head.wanted_chunks = -1;
+    assert_options_refused(head);
+    head = good;
+    head.delay_ms = -1;
+    assert_options_refused(head);
+    head.delay_ms = (int64_t)366 * 24 * 3600 * 1000;
+    assert_options_refused(head);
+    head = good;
+    head.fresh = 2;
+    assert_options_refused(head);
+    head = good;
+    head.map = 2;
+    assert_options_refused(head);
+    head = good;
+    head.items = 1; /* of what is no map */
+    assert_options_refused(head);
+    head.map = 1;
+    head.items = HOST_MAX_ITEMS + 1;
+    assert_options_refused(head);
+    head = good;
+    head.webhook_size = HOST_MAX_WEBHOOK + 1;
+    assert_options_refused(head);
+    head.webhook_size = UINT32_MAX;
+    assert_options_refused(head);
+    head.webhook_size = 9; /* of which the last is a NUL: it is the first chunk's number */
     assert_options_refused(head);
 }
 
@@ -1264,6 +1345,8 @@ int main(void) {
         TEST(the_death_of_a_worker_being_fed_does_not_stop_the_merge),
         TEST(too_much_memory_fails_the_job_without_another_try),
         TEST(no_more_deaths_are_kept_than_there_is_room_for),
+        TEST(a_map_is_planned_run_and_merged_as_one),
+        TEST(a_large_body_may_turn_out_to_be_a_map),
         TEST(plans_that_make_no_sense_are_refused),
         TEST(plans_that_are_cut_short_are_refused),
         TEST(chunks_outside_the_plan_are_refused),

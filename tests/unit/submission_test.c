@@ -65,19 +65,86 @@ static void a_type_alone_is_a_job_with_default_options(void **state) {
     assert_int_equal(s.options.max_attempts, 3);
     assert_int_equal(s.options.ttl_s, -1);
     assert_int_equal(s.options.chunks, 0);
+    assert_int_equal(s.options.delay_ms, 0);
+    assert_false(s.options.fresh);
+    assert_null(s.options.webhook);
     submission_deinit(&s);
 }
 
 static void every_option_is_read(void **state) {
     (void)state;
     struct submission_options o = options_of("{\"priority\":7,\"timeout_ms\":9007199254740991,\"queue_timeout_ms\":5,"
-                                             "\"max_attempts\":100,\"ttl_s\":31536000,\"chunks\":4096}");
+                                             "\"max_attempts\":100,\"ttl_s\":31536000,\"chunks\":4096,\"delay_ms\":31536000000,"
+                                             "\"isolation\":\"fresh\"}");
     assert_int_equal(o.priority, 7);
     assert_int_equal(o.timeout_ms, 9007199254740991);
     assert_int_equal(o.queue_timeout_ms, 5);
     assert_int_equal(o.max_attempts, 100);
     assert_int_equal(o.ttl_s, 31536000);
     assert_int_equal(o.chunks, 4096);
+    assert_int_equal(o.delay_ms, 31536000000);
+    assert_true(o.fresh);
+}
+
+static void isolation_is_one_of_two_words(void **state) {
+    (void)state;
+    assert_false(options_of("{\"isolation\":\"pool\"}").fresh);
+    assert_true(options_of("{\"isolation\":\"fresh\"}").fresh);
+    assert_option_refused("isolation", "\"Fresh\"");
+    assert_option_refused("isolation", "\"\"");
+    assert_option_refused("isolation", "true");
+    assert_option_refused("isolation", "12345678901234567890");
+    assert_option_refused("isolation", "\"fresh\\u0000\"");
+}
+
+static void assert_webhook_of(size_t size, bool taken) {
+    struct buf body = {0};
+    struct submission s;
+    struct fault fault = {0};
+    buf_puts(&body, "{\"type\":\"plain\",\"options\":{\"webhook\":\"");
+    for (size_t i = 0; i < size; i++)
+        buf_putc(&body, 'w');
+    buf_puts(&body, "\"}}");
+    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), taken ? 0 : -1);
+    if (taken)
+        assert_int_equal(strlen(s.options.webhook), size);
+    else
+        assert_non_null(strstr(fault.json.data, "/options/webhook"));
+    submission_deinit(&s);
+    fault_deinit(&fault);
+    buf_deinit(&body);
+}
+
+static void a_webhook_is_a_string_of_bounded_size(void **state) {
+    (void)state;
+    assert_webhook_of(0, false);
+    assert_webhook_of(1, true);
+    assert_webhook_of(2048, true);
+    assert_webhook_of(2049, false);
+    assert_option_refused("webhook", "null");
+    assert_option_refused("webhook", "12345678901234567890");
+    assert_option_refused("webhook", "[\"https://example.org\"]");
+    assert_option_refused("webhook", "\"https://example.org/\\u0000\"");
+}
+
+static void params_and_items_exclude_each_other(void **state) {
+    (void)state;
+    assert_refused_at("{\"type\":\"plain\",\"params\":{},\"items\":[]}", "invalid_params", "/items");
+    assert_refused_at("{\"type\":\"plain\",\"items\":{}}", "invalid_params", "/items");
+}
+
+static void items_make_a_map_of_so_many_calls(void **state) {
+    (void)state;
+    struct submission s;
+    struct fault fault = {0};
+    const char *body = "{\"items\":[{},{\"x\":1},7],\"type\":\"plain\"}";
+    assert_int_equal(submission_parse(body, strlen(body), 64, &s, &fault), 0);
+    assert_true(s.map);
+    assert_int_equal(s.items, 3);
+    submission_deinit(&s);
+    assert_int_equal(submission_parse("{\"type\":\"plain\"}", 16, 64, &s, &fault), 0);
+    assert_false(s.map);
+    submission_deinit(&s);
 }
 
 static void the_least_value_of_every_option_is_read(void **state) {
@@ -103,6 +170,8 @@ static void options_beyond_their_bounds_are_refused(void **state) {
     assert_option_refused("ttl_s", "-1");
     assert_option_refused("chunks", "4097");
     assert_option_refused("chunks", "1e400");
+    assert_option_refused("delay_ms", "-1");
+    assert_option_refused("delay_ms", "31536000001");
 }
 
 static void options_take_integers_however_they_are_written(void **state) {
@@ -122,14 +191,13 @@ static void unknown_members_are_named_by_their_pointer(void **state) {
     assert_refused(
         "{\"type\":\"plain\",\"options\":{\"timeout\":1}}",
         "{\"code\":\"invalid_params\",\"detail\":\"/options/timeout: \\\"timeout\\\" is not an option; there "
-        "are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s and chunks\",\"errors\":[{"
+        "are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, chunks, delay_ms, isolation and "
+        "webhook\",\"errors\":[{"
         "\"pointer\":\"/options/timeout\",\"detail\":\"\\\"timeout\\\" is not an option; there are "
-        "priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s and chunks\"}]}");
-    assert_refused_at("{\"type\":\"plain\",\"items\":[]}", "invalid_params", "/items");
+        "priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, chunks, delay_ms, isolation and webhook\"}]}");
+    assert_refused_at("{\"type\":\"plain\",\"item\":[]}", "invalid_params", "/item");
     assert_refused_at("{\"type\":\"plain\",\"params\":{\"x\":1}}", "invalid_params", "/params/x");
-    assert_option_refused("delay_ms", "0");
-    assert_option_refused("isolation", "\"pool\"");
-    assert_option_refused("webhook", "\"https://example.org\"");
+    assert_option_refused("Delay_ms", "0");
 }
 
 static void pointers_escape_tildes_and_slashes(void **state) {
@@ -214,6 +282,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_type_alone_is_a_job_with_default_options),
         cmocka_unit_test(every_option_is_read),
+        cmocka_unit_test(isolation_is_one_of_two_words),
+        cmocka_unit_test(a_webhook_is_a_string_of_bounded_size),
+        cmocka_unit_test(params_and_items_exclude_each_other),
+        cmocka_unit_test(items_make_a_map_of_so_many_calls),
         cmocka_unit_test(the_least_value_of_every_option_is_read),
         cmocka_unit_test(options_beyond_their_bounds_are_refused),
         cmocka_unit_test(options_take_integers_however_they_are_written),

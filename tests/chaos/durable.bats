@@ -1,0 +1,153 @@
+#!/usr/bin/env bats
+# durable.bats: the service itself is killed, the disk is full, the clock is stepped: what was acknowledged by a 202 ends once,
+# with the right result. ROUNDS=5 runs the first tests with 2,000 jobs and 60 kills; ROUNDS=10 with twice that, and so on.
+
+bats_require_minimum_version 1.5.0
+load ../http/helpers
+load chaos
+
+setup() {
+    DATA=$BATS_TEST_TMPDIR/data
+}
+
+restarts() { # OPTIONS...
+    run timeout -k 5 900 python3 "$BATS_TEST_DIRNAME/restart.py" "$OFFLOADD" "$BATS_TEST_TMPDIR" --jobs $((400 * ROUNDS)) "$@"
+    echo "$output"
+    [ "$status" = 0 ]
+}
+
+# What SQLite and the payload files may grow to; the process is told EFBIG beyond, as a full disk would say ENOSPC.
+limit_files() { # BYTES|unlimited
+    prlimit --pid "$DAEMON" --fsize="$1:unlimited"
+}
+
+store_fails() {
+    curl -sS "$URL/readyz?verbose" | grep -q '^\[-\]store failed: '
+}
+
+store_works() {
+    curl -sS "$URL/readyz?verbose" | grep -q '^\[+\]store ok'
+}
+
+@test "kill -9 of the service at random: every acknowledged job ends once, with the right result" {
+    restarts --clients 16 --kills $((12 * ROUNDS))
+}
+
+@test "kill -9 of the service at random: with Idempotency-Key each request runs once, however often it is sent" {
+    restarts --clients 16 --kills $((6 * ROUNDS)) --keys
+}
+
+@test "SIGTERM in the middle, again and again: the same, and it always ends well" {
+    restarts --clients 16 --kills $((4 * ROUNDS)) --signal SIGTERM
+}
+
+@test "workers killed at random under durable jobs: no part is lost or counted twice" {
+    start_daemon --data-dir "$DATA" --workers 2 --retry-delay 5ms --max-retry-delay 20ms
+    stop_file=$BATS_TEST_TMPDIR/stop
+    kill_workers_until "$stop_file" 3>&- &
+    killer=$!
+    ids=()
+    for _ in $(seq $((10 * ROUNDS))); do
+        ids+=("$(submit '{"type":"sum","params":{"start":0,"stop":20000000,"power":2},"options":{"chunks":8,"max_attempts":100}}')")
+    done
+    for id in "${ids[@]}"; do
+        [ "$(ended "$id")" = succeeded ]
+        [ "$(job_field "$id" .result.sum)" = 2666666466666670000000 ]
+    done
+    touch "$stop_file"
+    wait "$killer"
+    kill_daemon
+    start_daemon --data-dir "$DATA"
+    for id in "${ids[@]}"; do
+        [ "$(job_field "$id" .result.sum)" = 2666666466666670000000 ]
+    done
+}
+
+@test "the disk is full: no asynchronous job is taken, synchronous ones go on, nothing is lost, and it recovers by itself" {
+    start_daemon --data-dir "$DATA" --workers 2
+    [ "$(ended "$(submit '{"type":"echo","params":{"value":1}}')")" = succeeded ]
+    before=$(submit '{"type":"burn","params":{"cpu_ms":1000}}')
+    waiting=$(submit '{"type":"echo","params":{"value":2},"options":{"delay_ms":60000}}')
+    limit_files 16384 # the log, too, may not grow beyond
+    refused() {
+        call_job -H 'Prefer: respond-async' '{"type":"echo","params":{"value":3}}'
+        [ "$CODE" = 503 ]
+    }
+    wait_for refused
+    expect_problem 503 store_unavailable
+    [ -n "$(header Retry-After)" ]
+    wait_for store_fails
+    [ "$(status "$URL/readyz")" = 503 ]
+    [ "$(status "$URL/livez")" = 200 ]
+    call_job '{"type":"primes","params":{"start":100000,"stop":200000}}'
+    holds '.result.count == 8392'
+    [ "$(ended "$before")" = succeeded ] # its end is held in memory
+    [ "$(job_field "$waiting" .status)" = queued ]
+    limit_files unlimited
+    wait_for store_works
+    after=$(submit '{"type":"echo","params":{"value":4}}')
+    [ "$(ended "$after")" = succeeded ]
+    grep -q '"event":"store_unavailable"' "$LOG"
+    grep -q '"event":"store_recovered"' "$LOG"
+    kill_daemon
+    start_daemon --data-dir "$DATA"
+    [ "$(job_field "$before" .status)" = succeeded ]
+    [ "$(job_field "$before" .attempts)" = 1 ]
+    [ "$(job_field "$waiting" .status)" = queued ]
+    [ "$(job_field "$after" .result.value)" = 4 ]
+    [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 4 ] # none of those that were refused
+}
+
+# Options of libfaketime; a sanitizer wants to be loaded first, and cannot know.
+faked() {
+    local library
+    library=$(dpkg -L libfaketime | grep '/libfaketime\.so\.1$')
+    echo "+0" >"$BATS_TEST_TMPDIR/time"
+    export LD_PRELOAD=$library FAKETIME_TIMESTAMP_FILE=$BATS_TEST_TMPDIR/time FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
+    export ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0
+    start_daemon "$@"
+    unset LD_PRELOAD
+}
+
+@test "the clock is stepped both ways: no timeout comes early, none hangs" {
+    for step in +86400 -86400; do
+        faked --data-dir "$DATA$step" --workers 2 --result-ttl 2s
+        ended=$(submit '{"type":"echo","params":{"value":1},"options":{"ttl_s":60}}')
+        [ "$(ended "$ended")" = succeeded ]
+        brief=$(submit '{"type":"echo","params":{"value":1}}')
+        [ "$(ended "$brief")" = succeeded ]
+        timed=$(submit '{"type":"crash","params":{"how":"hang"},"options":{"timeout_ms":1500}}')
+        wait_for is_running "$timed"
+        delayed=$(submit '{"type":"echo","params":{"value":2},"options":{"delay_ms":1500}}')
+        long=$(submit '{"type":"sleep","params":{"ms":800},"options":{"timeout_ms":30000}}')
+        echo "$step" >"$BATS_TEST_TMPDIR/time"
+        has_status "$timed" running
+        has_status "$delayed" queued
+        [ "$(ended "$long")" = succeeded ]
+        [ "$(job_field "$long" .attempts)" = 1 ]
+        [ "$(ended "$timed")" = failed ]
+        [ "$(job_field "$timed" .error.code)" = job_timeout ]
+        [ "$(ended "$delayed")" = succeeded ]
+        call_job -H 'Prefer: wait=1' '{"type":"sleep","params":{"ms":4000}}'
+        [ "$CODE" = 202 ]
+        gone() { [ "$(status "$URL/v1/jobs/$1")" = 410 ]; }
+        wait_for gone "$brief"
+        [ "$(status "$URL/v1/jobs/$ended")" = 200 ]
+        grep -q '"event":"clock_stepped"' "$LOG"
+        stop_daemon
+    done
+}
+
+@test "a worker that was stopped and goes on after its job was run elsewhere changes nothing" {
+    start_daemon --data-dir "$DATA" --workers 2
+    id=$(submit '{"type":"burn","params":{"cpu_ms":600,"chunks":6},"options":{"timeout_ms":60000}}')
+    wait_for is_running "$id"
+    pid=$(busy_worker_pid burn)
+    kill -STOP "$pid"
+    kill_daemon # the stopped worker dies with it, or goes on and finds nobody
+    start_daemon --data-dir "$DATA" --workers 2
+    kill -CONT "$pid" 2>/dev/null || true
+    [ "$(ended "$id")" = succeeded ]
+    [ "$(job_field "$id" .result.chunks)" = 6 ]
+    wait_for none_alive "$pid"
+}
