@@ -87,6 +87,12 @@ static uint64_t parse_id(const struct subscriber *s, const char *text) {
 
 /* ---- where a subscriber is in the log ----------------------------------------------------------------------------- */
 
+/* The items of the entry, or nothing. */
+static struct slice part_of(const struct subscriber *s) {
+    static const struct slice none;
+    return s->record->map ? job_log_part(s->log, s->entry) : none;
+}
+
 static void go_to(struct subscriber *s, uint64_t next) {
     const struct job_log *log = s->log;
     uint32_t low = 0, high = log->count; /* the first entry that begins behind `next` */
@@ -102,7 +108,7 @@ static void go_to(struct subscriber *s, uint64_t next) {
     if (next > last_event(s)) {
         s->entry = log->count;
     } else if (low > 0) {
-        struct slice part = s->record->map ? job_log_part(log, s->entry) : (struct slice){0};
+        struct slice part = part_of(s);
         items_skip(&s->items, &part, next - log->entries[s->entry].event);
     }
 }
@@ -155,7 +161,7 @@ static void begin_item(struct item_reader *r, uint32_t index, bool ok) {
 /* The events of a finished chunk, or as many as there is room for. */
 static void put_entry(struct subscriber *s, struct span *out) {
     const struct record *r = s->record;
-    struct slice part = r->map ? job_log_part(s->log, s->entry) : (struct slice){0};
+    struct slice part = part_of(s);
     enum items_state state = items_put_part(&s->items, &part, out);
     s->broken = state == ITEMS_BAD;
     if (state != ITEMS_ALL)

@@ -43,7 +43,8 @@ void job_log_close(struct job_log *log) {
 struct slice job_log_part(const struct job_log *log, uint32_t entry) {
     if (log->job != NULL)
         return log->job->chunks[log->entries[entry].chunk].part;
-    return log->parts == NULL ? (struct slice){0} : log->parts[entry];
+    static const struct slice none;
+    return log->parts == NULL ? none : log->parts[entry];
 }
 
 void job_log_drop_part(struct job_log *log, uint32_t entry) {

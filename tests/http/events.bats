@@ -279,3 +279,28 @@ no_connections() { # but the one that asks
     [ "$DAEMON_STATUS" = 0 ]
     wait "$SUBSCRIBER" || [ $? = 18 ] # cut, or ended
 }
+
+@test "after a crash a client goes on with a snapshot, and a new one is told of the chunks that were finished before" {
+    data=$BATS_TEST_TMPDIR/data
+    start_daemon --workers 1 --data-dir "$data"
+    id=$(submit '{"type":"sleep","items":[{"ms":10},{"ms":10},{"ms":6000}],"options":{"chunks":3}}')
+    subscribe "$id"
+    wait_for two_items
+    last=$(sed -n 's/^id: //p' "$STREAM" | tail -n 1)
+    kill -KILL "$DAEMON"
+    wait "$SUBSCRIBER" || true
+    wait_daemon
+    start_daemon --workers 1 --data-dir "$data"
+    run -0 events "$id"
+    new=$output
+    [ "$(jq -c -s '[.[] | select(.event == "item") | .data.index] | sort' <<<"$new")" = '[0,1,2]' ]
+    [ "$(jq -r -s '.[-1] | .event + " " + .data.status' <<<"$new")" = "end succeeded" ]
+    id=$(submit "$LONG")
+    kind=$(curl -sSN --max-time 1 -H "Last-Event-ID: $last" "$URL/v1/jobs/$id/events" 2>/dev/null |
+        python3 tests/http/sse.py parse | head -n 1 | jq -r .event)
+    [ "$kind" = snapshot ]
+}
+
+two_items() {
+    [ "$(grep -c '^event: item$' "$STREAM")" = 2 ]
+}
