@@ -43,6 +43,7 @@ TEST_PACKAGES := \
 	libcmocka-dev \
 	libfaketime \
 	netcat-openbsd \
+	openssl \
 	procps \
 	python3-jsonschema \
 	python3-venv \

@@ -161,8 +161,9 @@ void loop_step(struct loop *l, int64_t limit_ns) {
 void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg) {
     while (!l->stopped) {
         int64_t limit_ns = turn(arg);
-        if (!l->stopped)
-            loop_step(l, limit_ns);
+        if (l->stopped)
+            break;
+        loop_step(l, limit_ns);
     }
 }
 

@@ -6,7 +6,7 @@
  *
  * A job passes through four functions, each in a process of its own choosing:
  *
- *     load    zygote, once      build tables and models; workers share them copy-on-write
+ *     load    zygote, once      build tables and models; workers share them copy-on-write (but see HANDLER_SPAWN)
  *     plan    worker            checked params -> 1..HANDLER_MAX_CHUNKS chunks, each with a cost
  *     run     worker            one chunk -> one part; may run again elsewhere if a worker dies
  *     merge   express worker    the parts in index order -> the result, always called, also for one part
@@ -161,7 +161,9 @@ void json_verbatim(struct call *c, const char *json, size_t size);
 /* ---- the handler ------------------------------------------------------------------------------ */
 
 enum { /* handler.flags */
-    HANDLER_TEST = 1 /* offered only with --enable-test-types */
+    HANDLER_TEST = 1, /* offered only with --enable-test-types */
+    HANDLER_SPAWN = 2 /* must not be forked after load (threads, a GPU, a runtime that breaks in a fork): each of its
+                         jobs gets processes of its own, executed anew, in which load, plan, run and merge are called */
 };
 
 struct handler {
@@ -173,7 +175,9 @@ struct handler {
     const struct param_spec *params;
 
     /* Once, in the zygote, before any worker exists: tables, models, calibration (at most some 50 ms).
-     * 0, or -1 after a line on stderr: then the service does not start. May be NULL. */
+     * 0, or -1 after a line on stderr: then the service does not start. May be NULL.
+     * With HANDLER_SPAWN: at the start of each process made for a job of this type, at most a minute; its failure is a
+     * lost attempt of that job. */
     int (*load)(void);
     /* 0, or -1 after call_fail. Called with params that passed the table. */
     int (*plan)(struct call *c, const struct params *p);

@@ -1,5 +1,5 @@
 /* pool.c: see pool.h. Front end. Slots, their sockets, and the life and death of their workers; the link to the
- * zygote is in zygote_link.c. */
+ * zygote is in zygote_link.c, what can be seen of a worker from outside in worker_view.c. */
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -16,10 +16,11 @@
 #include "pool/pool_private.h"
 #include "pool/zygote.h"
 
-#define QUICK_DEATH_NS NS_PER_S      /* a worker that lived no longer, and answered nothing, died at once */
+#define QUICK_DEATH_NS NS_PER_S      /* a worker that lived no longer, and got no work, died at once */
 #define FREE_RESPAWNS 2              /* so many deaths at once in a row are replaced without delay */
 #define FIRST_BACKOFF_NS (20 * NS_PER_MS)
 #define MAX_BACKOFF_NS (2 * NS_PER_S)
+#define LOAD_LIMIT_NS (60 * NS_PER_S) /* for a worker that loads a handler by itself */
 #define MEMORY_LOOK_NS (20 * NS_PER_MS) /* how often --max-job-memory is checked while work runs */
 
 /* ---- the ring of work in flight ------------------------------------------------------------------------ */
@@ -45,17 +46,18 @@ void pool_spawn_worker(struct worker *w) {
     struct pool *p = w->pool;
     if (w->state != WORKER_EMPTY || p->current == NULL || !p->current->loaded || p->stopping)
         return;
-    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = w->slot, .express = w->lane == LANE_EXPRESS};
+    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = w->slot, .express = w->lane == LANE_EXPRESS,
+                               .start_type = w->start_type};
     scoreboard_clear(w->board);
     w->zygote = p->current;
     w->state = WORKER_STARTING;
     w->pid = 0;
+    w->asked_ns = clock_monotonic_ns();
+    w->ready_ns = 0;
     if (zygote_link_request(p->current, &q) != 0)
         w->state = WORKER_EMPTY; /* the zygote is going; its successor spawns all slots */
-}
-
-static void on_spawn_timer(struct timer *t) {
-    pool_spawn_worker((struct worker *)((char *)t - offsetof(struct worker, spawn_timer)));
+    else if (w->start_type != START_FORKED)
+        loop_set_timer(p->loop, &w->spawn_timer, w->asked_ns + LOAD_LIMIT_NS);
 }
 
 /* Delay before the next worker of this slot: none, unless they die at once every time. */
@@ -94,14 +96,6 @@ static void close_socket(struct worker *w) {
     wire_close_writer(&w->writer);
 }
 
-static void close_stderr(struct worker *w) {
-    if (w->stderr_watch.fd < 0)
-        return;
-    loop_unwatch(w->pool->loop, &w->stderr_watch);
-    close(w->stderr_watch.fd);
-    w->stderr_watch.fd = -1;
-}
-
 static void signal_worker(struct worker *w, int signal) {
     struct zygote_request q = {.kind = ZYGOTE_SIGNAL, .pid = w->pid, .signal = signal};
     if (w->pid > 0 && w->zygote != NULL)
@@ -124,6 +118,14 @@ const char *signal_name(int signal) {
     return name;
 }
 
+static void on_spawn_timer(struct timer *t) {
+    struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, spawn_timer));
+    if (w->state == WORKER_STARTING && w->start_type != START_FORKED && w->pid > 0)
+        kill_worker(w, STOP_TIMEOUT); /* its load takes too long */
+    else
+        pool_spawn_worker(w);
+}
+
 static const char *death_cause(const struct worker *w, int status, bool oom) {
     static const char *const by_reason[] = {NULL, NULL, "timeout", "memory", "protocol"};
     if (by_reason[w->killed] != NULL)
@@ -133,8 +135,7 @@ static const char *death_cause(const struct worker *w, int status, bool oom) {
     return oom && WTERMSIG(status) == SIGKILL && w->killed == STOP_NONE ? "oom" : "signal";
 }
 
-static void log_death(const struct worker *w, const struct death *d, unsigned lost) {
-    bool expected = d->signal == 0 && d->exit_code == 0;
+static void log_death(const struct worker *w, const struct death *d, unsigned lost, bool expected) {
     LOG(expected ? LOG_INFO : LOG_WARN, expected ? "worker_exited" : "worker_lost", LOG_INT("worker", w->slot),
         LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", signal_name(d->signal)),
         LOG_INT("exit_code", d->exit_code), LOG_INT("work_lost", lost), LOG_INT("max_rss_bytes", d->max_rss_bytes),
@@ -161,6 +162,21 @@ static void give_up_work(struct worker *w, const struct death *d) {
     w->long_work = 0;
 }
 
+/* What becomes of the slot: the next process is kept for the owner who asked for it, or is anybody's. */
+static void vacate(struct worker *w, const struct death *d) {
+    const struct pool_events *e = &w->pool->events;
+    void *owner = w->dedicated;
+    bool failed_start = w->start_type != START_FORKED && w->ready_ns == 0;
+    if (w->replacing) {
+        w->replacing = false;
+        return;
+    }
+    w->dedicated = NULL;
+    w->start_type = START_FORKED;
+    if (owner != NULL)
+        e->vacated(e->arg, w, owner, failed_start ? d : NULL);
+}
+
 /* The process is reaped: nothing of it is left, its slot is free. */
 void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, uint64_t cpu_ms) {
     struct pool *p = w->pool;
@@ -172,17 +188,23 @@ void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss
         d.signal = WTERMSIG(status);
     else
         d.exit_code = WEXITSTATUS(status);
-    bool at_once = w->jobs == 0 && clock_monotonic_ns() - w->started_ns < QUICK_DEATH_NS && w->killed == STOP_NONE;
+    bool at_once = w->type == UINT32_MAX && !w->leaving && w->killed == STOP_NONE &&
+                   clock_monotonic_ns() - w->started_ns < QUICK_DEATH_NS;
+    bool expected = (d.signal == 0 && d.exit_code == 0) || (w->leaving && w->count == 0);
     w->quick_deaths = at_once ? w->quick_deaths + 1 : 0;
-    log_death(w, &d, w->count);
+    w->replaced = w->leaving && expected;
+    w->leaving = false;
+    log_death(w, &d, w->count, expected);
     loop_clear_timer(p->loop, &w->stop_timer);
+    loop_clear_timer(p->loop, &w->spawn_timer);
     close_socket(w);
-    close_stderr(w);
+    pool_close_stderr(w);
     give_up_work(w, &d);
+    vacate(w, &d);
     w->state = WORKER_EMPTY;
     w->pid = 0;
     if (!p->stopping)
-        p->events.restarted(p->events.arg, d.signal == 0 && d.exit_code == 0 ? "recycled" : d.cause);
+        p->events.restarted(p->events.arg, expected ? "recycled" : d.cause);
     zygote_link_release(w);
     respawn(w);
     p->events.changed(p->events.arg);
@@ -203,6 +225,7 @@ void pool_retire_worker(struct worker *w) {
     if (w->state != WORKER_READY)
         return;
     w->state = WORKER_RETIRING;
+    w->leaving = true;
     if (w->count == 0)
         send_exit(w);
 }
@@ -215,9 +238,44 @@ static void recycle_if_due(struct worker *w) {
         return;
     }
     bool many = c->max_jobs_per_worker > 0 && w->jobs >= c->max_jobs_per_worker;
-    bool large = c->max_worker_rss > 0 && worker_rss(w) > c->max_worker_rss;
+    /* Not before it did any work, or a limit that is too low would replace it for ever. */
+    bool large = c->max_worker_rss > 0 && w->jobs > 0 && worker_rss(w) > c->max_worker_rss;
     if (many || large)
         pool_retire_worker(w);
+}
+
+/* ---- workers kept for one owner ---------------------------------------------------------------------------------- */
+
+bool worker_is_unused(const struct worker *w) {
+    return w->state == WORKER_READY && w->type == UINT32_MAX;
+}
+
+bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
+    w->dedicated = owner;
+    if (worker_is_unused(w) && w->start_type == start_type)
+        return true;
+    w->start_type = start_type;
+    w->replacing = true;
+    pool_retire_worker(w);
+    return false;
+}
+
+/* It loads a handler that nobody waits for any more. */
+static void abandon_start(struct worker *w) {
+    w->leaving = true;
+    kill_worker(w, STOP_CANCEL);
+}
+
+void pool_release_worker(struct worker *w) {
+    bool is_pooled = w->start_type == START_FORKED;
+    w->dedicated = NULL;
+    w->replacing = false;
+    if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
+        pool_retire_worker(w);
+    else if (w->state == WORKER_STARTING && !is_pooled && w->pid > 0) /* else pool_adopt_worker sees to it */
+        abandon_start(w);
+    else if (w->state == WORKER_EMPTY)
+        w->start_type = START_FORKED;
 }
 
 /* ---- stopping work: ask, insist, kill --------------------------------------------------------------------------- */
@@ -282,90 +340,6 @@ static void on_memory_timer(struct timer *t) {
         loop_set_timer(p->loop, t, clock_monotonic_ns() + MEMORY_LOOK_NS);
 }
 
-static uint64_t statm_pages(pid_t pid) {
-    char path[64], text[128];
-    unsigned long long total, resident;
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    return sscanf(text, "%llu %llu", &total, &resident) == 2 ? resident : 0;
-}
-
-uint64_t worker_rss(const struct worker *w) {
-    return w->pid <= 0 ? 0 : statm_pages(w->pid) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-bool worker_is_stopped(const struct worker *w) {
-    char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)w->pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n < 0 ? 0 : n] = '\0';
-    const char *state = strrchr(text, ')'); /* the name before it may hold anything */
-    return state != NULL && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
-}
-
-/* ---- stderr --------------------------------------------------------------------------------------------------------- */
-
-static void keep_tail(struct worker *w, const char *bytes, size_t size) {
-    const size_t room = sizeof w->stderr_tail - 1;
-    if (size > room) {
-        bytes += size - room;
-        size = room;
-    }
-    size_t drop = w->stderr_size + size > room ? w->stderr_size + size - room : 0;
-    memmove(w->stderr_tail, w->stderr_tail + drop, w->stderr_size - drop);
-    w->stderr_size -= drop;
-    w->stderr_line -= drop < w->stderr_line ? drop : w->stderr_line;
-    for (size_t i = 0; i < size; i++) /* a NUL would hide what follows */
-        w->stderr_tail[w->stderr_size + i] = bytes[i] == '\0' ? ' ' : bytes[i];
-    w->stderr_size += size;
-    w->stderr_tail[w->stderr_size] = '\0';
-}
-
-/* Logs the complete lines that were not logged yet. */
-static void log_lines(struct worker *w) {
-    for (;;) {
-        char *line = w->stderr_tail + w->stderr_line;
-        char *end = strchr(line, '\n');
-        if (end == NULL)
-            return;
-        *end = '\0';
-        LOG(LOG_WARN, "worker_stderr", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid), LOG_STR("line", line));
-        *end = '\n';
-        w->stderr_line = (size_t)(end + 1 - w->stderr_tail);
-    }
-}
-
-void pool_read_stderr(struct worker *w) {
-    char bytes[1024];
-    for (int turn = 0; turn < 16 && w->stderr_watch.fd >= 0; turn++) {
-        ssize_t n = read(w->stderr_watch.fd, bytes, sizeof bytes);
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0) {
-            close_stderr(w);
-            return;
-        }
-        keep_tail(w, bytes, (size_t)n);
-        log_lines(w);
-    }
-}
-
-static void on_stderr(struct watch *watch, uint32_t events) {
-    (void)events;
-    pool_read_stderr((struct worker *)((char *)watch - offsetof(struct worker, stderr_watch)));
-}
-
 /* ---- receiving --------------------------------------------------------------------------------------------------------- */
 
 static bool handle_reply(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
@@ -374,6 +348,9 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
         if (w->state != WORKER_STARTING || f->header.ticket != 0)
             return false;
         w->state = WORKER_READY;
+        w->ready_ns = clock_monotonic_ns();
+        w->replaced = false;
+        loop_clear_timer(w->pool->loop, &w->spawn_timer);
         LOG(LOG_DEBUG, "worker_ready", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
         if (w->zygote != w->pool->current)
             pool_retire_worker(w); /* a reload came while it started */
@@ -514,7 +491,6 @@ static void on_socket(struct watch *watch, uint32_t events) {
 void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     struct pool *p = w->pool;
     fcntl(socket, F_SETFL, O_NONBLOCK);
-    fcntl(stderr_fd, F_SETFL, O_NONBLOCK);
     w->pid = pid;
     w->started_wall_ms = clock_wall_ms();
     w->started_ns = w->answered_ns = clock_monotonic_ns();
@@ -524,15 +500,14 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     w->type = UINT32_MAX;
     w->killed = STOP_NONE;
     w->wants_write = false;
-    w->stderr_size = w->stderr_line = 0;
-    w->stderr_tail[0] = '\0';
     w->watch = (struct watch){socket, on_socket};
-    w->stderr_watch = (struct watch){stderr_fd, on_stderr};
     bool ok = wire_open_writer(&w->writer) == 0;
     ok = loop_watch(p->loop, &w->watch, EPOLLIN) == 0 && ok;
-    ok = loop_watch(p->loop, &w->stderr_watch, EPOLLIN) == 0 && ok;
+    ok = pool_watch_stderr(w, stderr_fd) == 0 && ok;
     if (!ok)
         kill_worker(w, STOP_MEMORY);
+    else if (w->start_type != START_FORKED && w->dedicated == NULL)
+        abandon_start(w); /* released before it was there */
 }
 
 bool worker_takes_work(const struct worker *w) {
@@ -608,6 +583,7 @@ struct pool *pool_new(struct loop *loop, const struct pool_config *config, const
         w->slot = (unsigned)i;
         w->lane = i < config->workers ? LANE_MAIN : LANE_EXPRESS;
         w->watch.fd = w->stderr_watch.fd = -1;
+        w->type = w->start_type = UINT32_MAX;
         w->stop_timer.fire = on_stop_timer;
         w->spawn_timer.fire = on_spawn_timer;
         w->board = scoreboard_map(p->scoreboard_fd, w->slot);
@@ -642,7 +618,7 @@ void pool_free(struct pool *p) {
         loop_clear_timer(p->loop, &w->stop_timer);
         loop_clear_timer(p->loop, &w->spawn_timer);
         close_socket(w);
-        close_stderr(w);
+        pool_close_stderr(w);
         if (w->board != NULL)
             scoreboard_unmap(w->board);
     }

@@ -4,6 +4,7 @@
  *     offloadd (front end)
  *       │ posix_spawn of itself, control socket ──► zygote ──fork──► worker slot 0 .. workers-1      main lane
  *       │                                              │        └──► worker .. + express_workers-1   express lane
+ *       │                                              └──fork, exec of itself──► worker of one type, in a main slot
  *       └──────── one SOCK_SEQPACKET per worker, passed by SCM_RIGHTS ─────┘
  *
  *     who            inherits                              ends by
@@ -11,6 +12,10 @@
  *     zygote         control socket, scoreboard, stderr    EOF on the control socket; PDEATHSIG of the front end
  *     worker         its socket, its scoreboard page,      WIRE_EXIT, EOF, PDEATHSIG of the zygote, SIGKILL
  *                    a pipe as stderr
+ *
+ * Most workers are pooled: forked after load, and anybody's. A worker of the main lane can be kept for one owner (a job):
+ * a forked one that has done nothing yet, or one executed anew that loads a single handler by itself. It does that
+ * owner's work only, and then leaves; its slot gets a pooled worker again.
  *
  * A worker slot:
  *
@@ -75,6 +80,12 @@ struct worker {
     int64_t started_wall_ms, started_ns;
     uint64_t jobs;       /* pieces of work answered by this process */
     uint32_t type;       /* of the last piece sent; UINT32_MAX: none */
+    uint32_t start_type; /* START_FORKED, or the handler that it loads by itself; of the next process if `replacing` */
+    void *dedicated;     /* the owner for whom it is kept; NULL: anybody's */
+    bool replacing;      /* this process leaves so that the next one can be kept for `dedicated` */
+    bool leaving;        /* asked to leave */
+    bool replaced;       /* the one before left because it was asked to, and this one is not ready yet */
+    int64_t asked_ns, ready_ns; /* when the zygote was asked for this process, and when it was ready; 0: not yet */
     uint64_t long_work;  /* pieces in flight that were sent as long ones */
     int64_t answered_ns; /* last sign of life on the wire */
     struct scoreboard_slot *board;
@@ -120,6 +131,9 @@ struct pool_events {
     /* The worker is gone. guilty: this piece was being worked on; the others had not begun. */
     void (*lost)(void *arg, struct worker *w, void *work, bool guilty, const struct death *d);
     void (*restarted)(void *arg, const char *cause); /* a worker died and is replaced */
+    /* The process kept for `owner` is gone, and the slot is anybody's. start: how it died if it never was ready
+     * although it was to load a handler by itself; else NULL. */
+    void (*vacated)(void *arg, struct worker *w, void *owner, const struct death *start);
     void (*drained)(void *arg, struct worker *w); /* pool_can_send is true again */
     void (*changed)(void *arg);                   /* a worker became ready, idle, or is gone */
 };
@@ -144,6 +158,13 @@ bool pool_is_loaded(const struct pool *p);
 /* True if the worker takes new work now. */
 bool worker_takes_work(const struct worker *w);
 bool worker_can_send(const struct worker *w); /* nothing waits for the socket */
+
+/* Keeps an idle worker that is nobody's yet for one owner. True: its process is unused and was started as wanted, and
+ * takes work now. False: it is being replaced by one that is; `changed` tells when that is ready. */
+bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type);
+/* The owner needs it no more: the process leaves when it has answered, unless it is as good as any pooled one. */
+void pool_release_worker(struct worker *w);
+bool worker_is_unused(const struct worker *w); /* ready, and never got any work */
 
 /* Adds a piece of work to the worker's next datagram (h->ticket is filled in) and returns its ticket. `bulk` may be
  * NULL. Goes out with pool_flush, or earlier when a datagram is full. Only if worker_takes_work. */

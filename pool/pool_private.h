@@ -1,4 +1,5 @@
-/* pool_private.h: shared by pool.c (slots) and zygote_link.c (the connection to the zygote) only. */
+/* pool_private.h: shared by pool.c (slots), worker_view.c (stderr, /proc) and zygote_link.c (the connection to the
+ * zygote) only. */
 #ifndef OFFLOAD_POOL_PRIVATE_H
 #define OFFLOAD_POOL_PRIVATE_H
 
@@ -34,7 +35,11 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd);
 void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, uint64_t cpu_ms);
 void pool_retire_worker(struct worker *w);
 void pool_receive_replies(struct worker *w);
+
+/* worker_view.c */
+int pool_watch_stderr(struct worker *w, int fd); /* takes the descriptor; 0, or -1 with errno */
 void pool_read_stderr(struct worker *w);
+void pool_close_stderr(struct worker *w); /* no effect if it is closed */
 
 int zygote_link_start(struct pool *p); /* a new one becomes p->current; 0, or -1 with errno */
 int zygote_link_request(struct zygote_link *z, struct zygote_request *q); /* 0, or -1 with errno */

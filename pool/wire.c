@@ -87,7 +87,8 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
     memcpy(&f->header, r->data + r->offset, sizeof f->header);
     const struct wire_header *h = &f->header;
     bool bulk = (h->flags & WIRE_BULK) != 0;
-    if (h->version != WIRE_VERSION || h->reserved != 0 || (h->flags & ~(WIRE_BULK | WIRE_JSON | WIRE_GO | WIRE_ITEMS)) != 0)
+    if (h->version != WIRE_VERSION || h->reserved != 0 ||
+        (h->flags & ~(WIRE_BULK | WIRE_JSON | WIRE_GO | WIRE_ITEMS)) != 0)
         return -1;
     if (h->length > left - sizeof *h || WIRE_PAD(h->length) > left - sizeof *h)
         return -1;
@@ -133,7 +134,7 @@ bool wire_is_request(uint8_t kind) {
 }
 
 bool wire_is_reply(uint8_t kind) {
-    return kind >= WIRE_READY && kind <= WIRE_PONG;
+    return kind >= WIRE_READY && kind <= WIRE_PARSED;
 }
 
 int wire_open_writer(struct wire_writer *w) {

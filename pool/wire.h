@@ -32,11 +32,14 @@
  *                 With WIRE_GO: merge the one part, too         WIRE_FAILED   a fault as JSON, inline
  *     WIRE_MERGE  common, as above; `count` WIRE_PARTs          WIRE_CANCELLED
  *     WIRE_PART   one part, inline or bulk; same ticket         WIRE_PONG     answers WIRE_PING
- *     WIRE_PING   are you there?
+ *     WIRE_PING   are you there?                                WIRE_PARSED   to WIRE_JSON, of a job that must not be
+ *                                                                             planned in this process: struct wire_plan
+ *                                                                             without chunks, then the packed params
  *     WIRE_EXIT   finish what came before, then exit
  *
- * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of items,
- * and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so in wire_plan.
+ * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of
+ * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so
+ * in wire_plan.
  *
  * With the zygote, on a socket pair of its own: one struct per datagram, see below.
  *
@@ -71,7 +74,8 @@ enum wire_kind {
     WIRE_DONE,
     WIRE_FAILED,
     WIRE_CANCELLED,
-    WIRE_PONG
+    WIRE_PONG,
+    WIRE_PARSED
 };
 
 enum { /* flags */
@@ -99,8 +103,9 @@ struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
 };
 
-/* Front of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8; then webhook_size bytes,
- * padded to 8; then the chunks' bytes, which the chunks' offsets count from. */
+/* Front of a WIRE_PARSED, and of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8;
+ * then webhook_size bytes, padded to 8; then the chunks' bytes, which the chunks' offsets count from; or, of a
+ * WIRE_PARSED, which has no chunks, the packed params. */
 struct wire_plan {
     uint32_t type, chunks, common_size;
     uint32_t webhook_size; /* WIRE_JSON; 0: none */
@@ -116,10 +121,13 @@ struct wire_chunk {
 
 /* ---- zygote -------------------------------------------------------------------------------------- */
 
+#define START_FORKED UINT32_MAX /* a start type: forked by the zygote after it has loaded */
+
 enum zygote_request_kind { ZYGOTE_SPAWN = 1, ZYGOTE_SIGNAL };
 struct zygote_request {
     uint32_t version, kind;
     uint32_t slot, express; /* ZYGOTE_SPAWN */
+    uint32_t start_type;    /* ZYGOTE_SPAWN: START_FORKED, or the handler that the process is to load by itself */
     int32_t pid, signal;    /* ZYGOTE_SIGNAL */
 };
 

@@ -1,8 +1,8 @@
 /* worker.c: the loop of a worker process.
  *
- *     forked by the zygote ──► READY ──► receive ──► work ──► reply ──┐
- *                                          ▲                          │
- *                                          └──────────────────────────┘
+ *     forked by the zygote ────────────────────┬──► READY ──► receive ──► work ──► reply ──┐
+ *     executed by it, and one handler loaded ──┘                ▲                          │
+ *                                                               └──────────────────────────┘
  *     ends by: WIRE_EXIT · EOF (the front end is gone) · SIGKILL (PDEATHSIG when the zygote dies; cancel; limits)
  *              SIGTERM, but only while the current piece of work is cancelled: a SIGTERM meant for the whole
  *              service (a supervisor that signals its control group) must not take work with it
@@ -16,12 +16,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "handlers/host/host.h"
 #include "pool/scoreboard.h"
 #include "pool/wire.h"
@@ -250,6 +252,10 @@ static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
     if (submission_parse(payload.data, payload.size, depth, &s, &o->fault) != 0) {
         o->kind = WIRE_FAILED;
+    } else if (s.options.fresh || (host_handler(s.type)->flags & HANDLER_SPAWN) != 0) {
+        o->kind = WIRE_PARSED; /* its plan belongs to a process of its own */
+        write_plan(&o->body, s.type, &s, &(struct host_plan){0}, 0);
+        buf_append(&o->body, s.params.data, s.params.size);
     } else {
         checked.flags = s.map ? WIRE_ITEMS : 0;
         checked.type = s.type;
@@ -362,7 +368,7 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     self.ticket = 0;
     atomic_store(&self.board->current, 0);
     o.times.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu_ns);
-    if (o.kind == WIRE_PLANNED)
+    if (o.kind == WIRE_PLANNED || o.kind == WIRE_PARSED)
         memcpy(o.body.data + offsetof(struct wire_plan, cpu_ns), &o.times.cpu_ns, sizeof o.times.cpu_ns);
     send_outcome(h->ticket, &o);
 }
@@ -442,4 +448,25 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
         handle_datagram(&r);
         flush_replies();
     }
+}
+
+int worker_spawned_main(void) {
+    struct worker_start s;
+    int fds[2];
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (wire_receive_control(WORKER_SOCKET_FD, &s, sizeof s, fds) != 1 || s.version != WIRE_VERSION ||
+        getppid() != s.parent)
+        return 1;
+    fcntl(WORKER_SOCKET_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(WORKER_SCOREBOARD_FD, F_SETFD, FD_CLOEXEC);
+    log_threshold = s.log_level;
+    log_style = s.log_format;
+    host_init(s.test_types != 0);
+    setproctitle("worker %u", s.slot);
+    if (host_load_type(s.type) != 0) {
+        const struct handler *h = host_handler(s.type);
+        fprintf(stderr, "the handler \"%s\" could not be loaded\n", h == NULL ? "?" : h->name);
+        return 1;
+    }
+    worker_main(s.slot, WORKER_SOCKET_FD, WORKER_SCOREBOARD_FD);
 }

@@ -1,7 +1,8 @@
 /* zygote.c: see zygote.h. It stays simple, so that it survives what kills the others: no timers, no memory of its
  * own beyond a list of children.
  *
- *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket
+ *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; one that is to
+ *                                                                    │          load its handler by itself is executed
  *                                                                    ├─ SIGNAL  kill(2) a child not yet reaped
  *                                                                    ├─ SIGCHLD reap, report EXITED
  *                                                                    └─ EOF     the front end is gone:
@@ -41,6 +42,7 @@ static struct {
     size_t capacity;
     int signal_fd;
     uint64_t oom_kills;
+    struct zygote_config config;
 } zygote;
 
 static struct child *find_child(pid_t pid) {
@@ -116,6 +118,16 @@ static void offer_to_oom_killer(void) {
     close(fd);
 }
 
+/* In the child: ourselves anew, with nothing in memory that `load` has left there. */
+static _Noreturn void execute_worker(int socket) {
+    char *argv[] = {(char[]){"offloadd"}, (char[]){WORKER_ROLE}, (char[]){ZYGOTE_TITLE_ROOM}, NULL};
+    dup2(socket, WORKER_SOCKET_FD);
+    fcntl(WORKER_SCOREBOARD_FD, F_SETFD, 0);
+    execv("/proc/self/exe", argv);
+    dprintf(STDERR_FILENO, "a worker could not be executed: %s\n", strerror(errno));
+    _exit(1);
+}
+
 /* In the child: leave everything of the zygote behind, then become the worker. */
 static _Noreturn void become_worker(const struct zygote_request *q, int socket, int stderr_fd, pid_t parent) {
     sigset_t none;
@@ -135,7 +147,17 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     offer_to_oom_killer();
+    if (q->start_type != START_FORKED)
+        execute_worker(socket);
     worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD);
+}
+
+/* What an executed worker must know, laid into its socket. */
+static int send_start(const struct zygote_request *q, int socket) {
+    struct worker_start s = {.version = WIRE_VERSION, .parent = getpid(), .slot = q->slot, .type = q->start_type,
+                             .test_types = zygote.config.test_types, .log_level = zygote.config.log_level,
+                             .log_format = zygote.config.log_format};
+    return q->start_type == START_FORKED ? 0 : wire_send_control(socket, &s, sizeof s, NULL);
 }
 
 static void widen(int socket) {
@@ -175,7 +197,7 @@ static void spawn(const struct zygote_request *q) {
     if (ok) {
         widen(sockets[0]);
         widen(sockets[1]);
-        ok = fork_worker(q, sockets, pipes) == 0;
+        ok = send_start(q, sockets[0]) == 0 && fork_worker(q, sockets, pipes) == 0;
     }
     if (!ok) {
         struct zygote_report r = {.kind = ZYGOTE_NOT_SPAWNED, .slot = q->slot, .status = errno};
@@ -237,18 +259,18 @@ static int set_up_signals(void) {
 }
 
 int zygote_main(void) {
-    struct zygote_config config;
+    const struct zygote_config *config = &zygote.config;
     const char *failed = NULL;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (!receive_config(&config) || getppid() != config.parent)
+    if (!receive_config(&zygote.config) || getppid() != config->parent)
         return 1;
-    log_threshold = config.log_level;
-    log_style = config.log_format;
+    log_threshold = config->log_level;
+    log_style = config->log_format;
     fcntl(ZYGOTE_SOCKET_FD, F_SETFD, FD_CLOEXEC);
     fcntl(ZYGOTE_SCOREBOARD_FD, F_SETFD, FD_CLOEXEC);
     zygote.signal_fd = set_up_signals();
     zygote.oom_kills = cgroup_oom_kills();
-    host_init(config.test_types != 0);
+    host_init(config->test_types != 0);
     setproctitle("zygote");
     struct zygote_report r = {.kind = ZYGOTE_LOADED};
     if (host_load(&failed) != 0) {

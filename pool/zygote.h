@@ -11,6 +11,9 @@
 #define ZYGOTE_SOCKET_FD 3      /* its end of the control socket */
 #define ZYGOTE_SCOREBOARD_FD 4
 
+/* Room in the argument area for process titles: setproctitle(3) can only overwrite what execve laid down. */
+#define ZYGOTE_TITLE_ROOM "----------------------------------------------------------------"
+
 /* First message on the control socket. */
 struct zygote_config {
     uint32_t version; /* WIRE_VERSION */

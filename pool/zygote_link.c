@@ -22,8 +22,6 @@
 #include "pool/zygote.h"
 
 #define ZYGOTE_RETRY_NS (200 * NS_PER_MS)
-/* Room in the argument area for process titles: setproctitle(3) can only overwrite what execve laid down. */
-#define TITLE_ROOM "----------------------------------------------------------------"
 
 extern char **environ;
 
@@ -34,7 +32,7 @@ static void close_both(int fds[2]) {
 
 /* Executes ourselves anew in the zygote's role with descriptors 3 and 4. 0, or an errno. */
 static int spawn_zygote(int socket, int scoreboard, pid_t *pid) {
-    char *argv[] = {(char[]){"offloadd"}, (char[]){ZYGOTE_ROLE}, (char[]){TITLE_ROOM}, NULL};
+    char *argv[] = {(char[]){"offloadd"}, (char[]){ZYGOTE_ROLE}, (char[]){ZYGOTE_TITLE_ROOM}, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
@@ -140,6 +138,7 @@ static void on_not_spawned(struct worker *w, const struct zygote_report *r) {
         return;
     LOG(LOG_ERROR, "worker_fork_failed", LOG_INT("worker", w->slot), LOG_STR("error", strerror(r->status)));
     w->state = WORKER_EMPTY;
+    w->replaced = false;
     loop_set_timer(w->pool->loop, &w->spawn_timer, clock_monotonic_ns() + ZYGOTE_RETRY_NS);
 }
 

@@ -14,6 +14,7 @@
 #include "server/pending.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
+#define SMALL_MAP 2048           /* bytes of a body with items that is parsed here */
 
 static void answer_fault(struct http_request *r, const struct fault *fault) {
     struct problem_fault f;
@@ -70,22 +71,38 @@ static bool is_welcome(struct server *s, struct http_request *r) {
     return false;
 }
 
+/* Bad items take a microsecond or more each, even if they are two bytes long: a list of many is for a worker. */
+static bool may_be_long_map(const struct buf *body) {
+    return body->size > SMALL_MAP && memmem(body->data, body->size, "\"items\"", 7) != NULL;
+}
+
+/* To be parsed by a worker. */
+static void submit_text(struct pending *p) {
+    struct slice text = pending_body(p);
+    if (text.blob == NULL) {
+        idempotency_withdraw(&p->claim);
+        http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    submit_job(p, &(struct job_request){.body = text});
+    slice_deinit(&text);
+}
+
 static void submit_body(struct pending *p) {
     struct server *s = p->server;
     struct http_request *r = p->request;
     struct submission submission = {0};
     struct fault fault = {{0}};
-    struct job_request q = {.body = r->large};
+    struct job_request q = {.submission = &submission};
     const char *body = r->body.data == NULL ? "" : r->body.data;
-    if (r->large.blob != NULL) {
-        submit_job(p, &q);
+    if (r->large.blob != NULL || may_be_long_map(&r->body)) {
+        submit_text(p);
         return;
     }
     if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
         idempotency_withdraw(&p->claim);
         answer_fault(r, &fault);
     } else {
-        q.submission = &submission;
         submit_job(p, &q);
     }
     submission_deinit(&submission);

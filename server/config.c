@@ -14,10 +14,12 @@
 
 #include "base/clock.h"
 #include "pool/cgroup.h"
+#include "server/webhook_guard.h"
+#include "server/webhook_sign.h"
 
 extern char **environ;
 
-enum option_kind { OPTION_COUNT, OPTION_SIZE, OPTION_TIME, OPTION_SWITCH, OPTION_TEXT, OPTION_LISTEN, OPTION_LEVEL, OPTION_FORMAT };
+enum option_kind { OPTION_COUNT, OPTION_SIZE, OPTION_TIME, OPTION_SWITCH, OPTION_TEXT, OPTION_LIST, OPTION_LEVEL, OPTION_FORMAT };
 
 struct option_row {
     const char *name;
@@ -41,7 +43,7 @@ static const struct option_row rows[] = {
     {"data-dir", OPTION_TEXT, AT(data_dir), 0, 0, NULL,
      "where jobs are kept; $STATE_DIRECTORY, else $XDG_STATE_HOME/offload; none: nothing outlives the process"},
     {"drain-timeout", OPTION_TIME, AT(drain_timeout_ns), 0, DAY, "30s", "time for running jobs to end after SIGTERM"},
-    {"enable-test-types", OPTION_SWITCH, AT(enable_test_types), 0, 0, "false", "offer sleep, burn, echo and crash"},
+    {"enable-test-types", OPTION_SWITCH, AT(enable_test_types), 0, 0, "false", "offer sleep, burn, echo, crash, process and spawned"},
     {"express-cost", OPTION_TIME, AT(express_cost_ns), 0, NS_PER_S, "5ms",
      "jobs estimated below this run on express workers"},
     {"express-workers", OPTION_COUNT, AT(express_workers), 1, 64, "1", "workers for plans, merges and short jobs"},
@@ -53,7 +55,7 @@ static const struct option_row rows[] = {
     {"job-timeout", OPTION_TIME, AT(job_timeout_ns), MS, 30 * DAY, "10m", "default run time of a job"},
     {"key-ttl", OPTION_TIME, AT(key_ttl_ns), NS_PER_S, 365 * DAY, "24h", "how long an Idempotency-Key is kept"},
     {"keep-sync", OPTION_COUNT, AT(keep_sync), 0, 1000000, "1000", "jobs answered inline that are remembered"},
-    {"listen", OPTION_LISTEN, AT(listen), 0, 0, "127.0.0.1:8080", "repeatable; [::1]:8080, unix:/path; port 0 picks one"},
+    {"listen", OPTION_LIST, AT(listen), 0, 0, "127.0.0.1:8080", "repeatable; [::1]:8080, unix:/path; port 0 picks one"},
     {"log-format", OPTION_FORMAT, AT(log_format), 0, 0, NULL, "text or json; text on a terminal, json otherwise"},
     {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "info", "debug, info, warn or error"},
     {"max-body", OPTION_SIZE, AT(max_body), 1024, TIB, "64MiB", "largest request body"},
@@ -70,14 +72,27 @@ static const struct option_row rows[] = {
     {"max-queue", OPTION_COUNT, AT(max_queue), 1, 100000000, "100000", "jobs that have not ended"},
     {"max-queue-age", OPTION_TIME, AT(max_queue_age_ns), 0, 365 * DAY, "0s",
      "refuse jobs while the oldest has waited longer; 0: no limit"},
+    {"max-retry-delay", OPTION_TIME, AT(max_retry_delay_ns), MS, DAY, "10s", "longest pause before lost work is tried again"},
     {"max-sync", OPTION_COUNT, AT(max_sync), 1, 1000000, "1000", "clients waiting at a time; beyond: 202"},
     {"max-wait", OPTION_TIME, AT(max_wait_ns), 0, DAY, "300s", "longest wait that Prefer can ask for"},
+    {"max-webhook-bytes", OPTION_SIZE, AT(max_webhook_bytes), 1 << 20, TIB, "64MiB",
+     "held for webhooks that wait; beyond it those that failed most often are given up"},
+    {"max-webhooks", OPTION_COUNT, AT(max_webhooks), 1, 10000, "100", "webhooks under way at a time"},
     {"max-worker-rss", OPTION_SIZE, AT(max_worker_rss), 0, TIB, "0", "resident memory after which a worker is recycled"},
     {"result-ttl", OPTION_TIME, AT(result_ttl_ns), 0, 365 * DAY, "1h", "how long ended jobs are kept"},
+    {"retry-delay", OPTION_TIME, AT(retry_delay_ns), 0, DAY, "100ms",
+     "pause before work lost with its worker is tried again; doubled each time; 0: none"},
     {"stream-buffer", OPTION_SIZE, AT(stream_buffer), 1024, TIB, "8MiB",
      "finished items that a reader of a stream has not taken; then its job is paused"},
     {"sync-wait", OPTION_TIME, AT(sync_wait_ns), 0, DAY, "30s", "how long a client waits that did not say"},
     {"version", OPTION_SWITCH, AT(show_version), 0, 0, "false", "print the version"},
+    {"webhook-allow", OPTION_LIST, AT(webhook_allow), 0, 0, NULL,
+     "repeatable; host[:port], address[:port] or network that webhooks may go to, by http too, though it is not public"},
+    {"webhook-retry", OPTION_TIME, AT(webhook_retry_ns), MS, 3600 * NS_PER_S, "5s",
+     "wait before a webhook's second attempt; the later ones, up to 24 h, grow with it"},
+    {"webhook-secret-file", OPTION_TEXT, AT(webhook_secret_file), 0, 0, NULL,
+     "lines of whsec_ and base64, all of which sign webhooks; none: they are not signed"},
+    {"webhook-timeout", OPTION_TIME, AT(webhook_timeout_ns), 10 * MS, 3600 * NS_PER_S, "20s", "time for one attempt of a webhook"},
     {"workers", OPTION_COUNT, AT(workers), 1, 4096, NULL, "worker processes; the CPUs this process may use"},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
@@ -158,12 +173,17 @@ static int set_switch(struct config *c, const struct option_row *row, const char
     return 0;
 }
 
-static int add_listen(struct config *c, const char *value, struct buf *error) {
-    if (c->listen_count == CONFIG_MAX_LISTEN) {
-        buf_printf(error, "--listen: at most %d addresses", CONFIG_MAX_LISTEN);
+static struct config_list *list_at(struct config *c, const struct option_row *row) {
+    return (struct config_list *)(void *)((char *)c + row->offset);
+}
+
+static int add_to_list(struct config *c, const struct option_row *row, const char *value, struct buf *error) {
+    struct config_list *list = list_at(c, row);
+    if (list->count == CONFIG_MAX_LIST) {
+        buf_printf(error, "--%s: at most %d of them", row->name, CONFIG_MAX_LIST);
         return -1;
     }
-    c->listen[c->listen_count++] = value;
+    list->at[list->count++] = value;
     return 0;
 }
 
@@ -177,7 +197,7 @@ static int set_option(struct config *c, const struct option_row *row, const char
     case OPTION_SIZE:
     case OPTION_TIME: return set_number(c, row, value, error);
     case OPTION_SWITCH: return set_switch(c, row, value, error);
-    case OPTION_LISTEN: return add_listen(c, value, error);
+    case OPTION_LIST: return add_to_list(c, row, value, error);
     case OPTION_TEXT: memcpy((char *)c + row->offset, &value, sizeof value); return 0;
     case OPTION_LEVEL:
         rc = set_word(&word, levels, row, value, error);
@@ -191,6 +211,15 @@ static int set_option(struct config *c, const struct option_row *row, const char
         return rc;
     }
     return -1;
+}
+
+/* A source that says anything of a list says all of it. `begun`: the lists that this source has begun, a bit for each row. */
+static void begin_list(struct config *c, const struct option_row *row, uint64_t *begun) {
+    _Static_assert(ROWS <= 64, "one bit for each option");
+    uint64_t bit = UINT64_C(1) << (row - rows);
+    if (row->kind == OPTION_LIST && (*begun & bit) == 0)
+        list_at(c, row)->count = 0;
+    *begun |= bit;
 }
 
 /* ---- sources ------------------------------------------------------------------------------------------- */
@@ -224,7 +253,7 @@ static const char *keep(const char *value) {
     return k->text;
 }
 
-static int read_line(struct config *c, char *line, bool *listens, struct buf *error) {
+static int read_line(struct config *c, char *line, uint64_t *begun, struct buf *error) {
     trim(&line);
     if (*line == '\0' || *line == '#')
         return 0;
@@ -241,10 +270,7 @@ static int read_line(struct config *c, char *line, bool *listens, struct buf *er
         buf_printf(error, "unknown key \"%s\"", line);
         return -1;
     }
-    if (row->kind == OPTION_LISTEN && !*listens) {
-        c->listen_count = 0;
-        *listens = true;
-    }
+    begin_list(c, row, begun);
     const char *kept = keep(value);
     return kept == NULL ? -1 : set_option(c, row, kept, error);
 }
@@ -254,7 +280,7 @@ static int read_file(struct config *c, const char *path, struct buf *error) {
     char *line = NULL;
     size_t size = 0;
     int rc = 0, number = 0;
-    bool listens = false;
+    uint64_t begun = 0;
     if (f == NULL) {
         buf_printf(error, "--config %s: %s", path, strerror(errno));
         return -1;
@@ -262,7 +288,7 @@ static int read_file(struct config *c, const char *path, struct buf *error) {
     while (rc == 0 && getline(&line, &size, f) >= 0) {
         struct buf why = {0};
         number++;
-        rc = read_line(c, line, &listens, &why);
+        rc = read_line(c, line, &begun, &why);
         if (rc != 0)
             buf_printf(error, "%s line %d: %s", path, number, why.data == NULL ? "out of memory" : why.data);
         buf_deinit(&why);
@@ -286,12 +312,12 @@ static const char *variable(const char *option) {
 }
 
 static int read_environment(struct config *c, struct buf *error) {
+    uint64_t begun = 0;
     for (size_t i = 0; i < ROWS; i++) {
         const char *value = variable(rows[i].name);
         if (value == NULL || rows[i].offset == AT(file))
             continue;
-        if (rows[i].kind == OPTION_LISTEN)
-            c->listen_count = 0;
+        begin_list(c, &rows[i], &begun);
         if (set_option(c, &rows[i], value, error) != 0) {
             buf_puts(error, " (from the environment)");
             return -1;
@@ -319,7 +345,7 @@ static int usage_error(int got, char **argv, struct buf *error) {
 /* With `only_file` it looks for --config alone. */
 static int read_flags(struct config *c, int argc, char **argv, bool only_file, struct buf *error) {
     struct option options[ROWS + 1];
-    bool listens = false;
+    uint64_t begun = 0;
     fill_long_options(options);
     optind = 0; /* start over, also in GNU's own state */
     opterr = 0;
@@ -330,10 +356,7 @@ static int read_flags(struct config *c, int argc, char **argv, bool only_file, s
         const struct option_row *row = &rows[got - 256];
         if (only_file != (row->offset == AT(file)))
             continue;
-        if (row->kind == OPTION_LISTEN && !listens) {
-            c->listen_count = 0;
-            listens = true;
-        }
+        begin_list(c, row, &begun);
         if (set_option(c, row, optarg == NULL ? "true" : optarg, error) != 0)
             return -1;
     }
@@ -372,6 +395,20 @@ static const char *default_data_dir(void) {
     return keep(path);
 }
 
+/* What can be found wrong before it is used. */
+static int check_webhooks(const struct config *c, struct buf *error) {
+    struct webhook_allow allow = {0};
+    struct webhook_secrets secrets;
+    for (unsigned i = 0; i < c->webhook_allow.count; i++)
+        if (webhook_allow_add(&allow, c->webhook_allow.at[i], error) != 0)
+            return -1;
+    if (c->webhook_secret_file == NULL)
+        return 0;
+    int rc = webhook_secrets_read(&secrets, c->webhook_secret_file, error);
+    webhook_secrets_wipe(&secrets);
+    return rc;
+}
+
 int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (fill_defaults(c, error) != 0)
         return -1;
@@ -389,7 +426,7 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
         c->data_dir = default_data_dir();
     if (c->data_dir == NULL)
         buf_puts(error, "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
-    return c->data_dir == NULL ? -1 : 0;
+    return c->data_dir == NULL ? -1 : check_webhooks(c, error);
 }
 
 bool config_is_in_memory(const struct config *c) {

@@ -9,11 +9,16 @@
 #include "base/buf.h"
 #include "base/log.h"
 
-#define CONFIG_MAX_LISTEN 16
+#define CONFIG_MAX_LIST 16
+
+/* Of an option that may be repeated. */
+struct config_list {
+    const char *at[CONFIG_MAX_LIST];
+    unsigned count;
+};
 
 struct config {
-    const char *listen[CONFIG_MAX_LISTEN]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
-    unsigned listen_count;
+    struct config_list listen; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
     bool insecure_no_auth;
 
     int64_t workers, express_workers;
@@ -24,8 +29,13 @@ struct config {
     int64_t max_body, max_queue, max_memory, max_connections, max_json_depth, max_header;
     int64_t max_queue_age_ns, stream_buffer;
     int64_t header_timeout_ns, idle_timeout_ns;
+    int64_t retry_delay_ns, max_retry_delay_ns;
     int64_t result_ttl_ns, job_timeout_ns, cancel_grace_ns, drain_timeout_ns;
     int64_t max_jobs_per_worker, max_worker_rss, max_job_memory;
+
+    const char *webhook_secret_file;  /* NULL: webhooks are not signed */
+    struct config_list webhook_allow; /* hosts and networks, see server/webhook_guard.h */
+    int64_t webhook_timeout_ns, webhook_retry_ns, max_webhooks, max_webhook_bytes;
 
     const char *data_dir; /* "none": nothing outlives the process */
     int64_t max_ended, max_ended_bytes, key_ttl_ns;

@@ -6,6 +6,8 @@
  * in flight and several in a datagram. A main worker that comes back from a long piece takes the next long piece, but
  * every other time a batch of short ones if these have had to wait: then the express lane cannot keep up.
  *
+ * A job that has processes of its own (dispatch_fresh.c) waits in a third class and takes its turn among the long pieces.
+ *
  * Waking a process costs as much as a short job. So short pieces are packed onto one worker until it has PACK_NS of them,
  * by what jobs of their type have taken lately, before the next worker is woken.
  */
@@ -85,26 +87,36 @@ static bool is_active(const struct job *job, enum task_kind kind) {
     return false;
 }
 
-bool job_has_unit(const struct job *job, enum sched_class *class) {
+uint32_t job_count_units(const struct job *job) {
     uint32_t chunk;
-    *class = SCHED_SHORT;
     if (job->delayed && job->phase != PHASE_PLAN) /* to be checked is not to be started */
-        return false;
+        return 0;
     switch (job->phase) {
-    case PHASE_PLAN:
-        if (job->input_is_json && job->input.size > LARGE_BODY)
-            *class = SCHED_LONG;
-        return !is_active(job, TASK_PLAN);
+    case PHASE_PLAN: return job->pause_count == 0 && !is_active(job, TASK_PLAN);
     case PHASE_CHUNKS:
-        if (job->pauses > 0 || !next_chunk(job, &chunk))
-            return false;
-        if ((int64_t)job->chunks[chunk].plan.cost_ns >= job->js->config.express_cost_ns)
-            *class = SCHED_LONG;
-        return true;
-    case PHASE_MERGE: return !is_active(job, TASK_MERGE);
-    case PHASE_DONE: return false;
+        if (job->throttles > 0)
+            return 0;
+        return next_chunk(job, &chunk) ? job->again_count + job->record->chunks_total - job->next_chunk : 0;
+    case PHASE_MERGE: return job->pause_count == 0 && !is_active(job, TASK_MERGE);
+    case PHASE_DONE: return 0;
     }
-    return false;
+    return 0;
+}
+
+static bool has_long_unit(const struct job *job) {
+    if (job->phase == PHASE_PLAN)
+        return job->input_is_json && job->input.size > LARGE_BODY;
+    return job->phase == PHASE_CHUNKS && job_next_cost_ns(job) >= job->js->config.express_cost_ns;
+}
+
+bool job_has_unit(const struct job *job, enum sched_class *class) {
+    uint32_t units = job_count_units(job);
+    if (units > 0 && job_is_fresh(job)) {
+        *class = SCHED_FRESH;
+        return units > job_free_workers(job);
+    }
+    *class = units > 0 && has_long_unit(job) ? SCHED_LONG : SCHED_SHORT;
+    return units > 0;
 }
 
 int64_t job_next_cost_ns(const struct job *job) {
@@ -153,12 +165,17 @@ static bool merges_at_once(const struct job *job) {
     return job->record->chunks_total == 1 && !job->record->map;
 }
 
+/* Its first chunk, or, of a job that a restart interrupted there, its merge. */
+static void begin_run(struct job *job, const struct task *t) {
+    if (job->run_started_ns != 0)
+        return;
+    job->run_started_ns = t->sent_ns;
+    job_arm_timer(job);
+    job_started(job, t->sent_ns);
+}
+
 static void send_chunk(struct job *job, struct task *t, struct worker *w) {
-    uint32_t chunk = 0;
-    next_chunk(job, &chunk);
-    take_chunk(job, chunk);
-    t->chunk = chunk;
-    const struct chunk *c = &job->chunks[chunk];
+    const struct chunk *c = &job->chunks[t->chunk];
     struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost,
                             .flags = wire_flags(job)};
     if (merges_at_once(job))
@@ -168,11 +185,7 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, bulk ? NULL : slice_map(&bytes),
                                bulk ? 0 : bytes.size, bulk ? &bytes : NULL, t);
     slice_deinit(&bytes);
-    if (job->run_started_ns == 0) {
-        job->run_started_ns = t->sent_ns;
-        job_arm_timer(job);
-        job_started(job, t->sent_ns);
-    }
+    begin_run(job, t);
 }
 
 /* Sends parts while the socket takes them; true when all are sent. */
@@ -189,6 +202,7 @@ static void send_merge(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {.kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type,
                             .count = job->record->chunks_total};
     t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, NULL, 0, NULL, t);
+    begin_run(job, t);
     job->merge_fed = 0;
     feed_merge(job, t);
 }
@@ -202,20 +216,31 @@ static int64_t short_cost_ns(const struct job *job) {
     return lately > 0 ? lately : UNKNOWN_COST_NS;
 }
 
-/* Sends the job's next unit to a worker, and puts the job behind the others of its urgency. */
-static bool send_unit(struct job *job, struct worker *w, bool is_long) {
+/* A task for the job's next unit. NULL: memory ran out. */
+static struct task *take_unit(struct job *job, struct worker *w) {
     static const enum task_kind kinds[] = {[PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
     struct task *t = task_new(job, kinds[job->phase]);
     if (t == NULL)
-        return false;
+        return NULL;
     t->worker = w;
     t->sent_ns = loop_now_ns(job->js->loop);
+    if (t->kind == TASK_RUN && next_chunk(job, &t->chunk))
+        take_chunk(job, t->chunk);
+    return t;
+}
+
+/* Sends the job's next unit to a worker, and puts the job behind the others of its urgency. */
+bool dispatch_send_unit(struct job *job, struct worker *w, bool is_long) {
+    int64_t cost_ns = is_long ? job_next_cost_ns(job) : short_cost_ns(job);
+    struct task *t = take_unit(job, w);
+    if (t == NULL)
+        return false;
     t->is_long = is_long;
-    t->cost_ns = is_long ? 0 : short_cost_ns(job);
+    t->cost_ns = is_long ? 0 : cost_ns;
     job->js->load_ns[w->slot] += t->cost_ns;
     if (is_long) {
         w->long_work++;
-        job->js->long_due_ns[w->slot] = t->sent_ns + job->queued_cost_ns;
+        job->js->long_due_ns[w->slot] = t->sent_ns + cost_ns;
     }
     if (t->kind == TASK_PLAN)
         send_plan(job, t, w);
@@ -234,21 +259,40 @@ static struct job *job_of(struct sched_entry *e) {
     return (struct job *)((char *)e - offsetof(struct job, sched));
 }
 
-static bool is_free(const struct jobs *js, const struct worker *w) {
+bool dispatch_can_send(const struct jobs *js, const struct worker *w) {
     return worker_takes_work(w) && worker_can_send(w) && js->feeding[w->slot] == NULL && w->long_work == 0;
 }
 
-static void send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) {
+static bool is_free(const struct jobs *js, const struct worker *w) {
+    return w->dedicated == NULL && dispatch_can_send(js, w);
+}
+
+static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) {
     int urgency;
     for (int i = 0; i < SHORT_BATCH && is_free(js, w); i++) {
         struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
-        if (e == NULL || !send_unit(job_of(e), w, false))
-            return;
+        if (e == NULL)
+            return i > 0;
+        if (!dispatch_send_unit(job_of(e), w, false))
+            return false;
     }
+    return true;
 }
 
-/* An idle main worker and a long piece that waits. */
-static void serve_main_worker(struct jobs *js, struct worker *w, struct sched_entry *e, int long_urgency,
+struct sched_entry *dispatch_peek_main(const struct jobs *js, int64_t now_ns, int *urgency) {
+    int fresh_urgency = 0;
+    struct sched_entry *e = sched_peek(&js->scheduler, SCHED_LONG, now_ns, urgency);
+    struct sched_entry *fresh = sched_peek(&js->scheduler, SCHED_FRESH, now_ns, &fresh_urgency);
+    if (fresh == NULL)
+        return e;
+    if (e != NULL && (*urgency < fresh_urgency || (*urgency == fresh_urgency && e->since_ns <= fresh->since_ns)))
+        return e;
+    *urgency = fresh_urgency;
+    return fresh;
+}
+
+/* An idle main worker and a piece for the main lane that waits. False: nothing could be sent. */
+static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_entry *e, int long_urgency,
                               int64_t now_ns) {
     int short_urgency;
     struct sched_entry *other = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &short_urgency);
@@ -256,21 +300,21 @@ static void serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
     bool short_first = backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[w->slot]));
     js->short_turn[w->slot] = !short_first;
     if (short_first)
-        send_short_batch(js, w, now_ns);
-    else
-        send_unit(job_of(e), w, true);
+        return send_short_batch(js, w, now_ns);
+    if (e->class == SCHED_FRESH)
+        return fresh_serve(js, w, job_of(e));
+    return dispatch_send_unit(job_of(e), w, true);
 }
 
 static void send_long_pieces(struct jobs *js, int64_t now_ns) {
     int urgency;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        if (w->lane != LANE_MAIN || w->count > 0 || !is_free(js, w))
-            continue;
-        struct sched_entry *e = sched_peek(&js->scheduler, SCHED_LONG, now_ns, &urgency);
-        if (e == NULL)
-            return;
-        serve_main_worker(js, w, e, urgency, now_ns);
+        while (w->lane == LANE_MAIN && w->count == 0 && is_free(js, w)) { /* still, if a fresh job took another one */
+            struct sched_entry *e = dispatch_peek_main(js, now_ns, &urgency);
+            if (e == NULL || !serve_main_worker(js, w, e, urgency, now_ns))
+                return;
+        }
     }
 }
 
@@ -278,7 +322,7 @@ static void send_long_pieces(struct jobs *js, int64_t now_ns) {
  * the least loaded; NULL if none may take it. */
 static struct worker *short_worker(struct jobs *js) {
     struct worker *best = NULL;
-    bool long_waits = js->scheduler.count[SCHED_LONG] > 0;
+    bool long_waits = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] > 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
         if (!is_free(js, w) || w->count >= SHORT_DEPTH || (w->lane == LANE_MAIN && long_waits))
@@ -296,7 +340,7 @@ static void send_short_pieces(struct jobs *js, int64_t now_ns) {
     for (;;) {
         struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
         struct worker *w = e == NULL ? NULL : short_worker(js);
-        if (w == NULL || !send_unit(job_of(e), w, false))
+        if (w == NULL || !dispatch_send_unit(job_of(e), w, false))
             return;
     }
 }
@@ -306,6 +350,7 @@ void jobs_dispatch(struct jobs *js) {
         return;
     js->dirty = false;
     int64_t now_ns = loop_now_ns(js->loop);
+    fresh_send_pieces(js, now_ns);
     send_long_pieces(js, now_ns);
     send_short_pieces(js, now_ns);
     for (size_t i = 0; i < pool_size(js->pool); i++)
@@ -439,6 +484,29 @@ static bool on_planned(struct job *job, const struct wire_frame *f, const struct
     struct record *r = job->record;
     if (ok && r->durable)
         job->js->store->ops->plan(job->js->store, r, &job->plan);
+    return ok;
+}
+
+/* A large body that must not be planned where it was parsed: from here on as if the front end had parsed it. */
+static bool on_parsed(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+    struct wire_plan head;
+    struct slice reply = slice_ref(bulk);
+    if (reply.blob == NULL) {
+        struct blob *b = blob_copy(f->inlined, f->header.length);
+        if (b == NULL)
+            return false;
+        reply = slice_all(b);
+    }
+    bool ok = job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 && head.chunks == 0 &&
+              head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK && reply.size >= plan_front(&head) &&
+              head.type < host_count() && take_parsed(job, &reply, &head);
+    if (ok) {
+        slice_deinit(&job->input);
+        job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
+        job->input_is_json = false;
+        job->record->cpu_ns += (int64_t)head.cpu_ns;
+    }
+    slice_deinit(&reply);
     return ok;
 }
 
@@ -592,6 +660,30 @@ static bool absorb(struct job *job, struct task *t) {
     return true;
 }
 
+/* The plan's run time is over; what comes next waits again. */
+static void queue_again(struct job *job, struct task *t) {
+    task_free(t);
+    job->run_started_ns = 0;
+    job_arm_timer(job);
+    job_enqueue(job);
+}
+
+static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
+    if (!on_planned(job, f, bulk))
+        return false;
+    slice_deinit(&job->input);
+    queue_again(job, t);
+    job_planned(job);
+    return true;
+}
+
+static bool on_submission(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
+    if (f->header.kind != WIRE_PARSED || !on_parsed(job, f, bulk))
+        return false;
+    queue_again(job, t);
+    return true;
+}
+
 static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_frame *f, const struct slice *bulk) {
     struct task *t = work;
     struct job *job = t->job;
@@ -605,15 +697,9 @@ static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_
         return on_failed(job, t, f);
     if (f->header.kind == WIRE_DONE)
         return on_done(job, t, f, bulk);
-    if (f->header.kind != WIRE_PLANNED || t->kind != TASK_PLAN || !on_planned(job, f, bulk))
+    if (t->kind != TASK_PLAN)
         return false;
-    task_free(t);
-    slice_deinit(&job->input);
-    job->run_started_ns = 0;
-    job_arm_timer(job);
-    job_planned(job);
-    job_enqueue(job);
-    return true;
+    return f->header.kind == WIRE_PLANNED ? on_plan(job, t, f, bulk) : on_submission(job, t, f, bulk);
 }
 
 static void fail_crashed(struct job *job, const struct death *d, unsigned lost) {
@@ -677,7 +763,8 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     }
     bool give_up = lost >= job->record->max_attempts;
     if (!give_up) {
-        requeue(job, t);
+        if (!job_pause(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
+            requeue(job, t);
         metrics_count(job->js->metrics->chunk_retries, 16, d->cause);
     }
     task_free(t);
@@ -711,6 +798,22 @@ static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const 
     job_enqueue(job);
 }
 
+/* A worker of its own is gone. If that could not even load its handler, the job's next piece is lost as if it had had it. */
+static void on_vacated(void *arg, struct worker *w, void *owner, const struct death *start) {
+    struct job *job = owner;
+    struct task *t = NULL;
+    job->kept_workers--;
+    ((struct jobs *)arg)->dirty = true;
+    if (job->stopping)
+        return;
+    if (start != NULL && job_count_units(job) > 0)
+        t = take_unit(job, w);
+    if (t != NULL)
+        on_guilty(job, t, start);
+    else if (!job->sched.queued)
+        job_enqueue(job);
+}
+
 static void on_drained(void *arg, struct worker *w) {
     struct jobs *js = arg;
     struct task *t = js->feeding[w->slot];
@@ -732,7 +835,7 @@ static void on_restarted(void *arg, const char *cause) {
 
 struct pool_events jobs_pool_events(struct jobs *js) {
     return (struct pool_events){.arg = js, .reply = on_reply, .lost = on_lost, .restarted = on_restarted,
-                                .drained = on_drained, .changed = on_changed};
+                                .vacated = on_vacated, .drained = on_drained, .changed = on_changed};
 }
 
 void jobs_set_pool(struct jobs *js, struct pool *pool) {

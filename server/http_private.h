@@ -30,7 +30,7 @@ struct http {
     struct http_events events;
     struct MHD_Daemon *daemon;
     struct watch watch; /* libmicrohttpd's epoll descriptor */
-    struct http_listener listeners[CONFIG_MAX_LISTEN];
+    struct http_listener listeners[CONFIG_MAX_LIST];
     unsigned listener_count, connections, requests;
     unsigned expendable; /* of the requests: http_stream.expendable */
     struct timer accept_timer; /* out of descriptors: try again */

@@ -189,6 +189,8 @@ void job_dequeue(struct job *job) {
 static void leave_live(struct job *job) {
     struct jobs *js = job->js;
     job_dequeue(job);
+    job_release_workers(job);
+    job_clear_pauses(job);
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
@@ -323,6 +325,7 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
     job->stop_detail = detail;
     job->stop_members = members;
     job_dequeue(job);
+    job_clear_pauses(job);
     loop_clear_timer(job->js->loop, &job->timer);
     DL_FOREACH_SAFE(job->tasks, t, next) {
         /* A worker that is still being fed parts must get them all before it can hear of anything else. */
@@ -392,26 +395,26 @@ bool job_is_parked(const struct job *job) {
 
 void job_enqueue(struct job *job) {
     enum sched_class class;
+    job_dequeue(job);
     if (job->stopping || job_is_parked(job) || !job_has_unit(job, &class))
         return;
-    job_dequeue(job);
     sched_put(&job->js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(job->js->loop));
-    job->queued_cost_ns = class == SCHED_LONG ? job_next_cost_ns(job) : 0;
+    job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
     job->js->long_backlog_ns += job->queued_cost_ns;
     job->js->dirty = true;
 }
 
-/* ---- pausing ------------------------------------------------------------------------------------------------------------------ */
+/* ---- throttling ---------------------------------------------------------------------------------------------------------------- */
 
-void job_pause(struct job *job) {
+void job_throttle(struct job *job) {
     enum sched_class class;
-    job->pauses++;
+    job->throttles++;
     if (!job_has_unit(job, &class))
         job_dequeue(job);
 }
 
-void job_resume(struct job *job) {
-    job->pauses--;
+void job_unthrottle(struct job *job) {
+    job->throttles--;
     job_enqueue(job);
 }
 
@@ -469,9 +472,11 @@ int64_t job_estimated_start_ms(const struct job *job) {
         if (w->long_work > 0 && js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
     }
-    if (js->scheduler.count[SCHED_LONG] <= idle)
+    if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] <= idle)
         work_ns = 0;
-    int64_t start_ms = clock_wall_ms() + work_ns / workers / NS_PER_MS;
+    int64_t held_until_ns = job_held_until_ns(job);
+    int64_t held_ns = held_until_ns > now_ns ? held_until_ns - now_ns : 0;
+    int64_t start_ms = clock_wall_ms() + (work_ns / workers + held_ns) / NS_PER_MS;
     return job->delayed && job->record->not_before_ms > start_ms ? job->record->not_before_ms : start_ms;
 }
 

@@ -34,6 +34,7 @@ struct job;
 
 struct jobs_config {
     int64_t job_timeout_ns, result_ttl_ms, express_cost_ns, max_queue_age_ns;
+    int64_t retry_delay_ns, max_retry_delay_ns; /* between attempts; retry_delay_ns 0: none */
     uint64_t max_queue, max_memory, keep_sync;
     unsigned max_json_depth;
     bool persistent; /* the store outlives the process: a drain leaves queued jobs to it */
@@ -91,10 +92,10 @@ void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
 /* Stops the job and ends it as cancelled once its processes have stopped. No effect on one that is stopping. */
 void job_cancel(struct job *job);
 
-/* No further chunk of it is sent to a worker while someone pauses it; what was sent is finished. Its time limits run on.
+/* No further chunk of it is sent to a worker while someone throttles it; what was sent is finished. Its time limits run on.
  * To be undone as often as it was done, unless the job ended. */
-void job_pause(struct job *job);
-void job_resume(struct job *job);
+void job_throttle(struct job *job);
+void job_unthrottle(struct job *job);
 
 struct record *job_record(struct job *job); /* borrowed */
 bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */
@@ -108,6 +109,8 @@ double job_fraction(const struct job *job);
  * handlers estimated for the pieces that wait and run. */
 int64_t job_estimated_start_ms(const struct job *job);
 int64_t job_estimated_work_ms(const struct job *job);
+/* When the job goes on (monotonic) that waits for nothing but the pause before its next attempt; else 0. */
+int64_t job_held_until_ns(const struct job *job);
 
 /* The live job with that id, or NULL. */
 struct job *jobs_find(struct jobs *js, const struct id *id);

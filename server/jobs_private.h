@@ -1,5 +1,6 @@
 /* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_recover.c (restart and drain), dispatch.c
- * (workers) and jobs_query.c (looking things up) only. */
+ * (workers), dispatch_fresh.c (workers kept for a job), backoff.c (pauses between attempts) and jobs_query.c (looking things
+ * up) only. */
 #ifndef OFFLOAD_JOBS_PRIVATE_H
 #define OFFLOAD_JOBS_PRIVATE_H
 
@@ -33,6 +34,13 @@ struct chunk {
     struct slice part; /* when done */
 };
 
+/* A piece of work that was lost and is not to be tried again yet. */
+struct pause {
+    int64_t due_ns;
+    uint32_t chunk; /* NO_CHUNK: the plan or the merge */
+};
+#define NO_CHUNK UINT32_MAX
+
 struct job {
     struct jobs *js;
     struct record *record;
@@ -42,7 +50,7 @@ struct job {
     UT_hash_handle hh;
     struct job_waiter *waiters;
     unsigned watchers;      /* of the waiters: those that want changes */
-    unsigned pauses;
+    unsigned throttles;     /* readers of its items that are too far behind */
     struct job_log *log;    /* NULL: nothing to tell yet, and nobody asked */
 
     enum job_phase phase;
@@ -61,6 +69,10 @@ struct job {
     uint32_t again_count;
     unsigned plan_lost, merge_lost;
     uint32_t merge_fed;       /* parts sent to the merging worker */
+    struct pause *pauses;
+    uint32_t pause_count;
+    struct timer pause_timer; /* the first that is due */
+    unsigned kept_workers;    /* dedicated to this job, those included that are only starting */
 
     struct task *tasks;
     struct job *ending_prev, *ending_next;
@@ -130,11 +142,30 @@ void jobs_park_all(struct jobs *js);           /* at the end: what still runs is
 
 /* ---- dispatch.c, for jobs.c ---- */
 bool job_has_unit(const struct job *job, enum sched_class *class);
+uint32_t job_count_units(const struct job *job); /* pieces that could be sent to as many workers */
 /* Takes over a worker's plan, or one of an earlier run, not believing it. False: it makes no sense. */
 bool job_take_plan(struct job *job, const struct slice *plan);
 void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d); /* t, d: or NULL */
 int64_t job_next_cost_ns(const struct job *job); /* of its next chunk; 0 if that is not what it has to send */
 void task_free(struct task *t);
 bool task_is_feeding(const struct task *t);
+
+/* ---- dispatch.c, for dispatch_fresh.c ---- */
+bool dispatch_can_send(const struct jobs *js, const struct worker *w); /* whoever it is kept for */
+bool dispatch_send_unit(struct job *job, struct worker *w, bool is_long); /* false: memory ran out */
+/* The job whose turn it is on the main lane, long or fresh; as sched_peek. */
+struct sched_entry *dispatch_peek_main(const struct jobs *js, int64_t now_ns, int *urgency);
+
+/* ---- dispatch_fresh.c ---- */
+bool job_is_fresh(const struct job *job); /* does all its work in processes of its own */
+unsigned job_free_workers(const struct job *job); /* of those kept for it: without a piece of work, or starting */
+bool fresh_serve(struct jobs *js, struct worker *w, struct job *job); /* an idle main worker is the job's; false: no memory */
+void fresh_send_pieces(struct jobs *js, int64_t now_ns); /* to workers that are kept for a job */
+void job_release_workers(struct job *job); /* all of them */
+
+/* ---- backoff.c ---- */
+/* A piece was lost for the lost-th time: true if it has to wait; it becomes sendable by itself. */
+bool job_pause(struct job *job, uint32_t chunk, unsigned lost);
+void job_clear_pauses(struct job *job);
 
 #endif

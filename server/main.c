@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/worker.h"
 #include "pool/zygote.h"
 #include "server/server.h"
 
@@ -44,6 +45,8 @@ static struct jobs_config jobs_config_of(const struct config *c) {
         .job_timeout_ns = c->job_timeout_ns,
         .result_ttl_ms = c->result_ttl_ns / NS_PER_MS,
         .express_cost_ns = c->express_cost_ns,
+        .retry_delay_ns = c->retry_delay_ns,
+        .max_retry_delay_ns = c->max_retry_delay_ns,
         .max_queue_age_ns = c->max_queue_age_ns,
         .max_queue = (uint64_t)c->max_queue,
         .max_memory = (uint64_t)c->max_memory,
@@ -55,8 +58,8 @@ static struct jobs_config jobs_config_of(const struct config *c) {
 
 static struct http_config http_config_of(const struct config *c) {
     return (struct http_config){
-        .listen = c->listen,
-        .listen_count = c->listen_count,
+        .listen = c->listen.at,
+        .listen_count = c->listen.count,
         .any_address = c->insecure_no_auth,
         .max_body = (uint64_t)c->max_body,
         .max_connections = (uint64_t)c->max_connections,
@@ -311,6 +314,8 @@ int main(int argc, char **argv) {
     setproctitle_init(argc, argv, environ);
     if (argc >= 2 && strcmp(argv[1], ZYGOTE_ROLE) == 0)
         return zygote_main();
+    if (argc >= 2 && strcmp(argv[1], WORKER_ROLE) == 0)
+        return worker_spawned_main();
     s.argc = argc;
     s.argv = argv;
     if (config_read(&s.config, argc, argv, &error) != 0) {

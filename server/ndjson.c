@@ -26,7 +26,7 @@ struct ndjson {
     uint64_t passed_bytes;    /* of the parts before that entry */
     struct item_reader items; /* of that entry, or of the result */
     uint32_t succeeded, failed;
-    bool keep, pausing, ended;
+    bool keep, throttling, ended;
     bool over;                /* the last line is written */
     bool broken;              /* an item cannot be read */
     struct buf text;          /* the last line on its way, from text_done on */
@@ -113,12 +113,12 @@ static void steer(struct ndjson *n) {
         return;
     uint64_t behind = n->log->bytes - n->passed_bytes - n->items.at;
     uint64_t limit = (uint64_t)n->server->config.stream_buffer;
-    if (!n->pausing && behind > limit) {
-        n->pausing = true;
-        job_pause(job);
-    } else if (n->pausing && behind <= limit / 2) {
-        n->pausing = false;
-        job_resume(job);
+    if (!n->throttling && behind > limit) {
+        n->throttling = true;
+        job_throttle(job);
+    } else if (n->throttling && behind <= limit / 2) {
+        n->throttling = false;
+        job_unthrottle(job);
     }
 }
 
@@ -158,8 +158,8 @@ static void on_close(struct http_stream *stream) {
     struct ndjson *n = (struct ndjson *)((char *)stream - offsetof(struct ndjson, stream));
     struct job *job = n->waiter.job;
     job_unwait(&n->waiter);
-    if (job != NULL && n->pausing)
-        job_resume(job);
+    if (job != NULL && n->throttling)
+        job_unthrottle(job);
     job_log_close(n->log);
     record_unref(n->record);
     buf_deinit(&n->text);

@@ -239,7 +239,8 @@ static void on_stored(void *arg, enum store_result result) {
     record_unref(record);
 }
 
-static struct slice request_body(struct http_request *r) {
+struct slice pending_body(const struct pending *p) {
+    const struct http_request *r = p->request;
     if (r->large.blob != NULL)
         return slice_ref(&r->large);
     struct blob *b = blob_copy(r->body.data, r->body.size);
@@ -247,7 +248,7 @@ static struct slice request_body(struct http_request *r) {
 }
 
 static void make_durable(struct pending *p, struct job *job, store_done *done) {
-    struct slice body = request_body(p->request);
+    struct slice body = pending_body(p);
     pending_enter_store(p);
     if (body.blob == NULL)
         done(p, STORE_UNAVAILABLE);

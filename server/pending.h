@@ -61,6 +61,9 @@ bool pending_leave_store(struct pending *p);
 
 /* From now on the answer is the items of the planned job; no effect if that is no map. */
 void pending_begin_stream(struct pending *p, struct job *job);
+/* The request's body, as a reference or a copy; empty if memory ran out. */
+struct slice pending_body(const struct pending *p);
+
 /* Hands the job to the store, and answers 202 when it is there. */
 void pending_accept(struct pending *p, struct job *job);
 

@@ -1,5 +1,6 @@
 /* record.h: what is known of a job, live or ended: the part that a store keeps and the Job document shows. Shared by
- * counted reference; only jobs.c changes one, and never after it ended. Front end. */
+ * counted reference; only jobs.c changes one, and never after it ended (but a store moves expires_ms when the clock is
+ * stepped). Front end. */
 #ifndef OFFLOAD_RECORD_H
 #define OFFLOAD_RECORD_H
 

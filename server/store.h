@@ -1,10 +1,10 @@
 /* store.h: where jobs are that must outlive what is going on: acknowledged by a 202, or ended. One interface for every
  * store; callers do not see which it is. store_memory.c keeps all in this process, store_sqlite.c in a directory.
  *
- * All functions are called from the event loop's thread, and none waits for a disk. An operation with a callback reports
- * through it, on the event loop's thread, either before it returns or later; one without reports nothing, and is
- * carried out in its turn. Operations take effect in the order of the calls, also between reading and writing: who asks
- * after a call sees what it did. What a callback says is on disk, if the store has one. Each is safe to repeat.
+ * All functions are called from the event loop's thread, and none waits for a disk. An operation with a callback
+ * reports through it, on the event loop's thread, either before it returns or later; one without reports nothing, and
+ * is carried out in its turn. Operations take effect in the order of the calls, also between reading and writing: who
+ * asks after a call sees what it did. What a callback says is on disk, if the store has one. Each is safe to repeat.
  *
  *     submit ──► (plan) ──► started, lost, complete ... ──► finish ──► gc, evict or forget ──► gone ──► unknown
  *                                                            │            [for one more TTL]
@@ -52,13 +52,14 @@ struct store_input {
     const struct store_key *key; /* NULL: none */
 };
 
-/* A webhook that is to be sent. One for each job at most: repeats replace it. */
+/* A webhook that is to be sent. One for each job at most: repeats replace it. It may outlive its job. */
 struct delivery {
     struct id job;
     const char *url;
     struct slice body;
     unsigned attempt; /* how often it was tried */
     int64_t due_ms;   /* wall clock */
+    const char *trace; /* traceparent to send along; NULL or "": none */
 };
 
 struct store_filter {
@@ -79,7 +80,9 @@ struct store_chunk {
 struct store_recovery {
     void *arg;
     /* A job that has not ended, in the order of their ids; then its chunks, in the order of their index. A job that
-     * was running when its process ended comes as JOB_RUNNING. */
+     * was running when its process ended comes as JOB_RUNNING. chunks_done counts the chunks that follow. A plan that
+     * this build cannot use is left out, with its chunks: then chunks_total is 0. A type that this build does not have
+     * is UINT32_MAX. An empty request was lost (it is logged): without a plan, the job cannot be run any more. */
     void (*job)(void *arg, struct record *r, const struct store_input *in);
     void (*chunk)(void *arg, const struct id *job, const struct store_chunk *c);
     void (*delivery)(void *arg, const struct delivery *d);
@@ -98,9 +101,9 @@ struct store_ops {
     /* A chunk's part is there: it need not be run again. attempt: the fence; a part of an earlier attempt than the last
      * one known is refused, and so is a second one. The store takes a reference. */
     void (*complete)(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt, const struct slice *part);
-    /* The job ended, as the record says; it is kept until record->expires_ms, its chunks are dropped. `webhook` (or NULL)
-     * is recorded with it, in one go. Also for a job that was never submitted (answered inline). A store that cannot
-     * write now says STORE_UNAVAILABLE, answers `get` from memory, and writes when it can. */
+    /* The job ended, as the record says; it is kept until record->expires_ms, its chunks are dropped. `webhook` (or
+     * NULL) is recorded with it, in one go. Also for a job that was never submitted (answered inline). A store that
+     * cannot write now says STORE_UNAVAILABLE, answers `get` from memory, and writes when it can. */
     void (*finish)(struct store *s, struct record *r, const struct delivery *webhook, store_done *done, void *arg);
     /* Deleted by its owner: gone for one more TTL, then unknown. */
     void (*forget)(struct store *s, const struct id *id, store_done *done, void *arg);
@@ -135,7 +138,7 @@ struct store {
 /* Bounds of what is kept of ended jobs, beside their TTL; the oldest ended go first. 0: no limit. */
 struct store_limits {
     uint64_t max_ended;       /* jobs */
-    uint64_t max_ended_bytes; /* their requests, results and errors */
+    uint64_t max_ended_bytes; /* their records, results and errors; the last that ended is kept, however large */
 };
 
 /* In memory. `tombstones`: what max_ended pushes out is gone for one more TTL, not unknown at once. NULL if memory ran

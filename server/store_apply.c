@@ -64,7 +64,7 @@ static void put_job(struct sql *s, struct op *op, struct payload *result) {
     sql_run_statement(s, q);
 }
 
-/* ---- dropping -------------------------------------------------------------------------------------------------------------- */
+/* ---- dropping ---------------------------------------------------------------------------------------------------- */
 
 void apply_drop_files(struct sql *s, const struct id *job, enum file_role from, enum file_role to) {
     sqlite3_stmt *q = sql_use(s, SQL_DELETE_FILES);
@@ -110,7 +110,7 @@ void apply_bury(struct sql *s, const struct id *id, int64_t now_ms, struct op *o
         bury(s, id, &js, now_ms, op);
 }
 
-/* ---- a job's life ---------------------------------------------------------------------------------------------------------- */
+/* ---- a job's life ------------------------------------------------------------------------------------------------ */
 
 /* The key's job; false if the key is free. */
 static bool find_key(struct sql *s, struct op *op, struct id *job) {
@@ -213,7 +213,7 @@ static void apply_complete(struct sql *s, struct op *op) {
     run_for_job(s, SQL_COUNT_CHUNK, &op->id);
 }
 
-/* ---- webhooks ---------------------------------------------------------------------------------------------------------------- */
+/* ---- webhooks ---------------------------------------------------------------------------------------------------- */
 
 static void put_delivery(struct sql *s, struct op *op, struct payload *body) {
     apply_drop_files(s, &op->id, FILE_WEBHOOK, FILE_WEBHOOK);
@@ -235,7 +235,7 @@ static void apply_delivered(struct sql *s, struct op *op) {
     run_for_job(s, SQL_DELETE_DELIVERY, &op->id);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static bool is_over_limit(const struct sql *s) {
     const struct store_limits *l = &s->limits;
@@ -283,7 +283,7 @@ static void apply_forget(struct sql *s, struct op *op) {
         bury(s, &op->id, &js, op->time_ms, op);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static bool collect(struct sql *s, struct op *op, size_t room, sqlite3_stmt *q) {
     struct record *r = row_read(q);
@@ -339,7 +339,7 @@ static void apply_find_key(struct sql *s, struct op *op) {
     op->result = find_key(s, op, &op->key_job) ? STORE_OK : STORE_NOT_FOUND;
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------------------------- */
+/* ---- time -------------------------------------------------------------------------------------------------------- */
 
 static size_t expired(struct sql *s, int64_t now_ms, struct id ids[GC_ROWS]) {
     size_t n = 0;

@@ -1,11 +1,12 @@
-/* store_files.c: large payloads as files beside the database, <directory>/files/<job>-<role>-<number>. Store thread; and
- * the front end, at start and where it makes slices of what was read.
+/* store_files.c: large payloads as files beside the database, <directory>/files/<job>-<role>-<number>. Store thread;
+ * and the front end, at start and where it makes slices of what was read.
  *
  *     written under another name ──► synced ──► renamed ──► directory synced ──► a row names it: committed
  *     a row no longer names it: committed ──► unlinked
  *
- * So a row never names a file that is not there, and a crash in between leaves files that no row names, which the sweep at
- * the next start removes. No file is ever written twice: a transaction that is rolled back leaves what was there before.
+ * So a row never names a file that is not there, and a crash in between leaves files that no row names, which the sweep
+ * at the next start removes. No file is ever written twice: a transaction that is rolled back leaves what was there
+ * before.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,6 +27,9 @@ struct dropped_file {
     enum file_role role;
     int64_t number;
 };
+
+_Static_assert(FILE_REQUEST == 0 && FILE_PLAN == 1 && FILE_PART == 2 && FILE_RESULT == 3 && FILE_WEBHOOK == 4,
+               "these numbers are in databases");
 
 static const char *const roles[FILE_ROLES] = {"request", "plan", "part", "result", "webhook"};
 
@@ -51,7 +55,7 @@ void files_close(struct files *f) {
     free(f->dropped);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static int write_slice(int fd, const struct slice *from) {
     const unsigned char *bytes = slice_map(from);
@@ -92,7 +96,7 @@ int files_sync(struct files *f) {
     return 0;
 }
 
-/* ---- removing ----------------------------------------------------------------------------------------------------------- */
+/* ---- removing ---------------------------------------------------------------------------------------------------- */
 
 void files_remove(struct files *f, const struct id *job, enum file_role role, int64_t number) {
     char name[NAME_SIZE];
@@ -160,7 +164,7 @@ int files_sweep(struct files *f, const int64_t *numbers, bool *there, size_t cou
     return 0;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 int files_read(const struct files *f, const struct id *job, enum file_role role, int64_t number, struct stored *out) {
     char name[NAME_SIZE];

@@ -1,8 +1,8 @@
 /* store_memory.c: the store that keeps everything in this process. Front end.
  *
- * Records and tombstones are in one hash table by id, keys in one by tenant and key. What expires is, for each table, in a
- * list ordered by when it does (most come in that order already, others are inserted from the back), from whose front
- * gc takes. Ended jobs are also in a list by when they ended, from whose front evict takes.
+ * Records and tombstones are in one hash table by id, keys in one by tenant and key. What expires is, for each table,
+ * in a list ordered by when it does (most come in that order already, others are inserted from the back), from whose
+ * front gc takes. Ended jobs are also in a list by when they ended, from whose front evict takes.
  *
  * Nothing is copied: requests, plans and parts are held until their job ends, records until they are gone.
  */
@@ -76,7 +76,7 @@ static struct memory_store *self(struct store *s) {
     return (struct memory_store *)s;
 }
 
-/* ---- what expires ---------------------------------------------------------------------------------------------------------- */
+/* ---- what expires ------------------------------------------------------------------------------------------------ */
 
 /* Keeps the order of the list; usually the last place is right. */
 static void schedule(struct memory_store *m, struct timed *t, int64_t due_ms) {
@@ -96,7 +96,7 @@ static void unschedule(struct memory_store *m, struct timed *t) {
     t->due_ms = 0;
 }
 
-/* ---- entries ----------------------------------------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
 static struct entry *find(struct memory_store *m, const struct id *id) {
     struct entry *e;
@@ -181,7 +181,7 @@ static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
     }
 }
 
-/* ---- keys --------------------------------------------------------------------------------------------------------------------- */
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
 
 static struct key *new_key(const char *tenant, const char *key) {
     size_t tenant_size = strlen(tenant) + 1, key_size = strlen(key) + 1;
@@ -242,7 +242,7 @@ static void memory_find_key(struct store *s, const char *tenant, const char *key
         found(arg, STORE_OK, &k->job, k->hash);
 }
 
-/* ---- webhooks ------------------------------------------------------------------------------------------------------------------ */
+/* ---- webhooks ---------------------------------------------------------------------------------------------------- */
 
 static void memory_delivered(struct store *s, const struct id *job) {
     struct memory_store *m = self(s);
@@ -272,7 +272,7 @@ static void memory_deliver(struct store *s, const struct delivery *d) {
     HASH_ADD(hh, m->webhooks, delivery.job, sizeof w->delivery.job, w);
 }
 
-/* ---- a job's life ------------------------------------------------------------------------------------------------------------- */
+/* ---- a job's life ------------------------------------------------------------------------------------------------ */
 
 static enum store_result add_open(struct memory_store *m, struct record *r, const struct store_input *in) {
     struct work *w = calloc(1, sizeof *w);
@@ -290,7 +290,8 @@ static enum store_result add_open(struct memory_store *m, struct record *r, cons
     return STORE_OK;
 }
 
-static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
+static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
+                          void *arg) {
     struct entry *e = find(self(s), &r->id);
     if (e != NULL)
         done(arg, e->record == NULL ? STORE_GONE : STORE_OK);
@@ -406,7 +407,7 @@ static void memory_get(struct store *s, const struct id *id, store_found *found,
         found(arg, STORE_OK, e->record);
 }
 
-/* ---- list ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- list -------------------------------------------------------------------------------------------------------- */
 
 static bool matches(const struct entry *e, const struct store_filter *f) {
     return e->record != NULL && (f->status < 0 || (int)e->record->status == f->status) &&
@@ -444,7 +445,7 @@ static void memory_list(struct store *s, const struct store_filter *f, store_fou
     found(arg, STORE_OK, NULL);
 }
 
-/* ---- time and room --------------------------------------------------------------------------------------------------------------- */
+/* ---- time and room ----------------------------------------------------------------------------------------------- */
 
 static void expire_entry(struct memory_store *m, struct entry *e, int64_t now_ms) {
     if (e->record != NULL)
@@ -495,7 +496,7 @@ static const char *memory_trouble(struct store *s) {
     return NULL;
 }
 
-/* ---- recovery: a new store has nothing; what has not ended is told all the same ------------------------------------------------- */
+/* ---- recovery: a new store has nothing; what has not ended is told all the same ---------------------------------- */
 
 static int by_id(const struct entry *a, const struct entry *b) {
     return memcmp(&a->id, &b->id, sizeof a->id);

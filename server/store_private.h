@@ -8,9 +8,9 @@
  *
  *     store_schema.c, store_recover.c: opening and recovery, in the caller's time, before the thread has anything to do
  *
- * An op belongs to the event loop until it is queued, to the store thread until it is handed back, and to the event loop
- * again. Counted references (records, slices) are taken and dropped by the event loop alone. The store thread reads the
- * bytes of slices, which do not change, and the op's own copy of the record.
+ * An op belongs to the event loop until it is queued, to the store thread until it is handed back, and to the event
+ * loop again. Counted references (records, slices) are taken and dropped by the event loop alone. The store thread
+ * reads the bytes of slices, which do not change, and the op's own copy of the record.
  */
 #ifndef OFFLOAD_STORE_PRIVATE_H
 #define OFFLOAD_STORE_PRIVATE_H
@@ -22,15 +22,15 @@
 
 #define STORE_INLINE_BYTES (32 * 1024) /* a larger payload is a file */
 
-/* ---- store_directory.c ------------------------------------------------------------------------------------------------ */
+/* ---- store_directory.c ------------------------------------------------------------------------------------------- */
 
-/* Makes the directory (mode 0700) with its parents, and locks it. Returns the descriptor that holds the lock, or -1 with
- * one line in `error`. */
+/* Makes the directory (mode 0700) with its parents, and locks it. Returns the descriptor that holds the lock, or -1
+ * with one line in `error`. */
 int store_directory_lock(const char *path, struct buf *error);
 /* Renames the database and its payloads to names that end in .corrupt-<time>, and logs where they are. 0, or -1. */
 int store_directory_set_aside(const char *path, const char *why);
 
-/* ---- store_files.c ---------------------------------------------------------------------------------------------------- */
+/* ---- store_files.c ----------------------------------------------------------------------------------------------- */
 
 enum file_role { FILE_REQUEST, FILE_PLAN, FILE_PART, FILE_RESULT, FILE_WEBHOOK, FILE_ROLES };
 
@@ -77,7 +77,7 @@ struct slice stored_slice(struct stored *s);
 /* In memory that a worker takes: on the heap, or a sealed memfd; with `front` in place of its first bytes. 0, or -1. */
 int stored_copy(const struct stored *s, const void *front, size_t front_size, struct slice *out);
 
-/* ---- an operation ------------------------------------------------------------------------------------------------------ */
+/* ---- an operation ------------------------------------------------------------------------------------------------ */
 
 enum op_kind {
     OP_SUBMIT,
@@ -142,11 +142,12 @@ struct op {
     char text[];
 };
 
-/* ---- store_sql.c and its helpers ------------------------------------------------------------------------------------ */
+/* ---- store_sql.c and its helpers --------------------------------------------------------------------------------- */
 
 struct sql;
 
-/* Opens or makes the database in the locked directory; one that is corrupt is set aside. NULL with a line in `error`. */
+/* Opens or makes the database in the locked directory; one that is corrupt is set aside. NULL with a line in
+ * `error`. */
 struct sql *sql_open(const char *path, const struct store_limits *limits, struct buf *error);
 void sql_close(struct sql *s);
 /* Carries out a list of ops in one transaction, and fills in what came of each. */
@@ -154,7 +155,7 @@ void sql_run(struct sql *s, struct op *batch);
 int64_t sql_next_due_ms(struct sql *s); /* when the first thing expires; 0: nothing does */
 int sql_recover(struct sql *s, const struct store_recovery *to);
 
-/* ---- store_queue.c ------------------------------------------------------------------------------------------------------ */
+/* ---- store_queue.c ----------------------------------------------------------------------------------------------- */
 
 struct sqlite_store {
     struct store base;
@@ -173,7 +174,7 @@ struct sqlite_store {
     unsigned max_batch;   /* ops in one transaction; 0: all there are */
 
     struct watch handed_back; /* eventfd */
-    struct timer probe_timer;
+    struct timer wake_timer, probe_timer;
     struct op *pending;   /* ops that cannot be written now and must be */
     const char *trouble;
     bool broken;          /* until the restart */

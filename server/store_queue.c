@@ -1,7 +1,7 @@
 /* store_queue.c: the queue between the event loop and the store thread, and what happens when the disk does not work.
  *
- * The store thread takes all that has been posted, carries it out as one batch, and hands it back; so the rate grows with
- * the load. The lock guards the two lists, and is never held during I/O.
+ * The store thread takes all that has been posted, carries it out as one batch, and hands it back; so the rate grows
+ * with the load. The lock guards the two lists, and is never held during I/O.
  *
  *     queue_post ──► todo ──► [store thread: sql_run] ──► done ──eventfd──► complete: callbacks, on the event loop
  *          │                                                                   │
@@ -42,7 +42,7 @@ static const struct {
     [OP_FIND_KEY] = {.reads = true},
 };
 
-/* ---- store thread --------------------------------------------------------------------------------------------------------- */
+/* ---- store thread ------------------------------------------------------------------------------------------------ */
 
 /* All there is, or as much as one transaction may have. The lock is held. */
 static struct op *cut_batch(struct sqlite_store *s) {
@@ -91,17 +91,29 @@ static void *run_thread(void *arg) {
     return NULL;
 }
 
-/* ---- event loop: posting ------------------------------------------------------------------------------------------------ */
+/* ---- event loop: posting ----------------------------------------------------------------------------------------- */
 
+static void wake_thread(struct sqlite_store *s) {
+    pthread_mutex_lock(&s->lock);
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void on_wake_timer(struct timer *t) {
+    wake_thread((struct sqlite_store *)((char *)t - offsetof(struct sqlite_store, wake_timer)));
+}
+
+/* A thread that sleeps is woken when the event loop is through with what it is at: the first op of many shall not be
+ * committed without the others. */
 static void enqueue(struct sqlite_store *s, struct op *op) {
     op->next = NULL;
     pthread_mutex_lock(&s->lock);
-    bool idle = s->todo == NULL;
+    bool first = s->todo == NULL;
     *s->todo_end = op;
     s->todo_end = &op->next;
-    if (idle)
-        pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+    if (first && loop_set_timer(s->loop, &s->wake_timer, loop_now_ns(s->loop)) != 0)
+        wake_thread(s);
 }
 
 static void op_free(struct op *op) {
@@ -143,7 +155,7 @@ void queue_post(struct sqlite_store *s, struct op *op) {
         keep_or_refuse(s, op);
 }
 
-/* ---- trouble ---------------------------------------------------------------------------------------------------------------- */
+/* ---- trouble ----------------------------------------------------------------------------------------------------- */
 
 static void set_probe(struct sqlite_store *s) {
     if (!s->broken && s->probe_timer.slot == 0)
@@ -213,7 +225,7 @@ static const struct op *find_pending(const struct sqlite_store *s, const struct 
     return last;
 }
 
-/* ---- event loop: what was handed back ----------------------------------------------------------------------------------- */
+/* ---- event loop: what was handed back ---------------------------------------------------------------------------- */
 
 static void complete_get(struct sqlite_store *s, struct op *op) {
     const struct op *newer = find_pending(s, &op->id);
@@ -328,7 +340,7 @@ static void on_handed_back(struct watch *w, uint32_t events) {
     take_all_back(s);
 }
 
-/* ---- start and stop ----------------------------------------------------------------------------------------------------- */
+/* ---- start and stop ---------------------------------------------------------------------------------------------- */
 
 void queue_pause(struct sqlite_store *s, bool paused) {
     pthread_mutex_lock(&s->lock);
@@ -352,6 +364,7 @@ int queue_start(struct sqlite_store *s) {
     s->todo_end = &s->todo;
     s->done_end = &s->done;
     s->probe_timer.fire = on_probe_timer;
+    s->wake_timer.fire = on_wake_timer;
     s->handed_back = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = on_handed_back};
     if (s->handed_back.fd < 0)
         return -1;
@@ -404,6 +417,7 @@ void queue_stop(struct sqlite_store *s) {
     }
     give_up_pending(s);
     loop_clear_timer(s->loop, &s->probe_timer);
+    loop_clear_timer(s->loop, &s->wake_timer);
     loop_unwatch(s->loop, &s->handed_back);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);

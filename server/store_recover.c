@@ -1,5 +1,5 @@
-/* store_recover.c: what had not ended when the last process did. Front end, at start, before the store thread has anything
- * to do. Jobs and their chunks are both read in the order of their ids, side by side, once.
+/* store_recover.c: what had not ended when the last process did. Front end, at start, before the store thread has
+ * anything to do. Jobs and their chunks are both read in the order of their ids, side by side, once.
  *
  * What cannot be used is left out, and then taken out of the tables, so that it can be recorded anew:
  *     a plan of another wire version, of a type that is gone, or whose file is missing: with all the parts made by it
@@ -75,7 +75,7 @@ static bool read_payload(struct recovery *v, sqlite3_stmt *q, int column, const 
     return !too_small && v->sql->code == SQLITE_OK;
 }
 
-/* ---- chunks ----------------------------------------------------------------------------------------------------------------- */
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
 
 static void next_chunk_row(struct recovery *v) {
     v->has_chunk_row = sql_step(v->sql, v->chunk_rows);
@@ -119,7 +119,7 @@ static void read_chunks(struct recovery *v, const struct id *job, bool wanted) {
     }
 }
 
-/* ---- jobs --------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
 static bool read_plan(struct recovery *v, sqlite3_stmt *q, const struct record *r, struct slice *plan) {
     int column = row_columns() + 2;

@@ -1,5 +1,5 @@
-/* store_rows.c: records and payloads as columns. One table says which member of a record is which column; statements are
- * built from it, bound and read by it. Store thread; front end in recovery.
+/* store_rows.c: records and payloads as columns. One table says which member of a record is which column; statements
+ * are built from it, bound and read by it. Store thread; front end in recovery.
  *
  * What differs between builds is stored by its name: types and problems. Statuses are stored as numbers.
  */
@@ -97,7 +97,7 @@ uint64_t row_bytes(const struct record *r, size_t result_size) {
     return sizeof *r + r->lost.size + r->error.size + result_size;
 }
 
-/* ---- writing: everything bound here stays in place until the statement was run -------------------------------------------- */
+/* ---- writing: everything bound here stays in place until the statement was run ----------------------------------- */
 
 static void bind_text(sqlite3_stmt *q, int at, const char *text) {
     if (text == NULL || text[0] == '\0')
@@ -141,7 +141,7 @@ void row_bind(sqlite3_stmt *q, const struct record *r, size_t result_size) {
         bind_column(q, i + 2, &columns[i], r, result_size);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static bool read_buf(sqlite3_stmt *q, int at, struct buf *b) {
     int size = sqlite3_column_bytes(q, at);
@@ -206,7 +206,7 @@ struct record *row_read(sqlite3_stmt *q) {
     return r;
 }
 
-/* ---- payloads ------------------------------------------------------------------------------------------------------------------ */
+/* ---- payloads ---------------------------------------------------------------------------------------------------- */
 
 static void note_file(struct sql *s, const struct id *job, const struct payload *p) {
     sqlite3_stmt *q = sql_use(s, SQL_PUT_FILE);

@@ -1,7 +1,8 @@
-/* store_schema.c: the database: its tables, the statements, how it is opened, migrated and checked. Front end, at start.
+/* store_schema.c: the database: its tables, the statements, how it is opened, migrated and checked. Front end, at
+ * start.
  *
- * To change the schema: append to `migrations` what makes the new one of the last, and add a test that migrates. What is
- * there is never edited: databases out there were made by it.
+ * To change the schema: append to `migrations` what makes the new one of the last, and add a test that migrates. What
+ * is there is never edited: databases out there were made by it.
  */
 #include "server/store_sql.h"
 
@@ -15,10 +16,10 @@
 #define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
 #define BUSY_MS           5000 /* someone else, a backup for example, holds the database */
 
-/* migrations[n] makes version n + 1 of version n; a new database goes through them all. Jobs that have not ended, and only
- * they, are in `inputs`, unless they were never submitted. A `request`, `plan`, `part`, `result` or `body` is NULL when
- * empty, a BLOB when small, and otherwise the number of a file, which `files` has, too. Ids are UUIDv7: their order is that
- * of submission. */
+/* migrations[n] makes version n + 1 of version n; a new database goes through them all. Jobs that have not ended, and
+ * only they, are in `inputs`, unless they were never submitted. A `request`, `plan`, `part`, `result` or `body` is NULL
+ * when empty, a BLOB when small, and otherwise the number of a file, which `files` has, too. Ids are UUIDv7: their
+ * order is that of submission. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -83,7 +84,8 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_PUT_FILE] = "INSERT INTO files (number, job, role, chunk) VALUES (?1, ?2, ?3, ?4)",
     [SQL_DELETE_FILES] = "DELETE FROM files WHERE job = ?1 AND role BETWEEN ?2 AND ?3 RETURNING role, number",
     [SQL_FILES] = "SELECT number, job, role FROM files ORDER BY number",
-    [SQL_OLDEST_ENDED] = "SELECT id FROM jobs INDEXED BY jobs_by_end WHERE status >= 2 ORDER BY finished_ms, id LIMIT 1",
+    [SQL_OLDEST_ENDED] = "SELECT id FROM jobs INDEXED BY jobs_by_end WHERE status >= 2 ORDER BY finished_ms, id"
+                         " LIMIT 1",
     [SQL_TOTALS] = "SELECT count(*), coalesce(sum(bytes), 0) FROM jobs INDEXED BY jobs_by_end WHERE status >= 2",
     [SQL_EXPIRED_JOBS] = "SELECT id FROM jobs INDEXED BY jobs_by_expiry WHERE status >= 2 AND expires_ms <= ?1"
                          " ORDER BY expires_ms LIMIT ?2",
@@ -106,7 +108,7 @@ bool sql_is_corrupt(int code) {
     return (code & 0xFF) == SQLITE_CORRUPT || (code & 0xFF) == SQLITE_NOTADB;
 }
 
-/* ---- statements --------------------------------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------------------------- */
 
 static int prepare(struct sql *s, enum statement n) {
     struct buf b = {0};
@@ -145,7 +147,7 @@ static void close_database(struct sql *s) {
     s->files = (struct files){.directory = -1};
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* The first column of the first row: a number or, if `text` is not NULL, a text. */
 static int ask(struct sql *s, const char *question, int64_t *number, struct buf *text) {
@@ -218,7 +220,7 @@ static int read_totals(struct sql *s) {
     return s->code;
 }
 
-/* ---- files that do not fit the rows -------------------------------------------------------------------------------------- */
+/* ---- files that do not fit the rows ------------------------------------------------------------------------------ */
 
 struct known_file {
     struct id job;
@@ -277,7 +279,7 @@ static int sweep(struct sql *s) {
     return code;
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------------------------ */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static void say_cannot_open(struct sql *s, int code, struct buf *error) {
     buf_printf(error, "cannot open the database %s/jobs.db: %s", s->path,
@@ -307,8 +309,8 @@ static int open_all(struct sql *s, struct buf *error) {
     if (code == SQLITE_OK)
         code = ask(s, "PRAGMA user_version", &version, NULL);
     if (code == SQLITE_OK && version > VERSION) {
-        buf_printf(error, "the database %s/jobs.db has schema version %lld, and this offloadd knows only up to %d: it was "
-                          "written by a newer one", s->path, (long long)version, VERSION);
+        buf_printf(error, "the database %s/jobs.db has schema version %lld, and this offloadd knows only up to %d:"
+                          " it was written by a newer one", s->path, (long long)version, VERSION);
         return SQLITE_ERROR;
     }
     if (code == SQLITE_OK)

@@ -1,5 +1,5 @@
-/* store_sql.c: a batch of operations in one transaction, so that one sync of the disk stands for all of them. Store thread
- * (and the front end in recovery and after the thread has ended).
+/* store_sql.c: a batch of operations in one transaction, so that one sync of the disk stands for all of them. Store
+ * thread (and the front end in recovery and after the thread has ended).
  *
  *     large payloads to files ──► BEGIN, each op, COMMIT ──ok──► files that no row names any more are removed
  *                                         └─failed──► ROLLBACK ─┬─ the disk's fault: nothing was written; reads once more
@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- statements --------------------------------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------------------------- */
 
 void sql_fail(struct sql *s, int code, int system_errno) {
     if (s->code == SQLITE_OK) {
@@ -27,12 +27,22 @@ sqlite3_stmt *sql_use(struct sql *s, enum statement n) {
     return q;
 }
 
+/* Of the log: whatever is written goes there first. sqlite3_system_errno is overwritten by the roll-back. */
+static int last_errno(struct sql *s) {
+    sqlite3_file *log = NULL;
+    int error = 0;
+    if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log != NULL &&
+        log->pMethods != NULL)
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error != 0 ? error : sqlite3_system_errno(s->db);
+}
+
 bool sql_step(struct sql *s, sqlite3_stmt *q) {
     int code = s->code == SQLITE_OK ? sqlite3_step(q) : SQLITE_DONE;
     if (code == SQLITE_ROW)
         return true;
     if (code != SQLITE_DONE)
-        sql_fail(s, code, sqlite3_system_errno(s->db));
+        sql_fail(s, code, last_errno(s));
     sqlite3_reset(q);
     return false;
 }
@@ -92,7 +102,7 @@ int64_t sql_next_due_ms(struct sql *s) {
     return due_ms;
 }
 
-/* ---- one transaction ---------------------------------------------------------------------------------------------------- */
+/* ---- one transaction --------------------------------------------------------------------------------------------- */
 
 static void forget_outcome(struct op *op) {
     for (size_t i = 0; i < op->found_count; i++)
@@ -145,7 +155,7 @@ static bool transaction(struct sql *s, struct op *from, const struct op *until) 
     return true;
 }
 
-/* ---- what could not be done ------------------------------------------------------------------------------------------------ */
+/* ---- what could not be done -------------------------------------------------------------------------------------- */
 
 static void refuse(struct sql *s, struct op *op) {
     forget_outcome(op);
@@ -174,7 +184,7 @@ static void run_reads(struct sql *s, struct op *batch) {
     }
 }
 
-/* ---- large payloads ------------------------------------------------------------------------------------------------------ */
+/* ---- large payloads ---------------------------------------------------------------------------------------------- */
 
 /* Before the transaction, so that one payload which cannot be written does not undo what others do. */
 static void write_payloads(struct sql *s, struct op *op) {

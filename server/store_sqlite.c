@@ -1,5 +1,5 @@
-/* store_sqlite.c: the store on disk, as the event loop sees it: each call becomes an op with a copy of what it needs, and is
- * posted. Front end; see store_private.h for the rest. */
+/* store_sqlite.c: the store on disk, as the event loop sees it: each call becomes an op with a copy of what it needs,
+ * and is posted. Front end; see store_private.h for the rest. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@ static struct sqlite_store *self(struct store *s) {
     return (struct sqlite_store *)s;
 }
 
-/* ---- ops ------------------------------------------------------------------------------------------------------------------- */
+/* ---- ops --------------------------------------------------------------------------------------------------------- */
 
 /* With room for texts of that size in all. NULL: no memory. */
 static struct op *new_op(enum op_kind kind, const struct id *id, size_t text_size) {
@@ -112,9 +112,10 @@ static void post_found(struct store *s, struct op *op, store_found *found, void 
     queue_post(self(s), op);
 }
 
-/* ---- the interface ---------------------------------------------------------------------------------------------------- */
+/* ---- the interface ----------------------------------------------------------------------------------------------- */
 
-static void sqlite_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
+static void sqlite_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
+                          void *arg) {
     const struct store_key *k = in->key;
     size_t key_size = k == NULL ? 0 : text_size(k->tenant) + text_size(k->key);
     struct op *op = new_op(OP_SUBMIT, &r->id, row_text_size(r) + key_size);

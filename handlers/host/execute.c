@@ -1,5 +1,5 @@
-/* execute.c: calls a handler's plan, run and merge (host.h, execute.h). What the handler sees of it is in call.c, params_view.c
- * and output.c.
+/* execute.c: calls a handler's plan, run and merge (host.h, execute.h). What the handler sees of it is in call.c,
+ * params_view.c and output.c.
  *
  * Runs in workers. */
 #include "handlers/host/execute.h"
@@ -119,7 +119,8 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
                      .out = part};
     struct bytes inputs[2] = {common, chunk};
     void *copies[2] = {0};
-    int rc = align_all(inputs, 2, copies) ? execute_run(&c, handler, inputs[0], inputs[1]) : execute_refuse_memory(fault);
+    bool aligned = align_all(inputs, 2, copies);
+    int rc = aligned ? execute_run(&c, handler, inputs[0], inputs[1]) : execute_refuse_memory(fault);
     free(copies[0]);
     free(copies[1]);
     return rc;

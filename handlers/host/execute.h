@@ -1,5 +1,5 @@
-/* execute.h: one call of a handler that is known, on bytes that are in place: what execute.c does for a job, and items.c
- * for each item of a map. Private to handlers/host. */
+/* execute.h: one call of a handler that is known, on bytes that are in place: what execute.c does for a job, and
+ * items.c for each item of a map. Private to handlers/host. */
 #ifndef OFFLOAD_HOST_EXECUTE_H
 #define OFFLOAD_HOST_EXECUTE_H
 

@@ -24,6 +24,8 @@ const struct handler *host_handler(size_t type);     /* NULL beyond host_count()
 int host_find(const char *name);                     /* index, or -1 */
 /* Zygote: calls every load. 0, or -1 with the failing type's name in *failed. */
 int host_load(const char **failed);
+/* A process made for one type (HANDLER_SPAWN, which host_load leaves out): calls its load. 0 or -1. */
+int host_load_type(size_t type);
 
 /* ---- submissions: submission.c, on top of jsontext.c and params.c -------------------------------- */
 

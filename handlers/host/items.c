@@ -227,7 +227,8 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     struct bytes packed = {list, size};
     void *copy = NULL;
     unsigned wanted = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS;
-    int rc = execute_align(&packed, &copy) ? plan_aligned(&p, packed, wanted, plan, fault) : execute_refuse_memory(fault);
+    bool aligned = execute_align(&packed, &copy);
+    int rc = aligned ? plan_aligned(&p, packed, wanted, plan, fault) : execute_refuse_memory(fault);
     host_plan_deinit(&p.item);
     free(copy);
     return rc;

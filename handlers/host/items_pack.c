@@ -1,5 +1,9 @@
 /* items_pack.c: see items.h. Each item is packed as the parameters of a job are, in a buffer that is used again.
  *
+ * A tree of ten thousand tiny objects takes longer to build and to free than all the rest takes. So a list is read from
+ * its text, item by item: plain ones by params_flat.h, others by jsontext.h, each on its own. The text between
+ * them must be what JSON wants there; then the list is JSON if its items are.
+ *
  * A bad item may have a fault of some kilobytes where the client sent a few bytes. So the faults are short when there
  * are many.
  *
@@ -7,6 +11,7 @@
 #include "handlers/host/items.h"
 
 #include "handlers/host/jsontext.h"
+#include "handlers/host/params_flat.h"
 
 enum {
     MANY_FAULTS_BYTES = 1024 * 1024 /* beyond which a bad item is told of its first fault only */
@@ -48,6 +53,8 @@ static void pack_item(struct list *l, json_t *item, const struct place *at) {
     fault_deinit(&fault);
 }
 
+/* ---- from a tree ----------------------------------------------------------------------------------- */
+
 uint32_t items_pack(const struct params_table *t, const json_t *items, struct buf *packed, struct faults *faults) {
     struct items_head head = {ITEMS_MAGIC, (uint32_t)json_array_size(items), 0};
     struct list list = {.table = t, .to = packed};
@@ -68,4 +75,146 @@ uint32_t items_pack(const struct params_table *t, const json_t *items, struct bu
         memcpy(packed->data, &head, sizeof head);
     buf_deinit(&list.params);
     return head.count;
+}
+
+/* ---- from the text --------------------------------------------------------------------------------- */
+
+static bool is_space(char c) {
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+static const char *skip_space(const char *at, const char *end) {
+    while (at < end && is_space(*at))
+        at++;
+    return at;
+}
+
+/* From a string's first quote to behind its last; NULL if it has none. */
+static const char *skip_string(const char *at, const char *end) {
+    for (at++; at < end && *at != '"'; at++)
+        if (*at == '\\')
+            at++;
+    return at < end ? at + 1 : NULL;
+}
+
+static bool ends_value(char c) {
+    return c == ',' || c == ']' || c == '}' || c == ':' || is_space(c);
+}
+
+/* To behind a value, if it is one: brackets are counted and strings skipped, nothing else. NULL if it has no end. */
+static const char *skip_value(const char *at, const char *end) {
+    unsigned depth = 0;
+    if (at == end || ends_value(*at))
+        return NULL;
+    while (at != NULL && at < end && (depth > 0 || !ends_value(*at))) {
+        char c = *at;
+        if (c == '"') {
+            at = skip_string(at, end);
+            continue;
+        }
+        depth += c == '{' || c == '[';
+        depth -= c == '}' || c == ']';
+        at++;
+    }
+    return depth == 0 ? at : NULL;
+}
+
+/* The member at `at`: its value, and NULL or where what follows begins. */
+static const char *skip_member(const char *at, const char *end, bool *is_items, struct items_span *value) {
+    static const char name[] = "\"items\"";
+    if (at == end || *at != '"')
+        return NULL;
+    const char *stop = skip_string(at, end);
+    if (stop == NULL)
+        return NULL;
+    *is_items = stop - at == sizeof name - 1 && memcmp(at, name, sizeof name - 1) == 0;
+    at = skip_space(stop, end);
+    if (at == end || *at != ':')
+        return NULL;
+    value->text = skip_space(at + 1, end);
+    stop = skip_value(value->text, end);
+    if (stop == NULL)
+        return NULL;
+    value->size = (size_t)(stop - value->text);
+    return skip_space(stop, end);
+}
+
+bool items_find(const char *body, size_t size, struct items_span *span) {
+    const char *end = body + size, *at = skip_space(body, end);
+    struct items_span value;
+    bool is_items = false;
+    unsigned found = 0;
+    if (at == end || *at != '{')
+        return false;
+    do {
+        at = skip_member(skip_space(at + 1, end), end, &is_items, &value);
+        if (at == NULL)
+            return false;
+        if (is_items) {
+            *span = value;
+            found++;
+        }
+    } while (at < end && *at == ',');
+    return found == 1 && span->text[0] == '[';
+}
+
+/* The item at `at`; returns its end, or NULL. */
+static const char *pack_text(struct list *l, struct flat *flat, const char *at, const char *end, unsigned max_depth,
+                             const struct place *place) {
+    struct packed_item head = {.ok = 1};
+    struct fault ignored = {{0}};
+    size_t start = l->to->size;
+    buf_append(l->to, &head, sizeof head);
+    const char *stop = *at == '{' ? flat_pack(flat, at, end, l->to) : NULL;
+    if (stop != NULL) {
+        head.size = (uint32_t)(l->to->size - start - sizeof head); /* a multiple of 8 */
+        memcpy(l->to->data + start, &head, sizeof head);
+        return stop;
+    }
+    l->to->size = start;
+    stop = skip_value(at, end);
+    json_t *item = stop == NULL ? NULL : jsontext_parse(at, (size_t)(stop - at), max_depth, &ignored);
+    if (item != NULL)
+        pack_item(l, item, place);
+    json_decref(item);
+    fault_deinit(&ignored);
+    return item != NULL ? stop : NULL;
+}
+
+/* Packs what is between the brackets; false if it is not a list of values. */
+static bool pack_texts(struct list *l, struct flat *flat, const struct items_span *span, unsigned max_depth,
+                       struct place *at) {
+    const char *end = span->text + span->size, *p = skip_space(span->text + 1, end);
+    if (p < end && *p == ']')
+        return p + 1 == end;
+    for (;; at->index++, p = skip_space(p + 1, end)) {
+        if (p == end || at->index == HOST_MAX_ITEMS)
+            return false;
+        p = pack_text(l, flat, p, end, max_depth, at);
+        p = p == NULL ? end : skip_space(p, end);
+        if (p == end || (*p != ',' && *p != ']'))
+            return false;
+        if (*p == ']') {
+            at->index++;
+            return p + 1 == end;
+        }
+    }
+}
+
+bool items_pack_text(const struct params_table *t, const struct items_span *span, unsigned max_depth,
+                     struct buf *packed, uint32_t *count) {
+    struct items_head head = {ITEMS_MAGIC, 0, 0};
+    struct list list = {.table = t, .to = packed};
+    struct place at = {.up = &items_place};
+    struct flat flat;
+    flat_init(&flat, t);
+    buf_append(packed, &head, sizeof head);
+    bool good = pack_texts(&list, &flat, span, max_depth, &at) && !packed->failed;
+    head.count = *count = (uint32_t)at.index;
+    head.size = packed->size;
+    if (good)
+        memcpy(packed->data, &head, sizeof head);
+    flat_deinit(&flat);
+    buf_deinit(&list.params);
+    return good;
 }

@@ -528,3 +528,23 @@ void params_pack(const struct params_table *t, json_t *object, const struct plac
         pack_fallbacks(&k, (unsigned)form);
     end_packed(&k);
 }
+
+bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed) {
+    struct faults faults = {.limit = 1};
+    struct fault fault = {{0}};
+    struct packer k = {.table = t, .to = packed, .faults = &faults, .candidates = (1u << t->form_count) - 1};
+    begin_packed(&k);
+    for (unsigned row = 0; row < t->rows; row++) {
+        k.given[row] = (given >> row & 1) != 0;
+        if (k.given[row])
+            k.candidates &= params_row_forms(t, row);
+    }
+    int form = k.candidates != 0 ? choose_form(&k) : -1;
+    if (form >= 0)
+        pack_fallbacks(&k, (unsigned)form);
+    align_value(packed);
+    faults.code = "invalid_params";
+    bool good = faults_finish(&faults, &fault) == 0 && form >= 0;
+    fault_deinit(&fault);
+    return good;
+}

@@ -65,6 +65,10 @@ unsigned params_row_forms(const struct params_table *t, unsigned row);
 void params_pack(const struct params_table *t, json_t *object, const struct place *at, struct buf *packed,
                  struct faults *faults);
 
+/* Appends the packed form of an object that gives the rows of the mask, without their values, to the empty buffer:
+ * padded to a multiple of 8. False if such an object lacks something, or its members do not go together. */
+bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);
+
 /* An integer within bounds (decimal text; NULL: none), from any way JSON can write it. False after a fault. */
 struct integer;
 bool params_read_integer(const json_t *value, const char *min, const char *max, const struct place *at,

@@ -16,6 +16,8 @@ extern const struct handler handler_echo;
 extern const struct handler handler_sleep;
 extern const struct handler handler_burn;
 extern const struct handler handler_crash;
+extern const struct handler handler_process;
+extern const struct handler handler_spawned;
 
 static const struct handler *const all_handlers[] = {
     &handler_primes,
@@ -26,6 +28,8 @@ static const struct handler *const all_handlers[] = {
     &handler_sleep,
     &handler_burn,
     &handler_crash,
+    &handler_process,
+    &handler_spawned,
 };
 
 enum { HANDLERS = sizeof all_handlers / sizeof all_handlers[0] };
@@ -67,10 +71,17 @@ int host_find(const char *name) {
     return -1;
 }
 
+int host_load_type(size_t type) {
+    const struct handler *h = host_handler(type);
+    if (h == NULL)
+        return -1;
+    return h->load == NULL ? 0 : h->load();
+}
+
 int host_load(const char **failed) {
     for (size_t i = 0; i < count; i++) {
         const struct handler *h = tables[i].handler;
-        if (h->load != NULL && h->load() != 0) {
+        if ((h->flags & HANDLER_SPAWN) == 0 && host_load_type(i) != 0) {
             *failed = h->name;
             return -1;
         }

@@ -126,6 +126,13 @@ static void put_forms(struct buf *to, const struct params_table *t) {
     buf_putc(to, ']');
 }
 
+static void put_flags(struct buf *to, unsigned flags) {
+    if ((flags & HANDLER_TEST) != 0)
+        buf_puts(to, "\"test\"");
+    if ((flags & HANDLER_SPAWN) != 0)
+        buf_puts(to, (flags & HANDLER_TEST) != 0 ? ",\"spawn\"" : "\"spawn\"");
+}
+
 void host_describe(size_t type, struct buf *out) {
     const struct params_table *t = registry_table(type);
     if (t == NULL)
@@ -139,5 +146,7 @@ void host_describe(size_t type, struct buf *out) {
         put_form(out, t, 0);
     else
         put_forms(out, t);
-    buf_printf(out, "},\"flags\":[%s]}", (t->handler->flags & HANDLER_TEST) != 0 ? "\"test\"" : "");
+    buf_puts(out, "},\"flags\":[");
+    put_flags(out, t->handler->flags);
+    buf_puts(out, "]}");
 }

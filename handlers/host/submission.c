@@ -162,20 +162,29 @@ static void find_members(json_t *body, struct members *m, struct faults *faults)
     }
 }
 
+/* The text of a list that is not in the tree. */
+struct divided {
+    struct items_span list;
+    unsigned max_depth; /* of an item */
+};
+
 /* The one call, or the many. */
-static void parse_calls(const struct members *m, const struct params_table *table, struct submission *s,
-                        struct faults *faults) {
+static void parse_calls(const struct members *m, const struct params_table *table, const struct divided *divided,
+                        struct submission *s, struct faults *faults) {
     static const struct place params = {.name = "params"};
     s->map = m->items != NULL;
+    if (divided != NULL && table != NULL &&
+        !items_pack_text(table, &divided->list, divided->max_depth, &s->params, &s->items))
+        faults_add(faults, &items_place, "must be read as a whole");
     if (s->map && m->params != NULL)
         faults_add(faults, &items_place, "cannot be combined with params: a job has one or the other");
-    else if (s->map && table != NULL)
+    else if (s->map && table != NULL && divided == NULL)
         s->items = items_pack(table, m->items, &s->params, faults);
-    else if (table != NULL)
+    else if (!s->map && table != NULL)
         params_pack(table, m->params, &params, &s->params, faults);
 }
 
-static void parse_body(json_t *body, struct submission *s, struct faults *faults) {
+static void parse_body(json_t *body, const struct divided *divided, struct submission *s, struct faults *faults) {
     struct members m = {0};
     if (!json_is_object(body)) {
         faults_add(faults, NULL, "a job must be an object, not %s", jsontext_kind(body));
@@ -183,17 +192,46 @@ static void parse_body(json_t *body, struct submission *s, struct faults *faults
     }
     find_members(body, &m, faults);
     const struct params_table *table = parse_type(m.type, s, faults);
-    parse_calls(&m, table, s, faults);
+    parse_calls(&m, table, divided, s, faults);
     parse_options(m.options, &s->options, faults);
+}
+
+/* The quick way for a map: a tree of all but its items. False, with *s empty, if anything is wrong: then the whole text
+ * is read, which finds out what. */
+static bool parse_divided(const char *json, size_t size, unsigned max_depth, struct submission *s) {
+    struct faults faults = {.code = "invalid_params"};
+    struct fault fault = {{0}};
+    struct divided divided = {.max_depth = max_depth - 2};
+    struct buf rest = {0};
+    if (max_depth < 3 || !items_find(json, size, &divided.list))
+        return false;
+    const char *behind = divided.list.text + divided.list.size;
+    buf_append(&rest, json, (size_t)(divided.list.text - json));
+    buf_puts(&rest, "[]");
+    buf_append(&rest, behind, (size_t)(json + size - behind));
+    json_t *body = rest.failed ? NULL : jsontext_parse(rest.data, rest.size, max_depth, &fault);
+    if (body != NULL)
+        parse_body(body, &divided, s, &faults);
+    bool good = faults_finish(&faults, &fault) == 0 && body != NULL && !s->params.failed;
+    json_decref(body);
+    buf_deinit(&rest);
+    fault_deinit(&fault);
+    if (!good) {
+        submission_deinit(s);
+        memset(s, 0, sizeof *s);
+    }
+    return good;
 }
 
 int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault) {
     struct faults faults = {.code = "invalid_params"};
     memset(s, 0, sizeof *s);
+    if (parse_divided(size > 0 ? json : "", size, max_depth, s))
+        return 0;
     json_t *body = jsontext_parse(json, size, max_depth, fault);
     if (body == NULL)
         return -1;
-    parse_body(body, s, &faults);
+    parse_body(body, NULL, s, &faults);
     json_decref(body);
     int rc = faults_finish(&faults, fault);
     if (rc == 0 && s->params.failed)

@@ -11,7 +11,7 @@ teardown() {
 }
 
 @test "a handler that always crashes fails its job after max_attempts, and no other" {
-    start_daemon --workers 2
+    start_daemon --workers 2 --retry-delay 1ms
     for how in SIGSEGV SIGKILL abort exit; do
         post '{"type":"crash","params":{"how":"'$how'"},"options":{"max_attempts":3}}' \
             >"$BATS_TEST_TMPDIR/crash-$how" 3>&- &
@@ -34,7 +34,7 @@ teardown() {
 }
 
 @test "a job that crashes at first succeeds in a later attempt" {
-    start_daemon --workers 2
+    start_daemon --workers 2 --retry-delay 1ms
     for how in SIGSEGV SIGKILL abort exit; do
         call_job '{"type":"crash","params":{"how":"'$how'","times":2}}'
         holds '.status == "succeeded" and .result.survived_attempts == 2 and .attempts == 3 and (.lost | length) == 2'
@@ -42,7 +42,7 @@ teardown() {
 }
 
 @test "a handler that hangs is killed at its timeout, and others go on" {
-    start_daemon --workers 2
+    start_daemon --workers 2 --retry-delay 1ms
     for i in 1 2; do
         post '{"type":"crash","params":{"how":"hang"},"options":{"timeout_ms":1000}}' \
             >"$BATS_TEST_TMPDIR/hang-$i" 3>&- &

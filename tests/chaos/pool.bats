@@ -12,7 +12,7 @@ teardown() {
 }
 
 @test "kill -9 of random workers: every job ends with the right result" {
-    start_daemon --workers 2
+    start_daemon --workers 2 --retry-delay 1ms
     stop_file=$BATS_TEST_TMPDIR/stop
     kill_workers_until "$stop_file" 3>&- &
     killer=$!
@@ -25,7 +25,7 @@ teardown() {
 }
 
 @test "kill -9 of the zygote: jobs go on" {
-    start_daemon --workers 2
+    start_daemon --workers 2 --retry-delay 1ms
     for _ in $(seq "$ROUNDS"); do
         old=$(zygote_pid)
         id=$(submit '{"type":"burn","params":{"cpu_ms":600},"options":{"chunks":30,"max_attempts":10}}')
@@ -42,7 +42,7 @@ teardown() {
 }
 
 @test "kill -9 of a zygote whose workers are idle or starting: the next job is served" {
-    start_daemon --workers 2
+    start_daemon --workers 2 --retry-delay 1ms
     for _ in $(seq $((5 * ROUNDS))); do
         kill -KILL "$(zygote_pid)"
         call_job '{"type":"echo","params":{"value":1}}'

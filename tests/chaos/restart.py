@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-START_S, END_S = 30, 180
+START_S, END_S = 30, 120
 ENDED = ("succeeded", "failed", "cancelled")
 
 # Jobs with several chunks, with one, and quick ones; each with its result. {n} makes them different.
@@ -195,6 +195,8 @@ def main():
         while kills < o.kills or any(c.is_alive() for c in clients):
             if any(c.error for c in clients):
                 break
+            if daemon.process.poll() is not None:
+                raise Wrong(f"it died by itself ({daemon.process.returncode}), see {daemon.log}")
             time.sleep(random.uniform(0.02, 0.35))
             if kills < o.kills:
                 daemon.end(getattr(signal, o.signal))

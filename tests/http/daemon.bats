@@ -40,7 +40,8 @@ limit_is() { # BYTES: the --max-body that is in effect
     for option in listen workers express-workers express-cost data-dir sync-wait max-wait max-sync keep-sync max-body \
         max-queue max-memory max-connections max-json-depth max-header header-timeout idle-timeout result-ttl job-timeout \
         cancel-grace drain-timeout max-jobs-per-worker max-worker-rss max-job-memory insecure-no-auth log-level log-format \
-        enable-test-types check-config version help config; do
+        enable-test-types check-config version help config webhook-allow webhook-retry webhook-secret-file webhook-timeout \
+        max-webhooks max-webhook-bytes; do
         grep -q -- "--$option " <<<"$output"
     done
 }
@@ -64,7 +65,7 @@ limit_is() { # BYTES: the --max-body that is in effect
     daemon --check-config please
     [ "$status" = 2 ]
     one_line_with please
-    for later in --keys --tls-cert --webhook-allow --model-dir; do
+    for later in --keys --tls-cert --model-dir; do
         daemon --check-config $later x
         [ "$status" = 2 ]
         one_line_with $later
@@ -98,6 +99,8 @@ log-level loud
 log-format xml
 enable-test-types maybe
 data-dir /nowhere
+webhook-allow https://hooks.internal/
+webhook-secret-file /nowhere
 END
 }
 

@@ -232,11 +232,11 @@ restart() {
 }
 
 @test "of the ended jobs the oldest go first, by bytes" {
-    restart --max-ended-bytes 250KiB
+    restart --max-ended-bytes 120KiB
     ids=()
     for i in 1 2 3 4; do
         { printf '{"type":"echo","params":{"value":"%s' "$i"; head -c 50000 /dev/zero | tr '\0' x; printf '"}}'; } >"$BATS_TEST_TMPDIR/body"
-        ids+=("$(submit "@$BATS_TEST_TMPDIR/body")") # 50 KB of request, 50 KB of result
+        ids+=("$(submit "@$BATS_TEST_TMPDIR/body")") # 50 KB of result
         ended "${ids[-1]}"
     done
     gone() { [ "$(status "$URL/v1/jobs/$1")" = 410 ]; }

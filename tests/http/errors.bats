@@ -118,14 +118,16 @@ call_raw() { # FORMAT
     holds '[.errors[].pointer] == ["/options/timeout"] and (.errors[0].detail | contains("timeout"))'
 }
 
-@test "what this version does not offer is unknown" {
-    call_job '{"type":"echo","items":[]}'
-    [ "$CODE" = 422 ]
-    holds '[.errors[].pointer] | contains(["/items"])'
-    for option in '"delay_ms":0' '"isolation":"pool"' '"webhook":"https://example.com/"'; do
+@test "isolation, webhook and delay_ms of a wrong kind are refused by name" {
+    for option in '"delay_ms":-1' '"isolation":"process"' '"webhook":""' '"webhook":7'; do
         call_job '{"type":"echo","params":{"value":1},"options":{'"$option"'}}'
         expect_problem 422 invalid_params
+        name=${option#\"}
+        holds '[.errors[].pointer] == ["/options/'"${name%%\"*}"'"]'
     done
+}
+
+@test "what this version does not offer is unknown" {
     for path in /v1/embeddings /docs /v1/jobs/01890000-0000-7000-8000-000000000000/events; do
         call "$path"
         expect_problem 404 not_found

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "pool/blob.h"
@@ -35,6 +36,26 @@ static struct blob *make_blob(bool on_heap) {
     int fd = memfd_new("blob-test");
     assert_int_equal(memfd_write(fd, bytes, SIZE), 0);
     return blob_seal(fd, SIZE);
+}
+
+static void a_file_reads_as_any_blob_but_holds_no_memory(void **state) {
+    (void)state;
+    unsigned char some[100];
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    int fd = dup(fileno(file));
+    fclose(file);
+    assert_int_equal(memfd_write(fd, bytes, SIZE), 0);
+    struct slice all = slice_all(blob_file(fd, SIZE));
+    assert_int_equal(blob_held_bytes, 0);
+    const unsigned char *mapped = slice_map(&all);
+    assert_memory_equal(mapped, bytes, SIZE);
+    slice_unmap(&all, mapped);
+    assert_int_equal(slice_read(&all, 5000, some, sizeof some), 0);
+    assert_memory_equal(some, bytes + 5000, sizeof some);
+    slice_deinit(&all);
+    assert_int_equal(blob_held_bytes, 0);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
 static void a_part_reads_as_the_bytes_it_stands_for(void **state) {
@@ -146,6 +167,7 @@ static void scoreboard_slots_are_pages_of_their_own(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(a_file_reads_as_any_blob_but_holds_no_memory),
         TEST(a_part_reads_as_the_bytes_it_stands_for),      TEST(parts_of_parts_count_from_the_part),
         TEST(bytes_are_held_until_the_last_owner_has_gone), TEST(an_empty_slice_is_readable),
         TEST(a_sealed_memfd_cannot_change_any_more),        TEST(what_cannot_be_sealed_is_closed),

@@ -65,8 +65,8 @@ static struct config read_both(const char *flags, const char *error) {
 static void the_defaults_are_those_of_the_documentation(void **state) {
     (void)state;
     struct config c = read_config("", NULL);
-    assert_string_equal(c.listen[0], "127.0.0.1:8080");
-    assert_int_equal(c.listen_count, 1);
+    assert_string_equal(c.listen.at[0], "127.0.0.1:8080");
+    assert_int_equal(c.listen.count, 1);
     assert_true(c.workers >= 1);
     assert_int_equal(c.express_workers, 1);
     assert_int_equal(c.express_cost_ns, 5 * NS_PER_MS);
@@ -153,14 +153,14 @@ static void the_last_of_a_repeated_flag_counts_and_listen_adds(void **state) {
     (void)state;
     struct config c = read_config("--workers 3 --workers 5 --listen a:1 --listen [::1]:2 --listen unix:/x", NULL);
     assert_int_equal(c.workers, 5);
-    assert_int_equal(c.listen_count, 3);
-    assert_string_equal(c.listen[1], "[::1]:2");
+    assert_int_equal(c.listen.count, 3);
+    assert_string_equal(c.listen.at[1], "[::1]:2");
     char many[512] = "";
-    for (int i = 0; i < CONFIG_MAX_LISTEN; i++)
+    for (int i = 0; i < CONFIG_MAX_LIST; i++)
         strncat(many, "--listen=a:1 ", sizeof many - strlen(many) - 1);
-    assert_int_equal(read_config(many, NULL).listen_count, CONFIG_MAX_LISTEN);
+    assert_int_equal(read_config(many, NULL).listen.count, CONFIG_MAX_LIST);
     strncat(many, "--listen=a:1", sizeof many - strlen(many) - 1);
-    read_config(many, "at most 16 addresses");
+    read_config(many, "--listen: at most 16");
 }
 
 static void a_file_has_keys_comments_and_blank_lines(void **state) {
@@ -174,8 +174,8 @@ static void a_file_has_keys_comments_and_blank_lines(void **state) {
     assert_int_equal(c.workers, 3);
     assert_string_equal(c.workers_why, "as configured");
     assert_int_equal(c.max_body, 1024);
-    assert_int_equal(c.listen_count, 2);
-    assert_string_equal(c.listen[1], "b:2");
+    assert_int_equal(c.listen.count, 2);
+    assert_string_equal(c.listen.at[1], "b:2");
     assert_true(c.enable_test_types);
     assert_int_equal(c.job_timeout_ns, 5 * NS_PER_S);
 }
@@ -206,12 +206,12 @@ static void flags_beat_the_environment_and_that_beats_the_file(void **state) {
     c = read_both("", NULL);
     assert_int_equal(c.max_body, 2048);
     assert_int_equal(c.workers, 2);
-    assert_int_equal(c.listen_count, 1);
-    assert_string_equal(c.listen[0], "env:1");
+    assert_int_equal(c.listen.count, 1);
+    assert_string_equal(c.listen.at[0], "env:1");
     c = read_both("--max-body 3KiB --listen flag:1 --listen flag:2", NULL);
     assert_int_equal(c.max_body, 3072);
-    assert_int_equal(c.listen_count, 2);
-    assert_string_equal(c.listen[0], "flag:1");
+    assert_int_equal(c.listen.count, 2);
+    assert_string_equal(c.listen.at[0], "flag:1");
 }
 
 static void the_environment_names_the_file_too(void **state) {
@@ -228,6 +228,42 @@ static void a_mistake_in_the_environment_is_told_as_such(void **state) {
     (void)state;
     setenv("OFFLOAD_WORKERS", "several", 1);
     read_config("", "(from the environment)");
+}
+
+static void webhook_options_have_the_defaults_of_the_standard_and_their_list_is_its_own(void **state) {
+    (void)state;
+    struct config c = read_config("--listen a:1", NULL);
+    assert_int_equal(c.webhook_timeout_ns, 20 * NS_PER_S);
+    assert_int_equal(c.webhook_retry_ns, 5 * NS_PER_S);
+    assert_int_equal(c.max_webhooks, 100);
+    assert_int_equal(c.max_webhook_bytes, 64 << 20);
+    assert_int_equal(c.webhook_allow.count, 0);
+    assert_null(c.webhook_secret_file);
+    c = read_config("--webhook-allow hooks.internal --listen a:1 --webhook-allow 10.0.0.0/8 --listen b:2", NULL);
+    assert_int_equal(c.listen.count, 2);
+    assert_int_equal(c.webhook_allow.count, 2);
+    assert_string_equal(c.webhook_allow.at[1], "10.0.0.0/8");
+    write_file("webhook-allow = file.internal\nlisten = a:1\nwebhook-allow = 10.0.0.0/8\n");
+    c = read_both("", NULL);
+    assert_int_equal(c.webhook_allow.count, 2);
+    c = read_both("--webhook-allow flag.internal", NULL);
+    assert_int_equal(c.webhook_allow.count, 1);
+    assert_string_equal(c.webhook_allow.at[0], "flag.internal");
+    assert_string_equal(c.listen.at[0], "a:1");
+}
+
+static void webhook_mistakes_are_told_before_the_start(void **state) {
+    (void)state;
+    char flags[64];
+    read_config("--webhook-allow https://hooks.internal/", "--webhook-allow");
+    read_config("--webhook-allow ok.internal --webhook-allow 10.0.0.0/33", "not \"10.0.0.0/33\"");
+    read_config("--webhook-secret-file /nonexistent/secrets", "/nonexistent/secrets: No such file");
+    read_config("--max-webhooks 0", "out of range");
+    snprintf(flags, sizeof flags, "--webhook-secret-file %s", path);
+    write_file("# old\n\nwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    assert_string_equal(read_config(flags, NULL).webhook_secret_file, path);
+    write_file("# old\n\nwhsec_c2hvcnQ=\n");
+    read_config(flags, "line 3: must be the base64 of 24 to 64 bytes");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_file, remove_file)
@@ -247,6 +283,8 @@ int main(void) {
         TEST(flags_beat_the_environment_and_that_beats_the_file),
         TEST(the_environment_names_the_file_too),
         TEST(a_mistake_in_the_environment_is_told_as_such),
+        TEST(webhook_options_have_the_defaults_of_the_standard_and_their_list_is_its_own),
+        TEST(webhook_mistakes_are_told_before_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

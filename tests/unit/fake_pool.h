@@ -26,6 +26,7 @@ struct pool {
     struct worker workers[FAKE_WORKERS];
     struct fake_sent *sent;
     size_t count;
+    unsigned exits;       /* processes that ended */
     bool not_begun;       /* pool_stop_work answers that the piece had not begun */
     unsigned parts_taken; /* parts that the socket takes before it is full; UINT32_MAX: all */
 };
@@ -40,7 +41,8 @@ static inline void fake_open(void) {
         abort();
     for (unsigned i = 0; i < FAKE_WORKERS; i++)
         fake.workers[i] = (struct worker){
-            .pool = &fake, .slot = i, .state = WORKER_READY, .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS};
+            .pool = &fake, .slot = i, .state = WORKER_READY, .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS,
+            .type = UINT32_MAX, .start_type = START_FORKED};
 }
 
 static inline void fake_close(void) {
@@ -91,8 +93,59 @@ uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const voi
     if (bulk != NULL)
         fake_append(&s->bytes, bulk);
     w->count++;
+    w->type = h->type;
     s->header.ticket = ++w->next_ticket;
     return s->header.ticket;
+}
+
+bool worker_is_unused(const struct worker *w) {
+    return w->state == WORKER_READY && w->type == UINT32_MAX;
+}
+
+bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
+    w->dedicated = owner;
+    if (worker_is_unused(w) && w->start_type == start_type)
+        return true;
+    w->start_type = start_type;
+    w->replacing = true;
+    w->state = WORKER_RETIRING;
+    return false;
+}
+
+void pool_release_worker(struct worker *w) {
+    bool is_pooled = w->start_type == START_FORKED;
+    w->dedicated = NULL;
+    w->replacing = false;
+    if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
+        w->state = WORKER_RETIRING;
+}
+
+/* The worker's process ends and the next one is ready. `start`: it never was ready itself. */
+static inline void fake_exit(struct worker *w, const struct pool_events *e, const struct death *start) {
+    void *owner = w->replacing ? NULL : w->dedicated;
+    if (!w->replacing) {
+        w->start_type = START_FORKED;
+        w->dedicated = NULL;
+    }
+    w->replacing = false;
+    w->state = WORKER_DYING;
+    if (owner != NULL)
+        e->vacated(e->arg, w, owner, start);
+    w->type = UINT32_MAX;
+    w->state = WORKER_READY;
+    w->pool->exits++;
+}
+
+/* The next process of each slot whose process was asked to leave is there. How many were. */
+static inline unsigned fake_restart(const struct pool_events *e) {
+    unsigned restarted = 0;
+    for (unsigned i = 0; i < FAKE_WORKERS; i++) {
+        if (fake.workers[i].state != WORKER_RETIRING || fake.workers[i].count > 0)
+            continue;
+        fake_exit(&fake.workers[i], e, NULL);
+        restarted++;
+    }
+    return restarted;
 }
 
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part) {

@@ -534,6 +534,118 @@ static void a_list_that_is_too_long_is_refused(void **state) {
     buf_deinit(&body);
 }
 
+/* ---- read one by one, or as a whole ---------------------------------------------------------------- */
+
+/* The item as the parameters of a job of its own: is it right, and does it plan the same? */
+static void assert_same_alone(const char *type, const json_t *item, const struct map *m) {
+    struct buf body = {0};
+    struct submission s;
+    struct fault fault = {{0}};
+    struct host_plan plan = {0};
+    char *text = json_dumps(item, JSON_ENCODE_ANY | JSON_COMPACT);
+    buf_printf(&body, "{\"type\":\"%s\",\"params\":", type);
+    buf_puts(&body, text);
+    buf_putc(&body, '}');
+    bool good = submission_parse(body.data, body.size, 64, &s, &fault) == 0 &&
+                host_plan(s.type, s.params.data, s.params.size, 1, NULL, &plan, &fault) == 0;
+    struct bytes group = group_of(m, 0);
+    const char *code = memmem(group.data, group.size, "\"code\"", 6);
+    if (good != (code == NULL))
+        print_error("%s\n", text);
+    assert_int_equal(good, code == NULL);
+    if (good)
+        assert_non_null(memmem(group.data, group.size, plan.bytes.data, plan.bytes.size));
+    host_plan_deinit(&plan);
+    submission_deinit(&s);
+    fault_deinit(&fault);
+    buf_deinit(&body);
+    free(text);
+}
+
+/* A body that is JSON is taken, and its item is what it is alone; one that is not is refused. */
+static void assert_read_as_jansson_does(const char *type, const char *items) {
+    struct map m = {0};
+    struct buf body = {0};
+    buf_printf(&body, "{\"type\":\"%s\",\"items\":", type);
+    buf_puts(&body, items);
+    buf_putc(&body, '}');
+    json_t *root = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    json_t *list = json_object_get(root, "items");
+    bool is_map = json_is_array(list) && json_object_size(root) == 2;
+    int rc = submission_parse(body.data, body.size, 64, &m.submission, &m.fault);
+    if (rc != (is_map ? 0 : -1))
+        print_error("%s\n", body.data);
+    assert_int_equal(rc, is_map ? 0 : -1);
+    if (is_map) {
+        assert_int_equal(m.submission.items, json_array_size(list));
+        map_plan(&m, 1);
+    }
+    if (is_map && json_array_size(list) == 1)
+        assert_same_alone(type, json_array_get(list, 0), &m);
+    json_decref(root);
+    buf_deinit(&body);
+    map_deinit(&m);
+}
+
+static void items_are_read_as_the_same_text_alone_would_be(void **state) {
+    (void)state;
+    static const struct {
+        const char *type, *items;
+    } good[] = {{"primes", "[{\"start\":10,\"stop\":20}]"},
+                {"primes", "[ { \"start\" : -10 , \"op\" : \"sum\" , \"stop\" : 20 } ]"},
+                {"primes", "[{\"nth\":4}]"},
+                {"primes", "[{\"numbers\":[1,\"2\"]}]"},
+                {"sum", "[{\"start\":0,\"stop\":9,\"step\":-2,\"method\":\"closed_form\"}]"},
+                {"embeddings", "[{\"input\":\"abc\",\"truncate\":true,\"dimensions\":8}]"},
+                {"echo", "[{\"value\":\"abc\"}]"},
+                {"echo", "[{\"value\":false}]"},
+                {"sleep", "[{\"ms\":1},{}]"}};
+    static const char changes[] = "\"\\,:{}[] \n\t\x01\x7f-+.0159eEnatfu/\xc3";
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[128];
+        size_t size = strlen(good[i].items);
+        assert_read_as_jansson_does(good[i].type, good[i].items);
+        for (size_t at = 0; at < size; at++) {
+            for (size_t c = 0; c < sizeof changes - 1; c++) {
+                memcpy(text, good[i].items, size + 1);
+                text[at] = changes[c]; /* another byte */
+                assert_read_as_jansson_does(good[i].type, text);
+                memmove(text + at + 1, good[i].items + at, size - at + 1); /* one byte more */
+                assert_read_as_jansson_does(good[i].type, text);
+            }
+            memmove(text + at, good[i].items + at + 1, size - at); /* one byte less */
+            assert_read_as_jansson_does(good[i].type, text);
+        }
+    }
+}
+
+static void assert_refused_as(const char *body, unsigned max_depth, const char *code) {
+    struct submission s;
+    struct fault fault = {{0}};
+    assert_int_equal(submission_parse(body, strlen(body), max_depth, &s, &fault), -1);
+    if (strstr(fault.json.data, code) == NULL)
+        print_error("%s\n", fault.json.data);
+    assert_non_null(strstr(fault.json.data, code));
+    submission_deinit(&s);
+    fault_deinit(&fault);
+}
+
+static void what_is_wrong_around_and_within_a_list_is_reported_at_its_place(void **state) {
+    (void)state;
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]", 64, "invalid_json");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}x", 64, "invalid_json");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1},]}", 64, "\"position\":37");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1 \"x\"}]}", 64, "invalid_json");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[],\"items\":[]}", 64, "duplicate_key");
+    assert_refused_as("{\"type\":\"echo\",\"\\u0069tems\":[],\"items\":[]}", 64, "duplicate_key");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1,\"value\":1}]}", 64, "duplicate_key");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":\"\xff\"}]}", 64, "not_utf8");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":[]}]}", 3, "too_deep");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}", 2, "too_deep");
+    assert_refused_as("{\"type\":\"none\",\"items\":[{\"value\":1}]}", 64, "unknown_type");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}],\"options\":{\"chunks\":-1}}", 64, "/options/chunks");
+}
+
 static int load_types(void **state) {
     (void)state;
     job_init();
@@ -568,6 +680,8 @@ int main(void) {
         cmocka_unit_test(a_type_that_does_not_exist_is_a_fault),
         cmocka_unit_test(a_list_that_is_none_is_refused),
         cmocka_unit_test(a_list_that_is_too_long_is_refused),
+        cmocka_unit_test(items_are_read_as_the_same_text_alone_would_be),
+        cmocka_unit_test(what_is_wrong_around_and_within_a_list_is_reported_at_its_place),
     };
     return cmocka_run_group_tests(tests, load_types, NULL);
 }

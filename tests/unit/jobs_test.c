@@ -61,6 +61,7 @@ static int close_world(void **state) {
             assert_int_equal(jobs->load_ns[i], 0);
             assert_int_equal(fake.workers[i].long_work, 0);
             assert_null(jobs->feeding[i]);
+            assert_null(fake.workers[i].dedicated);
         }
     }
     jobs_free(jobs);
@@ -196,6 +197,7 @@ static void die(struct fake_sent *s, bool guilty, const char *cause) {
     s->answered = true;
     s->worker->count--;
     events.lost(events.arg, s->worker, s->work, guilty, &d);
+    fake_exit(s->worker, &events, NULL);
 }
 
 /* The n-th piece of that kind that is not answered, or NULL. */
@@ -1245,6 +1247,502 @@ static void progress_counts_chunks_done_and_what_running_ones_report(void **stat
     leave(&c);
 }
 
+/* ---- workers of its own -------------------------------------------------------------------------------------------- */
+
+static void submit_fresh(struct client *c, int priority) {
+    struct submission s = plain();
+    s.options.fresh = true;
+    s.options.priority = priority;
+    submit_as(c, &s, true);
+}
+
+static unsigned count_state(enum worker_state state) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < FAKE_WORKERS; i++)
+        n += fake.workers[i].state == state;
+    return n;
+}
+
+/* Every worker has done something. */
+static void use_workers(void) {
+    for (unsigned i = 0; i < FAKE_WORKERS; i++)
+        fake.workers[i].type = TOY_SHAPE;
+}
+
+static void restart(void) {
+    fake_restart(&events);
+    dispatch();
+}
+
+/* It waits no more: all it has sent is stopped. */
+static void cancel_all(struct client *c) {
+    job_cancel(c->job);
+    while (c->job != NULL && find_sent(WIRE_RUN, 0) != NULL)
+        assert_true(answer_text(find_sent(WIRE_RUN, 0), WIRE_CANCELLED, ""));
+    leave(c);
+}
+
+static void a_fresh_job_does_all_its_work_on_workers_of_its_own(void **state) {
+    (void)state;
+    struct client c;
+    submit_fresh(&c, 3);
+    dispatch();
+    struct worker *w = LAST->worker;
+    assert_ptr_equal(w->dedicated, c.job);
+    assert_int_equal(w->lane, LANE_MAIN);
+    assert_true(planned(LAST, 2, SHORT_NS));
+    dispatch();
+    assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker, w);
+    assert_ptr_equal(find_sent(WIRE_RUN, 1)->worker->dedicated, c.job);
+    assert_true(done(find_sent(WIRE_RUN, 1), "b"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 1); /* nothing to do until the merge */
+    assert_true(done(find_sent(WIRE_RUN, 0), "a"));
+    dispatch();
+    assert_ptr_equal(find_sent(WIRE_MERGE, 0)->worker, w);
+    assert_true(done(find_sent(WIRE_MERGE, 0), "ab"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    assert_int_equal(count_state(WORKER_RETIRING), 2);
+    assert_int_equal(fake_restart(&events), 2);
+    leave(&c);
+}
+
+static void a_used_worker_is_replaced_before_a_fresh_job_gets_it(void **state) {
+    (void)state;
+    struct client c;
+    use_workers();
+    submit_fresh(&c, 3);
+    dispatch();
+    dispatch();
+    assert_int_equal(fake.count, 0);
+    assert_int_equal(count_state(WORKER_RETIRING), 1); /* one piece, one worker */
+    restart();
+    assert_int_equal(fake.count, 1);
+    assert_ptr_equal(LAST->worker->dedicated, c.job);
+    assert_true(done(LAST, "1"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void an_unused_worker_is_taken_rather_than_another_replaced(void **state) {
+    (void)state;
+    struct client c;
+    fake.workers[0].type = TOY_SHAPE;
+    submit_fresh(&c, 3);
+    dispatch();
+    assert_ptr_equal(LAST->worker, &fake.workers[1]);
+    assert_int_equal(count_state(WORKER_RETIRING), 0);
+    assert_true(done(LAST, "1"));
+    leave(&c);
+}
+
+static void nobody_else_gets_a_worker_that_is_kept(void **state) {
+    (void)state;
+    struct client fresh[FAKE_MAIN], other;
+    use_workers();
+    for (int i = 0; i < FAKE_MAIN; i++)
+        submit_fresh(&fresh[i], 3);
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), FAKE_MAIN);
+    fake_restart(&events);
+    submit(&other, true);
+    dispatch();
+    for (size_t i = 0; i < fake.count; i++)
+        assert_true((fake.sent[i].worker->dedicated != NULL) == (fake.sent[i].work != LAST->work));
+    assert_int_equal(LAST->worker->lane, LANE_EXPRESS);
+    assert_true(planned(LAST, 1, LONG_NS));
+    dispatch();
+    assert_null(find_sent(WIRE_RUN, 0)); /* all of the main lane is kept */
+    for (int i = 0; i < FAKE_MAIN; i++) {
+        assert_true(done(find_sent(WIRE_PLAN, 0), "1"));
+        leave(&fresh[i]);
+    }
+    restart();
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    leave(&other);
+}
+
+static void a_fresh_job_waits_its_turn_and_no_longer(void **state) {
+    (void)state;
+    struct client ordinary, fresh;
+    start_chunks(&ordinary, 100);
+    submit_fresh(&fresh, 3);
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 0); /* no worker is idle */
+    ordinary.job->sched.since_ns = fresh.job->sched.since_ns - 1;
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 0); /* the other has waited longer */
+    ordinary.job->sched.since_ns = fresh.job->sched.since_ns + 1;
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 1);
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 1); /* and the other one goes on */
+    restart();
+    assert_true(done(find_sent(WIRE_PLAN, 0), "1"));
+    assert_ended(&fresh, JOB_SUCCEEDED);
+    leave(&fresh);
+    restart();
+    assert_non_null(find_sent(WIRE_RUN, 1));
+    cancel_all(&ordinary);
+}
+
+/* Has all main workers busy with a fresh job of many chunks, and another job waiting. */
+static void start_fresh_and_other(struct client *fresh, struct client *other, int priority) {
+    struct submission s = plain();
+    submit_fresh(fresh, 3);
+    dispatch();
+    assert_true(planned(LAST, 100, LONG_NS));
+    dispatch();
+    assert_non_null(find_sent(WIRE_RUN, FAKE_MAIN - 1));
+    s.options.priority = priority;
+    submit_as(other, &s, true);
+    dispatch();
+    assert_true(planned(LAST, 1, LONG_NS));
+    dispatch();
+}
+
+static void a_kept_worker_gives_way_to_a_more_urgent_job(void **state) {
+    (void)state;
+    struct client fresh, other;
+    start_fresh_and_other(&fresh, &other, 2);
+    fake.workers[0].ready_ns = fake.workers[0].asked_ns = INT64_MAX / 4; /* its turn has just begun */
+    fake.workers[1].ready_ns = fake.workers[1].asked_ns = INT64_MAX / 4;
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 1); /* one is enough */
+    restart();
+    assert_true(find_sent(WIRE_RUN, 0)->worker->dedicated == NULL || find_sent(WIRE_RUN, 1)->worker->dedicated == NULL);
+    cancel_all(&fresh);
+    while (other.job != NULL) {
+        restart();
+        assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    }
+    leave(&other);
+}
+
+static void a_kept_worker_gives_way_to_an_equal_when_its_turn_is_over(void **state) {
+    (void)state;
+    struct client fresh, other;
+    start_fresh_and_other(&fresh, &other, 3);
+    int64_t now_ns = clock_monotonic_ns();
+    for (int i = 0; i < FAKE_MAIN; i++) {
+        fake.workers[i].asked_ns = now_ns;
+        fake.workers[i].ready_ns = now_ns + NS_PER_S;
+    }
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 0);
+    fake.workers[0].ready_ns = fake.workers[0].asked_ns = now_ns - NS_PER_S;
+    fake.workers[1].ready_ns = fake.workers[1].asked_ns = now_ns - NS_PER_S;
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 1);
+    job_cancel(other.job);
+    leave(&other);
+    cancel_all(&fresh);
+    fake_restart(&events);
+}
+
+static void a_cancelled_fresh_job_leaves_no_worker_kept(void **state) {
+    (void)state;
+    struct client starting, running;
+    submit_fresh(&running, 3);
+    dispatch();
+    assert_true(planned(LAST, 1, LONG_NS));
+    dispatch();
+    use_workers();
+    submit_fresh(&starting, 3);
+    dispatch();
+    assert_int_equal(count_state(WORKER_RETIRING), 1);
+    job_cancel(starting.job);
+    assert_ended(&starting, JOB_CANCELLED);
+    job_cancel(running.job);
+    assert_int_equal(running.ended, 0);
+    assert_true(answer_text(find_sent(WIRE_RUN, 0), WIRE_CANCELLED, ""));
+    assert_ended(&running, JOB_CANCELLED);
+    for (int i = 0; i < FAKE_WORKERS; i++)
+        assert_null(fake.workers[i].dedicated);
+    leave(&starting);
+    leave(&running);
+}
+
+static void each_attempt_of_a_fresh_job_has_a_new_process(void **state) {
+    (void)state;
+    struct client c;
+    submit_fresh(&c, 3);
+    dispatch();
+    assert_true(planned(LAST, 1, LONG_NS));
+    for (int attempt = 0; attempt < 3; attempt++) {
+        restart();
+        assert_int_equal(LAST->header.attempt, attempt);
+        unsigned before = fake.exits;
+        die(LAST, true, "signal");
+        assert_int_equal(fake.exits, before + 1);
+    }
+    assert_ended(&c, JOB_FAILED);
+    assert_problem(&c, "worker_crashed");
+    leave(&c);
+}
+
+static void a_type_that_must_not_be_forked_gets_processes_that_load_it(void **state) {
+    (void)state;
+    struct client c;
+    toy_plain.flags |= HANDLER_SPAWN;
+    submit(&c, true);
+    dispatch();
+    assert_int_equal(fake.count, 0);
+    assert_int_equal(count_state(WORKER_RETIRING), 1); /* the unused ones are forked */
+    restart();
+    assert_int_equal(LAST->worker->start_type, TOY_PLAIN);
+    assert_true(done(LAST, "1"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    fake_restart(&events);
+    for (int i = 0; i < FAKE_WORKERS; i++)
+        assert_int_equal(fake.workers[i].start_type, START_FORKED);
+    toy_plain.flags &= ~(unsigned)HANDLER_SPAWN;
+    leave(&c);
+}
+
+static void a_load_that_fails_is_a_lost_attempt(void **state) {
+    (void)state;
+    struct client c;
+    const struct death d = {.cause = "exit", .exit_code = 1, .stderr_tail = "no such file\n"};
+    toy_plain.flags |= HANDLER_SPAWN;
+    submit(&c, true);
+    for (int attempt = 1; attempt <= 3; attempt++) {
+        dispatch();
+        assert_ptr_equal(fake.workers[0].dedicated, c.job);
+        fake.workers[0].replacing = false; /* the next process was started, and died */
+        fake_exit(&fake.workers[0], &events, &d);
+        assert_int_equal(c.record->attempts, attempt + 1);
+    }
+    assert_ended(&c, JOB_FAILED);
+    assert_problem(&c, "worker_crashed");
+    assert_non_null(strstr(c.record->lost.data, "no such file"));
+    assert_int_equal(fake.count, 0);
+    toy_plain.flags &= ~(unsigned)HANDLER_SPAWN;
+    leave(&c);
+}
+
+static void submit_large(struct client *c) {
+    struct job *job;
+    enum problem_code why;
+    struct job_request q = {.body = slice_all(blob_copy("{...}", 5)), .default_priority = 5};
+    assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
+    slice_deinit(&q.body);
+    follow(c, job);
+    dispatch();
+}
+
+static const struct wire_plan parsed_fresh = {
+    .type = TOY_PLAIN, .fresh = 1, .priority = 1, .timeout_ms = 7000, .max_attempts = 1, .ttl_s = 60};
+
+static bool parsed(struct fake_sent *s, struct wire_plan head, const char *params) {
+    struct buf body = {0};
+    buf_append(&body, &head, sizeof head);
+    buf_puts(&body, params);
+    bool good = answer(s, WIRE_PARSED, &body);
+    buf_deinit(&body);
+    return good;
+}
+
+static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **state) {
+    (void)state;
+    struct client c;
+    submit_large(&c);
+    struct worker *parser = LAST->worker;
+    assert_null(parser->dedicated);
+    assert_true(parsed(LAST, parsed_fresh, "packed"));
+    assert_int_equal(c.planned, 0);
+    assert_int_equal(c.record->priority, 1);
+    dispatch();
+    assert_int_equal(LAST->header.kind, WIRE_PLAN);
+    assert_int_equal(LAST->header.flags & WIRE_JSON, 0);
+    assert_int_equal(LAST->header.type, TOY_PLAIN);
+    assert_string_equal(LAST->bytes.data, "packed");
+    assert_ptr_not_equal(LAST->worker, parser);
+    assert_ptr_equal(LAST->worker->dedicated, c.job);
+    assert_false(parsed(LAST, parsed_fresh, "packed")); /* once is enough */
+    assert_true(done(LAST, "1"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_parsed_submission_that_makes_no_sense_is_refused(void **state) {
+    (void)state;
+    struct client c;
+    struct buf cut = {0};
+    submit_large(&c);
+    struct wire_plan with_chunks = parsed_fresh, of_no_type = parsed_fresh, no_attempts = parsed_fresh;
+    with_chunks.chunks = 1;
+    of_no_type.type = TOY_TYPES;
+    no_attempts.max_attempts = 0;
+    assert_false(parsed(LAST, with_chunks, ""));
+    assert_false(parsed(LAST, of_no_type, ""));
+    assert_false(parsed(LAST, no_attempts, ""));
+    buf_append(&cut, &parsed_fresh, sizeof parsed_fresh - 1);
+    assert_false(answer(LAST, WIRE_PARSED, &cut));
+    buf_deinit(&cut);
+    assert_true(parsed(LAST, parsed_fresh, ""));
+    job_cancel(c.job);
+    leave(&c);
+}
+
+/* ---- pauses between attempts ------------------------------------------------------------------------------------------ */
+
+static void set_retry_delay(int64_t first_ns, int64_t longest_ns) {
+    struct jobs_config with_delay = config;
+    with_delay.retry_delay_ns = first_ns;
+    with_delay.max_retry_delay_ns = longest_ns;
+    jobs_configure(jobs, &with_delay);
+}
+
+static void end_pause(struct job *job) {
+    for (uint32_t i = 0; i < job->pause_count; i++)
+        job->pauses[i].due_ns = 1;
+    fire(&job->pause_timer);
+}
+
+static void the_pause_doubles_with_each_loss_up_to_a_limit(void **state) {
+    (void)state;
+    static const int64_t longest_ms[] = {100, 200, 400, 500, 500};
+    struct client c;
+    struct submission s = plain();
+    s.options.max_attempts = 100;
+    set_retry_delay(100 * NS_PER_MS, 500 * NS_PER_MS);
+    submit_as(&c, &s, true);
+    dispatch();
+    assert_true(planned(LAST, 1, LONG_NS));
+    for (int i = 0; i < 5; i++) {
+        dispatch();
+        int64_t before_ns = clock_monotonic_ns();
+        die(find_sent(WIRE_RUN, 0), true, "signal");
+        int64_t after_ns = clock_monotonic_ns(), longest_ns = longest_ms[i] * NS_PER_MS;
+        dispatch();
+        assert_null(find_sent(WIRE_RUN, 0));
+        assert_int_equal(c.job->pause_timer.due_ns, c.job->pauses[0].due_ns);
+        assert_true(c.job->pauses[0].due_ns >= before_ns + longest_ns / 2);
+        assert_true(c.job->pauses[0].due_ns <= after_ns + longest_ns);
+        end_pause(c.job);
+    }
+    job_cancel(c.job);
+    leave(&c);
+}
+
+static void other_chunks_go_on_while_one_pauses(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    start_chunks(&c, 3);
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    dispatch();
+    assert_int_equal(chunk_of(find_sent(WIRE_RUN, 0)), 1);
+    assert_int_equal(chunk_of(find_sent(WIRE_RUN, 1)), 2);
+    assert_int_equal(job_held_until_ns(c.job), 0);
+    die(find_sent(WIRE_RUN, 1), true, "signal");
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    assert_null(find_sent(WIRE_RUN, 0));
+    assert_int_equal(c.job->pause_count, 2);
+    assert_int_equal(job_held_until_ns(c.job), c.job->pause_timer.due_ns);
+    c.job->pauses[1].due_ns = 1;
+    fire(&c.job->pause_timer);
+    dispatch();
+    assert_int_equal(chunk_of(find_sent(WIRE_RUN, 0)), 2);
+    assert_null(find_sent(WIRE_RUN, 1));
+    end_pause(c.job);
+    dispatch();
+    assert_int_equal(chunk_of(find_sent(WIRE_RUN, 1)), 0);
+    assert_true(done(find_sent(WIRE_RUN, 0), "2"));
+    assert_true(done(find_sent(WIRE_RUN, 0), "0"));
+    dispatch();
+    assert_true(done(find_sent(WIRE_MERGE, 0), "1"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_lost_plan_and_a_lost_merge_pause_too(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    submit(&c, true);
+    dispatch();
+    die(LAST, true, "signal");
+    dispatch();
+    assert_null(find_sent(WIRE_PLAN, 0));
+    assert_int_equal(c.record->status, JOB_QUEUED);
+    assert_true(job_held_until_ns(c.job) > 0);
+    end_pause(c.job);
+    assert_int_equal(job_held_until_ns(c.job), 0);
+    dispatch();
+    assert_true(planned(find_sent(WIRE_PLAN, 0), 2, LONG_NS));
+    dispatch();
+    assert_true(done(find_sent(WIRE_RUN, 0), "0"));
+    assert_true(done(find_sent(WIRE_RUN, 0), "1"));
+    dispatch();
+    die(find_sent(WIRE_MERGE, 0), true, "signal");
+    dispatch();
+    assert_null(find_sent(WIRE_MERGE, 0));
+    end_pause(c.job);
+    dispatch();
+    assert_true(done(find_sent(WIRE_MERGE, 0), "1"));
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void what_had_not_begun_does_not_pause(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    start_chunks(&c, 2);
+    die(find_sent(WIRE_RUN, 0), false, "signal");
+    dispatch();
+    assert_non_null(find_sent(WIRE_RUN, 1));
+    assert_int_equal(c.job->pause_count, 0);
+    cancel_all(&c);
+}
+
+static void a_job_that_pauses_can_be_cancelled_and_runs_out_of_time(void **state) {
+    (void)state;
+    struct client cancelled, late;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    start_chunks(&cancelled, 1);
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    job_cancel(cancelled.job);
+    assert_ended(&cancelled, JOB_CANCELLED);
+    start_chunks(&late, 1);
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    fire(&late.job->timer);
+    assert_ended(&late, JOB_FAILED);
+    assert_problem(&late, "job_timeout");
+    leave(&cancelled);
+    leave(&late);
+}
+
+static void a_fresh_job_keeps_no_worker_while_it_pauses(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    submit_fresh(&c, 3);
+    dispatch();
+    assert_true(planned(LAST, 2, LONG_NS));
+    dispatch();
+    die(find_sent(WIRE_RUN, 1), true, "signal");
+    assert_true(done(find_sent(WIRE_RUN, 0), "0"));
+    restart();
+    for (int i = 0; i < FAKE_WORKERS; i++)
+        assert_null(fake.workers[i].dedicated);
+    assert_int_equal(c.job->kept_workers, 0);
+    end_pause(c.job);
+    restart();
+    assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker->dedicated, c.job);
+    cancel_all(&c);
+}
+
 /* ---- everything at once ------------------------------------------------------------------------------------------------------------ */
 
 static unsigned long long random_state = 88172645463325252ull;
@@ -1281,9 +1779,15 @@ static void any_course_of_events_ends_every_job_and_the_books_balance(void **sta
     enum { MANY = 300 };
     static struct client clients[MANY];
     unsigned statuses[JOB_STATUSES] = {0};
-    for (int i = 0; i < MANY; i++)
-        submit(&clients[i], dice(2) == 0);
+    set_retry_delay(2, 2);
+    for (int i = 0; i < MANY; i++) {
+        struct submission s = plain();
+        s.options.fresh = dice(4) == 0;
+        submit_as(&clients[i], &s, dice(2) == 0);
+    }
     while (jobs_live(jobs) > 0) {
+        if (dice(3) == 0)
+            fake_restart(&events);
         fake.not_begun = dice(4) == 0;
         dispatch();
         struct client *c = &clients[dice(MANY)];
@@ -1291,6 +1795,9 @@ static void any_course_of_events_ends_every_job_and_the_books_balance(void **sta
             job_cancel(c->job);
         if (dice(40) == 0 && c->job != NULL && c->job->timer.slot != 0)
             fire(&c->job->timer);
+        for (int i = 0; i < MANY; i++)
+            if (clients[i].job != NULL && clients[i].job->pause_timer.slot != 0)
+                fire(&clients[i].job->pause_timer);
         struct fake_sent *s = NULL;
         for (uint8_t kind = WIRE_PLAN; kind <= WIRE_MERGE && (s == NULL || dice(3) == 0); kind++)
             s = find_sent(kind, dice(3)) != NULL ? find_sent(kind, 0) : s;
@@ -1361,6 +1868,25 @@ int main(void) {
         TEST(the_list_has_each_job_once_newest_first),
         TEST(everyone_who_waits_hears_of_the_end_and_who_left_does_not),
         TEST(progress_counts_chunks_done_and_what_running_ones_report),
+        TEST(a_fresh_job_does_all_its_work_on_workers_of_its_own),
+        TEST(a_used_worker_is_replaced_before_a_fresh_job_gets_it),
+        TEST(an_unused_worker_is_taken_rather_than_another_replaced),
+        TEST(nobody_else_gets_a_worker_that_is_kept),
+        TEST(a_fresh_job_waits_its_turn_and_no_longer),
+        TEST(a_kept_worker_gives_way_to_a_more_urgent_job),
+        TEST(a_kept_worker_gives_way_to_an_equal_when_its_turn_is_over),
+        TEST(a_cancelled_fresh_job_leaves_no_worker_kept),
+        TEST(each_attempt_of_a_fresh_job_has_a_new_process),
+        TEST(a_type_that_must_not_be_forked_gets_processes_that_load_it),
+        TEST(a_load_that_fails_is_a_lost_attempt),
+        TEST(a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there),
+        TEST(a_parsed_submission_that_makes_no_sense_is_refused),
+        TEST(the_pause_doubles_with_each_loss_up_to_a_limit),
+        TEST(other_chunks_go_on_while_one_pauses),
+        TEST(a_lost_plan_and_a_lost_merge_pause_too),
+        TEST(what_had_not_begun_does_not_pause),
+        TEST(a_job_that_pauses_can_be_cancelled_and_runs_out_of_time),
+        TEST(a_fresh_job_keeps_no_worker_while_it_pauses),
         TEST(any_course_of_events_ends_every_job_and_the_books_balance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,7 @@ static struct loop *loop;
 static struct store *store;
 static char directory[64];
 
-/* ---- a directory ------------------------------------------------------------------------------------------------------------ */
+/* ---- a directory ------------------------------------------------------------------------------------------------- */
 
 UNUSED static void remove_tree(const char *path) {
     DIR *d = opendir(path);
@@ -70,7 +70,7 @@ UNUSED static void open_sqlite(const struct store_limits *limits) {
     buf_deinit(&error);
 }
 
-/* ---- the operations, as functions that return -------------------------------------------------------------------------------- */
+/* ---- the operations, as functions that return -------------------------------------------------------------------- */
 
 struct answer {
     bool there;
@@ -182,7 +182,7 @@ UNUSED static int64_t gc(int64_t now_ms) {
     return due_ms;
 }
 
-/* ---- records -------------------------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 UNUSED static struct slice text_slice(const char *text) {
     return slice_all(blob_copy(text, strlen(text)));
@@ -236,9 +236,10 @@ UNUSED static struct record *ended_record(int64_t now_ms, int64_t ttl_ms) {
 UNUSED static struct slice plan_slice(uint32_t type, uint32_t chunks, size_t padding) {
     struct buf b = {0};
     struct wire_plan head = {.type = type, .chunks = chunks};
+    size_t rest = chunks * sizeof(struct wire_chunk) + padding;
     buf_append(&b, &head, sizeof head);
-    memset(buf_reserve(&b, chunks * sizeof(struct wire_chunk) + padding), 0, chunks * sizeof(struct wire_chunk) + padding);
-    b.size += chunks * sizeof(struct wire_chunk) + padding;
+    memset(buf_reserve(&b, rest), 0, rest);
+    b.size += rest;
     int fd = memfd_new("plan");
     assert_int_equal(memfd_write(fd, b.data, b.size), 0);
     struct slice s = slice_all(blob_seal(fd, b.size));
@@ -246,7 +247,7 @@ UNUSED static struct slice plan_slice(uint32_t type, uint32_t chunks, size_t pad
     return s;
 }
 
-/* ---- recovery -------------------------------------------------------------------------------------------------------------------- */
+/* ---- recovery ---------------------------------------------------------------------------------------------------- */
 
 #define RECOVERED_MAX 4096
 

@@ -1,5 +1,5 @@
-/* store_test.c: what every store promises (server/store.h), for the one in memory and the one on disk alike: every operation
- * in every state of a job, and repeated. */
+/* store_test.c: what every store promises (server/store.h), for the one in memory and the one on disk alike: every
+ * operation in every state of a job, and repeated. */
 #include "tests/unit/store_helpers.h"
 
 static bool on_disk;
@@ -53,7 +53,7 @@ static struct recovered *recover_after_restart(void) {
     return recover();
 }
 
-/* ---- one job ------------------------------------------------------------------------------------------------------- */
+/* ---- one job ----------------------------------------------------------------------------------------------------- */
 
 static void an_unknown_job_is_not_found(void **state) {
     (void)state;
@@ -278,7 +278,7 @@ static void a_call_takes_the_record_as_it_is(void **state) {
     record_unref(r);
 }
 
-/* ---- plans and parts ---------------------------------------------------------------------------------------------------------- */
+/* ---- plans and parts --------------------------------------------------------------------------------------------- */
 
 static void nothing_is_recovered_from_an_empty_store(void **state) {
     (void)state;
@@ -454,7 +454,7 @@ static void payloads_of_any_size_are_recovered_for_workers(void **state) {
     }
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
 
 static void a_key_leads_to_its_job_and_admits_no_other(void **state) {
     (void)state;
@@ -510,7 +510,7 @@ static void a_key_outlives_its_job_and_then_expires(void **state) {
     record_unref(b);
 }
 
-/* ---- webhooks --------------------------------------------------------------------------------------------------------------------- */
+/* ---- webhooks ---------------------------------------------------------------------------------------------------- */
 
 static void a_webhook_is_recorded_with_the_end_of_its_job(void **state) {
     (void)state;
@@ -560,7 +560,7 @@ static void a_webhook_is_replaced_until_it_is_delivered(void **state) {
     record_unref(r);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- time -------------------------------------------------------------------------------------------------------- */
 
 static void a_step_of_the_clock_moves_what_is_to_expire(void **state) {
     (void)state;
@@ -604,7 +604,7 @@ static void thousands_expire_in_one_call(void **state) {
     assert_int_equal(get_record(&last, &found), STORE_NOT_FOUND);
 }
 
-/* ---- many ------------------------------------------------------------------------------------------------------------ */
+/* ---- many -------------------------------------------------------------------------------------------------------- */
 
 static void jobs_expire_in_the_order_of_their_time_however_they_ended(void **state) {
     (void)state;
@@ -685,7 +685,7 @@ static void jobs_that_go_on_do_not_count_as_ended(void **state) {
     record_unref(r);
 }
 
-/* ---- in memory only ---------------------------------------------------------------------------------------------------------------- */
+/* ---- in memory only ---------------------------------------------------------------------------------------------- */
 
 static void a_result_lives_as_long_as_its_record(void **state) {
     (void)state;
@@ -734,7 +734,7 @@ static void evicting_gives_up_the_oldest_that_ended_and_never_a_live_one(void **
     record_unref(live);
 }
 
-/* ---- list ------------------------------------------------------------------------------------------------------------- */
+/* ---- list -------------------------------------------------------------------------------------------------------- */
 
 struct listing {
     struct id ids[64];

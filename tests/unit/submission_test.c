@@ -198,6 +198,7 @@ static void unknown_members_are_named_by_their_pointer(void **state) {
     assert_refused_at("{\"type\":\"plain\",\"item\":[]}", "invalid_params", "/item");
     assert_refused_at("{\"type\":\"plain\",\"params\":{\"x\":1}}", "invalid_params", "/params/x");
     assert_option_refused("Delay_ms", "0");
+    assert_option_refused("isolation", "\"new\"");
 }
 
 static void pointers_escape_tildes_and_slashes(void **state) {

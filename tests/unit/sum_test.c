@@ -449,7 +449,13 @@ static void chunks_that_are_cut_short_fail_the_job(void **state) {
 
 static void parts_that_are_no_sums_fail_the_job(void **state) {
     (void)state;
-    static const struct bytes parts[] = {{"", 0}, {"1", 2}, {"1 1", 3}, {"x 1", 4}, {"1 x", 4}};
+    static const struct bytes parts[] = {{"", 0},
+                                         {"1", 2},
+                                         {"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 15},
+                                         {"\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16},
+                                         {"\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0", 16},
+                                         {"\0\0\0\0\0\0\0\200\0\0\0\0\0\0\0", 16},
+                                         {"\1\0\0\0\0\0\0\0\377\377\377\377\377\377\377\377........", 24}};
     struct host_plan plan = {0};
     size_t type = plan_job("{\"start\":0,\"stop\":9}", 1, &plan);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

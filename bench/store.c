@@ -1,0 +1,237 @@
+/* store.c: how many submissions a second the store on disk takes, and how long it takes to open. A program of its own:
+ * one event loop, and the store's thread.
+ *
+ *     store [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY
+ *
+ * DIRECTORY is an existing one on the disk to be measured; a directory is made in it, and removed. In each round it
+ * measures in turn: group commit, with so many submissions outstanding (32); the same with a transaction for each; and
+ * one submission after the other. Then a store with so many queued jobs (100000; 0: not) is opened and recovered.
+ * Prints one line of JSON: submissions per second of each round, and the seconds to open and recover. */
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "handlers/host/host.h"
+#include "server/store_private.h"
+
+#define MAX_OUTSTANDING 4096
+#define MAX_ROUNDS      100
+
+struct bench {
+    struct loop *loop;
+    struct store *store;
+    struct slice request;
+    char path[4096];
+    unsigned outstanding;
+    uint64_t acknowledged, failed;
+    int64_t end_ns;
+    unsigned flying;
+};
+
+struct options {
+    unsigned rounds, outstanding, request_bytes, queued;
+    double seconds;
+    const char *directory;
+};
+
+static void die(const char *what, const char *why) {
+    fprintf(stderr, "store: %s: %s\n", what, why);
+    exit(1);
+}
+
+/* ---- submitting -------------------------------------------------------------------------------------------------- */
+
+static void on_submitted(void *arg, enum store_result result);
+
+static void submit_one(struct bench *b) {
+    struct record *r = record_new();
+    if (r == NULL)
+        die("record", strerror(ENOMEM));
+    r->id = id_new(clock_wall_ms());
+    r->type = 0;
+    r->options_known = true;
+    r->priority = 4;
+    r->created_ms = clock_wall_ms();
+    r->ttl_ms = 3600000;
+    r->timeout_ms = 60000;
+    r->max_attempts = 3;
+    b->flying++;
+    b->store->ops->submit(b->store, r, &(struct store_input){.request = b->request}, on_submitted, b);
+    record_unref(r);
+}
+
+static void on_submitted(void *arg, enum store_result result) {
+    struct bench *b = arg;
+    b->flying--;
+    b->failed += result != STORE_OK;
+    b->acknowledged++;
+    if (clock_monotonic_ns() < b->end_ns)
+        submit_one(b);
+}
+
+/* Submissions per second. */
+static double measure(struct bench *b, unsigned outstanding, unsigned max_batch, double seconds) {
+    int64_t start_ns = clock_monotonic_ns();
+    store_sqlite_set_max_batch(b->store, max_batch);
+    b->acknowledged = 0;
+    b->end_ns = start_ns + (int64_t)(seconds * 1e9);
+    for (unsigned i = 0; i < outstanding; i++)
+        submit_one(b);
+    while (b->flying > 0)
+        loop_step(b->loop, NS_PER_S);
+    if (b->failed > 0)
+        die("submit", "the store refused");
+    return (double)b->acknowledged / ((double)(clock_monotonic_ns() - start_ns) / 1e9);
+}
+
+/* ---- the directory ----------------------------------------------------------------------------------------------- */
+
+static void remove_tree(const char *path) {
+    DIR *d = opendir(path);
+    for (struct dirent *e = d == NULL ? NULL : readdir(d); e != NULL; e = readdir(d)) {
+        char name[8192];
+        snprintf(name, sizeof name, "%s/%s", path, e->d_name);
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlink(name) != 0)
+            remove_tree(name);
+    }
+    if (d != NULL)
+        closedir(d);
+    rmdir(path);
+}
+
+static void open_store(struct bench *b) {
+    struct buf error = {0};
+    b->store = store_sqlite_open(b->loop, b->path, &(struct store_limits){0}, &error);
+    if (b->store == NULL)
+        die("open", error.data);
+}
+
+static void close_store(struct bench *b) {
+    b->store->ops->close(b->store);
+    b->store = NULL;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static void on_job(void *arg, struct record *r, const struct store_input *in) {
+    (void)r, (void)in;
+    ++*(unsigned *)arg;
+}
+
+static void on_chunk(void *arg, const struct id *job, const struct store_chunk *c) {
+    (void)arg, (void)job, (void)c;
+}
+
+static void on_delivery(void *arg, const struct delivery *d) {
+    (void)arg, (void)d;
+}
+
+/* Seconds to open and recover a store of so many queued jobs. */
+static double measure_start(struct bench *b, unsigned jobs) {
+    unsigned found = 0;
+    const struct store_recovery to = {&found, on_job, on_chunk, on_delivery};
+    close_store(b);
+    remove_tree(b->path);
+    open_store(b);
+    b->end_ns = 0;
+    for (unsigned i = 0; i < jobs; i++) {
+        submit_one(b);
+        while (b->flying >= MAX_OUTSTANDING)
+            loop_step(b->loop, NS_PER_S);
+    }
+    close_store(b);
+    int64_t start_ns = clock_monotonic_ns();
+    open_store(b);
+    if (b->store->ops->recover(b->store, &to) != 0 || found != jobs)
+        die("recover", "not all jobs were there");
+    return (double)(clock_monotonic_ns() - start_ns) / 1e9;
+}
+
+/* ---- main -------------------------------------------------------------------------------------------------------- */
+
+static void usage(void) {
+    fputs("usage: store [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY\n",
+          stderr);
+    exit(2);
+}
+
+static unsigned number(const char *text, unsigned max) {
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (*end != '\0' || end == text || n > max)
+        usage();
+    return (unsigned)n;
+}
+
+static void parse(int argc, char **argv, struct options *o) {
+    static const struct option known[] = {{"rounds", required_argument, NULL, 'r'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"outstanding", required_argument, NULL, 'o'},
+                                          {"request", required_argument, NULL, 'b'},
+                                          {"queued", required_argument, NULL, 'q'},
+                                          {0}};
+    for (int c = getopt_long(argc, argv, "", known, NULL); c != -1; c = getopt_long(argc, argv, "", known, NULL)) {
+        switch (c) {
+        case 'r': o->rounds = number(optarg, MAX_ROUNDS); break;
+        case 's': o->seconds = strtod(optarg, NULL); break;
+        case 'o': o->outstanding = number(optarg, MAX_OUTSTANDING); break;
+        case 'b': o->request_bytes = number(optarg, 64 * 1024 * 1024); break;
+        case 'q': o->queued = number(optarg, 10000000); break;
+        default: usage();
+        }
+    }
+    if (optind + 1 != argc || o->rounds == 0 || o->outstanding == 0 || o->request_bytes == 0 || !(o->seconds > 0))
+        usage();
+    o->directory = argv[optind];
+}
+
+static void print_rates(const char *name, const double *rates, unsigned rounds) {
+    printf("\"%s\":[", name);
+    for (unsigned i = 0; i < rounds; i++)
+        printf("%s%.0f", i == 0 ? "" : ",", rates[i]);
+    printf("]");
+}
+
+int main(int argc, char **argv) {
+    struct options o = {.rounds = 5, .outstanding = 32, .request_bytes = 60, .queued = 100000, .seconds = 1};
+    double group[MAX_ROUNDS], single[MAX_ROUNDS], serial[MAX_ROUNDS], start_s = 0;
+    struct bench b = {0};
+    parse(argc, argv, &o);
+    host_init(false);
+    snprintf(b.path, sizeof b.path, "%s/offload-bench-XXXXXX", o.directory);
+    if (mkdtemp(b.path) == NULL)
+        die(o.directory, strerror(errno));
+    char *bytes = calloc(1, o.request_bytes);
+    b.loop = loop_new();
+    struct blob *request = bytes == NULL ? NULL : blob_copy(bytes, o.request_bytes);
+    if (b.loop == NULL || request == NULL)
+        die("start", strerror(errno));
+    b.request = slice_all(request);
+    open_store(&b);
+    for (unsigned i = 0; i < o.rounds; i++) {
+        group[i] = measure(&b, o.outstanding, 0, o.seconds);
+        single[i] = measure(&b, o.outstanding, 1, o.seconds);
+        serial[i] = measure(&b, 1, 0, o.seconds);
+    }
+    if (o.queued > 0)
+        start_s = measure_start(&b, o.queued);
+    close_store(&b);
+    remove_tree(b.path);
+    printf("{");
+    print_rates("group_commit_per_s", group, o.rounds);
+    printf(",");
+    print_rates("commit_each_per_s", single, o.rounds);
+    printf(",");
+    print_rates("one_by_one_per_s", serial, o.rounds);
+    printf(",\"outstanding\":%u,\"queued\":%u,\"open_and_recover_s\":%.3f}\n", o.outstanding, o.queued, start_s);
+    slice_deinit(&b.request);
+    loop_free(b.loop);
+    free(bytes);
+    return 0;
+}

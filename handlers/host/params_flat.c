@@ -1,0 +1,252 @@
+/* params_flat.c: see params_flat.h. First the members are read into a small table, then the packed form is written in
+ * one go: a copy of what all objects with the same members have in common, and the values.
+ *
+ * It accepts less than JSON, never more: a name that is not a parameter, or occurs twice, is not plain either.
+ *
+ * Runs in the front end (small submissions) and in workers (large ones). */
+#include "handlers/host/params_flat.h"
+
+#include "handlers/host/number.h"
+
+enum { MAX_DIGITS = 18, ALIGNMENT = 8 };
+
+/* A member of the object at hand; its value as it is written. */
+struct member {
+    unsigned row;
+    const char *text; /* behind the quote of a string */
+    size_t size;      /* up to the quote */
+    bool is_text;
+    uint64_t count;   /* packed_param.count */
+    size_t packed;    /* bytes that the value takes */
+};
+
+struct object {
+    struct member members[PARAMS_MAX];
+    unsigned count;
+    uint32_t given;
+    size_t packed; /* bytes of all values */
+};
+
+void flat_init(struct flat *f, const struct params_table *t) {
+    memset(f, 0, sizeof *f);
+    f->table = t;
+    for (unsigned row = 0; row < t->rows; row++)
+        f->name_sizes[row] = strlen(t->handler->params[row].name);
+}
+
+void flat_deinit(struct flat *f) {
+    buf_deinit(&f->blank);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------- */
+
+static const char *skip_space(const char *at, const char *end) {
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r'))
+        at++;
+    return at;
+}
+
+/* From behind a string's first quote to its second; NULL if it is not plain. */
+static const char *skip_plain(const char *at, const char *end) {
+    while (at < end && *at != '"' && *at != '\\' && *at >= ' ' && *at < 0x7f)
+        at++;
+    return at < end && *at == '"' ? at : NULL;
+}
+
+static const char *skip_integer(const char *at, const char *end) {
+    const char *digits = at + (*at == '-'), *p = digits;
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    if (p == digits || p - digits > MAX_DIGITS || (*digits == '0' && p - at > 1)) /* 007 and -0 */
+        return NULL;
+    return p;
+}
+
+static const char *skip_word(const char *at, const char *end) {
+    static const char *const words[] = {"true", "false", "null"};
+    for (int i = 0; i < 3; i++) {
+        size_t size = strlen(words[i]);
+        if ((size_t)(end - at) > size && memcmp(at, words[i], size) == 0)
+            return at + size;
+    }
+    return NULL;
+}
+
+/* Reads a value; returns its end, or NULL. */
+static const char *read_value(const char *at, const char *end, struct member *m) {
+    if (at == end)
+        return NULL;
+    m->is_text = *at == '"';
+    m->text = m->is_text ? at + 1 : at;
+    const char *stop = m->is_text                          ? skip_plain(m->text, end)
+                       : *at == '-' || (*at >= '0' && *at <= '9') ? skip_integer(at, end)
+                                                           : skip_word(at, end);
+    if (stop == NULL)
+        return NULL;
+    m->size = (size_t)(stop - m->text);
+    return stop + m->is_text;
+}
+
+static bool is_row(const struct flat *f, unsigned row, const char *name, size_t size) {
+    return row < f->table->rows && f->name_sizes[row] == size &&
+           memcmp(f->table->handler->params[row].name, name, size) == 0;
+}
+
+/* The parameter of that name, which most often is that of the same member of the object before. */
+static bool find_row(struct flat *f, unsigned member, const char *name, size_t size, unsigned *row) {
+    *row = f->rows[member];
+    if (is_row(f, *row, name, size))
+        return true;
+    for (*row = 0; *row < f->table->rows; ++*row) {
+        if (is_row(f, *row, name, size)) {
+            f->rows[member] = *row;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- checks, as in params.c ------------------------------------------------------------------------ */
+
+static bool check_integer(const struct param_spec *spec, struct member *m) {
+    if (m->is_text || m->text[0] > '9')
+        return false;
+    m->count = 1;
+    m->packed = m->size + 1;
+    return (spec->min == NULL || number_compare(m->text, m->size, spec->min, strlen(spec->min)) >= 0) &&
+           (spec->max == NULL || number_compare(m->text, m->size, spec->max, strlen(spec->max)) <= 0);
+}
+
+static bool check_boolean(const struct param_spec *spec, struct member *m) {
+    (void)spec;
+    m->count = m->text[0] == 't';
+    return !m->is_text && (m->text[0] == 't' || m->text[0] == 'f');
+}
+
+static bool check_enum(const struct param_spec *spec, struct member *m) {
+    for (m->count = 0; m->is_text && spec->choices[m->count] != NULL; m->count++) {
+        const char *choice = spec->choices[m->count];
+        if (strlen(choice) == m->size && memcmp(choice, m->text, m->size) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool check_text(const struct param_spec *spec, struct member *m) {
+    (void)spec;
+    m->count = 1;
+    m->packed = m->size + 1;
+    return m->is_text;
+}
+
+/* What is plain is compact, too. */
+static bool check_json(const struct param_spec *spec, struct member *m) {
+    (void)spec;
+    m->text -= m->is_text;
+    m->size += 2 * (size_t)m->is_text;
+    m->count = 1;
+    m->packed = m->size + 1;
+    return true;
+}
+
+static bool check_none(const struct param_spec *spec, struct member *m) {
+    (void)spec, (void)m;
+    return false;
+}
+
+static bool check_value(const struct param_spec *spec, struct member *m) {
+    static bool (*const by_kind[])(const struct param_spec *spec, struct member *m) = {
+        [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
+        [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_none,      [PARAM_NUMBERS] = check_none,
+        [PARAM_JSON] = check_json,
+    };
+    m->packed = 0;
+    return by_kind[spec->kind](spec, m);
+}
+
+/* A member, from the quote of its name to behind its value; NULL if it is not plain and right. */
+static const char *read_member(struct flat *f, const char *at, const char *end, struct object *o) {
+    struct member *m = &o->members[o->count];
+    if (at == end || *at != '"' || o->count == PARAMS_MAX)
+        return NULL;
+    const char *name = at + 1, *stop = skip_plain(name, end);
+    if (stop == NULL || !find_row(f, o->count, name, (size_t)(stop - name), &m->row))
+        return NULL;
+    at = skip_space(stop + 1, end);
+    if (at == end || *at != ':')
+        return NULL;
+    at = read_value(skip_space(at + 1, end), end, m);
+    uint32_t bit = UINT32_C(1) << m->row;
+    if (at == NULL || (o->given & bit) != 0 || !check_value(&f->table->handler->params[m->row], m))
+        return NULL;
+    o->given |= bit;
+    o->count++;
+    o->packed += (m->packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return at;
+}
+
+static const char *read_object(struct flat *f, const char *at, const char *end, struct object *o) {
+    o->count = 0;
+    o->given = 0;
+    o->packed = 0;
+    at = skip_space(at + 1, end);
+    if (at < end && *at == '}')
+        return at + 1;
+    for (;;) {
+        at = read_member(f, at, end, o);
+        if (at == NULL)
+            return NULL;
+        at = skip_space(at, end);
+        if (at < end && *at == '}')
+            return at + 1;
+        if (at == end || *at != ',')
+            return NULL;
+        at = skip_space(at + 1, end);
+    }
+}
+
+/* ---- writing ------------------------------------------------------------------------------------- */
+
+/* Makes f->blank fit the members. False if they make no complete form. */
+static bool fit_blank(struct flat *f, uint32_t given) {
+    if (f->blank.size > 0 && f->given == given)
+        return true;
+    buf_clear(&f->blank);
+    bool good = params_pack_blank(f->table, given, &f->blank) && !f->blank.failed;
+    f->given = given;
+    if (!good)
+        buf_clear(&f->blank);
+    return good;
+}
+
+static void write_member(const struct flat *f, const struct member *m, char *packed, size_t offset) {
+    struct packed_param row = {.kind = (uint8_t)f->table->handler->params[m->row].kind,
+                               .flags = PACKED_PRESENT | PACKED_GIVEN,
+                               .offset = m->packed > 0 ? offset : 0,
+                               .size = m->packed > 0 ? m->size : 0,
+                               .count = m->count};
+    memcpy(packed + 16 + m->row * sizeof row, &row, sizeof row);
+    if (m->packed == 0)
+        return;
+    memset(packed + offset + (m->packed - 1) / ALIGNMENT * ALIGNMENT, 0, ALIGNMENT); /* the NUL, and padding */
+    memcpy(packed + offset, m->text, m->size);
+}
+
+const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to) {
+    struct object o;
+    const char *stop = read_object(f, text, end, &o);
+    if (stop == NULL || !fit_blank(f, o.given))
+        return NULL;
+    uint64_t offset = f->blank.size, size = offset + o.packed;
+    char *packed = buf_reserve(to, size);
+    if (packed == NULL)
+        return NULL;
+    memcpy(packed, f->blank.data, f->blank.size);
+    memcpy(packed + 8, &size, sizeof size);
+    for (unsigned i = 0; i < o.count; i++) {
+        write_member(f, &o.members[i], packed, offset);
+        offset += (o.members[i].packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    }
+    to->size += size;
+    return stop;
+}

@@ -1,0 +1,841 @@
+/* store_sqlite_test.c: what only the store on disk promises: that it is all there after a restart, a kill or a full
+ * disk; its files, its lock, its schema. How it works beyond that, as any store does, is in store_test.c.
+ *
+ * Faults of the disk come from here: this program's pwrite, fsync and fdatasync are called in place of libc's. */
+#include "tests/unit/store_helpers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* ---- the disk ---------------------------------------------------------------------------------------------------- */
+
+static atomic_int write_error, sync_error, file_sync_error; /* errno, or 0 */
+static atomic_uint syncs, sync_takes_us;
+
+static ssize_t write_at(int fd, const void *bytes, size_t size, off_t at) {
+    if (write_error != 0) {
+        errno = write_error;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, bytes, size, at);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at) {
+    return write_at(fd, bytes, size, at);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) {
+    return write_at(fd, bytes, size, at);
+}
+
+int fdatasync(int fd) {
+    syncs++;
+    if (sync_takes_us > 0)
+        usleep(sync_takes_us);
+    errno = sync_error;
+    return sync_error != 0 ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd) {
+    errno = file_sync_error;
+    return file_sync_error != 0 ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+static void heal(void) {
+    write_error = sync_error = file_sync_error = 0;
+    sync_takes_us = 0;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static int set_up(void **state) {
+    (void)state;
+    heal();
+    loop = loop_new();
+    make_tree();
+    store = NULL;
+    return 0;
+}
+
+static int open_store(void **state) {
+    set_up(state);
+    open_sqlite(&(struct store_limits){0});
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    heal();
+    if (store != NULL)
+        store->ops->close(store);
+    loop_free(loop);
+    remove_tree(directory);
+    assert_int_equal(blob_held_bytes, 0);
+    return 0;
+}
+
+static void close_store(void) {
+    store->ops->close(store);
+    store = NULL;
+}
+
+static void restart(void) {
+    close_store();
+    open_sqlite(&(struct store_limits){0});
+}
+
+static void path_in(char path[256], const char *name) {
+    snprintf(path, 256, "%s/%s", directory, name);
+}
+
+/* Runs SQL on the closed database. */
+static void alter(const char *sql) {
+    char path[256];
+    sqlite3 *db = NULL;
+    path_in(path, "jobs.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    int code = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        print_error("%s\n", sqlite3_errmsg(db));
+    assert_int_equal(code, SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static int64_t ask(const char *sql) {
+    char path[256];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *q = NULL;
+    path_in(path, "jobs.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    sqlite3_close(db);
+    return n;
+}
+
+/* The store cannot be opened, and says why in these words. */
+static void assert_refused(const char *words) {
+    struct buf error = {0};
+    struct store *s = store_sqlite_open(loop, directory, &(struct store_limits){0}, &error);
+    assert_null(s);
+    assert_non_null(error.data);
+    if (strstr(error.data, words) == NULL)
+        print_error("%s\n", error.data);
+    assert_non_null(strstr(error.data, words));
+    assert_null(strchr(error.data, '\n'));
+    buf_deinit(&error);
+}
+
+/* ---- restarts ---------------------------------------------------------------------------------------------------- */
+
+static void ended_gone_and_keyed_jobs_survive_a_restart(void **state) {
+    (void)state;
+    struct record *ended = new_record(), *gone = new_record(), *keyed = new_record(), *found;
+    ended->type = 0;
+    ended->result = large_slice(50000, 'r');
+    ended->ttl_ms = 3600000;
+    end_at(ended, clock_wall_ms());
+    assert_int_equal(finish(ended), STORE_OK);
+    assert_int_equal(submit(gone), STORE_OK);
+    assert_int_equal(forget(gone), STORE_OK);
+    assert_int_equal(submit_keyed(keyed, "t", "k", 'h', 3600000), STORE_OK);
+    for (int i = 0; i < 3; i++) {
+        restart();
+        assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+        assert_true(found->durable);
+        assert_int_equal(found->type, 0);
+        assert_same_bytes(&found->result, &ended->result);
+        record_unref(found);
+        assert_int_equal(get(gone), STORE_GONE);
+        struct answer a = find_key("t", "k");
+        assert_int_equal(a.result, STORE_OK);
+        assert_memory_equal(&a.job, &keyed->id, sizeof a.job);
+    }
+    assert_true(store->ops->gc(store, 0) > 0); /* it knows that something is to expire */
+    record_unref(ended);
+    record_unref(gone);
+    record_unref(keyed);
+}
+
+static void closing_writes_what_was_posted_and_calls_back(void **state) {
+    (void)state;
+    enum { COUNT = 500 };
+    struct answer *answers = calloc(COUNT, sizeof *answers);
+    struct record *r[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        r[i] = new_record();
+        store->ops->submit(store, r[i], &(struct store_input){.key = NULL}, on_done, &answers[i]);
+    }
+    restart();
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(answers[i].there);
+        assert_int_equal(answers[i].result, STORE_OK);
+        assert_int_equal(get(r[i]), STORE_OK);
+        record_unref(r[i]);
+    }
+    free(answers);
+}
+
+/* Told by the child that is going to be killed. */
+struct told {
+    struct id id;
+    bool ended;
+    size_t size; /* of the request, or the result */
+};
+
+static int told_fd;
+
+struct work {
+    struct told told;
+    bool busy;
+};
+
+static void on_told(void *arg, enum store_result result) {
+    struct work *w = arg;
+    if (result != STORE_OK || write(told_fd, &w->told, sizeof w->told) != sizeof w->told)
+        _exit(1);
+    w->busy = false;
+}
+
+/* Submits and ends jobs, some of them large, until it is killed. */
+static void work_until_killed(void) {
+    static struct work works[16];
+    open_sqlite(&(struct store_limits){0});
+    for (unsigned i = 0;; i++) {
+        struct work *w = &works[i % 16];
+        while (w->busy)
+            loop_step(loop, NS_PER_S);
+        struct record *r = new_record();
+        struct slice bytes = large_slice(i % 5 == 0 ? 40000 + i : 10 + i, 'w');
+        w->told = (struct told){r->id, i % 3 == 0, bytes.size};
+        w->busy = true;
+        if (w->told.ended) {
+            r->result = slice_ref(&bytes);
+            end_at(r, clock_wall_ms());
+            store->ops->finish(store, r, NULL, on_told, w);
+        } else {
+            store->ops->submit(store, r, &(struct store_input){.request = bytes}, on_told, w);
+        }
+        slice_deinit(&bytes);
+        record_unref(r);
+    }
+}
+
+static unsigned kill_one(unsigned after_us, struct told *told, unsigned count, unsigned room) {
+    int fds[2], status;
+    assert_int_equal(pipe(fds), 0);
+    assert_true(fcntl(fds[1], F_SETPIPE_SZ, 1 << 20) > 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        told_fd = fds[1];
+        work_until_killed();
+    }
+    close(fds[1]);
+    usleep(after_us);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    while (count < room && read(fds[0], &told[count], sizeof *told) == sizeof *told)
+        count++;
+    close(fds[0]);
+    return count;
+}
+
+static void assert_told(const struct told *t, const struct recovered *v) {
+    struct record *found;
+    struct slice expected = large_slice(t->size, 'w');
+    if (t->ended) {
+        assert_int_equal(get_record(&t->id, &found), STORE_OK);
+        assert_int_equal(found->status, JOB_SUCCEEDED);
+        assert_same_bytes(&found->result, &expected);
+        record_unref(found);
+    } else {
+        unsigned i = 0;
+        while (i < v->job_count && memcmp(&v->jobs[i]->id, &t->id, sizeof t->id) != 0)
+            i++;
+        assert_true(i < v->job_count);
+        assert_same_bytes(&v->requests[i], &expected);
+    }
+    slice_deinit(&expected);
+}
+
+static void what_was_acknowledged_survives_kill_9(void **state) {
+    (void)state;
+    enum { ROOM = 3000, ROUNDS = 8 };
+    struct told *told = calloc(ROOM, sizeof *told);
+    unsigned count = 0;
+    srand((unsigned)getpid());
+    loop_free(loop); /* the child's */
+    for (int i = 0; i < ROUNDS; i++) {
+        loop = loop_new();
+        count = kill_one(20000 + (unsigned)rand() % 60000, told, count, ROOM);
+        loop_free(loop);
+    }
+    loop = loop_new();
+    assert_true(count > 0);
+    open_sqlite(&(struct store_limits){0});
+    struct recovered *v = recover();
+    for (unsigned i = 0; i < count; i++)
+        assert_told(&told[i], v);
+    for (unsigned i = 0; i < v->job_count; i++)
+        assert_int_equal(forget(v->jobs[i]), STORE_OK);
+    free_recovered(v);
+    gc(INT64_MAX / 2); /* what has ended: then no file is left that has no row */
+    assert_int_equal(count_files("files", ""), 0);
+    free(told);
+}
+
+/* ---- group commit ------------------------------------------------------------------------------------------------ */
+
+static void what_arrives_during_a_commit_goes_into_the_next(void **state) {
+    (void)state;
+    enum { COUNT = 1000 };
+    struct answer *answers = calloc(COUNT, sizeof *answers);
+    unsigned before = syncs;
+    sync_takes_us = 20000;
+    for (int i = 0; i < COUNT; i++) {
+        struct record *r = new_record();
+        store->ops->submit(store, r, &(struct store_input){.key = NULL}, on_done, &answers[i]);
+        record_unref(r);
+    }
+    await(&answers[COUNT - 1]);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(answers[i].result, STORE_OK);
+    assert_in_range(syncs - before, 1, COUNT / 2);
+    free(answers);
+}
+
+static void a_commit_is_synced_before_it_is_acknowledged(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    unsigned before = syncs;
+    assert_int_equal(submit(r), STORE_OK);
+    assert_int_equal(syncs - before, 1);
+    record_unref(r);
+}
+
+static void one_op_that_is_refused_does_not_undo_the_others(void **state) {
+    (void)state;
+    enum { COUNT = 20 };
+    struct answer answers[COUNT] = {{false}};
+    close_store();
+    alter("CREATE TRIGGER no BEFORE INSERT ON jobs WHEN new.priority = 5 BEGIN SELECT raise(ABORT, 'no'); END");
+    open_sqlite(&(struct store_limits){0});
+    sync_takes_us = 10000;
+    for (int i = 0; i < COUNT; i++) {
+        struct record *r = new_record();
+        r->priority = i == 7 ? 5 : 1;
+        store->ops->submit(store, r, &(struct store_input){.key = NULL}, on_done, &answers[i]);
+        record_unref(r);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        await(&answers[i]);
+        assert_int_equal(answers[i].result, i == 7 ? STORE_UNAVAILABLE : STORE_OK);
+    }
+    assert_null(store->ops->trouble(store));
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static void large_payloads_are_files_as_long_as_they_are_needed(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    struct slice request = large_slice(40000, 'a'), plan = plan_slice(1, 1, 40000), part = large_slice(40000, 'b');
+    r->type = 1;
+    assert_int_equal(submit_with(r, &(struct store_input){.request = request}), STORE_OK);
+    assert_int_equal(count_files("files", "-request-"), 1);
+    store->ops->plan(store, r, &plan);
+    store->ops->plan(store, r, &plan); /* replaces */
+    store->ops->complete(store, &r->id, 0, 0, &part);
+    store->ops->complete(store, &r->id, 0, 0, &part); /* refused */
+    assert_int_equal(submit_with(r, &(struct store_input){.request = request}), STORE_OK);
+    assert_int_equal(count_files("files", ""), 3);
+    r->result = slice_ref(&request);
+    end_at(r, 1000);
+    assert_int_equal(finish(r), STORE_OK);
+    assert_int_equal(count_files("files", ""), 1);
+    assert_int_equal(count_files("files", "-result-"), 1);
+    assert_int_equal(finish(r), STORE_FINAL);
+    assert_int_equal(count_files("files", ""), 1);
+    assert_int_equal(forget(r), STORE_OK);
+    assert_int_equal(count_files("files", ""), 0);
+    record_unref(r);
+    slice_deinit(&request);
+    slice_deinit(&plan);
+    slice_deinit(&part);
+}
+
+static void touch(const char *name) {
+    char path[256];
+    path_in(path, name);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void files_that_no_row_names_are_removed_at_the_start(void **state) {
+    (void)state;
+    struct record *r = new_record(), *found;
+    r->result = large_slice(40000, 'a');
+    end_at(r, clock_wall_ms());
+    assert_int_equal(finish(r), STORE_OK);
+    close_store();
+    touch("files/01927f0e-0000-7000-8000-000000000000-part-1");
+    touch("files/01927f0e-0000-7000-8000-000000000000-result-2.draft");
+    touch("files/something else");
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(count_files("files", ""), 1);
+    assert_int_equal(get_record(&r->id, &found), STORE_OK);
+    assert_same_bytes(&found->result, &r->result);
+    record_unref(found);
+    record_unref(r);
+}
+
+static void remove_files(const char *part) {
+    char path[256];
+    path_in(path, "files");
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        if (strstr(e->d_name, part) != NULL)
+            assert_int_equal(unlinkat(dirfd(d), e->d_name, 0), 0);
+    }
+    closedir(d);
+}
+
+/* An open job of two chunks, whose payloads are all files, and a webhook. */
+static struct record *large_job(void) {
+    struct record *r = new_record();
+    struct slice request = large_slice(40000, 'a'), plan = plan_slice(1, 2, 40000), part = large_slice(40000, 'b');
+    const struct delivery d = {.job = r->id, .url = "https://example.com/", .body = request};
+    r->type = 1;
+    r->chunks_total = 2;
+    assert_int_equal(submit_with(r, &(struct store_input){.request = request, .plan = plan}), STORE_OK);
+    store->ops->complete(store, &r->id, 0, 3, &part);
+    store->ops->deliver(store, &d);
+    slice_deinit(&request);
+    slice_deinit(&plan);
+    slice_deinit(&part);
+    return r;
+}
+
+static void a_missing_file_is_made_up_for_where_that_can_be(void **state) {
+    (void)state;
+    static const char *const missing[] = {"-request-", "-plan-", "-part-", "-webhook-"};
+    for (int i = 0; i < 4; i++) {
+        struct record *r = large_job();
+        close_store();
+        remove_files(missing[i]);
+        open_sqlite(&(struct store_limits){0});
+        struct recovered *v = recover();
+        assert_int_equal(v->job_count, 1);
+        assert_int_equal(v->requests[0].size, i == 0 ? 0 : 40000);
+        assert_int_equal(v->plans[0].size > 0, i != 1);
+        assert_int_equal(v->jobs[0]->chunks_total, i == 1 ? 0 : 2);
+        assert_int_equal(v->jobs[0]->chunks_done, i == 1 || i == 2 ? 0 : 1);
+        assert_int_equal(v->chunk_count, i == 1 ? 0 : 1);
+        assert_int_equal(v->chunk_count > 0 && v->chunks[0].attempt == 3, i != 1);
+        assert_int_equal(v->delivery_count, i == 3 ? 0 : 1);
+        free_recovered(v);
+        struct slice part = text_slice("anew"); /* what was dropped can be recorded again */
+        store->ops->complete(store, &r->id, 0, 3, &part);
+        restart();
+        v = recover();
+        if (i == 2)
+            assert_same_bytes(&v->chunks[0].part, &part);
+        free_recovered(v);
+        slice_deinit(&part);
+        assert_int_equal(forget(r), STORE_OK);
+        store->ops->delivered(store, &r->id);
+        record_unref(r);
+    }
+}
+
+static void a_job_whose_result_is_missing_is_gone(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    r->result = large_slice(40000, 'a');
+    end_at(r, clock_wall_ms());
+    assert_int_equal(finish(r), STORE_OK);
+    close_store();
+    remove_files("-result-");
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(get(r), STORE_GONE);
+    record_unref(r);
+}
+
+/* ---- other builds ------------------------------------------------------------------------------------------------ */
+
+static void a_plan_of_another_wire_version_is_made_again(void **state) {
+    (void)state;
+    record_unref(large_job());
+    close_store();
+    alter("UPDATE inputs SET wire = wire + 1");
+    open_sqlite(&(struct store_limits){0});
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 1);
+    assert_int_equal(v->plans[0].size, 0);
+    assert_int_equal(v->requests[0].size, 40000);
+    assert_int_equal(v->chunk_count, 0);
+    assert_int_equal(v->jobs[0]->chunks_total, 0);
+    free_recovered(v);
+    assert_int_equal(count_files("files", "-plan-") + count_files("files", "-part-"), 0);
+}
+
+static void a_type_is_known_by_its_name_whatever_its_index(void **state) {
+    (void)state;
+    char sql[128];
+    uint32_t type = UINT32_MAX;
+    record_unref(large_job());
+    close_store();
+    snprintf(sql, sizeof sql, "UPDATE jobs SET type = '%s'", host_handler(3)->name);
+    alter(sql);
+    open_sqlite(&(struct store_limits){0});
+    struct recovered *v = recover();
+    assert_int_equal(v->jobs[0]->type, 3);
+    assert_int_equal(slice_read(&v->plans[0], offsetof(struct wire_plan, type), &type, sizeof type), 0);
+    assert_int_equal(type, 3);
+    assert_int_equal(v->chunk_count, 1);
+    free_recovered(v);
+}
+
+static void a_job_of_a_type_that_is_gone_comes_with_its_request_alone(void **state) {
+    (void)state;
+    struct record *ended = new_record(), *found;
+    ended->type = 2;
+    end_at(ended, clock_wall_ms());
+    assert_int_equal(finish(ended), STORE_OK);
+    record_unref(large_job());
+    close_store();
+    alter("UPDATE jobs SET type = 'no_such_type', problem = 'no_such_problem'");
+    open_sqlite(&(struct store_limits){0});
+    struct recovered *v = recover();
+    assert_int_equal(v->jobs[0]->type, UINT32_MAX);
+    assert_int_equal(v->requests[0].size, 40000);
+    assert_int_equal(v->plans[0].size + v->chunk_count, 0);
+    free_recovered(v);
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+    assert_int_equal(found->type, UINT32_MAX);
+    record_unref(found);
+    record_unref(ended);
+}
+
+static void an_empty_database_is_brought_to_the_present_schema(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    alter("PRAGMA user_version = 0; VACUUM");
+    assert_int_equal(ask("PRAGMA user_version"), 0);
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(submit(r), STORE_OK);
+    close_store();
+    assert_int_equal(ask("PRAGMA user_version"), 1);
+    assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
+    record_unref(r);
+}
+
+static void a_newer_schema_is_refused_and_left_alone(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    assert_int_equal(submit(r), STORE_OK);
+    close_store();
+    alter("PRAGMA user_version = 99");
+    assert_refused("schema version 99");
+    assert_int_equal(ask("PRAGMA user_version"), 99);
+    assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
+    assert_int_equal(count_files("", "corrupt"), 0);
+    record_unref(r);
+}
+
+/* ---- the directory ----------------------------------------------------------------------------------------------- */
+
+static void the_directory_is_made_for_its_owner_alone(void **state) {
+    (void)state;
+    char top[64];
+    struct stat st;
+    strcpy(top, directory);
+    strcat(directory, "/a/b");
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(stat(directory, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    close_store();
+    strcpy(directory, top);
+}
+
+static void a_second_service_is_refused_by_the_first_ones_pid(void **state) {
+    (void)state;
+    int ready[2], status;
+    char byte, words[64];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        open_sqlite(&(struct store_limits){0});
+        if (write(ready[1], "", 1) == 1)
+            pause();
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    snprintf(words, sizeof words, "is in use by another offloadd (pid %ld)", (long)pid);
+    assert_refused(words);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    open_sqlite(&(struct store_limits){0}); /* the lock went with its holder */
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static void a_place_that_cannot_be_a_directory_is_named(void **state) {
+    (void)state;
+    char top[64];
+    strcpy(top, directory);
+    touch("file");
+    strcat(directory, "/file/x");
+    assert_refused(directory);
+    strcpy(directory, top);
+}
+
+/* ---- corruption -------------------------------------------------------------------------------------------------- */
+
+static void overwrite(const char *name, off_t from, size_t size) {
+    char path[256], *junk = malloc(size);
+    path_in(path, name);
+    memset(junk, 0xA5, size);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(pwrite(fd, junk, size, from), size);
+    close(fd);
+    free(junk);
+}
+
+static void assert_set_aside(void) {
+    struct record *r = new_record();
+    assert_int_equal(count_files("", "jobs.db.corrupt-"), 1);
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 0);
+    free_recovered(v);
+    assert_int_equal(submit(r), STORE_OK);
+    restart();
+    assert_int_equal(get(r), STORE_OK);
+    assert_int_equal(count_files("", "jobs.db.corrupt-"), 1);
+    record_unref(r);
+}
+
+static void a_file_that_is_no_database_is_set_aside(void **state) {
+    (void)state;
+    overwrite("jobs.db", 0, 20000);
+    open_sqlite(&(struct store_limits){0});
+    assert_set_aside();
+}
+
+static void a_damaged_database_is_set_aside_with_its_files(void **state) {
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        struct record *r = new_record();
+        struct slice request = large_slice(i == 0 ? 40000 : 500, 'a');
+        assert_int_equal(submit_with(r, &(struct store_input){.request = request}), STORE_OK);
+        slice_deinit(&request);
+        record_unref(r);
+    }
+    close_store();
+    overwrite("jobs.db", 5 * 4096, 30 * 4096);
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(count_files("", "files.corrupt-"), 1);
+    assert_int_equal(count_files("files", ""), 0);
+    assert_set_aside();
+}
+
+/* ---- a disk that fails ------------------------------------------------------------------------------------------- */
+
+static void await_trouble(bool trouble) {
+    int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S;
+    while ((store->ops->trouble(store) != NULL) != trouble && clock_monotonic_ns() < end_ns)
+        loop_step(loop, 100 * NS_PER_MS);
+    assert_int_equal(store->ops->trouble(store) != NULL, trouble);
+}
+
+/* Jobs that were submitted before the disk failed end, are forgotten and listed while it does; then it recovers. */
+static void live_through(void (*break_disk)(void), const char *reason) {
+    struct record *open = new_record(), *ended = new_record(), *gone = new_record(), *late = new_record(), *found;
+    const struct delivery d = {.job = ended->id, .url = "https://example.com/"};
+    assert_int_equal(submit(open), STORE_OK);
+    assert_int_equal(submit(ended), STORE_OK);
+    assert_int_equal(submit(gone), STORE_OK);
+    break_disk();
+    assert_int_equal(submit(late), STORE_UNAVAILABLE);
+    assert_non_null(store->ops->trouble(store));
+    assert_string_equal(store->ops->trouble(store), reason);
+    ended->result = text_slice("[1]");
+    end_at(ended, clock_wall_ms());
+    assert_int_equal(finish_with(ended, &d), STORE_UNAVAILABLE);
+    assert_int_equal(forget(gone), STORE_UNAVAILABLE);
+    assert_int_equal(submit(late), STORE_UNAVAILABLE);
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+    assert_ptr_equal(found, ended);
+    record_unref(found);
+    assert_int_equal(get(gone), STORE_GONE);
+    assert_int_equal(get(open), STORE_OK);
+    assert_int_equal(get(late), STORE_NOT_FOUND);
+    for (int i = 0; i < 15; i++) /* it tries, in vain */
+        loop_step(loop, 100 * NS_PER_MS);
+    assert_non_null(store->ops->trouble(store));
+    heal();
+    await_trouble(false);
+    assert_int_equal(submit(late), STORE_OK);
+    restart();
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+    assert_int_equal(found->status, JOB_SUCCEEDED);
+    assert_same_bytes(&found->result, &ended->result);
+    record_unref(found);
+    assert_int_equal(get(gone), STORE_GONE);
+    assert_int_equal(get(late), STORE_OK);
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 2);
+    assert_int_equal(v->delivery_count, 1);
+    free_recovered(v);
+    record_unref(open);
+    record_unref(ended);
+    record_unref(gone);
+    record_unref(late);
+}
+
+static void fill_disk(void) {
+    write_error = ENOSPC;
+}
+
+static void make_read_only(void) {
+    write_error = EROFS;
+}
+
+static void break_syncs(void) {
+    sync_error = EIO;
+}
+
+static void it_lives_through_a_full_disk(void **state) {
+    (void)state;
+    live_through(fill_disk, "disk full");
+}
+
+static void it_lives_through_a_read_only_disk(void **state) {
+    (void)state;
+    live_through(make_read_only, "read-only file system");
+}
+
+static void it_lives_through_syncs_that_fail(void **state) {
+    (void)state;
+    live_through(break_syncs, "input/output error");
+}
+
+static void a_payload_that_cannot_be_written_refuses_its_job_alone(void **state) {
+    (void)state;
+    struct record *large = new_record(), *ended = new_record(), *found;
+    struct slice request = large_slice(100000, 'a');
+    file_sync_error = ENOSPC;
+    assert_int_equal(submit_with(large, &(struct store_input){.request = request}), STORE_UNAVAILABLE);
+    assert_string_equal(store->ops->trouble(store), "disk full");
+    assert_int_equal(count_files("files", ""), 0);
+    ended->result = slice_ref(&request);
+    end_at(ended, clock_wall_ms());
+    assert_int_equal(finish(ended), STORE_UNAVAILABLE);
+    for (int i = 0; i < 15; i++)
+        loop_step(loop, 100 * NS_PER_MS);
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+    assert_non_null(store->ops->trouble(store));
+    heal();
+    await_trouble(false);
+    record_unref(found);
+    restart();
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+    assert_same_bytes(&found->result, &request);
+    assert_int_equal(get(large), STORE_NOT_FOUND);
+    record_unref(found);
+    record_unref(large);
+    record_unref(ended);
+    slice_deinit(&request);
+}
+
+static void what_is_pending_when_it_closes_is_tried_once_more(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    fill_disk();
+    end_at(r, clock_wall_ms());
+    assert_int_equal(finish(r), STORE_UNAVAILABLE);
+    heal();
+    restart();
+    assert_int_equal(get(r), STORE_OK);
+    record_unref(r);
+}
+
+/* By the kernel: no file of this process may grow beyond 200 kB. */
+static void a_limit_of_file_sizes_is_met_in_the_middle_of_the_work(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    struct record *r[300];
+    unsigned acknowledged = 0;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    small = (struct rlimit){200000, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    struct slice request = large_slice(3000, 'a');
+    for (; acknowledged < 300; acknowledged++) {
+        r[acknowledged] = new_record();
+        if (submit_with(r[acknowledged], &(struct store_input){.request = request}) != STORE_OK)
+            break;
+    }
+    assert_in_range(acknowledged, 1, 299);
+    assert_string_equal(store->ops->trouble(store), "file size limit reached");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    await_trouble(false);
+    restart();
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, acknowledged);
+    free_recovered(v);
+    for (unsigned i = 0; i <= acknowledged; i++) {
+        assert_int_equal(get(r[i]), i < acknowledged ? STORE_OK : STORE_NOT_FOUND);
+        record_unref(r[i]);
+    }
+    slice_deinit(&request);
+}
+
+#define OPENED(name) cmocka_unit_test_setup_teardown(name, open_store, tear_down)
+#define CLOSED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        OPENED(ended_gone_and_keyed_jobs_survive_a_restart),
+        OPENED(closing_writes_what_was_posted_and_calls_back),
+        CLOSED(what_was_acknowledged_survives_kill_9),
+        OPENED(what_arrives_during_a_commit_goes_into_the_next),
+        OPENED(a_commit_is_synced_before_it_is_acknowledged),
+        OPENED(one_op_that_is_refused_does_not_undo_the_others),
+        OPENED(large_payloads_are_files_as_long_as_they_are_needed),
+        OPENED(files_that_no_row_names_are_removed_at_the_start),
+        OPENED(a_missing_file_is_made_up_for_where_that_can_be),
+        OPENED(a_job_whose_result_is_missing_is_gone),
+        OPENED(a_plan_of_another_wire_version_is_made_again),
+        OPENED(a_type_is_known_by_its_name_whatever_its_index),
+        OPENED(a_job_of_a_type_that_is_gone_comes_with_its_request_alone),
+        CLOSED(an_empty_database_is_brought_to_the_present_schema),
+        OPENED(a_newer_schema_is_refused_and_left_alone),
+        CLOSED(the_directory_is_made_for_its_owner_alone),
+        CLOSED(a_second_service_is_refused_by_the_first_ones_pid),
+        CLOSED(a_place_that_cannot_be_a_directory_is_named),
+        CLOSED(a_file_that_is_no_database_is_set_aside),
+        OPENED(a_damaged_database_is_set_aside_with_its_files),
+        OPENED(it_lives_through_a_full_disk),
+        OPENED(it_lives_through_a_read_only_disk),
+        OPENED(it_lives_through_syncs_that_fail),
+        OPENED(a_payload_that_cannot_be_written_refuses_its_job_alone),
+        OPENED(what_is_pending_when_it_closes_is_tried_once_more),
+        OPENED(a_limit_of_file_sizes_is_met_in_the_middle_of_the_work),
+    };
+    host_init(true);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
