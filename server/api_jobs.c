@@ -12,7 +12,7 @@
 
 /* ---- one job ---------------------------------------------------------------------------------------------------- */
 
-static bool read_id(struct route_match m, struct id *id) {
+bool read_id(struct route_match m, struct id *id) {
     char text[ID_TEXT_SIZE];
     if (m.size != sizeof text - 1)
         return false;

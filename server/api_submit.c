@@ -10,8 +10,9 @@
 
 #include "base/clock.h"
 #include "handlers/host/host.h"
-#include "server/webhooks.h"
+#include "server/ndjson.h"
 #include "server/pending.h"
+#include "server/webhooks.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
 #define SMALL_MAP 2048           /* bytes of a body with items that is parsed here */
@@ -30,8 +31,10 @@ static int64_t choose_aim(struct pending *p) {
     struct server *s = p->server;
     p->prefer = pending_read_prefer(p->request);
     int64_t wait_ns = pending_wait_time(s, &p->prefer, &p->granted_s);
-    if (wait_ns != 0 && s->waiting < s->config.max_sync)
+    if (wait_ns != 0 && s->waiting < s->config.max_sync) {
+        p->stream = ndjson_is_wanted(p->request);
         return wait_ns;
+    }
     p->aim = AIM_ACCEPT;
     return ACCEPT_WAIT_NS;
 }
@@ -45,7 +48,7 @@ static void submit_job(struct pending *p, struct job_request *q) {
     enum problem_code why;
     int64_t wait_ns = choose_aim(p);
     const char *trace = http_header(r, "traceparent");
-    q->asynchronous = p->aim == AIM_ACCEPT;
+    q->asynchronous = p->aim == AIM_ACCEPT || p->stream; /* the items of each chunk are wanted, not the result at once */
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {
@@ -133,6 +136,8 @@ static void join(struct pending *p, const struct id *id) {
         pending_accept(p, job);
     else
         pending_wait(p, job, wait_ns);
+    if (p->stream && job != NULL && job_is_planned(job))
+        pending_begin_stream(p, job);
 }
 
 static void on_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {

@@ -82,6 +82,8 @@ static const struct option_row rows[] = {
     {"result-ttl", OPTION_TIME, AT(result_ttl_ns), 0, 365 * DAY, "1h", "how long ended jobs are kept"},
     {"retry-delay", OPTION_TIME, AT(retry_delay_ns), 0, DAY, "100ms",
      "pause before work lost with its worker is tried again; doubled each time; 0: none"},
+    {"stream-buffer", OPTION_SIZE, AT(stream_buffer), 1024, TIB, "8MiB",
+     "finished items that a reader of a stream has not taken; then its job is paused"},
     {"sync-wait", OPTION_TIME, AT(sync_wait_ns), 0, DAY, "30s", "how long a client waits that did not say"},
     {"version", OPTION_SWITCH, AT(show_version), 0, 0, "false", "print the version"},
     {"webhook-allow", OPTION_LIST, AT(webhook_allow), 0, 0, NULL,

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/item_text.h"
 #include "server/jobs_private.h"
 
 #define LARGE_BODY (256 * 1024)          /* parsing more JSON than this is a long piece */
@@ -93,6 +94,8 @@ uint32_t job_count_units(const struct job *job) {
     switch (job->phase) {
     case PHASE_PLAN: return job->pause_count == 0 && !is_active(job, TASK_PLAN);
     case PHASE_CHUNKS:
+        if (job->throttles > 0)
+            return 0;
         return next_chunk(job, &chunk) ? job->again_count + job->record->chunks_total - job->next_chunk : 0;
     case PHASE_MERGE: return job->pause_count == 0 && !is_active(job, TASK_MERGE);
     case PHASE_DONE: return 0;
@@ -157,6 +160,11 @@ static void take_chunk(struct job *job, uint32_t chunk) {
         job->next_chunk = chunk + 1;
 }
 
+/* The one chunk of a job is run and merged in one go; but of the items of a map job the parts are wanted, too. */
+static bool merges_at_once(const struct job *job) {
+    return job->record->chunks_total == 1 && !job->record->map;
+}
+
 /* Its first chunk, or, of a job that a restart interrupted there, its merge. */
 static void begin_run(struct job *job, const struct task *t) {
     if (job->run_started_ns != 0)
@@ -170,7 +178,7 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     const struct chunk *c = &job->chunks[t->chunk];
     struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost,
                             .flags = wire_flags(job)};
-    if (job->record->chunks_total == 1)
+    if (merges_at_once(job))
         h.flags |= WIRE_GO;
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
     bool bulk = bytes.blob->fd >= 0;
@@ -532,7 +540,7 @@ static void add_times(struct job *job, enum task_kind kind, const struct wire_ti
     r->cpu_ns += (int64_t)t->cpu_ns;
 }
 
-static void on_part(struct job *job, uint32_t chunk, struct slice part) {
+static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t items) {
     struct record *r = job->record;
     struct chunk *c = &job->chunks[chunk];
     c->part = part;
@@ -541,6 +549,7 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part) {
     job->js->metrics->chunks[r->type]++;
     if (r->durable)
         job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
+    job_log_chunk(job, chunk, items);
     job_touch(job);
     if (r->chunks_done == r->chunks_total) {
         job->phase = PHASE_MERGE;
@@ -560,6 +569,8 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
         job->js->metrics->chunks[r->type]++;
         r->chunks_done = r->chunks_total;
     }
+    if (kind == TASK_RUN && job->watchers > 0)
+        job_log_chunk(job, 0, 0);
     job_succeed(job, result);
 }
 
@@ -570,7 +581,12 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
         return false; /* a type we do not know yet cannot have been run */
     if (!take_body(f, bulk, &times, &body))
         return false;
-    bool whole = t->kind != TASK_RUN || job->record->chunks_total == 1;
+    bool whole = t->kind != TASK_RUN || merges_at_once(job);
+    int64_t items = whole || !job->record->map ? 0 : items_count(&body, job->record->items);
+    if (items < 0) {
+        slice_deinit(&body);
+        return false;
+    }
     uint32_t chunk = t->chunk;
     enum task_kind kind = t->kind;
     int64_t sent_ns = t->sent_ns;
@@ -579,7 +595,7 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     if (whole)
         on_result(job, kind, body, sent_ns);
     else
-        on_part(job, chunk, body);
+        on_part(job, chunk, body, (uint64_t)items);
     return true;
 }
 

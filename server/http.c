@@ -252,6 +252,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
     if (r == NULL)
         return;
     *context = NULL;
+    http_close_stream(r);
     h->events.done(h->events.arg, r);
     if (r->connection != NULL)
         r->connection->request = NULL;
@@ -265,7 +266,9 @@ static void on_fin(struct watch *w, uint32_t events) {
     struct http_connection *c = (struct http_connection *)((char *)w - offsetof(struct http_connection, watch));
     (void)events;
     c->gone = true;
-    if (c->request != NULL && c->request->suspended)
+    if (c->request != NULL && c->request->stream != NULL)
+        http_wake_stream(c->request); /* reading it tells libmicrohttpd */
+    else if (c->request != NULL && c->request->suspended)
         c->http->events.hangup(c->http->events.arg, c->request);
     else if (c->in_body)
         loop_set_timer(c->http->loop, &c->timer, loop_now_ns(c->http->loop) + GONE_NS);
@@ -348,12 +351,16 @@ void http_suspend(struct http_request *r) {
         r->http->events.hangup(r->http->events.arg, r);
         return;
     }
+    http_put_aside(r);
+}
+
+void http_put_aside(struct http_request *r) {
     r->suspended = true;
     DL_APPEND2(r->http->suspended, r, suspended_prev, suspended_next);
     MHD_suspend_connection(r->mhd);
 }
 
-static void resume_later(struct http_request *r) {
+void http_resume(struct http_request *r) {
     r->suspended = false;
     DL_DELETE2(r->http->suspended, r, suspended_prev, suspended_next);
     r->next = r->http->resume;
@@ -362,7 +369,7 @@ static void resume_later(struct http_request *r) {
 
 void http_abandon(struct http_request *r) {
     if (r->suspended)
-        resume_later(r);
+        http_resume(r);
 }
 
 enum MHD_Result http_queue(struct http_request *r, unsigned status, struct MHD_Response *response) {
@@ -372,7 +379,7 @@ enum MHD_Result http_queue(struct http_request *r, unsigned status, struct MHD_R
     r->status = status;
     r->answered = ok == MHD_YES;
     if (r->suspended)
-        resume_later(r);
+        http_resume(r);
     return ok;
 }
 
@@ -400,7 +407,11 @@ static void on_daemon_ready(struct watch *w, uint32_t events) {
 }
 
 bool http_busy(const struct http *h) {
-    return h->requests > 0;
+    return h->requests > h->expendable;
+}
+
+bool http_is_closing(const struct http *h) {
+    return h->closing;
 }
 
 unsigned http_connections(const struct http *h) {
@@ -460,6 +471,8 @@ void http_configure(struct http *h, const struct http_config *config) {
 void http_close(struct http *h) {
     http_close_listeners(h);
     /* Stopping libmicrohttpd with suspended connections is not allowed; and who still waits deserves an answer. */
+    h->closing = true;
+    http_wake_streams(h);
     while (h->suspended != NULL) {
         http_set_header(h->suspended, "Retry-After", "1");
         http_answer_problem(h->suspended, PROBLEM_DRAINING, NULL, NULL);

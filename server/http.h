@@ -3,12 +3,14 @@
  *
  * A request's way:   head ──► begin() ──► body gathered (heap, or a memfd when large) ──► handle() ──► answer
  *                                                                                            └─► suspended ──► answer
+ * An answer may come bit by bit, see http_answer_stream.
  */
 #ifndef OFFLOAD_HTTP_H
 #define OFFLOAD_HTTP_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/loop.h"
@@ -49,10 +51,11 @@ struct http_request {
     enum problem_code problem;
     char *problem_members;   /* heap or NULL */
     bool suspended, answered;
+    struct http_stream *stream; /* the answer, if it comes bit by bit */
     unsigned status;         /* of the answer */
     struct buf headers;      /* of the answer: name NUL value NUL ... */
     struct http_request *next; /* to be resumed; or spare */
-    struct http_request *suspended_prev, *suspended_next;
+    struct http_request *suspended_prev, *suspended_next, *stream_prev, *stream_next;
 };
 
 struct http_events {
@@ -78,8 +81,12 @@ void http_addresses(const struct http *h, struct buf *out);
 unsigned http_connections(const struct http *h);
 /* Lets libmicrohttpd work; call in every turn. Returns how long it may sleep, ns; -1: until something happens. */
 int64_t http_turn(struct http *h);
-/* True while answers are on their way. */
+/* True while answers are on their way that are worth waiting for. */
 bool http_busy(const struct http *h);
+/* True in http_close: what is not sent now never will be. */
+bool http_is_closing(const struct http *h);
+/* Every stream is read again, as if by http_wake_stream. */
+void http_wake_streams(struct http *h);
 
 /* ---- for handlers ---- */
 
@@ -102,6 +109,27 @@ void http_answer_static(struct http_request *r, unsigned status, const char *med
 /* A slice, whole or by the client's Range, compressed if it likes that and it is large JSON. */
 void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body);
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members);
+
+/* ---- a body that comes bit by bit ---- */
+
+#define HTTP_STREAM_END (-1) /* that was all */
+#define HTTP_STREAM_CUT (-2) /* something is missing: the client is to see that */
+
+/* Embedded by its owner. `read` is called when the client can take more, so nothing need be buffered for a slow one. */
+struct http_stream {
+    /* Writes 1..max bytes and returns how many; 0: there is nothing now, to be called again by http_wake_stream; or
+     * HTTP_STREAM_END, HTTP_STREAM_CUT. May wake other streams, must answer nobody. */
+    ssize_t (*read)(struct http_stream *s, char *to, size_t max);
+    /* Sent, or cut off: the last call, before `done` of the request. The owner frees it. */
+    void (*close)(struct http_stream *s);
+    bool expendable; /* http_busy does not count it: the client comes back if it is cut off */
+};
+
+/* Answers the request, suspended or not, with what the stream gives. A client that leaves, or takes nothing for the idle
+ * timeout, closes it. */
+void http_answer_stream(struct http_request *r, unsigned status, const char *media_type, struct http_stream *s);
+/* There is something to read again. No effect while the client has not taken what was read before, or has no stream. */
+void http_wake_stream(struct http_request *r);
 
 /* Called from `handle`: the answer comes later. */
 void http_suspend(struct http_request *r);

@@ -29,7 +29,7 @@ void http_set_header_f(struct http_request *r, const char *name, const char *for
     http_set_header(r, name, value);
 }
 
-static void queue(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response) {
+void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response) {
     if (response == NULL) {
         LOG(LOG_ERROR, "answer_failed", LOG_STR("request", r->id));
     } else {
@@ -56,7 +56,7 @@ void http_answer(struct http_request *r, unsigned status, const char *media_type
         failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
     if (response == NULL)
         free(bytes);
-    queue(r, status, media_type, response);
+    http_queue_answer(r, status, media_type, response);
 }
 
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body, size_t size) {
@@ -64,7 +64,7 @@ void http_answer_static(struct http_request *r, unsigned status, const char *med
         const void *in;
         void *out;
     } bytes = {body};
-    queue(r, status, media_type, MHD_create_response_from_buffer(size, bytes.out, MHD_RESPMEM_PERSISTENT));
+    http_queue_answer(r, status, media_type, MHD_create_response_from_buffer(size, bytes.out, MHD_RESPMEM_PERSISTENT));
 }
 
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members) {
@@ -212,17 +212,17 @@ void http_answer_slice(struct http_request *r, const char *media_type, const str
     if (range == RANGE_OK) {
         struct slice part = slice_part(body, first, last - first + 1);
         http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %zu-%zu/%zu", first, last, body->size);
-        queue(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(&part));
+        http_queue_answer(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(&part));
         slice_deinit(&part);
         return;
     }
     if (body->size >= GZIP_FROM && accepts_gzip(r)) {
         http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
-        queue(r, MHD_HTTP_OK, media_type, gzip_response(body));
+        http_queue_answer(r, MHD_HTTP_OK, media_type, gzip_response(body));
         return;
     }
     http_set_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
-    queue(r, MHD_HTTP_OK, media_type, slice_response(body));
+    http_queue_answer(r, MHD_HTTP_OK, media_type, slice_response(body));
 }
 
 /* ---- the request's own headers and query ------------------------------------------------------------------------------ */

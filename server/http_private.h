@@ -1,4 +1,5 @@
-/* http_private.h: shared by http.c (daemon, requests), http_listen.c (sockets) and http_answer.c (answers) only. */
+/* http_private.h: shared by http.c (daemon, requests), http_listen.c (sockets), http_answer.c (answers) and
+ * http_stream.c (answers that come bit by bit) only. */
 #ifndef OFFLOAD_HTTP_PRIVATE_H
 #define OFFLOAD_HTTP_PRIVATE_H
 
@@ -31,19 +32,29 @@ struct http {
     struct watch watch; /* libmicrohttpd's epoll descriptor */
     struct http_listener listeners[CONFIG_MAX_LIST];
     unsigned listener_count, connections, requests;
+    unsigned expendable; /* of the requests: http_stream.expendable */
     struct timer accept_timer; /* out of descriptors: try again */
     struct http_request *suspended; /* all of them: none may be left when libmicrohttpd is stopped */
     struct http_request *spare;     /* freed ones, with the memory of their buffers */
     unsigned spare_count;
     struct http_request *resume; /* answered while suspended; resumed together in http_turn */
-    bool run_due, misconfigured;
+    struct http_request *streams; /* all that are being answered bit by bit */
+    bool run_due, misconfigured, closing;
 };
 
 /* http_listen.c */
 int http_open_listeners(struct http *h, struct buf *error);
 void http_close_listeners(struct http *h);
 
-/* http_answer.c */
+/* http.c */
 enum MHD_Result http_queue(struct http_request *r, unsigned status, struct MHD_Response *response);
+void http_put_aside(struct http_request *r); /* suspends its connection */
+void http_resume(struct http_request *r);    /* in the next turn */
+
+/* http_answer.c: adds the request's headers, and queues. NULL: out of memory, the connection is closed. */
+void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response);
+
+/* http_stream.c */
+void http_close_stream(struct http_request *r); /* no effect if it has none */
 
 #endif

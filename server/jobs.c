@@ -52,7 +52,14 @@ void job_set_status(struct job *job, enum job_status to) {
 }
 
 void job_touch(struct job *job) {
+    struct job_waiter *w, *next;
     job->record->version++;
+    if (job->watchers == 0)
+        return;
+    DL_FOREACH_SAFE(job->waiters, w, next) {
+        if (w->wants_changes)
+            w->notify(w, job, JOB_CHANGED);
+    }
 }
 
 void job_log_event(enum log_level level, const char *event, const struct job *job) {
@@ -73,12 +80,14 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
 
 void job_wait(struct job *job, struct job_waiter *w) {
     w->job = job;
+    job->watchers += w->wants_changes;
     DL_APPEND(job->waiters, w);
 }
 
 void job_unwait(struct job_waiter *w) {
     if (w->job == NULL)
         return;
+    w->job->watchers -= w->wants_changes;
     DL_DELETE(w->job->waiters, w);
     w->job = NULL;
 }
@@ -96,8 +105,7 @@ void job_planned(struct job *job) {
 static void tell_ended(struct job *job) {
     while (job->waiters != NULL) {
         struct job_waiter *w = job->waiters;
-        DL_DELETE(job->waiters, w);
-        w->job = NULL;
+        job_unwait(w);
         w->notify(w, job, JOB_ENDED);
     }
 }
@@ -195,6 +203,7 @@ static void leave_live(struct job *job) {
 }
 
 static void job_release(struct job *job) {
+    job_log_end(job); /* may want the parts */
     free_plan(job);
     free(job->stop_detail);
     free(job->stop_members);
@@ -441,6 +450,20 @@ void job_enqueue(struct job *job) {
     job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
     job->js->long_backlog_ns += job->queued_cost_ns;
     job->js->dirty = true;
+}
+
+/* ---- throttling ---------------------------------------------------------------------------------------------------------------- */
+
+void job_throttle(struct job *job) {
+    enum sched_class class;
+    job->throttles++;
+    if (!job_has_unit(job, &class))
+        job_dequeue(job);
+}
+
+void job_unthrottle(struct job *job) {
+    job->throttles--;
+    job_enqueue(job);
 }
 
 /* ---- about one job ---------------------------------------------------------------------------------------------------------- */

@@ -51,11 +51,16 @@ struct job_request {
 
 /* Someone who waits for a job. Embedded; the owner keeps it in place until `notify` said JOB_ENDED or it is
  * withdrawn by job_unwait. */
-enum job_event { JOB_PLANNED, JOB_ENDED };
+enum job_event {
+    JOB_PLANNED,
+    JOB_CHANGED, /* only if wants_changes: its status or progress. Not the place to end it or to stop waiting */
+    JOB_ENDED
+};
 struct job_waiter {
     void (*notify)(struct job_waiter *w, struct job *job, enum job_event event);
     struct job_waiter *prev, *next;
     struct job *job; /* NULL: waits for nothing */
+    bool wants_changes;
 };
 
 struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struct metrics *metrics, struct store *store,
@@ -89,6 +94,11 @@ void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
 
 /* Stops the job and ends it as cancelled once its processes have stopped. No effect on one that is stopping. */
 void job_cancel(struct job *job);
+
+/* No further chunk of it is sent to a worker while someone throttles it; what was sent is finished. Its time limits run on.
+ * To be undone as often as it was done, unless the job ended. */
+void job_throttle(struct job *job);
+void job_unthrottle(struct job *job);
 
 struct record *job_record(struct job *job); /* borrowed */
 bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */

@@ -7,6 +7,7 @@
 #include <uthash.h>
 
 #include "base/log.h"
+#include "server/job_log.h"
 #include "server/jobs.h"
 #include "server/scheduler.h"
 
@@ -48,6 +49,9 @@ struct job {
     struct timer timer; /* queue timeout, then run timeout */
     UT_hash_handle hh;
     struct job_waiter *waiters;
+    unsigned watchers;      /* of the waiters: those that want changes */
+    unsigned throttles;     /* readers of its items that are too far behind */
+    struct job_log *log;    /* NULL: nothing to tell yet, and nobody asked */
 
     enum job_phase phase;
     struct slice input; /* packed params, or JSON if input_is_json; until planned */

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/item_text.h"
 #include "server/jobs_private.h"
 #include "server/webhooks.h"
 
@@ -76,12 +77,14 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
     if (job == NULL || job->phase != PHASE_CHUNKS || stored->chunk >= job->record->chunks_total)
         return;
     struct chunk *c = &job->chunks[stored->chunk];
+    int64_t items = job->record->map ? items_count(&stored->part, job->record->items) : 0;
     c->lost = stored->attempt;
-    if (!stored->done || c->done)
+    if (!stored->done || c->done || items < 0)
         return;
     c->part = slice_ref(&stored->part);
     c->done = true;
     job->record->chunks_done++;
+    job_log_chunk(job, stored->chunk, (uint64_t)items);
 }
 
 /* Behind all chunks: what is left to send. */

@@ -162,6 +162,7 @@ static void drain(struct server *s, int signal) {
     LOG(LOG_INFO, "drain", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
         LOG_INT("running", jobs_running(s->jobs)));
     loop_set_timer(s->loop, &s->drain_timer, clock_monotonic_ns() + s->config.drain_timeout_ns);
+    http_wake_streams(s->http); /* streams of events end now */
 }
 
 /* Limits and handlers anew; listeners and the numbers of workers stay. */

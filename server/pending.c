@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/ndjson.h"
 #include "server/render.h"
 
 /* ---- answers ------------------------------------------------------------------------------------------------- */
@@ -110,9 +111,11 @@ static void answer_cached(struct http_request *r, const struct record *record, c
     answer_job(r, 200, record, job);
 }
 
-static void answer_submitted(struct pending *p, const struct record *record) {
+static void answer_submitted(struct pending *p, struct record *record) {
     set_preference_applied(p->request, p, false);
     set_replayed(p->request, p);
+    if (p->stream && record->map && ndjson_from_record(p->server, p->request, record))
+        return;
     if (record->status == JOB_SUCCEEDED)
         answer_job(p->request, 200, record, NULL);
     else
@@ -131,7 +134,7 @@ static void answer_result(struct server *s, struct http_request *r, const struct
 }
 
 /* The job is as the record says; `job`: the live one, or NULL. */
-static void answer_by_aim(struct pending *p, const struct record *record, const struct job *job) {
+static void answer_by_aim(struct pending *p, struct record *record, const struct job *job) {
     switch (p->aim) {
     case AIM_RESULT: answer_submitted(p, record); break;
     case AIM_ACCEPT: answer_accepted(p->server, p->request, record, p); break;
@@ -260,12 +263,26 @@ void pending_accept(struct pending *p, struct job *job) {
     make_durable(p, job, on_stored);
 }
 
+void pending_begin_stream(struct pending *p, struct job *job) {
+    p->stream = p->stream && job_record(job)->map;
+    if (!p->stream)
+        return;
+    set_preference_applied(p->request, p, false);
+    set_replayed(p->request, p);
+    if (!ndjson_from_job(p->server, p->request, job, p->prefer.respond_async || p->keyed))
+        return;
+    job_unwait(&p->waiter);
+    loop_clear_timer(p->server->loop, &p->timer);
+}
+
 /* A synchronous request with a key: the answer comes with the job's end, which is recorded behind this. */
 static void on_key_stored(void *arg, enum store_result result) {
     struct pending *p = arg;
-    (void)result; /* if it was refused, so is the job, which tells */
     idempotency_settle(&p->claim);
-    pending_leave_store(p);
+    if (!pending_leave_store(p) || p->waiter.job == NULL)
+        return;
+    if (result == STORE_OK) /* else the job is refused, too, which tells */
+        pending_begin_stream(p, p->waiter.job);
 }
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
@@ -278,6 +295,8 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
         pending_accept(p, job);
     } else if (idempotency_owns(&p->claim)) {
         make_durable(p, job, on_key_stored);
+    } else {
+        pending_begin_stream(p, job);
     }
 }
 

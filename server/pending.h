@@ -1,6 +1,6 @@
 /* pending.h: a request that waits: for a job, for the store, or for its Idempotency-Key to be decided; and the answers that
  * all routes about jobs give. What to answer when its turn comes is decided by what it asked for (enum aim). Shared by
- * pending.c, api_submit.c and api_jobs.c only. Front end.
+ * pending.c, api_submit.c, api_jobs.c and events.c only. Front end.
  *
  *     request ──► pending_new ──┬─► wait_for_job ──► JOB_PLANNED, JOB_ENDED, or the wait is over ──► answer
  *                               └─► ask the store ──► its callback ──► answer
@@ -37,6 +37,7 @@ struct pending {
     struct prefer prefer;
     int64_t granted_s;      /* the wait that is in effect; -1: none was asked for */
     bool counted;           /* among server->waiting */
+    bool stream;            /* AIM_RESULT: the items of a map job are wanted as they are finished */
     bool keyed, replayed;   /* has an Idempotency-Key; its job is another request's */
     unsigned at_store;      /* answers of the store that are to come */
     struct record *accepted; /* being stored: the 202's record */
@@ -58,6 +59,8 @@ void pending_suspend(struct pending *p);
 void pending_enter_store(struct pending *p);
 bool pending_leave_store(struct pending *p);
 
+/* From now on the answer is the items of the planned job; no effect if that is no map. */
+void pending_begin_stream(struct pending *p, struct job *job);
 /* The request's body, as a reference or a copy; empty if memory ran out. */
 struct slice pending_body(const struct pending *p);
 
@@ -72,7 +75,8 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
 void answer_not_found(struct http_request *r, enum store_result result);
 void answer_refused(struct server *s, struct http_request *r, enum problem_code code); /* with Retry-After */
 
-/* api_jobs.c: frees it; NULL is allowed. */
-void list_request_free(struct list_request *l);
+/* api_jobs.c */
+bool read_id(struct route_match m, struct id *id); /* false: that is not one */
+void list_request_free(struct list_request *l);    /* NULL is allowed */
 
 #endif

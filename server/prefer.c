@@ -63,6 +63,56 @@ void prefer_parse(struct prefer *p, const char *line) {
     }
 }
 
+struct accept accept_of(const char *first, const char *second) {
+    return (struct accept){first, second, -1, -1, 0};
+}
+
+/* The q of a media range's n bytes of parameters; 1 if there is none. */
+static double quality(const char *at, size_t n) {
+    double q = 1;
+    for (const char *end = at + n; at < end; at += strcspn(at, ";,")) {
+        at = skip_space(at + 1);
+        if (strncasecmp(at, "q=", 2) == 0 && at[2] >= '0' && at[2] <= '1')
+            q = strtod(at + 2, NULL);
+    }
+    return q > 1 ? 1 : q;
+}
+
+/* How exactly n bytes of a media range name that type: 0..3, as struct accept says. */
+static int range_rank(const char *at, size_t n, const char *type) {
+    size_t main = strcspn(type, "/") + 1;
+    if (name_is(at, n, type))
+        return 3;
+    if (n == main + 1 && at[main] == '*' && strncasecmp(at, type, main) == 0)
+        return 2;
+    return name_is(at, n, "*/*") ? 1 : 0;
+}
+
+void accept_parse(struct accept *a, const char *line) {
+    while (*line != '\0') {
+        line = skip_space(line);
+        size_t whole = strcspn(line, ","), range = strcspn(line, ",;"), n = range;
+        while (n > 0 && (line[n - 1] == ' ' || line[n - 1] == '\t'))
+            n--;
+        double q = quality(line + range, whole - range);
+        int rank = range_rank(line, n, a->second);
+        if (name_is(line, n, a->first))
+            a->first_q = q;
+        if (rank > 0 && rank >= a->second_rank) {
+            a->second_rank = rank;
+            a->second_q = q;
+        }
+        line += whole;
+        line += *line == ',';
+    }
+}
+
+bool accept_prefers_first(const struct accept *a) {
+    if (a->first_q <= 0)
+        return false;
+    return a->second_rank == 3 ? a->first_q > a->second_q : a->first_q >= a->second_q;
+}
+
 int priority_parse(const char *value) {
     int urgency = -1;
     while (value != NULL && *value != '\0') {

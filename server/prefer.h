@@ -1,4 +1,5 @@
-/* prefer.h: what a client asks for in Prefer (RFC 7240), Priority (RFC 9218) and traceparent (W3C Trace Context). */
+/* prefer.h: what a client asks for in Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent (W3C Trace
+ * Context). */
 #ifndef OFFLOAD_PREFER_H
 #define OFFLOAD_PREFER_H
 
@@ -16,6 +17,17 @@ struct prefer {
 /* Adds one line of the header to *p. Unknown preferences, and malformed ones, are ignored; of repeated ones the first
  * counts (RFC 7240 section 2). */
 void prefer_parse(struct prefer *p, const char *line);
+
+/* Which of two media types a client would rather have, by all lines of its Accept (RFC 9110 section 12.5.1). The second is
+ * what it gets if it does not say, so the first has to be named to be preferred: a wildcard speaks for the second only. */
+struct accept {
+    const char *first, *second;
+    double first_q, second_q; /* -1: not there */
+    int second_rank;          /* how exactly it was named: 0 not at all, 1 by a wildcard, 2 by a range, 3 by name */
+};
+struct accept accept_of(const char *first, const char *second);
+void accept_parse(struct accept *a, const char *line);
+bool accept_prefers_first(const struct accept *a);
 
 /* The urgency 0..7 of a Priority header, or -1 if it has none that is valid (RFC 9218 section 4). */
 int priority_parse(const char *value);

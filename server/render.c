@@ -119,7 +119,9 @@ void render_job(struct buf *out, const struct record *r, const struct job *job, 
     buf_append(out, id, ID_TEXT_SIZE - 1);
     buf_puts(out, "\",\"result\":\"/v1/jobs/");
     buf_append(out, id, ID_TEXT_SIZE - 1);
-    buf_puts(out, "/result\"}}");
+    buf_puts(out, "/result\",\"events\":\"/v1/jobs/");
+    buf_append(out, id, ID_TEXT_SIZE - 1);
+    buf_puts(out, "/events\"}}");
 }
 
 void render_etag(char *to, size_t size, const struct record *r, const struct job *job) {

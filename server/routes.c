@@ -25,6 +25,7 @@ static const struct route routes[] = {
     {"/v1/jobs/{id}", "/v1/jobs/", "", {api_get_job, NULL, api_delete_job}, api_hangup, api_done,
      "DELETE, GET, HEAD, OPTIONS"},
     {"/v1/jobs/{id}/result", "/v1/jobs/", "/result", {api_get_result}, api_hangup, api_done, "GET, HEAD, OPTIONS"},
+    {"/v1/jobs/{id}/events", "/v1/jobs/", "/events", {api_events}, NULL, api_events_done, "GET, HEAD, OPTIONS"},
     {"/v1/jobs/{id}/cancel", "/v1/jobs/", "/cancel", {NULL, api_cancel_job}, api_hangup, api_done, "OPTIONS, POST"},
     {"/v1/types", "/v1/types", NULL, {api_types}, NULL, NULL, "GET, HEAD, OPTIONS"},
     {"/v1/types/{name}", "/v1/types/", "", {api_type}, NULL, NULL, "GET, HEAD, OPTIONS"},

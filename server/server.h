@@ -49,6 +49,10 @@ route_handler api_submit, api_get_job, api_get_result, api_cancel_job, api_delet
 void api_hangup(struct server *s, struct http_request *r); /* of a suspended request */
 void api_done(struct server *s, struct http_request *r);   /* frees r->state */
 
+/* events.c */
+route_handler api_events;
+void api_events_done(struct server *s, struct http_request *r);
+
 /* api_service.c */
 route_handler api_types, api_type, api_workers, api_livez, api_readyz, api_metrics, api_openapi_yaml, api_openapi_json,
     api_problem;

@@ -50,7 +50,7 @@ def body_faults(document, spec, response):
     schema = content[matching[0]].get("schema")
     if schema is None:
         return
-    if "json" not in matching[0]:
+    if not matching[0].endswith(("/json", "+json")):
         yield from document.faults(schema, response.body.decode())
         return
     value = parse_json(response.body)

@@ -1,4 +1,4 @@
-/* prefer_test.c: the headers Prefer (RFC 7240), Priority (RFC 9218) and traceparent, server/prefer.c. */
+/* prefer_test.c: the headers Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent, server/prefer.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,11 +112,37 @@ static void a_traceparent_has_its_exact_form(void **state) {
     assert_false(traceparent_is_valid("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-011"));
 }
 
+static bool prefers_lines(const char *first, const char *second) {
+    struct accept a = accept_of("application/x-ndjson", "application/json");
+    accept_parse(&a, first);
+    accept_parse(&a, second);
+    return accept_prefers_first(&a);
+}
+
+static void a_type_is_preferred_by_its_name_and_quality(void **state) {
+    (void)state;
+    static const char *const yes[] = {"application/x-ndjson", "APPLICATION/X-NDJSON;q=0.1", "application/x-ndjson, */*",
+                                      "*/*;q=0.2,application/x-ndjson;q=0.3", "application/x-ndjson ; v=\"1\" ; q=1, text/html",
+                                      "application/json;q=0.9, application/x-ndjson", "application/json;q=0, application/x-ndjson",
+                                      "application/*;q=0.5, */*;q=0.9, application/x-ndjson;q=0.6"};
+    static const char *const no[] = {"", "*/*", "application/*", "application/json", "application/json, application/x-ndjson",
+                                     "application/x-ndjson;q=0", "application/x-ndjson;q=0.000", "application/x-ndjsonx",
+                                     "application/x-ndjson;q=0.5, */*", "application/*, application/x-ndjson;q=0.9",
+                                     "text/html;x=application/x-ndjson", ",,;,=", "application/x-ndjson;q=0.5;q=0"};
+    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+        assert_true(prefers_lines(yes[i], ""));
+    for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+        assert_false(prefers_lines(no[i], ""));
+    assert_true(prefers_lines("application/json;q=0.5", "application/x-ndjson"));
+    assert_false(prefers_lines("application/x-ndjson", "application/json"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(preferences_are_found_in_any_company),
         cmocka_unit_test(what_only_looks_like_a_preference_is_ignored),
         cmocka_unit_test(a_wait_is_a_whole_number_of_seconds),
+        cmocka_unit_test(a_type_is_preferred_by_its_name_and_quality),
         cmocka_unit_test(the_first_wait_counts_over_all_lines),
         cmocka_unit_test(an_urgency_is_one_digit),
         cmocka_unit_test(the_last_urgency_counts),

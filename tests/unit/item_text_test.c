@@ -1,0 +1,204 @@
+/* item_text_test.c: items of map jobs as text for streams, server/item_text.c: from parts and from results, in pieces of
+ * every size, and what is not as it should be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "handlers/host/host.h"
+#include "server/item_text.h"
+
+struct lines {
+    struct item_reader reader; /* the first member */
+    unsigned succeeded, failed;
+};
+
+static void begin(struct item_reader *r, uint32_t index, bool ok) {
+    struct lines *l = (struct lines *)r;
+    l->succeeded += ok;
+    l->failed += !ok;
+    snprintf(r->head, sizeof r->head, "{\"index\":%u,", index);
+}
+
+static void add_entry(struct buf *part, uint32_t index, bool ok, const char *json) {
+    struct item_entry e = {.index = index, .size = (uint32_t)strlen(json), .ok = ok};
+    buf_append(part, &e, sizeof e);
+    buf_append(part, json, e.size);
+    while (part->size % 8 != 0)
+        buf_putc(part, '\0');
+}
+
+static struct slice slice_of(const char *bytes, size_t size) {
+    return slice_all(blob_copy(bytes, size));
+}
+
+typedef enum items_state put(struct item_reader *r, const struct slice *from, struct span *out);
+
+/* All that is put, in pieces of that size; NULL if it is bad. */
+static char *read_all(struct lines *l, put *next, const struct slice *from, size_t piece) {
+    struct buf all = {0};
+    enum items_state state = ITEMS_MORE;
+    *l = (struct lines){.reader = {.begin = begin, .tail = "\n"}};
+    while (state == ITEMS_MORE) {
+        char *room = malloc(piece); /* so that a write beyond it is seen */
+        struct span out = {room, room + piece};
+        state = next(&l->reader, from, &out);
+        assert_true(out.at <= out.end && (state != ITEMS_MORE || out.at == out.end));
+        buf_append(&all, room, (size_t)(out.at - room));
+        free(room);
+    }
+    buf_putc(&all, '\0');
+    if (state == ITEMS_ALL)
+        return buf_steal(&all, NULL);
+    buf_deinit(&all);
+    return NULL;
+}
+
+static void assert_lines(put *next, const struct slice *from, const char *expected, unsigned succeeded, unsigned failed) {
+    for (size_t piece = 1; piece < strlen(expected) + 3; piece++) {
+        struct lines l;
+        char *text = read_all(&l, next, from, piece);
+        assert_non_null(text);
+        assert_string_equal(text, expected);
+        assert_int_equal(l.succeeded, succeeded);
+        assert_int_equal(l.failed, failed);
+        free(text);
+    }
+}
+
+#define A "{\"status\":\"succeeded\",\"result\":{\"a\":\"}]\\\"\\\\\"}}"
+#define B "{\"status\":\"failed\",\"error\":{\"errors\":[{},[]]}}"
+#define A_LINE(index) "{\"index\":" index ",\"status\":\"succeeded\",\"result\":{\"a\":\"}]\\\"\\\\\"}}\n"
+#define B_LINE(index) "{\"index\":" index ",\"status\":\"failed\",\"error\":{\"errors\":[{},[]]}}\n"
+
+static void a_part_gives_a_line_for_each_entry(void **state) {
+    (void)state;
+    struct buf part = {0};
+    add_entry(&part, 7, true, A);
+    add_entry(&part, 0, false, B);
+    add_entry(&part, 4000000000, true, A);
+    struct slice s = slice_of(part.data, part.size);
+    assert_int_equal(items_count(&s, UINT32_MAX), 3);
+    assert_int_equal(items_count(&s, 4000000000), -1);
+    assert_lines(items_put_part, &s, A_LINE("7") B_LINE("0") A_LINE("4000000000"), 2, 1);
+    slice_deinit(&s);
+    buf_deinit(&part);
+}
+
+static void an_empty_part_has_no_items(void **state) {
+    (void)state;
+    struct slice s = slice_of("", 0);
+    assert_int_equal(items_count(&s, 1), 0);
+    assert_lines(items_put_part, &s, "", 0, 0);
+    slice_deinit(&s);
+}
+
+static void a_part_is_read_on_from_any_item(void **state) {
+    (void)state;
+    struct buf part = {0};
+    for (uint32_t i = 0; i < 5; i++)
+        add_entry(&part, i, true, "{\"status\":\"succeeded\",\"result\":1}");
+    struct slice s = slice_of(part.data, part.size);
+    for (unsigned skip = 0; skip <= 6; skip++) {
+        char text[1024];
+        struct span out = {text, text + sizeof text};
+        struct lines l = {.reader = {.begin = begin, .tail = "\n"}};
+        items_skip(&l.reader, &s, skip);
+        assert_int_equal(items_put_part(&l.reader, &s, &out), ITEMS_ALL);
+        assert_int_equal(l.succeeded, skip > 5 ? 0 : 5 - skip);
+    }
+    slice_deinit(&s);
+    buf_deinit(&part);
+}
+
+static void a_part_that_is_cut_anywhere_is_refused(void **state) {
+    (void)state;
+    struct buf part = {0};
+    add_entry(&part, 0, true, A);
+    size_t first = part.size;
+    add_entry(&part, 1, true, A);
+    for (size_t size = 0; size <= part.size; size++) {
+        struct slice s = slice_of(part.data, size);
+        int64_t expected = size == 0 ? 0 : size == first ? 1 : size == part.size ? 2 : -1;
+        assert_int_equal(items_count(&s, 2), expected);
+        slice_deinit(&s);
+    }
+    buf_deinit(&part);
+}
+
+static void sizes_that_lie_and_what_is_no_object_are_refused(void **state) {
+    (void)state;
+    static const uint32_t sizes[] = {0, 1, 17, 1 << 20, UINT32_MAX - 6, UINT32_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct buf part = {0};
+        struct item_entry e = {.size = sizes[i]};
+        buf_append(&part, &e, sizeof e);
+        buf_append(&part, "{      }........", 16);
+        struct slice s = slice_of(part.data, part.size);
+        assert_int_equal(items_count(&s, 1), -1);
+        slice_deinit(&s);
+        buf_deinit(&part);
+    }
+    struct buf part = {0};
+    add_entry(&part, 0, true, "[{}]");
+    struct slice s = slice_of(part.data, part.size);
+    assert_int_equal(items_count(&s, 1), -1);
+    slice_deinit(&s);
+    buf_deinit(&part);
+}
+
+static void a_result_gives_the_same_lines(void **state) {
+    (void)state;
+    static const char json[] = "{\"items\":[" A "," B "," A "]}";
+    struct slice s = slice_of(json, sizeof json - 1);
+    assert_lines(items_put_result, &s, A_LINE("0") B_LINE("1") A_LINE("2"), 2, 1);
+    slice_deinit(&s);
+    s = slice_of("{\"items\":[]}", 12);
+    assert_lines(items_put_result, &s, "", 0, 0);
+    slice_deinit(&s);
+}
+
+static void a_result_that_is_none_is_bad(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"", "{}", "{\"items\":{}}", "{\"items\":[1]}", "{\"items\":[{}", "{\"items\":[{",
+                                        "{\"items\":[{\"", "{\"items\":[{\"\\", "{\"items\":[{},", "{\"items\":["};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct slice s = slice_of(wrong[i], strlen(wrong[i]));
+        struct lines l;
+        for (size_t piece = 1; piece < 40; piece++)
+            assert_null(read_all(&l, items_put_result, &s, piece));
+        slice_deinit(&s);
+    }
+}
+
+static void a_line_break_between_tokens_does_not_end_the_line(void **state) {
+    (void)state;
+    static const char json[] = "{\"status\":\"succeeded\",\r\n\"result\":1}";
+    struct buf part = {0}, whole = {0};
+    add_entry(&part, 3, true, json);
+    struct slice s = slice_of(part.data, part.size);
+    assert_lines(items_put_part, &s, "{\"index\":3,\"status\":\"succeeded\",  \"result\":1}\n", 1, 0);
+    slice_deinit(&s);
+    buf_printf(&whole, "data: \n%s", json);
+    json_flatten(&whole, 7);
+    assert_string_equal(whole.data, "data: \n{\"status\":\"succeeded\",  \"result\":1}");
+    buf_deinit(&part);
+    buf_deinit(&whole);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_part_gives_a_line_for_each_entry),
+        cmocka_unit_test(an_empty_part_has_no_items),
+        cmocka_unit_test(a_part_is_read_on_from_any_item),
+        cmocka_unit_test(a_part_that_is_cut_anywhere_is_refused),
+        cmocka_unit_test(sizes_that_lie_and_what_is_no_object_are_refused),
+        cmocka_unit_test(a_result_gives_the_same_lines),
+        cmocka_unit_test(a_result_that_is_none_is_bad),
+        cmocka_unit_test(a_line_break_between_tokens_does_not_end_the_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
