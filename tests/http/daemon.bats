@@ -98,7 +98,6 @@ cancel-grace
 log-level loud
 log-format xml
 enable-test-types maybe
-data-dir /nowhere
 webhook-allow https://hooks.internal/
 webhook-secret-file /nowhere
 END

@@ -22,6 +22,7 @@
 #
 # A log line that names a sanitizer fails the test in teardown. BUILD is the build directory (default: build).
 
+export XDG_STATE_HOME=${BATS_TEST_TMPDIR:-$BATS_RUN_TMPDIR}/state # for those that start it without --data-dir
 BUILD=${BUILD:-build}
 OFFLOADD=$BUILD/offloadd
 

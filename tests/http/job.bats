@@ -27,7 +27,7 @@ crash() { # PARAMS [OPTIONS]
     holds '.created_at <= .started_at and .started_at <= .finished_at and .finished_at < .expires_at'
     holds '.progress.done == 1 and .progress.total == 1 and .attempts == 1 and .priority == 3'
     holds '.timings | (.queued_ms >= 0) and (.run_ms >= 0) and (.cpu_ms >= 0)'
-    holds '.links == {"self": ("/v1/jobs/" + .id), "result": ("/v1/jobs/" + .id + "/result")}'
+    holds '.links == {"self": ("/v1/jobs/" + .id), "result": ("/v1/jobs/" + .id + "/result"), "events": ("/v1/jobs/" + .id + "/events")}'
     holds '(has("lost") or has("error") or has("waiting_for") or has("estimated_start")) | not'
     holds '[.. | nulls] == []'
 }
