@@ -345,6 +345,8 @@ static void on_memory_timer(struct timer *t) {
 static bool handle_reply(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
     const struct pool_events *e = &w->pool->events;
     if (f->header.kind == WIRE_READY) {
+        if (w->state == WORKER_DYING && f->header.ticket == 0)
+            return true; /* given up, with its zygote, while it started */
         if (w->state != WORKER_STARTING || f->header.ticket != 0)
             return false;
         w->state = WORKER_READY;

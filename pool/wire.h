@@ -82,6 +82,7 @@ enum { /* flags */
     WIRE_BULK = 1, /* a descriptor comes along */
     WIRE_JSON = 2, /* WIRE_PLAN: the body of the request, not yet parsed */
     WIRE_GO = 4,   /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
+    WIRE_HASH = 16, /* with WIRE_JSON: hash the request, too */
     WIRE_ITEMS = 8 /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
 };
 
@@ -113,8 +114,9 @@ struct wire_plan {
     int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_JSON: the options */
     int64_t delay_ms, fresh; /* likewise */
     uint64_t plan_ns, cpu_ns;
+    uint8_t hash[32]; /* WIRE_HASH: of the canonical request, see host_request_hash */
 };
-_Static_assert(sizeof(struct wire_plan) == 6 * 4 + 10 * 8, "what follows is aligned to 8");
+_Static_assert(sizeof(struct wire_plan) == 6 * 4 + 10 * 8 + 32, "what follows is aligned to 8");
 struct wire_chunk {
     uint64_t cost_ns, offset, size;
 };

@@ -242,6 +242,17 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
     host_plan_deinit(&plan);
 }
 
+/* Of a request that has an Idempotency-Key and was parsed well. */
+static void hash_request(struct outcome *o, struct bytes text, unsigned depth) {
+    struct fault none = {{0}};
+    unsigned char *at = (unsigned char *)o->body.data + offsetof(struct wire_plan, hash);
+    if (o->kind == WIRE_FAILED || o->body.failed)
+        return;
+    if (host_request_hash(text.data, text.size, depth, at, &none) != 0)
+        die(); /* no memory */
+    fault_deinit(&none);
+}
+
 static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes payload) {
     if ((h->flags & WIRE_JSON) == 0) {
         plan_params(o, *h, payload, NULL);
@@ -262,6 +273,8 @@ static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes
         checked.count = (uint32_t)s.options.chunks;
         plan_params(o, checked, (struct bytes){s.params.data, s.params.size}, &s);
     }
+    if ((h->flags & WIRE_HASH) != 0)
+        hash_request(o, payload, depth);
     submission_deinit(&s);
 }
 

@@ -3,7 +3,8 @@
  *     body ──► (has a key: claimed, see idempotency.h) ──► checked, queued ──► waits as Prefer says ──► answer
  *                     └─► another request made the job: waits for that one
  *
- * The JSON of a large body is checked by a worker; its key is claimed when that has told what the request is.
+ * The JSON of a large body is checked by a worker; its key is claimed when that has told what the request is, and if the
+ * key is another's, the job is dropped.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,10 @@ static bool may_be_long_map(const struct buf *body) {
     return body->size > SMALL_MAP && memmem(body->data, body->size, "\"items\"", 7) != NULL;
 }
 
+static bool is_for_worker(const struct http_request *r) {
+    return r->large.blob != NULL || may_be_long_map(&r->body);
+}
+
 /* To be parsed by a worker. */
 static void submit_text(struct pending *p) {
     struct slice text = pending_body(p);
@@ -85,7 +90,7 @@ static void submit_text(struct pending *p) {
         http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
-    submit_job(p, &(struct job_request){.body = text});
+    submit_job(p, &(struct job_request){.body = text, .wants_hash = p->planned != NULL});
     slice_deinit(&text);
 }
 
@@ -110,7 +115,7 @@ static void submit_body(struct pending *p) {
     struct fault fault = {{0}};
     struct job_request q = {.submission = &submission};
     const char *body = r->body.data == NULL ? "" : r->body.data;
-    if (r->large.blob != NULL || may_be_long_map(&r->body)) {
+    if (is_for_worker(r)) {
         submit_text(p);
         return;
     }
@@ -155,22 +160,55 @@ static void on_decided(struct key_claim *c, enum key_verdict verdict, const stru
     }
 }
 
-static void claim_key(struct pending *p, const char *header) {
+static void claim_key(struct pending *p, const char *key, const uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = p->server;
+    if (idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
+        http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+}
+
+static void submit_with_key(struct pending *p, const char *key) {
     struct http_request *r = p->request;
-    char key[IDEMPOTENCY_MAX_KEY + 1];
     uint8_t hash[STORE_HASH_SIZE];
     struct fault fault = {{0}};
     const char *body = r->body.data == NULL ? "" : r->body.data;
-    p->keyed = true;
     p->claim.decided = on_decided;
-    if (!idempotency_parse(header, key))
-        http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
-    else if (host_request_hash(body, r->body.size, (unsigned)s->config.max_json_depth, hash, &fault) != 0)
+    if (host_request_hash(body, r->body.size, (unsigned)p->server->config.max_json_depth, hash, &fault) != 0)
         answer_fault(r, &fault);
-    else if (idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
-        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    else
+        claim_key(p, key, hash);
     fault_deinit(&fault);
+}
+
+/* ---- a large body with a key: parsed and planned first, then it is known whether it is wanted ------------------------- */
+
+static void on_text_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
+    struct pending *p = (struct pending *)((char *)c - offsetof(struct pending, claim));
+    struct job *job = p->waiter.job;
+    p->planned = NULL;
+    if (verdict == KEY_YOURS) {
+        idempotency_own(c, &job_record(job)->id);
+        job_unthrottle(job);
+        pending_go_on(p, job);
+        return;
+    }
+    pending_stop_waiting(p);
+    job_drop(job);
+    on_decided(c, verdict, id);
+}
+
+static void on_text_planned(struct pending *p, struct job *job) {
+    char key[IDEMPOTENCY_MAX_KEY + 1];
+    job_throttle(job);
+    p->claim.decided = on_text_decided;
+    if (idempotency_parse(http_header(p->request, "Idempotency-Key"), key))
+        claim_key(p, key, job_request_hash(job));
+}
+
+static void submit_text_with_key(struct pending *p) {
+    if (!is_welcome(p->server, p->request))
+        return;
+    p->planned = on_text_planned;
+    submit_text(p);
 }
 
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {
@@ -178,12 +216,18 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
     (void)m;
     if (key == NULL && !is_welcome(s, r))
         return;
+    char parsed[IDEMPOTENCY_MAX_KEY + 1];
     struct pending *p = pending_new(s, r, AIM_RESULT);
     if (p == NULL)
         return;
+    p->keyed = key != NULL;
     if (key == NULL)
         submit_body(p);
+    else if (!idempotency_parse(key, parsed))
+        http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
+    else if (is_for_worker(r))
+        submit_text_with_key(p);
     else
-        claim_key(p, key);
+        submit_with_key(p, parsed);
     pending_suspend(p);
 }

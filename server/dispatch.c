@@ -137,7 +137,7 @@ static void send_plan(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {.kind = WIRE_PLAN, .flags = wire_flags(job), .count = job->record->wanted_chunks};
     bool bulk = job->input.blob->fd >= 0;
     if (job->input_is_json) {
-        h.flags = WIRE_JSON;
+        h.flags = WIRE_JSON | (job->request_hash != NULL ? WIRE_HASH : 0);
         h.count = job->js->config.max_json_depth;
     } else {
         h.type = job->record->type;
@@ -440,6 +440,8 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
                                    .delay_ms = h->delay_ms,
                                    .fresh = h->fresh != 0,
                                    .webhook = h->webhook_size > 0 ? webhook : NULL};
+    if (job->request_hash != NULL)
+        memcpy(job->request_hash, h->hash, sizeof h->hash);
     job->record->type = h->type;
     job->record->map = h->map != 0;
     job->record->items = h->items;
@@ -564,6 +566,11 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
         r->chunks_total = 1;
         job_started(job, sent_ns);
         job_planned(job);
+    }
+    if (job->stopping) {
+        slice_deinit(&result);
+        job_end_if_stopped(job);
+        return;
     }
     if (kind != TASK_MERGE) {
         job->js->metrics->chunks[r->type]++;
@@ -691,6 +698,7 @@ static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f,
     slice_deinit(&job->input);
     queue_again(job, t);
     job_planned(job);
+    job_end_if_stopped(job);
     return true;
 }
 

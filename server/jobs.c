@@ -97,9 +97,11 @@ void job_planned(struct job *job) {
     if (job->planned_told)
         return;
     job->planned_told = true;
+    job->telling = true; /* who is told may cancel it, or its store may refuse it: it stays for our caller */
     DL_FOREACH_SAFE(job->waiters, w, next) {
         w->notify(w, job, JOB_PLANNED);
     }
+    job->telling = false;
 }
 
 static void tell_ended(struct job *job) {
@@ -208,6 +210,7 @@ static void job_release(struct job *job) {
     free(job->stop_detail);
     free(job->stop_members);
     free(job->bad_webhook);
+    free(job->request_hash);
     slice_deinit(&job->webhook);
     record_unref(job->record);
     free(job);
@@ -350,7 +353,7 @@ static void write_error(struct job *job) {
 }
 
 void job_end_if_stopped(struct job *job) {
-    if (!job->stopping || job->tasks != NULL)
+    if (!job->stopping || job->tasks != NULL || job->telling)
         return;
     stamp_end(job);
     write_error(job);
@@ -385,6 +388,11 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
 
 void job_cancel(struct job *job) {
     job_stop(job, STOP_CANCEL, JOB_CANCELLED, PROBLEM_CANCELLED, NULL, NULL);
+}
+
+void job_drop(struct job *job) {
+    job->refused = true;
+    job_cancel(job);
 }
 
 /* ---- time limits ---------------------------------------------------------------------------------------------------- */
@@ -470,6 +478,10 @@ void job_unthrottle(struct job *job) {
 
 struct record *job_record(struct job *job) {
     return job->record;
+}
+
+const uint8_t *job_request_hash(const struct job *job) {
+    return job->request_hash;
 }
 
 bool job_is_rejected(const struct job *job) {

@@ -47,6 +47,7 @@ struct job_request {
     int default_priority;                /* of the Priority header, or -1 */
     bool asynchronous;                   /* will be answered 202: plan first, do not run in the same go */
     const char *trace;                   /* traceparent or NULL */
+    bool wants_hash;                     /* of `body`: job_request_hash is to know it when it is planned */
 };
 
 /* Someone who waits for a job. Embedded; the owner keeps it in place until `notify` said JOB_ENDED or it is
@@ -91,6 +92,11 @@ bool jobs_are_drained(const struct jobs *js);
 
 void job_wait(struct job *job, struct job_waiter *w);
 void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
+
+/* What a worker found to be the hash of the request; only if it was wanted, and when it is planned. */
+const uint8_t *job_request_hash(const struct job *job);
+/* Cancels it as if it had never been. */
+void job_drop(struct job *job);
 
 /* Stops the job and ends it as cancelled once its processes have stopped. No effect on one that is stopping. */
 void job_cancel(struct job *job);

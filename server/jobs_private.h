@@ -55,7 +55,7 @@ struct job {
 
     enum job_phase phase;
     struct slice input; /* packed params, or JSON if input_is_json; until planned */
-    bool input_is_json, asynchronous, planned_told, rejected;
+    bool input_is_json, asynchronous, planned_told, telling, rejected;
     bool delayed;       /* record->not_before_ms has not come */
     bool refused;       /* by the store: it never existed */
     int64_t due_ns;     /* monotonic: from when it may start; queue_timeout counts from here */
@@ -76,6 +76,7 @@ struct job {
 
     struct task *tasks;
     struct job *ending_prev, *ending_next;
+    uint8_t *request_hash;      /* heap, STORE_HASH_SIZE: wanted of a body that a worker parses; or NULL */
     struct slice webhook;       /* what is to be sent, once the end is recorded */
     char *bad_webhook;          /* heap: what is wrong with the URL of a large body; or NULL */
     int64_t accepted_ns, run_started_ns; /* monotonic; 0: not running */
@@ -119,7 +120,7 @@ struct jobs {
 void job_enqueue(struct job *job);             /* (back) into the scheduler, if it has a unit to send */
 void job_dequeue(struct job *job);             /* no effect if it is not in there */
 void job_started(struct job *job, int64_t now_ns);      /* queued → running */
-void job_planned(struct job *job);             /* tells waiters that the submission is valid */
+void job_planned(struct job *job);             /* tells waiters that the submission is valid; then job_end_if_stopped */
 void job_arm_timer(struct job *job);
 void job_touch(struct job *job);               /* its document changed */
 void job_apply_parsed_options(struct job *job, const struct submission_options *o); /* of a large body */

@@ -103,7 +103,9 @@ static int fill_input(struct job *job, const struct job_request *q) {
         job->input_is_json = true;
         job->input = slice_ref(&q->body);
         apply_options(job, &unknown, q->default_priority);
-        return 0;
+        if (q->wants_hash)
+            job->request_hash = calloc(1, STORE_HASH_SIZE);
+        return q->wants_hash && job->request_hash == NULL ? -1 : 0;
     }
     r->type = q->submission->type;
     r->options_known = true;
@@ -149,8 +151,7 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
     int rc = fill_input(job, q);
     job_count_status(job, JOB_QUEUED, 1);
     if (rc != 0) {
-        job->refused = true;
-        job_cancel(job);
+        job_drop(job);
         return -1;
     }
     job_arm_timer(job);

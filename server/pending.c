@@ -10,6 +10,8 @@
 #include "server/ndjson.h"
 #include "server/render.h"
 
+#define UNDECIDED_NS (20 * NS_PER_MS)
+
 /* ---- answers ------------------------------------------------------------------------------------------------- */
 
 static void set_preference_applied(struct http_request *r, const struct pending *p, bool accepted) {
@@ -285,18 +287,25 @@ static void on_key_stored(void *arg, enum store_result result) {
         pending_begin_stream(p, p->waiter.job);
 }
 
+void pending_go_on(struct pending *p, struct job *job) {
+    if (p->aim == AIM_ACCEPT)
+        pending_accept(p, job);
+    else if (idempotency_owns(&p->claim))
+        make_durable(p, job, on_key_stored);
+    else
+        pending_begin_stream(p, job);
+}
+
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct pending *p = (struct pending *)((char *)w - offsetof(struct pending, waiter));
     if (event == JOB_ENDED) {
         pending_stop_waiting(p);
         idempotency_settle(&p->claim);
         answer_ended(p, job);
-    } else if (p->aim == AIM_ACCEPT) {
-        pending_accept(p, job);
-    } else if (idempotency_owns(&p->claim)) {
-        make_durable(p, job, on_key_stored);
+    } else if (p->planned != NULL) {
+        p->planned(p, job);
     } else {
-        pending_begin_stream(p, job);
+        pending_go_on(p, job);
     }
 }
 
@@ -306,6 +315,10 @@ static void on_wait_over(struct timer *t) {
     struct job *job = p->waiter.job;
     if (job_is_ending(job))
         return;
+    if (p->planned != NULL) { /* what follows waits for that */
+        loop_set_timer(p->server->loop, t, clock_monotonic_ns() + UNDECIDED_NS);
+        return;
+    }
     if (p->aim != AIM_POLL) {
         pending_accept(p, job);
         return;
@@ -356,6 +369,8 @@ void api_hangup(struct server *s, struct http_request *r) {
         /* Nobody waits for the CPU that the job would burn, unless it is to be had by its id or its key. */
         if (job != NULL && p->aim == AIM_RESULT && !p->prefer.respond_async && !p->keyed)
             job_cancel(job);
+        else if (job != NULL && p->planned != NULL)
+            job_drop(job);
         else if (job != NULL && idempotency_owns(&p->claim))
             make_durable(p, job, on_key_stored);
     }

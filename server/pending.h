@@ -39,6 +39,8 @@ struct pending {
     bool counted;           /* among server->waiting */
     bool stream;            /* AIM_RESULT: the items of a map job are wanted as they are finished */
     bool keyed, replayed;   /* has an Idempotency-Key; its job is another request's */
+    /* Its job is planned, and goes no further before it is known whose key it has; NULL: nothing to decide. */
+    void (*planned)(struct pending *p, struct job *job);
     unsigned at_store;      /* answers of the store that are to come */
     struct record *accepted; /* being stored: the 202's record */
     struct list_request *list;
@@ -64,6 +66,8 @@ void pending_begin_stream(struct pending *p, struct job *job);
 /* The request's body, as a reference or a copy; empty if memory ran out. */
 struct slice pending_body(const struct pending *p);
 
+/* The job is planned: it is accepted, made durable, or its items begin to stream, as the request wants. */
+void pending_go_on(struct pending *p, struct job *job);
 /* Hands the job to the store, and answers 202 when it is there. */
 void pending_accept(struct pending *p, struct job *job);
 
