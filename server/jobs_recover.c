@@ -53,7 +53,7 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
     }
     r->version = (uint64_t)clock_wall_ms(); /* above all of the earlier run: a tag is not used twice */
     r->chunks_done = 0;
-    job->asynchronous = job->planned_told = true;
+    job->asynchronous = job->planned_told = job->safe = true;
     set_clocks(job);
     if (in->plan.size == 0 || !job_take_plan(job, &in->plan)) {
         r->chunks_total = 0;
@@ -61,10 +61,6 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
         job->input = slice_ref(&in->request);
     }
     js->recovered_count++;
-    if (job->input_is_json && in->request.size == 0) { /* its file is gone */
-        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"), NULL);
-        return;
-    }
     if (!was_running)
         return;
     lose_to_restart(job);
@@ -90,6 +86,10 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
 /* Behind all chunks: what is left to send. */
 static void resume(struct job *job) {
     struct record *r = job->record;
+    if (job->input_is_json && job->input.size == 0) { /* its file is gone */
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"), NULL);
+        return;
+    }
     if (job->phase == PHASE_CHUNKS && r->chunks_done > 0) {
         job->next_chunk = r->chunks_total;
         for (uint32_t i = r->chunks_total; i-- > 0;)

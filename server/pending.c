@@ -255,7 +255,7 @@ static void make_durable(struct pending *p, struct job *job, store_done *done) {
     if (body.blob == NULL)
         done(p, STORE_UNAVAILABLE);
     else
-        job_make_durable(job, &body, idempotency_owns(&p->claim) ? &p->claim.key : NULL, done, p);
+        job_make_durable(job, &body, done, p);
     slice_deinit(&body);
 }
 
@@ -373,6 +373,8 @@ void api_hangup(struct server *s, struct http_request *r) {
             job_drop(job);
         else if (job != NULL && idempotency_owns(&p->claim))
             make_durable(p, job, on_key_stored);
+        if (!idempotency_owns(&p->claim))
+            idempotency_withdraw(&p->claim); /* it is not offered a job that nobody would own */
     }
     http_abandon(r);
 }
