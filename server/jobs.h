@@ -56,6 +56,7 @@ struct job_request {
  * withdrawn by job_unwait. */
 enum job_event {
     JOB_PLANNED,
+    JOB_PARKED,  /* a drain leaves it to the next process. Not the place to end it */
     JOB_CHANGED, /* only if wants_changes: its status or progress. Not the place to end it or to stop waiting */
     JOB_ENDED
 };

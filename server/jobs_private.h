@@ -100,7 +100,7 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct webhooks *webhooks; /* NULL: none are sent */
-    struct job *live; /* hash by id */
+    struct job *live; /* hash by id, and in the order of the ids */
     struct job *ending; /* durable ones whose end is being recorded */
     size_t live_count, running_count, transient_count, ending_count, queued[SCHEDULER_LEVELS];
     size_t recovered_count;

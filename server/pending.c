@@ -296,12 +296,24 @@ void pending_go_on(struct pending *p, struct job *job) {
         pending_begin_stream(p, job);
 }
 
+/* The job is not over, and the wait is, or it would be in vain. */
+static void stop_early(struct pending *p, struct job *job) {
+    if (p->aim != AIM_POLL) {
+        pending_accept(p, job);
+        return;
+    }
+    pending_stop_waiting(p);
+    answer_cached(p->request, job_record(job), job);
+}
+
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct pending *p = (struct pending *)((char *)w - offsetof(struct pending, waiter));
     if (event == JOB_ENDED) {
         pending_stop_waiting(p);
         idempotency_settle(&p->claim);
         answer_ended(p, job);
+    } else if (event == JOB_PARKED) {
+        stop_early(p, job);
     } else if (p->planned != NULL) {
         p->planned(p, job);
     } else {
@@ -309,7 +321,6 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     }
 }
 
-/* The wait is over and the job is not. */
 static void on_wait_over(struct timer *t) {
     struct pending *p = (struct pending *)((char *)t - offsetof(struct pending, timer));
     struct job *job = p->waiter.job;
@@ -319,12 +330,7 @@ static void on_wait_over(struct timer *t) {
         loop_set_timer(p->server->loop, t, clock_monotonic_ns() + UNDECIDED_NS);
         return;
     }
-    if (p->aim != AIM_POLL) {
-        pending_accept(p, job);
-        return;
-    }
-    pending_stop_waiting(p);
-    answer_cached(p->request, job_record(job), job);
+    stop_early(p, job);
 }
 
 struct pending *pending_new(struct server *s, struct http_request *r, enum aim aim) {
