@@ -188,7 +188,7 @@ static void on_forgotten(void *arg, enum store_result result) {
     struct pending *p = arg;
     if (!pending_leave_store(p))
         return;
-    if (result == STORE_OK)
+    if (result == STORE_OK || (result == STORE_NOT_FOUND && p->ended))
         http_answer_static(p->request, 204, NULL, "", 0);
     else
         answer_not_found(p->request, result);
@@ -214,6 +214,7 @@ static void answer_ended(struct pending *p, struct job *job) {
     if (job_is_refused(job)) {
         answer_not_found(p->request, STORE_UNAVAILABLE);
     } else if (p->aim == AIM_DELETE) {
+        p->ended = true;
         pending_forget(p, &record->id);
     } else if (p->aim == AIM_ACCEPT && job_is_rejected(job)) {
         answer_job_problem(p->request, record);
