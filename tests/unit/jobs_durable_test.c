@@ -161,7 +161,7 @@ struct client {
     struct job_waiter waiter;
     struct record *record;
     struct job *job; /* NULL once it ended */
-    unsigned ended;
+    unsigned parked, ended;
     bool refused;
     unsigned answers; /* of the store */
     enum store_result result;
@@ -169,6 +169,7 @@ struct client {
 
 static void on_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct client *c = (struct client *)w; /* the first member */
+    c->parked += event == JOB_PARKED;
     if (event != JOB_ENDED)
         return;
     c->ended++;
@@ -428,6 +429,8 @@ static void a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others(vo
     submit(&transient);
     jobs_drain(jobs);
     assert_false(jobs_are_drained(jobs));
+    assert_int_equal(parked.parked, 1);
+    assert_int_equal(running.parked + transient.parked, 0);
     done(find_sent(WIRE_RUN), "1");
     answer_store(STORE_OK);
     assert_int_equal(running.ended, 1);
