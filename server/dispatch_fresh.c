@@ -115,7 +115,7 @@ void fresh_send_pieces(struct jobs *js, int64_t now_ns) {
         struct job *job = w->dedicated;
         if (job == NULL || !is_idle(js, w))
             continue;
-        if (job->stopping || job_count_units(job) == 0 || must_yield(js, w, job, now_ns))
+        if (job->stopping || job_is_parked(job) || job_count_units(job) == 0 || must_yield(js, w, job, now_ns))
             give_back(w, job);
         else
             dispatch_send_unit(job, w, true);

@@ -193,9 +193,9 @@ static void leave(struct client *c) {
     record_unref(c->record);
 }
 
-static void submit_with_key(struct client *c, const char *key) {
+static void submit_as(struct client *c, const char *key, bool fresh) {
     struct submission s = {.type = TOY_PLAIN,
-                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1}};
+                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1, .fresh = fresh}};
     struct store_key k = {.tenant = "", .key = key, .ttl_ms = 1000};
     struct job_request q = {.submission = &s, .default_priority = -1, .asynchronous = true, .key = key == NULL ? NULL : &k};
     struct job *job;
@@ -207,7 +207,7 @@ static void submit_with_key(struct client *c, const char *key) {
 }
 
 static void submit(struct client *c) {
-    submit_with_key(c, NULL);
+    submit_as(c, NULL, false);
 }
 
 static void make_durable(struct client *c) {
@@ -383,7 +383,7 @@ static void the_key_goes_along_whoever_makes_the_job_durable(void **state) {
     (void)state;
     struct client c;
     char key[] = "a key";
-    submit_with_key(&c, key);
+    submit_as(&c, key, false);
     memset(key, 'x', sizeof key - 1); /* its owner may be gone */
     make_durable(&c);
     assert_string_equal(late.key, "a key");
@@ -445,6 +445,25 @@ static void a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others(vo
     leave(&parked);
     leave(&running);
     leave(&transient);
+}
+
+static void a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do(void **state) {
+    (void)state;
+    struct client c;
+    submit_as(&c, NULL, true);
+    make_durable(&c);
+    answer_store(STORE_OK);
+    for (unsigned i = 0; i < FAKE_MAIN; i++)
+        fake.workers[i].type = TOY_PLAIN; /* used: to be replaced first */
+    dispatch();
+    assert_int_equal(c.job->kept_workers, 1);
+    jobs_drain(jobs);
+    assert_int_equal(fake_restart(&events), 1);
+    dispatch();
+    assert_int_equal(fake.count, 0);
+    assert_int_equal(c.job->kept_workers, 0);
+    assert_true(jobs_are_drained(jobs));
+    leave(&c);
 }
 
 /* ---- from one process to the next ------------------------------------------------------------------------------------ */
@@ -627,6 +646,7 @@ int main(void) {
         LATE(the_key_goes_along_whoever_makes_the_job_durable),
         LATE(who_is_cancelled_while_its_end_is_recorded_has_ended_before),
         LATE(a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others),
+        LATE(a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do),
         KEPT(a_job_that_was_not_planned_is_planned_again),
         KEPT(chunks_that_were_done_are_not_run_again),
         KEPT(what_a_drain_left_queued_has_lost_nothing),
