@@ -73,7 +73,7 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
         LOG_STR("status", job_status_name(r->status)),
         LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL), LOG_INT("chunks", r->chunks_total),
         LOG_INT("attempts", r->attempts), LOG_REAL("queued_ms", (double)r->queued_ns / 1e6),
-        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace[0] ? r->trace : NULL));
+        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace));
 }
 
 /* ---- waiters ------------------------------------------------------------------------------------------------ */
@@ -176,13 +176,13 @@ static void free_plan(struct job *job) {
     for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
         slice_deinit(&job->chunks[i].part);
     free(job->chunks);
-    free(job->again);
     job->chunks = NULL;
     job->again = NULL;
     slice_deinit(&job->chunk_bytes);
     slice_deinit(&job->plan);
     slice_deinit(&job->input);
-    buf_deinit(&job->common);
+    free(job->common);
+    job->common = NULL;
 }
 
 void job_dequeue(struct job *job) {

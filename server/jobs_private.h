@@ -60,12 +60,13 @@ struct job {
     bool refused;       /* by the store: it never existed */
     int64_t due_ns;     /* monotonic: from when it may start; queue_timeout counts from here */
 
-    struct buf common;        /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
-    struct slice plan;        /* as the worker sent it; one part of it: */
+    unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
+    uint32_t common_size;     /* of all that */
+    struct slice plan;        /* as the worker sent it, for the store; empty if it has but one chunk */
     struct slice chunk_bytes; /* what the chunks' offsets count from */
     struct chunk *chunks;     /* record->chunks_total of them */
     uint32_t next_chunk;      /* the first that was never sent */
-    uint32_t *again;          /* chunks to be sent again */
+    uint32_t *again;          /* chunks to be sent again; room for all, behind `chunks` in one piece */
     uint32_t again_count;
     unsigned plan_lost, merge_lost;
     uint32_t merge_fed;       /* parts sent to the merging worker */
