@@ -92,12 +92,12 @@ uint32_t job_count_units(const struct job *job) {
     if (job->delayed && job->phase != PHASE_PLAN) /* to be checked is not to be started */
         return 0;
     switch (job->phase) {
-    case PHASE_PLAN: return job->pause_count == 0 && !is_active(job, TASK_PLAN);
+    case PHASE_PLAN: return !job_is_pausing(job) && !is_active(job, TASK_PLAN);
     case PHASE_CHUNKS:
         if (job->throttles > 0)
             return 0;
         return next_chunk(job, &chunk) ? job->again_count + job->record->chunks_total - job->next_chunk : 0;
-    case PHASE_MERGE: return job->pause_count == 0 && !is_active(job, TASK_MERGE);
+    case PHASE_MERGE: return !job_is_pausing(job) && !is_active(job, TASK_MERGE);
     case PHASE_DONE: return 0;
     }
     return 0;

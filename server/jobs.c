@@ -211,7 +211,7 @@ static void job_release(struct job *job) {
     free(job->stop_members);
     free(job->bad_webhook);
     free(job->request_hash);
-    slice_deinit(&job->webhook);
+    blob_unref(job->webhook);
     record_unref(job->record);
     free(job);
 }
@@ -247,7 +247,8 @@ static void log_end(const struct job *job) {
 
 static struct delivery delivery_of(const struct job *job) {
     const struct record *r = job->record;
-    return (struct delivery){.job = r->id, .url = r->webhook, .body = job->webhook, .trace = r->trace};
+    return (struct delivery){.job = r->id, .url = r->webhook, .trace = r->trace,
+                             .body = {job->webhook, 0, job->webhook == NULL ? 0 : job->webhook->size}};
 }
 
 /* False: there is nobody to tell. */
@@ -256,18 +257,16 @@ static bool prepare_webhook(struct job *job) {
     if (job->record->webhook == NULL || job->js->webhooks == NULL || job->refused)
         return false;
     webhook_body(&body, job->record);
-    struct blob *b = body.failed ? NULL : blob_copy(body.data, body.size);
+    job->webhook = body.failed ? NULL : blob_copy(body.data, body.size);
     buf_deinit(&body);
-    if (b == NULL)
+    if (job->webhook == NULL)
         job_log_event(LOG_ERROR, "webhook_lost", job); /* no memory */
-    else
-        job->webhook = slice_all(b);
-    return b != NULL;
+    return job->webhook != NULL;
 }
 
 static void send_webhook(struct job *job) {
     struct delivery d = delivery_of(job);
-    if (job->webhook.blob != NULL && job->js->webhooks != NULL)
+    if (job->webhook != NULL && job->js->webhooks != NULL)
         webhooks_send(job->js->webhooks, &d);
 }
 
