@@ -200,7 +200,7 @@ id_of_stream() {
 }
 
 done_of_it() {
-    curl -sS "$URL/v1/jobs" | jq '[.jobs[] | select(.progress.total == 300)][0].progress.done // 0'
+    curl -sS "$URL/v1/jobs" | jq '[.jobs[] | select(.progress.total == 120)][0].progress.done // 0'
 }
 
 some_done() {
