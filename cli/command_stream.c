@@ -9,13 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/lines.h"
 #include "cli/say.h"
 #include "cli/submission.h"
 
 #define ID_BYTES 100
-#define SILENCE_S 60 /* beyond what client.h allows: the service says something every 15 s, but not to a map */
+#define AGAIN_MS 1000 /* after a stream that was cut */
+#define SILENCE_S 60 /* beyond what client.h allows: the service may have nothing to say of a map for long */
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
@@ -46,7 +48,12 @@ static int read_events(struct command_input *in, struct events *e, FILE *sink, s
     buf_puts(&request.path, "/v1/jobs/");
     client_escape(in->service.client, &request.path, in->words[0]);
     buf_puts(&request.path, "/events");
-    return service_call(&in->service, &request, true, a);
+    return service_call(&in->service, &request, false, a);
+}
+
+/* After a stream that was cut, by a service that stopped or by a lost connection. */
+static bool may_go_on(const struct events *e, int code) {
+    return !e->ended && e->id[0] != '\0' && (code == EXIT_DONE || code == EXIT_TROUBLE);
 }
 
 int command_events(struct command_input *in) {
@@ -55,9 +62,17 @@ int command_events(struct command_input *in) {
     struct lines lines = {.take = take_event_line, .arg = &e};
     FILE *sink = lines_open(&lines);
     int code = sink != NULL ? EXIT_DONE : EXIT_TROUBLE;
-    while (code == EXIT_DONE && !e.ended) {
+    bool again = sink != NULL;
+    for (unsigned tried = 0; again; tried++) {
         code = read_events(in, &e, sink, &a);
         buf_clear(&lines.part);
+        again = may_go_on(&e, code) && tried < in->service.retries;
+        if (again)
+            interrupt_sleep((int64_t)AGAIN_MS << (tried < 5 ? tried : 5));
+    }
+    if (code == EXIT_DONE && !e.ended) {
+        say("the events were cut");
+        code = EXIT_TROUBLE;
     }
     if (sink != NULL)
         fclose(sink);
