@@ -17,7 +17,7 @@
 
 #define ID_BYTES 100
 #define AGAIN_MS 1000 /* after a stream that was cut */
-#define SILENCE_S 60 /* beyond what client.h allows: the service may have nothing to say of a map for long */
+#define SILENCE_S 86400 /* an item may take long, and until it is finished there is nothing to say */
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
