@@ -18,9 +18,10 @@ void id_random(void *bytes, unsigned size) {
     used += size;
 }
 
+static int64_t last_ms;
+static unsigned counter; /* RFC 9562 section 6.2, method 1: 12 bits in rand_a */
+
 struct id id_new(int64_t wall_ms) {
-    static int64_t last_ms;
-    static unsigned counter; /* RFC 9562 section 6.2, method 1: 12 bits in rand_a */
     if (wall_ms > last_ms) {
         last_ms = wall_ms;
         uint16_t seed;
@@ -38,6 +39,16 @@ struct id id_new(int64_t wall_ms) {
     id_random(id.bytes + 8, 8);
     id.bytes[8] = (uint8_t)(0x80 | (id.bytes[8] & 0x3F));
     return id;
+}
+
+void id_follow(const struct id *id) {
+    int64_t ms = 0;
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | id->bytes[i];
+    if (ms < last_ms)
+        return;
+    last_ms = ms;
+    counter = 0xFFF; /* used up, as far as we know */
 }
 
 void id_format(const struct id *id, char text[ID_TEXT_SIZE]) {

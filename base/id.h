@@ -13,6 +13,8 @@ struct id {
 #define ID_TEXT_SIZE 37 /* "01927f0e-....-7...-....-............" and a NUL */
 
 struct id id_new(int64_t wall_ms);
+/* All that are made from now on are greater than this one of an earlier process, also if the clock was set back since. */
+void id_follow(const struct id *id);
 void id_format(const struct id *id, char text[ID_TEXT_SIZE]);
 /* False unless text[0..36) is a UUID in lower- or upper-case hex and ends there. */
 bool id_parse(const char *text, struct id *id);

@@ -83,14 +83,14 @@ static bool is_for_worker(const struct http_request *r) {
 }
 
 /* To be parsed by a worker. */
-static void submit_text(struct pending *p) {
+static void submit_text(struct pending *p, const struct store_key *key) {
     struct slice text = pending_body(p);
     if (text.blob == NULL) {
         idempotency_withdraw(&p->claim);
         http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
-    submit_job(p, &(struct job_request){.body = text, .wants_hash = p->planned != NULL});
+    submit_job(p, &(struct job_request){.body = text, .key = key, .wants_hash = p->planned != NULL});
     slice_deinit(&text);
 }
 
@@ -113,10 +113,11 @@ static void submit_body(struct pending *p) {
     struct http_request *r = p->request;
     struct submission submission = {0};
     struct fault fault = {{0}};
-    struct job_request q = {.submission = &submission};
+    const struct store_key *key = p->claim.entry == NULL ? NULL : &p->claim.key;
+    struct job_request q = {.submission = &submission, .key = key};
     const char *body = r->body.data == NULL ? "" : r->body.data;
     if (is_for_worker(r)) {
-        submit_text(p);
+        submit_text(p, key);
         return;
     }
     if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
@@ -133,6 +134,8 @@ static void submit_body(struct pending *p) {
 
 static void join(struct pending *p, const struct id *id) {
     struct job *job = jobs_find(p->server->jobs, id);
+    p->aim = AIM_RESULT; /* for a large body it was chosen before */
+    p->stream = false;
     int64_t wait_ns = choose_aim(p);
     p->replayed = true;
     if (job == NULL)
@@ -162,8 +165,13 @@ static void on_decided(struct key_claim *c, enum key_verdict verdict, const stru
 
 static void claim_key(struct pending *p, const char *key, const uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = p->server;
-    if (idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
-        http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    if (idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
+        return;
+    struct job *job = p->waiter.job;
+    pending_stop_waiting(p);
+    http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    if (job != NULL)
+        job_drop(job);
 }
 
 static void submit_with_key(struct pending *p, const char *key) {
@@ -204,11 +212,12 @@ static void on_text_planned(struct pending *p, struct job *job) {
         claim_key(p, key, job_request_hash(job));
 }
 
-static void submit_text_with_key(struct pending *p) {
-    if (!is_welcome(p->server, p->request))
+static void submit_text_with_key(struct pending *p, const char *key) {
+    struct server *s = p->server;
+    if (!is_welcome(s, p->request))
         return;
     p->planned = on_text_planned;
-    submit_text(p);
+    submit_text(p, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {
@@ -226,7 +235,7 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
     else if (!idempotency_parse(key, parsed))
         http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
     else if (is_for_worker(r))
-        submit_text_with_key(p);
+        submit_text_with_key(p, parsed);
     else
         submit_with_key(p, parsed);
     pending_suspend(p);

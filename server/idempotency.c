@@ -14,6 +14,7 @@ struct key_entry {
     struct key_claim *owner;  /* NULL: none yet */
     bool owned;               /* `job` is the owner's */
     bool looking;             /* the store was asked and has not answered */
+    bool offering;
     struct id job;
     uint8_t hash[STORE_HASH_SIZE]; /* of the owner's request, or the store's */
     UT_hash_handle hh;
@@ -32,7 +33,7 @@ static void entry_free(struct key_entry *e) {
 }
 
 static void free_if_unused(struct key_entry *e) {
-    if (e->claims == NULL && !e->looking)
+    if (e->claims == NULL && !e->looking && !e->offering)
         entry_free(e);
 }
 
@@ -58,13 +59,18 @@ static void tell_all(struct key_entry *e) {
     }
 }
 
-/* The first in line may make the job. Its `decided` may withdraw or settle, and so free the entry. */
+/* The first in line may make the job; if it withdraws at once, the next. May free the entry. */
 static void offer(struct key_entry *e) {
-    if (e->looking || e->owner != NULL || e->claims == NULL)
+    if (e->looking || e->offering)
         return;
-    e->owner = e->claims;
-    memcpy(e->hash, e->owner->key.hash, sizeof e->hash);
-    e->owner->decided(e->owner, KEY_YOURS, NULL);
+    e->offering = true;
+    while (e->owner == NULL && e->claims != NULL) {
+        e->owner = e->claims;
+        memcpy(e->hash, e->owner->key.hash, sizeof e->hash);
+        e->owner->decided(e->owner, KEY_YOURS, NULL);
+    }
+    e->offering = false;
+    free_if_unused(e);
 }
 
 static void on_looked_up(void *arg, enum store_result result, const struct id *job, const uint8_t hash[STORE_HASH_SIZE]) {
@@ -148,10 +154,7 @@ void idempotency_withdraw(struct key_claim *c) {
     if (e == NULL)
         return;
     leave(c);
-    if (e->claims == NULL)
-        free_if_unused(e);
-    else
-        offer(e); /* which may free it */
+    offer(e);
 }
 
 struct idempotency *idempotency_new(struct store *store) {

@@ -211,6 +211,7 @@ static void job_release(struct job *job) {
     free(job->stop_members);
     free(job->bad_webhook);
     free(job->request_hash);
+    free(job->key);
     blob_unref(job->webhook);
     record_unref(job->record);
     free(job);
@@ -270,20 +271,35 @@ static void send_webhook(struct job *job) {
         webhooks_send(job->js->webhooks, &d);
 }
 
-static void on_end_recorded(void *arg, enum store_result result) {
-    struct job *job = arg;
+/* It was refused when it may have been on its way to the disk, or had ended. */
+static void unmake(struct job *job) {
+    struct store *s = job->js->store;
+    s->ops->forget(s, &job->record->id, on_remembered, NULL);
+    if (job->webhook != NULL)
+        s->ops->delivered(s, &job->record->id);
+}
+
+void job_tell_end(struct job *job) {
     struct jobs *js = job->js;
-    if (result != STORE_OK && result != STORE_GONE)
-        job_log_event(LOG_ERROR, "end_not_recorded", job); /* the store tries again; meanwhile it answers from memory */
-    if (job->refused)
-        js->store->ops->forget(js->store, &job->record->id, on_remembered, NULL);
-    else
+    if (job->refused) {
+        unmake(job);
+    } else {
         log_end(job);
-    send_webhook(job);
+        send_webhook(job);
+    }
     DL_DELETE2(js->ending, job, ending_prev, ending_next);
     js->ending_count--;
     tell_ended(job);
     job_release(job);
+}
+
+static void on_end_recorded(void *arg, enum store_result result) {
+    struct job *job = arg;
+    if (result != STORE_OK && result != STORE_GONE)
+        job_log_event(LOG_ERROR, "end_not_recorded", job); /* the store tries again; meanwhile it answers from memory */
+    job->end_recorded = true;
+    if (!job->at_store) /* a store in trouble may answer this before the submission */
+        job_tell_end(job);
 }
 
 /* Of a job that is not stored itself. */

@@ -48,12 +48,15 @@ struct job_request {
     bool asynchronous;                   /* will be answered 202: plan first, do not run in the same go */
     const char *trace;                   /* traceparent or NULL */
     bool wants_hash;                     /* of `body`: job_request_hash is to know it when it is planned */
+    const struct store_key *key;         /* that it has in the store, whoever makes it durable; or NULL. Copied;
+                                          * if wants_hash, with that hash */
 };
 
 /* Someone who waits for a job. Embedded; the owner keeps it in place until `notify` said JOB_ENDED or it is
  * withdrawn by job_unwait. */
 enum job_event {
     JOB_PLANNED,
+    JOB_PARKED,  /* a drain leaves it to the next process. Not the place to end it */
     JOB_CHANGED, /* only if wants_changes: its status or progress. Not the place to end it or to stop waiting */
     JOB_ENDED
 };
@@ -77,11 +80,10 @@ struct pool_events jobs_pool_events(struct jobs *js); /* all that is about work;
 /* Accepts a job. 0, or -1 with *why: PROBLEM_QUEUE_FULL, PROBLEM_OVER_MEMORY, PROBLEM_INTERNAL_ERROR. */
 int jobs_submit(struct jobs *js, const struct job_request *request, struct job **job, enum problem_code *why);
 
-/* The job is answered by its id from now on: hands it to the store with the JSON body it came in and its key (or NULL),
- * and keeps it for its TTL. `done` when it is safe; if that fails the job is dropped as if it had never been. May be
- * repeated: `done` then waits for the first time. */
-void job_make_durable(struct job *job, const struct slice *body, const struct store_key *key, store_done *done,
-                      void *arg);
+/* The job is answered by its id from now on: hands it to the store with the JSON body it came in and its key, and keeps
+ * it for its TTL. `done` when it is safe; if that fails the job is dropped as if it had never been. May be repeated, also
+ * by others: `done` then waits for the first time. Either may come before this returns, and the job be freed. */
+void job_make_durable(struct job *job, const struct slice *body, store_done *done, void *arg);
 
 /* Queues what the store has of an earlier run. Call once, before anything is submitted. 0, or -1: could not be read. */
 int jobs_recover(struct jobs *js);

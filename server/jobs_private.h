@@ -70,6 +70,9 @@ struct job {
     enum stop_reason stop_reason : 8;
     enum job_status stop_status : 8;
     enum problem_code stop_problem : 8;
+    bool at_store, posting, safe; /* being stored; now being handed to the store; stored */
+    bool end_recorded;  /* but not told: the store has not answered yet whether it has the job */
+    struct submitting *submitting; /* who waits for that answer */
     int64_t due_ns;     /* monotonic: from when it may start; queue_timeout counts from here */
 
     unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
@@ -87,6 +90,7 @@ struct job {
 
     struct task *tasks;
     struct job *ending_prev, *ending_next;
+    struct store_key *key;      /* heap, with its texts; or NULL */
     uint8_t *request_hash;      /* heap, STORE_HASH_SIZE: wanted of a body that a worker parses; or NULL */
     struct blob *webhook;       /* what is to be sent, once the end is recorded */
     char *bad_webhook;          /* heap: what is wrong with the URL of a large body; or NULL */
@@ -102,7 +106,7 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct webhooks *webhooks; /* NULL: none are sent */
-    struct job *live; /* hash by id */
+    struct job *live; /* hash by id, and in the order of the ids */
     struct job *ending; /* durable ones whose end is being recorded */
     size_t live_count, running_count, transient_count, ending_count, queued[SCHEDULER_LEVELS];
     size_t recovered_count;
@@ -142,6 +146,7 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
               char *detail, char *members);
 void job_succeed(struct job *job, struct slice result); /* takes the slice; frees the job */
 void job_end_if_stopped(struct job *job);      /* after a task is gone; may free the job */
+void job_tell_end(struct job *job);            /* of a durable job, when it is recorded; frees it */
 
 /* ---- jobs_submit.c ---- */
 int64_t job_limit_ns(int64_t ms);              /* half of what fits, so that it can be added to a clock */

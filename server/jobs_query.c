@@ -123,15 +123,32 @@ static bool live_matches(const struct record *r, const struct store_filter *f) {
            memcmp(&r->id, &f->before, sizeof r->id) < 0;
 }
 
+/* The live table is in the order of the ids: so the newest are at its end, and no more of them are looked at than
+ * it takes. */
+static struct job *newest_before(struct jobs *js, const struct id *before) {
+    struct job *job = jobs_find(js, before); /* a cursor is the id of a job in the page before */
+    if (job != NULL)
+        return job->hh.prev;
+    return js->live == NULL ? NULL : ELMT_FROM_HH(js->live->hh.tbl, js->live->hh.tbl->tail);
+}
+
+static size_t most_live(const struct jobs *js, const struct store_filter *f) {
+    size_t there = f->status < 0 || f->status == JOB_QUEUED ? js->live_count
+                   : f->status == JOB_RUNNING               ? js->running_count
+                                                            : 0;
+    return there < f->limit ? there : f->limit;
+}
+
 void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found, void *arg) {
-    struct job *job, *next;
     struct listing *l = calloc(1, sizeof *l);
     if (l == NULL) {
         found(arg, STORE_UNAVAILABLE, NULL);
         return;
     }
     *l = (struct listing){.js = js, .limit = f->limit, .found = found, .arg = arg};
-    HASH_ITER(hh, js->live, job, next) {
+    size_t most = most_live(js, f);
+    struct job *job = most == 0 ? NULL : newest_before(js, &f->before);
+    for (; job != NULL && l->count < most && !l->failed; job = job->hh.prev) {
         if (live_matches(job->record, f))
             collect(l, job->record);
     }

@@ -28,11 +28,10 @@ static void lose_to_restart(struct job *job) {
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-/* Where a moment of the wall clock lies on the monotonic one; in the past at most as far as the clock goes back. */
+/* Where a moment of the wall clock lies on the monotonic one: below 0 if the machine was started since. */
 static int64_t monotonic_ns(int64_t wall_ms) {
     int64_t now_ns = clock_monotonic_ns(), ago_ms = clock_wall_ms() - wall_ms;
-    int64_t at_ns = ago_ms >= 0 ? now_ns - job_limit_ns(ago_ms) : now_ns + job_limit_ns(-ago_ms);
-    return at_ns > 0 ? at_ns : 1;
+    return ago_ms >= 0 ? now_ns - job_limit_ns(ago_ms) : now_ns + job_limit_ns(-ago_ms);
 }
 
 static void set_clocks(struct job *job) {
@@ -51,9 +50,10 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
         record_unref(r);
         return; /* out of memory at the start: it stays in the store for the next one */
     }
+    id_follow(&r->id);
     r->version = (uint64_t)clock_wall_ms(); /* above all of the earlier run: a tag is not used twice */
     r->chunks_done = 0;
-    job->asynchronous = job->planned_told = true;
+    job->asynchronous = job->planned_told = job->safe = true;
     set_clocks(job);
     if (in->plan.size == 0 || !job_take_plan(job, &in->plan)) {
         r->chunks_total = 0;
@@ -61,10 +61,6 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
         job->input = slice_ref(&in->request);
     }
     js->recovered_count++;
-    if (job->input_is_json && in->request.size == 0) { /* its file is gone */
-        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"), NULL);
-        return;
-    }
     if (!was_running)
         return;
     lose_to_restart(job);
@@ -90,6 +86,10 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
 /* Behind all chunks: what is left to send. */
 static void resume(struct job *job) {
     struct record *r = job->record;
+    if (job->input_is_json && job->input.size == 0) { /* its file is gone */
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"), NULL);
+        return;
+    }
     if (job->phase == PHASE_CHUNKS && r->chunks_done > 0) {
         job->next_chunk = r->chunks_total;
         for (uint32_t i = r->chunks_total; i-- > 0;)
@@ -124,14 +124,21 @@ int jobs_recover(struct jobs *js) {
 
 /* ---- end ------------------------------------------------------------------------------------------------------------ */
 
+static void park(struct job *job) {
+    struct job_waiter *w, *next;
+    job_dequeue(job);
+    loop_clear_timer(job->js->loop, &job->timer);
+    DL_FOREACH_SAFE(job->waiters, w, next) {
+        w->notify(w, job, JOB_PARKED);
+    }
+}
+
 void jobs_drain(struct jobs *js) {
     struct job *job, *next;
     js->draining = true;
     HASH_ITER(hh, js->live, job, next) {
-        if (!job_is_parked(job))
-            continue;
-        job_dequeue(job);
-        loop_clear_timer(js->loop, &job->timer);
+        if (job_is_parked(job) && !job->stopping)
+            park(job);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/clock.h"
 #include "server/jobs_private.h"
@@ -86,6 +87,20 @@ static void apply_options(struct job *job, const struct submission_options *o, i
     job->delayed = job->due_ns > clock_monotonic_ns();
 }
 
+static struct store_key *copy_key(const struct store_key *from) {
+    size_t tenant_size = strlen(from->tenant) + 1, key_size = strlen(from->key) + 1;
+    struct store_key *k = malloc(sizeof *k + tenant_size + key_size);
+    if (k == NULL)
+        return NULL;
+    char *text = (char *)(k + 1);
+    memcpy(text, from->tenant, tenant_size);
+    memcpy(text + tenant_size, from->key, key_size);
+    *k = *from;
+    k->tenant = text;
+    k->key = text + tenant_size;
+    return k;
+}
+
 static void fill_record(struct record *r, const struct job_request *q) {
     r->created_ms = clock_wall_ms();
     r->id = id_new(r->created_ms);
@@ -99,6 +114,9 @@ static int fill_input(struct job *job, const struct job_request *q) {
         .priority = -1, .timeout_ms = -1, .max_attempts = DEFAULT_ATTEMPTS, .ttl_s = -1};
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
+    job->key = q->key == NULL ? NULL : copy_key(q->key);
+    if (q->key != NULL && job->key == NULL)
+        return -1;
     if (q->submission == NULL) {
         job->input_is_json = true;
         job->input = slice_ref(&q->body);
@@ -178,41 +196,70 @@ void job_apply_parsed_options(struct job *job, const struct submission_options *
 /* ---- into the store ------------------------------------------------------------------------------------------- */
 
 struct submitting {
-    struct job *job; /* stays until its end is recorded, which comes after this in the store */
+    struct submitting *next;
     store_done *done;
     void *arg;
 };
 
-static void on_submitted(void *arg, enum store_result result) {
-    struct submitting *s = arg;
-    struct job *job = s->job;
-    if (result != STORE_OK && !job->refused) {
-        job->refused = true;
-        metrics_count(job->js->metrics->rejected, 16, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
-        s->done(s->arg, result);
-        job_cancel(job); /* may free it */
-    } else {
-        s->done(s->arg, result);
-    }
-    free(s);
+/* It never existed. If the store said so at once it has nothing of it, and need not hear of its end. */
+static void refuse(struct job *job, bool at_once) {
+    job->refused = true;
+    metrics_count(job->js->metrics->rejected, 16, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
+    if (!at_once)
+        return;
+    job->record->durable = false;
+    job->js->transient_count++;
 }
 
-void job_make_durable(struct job *job, const struct slice *body, const struct store_key *key, store_done *done,
-                      void *arg) {
+/* The store has it, or has refused it. The job is still there: its end is told after this. */
+static void settle(struct job *job, bool at_once) {
+    if (!job->safe && !job->refused)
+        refuse(job, at_once);
+    while (job->submitting != NULL) {
+        struct submitting *s = job->submitting;
+        LL_DELETE(job->submitting, s);
+        s->done(s->arg, job->safe ? STORE_OK : STORE_UNAVAILABLE);
+        free(s);
+    }
+    if (job->end_recorded)
+        job_tell_end(job);
+    else if (!job->safe)
+        job_cancel(job); /* may free it */
+}
+
+static void on_submitted(void *arg, enum store_result result) {
+    struct job *job = arg;
+    job->at_store = false;
+    job->safe = result == STORE_OK;
+    if (!job->posting)
+        settle(job, false);
+}
+
+static void submit_to_store(struct job *job, const struct slice *body) {
     struct jobs *js = job->js;
     struct record *r = job->record;
-    struct store_input in = {.request = *body, .key = key};
-    struct submitting *s = job->refused ? NULL : malloc(sizeof *s);
-    if (s == NULL) {
-        done(arg, STORE_UNAVAILABLE);
-        return;
-    }
-    *s = (struct submitting){job, done, arg};
+    struct store_input in = {.request = *body, .key = job->key};
+    if (job->key != NULL && job->request_hash != NULL)
+        memcpy(job->key->hash, job->request_hash, sizeof job->key->hash);
     if (r->chunks_total > 1)
         in.plan = job->plan;
-    if (!r->durable) {
-        r->durable = true;
-        js->transient_count--;
+    r->durable = true;
+    js->transient_count--;
+    job->at_store = job->posting = true;
+    js->store->ops->submit(js->store, r, &in, on_submitted, job);
+    job->posting = false;
+    if (!job->at_store)
+        settle(job, true);
+}
+
+void job_make_durable(struct job *job, const struct slice *body, store_done *done, void *arg) {
+    struct submitting *s = job->refused || job->safe ? NULL : malloc(sizeof *s);
+    if (s == NULL) {
+        done(arg, job->safe && !job->refused ? STORE_OK : STORE_UNAVAILABLE);
+        return;
     }
-    js->store->ops->submit(js->store, r, &in, on_submitted, s);
+    *s = (struct submitting){.done = done, .arg = arg};
+    LL_APPEND(job->submitting, s);
+    if (!job->at_store)
+        submit_to_store(job, body);
 }

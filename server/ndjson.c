@@ -27,6 +27,7 @@ struct ndjson {
     struct item_reader items; /* of that entry, or of the result */
     uint32_t succeeded, failed;
     bool keep, throttling, ended;
+    bool parked;              /* the job is left to the next process */
     bool over;                /* the last line is written */
     bool broken;              /* an item cannot be read */
     struct buf text;          /* the last line on its way, from text_done on */
@@ -97,7 +98,7 @@ static bool put_next(struct ndjson *n, struct span *out) {
         put_entry(n, out);
     else if (n->ended)
         put_last_line(n);
-    else if (http_is_closing(n->request->http))
+    else if (n->parked || http_is_closing(n->request->http))
         put_farewell(n);
     else
         return false;
@@ -150,6 +151,7 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     struct ndjson *n = (struct ndjson *)((char *)w - offsetof(struct ndjson, waiter));
     (void)job;
     n->ended = event == JOB_ENDED;
+    n->parked |= event == JOB_PARKED;
     steer(n);
     http_wake_stream(n->request);
 }

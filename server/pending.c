@@ -188,7 +188,7 @@ static void on_forgotten(void *arg, enum store_result result) {
     struct pending *p = arg;
     if (!pending_leave_store(p))
         return;
-    if (result == STORE_OK)
+    if (result == STORE_OK || (result == STORE_NOT_FOUND && p->ended))
         http_answer_static(p->request, 204, NULL, "", 0);
     else
         answer_not_found(p->request, result);
@@ -214,6 +214,7 @@ static void answer_ended(struct pending *p, struct job *job) {
     if (job_is_refused(job)) {
         answer_not_found(p->request, STORE_UNAVAILABLE);
     } else if (p->aim == AIM_DELETE) {
+        p->ended = true;
         pending_forget(p, &record->id);
     } else if (p->aim == AIM_ACCEPT && job_is_rejected(job)) {
         answer_job_problem(p->request, record);
@@ -255,7 +256,7 @@ static void make_durable(struct pending *p, struct job *job, store_done *done) {
     if (body.blob == NULL)
         done(p, STORE_UNAVAILABLE);
     else
-        job_make_durable(job, &body, idempotency_owns(&p->claim) ? &p->claim.key : NULL, done, p);
+        job_make_durable(job, &body, done, p);
     slice_deinit(&body);
 }
 
@@ -296,12 +297,24 @@ void pending_go_on(struct pending *p, struct job *job) {
         pending_begin_stream(p, job);
 }
 
+/* The job is not over, and the wait is, or it would be in vain. */
+static void stop_early(struct pending *p, struct job *job) {
+    if (p->aim != AIM_POLL) {
+        pending_accept(p, job);
+        return;
+    }
+    pending_stop_waiting(p);
+    answer_cached(p->request, job_record(job), job);
+}
+
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct pending *p = (struct pending *)((char *)w - offsetof(struct pending, waiter));
     if (event == JOB_ENDED) {
         pending_stop_waiting(p);
         idempotency_settle(&p->claim);
         answer_ended(p, job);
+    } else if (event == JOB_PARKED) {
+        stop_early(p, job);
     } else if (p->planned != NULL) {
         p->planned(p, job);
     } else {
@@ -309,7 +322,6 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     }
 }
 
-/* The wait is over and the job is not. */
 static void on_wait_over(struct timer *t) {
     struct pending *p = (struct pending *)((char *)t - offsetof(struct pending, timer));
     struct job *job = p->waiter.job;
@@ -319,12 +331,7 @@ static void on_wait_over(struct timer *t) {
         loop_set_timer(p->server->loop, t, clock_monotonic_ns() + UNDECIDED_NS);
         return;
     }
-    if (p->aim != AIM_POLL) {
-        pending_accept(p, job);
-        return;
-    }
-    pending_stop_waiting(p);
-    answer_cached(p->request, job_record(job), job);
+    stop_early(p, job);
 }
 
 struct pending *pending_new(struct server *s, struct http_request *r, enum aim aim) {
@@ -373,6 +380,8 @@ void api_hangup(struct server *s, struct http_request *r) {
             job_drop(job);
         else if (job != NULL && idempotency_owns(&p->claim))
             make_durable(p, job, on_key_stored);
+        if (!idempotency_owns(&p->claim))
+            idempotency_withdraw(&p->claim); /* it is not offered a job that nobody would own */
     }
     http_abandon(r);
 }

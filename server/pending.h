@@ -41,6 +41,7 @@ struct pending {
     bool keyed, replayed;   /* has an Idempotency-Key; its job is another request's */
     /* Its job is planned, and goes no further before it is known whose key it has; NULL: nothing to decide. */
     void (*planned)(struct pending *p, struct job *job);
+    bool ended;             /* the job that is to be forgotten; it need not have been remembered */
     unsigned at_store;      /* answers of the store that are to come */
     struct record *accepted; /* being stored: the 202's record */
     struct list_request *list;

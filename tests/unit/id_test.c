@@ -52,6 +52,19 @@ static void ids_sort_in_their_order_even_when_the_clock_goes_back(void **state) 
     assert_true(compare(&before, &later) < 0);
 }
 
+static void ids_follow_those_of_an_earlier_process(void **state) {
+    (void)state;
+    struct id earlier, now = id_new(TIME_3 + 5000);
+    assert_true(id_parse("7fa27f0e-abcd-7fff-bfff-ffffffffffff", &earlier));
+    assert_true(compare(&now, &earlier) < 0);
+    id_follow(&earlier);
+    struct id next = id_new(TIME_3 + 5000);
+    assert_true(compare(&earlier, &next) < 0);
+    id_follow(&earlier); /* has no effect then */
+    struct id last = id_new(TIME_3 + 5000);
+    assert_true(compare(&next, &last) < 0);
+}
+
 static void text_and_id_are_the_same_thing(void **state) {
     (void)state;
     for (int i = 0; i < 1000; i++) {
@@ -109,6 +122,7 @@ int main(void) {
         cmocka_unit_test(an_id_is_a_uuid_of_version_7_with_its_time_in_front),
         cmocka_unit_test(ids_of_one_millisecond_sort_in_their_order),
         cmocka_unit_test(ids_sort_in_their_order_even_when_the_clock_goes_back),
+        cmocka_unit_test(ids_follow_those_of_an_earlier_process),
         cmocka_unit_test(text_and_id_are_the_same_thing),
         cmocka_unit_test(upper_case_is_read_too),
         cmocka_unit_test(what_is_no_id_is_not_read),

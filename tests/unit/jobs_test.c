@@ -1180,9 +1180,9 @@ static void a_job_is_found_live_then_ended_then_gone(void **state) {
         enum store_result result = STORE_UNAVAILABLE;
         submit(&c, true);
         if (durable) {
-            job_make_durable(c.job, &c.job->input, NULL, on_done, &result);
+            job_make_durable(c.job, &c.job->input, on_done, &result);
             assert_int_equal(result, STORE_OK);
-            job_make_durable(c.job, &c.job->input, NULL, on_done, &result);
+            job_make_durable(c.job, &c.job->input, on_done, &result);
             assert_int_equal(result, STORE_OK);
         }
         assert_int_equal(look_up(&c.record->id), STORE_OK);
@@ -1208,7 +1208,7 @@ static void the_list_has_each_job_once_newest_first(void **state) {
     for (int i = 0; i < 6; i++) {
         submit(&c[i], true);
         if (i % 2 == 0)
-            job_make_durable(c[i].job, &c[i].job->input, NULL, on_done, &result);
+            job_make_durable(c[i].job, &c[i].job->input, on_done, &result);
         if (i < 3)
             job_cancel(c[i].job);
     }
