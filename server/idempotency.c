@@ -65,9 +65,10 @@ static void offer(struct key_entry *e) {
         return;
     e->offering = true;
     while (e->owner == NULL && e->claims != NULL) {
-        e->owner = e->claims;
-        memcpy(e->hash, e->owner->key.hash, sizeof e->hash);
-        e->owner->decided(e->owner, KEY_YOURS, NULL);
+        struct key_claim *first = e->claims;
+        e->owner = first;
+        memcpy(e->hash, first->key.hash, sizeof e->hash);
+        first->decided(first, KEY_YOURS, NULL);
     }
     e->offering = false;
     free_if_unused(e);
