@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 LISTEN ?= 127.0.0.1:8080
 SANITIZE ?=
+SUITES ?=
 COVERAGE ?=
 V ?=
 Q := $(if $(V),,@)
@@ -168,9 +169,9 @@ deps: ## install the Debian packages that are missing (apt; sudo when not root)
 # ---- checking it -------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps ## install what is missing, build, and pass every test (SANITIZE=address,undefined)
+test: deps ## install what is missing, build, and pass every test (SANITIZE=address,undefined; SUITES="unit http")
 	@$(MAKE) --no-print-directory test-programs
-	@BUILD=$(BUILD) tests/run
+	@BUILD=$(BUILD) tests/run $(SUITES)
 
 .PHONY: test-programs
 test-programs: all $(UNIT_TESTS)

@@ -166,7 +166,7 @@ static size_t take_body(char *data, size_t one, size_t size, void *arg) {
 }
 
 static void add_header(struct curl_slist **headers, const char *name, const char *value) {
-    char line[200];
+    char line[400];
     snprintf(line, sizeof line, "%s: %s", name, value);
     struct curl_slist *longer = curl_slist_append(*headers, line);
     if (longer != NULL)
@@ -175,9 +175,14 @@ static void add_header(struct curl_slist **headers, const char *name, const char
 
 static struct curl_slist *make_headers(const struct client_request *request) {
     struct curl_slist *headers = NULL;
-    add_header(&headers, "Accept", request->sink != NULL ? "*/*" : "application/json, application/problem+json");
+    const char *accept = request->sink != NULL ? "*/*" : "application/json, application/problem+json";
+    add_header(&headers, "Accept", request->accept != NULL ? request->accept : accept);
     if (request->prefer != NULL)
         add_header(&headers, "Prefer", request->prefer);
+    if (request->key != NULL)
+        add_header(&headers, "Idempotency-Key", request->key);
+    if (request->last_event != NULL)
+        add_header(&headers, "Last-Event-ID", request->last_event);
     if (request->body != NULL)
         add_header(&headers, "Content-Type", "application/json");
     else if (strcmp(request->method, "POST") == 0)

@@ -15,6 +15,9 @@ struct client_request {
     const char *method;
     struct buf path;        /* from the base URL on, query included: "/v1/jobs"; freed by the caller */
     const char *prefer;     /* the Prefer field, or NULL */
+    const char *accept;     /* the media type wanted; NULL: JSON, or anything if there is a sink */
+    const char *key;        /* the Idempotency-Key, or NULL */
+    const char *last_event; /* the Last-Event-ID, or NULL */
     const struct buf *body; /* JSON, or NULL; borrowed */
     int wait_s;             /* how long the service was asked to hold its answer back */
     int64_t limit_ms;       /* for the whole exchange; 0: as long as something moves every 30 s */

@@ -23,6 +23,9 @@ int command_submit(struct command_input *in);
 int command_get(struct command_input *in);
 int command_cancel(struct command_input *in);
 int command_ls(struct command_input *in);
+/* command_stream.c: what a job tells while it runs */
+int command_events(struct command_input *in);
+int command_map(struct command_input *in);
 /* command_about.c: the service itself */
 int command_types(struct command_input *in);
 int command_health(struct command_input *in);

@@ -7,7 +7,8 @@
 #include "cli/say.h"
 #include "cli/submission.h"
 
-#define ID_BYTES 200
+#define ID_BYTES  200
+#define KEY_BYTES 255
 
 static struct buf job_path(struct service *s, const char *id, const char *below) {
     struct buf path = {0};
@@ -28,19 +29,38 @@ static int check_job(struct service *s, int code, const struct answer *a) {
     return EXIT_TROUBLE;
 }
 
+int job_read_key(const struct options *options, const char **key) {
+    *key = options->text[OPTION_KEY];
+    if (*key == NULL)
+        return EXIT_DONE;
+    size_t size = strlen(*key), printable = 0;
+    while ((*key)[printable] >= ' ' && (*key)[printable] <= '~')
+        printable++;
+    if (size > 0 && size <= KEY_BYTES && printable == size)
+        return EXIT_DONE;
+    say("--key takes 1 to %d characters of printable ASCII", KEY_BYTES);
+    return EXIT_USAGE;
+}
+
 int job_submit(struct service *s, char **words, size_t count, const struct options *options, const char *prefer,
                int wait_s, struct answer *a) {
     struct buf body = {0};
-    int code = EXIT_USAGE;
+    const char *key;
+    int code = job_read_key(options, &key);
+    if (code != EXIT_DONE)
+        return code;
+    code = EXIT_USAGE;
     if (submission_write(&body, words, count, options) != 0) {
         if (interrupt_signal() != 0) /* while stdin was read */
             code = 128 + interrupt_signal();
         goto out;
     }
-    /* Deaf: once it is under way the job may exist, and only the answer says under which id. */
-    struct client_request request = {.method = "POST", .prefer = prefer, .body = &body, .wait_s = wait_s, .deaf = true};
+    /* Deaf: once it is under way the job may exist, and only the answer says under which id. With a key it can be sent
+     * again when the connection was lost. */
+    struct client_request request = {
+        .method = "POST", .prefer = prefer, .key = key, .body = &body, .wait_s = wait_s, .deaf = true};
     buf_puts(&request.path, "/v1/jobs");
-    code = check_job(s, service_call(s, &request, false, a), a);
+    code = check_job(s, service_call(s, &request, key != NULL, a), a);
 out:
     buf_deinit(&body);
     return code;

@@ -7,6 +7,8 @@
 #include "cli/options.h"
 #include "cli/service.h"
 
+/* The --key that was given, or NULL in *key; EXIT_USAGE if it is none. */
+int job_read_key(const struct options *options, const char **key);
 /* POST /v1/jobs with the words TYPE KEY=VALUE… The answer is a Job, or a problem that is reported. */
 int job_submit(struct service *s, char **words, size_t count, const struct options *options, const char *prefer,
                int wait_s, struct answer *a);

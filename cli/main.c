@@ -22,7 +22,10 @@ static const struct command {
      "submit a job, wait, print its result; ctrl-C cancels it"},
     {"submit", "TYPE [KEY=VALUE…]", 1, WORDS_MAX, OPTIONS_OF_JOB, command_submit,
      "submit a job, print it, do not wait"},
+    {"map", "TYPE [FILE]", 1, 2, OPTIONS_OF_JOB & ~OPTION_BIT(OPTION_PARAMS), command_map,
+     "one call for each line of parameters in FILE or stdin"},
     {"wait", "ID", 1, 1, OPTION_BIT(OPTION_JOB), command_wait, "wait for a job, print its result"},
+    {"events", "ID", 1, 1, 0, command_events, "print what happens to a job until it ends"},
     {"get", "ID", 1, 1, OPTION_BIT(OPTION_RESULT), command_get, "print a job as it stands"},
     {"cancel", "ID", 1, 1, 0, command_cancel, "stop a job, print it"},
     {"ls", "", 0, 0, OPTION_BIT(OPTION_STATUS) | OPTION_BIT(OPTION_TYPE) | OPTION_BIT(OPTION_LIMIT), command_ls,
@@ -41,12 +44,13 @@ static const char help_tail[] =
     "\n"
     "VALUE is taken as JSON if it is JSON (7, true, [1,2], \"text\"), else as a string. @FILE stands for what a file\n"
     "holds, @- for stdin. TIME is a number with ms, s, m or h. Results and jobs go to stdout as JSON, just as the\n"
-    "service sent them; everything else goes to stderr. The URL comes from --url, else from OFFLOAD_URL, else it is\n"
+    "service sent them; everything else goes to stderr. map reads a JSON object a line, and prints a line for each as\n"
+    "it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else from OFFLOAD_URL, else it is\n"
     "" DEFAULT_URL ".\n"
     "\n"
     "exit codes:\n"
     "  0    done\n"
-    "  1    the job failed or was cancelled; health: the service is not well\n"
+    "  1    the job, or an item of map, failed or was cancelled; health: the service is not well\n"
     "  2    the command line is wrong\n"
     "  3    the service refused the request (4xx); the reasons are on stderr\n"
     "  4    no service there, or it answered 5xx or nonsense; or the output could not be written\n"
@@ -56,7 +60,7 @@ static const char help_tail[] =
 static int print_help(void) {
     fputs(help_head, stdout);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        printf("  %-7s%-*s%s\n", commands[i].name, commands[i].least == 1 && commands[i].most > 1 ? 22 : 20,
+        printf("  %-7s%-*s%s\n", commands[i].name, strchr(commands[i].words, '=') != NULL ? 22 : 20,
                commands[i].words, commands[i].help); /* "…" is three bytes in one column */
     fputs("\n", stdout);
     options_help(stdout);

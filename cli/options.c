@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/say.h"
 
@@ -28,6 +29,10 @@ static const struct row {
                              "tries for each chunk whose worker is lost"},
     [OPTION_TTL] = {"ttl", KIND_SECONDS, "TIME", "ttl_s", "how long the ended job is kept"},
     [OPTION_CHUNKS] = {"chunks", KIND_COUNT, "N", "chunks", "parts to split into; default: the service decides"},
+    [OPTION_DELAY] = {"delay", KIND_MS, "TIME", "delay_ms", "start no earlier than this from now"},
+    [OPTION_ISOLATION] = {"isolation", KIND_TEXT, "pool|fresh", "isolation", "fresh: a new process for this job alone"},
+    [OPTION_WEBHOOK] = {"webhook", KIND_TEXT, "URL", "webhook", "is told when the job ends"},
+    [OPTION_KEY] = {"key", KIND_TEXT, "TEXT", NULL, "Idempotency-Key: the same again gives the same job"},
     [OPTION_JOB] = {"job", KIND_SWITCH, NULL, NULL, "print the whole job, not its result alone"},
     [OPTION_RESULT] = {"result", KIND_SWITCH, NULL, NULL, "print the result, not the job"},
     [OPTION_STATUS] = {"status", KIND_TEXT, "STATUS", NULL,
@@ -120,8 +125,11 @@ void options_write_job(const struct options *o, struct buf *json) {
     for (int id = 0; id < OPTION_COUNT; id++) {
         if (rows[id].member == NULL || o->text[id] == NULL)
             continue;
-        int64_t number = rows[id].kind == KIND_SECONDS ? o->number[id] / 1000 : o->number[id];
-        buf_printf(json, "%s\"%s\":%" PRId64, first ? "" : ",", rows[id].member, number);
+        buf_printf(json, "%s\"%s\":", first ? "" : ",", rows[id].member);
+        if (rows[id].kind == KIND_TEXT)
+            buf_json_string(json, o->text[id], strlen(o->text[id]));
+        else
+            buf_printf(json, "%" PRId64, rows[id].kind == KIND_SECONDS ? o->number[id] / 1000 : o->number[id]);
         first = false;
     }
 }

@@ -17,6 +17,10 @@ enum option_id {
     OPTION_MAX_ATTEMPTS,
     OPTION_TTL,
     OPTION_CHUNKS,
+    OPTION_DELAY,
+    OPTION_ISOLATION,
+    OPTION_WEBHOOK,
+    OPTION_KEY,
     OPTION_JOB,
     OPTION_RESULT,
     OPTION_STATUS,
@@ -36,7 +40,8 @@ enum option_id {
 #define OPTIONS_OF_JOB                                                                                                 \
     (OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_TIMEOUT) |                            \
      OPTION_BIT(OPTION_QUEUE_TIMEOUT) | OPTION_BIT(OPTION_MAX_ATTEMPTS) | OPTION_BIT(OPTION_TTL) |                     \
-     OPTION_BIT(OPTION_CHUNKS))
+     OPTION_BIT(OPTION_CHUNKS) | OPTION_BIT(OPTION_DELAY) | OPTION_BIT(OPTION_ISOLATION) |                             \
+     OPTION_BIT(OPTION_WEBHOOK) | OPTION_BIT(OPTION_KEY))
 #define OPTIONS_OF_ALL                                                                                                 \
     (OPTION_BIT(OPTION_URL) | OPTION_BIT(OPTION_RETRIES) | OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
 
@@ -55,7 +60,7 @@ static inline bool options_given(const struct options *o, enum option_id id) {
 int64_t options_number(const struct options *o, enum option_id id, int64_t fallback);
 /* False, after a line on stderr, if an option outside the set was given. */
 bool options_allowed(const struct options *o, uint32_t set, const char *command);
-/* Appends "name":number for each member of a job's options that was given, with commas between. */
+/* Appends "name":value for each member of a job's options that was given, with commas between. */
 void options_write_job(const struct options *o, struct buf *json);
 void options_help(FILE *to);
 

@@ -114,13 +114,12 @@ static int write_params(struct buf *json, char **words, size_t count, const stru
     return -1;
 }
 
-int submission_write(struct buf *body, char **words, size_t count, const struct options *options) {
+static int write_type(struct buf *body, const char *type) {
     buf_puts(body, "{\"type\":");
-    if (write_string(body, words[0], strlen(words[0]), "TYPE") != 0)
-        return -1;
-    buf_puts(body, ",\"params\":");
-    if (write_params(body, words + 1, count - 1, options) != 0)
-        return -1;
+    return write_string(body, type, strlen(type), "TYPE");
+}
+
+static int write_options(struct buf *body, const struct options *options) {
     buf_puts(body, ",\"options\":{");
     options_write_job(options, body);
     buf_puts(body, "}}");
@@ -128,4 +127,46 @@ int submission_write(struct buf *body, char **words, size_t count, const struct 
         return 0;
     say("out of memory");
     return -1;
+}
+
+int submission_write(struct buf *body, char **words, size_t count, const struct options *options) {
+    if (write_type(body, words[0]) != 0)
+        return -1;
+    buf_puts(body, ",\"params\":");
+    if (write_params(body, words + 1, count - 1, options) != 0)
+        return -1;
+    return write_options(body, options);
+}
+
+/* A line of JSON a time; text is NUL-terminated. */
+static int write_items(struct buf *json, const char *text, const char *path) {
+    bool first = true;
+    for (size_t number = 1; *text != '\0'; number++) {
+        struct slice line = {text, strcspn(text, "\n")};
+        text += line.size + (text[line.size] != '\0');
+        if (strspn(line.data, " \t\r") >= line.size)
+            continue;
+        if (!slice_is_json(line)) {
+            say("%s: line %zu is not JSON", path, number);
+            return -1;
+        }
+        buf_puts(json, first ? "" : ",");
+        buf_append(json, line.data, line.size);
+        first = false;
+    }
+    return 0;
+}
+
+int submission_write_map(struct buf *body, const char *type, const char *path, const struct options *options) {
+    struct buf lines = {0};
+    int status = read_file(&lines, path);
+    if (status == 0)
+        status = write_type(body, type);
+    buf_puts(body, ",\"items\":[");
+    buf_putc(&lines, '\0');
+    if (status == 0)
+        status = write_items(body, lines.failed ? "" : lines.data, path);
+    buf_deinit(&lines);
+    buf_putc(body, ']');
+    return status == 0 ? write_options(body, options) : -1;
 }

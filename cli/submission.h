@@ -11,4 +11,7 @@
  * stdin) stands for what the file holds. 0, or -1 after a line on stderr. Caller frees the body in both cases. */
 int submission_write(struct buf *body, char **words, size_t count, const struct options *options);
 
+/* The same for a map: an item for each line of the file at `path` ("-" is stdin) that is not blank. */
+int submission_write_map(struct buf *body, const char *type, const char *path, const struct options *options);
+
 #endif

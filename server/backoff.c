@@ -22,50 +22,68 @@ static int64_t delay_ns(const struct jobs_config *c, unsigned lost) {
 }
 
 static int64_t first_due_ns(const struct job *job) {
-    int64_t first = job->pause_count == 0 ? 0 : job->pauses[0].due_ns;
-    for (uint32_t i = 1; i < job->pause_count; i++)
-        first = job->pauses[i].due_ns < first ? job->pauses[i].due_ns : first;
+    const struct pauses *p = job->pauses;
+    int64_t first = p == NULL || p->count == 0 ? 0 : p->list[0].due_ns;
+    for (uint32_t i = 1; first != 0 && i < p->count; i++)
+        first = p->list[i].due_ns < first ? p->list[i].due_ns : first;
     return first;
 }
 
 static void on_pause_timer(struct timer *t) {
-    struct job *job = (struct job *)((char *)t - offsetof(struct job, pause_timer));
+    struct pauses *p = (struct pauses *)((char *)t - offsetof(struct pauses, timer));
+    struct job *job = p->job;
     int64_t now_ns = clock_monotonic_ns();
-    for (uint32_t i = job->pause_count; i-- > 0;) {
-        struct pause over = job->pauses[i];
+    for (uint32_t i = p->count; i-- > 0;) {
+        struct pause over = p->list[i];
         if (over.due_ns > now_ns)
             continue;
-        job->pauses[i] = job->pauses[--job->pause_count];
+        p->list[i] = p->list[--p->count];
         if (over.chunk != NO_CHUNK)
             job->again[job->again_count++] = over.chunk;
     }
-    if (job->pause_count > 0)
+    if (p->count > 0)
         loop_set_timer(job->js->loop, t, first_due_ns(job));
     job->js->dirty = true;
     job_enqueue(job);
+}
+
+/* Room for one more; the timer is not set afterwards. */
+static bool grow(struct job *job) {
+    uint32_t count = job->pauses == NULL ? 0 : job->pauses->count;
+    if (job->pauses != NULL)
+        loop_clear_timer(job->js->loop, &job->pauses->timer);
+    struct pauses *more = realloc(job->pauses, sizeof *more + (count + 1) * sizeof more->list[0]);
+    if (more == NULL)
+        return false;
+    *more = (struct pauses){.job = job, .timer = {.fire = on_pause_timer}, .count = count};
+    job->pauses = more;
+    return true;
 }
 
 bool job_pause(struct job *job, uint32_t chunk, unsigned lost) {
     struct jobs *js = job->js;
     if (js->config.retry_delay_ns == 0)
         return false;
-    struct pause *more = realloc(job->pauses, (job->pause_count + 1) * sizeof *more);
-    if (more == NULL)
-        return false;
-    job->pauses = more;
-    job->pauses[job->pause_count++] = (struct pause){clock_monotonic_ns() + delay_ns(&js->config, lost), chunk};
-    job->pause_timer.fire = on_pause_timer;
-    if (loop_set_timer(js->loop, &job->pause_timer, first_due_ns(job)) == 0)
-        return true;
-    job->pause_count--;
+    bool grown = grow(job);
+    struct pauses *p = job->pauses;
+    if (grown)
+        p->list[p->count++] = (struct pause){clock_monotonic_ns() + delay_ns(&js->config, lost), chunk};
+    if (p != NULL && p->count > 0 && loop_set_timer(js->loop, &p->timer, first_due_ns(job)) == 0)
+        return grown;
+    if (grown)
+        p->count--;
     return false;
 }
 
 void job_clear_pauses(struct job *job) {
-    loop_clear_timer(job->js->loop, &job->pause_timer);
+    if (job->pauses != NULL)
+        loop_clear_timer(job->js->loop, &job->pauses->timer);
     free(job->pauses);
     job->pauses = NULL;
-    job->pause_count = 0;
+}
+
+bool job_is_pausing(const struct job *job) {
+    return job->pauses != NULL && job->pauses->count > 0;
 }
 
 int64_t job_held_until_ns(const struct job *job) {

@@ -92,12 +92,12 @@ uint32_t job_count_units(const struct job *job) {
     if (job->delayed && job->phase != PHASE_PLAN) /* to be checked is not to be started */
         return 0;
     switch (job->phase) {
-    case PHASE_PLAN: return job->pause_count == 0 && !is_active(job, TASK_PLAN);
+    case PHASE_PLAN: return !job_is_pausing(job) && !is_active(job, TASK_PLAN);
     case PHASE_CHUNKS:
         if (job->throttles > 0)
             return 0;
         return next_chunk(job, &chunk) ? job->again_count + job->record->chunks_total - job->next_chunk : 0;
-    case PHASE_MERGE: return job->pause_count == 0 && !is_active(job, TASK_MERGE);
+    case PHASE_MERGE: return !job_is_pausing(job) && !is_active(job, TASK_MERGE);
     case PHASE_DONE: return 0;
     }
     return 0;
@@ -182,7 +182,7 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
         h.flags |= WIRE_GO;
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
     bool bulk = bytes.blob->fd >= 0;
-    t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, bulk ? NULL : slice_map(&bytes),
+    t->ticket = pool_send_work(w, &h, job->common, job->common_size, bulk ? NULL : slice_map(&bytes),
                                bulk ? 0 : bytes.size, bulk ? &bytes : NULL, t);
     slice_deinit(&bytes);
     begin_run(job, t);
@@ -201,7 +201,7 @@ static bool feed_merge(struct job *job, struct task *t) {
 static void send_merge(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {.kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type,
                             .count = job->record->chunks_total};
-    t->ticket = pool_send_work(w, &h, job->common.data, job->common.size, NULL, 0, NULL, t);
+    t->ticket = pool_send_work(w, &h, job->common, job->common_size, NULL, 0, NULL, t);
     begin_run(job, t);
     job->merge_fed = 0;
     feed_merge(job, t);
@@ -387,14 +387,28 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
     return plan->size >= plan_front(head);
 }
 
+/* Of a small plan with one chunk only that chunk is kept: what waits in a long queue is mostly such. */
+static bool keep_bytes(struct job *job, const struct slice *plan, const struct wire_plan *head) {
+    size_t front = plan_front(head);
+    struct wire_chunk *only = &job->chunks[0].plan;
+    if (head->chunks > 1 || plan->blob->fd >= 0) {
+        job->plan = slice_ref(plan);
+        job->chunk_bytes = slice_part(plan, front, plan->size - front);
+        return true;
+    }
+    struct blob *b = blob_copy(slice_map(plan) + front + only->offset, (size_t)only->size);
+    if (b == NULL)
+        return false;
+    job->chunk_bytes = slice_all(b);
+    only->offset = 0;
+    return true;
+}
+
 static bool read_chunks(struct job *job, const struct slice *plan, const struct wire_plan *head) {
-    size_t table = head->chunks * sizeof(struct wire_chunk);
-    size_t front = plan_front(head), room = plan->size - front;
+    size_t table = head->chunks * sizeof(struct wire_chunk), room = plan->size - plan_front(head);
     struct wire_chunk *rows = malloc(table);
-    job->chunks = calloc(head->chunks, sizeof *job->chunks);
-    job->again = calloc(head->chunks, sizeof *job->again);
-    bool ok = rows != NULL && job->chunks != NULL && job->again != NULL &&
-              slice_read(plan, sizeof *head, rows, table) == 0;
+    job->chunks = calloc(head->chunks, sizeof *job->chunks + sizeof *job->again);
+    bool ok = rows != NULL && job->chunks != NULL && slice_read(plan, sizeof *head, rows, table) == 0;
     for (uint32_t i = 0; ok && i < head->chunks; i++) {
         ok = rows[i].offset <= room && rows[i].size <= room - rows[i].offset && rows[i].offset % 8 == 0;
         rows[i].cost_ns = rows[i].cost_ns > MAX_COST_NS ? MAX_COST_NS : rows[i].cost_ns;
@@ -402,20 +416,20 @@ static bool read_chunks(struct job *job, const struct slice *plan, const struct 
         job->chunks[i].lost = job->plan_lost;
     }
     free(rows);
-    if (ok)
-        job->chunk_bytes = slice_part(plan, front, room);
-    return ok;
+    if (job->chunks != NULL)
+        job->again = (uint32_t *)(void *)(job->chunks + head->chunks);
+    return ok && keep_bytes(job, plan, head);
 }
 
 static bool read_common(struct job *job, const struct slice *plan, const struct wire_plan *head) {
     uint32_t front[2] = {head->common_size, 0};
     size_t padded = WIRE_PAD(head->common_size);
-    buf_append(&job->common, front, sizeof front);
-    char *to = buf_reserve(&job->common, padded);
-    if (to == NULL || slice_read(plan, sizeof *head + head->chunks * sizeof(struct wire_chunk), to, padded) != 0)
+    job->common = malloc(sizeof front + padded);
+    if (job->common == NULL)
         return false;
-    job->common.size += padded;
-    return true;
+    memcpy(job->common, front, sizeof front);
+    job->common_size = (uint32_t)(sizeof front + padded);
+    return slice_read(plan, sizeof *head + head->chunks * sizeof(struct wire_chunk), job->common + sizeof front, padded) == 0;
 }
 
 static bool options_in_range(const struct wire_plan *h) {
@@ -451,11 +465,12 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
 
 static void drop_plan(struct job *job) {
     free(job->chunks);
-    free(job->again);
+    free(job->common);
     job->chunks = NULL;
     job->again = NULL;
+    job->common = NULL;
+    slice_deinit(&job->plan);
     slice_deinit(&job->chunk_bytes);
-    buf_clear(&job->common);
 }
 
 bool job_take_plan(struct job *job, const struct slice *plan) {
@@ -466,7 +481,6 @@ bool job_take_plan(struct job *job, const struct slice *plan) {
         drop_plan(job);
         return false;
     }
-    job->plan = slice_ref(plan);
     job->record->chunks_total = head.chunks;
     job->record->plan_ns = (int64_t)head.plan_ns;
     job->record->cpu_ns += (int64_t)head.cpu_ns;
@@ -772,7 +786,7 @@ static void log_retry(const struct job *job, const struct task *t, const struct 
     id_format(&job->record->id, id);
     LOG(LOG_WARN, "work_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
         LOG_INT("worker", t->worker->slot), LOG_STR("cause", d->cause), LOG_INT("attempts", job->record->attempts),
-        LOG_STR("trace", job->record->trace[0] ? job->record->trace : NULL));
+        LOG_STR("trace", job->record->trace));
 }
 
 /* The piece that the worker died at. */

@@ -73,7 +73,7 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
         LOG_STR("status", job_status_name(r->status)),
         LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL), LOG_INT("chunks", r->chunks_total),
         LOG_INT("attempts", r->attempts), LOG_REAL("queued_ms", (double)r->queued_ns / 1e6),
-        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace[0] ? r->trace : NULL));
+        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace));
 }
 
 /* ---- waiters ------------------------------------------------------------------------------------------------ */
@@ -176,13 +176,13 @@ static void free_plan(struct job *job) {
     for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
         slice_deinit(&job->chunks[i].part);
     free(job->chunks);
-    free(job->again);
     job->chunks = NULL;
     job->again = NULL;
     slice_deinit(&job->chunk_bytes);
     slice_deinit(&job->plan);
     slice_deinit(&job->input);
-    buf_deinit(&job->common);
+    free(job->common);
+    job->common = NULL;
 }
 
 void job_dequeue(struct job *job) {
@@ -212,7 +212,7 @@ static void job_release(struct job *job) {
     free(job->bad_webhook);
     free(job->request_hash);
     free(job->key);
-    slice_deinit(&job->webhook);
+    blob_unref(job->webhook);
     record_unref(job->record);
     free(job);
 }
@@ -248,7 +248,8 @@ static void log_end(const struct job *job) {
 
 static struct delivery delivery_of(const struct job *job) {
     const struct record *r = job->record;
-    return (struct delivery){.job = r->id, .url = r->webhook, .body = job->webhook, .trace = r->trace};
+    return (struct delivery){.job = r->id, .url = r->webhook, .trace = r->trace,
+                             .body = {job->webhook, 0, job->webhook == NULL ? 0 : job->webhook->size}};
 }
 
 /* False: there is nobody to tell. */
@@ -257,18 +258,16 @@ static bool prepare_webhook(struct job *job) {
     if (job->record->webhook == NULL || job->js->webhooks == NULL || job->refused)
         return false;
     webhook_body(&body, job->record);
-    struct blob *b = body.failed ? NULL : blob_copy(body.data, body.size);
+    job->webhook = body.failed ? NULL : blob_copy(body.data, body.size);
     buf_deinit(&body);
-    if (b == NULL)
+    if (job->webhook == NULL)
         job_log_event(LOG_ERROR, "webhook_lost", job); /* no memory */
-    else
-        job->webhook = slice_all(b);
-    return b != NULL;
+    return job->webhook != NULL;
 }
 
 static void send_webhook(struct job *job) {
     struct delivery d = delivery_of(job);
-    if (job->webhook.blob != NULL && job->js->webhooks != NULL)
+    if (job->webhook != NULL && job->js->webhooks != NULL)
         webhooks_send(job->js->webhooks, &d);
 }
 
@@ -276,7 +275,7 @@ static void send_webhook(struct job *job) {
 static void unmake(struct job *job) {
     struct store *s = job->js->store;
     s->ops->forget(s, &job->record->id, on_remembered, NULL);
-    if (job->webhook.blob != NULL)
+    if (job->webhook != NULL)
         s->ops->delivered(s, &job->record->id);
 }
 

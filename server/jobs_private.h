@@ -41,6 +41,14 @@ struct pause {
 };
 #define NO_CHUNK UINT32_MAX
 
+/* Made when a job first loses something: most never do. */
+struct pauses {
+    struct job *job;
+    struct timer timer; /* the first that is due */
+    uint32_t count;
+    struct pause list[];
+};
+
 struct job {
     struct jobs *js;
     struct record *record;
@@ -53,44 +61,42 @@ struct job {
     unsigned throttles;     /* readers of its items that are too far behind */
     struct job_log *log;    /* NULL: nothing to tell yet, and nobody asked */
 
-    enum job_phase phase;
     struct slice input; /* packed params, or JSON if input_is_json; until planned */
+    enum job_phase phase : 8;
     bool input_is_json, asynchronous, planned_told, telling, rejected;
     bool delayed;       /* record->not_before_ms has not come */
     bool refused;       /* by the store: it never existed */
+    bool stopping;      /* to end, as the next three say, as soon as its tasks are gone */
+    enum stop_reason stop_reason : 8;
+    enum job_status stop_status : 8;
+    enum problem_code stop_problem : 8;
     bool at_store, posting, safe; /* being stored; now being handed to the store; stored */
     bool end_recorded;  /* but not told: the store has not answered yet whether it has the job */
     struct submitting *submitting; /* who waits for that answer */
     int64_t due_ns;     /* monotonic: from when it may start; queue_timeout counts from here */
 
-    struct buf common;        /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
-    struct slice plan;        /* as the worker sent it; one part of it: */
+    unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
+    uint32_t common_size;     /* of all that */
+    struct slice plan;        /* as the worker sent it, for the store; empty if it has but one chunk */
     struct slice chunk_bytes; /* what the chunks' offsets count from */
     struct chunk *chunks;     /* record->chunks_total of them */
     uint32_t next_chunk;      /* the first that was never sent */
-    uint32_t *again;          /* chunks to be sent again */
+    uint32_t *again;          /* chunks to be sent again; room for all, behind `chunks` in one piece */
     uint32_t again_count;
     unsigned plan_lost, merge_lost;
     uint32_t merge_fed;       /* parts sent to the merging worker */
-    struct pause *pauses;
-    uint32_t pause_count;
-    struct timer pause_timer; /* the first that is due */
+    struct pauses *pauses;
     unsigned kept_workers;    /* dedicated to this job, those included that are only starting */
 
     struct task *tasks;
     struct job *ending_prev, *ending_next;
     struct store_key *key;      /* heap, with its texts; or NULL */
     uint8_t *request_hash;      /* heap, STORE_HASH_SIZE: wanted of a body that a worker parses; or NULL */
-    struct slice webhook;       /* what is to be sent, once the end is recorded */
+    struct blob *webhook;       /* what is to be sent, once the end is recorded */
     char *bad_webhook;          /* heap: what is wrong with the URL of a large body; or NULL */
     int64_t accepted_ns, run_started_ns; /* monotonic; 0: not running */
 
-    /* Set when the job is to end as soon as its tasks are gone. */
-    bool stopping;
-    enum stop_reason stop_reason;
-    enum job_status stop_status;
-    enum problem_code stop_problem;
-    char *stop_detail, *stop_members; /* heap or NULL */
+    char *stop_detail, *stop_members; /* heap or NULL; when stopping */
 };
 
 struct jobs {
@@ -177,5 +183,6 @@ void job_release_workers(struct job *job); /* all of them */
 /* A piece was lost for the lost-th time: true if it has to wait; it becomes sendable by itself. */
 bool job_pause(struct job *job, uint32_t chunk, unsigned lost);
 void job_clear_pauses(struct job *job);
+bool job_is_pausing(const struct job *job);
 
 #endif

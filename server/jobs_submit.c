@@ -106,7 +106,7 @@ static void fill_record(struct record *r, const struct job_request *q) {
     r->id = id_new(r->created_ms);
     r->version = 1;
     if (q->trace != NULL)
-        snprintf(r->trace, sizeof r->trace, "%s", q->trace);
+        r->trace = strdup(q->trace);
 }
 
 static int fill_input(struct job *job, const struct job_request *q) {

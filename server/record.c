@@ -39,6 +39,7 @@ void record_unref(struct record *r) {
     buf_deinit(&r->lost);
     buf_deinit(&r->error);
     free(r->webhook);
+    free(r->trace);
     free(r);
 }
 

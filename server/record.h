@@ -48,7 +48,7 @@ struct record {
     enum problem_code problem;
     int64_t queued_ns, run_ns, cpu_ns, plan_ns, merge_ns;
     uint64_t version;            /* grows with every change: the ETag */
-    char trace[RECORD_TRACE_SIZE];
+    char *trace;                 /* heap or NULL: shorter than RECORD_TRACE_SIZE */
 };
 
 struct record *record_new(void); /* one reference; NULL if memory ran out */

@@ -222,7 +222,7 @@ static void put_delivery(struct sql *s, struct op *op, struct payload *body) {
     sqlite3_bind_text(q, 2, op->url, -1, SQLITE_STATIC);
     sqlite3_bind_int64(q, 3, op->tries);
     sqlite3_bind_int64(q, 4, op->webhook_due_ms);
-    sqlite3_bind_text(q, 5, op->row.trace, -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, 5, op->row.trace, -1, SQLITE_STATIC); /* NULL: none */
     payload_bind(s, q, 6, &op->id, body);
     sql_run_statement(s, q);
 }

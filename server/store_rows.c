@@ -21,7 +21,6 @@ enum column_kind {
     COLUMN_STATUS,
     COLUMN_TYPE,
     COLUMN_PROBLEM,
-    COLUMN_TRACE,
     COLUMN_STRING, /* heap or NULL */
     COLUMN_BUF,
     COLUMN_BYTES,  /* what it counts against max_ended_bytes */
@@ -62,7 +61,7 @@ static const struct column {
     MEMBER(plan_ns, COLUMN_I64),
     MEMBER(merge_ns, COLUMN_I64),
     MEMBER(version, COLUMN_I64),
-    MEMBER(trace, COLUMN_TRACE),
+    MEMBER(trace, COLUMN_STRING),
     MEMBER(webhook, COLUMN_STRING),
     MEMBER(problem, COLUMN_PROBLEM),
     {"bytes", COLUMN_BYTES, 0},
@@ -124,7 +123,6 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
     case COLUMN_PROBLEM:
         bind_text(q, at, r->error.size == 0 ? NULL : problem_get(r->problem)->code);
         break;
-    case COLUMN_TRACE: bind_text(q, at, r->trace); break;
     case COLUMN_STRING: bind_text(q, at, *(char *const *)member); break;
     case COLUMN_BUF:
         if (b->size > 0)
@@ -160,12 +158,6 @@ static enum problem_code read_problem(const char *name) {
     return code == PROBLEM_COUNT ? PROBLEM_INTERNAL_ERROR : code;
 }
 
-static void read_trace(char trace[RECORD_TRACE_SIZE], const char *text) {
-    size_t size = text == NULL ? 0 : strlen(text);
-    if (size < RECORD_TRACE_SIZE && size > 0)
-        memcpy(trace, text, size + 1);
-}
-
 static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct record *r) {
     void *member = (char *)r + c->offset;
     const char *text = NULL;
@@ -182,7 +174,6 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
     case COLUMN_STATUS: r->status = n < 0 || n >= JOB_STATUSES ? JOB_FAILED : (enum job_status)n; break;
     case COLUMN_TYPE: r->type = read_type(text); break;
     case COLUMN_PROBLEM: r->problem = read_problem(text); break;
-    case COLUMN_TRACE: read_trace(r->trace, text); break;
     case COLUMN_STRING:
         *(char **)member = text == NULL ? NULL : strdup(text);
         return text == NULL || *(char **)member != NULL;

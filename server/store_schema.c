@@ -7,8 +7,10 @@
 #include "server/store_sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -287,9 +289,17 @@ static void say_cannot_open(struct sql *s, int code, struct buf *error) {
                s->db != NULL && sqlite3_errcode(s->db) != SQLITE_OK ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
 }
 
+/* Jobs are their owner's alone, also in a directory that others may read. SQLite gives its other files the mode of this. */
+static void make_private(const char *name) {
+    int fd = name == NULL ? -1 : open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+}
+
 static int open_database(struct sql *s) {
     struct buf name = {0};
     buf_printf(&name, "%s/jobs.db", s->path);
+    make_private(name.data);
     int code = name.failed ? SQLITE_NOMEM
                            : sqlite3_open_v2(name.data, &s->db,
                                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |

@@ -43,7 +43,7 @@ static size_t text_size(const char *text) {
 }
 
 static size_t row_text_size(const struct record *r) {
-    return r->lost.size + r->error.size + text_size(r->webhook) + 2;
+    return r->lost.size + r->error.size + text_size(r->webhook) + text_size(r->trace) + 2;
 }
 
 static struct buf copy_buf(const struct buf *from, char **at) {
@@ -58,6 +58,7 @@ static void copy_row(struct op *op, const struct record *r, char **at) {
     op->row.lost = copy_buf(&r->lost, at);
     op->row.error = copy_buf(&r->error, at);
     op->row.webhook = r->webhook == NULL ? NULL : put_text(at, r->webhook, strlen(r->webhook));
+    op->row.trace = r->trace == NULL ? NULL : put_text(at, r->trace, strlen(r->trace));
     op->row.result = (struct slice){NULL, 0, 0};
 }
 
@@ -69,7 +70,7 @@ static void set_webhook(struct op *op, const struct delivery *d, char **at) {
     op->url = put_text(at, d->url, strlen(d->url));
     op->tries = d->attempt;
     op->webhook_due_ms = d->due_ms;
-    snprintf(op->row.trace, sizeof op->row.trace, "%s", d->trace == NULL ? "" : d->trace);
+    op->row.trace = d->trace == NULL ? NULL : put_text(at, d->trace, strlen(d->trace));
     add_payload(op, FILE_WEBHOOK, 0, &d->body);
 }
 
@@ -168,7 +169,7 @@ static void sqlite_complete(struct store *s, const struct id *id, uint32_t chunk
 
 static void sqlite_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
                           void *arg) {
-    size_t url_size = webhook == NULL ? 0 : text_size(webhook->url);
+    size_t url_size = webhook == NULL ? 0 : text_size(webhook->url) + text_size(webhook->trace);
     struct op *op = new_op(OP_FINISH, &r->id, row_text_size(r) + url_size);
     if (op != NULL) {
         char *at = op->text;
@@ -210,7 +211,7 @@ static void sqlite_find_key(struct store *s, const char *tenant, const char *key
 }
 
 static void sqlite_deliver(struct store *s, const struct delivery *d) {
-    struct op *op = new_op(OP_DELIVER, &d->job, text_size(d->url));
+    struct op *op = new_op(OP_DELIVER, &d->job, text_size(d->url) + text_size(d->trace));
     char *at = op == NULL ? NULL : op->text;
     if (op != NULL)
         set_webhook(op, d, &at);

@@ -145,6 +145,97 @@ has_job() { # STATUS TYPE
     [ "$output" = "$result" ]
 }
 
+@test "submit with a key gives one job, however often" {
+    id=$(offload submit echo value=1 --key 'order 7' | job_id)
+    [ -n "$id" ]
+    [ "$(offload submit echo value=1 --key 'order 7' | job_id)" = "$id" ]
+    run offload run echo value=1 --key 'order 7'
+    [ "$output" = '{"value":1}' ]
+    run --separate-stderr offload submit echo value=2 --key 'order 7'
+    [ "$status" -eq 3 ]
+    [[ $stderr == *idempotency_mismatch* ]]
+    for key in '' $'a\nX-Other: b' "$(printf '%0256d' 0)"; do
+        run --separate-stderr offload submit echo value=1 --key "$key"
+        [ "$status" -eq 2 ]
+        [[ $stderr == *--key* ]]
+    done
+}
+
+@test "submit passes on --delay, --isolation and --webhook" {
+    run offload submit echo value=1 --delay 1h --isolation fresh
+    [ "$status" -eq 0 ]
+    [[ $output == *'"waiting_for":"delay"'* ]]
+    offload cancel "$(job_id <<< "$output")"
+    run --separate-stderr offload submit echo value=1 --webhook 'http://"quoted"/'
+    [ "$status" -eq 3 ]
+    [[ $stderr == *"/options/webhook:"* ]]
+    run --separate-stderr offload submit echo value=1 --isolation none
+    [ "$status" -eq 3 ]
+    [[ $stderr == *"/options/isolation:"* ]]
+}
+
+@test "events prints what happens to a job, a line each, until it ends" {
+    id=$(offload submit sleep ms=600 | job_id)
+    run --separate-stderr offload events "$id"
+    [ "$status" -eq 0 ]
+    [ -z "$stderr" ]
+    [[ ${lines[0]} == 'status {"status":"queued"'* ]]
+    [[ ${lines[1]} == 'status {"status":"running"'* ]]
+    [[ ${lines[-1]} == "end {\"id\":\"$id\""*'"status":"succeeded"'* ]]
+    [ "$(grep -c '^end ' <<< "$output")" -eq 1 ]
+    id=$(offload submit crash how=abort --max-attempts 1 | job_id)
+    run offload events "$id"
+    [ "$status" -eq 1 ]
+    [[ ${lines[-1]} == end*worker_crashed* ]]
+    run --separate-stderr offload events 01890000-0000-7000-8000-000000000000
+    [ "$status" -eq 3 ]
+}
+
+@test "events goes on where it was cut when the service comes back" {
+    stop_daemon
+    start_daemon --listen unix:"$BATS_TEST_TMPDIR/socket" --data-dir "$BATS_TEST_TMPDIR/data"
+    id=$(offload submit sleep ms=2500 --url unix:"$BATS_TEST_TMPDIR/socket" | job_id)
+    offload events "$id" --url unix:"$BATS_TEST_TMPDIR/socket" > "$BATS_TEST_TMPDIR/out" 2> "$BATS_TEST_TMPDIR/err" 3>&- &
+    client=$!
+    eventually grep -q running "$BATS_TEST_TMPDIR/out"
+    kill_daemon
+    rm -f "$BATS_TEST_TMPDIR/socket"
+    start_daemon --listen unix:"$BATS_TEST_TMPDIR/socket" --data-dir "$BATS_TEST_TMPDIR/data"
+    wait "$client"
+    grep -q '^snapshot ' "$BATS_TEST_TMPDIR/out"
+    [ "$(tail -n 1 "$BATS_TEST_TMPDIR/out" | grep -c '^end .*"cause":"restart"')" -eq 1 ]
+}
+
+@test "map calls a type for each line, and prints a line for each" {
+    seq 2000 | sed 's/.*/{"value": &}/' > "$BATS_TEST_TMPDIR/items"
+    run --separate-stderr offload map echo "$BATS_TEST_TMPDIR/items" --chunks 4
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 2000 ]
+    [[ $stderr == *"2000 items, 0 of them failed" ]]
+    [ "$(sed 's/^{"index":\([0-9]*\),"status":"succeeded","result":{"value":\([0-9]*\)}}$/\1 \2/' <<< "$output" |
+        awk '$2 == $1 + 1' | sort -u | wc -l)" -eq 2000 ]
+    run --separate-stderr offload map primes <<< $'{"nth": 4}\n\n{"start": 0}'
+    [ "$status" -eq 1 ]
+    [[ ${lines[0]} == '{"index":0,"status":"succeeded","result":{"prime":7}}' && ${lines[1]} == *invalid_params* ]]
+    [[ $stderr == *"2 items, 1 of them failed" ]]
+    run --separate-stderr offload map echo < /dev/null
+    [ "$status" -eq 0 ]
+    [ -z "$output" ]
+}
+
+@test "map refuses what is not JSON, and tells what the service refuses" {
+    run --separate-stderr offload map echo <<< $'{"value": 1}\n{"value": 2'
+    [ "$status" -eq 2 ]
+    [ -z "$output" ]
+    [[ $stderr == *"line 2"* ]]
+    run --separate-stderr offload map no-such-type <<< '{}'
+    [ "$status" -eq 3 ]
+    [[ $stderr == *unknown_type* ]]
+    run --separate-stderr offload map sleep --timeout 300ms <<< '{"ms": 60000}'
+    [ "$status" -eq 1 ]
+    [[ $stderr == *job_timeout* ]]
+}
+
 @test "cancel stops a job, and its result is an exit 1" {
     id=$(offload submit sleep ms=600000 | job_id)
     run offload cancel "$id"

@@ -127,26 +127,6 @@ header() { # without other programs: it is called often
 }
 
 field() {
-    curl -sS --max-time 60 "$URL/v1/jobs/$1" | jq -r "$2"
-}
-
-call() {
-    HEAD=$BATS_TEST_TMPDIR/head
-    BODY=$BATS_TEST_TMPDIR/body
-    : >"$HEAD"
-    : >"$BODY"
-    CODE=$(curl -sS --max-time 60 -D "$HEAD" -o "$BODY" -w '%{http_code}' "${@:1:$#-1}" "$URL${*: -1}")
-}
-
-call_job() {
-    call -H 'Content-Type: application/json' "${@:1:$#-1}" --data-binary "${@: -1}" /v1/jobs
-}
-
-header() {
-    sed -n "s/^$1: *\(.*\)\r\$/\1/Ip" "$HEAD" | tail -n 1
-}
-
-field() {
     jq -r "$1" "$BODY"
 }
 

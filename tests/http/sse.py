@@ -95,6 +95,7 @@ def sip(port, heads, pause):
     connection.sendall(request)
     while os.path.exists(pause):
         time.sleep(0.05)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     answer = b""
     try:
         while piece := connection.recv(1 << 20):

@@ -50,7 +50,8 @@ static void a_job_that_succeeded_has_its_result(void **state) {
                "\"progress\":{\"done\":2,\"total\":2},\"attempts\":1,\"priority\":3,\"result\":{\"n\":1},"
                "\"timings\":{\"queued_ms\":2.000,\"run_ms\":998.000,\"cpu_ms\":0.000},"
                "\"links\":{\"self\":\"/v1/jobs/01927f0e-abcd-7abc-8def-0123456789ab\","
-               "\"result\":\"/v1/jobs/01927f0e-abcd-7abc-8def-0123456789ab/result\"}}",
+               "\"result\":\"/v1/jobs/01927f0e-abcd-7abc-8def-0123456789ab/result\","
+               "\"events\":\"/v1/jobs/01927f0e-abcd-7abc-8def-0123456789ab/events\"}}",
                0, NULL);
     assert_true(json_equal(o, expected));
     json_decref(expected);

@@ -117,7 +117,7 @@ static void headers_that_break_a_rule_are_refused(void **state) {
     h.version = 0;
     assert_header_refused(h);
     h = good_header();
-    h.flags = 16;
+    h.flags = 2 * WIRE_HASH;
     assert_header_refused(h);
     h = good_header();
     h.reserved = 1;

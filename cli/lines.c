@@ -1,0 +1,44 @@
+/* lines.c: see lines.h. A stdio stream of our own (fopencookie, glibc), unbuffered. A line is bounded, for what is sent is
+ * hostile. Process: the client. */
+#include "cli/lines.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "cli/say.h"
+
+#define LINE_BYTES (256u << 20)
+
+static ssize_t take_text(void *cookie, const char *text, size_t size) {
+    struct lines *l = cookie;
+    size_t done = 0;
+    while (done < size) {
+        const char *newline = memchr(text + done, '\n', size - done);
+        size_t piece = newline != NULL ? (size_t)(newline - text) - done : size - done;
+        buf_append(&l->part, text + done, piece);
+        if (l->part.failed || l->part.size > LINE_BYTES) {
+            errno = ENOMEM;
+            return 0;
+        }
+        done += piece + (newline != NULL);
+        if (newline == NULL)
+            break;
+        l->take(l->arg, l->part.data, l->part.size);
+        buf_clear(&l->part);
+    }
+    return (ssize_t)size;
+}
+
+FILE *lines_open(struct lines *l) {
+    FILE *sink = fopencookie(l, "w", (cookie_io_functions_t){.write = take_text});
+    if (sink == NULL)
+        say("out of memory");
+    else
+        setvbuf(sink, NULL, _IONBF, 0);
+    return sink;
+}
+
+void lines_close(struct lines *l) {
+    buf_deinit(&l->part);
+}
