@@ -40,7 +40,7 @@ char *buf_reserve(struct buf *b, size_t more) {
     return b->data + b->size;
 }
 
-void buf_append(struct buf *b, const void *bytes, size_t size) {
+void buf_append_grown(struct buf *b, const void *bytes, size_t size) {
     char *to = buf_reserve(b, size);
     if (to == NULL)
         return;
@@ -48,14 +48,6 @@ void buf_append(struct buf *b, const void *bytes, size_t size) {
         memcpy(to, bytes, size);
     b->size += size;
     b->data[b->size] = '\0';
-}
-
-void buf_puts(struct buf *b, const char *text) {
-    buf_append(b, text, strlen(text));
-}
-
-void buf_putc(struct buf *b, char c) {
-    buf_append(b, &c, 1);
 }
 
 void buf_printf(struct buf *b, const char *format, ...) {
@@ -94,8 +86,6 @@ void buf_u64(struct buf *b, uint64_t value) {
 
 /* Length of the UTF-8 sequence at s (RFC 3629: no overlong forms, no surrogates), or 0 if there is none. */
 static size_t utf8_length(const unsigned char *s, size_t left) {
-    if (s[0] < 0x80)
-        return 1;
     size_t n = s[0] >= 0xC2 && s[0] <= 0xDF ? 2 : s[0] >= 0xE0 && s[0] <= 0xEF ? 3 : s[0] >= 0xF0 && s[0] <= 0xF4 ? 4 : 0;
     if (n == 0 || n > left)
         return 0;
@@ -112,7 +102,7 @@ void buf_json_string(struct buf *b, const char *text, size_t size) {
     buf_putc(b, '"');
     size_t plain = 0; /* start of the run that needs no escape */
     for (size_t i = 0; i < size;) {
-        size_t n = utf8_length(s + i, size - i);
+        size_t n = s[i] < 0x80 ? 1 : utf8_length(s + i, size - i);
         if (n > 1 || (n == 1 && s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')) {
             i += n;
             continue;

@@ -25,9 +25,27 @@ void buf_deinit(struct buf *b); /* frees; the buffer is empty and usable again *
 void buf_clear(struct buf *b);  /* empties, keeps the memory */
 /* Room for `more` bytes plus a NUL behind size; returns where they go, or NULL with failed set. */
 char *buf_reserve(struct buf *b, size_t more);
-void buf_append(struct buf *b, const void *bytes, size_t size);
-void buf_puts(struct buf *b, const char *text);
-void buf_putc(struct buf *b, char c);
+void buf_append_grown(struct buf *b, const void *bytes, size_t size); /* buf_append, where there is no room yet */
+
+/* Inline, as texts are put together from pieces of a few bytes, often of constant size. */
+static inline void buf_append(struct buf *b, const void *bytes, size_t size) {
+    if (size >= b->capacity - b->size || size == 0 || b->failed) {
+        buf_append_grown(b, bytes, size);
+        return;
+    }
+    memcpy(b->data + b->size, bytes, size);
+    b->size += size;
+    b->data[b->size] = '\0';
+}
+
+static inline void buf_puts(struct buf *b, const char *text) {
+    buf_append(b, text, strlen(text));
+}
+
+static inline void buf_putc(struct buf *b, char c) {
+    buf_append(b, &c, 1);
+}
+
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_u64(struct buf *b, uint64_t value);
 /* The decimal digits of a number, at most 20 and no NUL, for text that is put together by hand; returns the end. */

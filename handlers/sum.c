@@ -48,19 +48,21 @@ struct total {
     uint32_t power;
     bool real;
     mpz_t sum, term; /* term is scratch */
-    struct exactsum reals;
+    struct exactsum reals; /* if real */
 };
 
 static void total_init(struct total *t, const struct common *common) {
     t->power = common->power;
     t->real = common->real != 0;
     mpz_inits(t->sum, t->term, NULL);
-    exactsum_init(&t->reals);
+    if (t->real)
+        exactsum_init(&t->reals);
 }
 
 static void total_deinit(struct total *t) {
     mpz_clears(t->sum, t->term, NULL);
-    exactsum_deinit(&t->reals);
+    if (t->real)
+        exactsum_deinit(&t->reals);
 }
 
 /* Adds the number in t->term, which is lost. */
@@ -453,9 +455,11 @@ static int add_part(struct call *c, struct bytes part, mpz_t sum, mpz_t count) {
 }
 
 static void write_digits(struct call *c, const mpz_t value) {
-    char *digits = mpz_get_str(NULL, 10, value);
+    char few[24]; /* those of 64 bits, a sign and NUL */
+    char *digits = mpz_get_str(mpz_size(value) <= 1 ? few : NULL, 10, value);
     json_digits(c, digits);
-    free(digits);
+    if (digits != few)
+        free(digits);
 }
 
 static void write_result(struct call *c, bool real, const mpz_t sum, const mpz_t count) {

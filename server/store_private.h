@@ -121,6 +121,7 @@ struct op {
     enum store_result result;
     const char *trouble;         /* the store cannot work: why, a constant; NULL: it did */
     int code;                    /* SQLite's, or errno */
+    bool overtaken;              /* its job ends in the same batch: it was not carried out */
     bool refused;                /* this op alone cannot be carried out */
     bool more;                   /* OP_GC: there is more to do */
     int64_t due_ms;              /* something expires then; 0: nothing */

@@ -300,6 +300,7 @@ static int open_database(struct sql *s) {
     struct buf name = {0};
     buf_printf(&name, "%s/jobs.db", s->path);
     make_private(name.data);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* its counters cost a mutex per allocation; refused once it is in use */
     int code = name.failed ? SQLITE_NOMEM
                            : sqlite3_open_v2(name.data, &s->db,
                                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |

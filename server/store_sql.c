@@ -140,7 +140,7 @@ static bool transaction(struct sql *s, struct op *from, const struct op *until) 
     sql_run_statement(s, sql_use(s, any_writes(from, until) ? SQL_BEGIN_WRITING : SQL_BEGIN));
     for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next) {
         forget_outcome(op);
-        if (op->trouble == NULL)
+        if (op->trouble == NULL && !op->overtaken)
             apply(s, op);
     }
     if (s->code == SQLITE_OK && files_sync(&s->files) != 0)
@@ -211,9 +211,19 @@ static void remove_unused(struct sql *s, struct op *op) {
     }
 }
 
-void sql_run(struct sql *s, struct op *batch) {
+/* Those of ends first: the parts of a job whose end is written need no files. */
+static void write_all_payloads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next)
-        write_payloads(s, op);
+        if (op->kind == OP_FINISH)
+            write_payloads(s, op);
+    mark_overtaken(batch);
+    for (struct op *op = batch; op != NULL; op = op->next)
+        if (op->kind != OP_FINISH && !op->overtaken)
+            write_payloads(s, op);
+}
+
+void sql_run(struct sql *s, struct op *batch) {
+    write_all_payloads(s, batch);
     if (!transaction(s, batch, NULL)) {
         if (sql_trouble(s->code, s->system_errno) == NULL)
             run_singly(s, batch);

@@ -102,6 +102,10 @@ void payload_bind(struct sql *s, sqlite3_stmt *q, int at, const struct id *job, 
 int payload_read(struct sql *s, sqlite3_stmt *q, int column, const struct id *job, enum file_role role,
                  struct stored *out);
 
+/* ---- store_overtaken.c */
+/* Sets op->overtaken. After the payloads of ends were written, before those of other ops. */
+void mark_overtaken(struct op *batch);
+
 /* ---- store_apply.c */
 bool apply_reads(enum op_kind kind); /* it only reads */
 void apply(struct sql *s, struct op *op);

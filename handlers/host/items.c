@@ -44,9 +44,8 @@ struct planner {
     const struct params_table *table;
     const struct host_hooks *hooks;
     struct host_plan item; /* of the item at hand; its memory is used again */
-    size_t capacity;       /* of item.chunks */
+    struct call call;      /* the same */
     struct buf *to;
-    uint64_t cost_ns;      /* of all so far */
 };
 
 static void put_bad(struct buf *to, uint32_t index, const void *json, size_t size) {
@@ -83,19 +82,14 @@ static void put_planned(struct planner *p, uint32_t index) {
 static int plan_item(struct planner *p, uint32_t index, struct bytes packed) {
     struct fault fault = {{0}};
     const struct place at = {.up = &items_place, .index = index};
-    struct call c = {.stage = CALL_STAGE_PLAN,
-                     .type = p->table->handler->name,
-                     .hooks = p->hooks,
-                     .at = &at,
-                     .fault = &fault,
-                     .wanted_chunks = 1, /* it is not divided */
-                     .plan = &p->item,
-                     .plan_capacity = p->capacity};
+    struct call *c = &p->call;
+    c->at = &at;
+    c->fault = &fault;
+    c->failed = false;
     p->item.count = 0;
     buf_clear(&p->item.common);
     buf_clear(&p->item.bytes);
-    int rc = execute_plan(&c, p->table, packed);
-    p->capacity = c.plan_capacity;
+    int rc = execute_plan(c, p->table, packed);
     if (rc == 0)
         put_planned(p, index);
     else if (rc != HOST_CANCELLED)
@@ -224,6 +218,9 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     struct planner p = {.table = registry_table(type), .hooks = hooks, .to = &plan->bytes};
     if (p.table == NULL)
         return execute_refuse_type(type, fault);
+    p.call = (struct call){.stage = CALL_STAGE_PLAN, .type = p.table->handler->name, .hooks = hooks,
+                           .wanted_chunks = 1, /* it is not divided */
+                           .plan = &p.item};
     struct bytes packed = {list, size};
     void *copy = NULL;
     unsigned wanted = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS;
@@ -239,7 +236,7 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
 /* A group that is being run. */
 struct runner {
     const struct handler *handler;
-    unsigned attempt;
+    struct call call;               /* of the item at hand; made once, as it is larger than most items */
     const struct host_hooks *outer; /* of the group; may be NULL */
     struct host_hooks hooks;        /* of an item */
     uint64_t done, total;           /* items */
@@ -319,20 +316,14 @@ static bool read_chunk(const struct item *item, uint32_t i, struct bytes *chunk)
     return true;
 }
 
-static int run_chunk(struct runner *r, const struct item *item, const struct place *at, struct fault *fault) {
+static int run_chunk(struct runner *r, const struct item *item) {
     struct buf *part = &r->parts[r->chunk];
     struct bytes chunk;
-    struct call c = {.stage = CALL_STAGE_RUN,
-                     .type = r->handler->name,
-                     .hooks = &r->hooks,
-                     .at = at,
-                     .fault = fault,
-                     .attempt = r->attempt,
-                     .out = part};
     if (!read_chunk(item, r->chunk, &chunk))
-        return refuse_damaged(fault, "plans");
+        return refuse_damaged(r->call.fault, "plans");
     buf_clear(part);
-    int rc = execute_run(&c, r->handler, item->common, chunk);
+    r->call.out = part;
+    int rc = execute_run(&r->call, r->handler, item->common, chunk);
     r->views[r->chunk] = (struct bytes){part->size > 0 ? part->data : item->table, part->size};
     return rc;
 }
@@ -340,22 +331,24 @@ static int run_chunk(struct runner *r, const struct item *item, const struct pla
 /* All chunks, and the merge of their parts to the end of r->out. */
 static int run_and_merge(struct runner *r, const struct item *item, struct fault *fault) {
     const struct place at = {.up = &items_place, .index = item->head.index};
+    struct call *c = &r->call;
     r->chunks = item->head.chunks;
     if (!has_room(r, r->chunks))
         return execute_refuse_memory(fault);
+    c->stage = CALL_STAGE_RUN;
+    c->at = &at;
+    c->fault = fault;
+    c->failed = false;
     for (r->chunk = 0; r->chunk < r->chunks; r->chunk++) {
-        int rc = run_chunk(r, item, &at, fault);
+        int rc = run_chunk(r, item);
         if (rc != 0)
             return rc;
     }
-    struct call c = {.stage = CALL_STAGE_MERGE,
-                     .type = r->handler->name,
-                     .hooks = &r->hooks,
-                     .at = &at,
-                     .fault = fault,
-                     .out = r->out,
-                     .json_states = {JSON_DOCUMENT_START}};
-    return execute_merge(&c, r->handler, item->common, r->views, r->chunks);
+    c->stage = CALL_STAGE_MERGE;
+    c->out = r->out;
+    c->json_depth = 0;
+    c->json_states[0] = JSON_DOCUMENT_START;
+    return execute_merge(c, r->handler, item->common, r->views, r->chunks);
 }
 
 /* Returns where the entry starts, for end_entry. */
@@ -429,11 +422,12 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
 
 int host_run_items(size_t type, unsigned attempt, struct bytes common, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault) {
-    struct runner r = {.handler = host_handler(type), .attempt = attempt, .outer = hooks, .out = part};
+    struct runner r = {.handler = host_handler(type), .outer = hooks, .out = part};
     (void)common;
     if (r.handler == NULL)
         return execute_refuse_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};
+    r.call = (struct call){.type = r.handler->name, .hooks = &r.hooks, .attempt = attempt};
     void *copy = NULL;
     int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_refuse_memory(fault);
     for (uint32_t i = 0; i < r.room; i++)

@@ -323,6 +323,32 @@ static void a_commit_is_synced_before_it_is_acknowledged(void **state) {
     record_unref(r);
 }
 
+static void the_steps_of_a_job_that_ends_in_the_same_batch_are_left_out(void **state) {
+    (void)state;
+    struct record *r = new_record(), *other = new_record(), *found;
+    struct slice plan = plan_slice(1, 1, 40000), part = large_slice(40000, 'p');
+    assert_int_equal(submit(r), STORE_OK);
+    assert_int_equal(submit(other), STORE_OK);
+    unsigned before = syncs;
+    store->ops->plan(store, r, &plan);
+    store->ops->complete(store, &r->id, 0, 0, &part);
+    other->status = JOB_RUNNING;
+    store->ops->update(store, other);
+    end_at(r, clock_wall_ms());
+    assert_int_equal(finish(r), STORE_OK);
+    assert_int_equal(syncs - before, 1); /* no file was written for the plan and the part */
+    assert_int_equal(get_record(&r->id, &found), STORE_OK);
+    assert_int_equal(found->status, JOB_SUCCEEDED);
+    record_unref(found);
+    assert_int_equal(get_record(&other->id, &found), STORE_OK);
+    assert_int_equal(found->status, JOB_RUNNING);
+    record_unref(found);
+    record_unref(r);
+    record_unref(other);
+    slice_deinit(&plan);
+    slice_deinit(&part);
+}
+
 static void one_op_that_is_refused_does_not_undo_the_others(void **state) {
     (void)state;
     enum { COUNT = 20 };
@@ -814,6 +840,7 @@ int main(void) {
         CLOSED(what_was_acknowledged_survives_kill_9),
         OPENED(what_arrives_during_a_commit_goes_into_the_next),
         OPENED(a_commit_is_synced_before_it_is_acknowledged),
+        OPENED(the_steps_of_a_job_that_ends_in_the_same_batch_are_left_out),
         OPENED(one_op_that_is_refused_does_not_undo_the_others),
         OPENED(large_payloads_are_files_as_long_as_they_are_needed),
         OPENED(files_that_no_row_names_are_removed_at_the_start),
