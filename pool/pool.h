@@ -77,6 +77,7 @@ struct worker {
     enum worker_state state;
     pid_t pid;
     struct zygote_link *zygote;
+    pid_t zygote_pid; /* who forked it: stays when that is dead */
     int64_t started_wall_ms, started_ns;
     uint64_t jobs;       /* pieces of work answered by this process */
     uint32_t type;       /* of the last piece sent; UINT32_MAX: none */

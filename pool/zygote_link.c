@@ -88,11 +88,27 @@ static void on_zygote_timer(struct timer *t) {
 }
 
 /* EOF: its workers are dying or dead; make sure, since only a dead one's work may be given to another. */
+/* A zygote that is dead and reaped may have reaped a worker and not told us: one that is not our child now is gone. */
+static void miss_workers(struct pool *p, pid_t zygote) {
+    for (size_t i = 0; i < p->size; i++) {
+        struct worker *w = &p->workers[i];
+        siginfo_t info;
+        if (w->state != WORKER_DYING || w->zygote != NULL || w->zygote_pid != zygote || w->pid <= 0)
+            continue;
+        if (waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD)
+            continue;
+        /* How it ended is not known: as it was asked to, or by a signal if it had work. */
+        pool_worker_exited(w, w->count == 0 ? 0 : SIGKILL, false, 0, 0);
+    }
+}
+
 static void zygote_lost(struct zygote_link *z) {
     struct pool *p = z->pool;
-    bool was_current = z == p->current, was_loaded = z->loaded;
+    bool was_current = z == p->current, was_loaded = z->loaded, reaped = z->reaped;
+    pid_t pid = z->pid;
     LOG(LOG_ERROR, "zygote_lost", LOG_INT("pid", z->pid));
-    kill(z->pid, SIGKILL); /* ours until reaped in pool_reap */
+    if (!reaped)
+        kill(pid, SIGKILL); /* ours until reaped in pool_reap */
     for (size_t i = 0; i < p->size; i++) {
         struct worker *w = &p->workers[i];
         if (w->zygote != z || w->state == WORKER_EMPTY)
@@ -103,6 +119,8 @@ static void zygote_lost(struct zygote_link *z) {
             w->state = WORKER_DYING;
     }
     unlink_zygote(z);
+    if (reaped)
+        miss_workers(p, pid);
     if (!was_current || p->stopping)
         return;
     p->zygote_deaths = was_loaded ? 0 : p->zygote_deaths + 1;
@@ -120,6 +138,7 @@ static void on_spawned(struct zygote_link *z, struct worker *w, const struct zyg
         return;
     }
     z->workers++;
+    w->zygote_pid = z->pid;
     if (fds[0] < 0) { /* we are out of descriptors: this one cannot be reached, so it must go */
         struct zygote_request q = {.kind = ZYGOTE_SIGNAL, .pid = r->pid, .signal = SIGKILL};
         LOG(LOG_ERROR, "worker_unreachable", LOG_INT("worker", w->slot), LOG_INT("pid", r->pid));
@@ -299,6 +318,13 @@ static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage 
         pool_worker_exited(w, status, false, (uint64_t)u->ru_maxrss * 1024, ms);
         return;
     }
+    for (struct zygote_link *z = p->links; z != NULL; z = z->next) {
+        if (z->pid == pid) {
+            z->reaped = true; /* the rest follows when its socket tells */
+            return;
+        }
+    }
+    miss_workers(p, pid);
 }
 
 void pool_reap(struct pool *p) {

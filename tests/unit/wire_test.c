@@ -447,6 +447,22 @@ static void the_end_of_the_peer_is_told_apart(void **state) {
     wire_close_writer(&w);
 }
 
+/* The kernel tells of the reset before it gives what lies in the queue. */
+static void what_a_peer_said_is_read_though_it_left_without_reading_all(void **state) {
+    (void)state;
+    struct wire_header h = good_header();
+    struct wire_reader r;
+    struct wire_frame f;
+    assert_int_equal(send(pair[1], "unread", 6, 0), 6);
+    send_raw(&h, sizeof h, NULL, 0);
+    close(pair[0]);
+    pair[0] = dup(pair[1]); /* for close_pair */
+    assert_int_equal(wire_receive(pair[1], buffer, &r), 1);
+    assert_int_equal(wire_next(&r, &f), 1);
+    wire_close_reader(&r);
+    assert_int_equal(wire_receive(pair[1], buffer, &r), 0);
+}
+
 static void control_messages_carry_two_descriptors_or_none(void **state) {
     (void)state;
     int fds[2], got[2], one;
@@ -497,6 +513,7 @@ int main(void) {
         TEST(a_writer_takes_what_fits_and_no_more),
         TEST(a_full_socket_loses_nothing),
         TEST(the_end_of_the_peer_is_told_apart),
+        TEST(what_a_peer_said_is_read_though_it_left_without_reading_all),
         TEST(control_messages_carry_two_descriptors_or_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
