@@ -101,6 +101,7 @@ CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
+THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,store store_sqlite webhooks)
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 .PHONY: all
@@ -174,7 +175,7 @@ test: deps ## install what is missing, build, and pass every test (SANITIZE=addr
 	@BUILD=$(BUILD) tests/run $(SUITES)
 
 .PHONY: test-programs
-test-programs: all $(UNIT_TESTS)
+test-programs: all $(if $(filter-out threads,$(SUITES))$(filter-out $(SUITES),threads),$(UNIT_TESTS),$(THREADED_TESTS))
 
 .PHONY: check
 check: $(UNIT_TESTS) ## the unit tests alone
