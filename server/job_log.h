@@ -43,7 +43,7 @@ struct slice job_log_part(const struct job_log *log, uint32_t entry);
 /* The reader is done with it. If it is the last one the memory is freed, once the job has ended. */
 void job_log_drop_part(struct job_log *log, uint32_t entry);
 
-/* ---- for jobs.c and dispatch.c ---- */
+/* ---- for jobs.c and replies.c ---- */
 
 void job_log_chunk(struct job *job, uint32_t chunk, uint64_t items);
 void job_log_end(struct job *job); /* the job is about to be freed, its chunks are not yet */

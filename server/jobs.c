@@ -1,5 +1,5 @@
 /* jobs.c: the state of jobs: see jobs.h for the diagram. Front end. job_set_status is the one function that changes a
- * job's status; finish is the one place where a job leaves the live table. dispatch.c does the work between.
+ * job's status; finish is the one place where a job leaves the live table. dispatch.c and replies.c do the work between.
  *
  * The end of a durable job is told when it is recorded, so that nobody sees an end that a crash could take back:
  *

@@ -1,6 +1,6 @@
 /* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_recover.c (restart and drain), dispatch.c
- * (workers), dispatch_fresh.c (workers kept for a job), backoff.c (pauses between attempts) and jobs_query.c (looking things
- * up) only. */
+ * and replies.c (workers), job_plan.c (plans), dispatch_fresh.c (workers kept for a job), backoff.c (pauses between
+ * attempts) and jobs_query.c (looking things up) only. */
 #ifndef OFFLOAD_JOBS_PRIVATE_H
 #define OFFLOAD_JOBS_PRIVATE_H
 
@@ -159,14 +159,25 @@ void jobs_park_all(struct jobs *js);           /* at the end: what still runs is
 /* ---- dispatch.c, for jobs.c ---- */
 bool job_has_unit(const struct job *job, enum sched_class *class);
 uint32_t job_count_units(const struct job *job); /* pieces that could be sent to as many workers */
-/* Takes over a worker's plan, or one of an earlier run, not believing it. False: it makes no sense. */
-bool job_take_plan(struct job *job, const struct slice *plan);
-void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d); /* t, d: or NULL */
+bool job_merges_at_once(const struct job *job); /* its only chunk is run and merged in one go */
 int64_t job_next_cost_ns(const struct job *job); /* of its next chunk; 0 if that is not what it has to send */
 void task_free(struct task *t);
 bool task_is_feeding(const struct task *t);
 
-/* ---- dispatch.c, for dispatch_fresh.c ---- */
+/* ---- job_plan.c ---- */
+/* Takes over a worker's plan, or one of an earlier run, not believing it. False: it makes no sense. */
+bool job_take_plan(struct job *job, const struct slice *plan);
+/* The same, from a WIRE_PLANNED or a WIRE_PARSED; the store is told. */
+bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
+bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
+
+/* ---- replies.c ---- */
+void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d); /* t, d: or NULL */
+
+/* ---- dispatch.c, for replies.c and dispatch_fresh.c ---- */
+/* A task for the job's next unit, on that worker, not sent yet. NULL: memory ran out. */
+struct task *dispatch_take_unit(struct job *job, struct worker *w);
+bool dispatch_feed_merge(struct job *job, struct task *t); /* sends parts while the socket takes them; true: all are sent */
 bool dispatch_can_send(const struct jobs *js, const struct worker *w); /* whoever it is kept for */
 bool dispatch_send_unit(struct job *job, struct worker *w, bool is_long); /* false: memory ran out */
 /* The job whose turn it is on the main lane, long or fresh; as sched_peek. */
