@@ -1,6 +1,6 @@
-/* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_recover.c (restart and drain), dispatch.c
- * and replies.c (workers), job_plan.c (plans), dispatch_fresh.c (workers kept for a job), backoff.c (pauses between
- * attempts) and jobs_query.c (looking things up) only. */
+/* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_end.c (the end), jobs_recover.c (restart and
+ * drain), jobs_query.c (looking things up), dispatch.c and replies.c (workers), job_plan.c (plans), dispatch_fresh.c (workers
+ * kept for a job) and backoff.c (pauses between attempts) only. */
 #ifndef OFFLOAD_JOBS_PRIVATE_H
 #define OFFLOAD_JOBS_PRIVATE_H
 
@@ -147,6 +147,14 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
 void job_succeed(struct job *job, struct slice result); /* takes the slice; frees the job */
 void job_end_if_stopped(struct job *job);      /* after a task is gone; may free the job */
 void job_tell_end(struct job *job);            /* of a durable job, when it is recorded; frees it */
+
+void job_tell_waiters(struct job *job);        /* JOB_ENDED, to all */
+
+/* ---- jobs_end.c ---- */
+#define JOBS_RATE_WINDOW_S 10.0                /* time constant of the drain rate */
+void job_leave_live(struct job *job);          /* nobody finds it by its id any more, and it takes no room in the queue */
+void job_release(struct job *job);             /* frees it */
+void jobs_on_gc_timer(struct timer *t);
 
 /* ---- jobs_submit.c ---- */
 int64_t job_limit_ns(int64_t ms);              /* half of what fits, so that it can be added to a clock */
