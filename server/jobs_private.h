@@ -126,37 +126,36 @@ struct jobs {
     int64_t rate_ns;
 };
 
-/* ---- jobs.c, for dispatch.c ---- */
+/* ---- jobs.c ---- */
 void job_enqueue(struct job *job);             /* (back) into the scheduler, if it has a unit to send */
 void job_dequeue(struct job *job);             /* no effect if it is not in there */
-void job_started(struct job *job, int64_t now_ns);      /* queued → running */
+void job_started(struct job *job, int64_t now_ns);        /* queued → running */
 void job_planned(struct job *job);             /* tells waiters that the submission is valid; then job_end_if_stopped */
+void job_tell_waiters(struct job *job);        /* JOB_ENDED, to all */
 void job_arm_timer(struct job *job);
-void job_touch(struct job *job);               /* its document changed */
-void job_apply_parsed_options(struct job *job, const struct submission_options *o); /* of a large body */
 void job_on_timer(struct timer *t);
+void job_touch(struct job *job);               /* its document changed */
 void job_set_status(struct job *job, enum job_status to); /* the one function that changes it */
 void job_count_status(struct job *job, enum job_status status, int by);
 void job_log_event(enum log_level level, const char *event, const struct job *job);
 bool job_is_parked(const struct job *job);     /* left to the next process by a drain */
-void jobs_start_gc(struct jobs *js);            /* drops what has expired, now and whenever that is due */
-void jobs_check_clock(struct jobs *js);        /* call before an expiry is computed or compared */
+
+/* ---- jobs_end.c ---- */
+#define JOBS_RATE_WINDOW_S 10.0                /* time constant of the drain rate */
 /* Ends it when all its tasks are gone; asks them to stop. detail, members: heap, taken; may be NULL. */
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem,
               char *detail, char *members);
 void job_succeed(struct job *job, struct slice result); /* takes the slice; frees the job */
 void job_end_if_stopped(struct job *job);      /* after a task is gone; may free the job */
 void job_tell_end(struct job *job);            /* of a durable job, when it is recorded; frees it */
-
-void job_tell_waiters(struct job *job);        /* JOB_ENDED, to all */
-
-/* ---- jobs_end.c ---- */
-#define JOBS_RATE_WINDOW_S 10.0                /* time constant of the drain rate */
 void job_leave_live(struct job *job);          /* nobody finds it by its id any more, and it takes no room in the queue */
 void job_release(struct job *job);             /* frees it */
+void jobs_start_gc(struct jobs *js);           /* drops what has expired, now and whenever that is due */
 void jobs_on_gc_timer(struct timer *t);
+void jobs_check_clock(struct jobs *js);        /* call before an expiry is computed or compared */
 
 /* ---- jobs_submit.c ---- */
+void job_apply_parsed_options(struct job *job, const struct submission_options *o); /* of a large body */
 int64_t job_limit_ns(int64_t ms);              /* half of what fits, so that it can be added to a clock */
 /* Into the live table; takes the record. NULL if memory ran out. */
 struct job *job_new(struct jobs *js, struct record *r);
