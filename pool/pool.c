@@ -556,6 +556,12 @@ void pool_ping(struct worker *w) {
     pool_flush(w);
 }
 
+uint64_t pool_steps(const struct worker *w, uint64_t ticket) {
+    if (atomic_load_explicit(&w->board->current, memory_order_relaxed) != ticket)
+        return 0;
+    return atomic_load_explicit(&w->board->done, memory_order_relaxed);
+}
+
 double pool_progress(const struct worker *w, uint64_t ticket) {
     uint64_t total = atomic_load_explicit(&w->board->total, memory_order_relaxed);
     uint64_t done = atomic_load_explicit(&w->board->done, memory_order_relaxed);

@@ -182,6 +182,8 @@ void pool_ping(struct worker *w);
 bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason);
 /* Progress of that ticket by the scoreboard, 0..1; 0 if it is not the current one. */
 double pool_progress(const struct worker *w, uint64_t ticket);
+/* `done` as its handler told it, also of a worker that has just died; 0 if it is not the current one. */
+uint64_t pool_steps(const struct worker *w, uint64_t ticket);
 /* Resident memory of a worker in bytes; 0 if it cannot be read. */
 uint64_t worker_rss(const struct worker *w);
 /* True if the process is stopped (SIGSTOP), by /proc. */

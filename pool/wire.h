@@ -37,6 +37,8 @@
  *                                                                             without chunks, then the packed params
  *     WIRE_EXIT   finish what came before, then exit
  *
+ * Of a map, common in WIRE_RUN is the list of the group's deadly items, see host_run_items.
+ *
  * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of
  * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so
  * in wire_plan.

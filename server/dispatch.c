@@ -136,7 +136,8 @@ static void send_plan(struct job *job, struct task *t, struct worker *w) {
         h.type = job->record->type;
     }
     /* A worker died at this job before: learn its chunks first, so that the attempts are counted per chunk. */
-    if (!job->asynchronous && job->plan_lost == 0 && !job->input_is_json && !job->delayed) {
+    bool in_one_go = !job->asynchronous && !job->delayed && !job->record->map; /* a map's items are told apart */
+    if (in_one_go && job->plan_lost == 0 && !job->input_is_json) {
         h.flags |= WIRE_GO;
         h.budget_ns = (uint64_t)job->js->config.express_cost_ns;
     }
@@ -175,8 +176,17 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
         h.flags |= WIRE_GO;
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
     bool bulk = bytes.blob->fd >= 0;
-    t->ticket = pool_send_work(w, &h, job->common, job->common_size, bulk ? NULL : slice_map(&bytes),
-                               bulk ? 0 : bytes.size, bulk ? &bytes : NULL, t);
+    struct buf deadly = {0};
+    const void *front = job->common;
+    size_t front_size = job->common_size;
+    if (job->record->map) {
+        job_put_deadly(job, t->chunk, &deadly);
+        front = deadly.data;
+        front_size = deadly.size;
+    }
+    t->ticket = pool_send_work(w, &h, front, front_size, bulk ? NULL : slice_map(&bytes), bulk ? 0 : bytes.size,
+                               bulk ? &bytes : NULL, t);
+    buf_deinit(&deadly);
     slice_deinit(&bytes);
     begin_run(job, t);
 }

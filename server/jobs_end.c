@@ -84,6 +84,9 @@ static void free_plan(struct job *job) {
     for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
         slice_deinit(&job->chunks[i].part);
     free(job->chunks);
+    free(job->deadly);
+    job->deadly = NULL;
+    job->deadly_count = 0;
     job->chunks = NULL;
     job->again = NULL;
     slice_deinit(&job->chunk_bytes);

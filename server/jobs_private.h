@@ -1,6 +1,6 @@
 /* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_end.c (the end), jobs_recover.c (restart and
  * drain), jobs_query.c (looking things up), dispatch.c and replies.c (workers), job_plan.c (plans), dispatch_fresh.c (workers
- * kept for a job) and backoff.c (pauses between attempts) only. */
+ * kept for a job), backoff.c (pauses between attempts) and deadly.c (items that kill their worker) only. */
 #ifndef OFFLOAD_JOBS_PRIVATE_H
 #define OFFLOAD_JOBS_PRIVATE_H
 
@@ -49,6 +49,11 @@ struct pauses {
     struct pause list[];
 };
 
+/* An item of a map at which workers died until its chunk had no attempts left. */
+struct deadly_item {
+    uint32_t chunk, place; /* place: in the chunk's group */
+};
+
 struct job {
     struct jobs *js;
     struct record *record;
@@ -86,6 +91,8 @@ struct job {
     unsigned plan_lost, merge_lost;
     uint32_t merge_fed;       /* parts sent to the merging worker */
     struct pauses *pauses;
+    struct deadly_item *deadly; /* of a map */
+    uint32_t deadly_count;
     unsigned kept_workers;    /* dedicated to this job, those included that are only starting */
 
     struct task *tasks;
@@ -177,6 +184,13 @@ bool job_take_plan(struct job *job, const struct slice *plan);
 /* The same, from a WIRE_PLANNED or a WIRE_PARSED; the store is told. */
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
 bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
+
+/* ---- deadly.c ---- */
+/* The chunk's attempts are used up. True: it was a map's, and the item at which the worker died fails alone. */
+bool job_gives_up_item(struct job *job, const struct task *t);
+uint32_t job_count_deadly(const struct job *job, uint32_t chunk); /* items of that chunk */
+/* As WIRE_RUN wants it in place of common: u32 size, zeros, the places, padding. */
+void job_put_deadly(const struct job *job, uint32_t chunk, struct buf *out);
 
 /* ---- replies.c ---- */
 void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d); /* t, d: or NULL */

@@ -292,7 +292,10 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
         return;
     }
-    bool give_up = lost >= job->record->max_attempts;
+    uint64_t allowed = job->record->max_attempts;
+    if (t->kind == TASK_RUN) /* each item that is given up makes room for as many attempts at the others */
+        allowed *= 1 + job_count_deadly(job, t->chunk);
+    bool give_up = lost >= allowed && !job_gives_up_item(job, t);
     if (!give_up) {
         if (!job_pause(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
             requeue(job, t);

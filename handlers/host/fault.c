@@ -145,6 +145,7 @@ static const struct {
     unsigned status;
 } problems[] = {{"invalid_params", "Invalid job", 422},
                 {"memory_limit", "Job ran out of memory", 507},
+                {"worker_crashed", "Worker crashed", 500},
                 {"handler_failed", "Job failed", 500}};
 enum { PROBLEMS = sizeof problems / sizeof problems[0] };
 

@@ -116,10 +116,14 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
  * its items, in order; the merge strings them together: {"items":[<entry's JSON>,...]}. What goes wrong with an item
  * (bad parameters, a failing handler, no memory) fails that item and nothing else.
  *
- * As host_plan, host_run and host_merge, with the `params` of a submission that is a map. */
+ * As host_plan, host_run and host_merge, with the `params` of a submission that is a map. While a group runs, progress is
+ * told in HOST_ITEM_STEPS for each of its items, so that it shows at which one a worker died. host_run_items: `deadly` is
+ * an array of uint32_t: the items, by their place in the group, at which workers died; they are not run, and fail. */
+#define HOST_ITEM_STEPS 1000
+#define HOST_MAX_DEADLY (HANDLER_MAX_COMMON / 4)
 int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
                     struct host_plan *plan, struct fault *fault);
-int host_run_items(size_t type, unsigned attempt, struct bytes common, struct bytes group,
+int host_run_items(size_t type, unsigned attempt, struct bytes deadly, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault);
 int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                      const struct host_hooks *hooks, struct buf *json, struct fault *fault);

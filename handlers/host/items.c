@@ -23,7 +23,6 @@
 #define MAX_ITEM_NS (UINT64_C(10000) * 1000000000) /* HOST_MAX_ITEMS of them do not overflow */
 #define MIN_GROUP_NS 2000000                       /* less is not worth a message of its own */
 #define FAIR_GROUPS 16                             /* a map of some size has so many groups, to keep all workers busy */
-#define PROGRESS_STEPS 1000                        /* of each item */
 
 struct planned_item {
     uint32_t index;
@@ -240,6 +239,7 @@ struct runner {
     const struct host_hooks *outer; /* of the group; may be NULL */
     struct host_hooks hooks;        /* of an item */
     uint64_t done, total;           /* items */
+    struct bytes deadly;            /* see host_run_items */
     uint32_t chunk, chunks;         /* of the item at hand */
     struct buf *parts;              /* of the item at hand; their memory is used again */
     struct bytes *views;            /* of the parts */
@@ -249,13 +249,13 @@ struct runner {
 
 static void show_progress(const struct runner *r, uint64_t steps) {
     if (r->outer != NULL && r->outer->progress != NULL)
-        r->outer->progress(r->outer->arg, r->done * PROGRESS_STEPS + steps, r->total * PROGRESS_STEPS);
+        r->outer->progress(r->outer->arg, r->done * HOST_ITEM_STEPS + steps, r->total * HOST_ITEM_STEPS);
 }
 
 static void on_item_progress(void *arg, uint64_t done, uint64_t total) {
     const struct runner *r = arg;
     double of_chunk = total == 0 ? 0 : done >= total ? 1 : (double)done / (double)total;
-    show_progress(r, (uint64_t)((r->chunk + of_chunk) / r->chunks * PROGRESS_STEPS));
+    show_progress(r, (uint64_t)((r->chunk + of_chunk) / r->chunks * HOST_ITEM_STEPS));
 }
 
 static bool on_item_cancelled(void *arg) {
@@ -403,6 +403,24 @@ static void put_bad_item(struct runner *r, const struct item *item) {
     fault_deinit(&fault);
 }
 
+static bool is_deadly(const struct runner *r) {
+    for (size_t at = 0; at + sizeof(uint32_t) <= r->deadly.size; at += sizeof(uint32_t)) {
+        uint32_t place;
+        memcpy(&place, (const char *)r->deadly.data + at, sizeof place);
+        if (place == r->done)
+            return true;
+    }
+    return false;
+}
+
+static void put_deadly_item(struct runner *r, const struct item *item) {
+    struct fault fault = {{0}};
+    fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
+    put_failure(r, item->head.index, &fault);
+    r->out->failed |= fault.json.failed;
+    fault_deinit(&fault);
+}
+
 static int run_group(struct runner *r, struct bytes group, struct fault *fault) {
     struct item item;
     for (size_t offset = 0; offset < group.size; r->total++)
@@ -414,16 +432,17 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
             return HOST_CANCELLED;
         if (item.head.chunks == 0)
             put_bad_item(r, &item);
+        else if (is_deadly(r))
+            put_deadly_item(r, &item);
         else if (run_item(r, &item) != 0)
             return HOST_CANCELLED;
     }
     return r->out->failed ? execute_refuse_memory(fault) : 0;
 }
 
-int host_run_items(size_t type, unsigned attempt, struct bytes common, struct bytes group,
+int host_run_items(size_t type, unsigned attempt, struct bytes deadly, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault) {
-    struct runner r = {.handler = host_handler(type), .outer = hooks, .out = part};
-    (void)common;
+    struct runner r = {.handler = host_handler(type), .outer = hooks, .deadly = deadly, .out = part};
     if (r.handler == NULL)
         return execute_refuse_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};

@@ -136,3 +136,25 @@ call_file() {
     [ "$CODE" = 200 ]
     holds '[.result.items[].status] == ["succeeded","succeeded","succeeded"] and .attempts >= 3 and (.lost | length) >= 2'
 }
+
+@test "an item that kills its worker every time fails alone" {
+    start_daemon --workers 2 --retry-delay 1ms
+    now='{"how":"abort","times":1}' # in the first attempt only
+    call_job "{\"type\":\"crash\",\"items\":[$now,{\"how\":\"SIGSEGV\"},$now,{\"how\":\"exit\"},$now],\"options\":{\"chunks\":1}}"
+    [ "$CODE" = 200 ]
+    holds '.status == "succeeded" and ([.result.items[].status] == ["succeeded", "failed", "succeeded", "failed", "succeeded"])'
+    holds '[.result.items[1,3].error | .code == "worker_crashed" and .status == 500] | all'
+    holds '.attempts == 7 and ([.lost[].chunk] | unique) == [0]'
+    # Not a map: the job fails as ever.
+    call_job '{"type":"crash","params":{"how":"SIGSEGV"}}'
+    expect_problem 500 worker_crashed
+}
+
+@test "an item that kills its worker fails alone in a stream, too, and among many" {
+    start_daemon --workers 2 --retry-delay 1ms
+    items=$(jq -nc '[range(400) | {how: "abort", times: 1}] | .[137] = {how: "SIGKILL"}')
+    echo "{\"type\":\"crash\",\"items\":$items,\"options\":{\"max_attempts\":2,\"chunks\":4}}" >"$BATS_TEST_TMPDIR/job"
+    call_job -H 'Accept: application/x-ndjson' "@$BATS_TEST_TMPDIR/job"
+    [ "$(tail -n 1 "$BODY")" = '{"summary":{"total":400,"succeeded":399,"failed":1}}' ]
+    [ "$(jq -c 'select(.status == "failed") | [.index, .error.code]' "$BODY")" = '[137,"worker_crashed"]' ]
+}

@@ -14,6 +14,7 @@ enum { FAKE_MAIN = 2, FAKE_WORKERS = 3, FAKE_SENT = 8192 };
 
 /* One piece of work, or one part of a merge, that was sent. */
 struct fake_sent {
+    uint32_t deadly; /* WIRE_RUN: the first number of its common */
     struct wire_header header;
     struct buf bytes; /* inline or bulk, after the common front of a run or a merge */
     void *work;
@@ -23,6 +24,7 @@ struct fake_sent {
 };
 
 struct pool {
+    uint64_t steps; /* what pool_steps says */
     struct worker workers[FAKE_WORKERS];
     struct fake_sent *sent;
     size_t count;
@@ -89,6 +91,8 @@ uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const voi
     struct fake_sent *s = fake_add(w, h, work);
     if (h->kind == WIRE_PLAN)
         buf_append(&s->bytes, first, first_size);
+    if (h->kind == WIRE_RUN && first_size >= 12)
+        memcpy(&s->deadly, (const char *)first + 8, sizeof s->deadly);
     buf_append(&s->bytes, second, second_size);
     if (bulk != NULL)
         fake_append(&s->bytes, bulk);
@@ -172,6 +176,11 @@ bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason) 
         return !fake.not_begun;
     }
     return false;
+}
+
+uint64_t pool_steps(const struct worker *w, uint64_t ticket) {
+    (void)w, (void)ticket;
+    return fake.steps;
 }
 
 double pool_progress(const struct worker *w, uint64_t ticket) {

@@ -216,8 +216,8 @@ static void an_error_points_into_its_item(void **state) {
 
 static void the_errors_of_items_have_the_titles_of_the_front_end(void **state) {
     (void)state;
-    static const char *const codes[] = {"invalid_params", "handler_failed", "memory_limit"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const codes[] = {"invalid_params", "handler_failed", "memory_limit", "worker_crashed"};
+    for (size_t i = 0; i < 4; i++) {
         const struct problem *p = problem_get(problem_find(codes[i], strlen(codes[i])));
         struct fault fault = {{0}};
         struct buf json = {0};

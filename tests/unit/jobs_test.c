@@ -447,6 +447,65 @@ static void a_large_body_may_turn_out_to_be_a_map(void **state) {
     leave(&c);
 }
 
+static void start_map(struct client *c, unsigned items) {
+    struct job *job;
+    enum problem_code why;
+    struct submission s = {.type = TOY_PLAIN,
+                           .map = true,
+                           .items = items,
+                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 2, .ttl_s = -1}};
+    struct job_request q = {.submission = &s, .default_priority = -1};
+    assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
+    follow(c, job);
+    dispatch();
+    assert_int_equal(LAST->header.flags, WIRE_ITEMS); /* never in one go: who dies must be known */
+    assert_true(planned(LAST, 1, LONG_NS));
+    dispatch();
+}
+
+/* The worker dies at the group's item with that place. */
+static void die_at(uint64_t place) {
+    fake.steps = place * HOST_ITEM_STEPS + 7;
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    dispatch();
+}
+
+static void an_item_that_kills_its_worker_is_given_up_and_the_others_run(void **state) {
+    (void)state;
+    struct client c;
+    start_map(&c, 3);
+    die_at(1);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->deadly, 0);
+    die_at(1);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->deadly, 1);
+    die_at(2); /* as many attempts again for the others */
+    assert_int_equal(job_count_deadly(c.job, 0), 1);
+    die_at(2);
+    assert_int_equal(job_count_deadly(c.job, 0), 2);
+    assert_true(item_done(find_sent(WIRE_RUN, 0), 0));
+    dispatch();
+    assert_true(done(find_sent(WIRE_MERGE, 0), "{}"));
+    assert_int_equal(c.record->attempts, 5);
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_map_fails_if_no_item_can_be_blamed(void **state) {
+    (void)state;
+    static const uint64_t places[] = {3, UINT64_C(1) << 40, 1}; /* none, none, and one that is not run any more */
+    for (size_t i = 0; i < 3; i++) {
+        struct client c;
+        start_map(&c, 3);
+        for (int k = 0; k < 2; k++)
+            die_at(places[i]);
+        for (int k = 0; k < 2 && i == 2; k++)
+            die_at(places[i]);
+        assert_ended(&c, JOB_FAILED);
+        assert_problem(&c, "worker_crashed");
+        leave(&c);
+    }
+}
+
 /* ---- failures of the handler ---------------------------------------------------------------------------------------- */
 
 static void wrong_params_reject_the_submission_and_leave_no_job(void **state) {
@@ -1870,6 +1929,8 @@ int main(void) {
         TEST(no_more_deaths_are_kept_than_there_is_room_for),
         TEST(a_map_is_planned_run_and_merged_as_one),
         TEST(a_large_body_may_turn_out_to_be_a_map),
+        TEST(an_item_that_kills_its_worker_is_given_up_and_the_others_run),
+        TEST(a_map_fails_if_no_item_can_be_blamed),
         TEST(plans_that_make_no_sense_are_refused),
         TEST(plans_that_are_cut_short_are_refused),
         TEST(chunks_outside_the_plan_are_refused),
