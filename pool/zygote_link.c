@@ -121,8 +121,12 @@ static void zygote_lost(struct zygote_link *z) {
     unlink_zygote(z);
     if (reaped)
         miss_workers(p, pid);
-    if (!was_current || p->stopping)
+    if (p->stopping)
         return;
+    if (!was_current) {
+        spawn_all(p); /* what it was asked for and had not done when another took over */
+        return;
+    }
     p->zygote_deaths = was_loaded ? 0 : p->zygote_deaths + 1;
     if (p->zygote_deaths == 0)
         retry_start(p);

@@ -52,6 +52,27 @@ teardown() {
     expect_no_zombies
 }
 
+# The slot waits for a process that only the old zygote was asked for, and that never came.
+@test "a worker asked of a zygote that was replaced, and then died, is started by the new one" {
+    start_daemon --workers 1
+    old=$(zygote_pid)
+    another_main() { [ "$(worker_pid main)" != "$1" ] && all_workers_idle 2; }
+    for _ in 1 2 3 4 5 6 7; do # dying at once again and again: the next one comes after a pause
+        pid=$(worker_pid main)
+        kill -KILL "$pid"
+        wait_for another_main "$pid"
+    done
+    kill -KILL "$(worker_pid main)"
+    wait_for grep -q '"event":"worker_backoff".*"deaths":8' "$LOG"
+    kill -STOP "$old"
+    sleep 1.5 # now it has been asked
+    kill -HUP "$DAEMON"
+    wait_for grep -q '"event":"handlers_loaded"' "$LOG"
+    kill -KILL "$old"
+    wait_for all_workers_idle 2
+    [ "$(zygote_pid)" != "$old" ]
+}
+
 @test "kill -9 of the front end leaves no process" {
     for _ in $(seq "$ROUNDS"); do
         start_daemon --workers 2
