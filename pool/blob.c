@@ -49,6 +49,18 @@ struct blob *blob_seal(int fd, size_t size) {
     return b;
 }
 
+struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size) {
+    int fd = memfd_new(name);
+    if (fd < 0)
+        return NULL;
+    if (memfd_write(fd, bytes, size) == 0)
+        return blob_seal(fd, size);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return NULL;
+}
+
 struct blob *blob_ref(struct blob *b) {
     b->refs++;
     return b;
@@ -61,6 +73,11 @@ void blob_unref(struct blob *b) {
     if (b->fd >= 0)
         close(b->fd);
     free(b);
+}
+
+struct slice slice_copy(const void *bytes, size_t size) {
+    struct blob *b = blob_copy(bytes, size);
+    return b == NULL ? (struct slice){NULL, 0, 0} : slice_all(b);
 }
 
 struct slice slice_all(struct blob *b) {

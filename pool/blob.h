@@ -27,6 +27,7 @@ extern size_t blob_held_bytes;
 
 /* Each returns a blob with one reference, or NULL with errno. */
 struct blob *blob_copy(const void *bytes, size_t size);  /* on the heap */
+struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size); /* in a memfd of that name */
 struct blob *blob_adopt(int fd, size_t size);            /* takes the fd, a sealed memfd */
 struct blob *blob_seal(int fd, size_t size);             /* takes the fd, a memfd to be sealed now; closed on failure */
 /* Takes the fd, a regular file that keeps its bytes; not for other processes, and not counted as memory. */
@@ -35,6 +36,8 @@ struct blob *blob_file(int fd, size_t size);
 struct blob *blob_ref(struct blob *b);
 void blob_unref(struct blob *b); /* NULL is allowed */
 
+/* A copy of the bytes with one reference, on the heap. Empty if memory ran out. */
+struct slice slice_copy(const void *bytes, size_t size);
 struct slice slice_all(struct blob *b); /* takes over the caller's reference */
 struct slice slice_ref(const struct slice *s);
 struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */

@@ -645,7 +645,3 @@ size_t pool_size(const struct pool *p) {
 struct worker *pool_worker(const struct pool *p, size_t i) {
     return &p->workers[i];
 }
-
-bool pool_is_loaded(const struct pool *p) {
-    return p->current != NULL && p->current->loaded;
-}

@@ -154,7 +154,6 @@ void pool_free(struct pool *p);
 /* The slots; pointers stay valid as long as the pool. */
 size_t pool_size(const struct pool *p);
 struct worker *pool_worker(const struct pool *p, size_t i);
-bool pool_is_loaded(const struct pool *p);
 
 /* True if the worker takes new work now. */
 bool worker_takes_work(const struct worker *w);

@@ -242,3 +242,9 @@ int wire_receive_control(int socket, void *message, size_t size, int fds[2]) {
     errno = EPROTO;
     return -1;
 }
+
+struct slice wire_payload(const struct wire_frame *f, const struct slice *bulk, size_t front) {
+    if (bulk->blob != NULL)
+        return slice_ref(bulk);
+    return slice_copy(f->inlined + front, f->header.length - front);
+}

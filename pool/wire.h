@@ -179,6 +179,9 @@ int wire_next(struct wire_reader *r, struct wire_frame *f);
 /* The frame's bulk payload: takes the descriptor, checks the seals and that offset and size lie within.
  * 0, or -1. slice_deinit it. */
 int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
+/* What a frame carries, to be kept: its bulk payload, if it has one, else a copy of the inline bytes from `front` on
+ * (it must have so many). A reference; empty if memory ran out. */
+struct slice wire_payload(const struct wire_frame *f, const struct slice *bulk, size_t front);
 void wire_close_reader(struct wire_reader *r); /* closes a descriptor that nobody took */
 
 /* The kinds that may travel in a direction, as a set for wire_allows. */

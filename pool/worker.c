@@ -94,10 +94,7 @@ static void flush_replies(void) {
 
 /* The body as a sealed memfd. */
 static struct slice make_bulk(const struct buf *body) {
-    int fd = memfd_new("offload-part");
-    if (fd < 0 || memfd_write(fd, body->data, body->size) != 0)
-        die();
-    struct blob *b = blob_seal(fd, body->size);
+    struct blob *b = blob_copy_sealed("offload-part", body->data, body->size);
     if (b == NULL)
         die();
     return slice_all(b);
@@ -318,12 +315,11 @@ static void begin_merge(const struct wire_header *h, struct bytes payload) {
     struct bytes common;
     if (self.merge.header.kind != 0 || h->count == 0 || h->count > HANDLER_MAX_CHUNKS || !split_common(&payload, &common))
         die();
-    struct blob *b = blob_copy(common.data, common.size);
+    self.merge.common = slice_copy(common.data, common.size);
     self.merge.parts = calloc(h->count, sizeof *self.merge.parts);
-    if (b == NULL || self.merge.parts == NULL)
+    if (self.merge.common.blob == NULL || self.merge.parts == NULL)
         die();
     self.merge.header = *h;
-    self.merge.common = slice_all(b);
 }
 
 static void do_merge(struct outcome *o) {
@@ -349,12 +345,10 @@ static bool add_part(const struct wire_header *h, struct bytes payload, struct s
     struct pending_merge *m = &self.merge;
     if (m->header.kind == 0 || h->ticket != m->header.ticket)
         die();
-    if (bulk->blob == NULL) {
-        struct blob *b = blob_copy(payload.data, payload.size);
-        if (b == NULL)
-            die();
-        *bulk = slice_all(b);
-    }
+    if (bulk->blob == NULL)
+        *bulk = slice_copy(payload.data, payload.size);
+    if (bulk->blob == NULL)
+        die();
     m->parts[m->have++] = slice_ref(bulk);
     return m->have == m->header.count;
 }

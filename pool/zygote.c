@@ -76,11 +76,6 @@ static void report(struct zygote_report *r, const int fds[2]) {
 
 /* ---- reaping ------------------------------------------------------------------------------------------ */
 
-static uint64_t cpu_ms(const struct rusage *u) {
-    return (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
-           (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
-}
-
 static void reap(void) {
     int status;
     struct rusage usage;
@@ -91,7 +86,7 @@ static void reap(void) {
         uint64_t oom_kills = cgroup_oom_kills();
         struct zygote_report r = {.kind = ZYGOTE_EXITED, .slot = c->slot, .pid = pid, .status = status,
                                   .oom = oom_kills > zygote.oom_kills,
-                                  .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024, .cpu_ms = cpu_ms(&usage)};
+                                  .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024, .cpu_ms = zygote_cpu_ms(&usage)};
         zygote.oom_kills = oom_kills;
         c->pid = 0;
         report(&r, NULL);

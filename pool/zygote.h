@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #define ZYGOTE_ROLE "zygote"    /* argv[1] of an offloadd that is to be the zygote */
 #define ZYGOTE_SOCKET_FD 3      /* its end of the control socket */
@@ -13,6 +14,12 @@
 
 /* Room in the argument area for process titles: setproctitle(3) can only overwrite what execve laid down. */
 #define ZYGOTE_TITLE_ROOM "----------------------------------------------------------------"
+
+/* The CPU time of a process that was reaped, user and system. */
+static inline uint64_t zygote_cpu_ms(const struct rusage *u) {
+    return (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
+           (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
+}
 
 /* First message on the control socket. */
 struct zygote_config {

@@ -317,9 +317,7 @@ static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage 
         struct worker *w = &p->workers[i];
         if (w->pid != pid || w->state == WORKER_EMPTY)
             continue;
-        uint64_t ms = (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
-                      (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
-        pool_worker_exited(w, status, false, (uint64_t)u->ru_maxrss * 1024, ms);
+        pool_worker_exited(w, status, false, (uint64_t)u->ru_maxrss * 1024, zygote_cpu_ms(u));
         return;
     }
     for (struct zygote_link *z = p->links; z != NULL; z = z->next) {

@@ -136,14 +136,8 @@ bool job_take_plan(struct job *job, const struct slice *plan) {
 }
 
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
-    struct slice plan = slice_ref(bulk);
-    if (plan.blob == NULL) {
-        struct blob *b = blob_copy(f->inlined, f->header.length);
-        if (b == NULL)
-            return false;
-        plan = slice_all(b);
-    }
-    bool ok = job_take_plan(job, &plan);
+    struct slice plan = wire_payload(f, bulk, 0);
+    bool ok = plan.blob != NULL && job_take_plan(job, &plan);
     slice_deinit(&plan);
     struct record *r = job->record;
     if (ok && r->durable)
@@ -154,14 +148,8 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
 /* A large body that must not be planned where it was parsed: from here on as if the front end had parsed it. */
 bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_plan head;
-    struct slice reply = slice_ref(bulk);
-    if (reply.blob == NULL) {
-        struct blob *b = blob_copy(f->inlined, f->header.length);
-        if (b == NULL)
-            return false;
-        reply = slice_all(b);
-    }
-    bool ok = job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 && head.chunks == 0 &&
+    struct slice reply = wire_payload(f, bulk, 0);
+    bool ok = reply.blob != NULL && job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 && head.chunks == 0 &&
               head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK && reply.size >= plan_front(&head) &&
               head.type < host_count() && take_parsed(job, &reply, &head);
     if (ok) {

@@ -38,24 +38,9 @@ static int check_bounds(struct jobs *js, size_t more, enum problem_code *why) {
     return too_much_memory(js, more) ? -1 : 0;
 }
 
-static int make_memfd(const void *bytes, size_t size, struct slice *s) {
-    int fd = memfd_new("offload-params");
-    if (fd < 0)
-        return -1;
-    if (memfd_write(fd, bytes, size) != 0) {
-        close(fd);
-        return -1;
-    }
-    struct blob *b = blob_seal(fd, size);
-    if (b != NULL)
-        *s = slice_all(b);
-    return b == NULL ? -1 : 0;
-}
-
 static int copy_params(const struct buf *params, struct slice *s) {
-    if (params->size > WIRE_MAX_INLINE)
-        return make_memfd(params->data, params->size, s);
-    struct blob *b = blob_copy(params->data, params->size);
+    struct blob *b = params->size > WIRE_MAX_INLINE ? blob_copy_sealed("offload-params", params->data, params->size)
+                                                    : blob_copy(params->data, params->size);
     if (b != NULL)
         *s = slice_all(b);
     return b == NULL ? -1 : 0;

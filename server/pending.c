@@ -246,8 +246,7 @@ struct slice pending_body(const struct pending *p) {
     const struct http_request *r = p->request;
     if (r->large.blob != NULL)
         return slice_ref(&r->large);
-    struct blob *b = blob_copy(r->body.data, r->body.size);
-    return b == NULL ? (struct slice){NULL, 0, 0} : slice_all(b);
+    return slice_copy(r->body.data, r->body.size);
 }
 
 static void make_durable(struct pending *p, struct job *job, store_done *done) {

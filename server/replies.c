@@ -24,15 +24,8 @@ static bool take_body(const struct wire_frame *f, const struct slice *bulk, stru
     if (f->header.length < sizeof *times)
         return false;
     memcpy(times, f->inlined, sizeof *times);
-    if (bulk->blob != NULL) {
-        *body = slice_ref(bulk);
-        return true;
-    }
-    struct blob *b = blob_copy(f->inlined + sizeof *times, f->header.length - sizeof *times);
-    if (b == NULL)
-        return false;
-    *body = slice_all(b);
-    return true;
+    *body = wire_payload(f, bulk, sizeof *times);
+    return body->blob != NULL;
 }
 
 static void add_times(struct job *job, enum task_kind kind, const struct wire_times *t) {

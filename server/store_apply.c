@@ -386,31 +386,24 @@ static void apply_probe(struct sql *s, struct op *op) {
     sql_run_statement(s, sql_use(s, SQL_PROBE));
 }
 
-static const struct {
-    void (*apply)(struct sql *s, struct op *op);
-    bool reads;
-} kinds[OP_KINDS] = {
-    [OP_SUBMIT] = {apply_submit, false},
-    [OP_PLAN] = {apply_plan, false},
-    [OP_UPDATE] = {apply_update, false},
-    [OP_LOST] = {apply_lost, false},
-    [OP_COMPLETE] = {apply_complete, false},
-    [OP_FINISH] = {apply_finish, false},
-    [OP_FORGET] = {apply_forget, false},
-    [OP_GET] = {apply_get, true},
-    [OP_LIST] = {apply_list, true},
-    [OP_FIND_KEY] = {apply_find_key, true},
-    [OP_DELIVER] = {apply_deliver, false},
-    [OP_DELIVERED] = {apply_delivered, false},
-    [OP_GC] = {apply_gc, false},
-    [OP_SHIFT] = {apply_shift, false},
-    [OP_PROBE] = {apply_probe, false},
+static void (*const kinds[OP_KINDS])(struct sql *s, struct op *op) = {
+    [OP_SUBMIT] = apply_submit,
+    [OP_PLAN] = apply_plan,
+    [OP_UPDATE] = apply_update,
+    [OP_LOST] = apply_lost,
+    [OP_COMPLETE] = apply_complete,
+    [OP_FINISH] = apply_finish,
+    [OP_FORGET] = apply_forget,
+    [OP_GET] = apply_get,
+    [OP_LIST] = apply_list,
+    [OP_FIND_KEY] = apply_find_key,
+    [OP_DELIVER] = apply_deliver,
+    [OP_DELIVERED] = apply_delivered,
+    [OP_GC] = apply_gc,
+    [OP_SHIFT] = apply_shift,
+    [OP_PROBE] = apply_probe,
 };
 
-bool apply_reads(enum op_kind kind) {
-    return kinds[kind].reads;
-}
-
 void apply(struct sql *s, struct op *op) {
-    kinds[op->kind].apply(s, op);
+    kinds[op->kind](s, op);
 }

@@ -34,7 +34,7 @@ static const struct id **find_slot(const struct ends *e, const struct id *id) {
 static size_t count_ends(const struct op *batch) {
     size_t count = 0, steps = 0;
     for (const struct op *op = batch; op != NULL; op = op->next) {
-        if (apply_reads(op->kind))
+        if (op_reads(op->kind))
             return 0;
         count += is_end(op);
         steps += is_step(op);

@@ -183,6 +183,7 @@ struct sqlite_store {
     bool gc_posted;
 };
 
+bool op_reads(enum op_kind kind);         /* it only reads. Any thread */
 int queue_start(struct sqlite_store *s);  /* 0, or -1 */
 void queue_stop(struct sqlite_store *s);  /* all that was posted is done, and its callbacks were called */
 /* Takes the op. In times of trouble it may be refused at once, or kept till they are over. */

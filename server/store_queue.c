@@ -42,6 +42,10 @@ static const struct {
     [OP_FIND_KEY] = {.reads = true},
 };
 
+bool op_reads(enum op_kind kind) {
+    return kinds[kind].reads;
+}
+
 /* ---- store thread ------------------------------------------------------------------------------------------------ */
 
 /* All there is, or as much as one transaction may have. The lock is held. */
@@ -149,7 +153,7 @@ static void keep_or_refuse(struct sqlite_store *s, struct op *op) {
 }
 
 void queue_post(struct sqlite_store *s, struct op *op) {
-    if (s->trouble == NULL || kinds[op->kind].reads)
+    if (s->trouble == NULL || op_reads(op->kind))
         enqueue(s, op);
     else
         keep_or_refuse(s, op);
@@ -293,7 +297,7 @@ static void complete_failed(struct sqlite_store *s, struct op *op) {
         LOG(LOG_ERROR, "store_refused", LOG_INT("operation", op->kind), LOG_INT("code", op->code));
     if (op->kind == OP_GC)
         s->gc_posted = false;
-    if (kinds[op->kind].reads || op->kind == OP_PROBE) {
+    if (op_reads(op->kind) || op->kind == OP_PROBE) {
         complete(s, op);
         op_free(op);
     } else if (op->trouble != NULL) {

@@ -119,7 +119,7 @@ static void forget_outcome(struct op *op) {
 }
 
 static bool any_writes(const struct op *from, const struct op *until) {
-    while (from != until && apply_reads(from->kind))
+    while (from != until && op_reads(from->kind))
         from = from->next;
     return from != until;
 }
@@ -175,11 +175,11 @@ static void run_singly(struct sql *s, struct op *batch) {
 /* The disk fails: nothing is written, but what is there may be readable. */
 static void run_reads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (op->trouble == NULL && !apply_reads(op->kind))
+        if (op->trouble == NULL && !op_reads(op->kind))
             refuse(s, op);
     }
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (apply_reads(op->kind) && !transaction(s, op, op->next))
+        if (op_reads(op->kind) && !transaction(s, op, op->next))
             refuse(s, op);
     }
 }

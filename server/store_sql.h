@@ -107,7 +107,6 @@ int payload_read(struct sql *s, sqlite3_stmt *q, int column, const struct id *jo
 void mark_overtaken(struct op *batch);
 
 /* ---- store_apply.c */
-bool apply_reads(enum op_kind kind); /* it only reads */
 void apply(struct sql *s, struct op *op);
 void apply_drop_files(struct sql *s, const struct id *job, enum file_role from, enum file_role to);
 void apply_bury(struct sql *s, const struct id *id, int64_t now_ms, struct op *op);
