@@ -10,8 +10,6 @@
 #include "server/ndjson.h"
 #include "server/render.h"
 
-#define UNDECIDED_NS (20 * NS_PER_MS)
-
 /* ---- answers ------------------------------------------------------------------------------------------------- */
 
 static void set_preference_applied(struct http_request *r, const struct pending *p, bool accepted) {
@@ -287,15 +285,6 @@ static void on_key_stored(void *arg, enum store_result result) {
         pending_begin_stream(p, p->waiter.job);
 }
 
-void pending_go_on(struct pending *p, struct job *job) {
-    if (p->aim == AIM_ACCEPT)
-        pending_accept(p, job);
-    else if (idempotency_owns(&p->claim))
-        make_durable(p, job, on_key_stored);
-    else
-        pending_begin_stream(p, job);
-}
-
 /* The job is not over, and the wait is, or it would be in vain. */
 static void stop_early(struct pending *p, struct job *job) {
     if (p->aim != AIM_POLL) {
@@ -304,6 +293,17 @@ static void stop_early(struct pending *p, struct job *job) {
     }
     pending_stop_waiting(p);
     answer_cached(p->request, job_record(job), job);
+}
+
+void pending_go_on(struct pending *p, struct job *job) {
+    if (p->late)
+        stop_early(p, job);
+    else if (p->aim == AIM_ACCEPT)
+        pending_accept(p, job);
+    else if (idempotency_owns(&p->claim))
+        make_durable(p, job, on_key_stored);
+    else
+        pending_begin_stream(p, job);
 }
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
@@ -326,11 +326,9 @@ static void on_wait_over(struct timer *t) {
     struct job *job = p->waiter.job;
     if (job_is_ending(job))
         return;
-    if (p->planned != NULL) { /* what follows waits for that */
-        loop_set_timer(p->server->loop, t, clock_monotonic_ns() + UNDECIDED_NS);
-        return;
-    }
-    stop_early(p, job);
+    p->late = p->planned != NULL; /* what follows waits for that */
+    if (!p->late)
+        stop_early(p, job);
 }
 
 struct pending *pending_new(struct server *s, struct http_request *r, enum aim aim) {
