@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "handlers/host/host.h"
 #include "server/ndjson.h"
 #include "server/pending.h"
@@ -163,9 +164,25 @@ static void on_decided(struct key_claim *c, enum key_verdict verdict, const stru
     }
 }
 
-static void claim_key(struct pending *p, const char *key, const uint8_t hash[STORE_HASH_SIZE]) {
+static void put_parameter(void *arg, const char *name, const char *value) {
+    buf_append(arg, name, strlen(name) + 1);
+    buf_append(arg, value, strlen(value) + 1);
+}
+
+/* From the hash of the body to that of the request, which has a query, too. False: no memory. */
+static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
+    struct buf all = {0};
+    buf_append(&all, hash, STORE_HASH_SIZE);
+    http_each_query(r, put_parameter, &all);
+    bool ok = !all.failed && (all.size == STORE_HASH_SIZE || hash_sha256(all.data, all.size, hash) == 0);
+    buf_deinit(&all);
+    return ok;
+}
+
+static void claim_key(struct pending *p, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = p->server;
-    if (idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
+    if (hash_query(p->request, hash) &&
+        idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
         return;
     struct job *job = p->waiter.job;
     pending_stop_waiting(p);

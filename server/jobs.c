@@ -187,7 +187,7 @@ struct record *job_record(struct job *job) {
     return job->record;
 }
 
-const uint8_t *job_request_hash(const struct job *job) {
+uint8_t *job_request_hash(struct job *job) {
     return job->request_hash;
 }
 

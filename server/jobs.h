@@ -95,8 +95,9 @@ bool jobs_are_drained(const struct jobs *js);
 void job_wait(struct job *job, struct job_waiter *w);
 void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
 
-/* What a worker found to be the hash of the request; only if it was wanted, and when it is planned. */
-const uint8_t *job_request_hash(const struct job *job);
+/* What a worker found to be the hash of the body; only if it was wanted, and when it is planned. May be changed until the
+ * job is made durable: to that of the whole request. */
+uint8_t *job_request_hash(struct job *job);
 /* Cancels it as if it had never been. */
 void job_drop(struct job *job);
 
