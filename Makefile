@@ -38,6 +38,7 @@ BUILD_PACKAGES := \
 TEST_PACKAGES := \
 	bats \
 	bsdextrautils \
+	clang-format \
 	cppcheck \
 	curl \
 	jq \
@@ -196,7 +197,7 @@ lint: deps ## cppcheck, banned calls, layers, openapi.yaml
 .PHONY: format
 format: ## clang-format all C files in place
 	@./deps.sh clang-format
-	clang-format -i $(SOURCES) $(CLI_SOURCES) $(wildcard */*.h */*/*.h tests/unit/*.c bench/*.c)
+	clang-format -i $$(find base pool handlers server cli bench tests -name '*.[ch]')
 
 .PHONY: coverage
 coverage: ## line coverage of the whole suite, by gcovr

@@ -15,8 +15,8 @@
 #include <string.h>
 
 struct buf {
-    char *data;      /* NUL-terminated after any append; NULL while empty and never used */
-    size_t size;     /* bytes, without the NUL */
+    char *data;  /* NUL-terminated after any append; NULL while empty and never used */
+    size_t size; /* bytes, without the NUL */
     size_t capacity;
     bool failed;
 };

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #define NS_PER_MS INT64_C(1000000)
-#define NS_PER_S INT64_C(1000000000)
+#define NS_PER_S  INT64_C(1000000000)
 
 /* CLOCK_MONOTONIC: comparable between the processes of one machine. */
 static inline int64_t clock_monotonic_ns(void) {

@@ -21,10 +21,14 @@ struct log_field {
     const char *text; /* LOG_KIND_STR: NULL leaves the field out; LOG_KIND_RAW: JSON as it is */
 };
 
-#define LOG_INT(name, value) {name, LOG_KIND_INT, (int64_t)(value), 0, 0}
-#define LOG_REAL(name, value) {name, LOG_KIND_REAL, 0, (value), 0}
-#define LOG_STR(name, value) {name, LOG_KIND_STR, 0, 0, (value)}
-#define LOG_RAW(name, value) {name, LOG_KIND_RAW, 0, 0, (value)}
+#define LOG_INT(name, value)                                                                                           \
+    { name, LOG_KIND_INT, (int64_t)(value), 0, 0 }
+#define LOG_REAL(name, value)                                                                                          \
+    { name, LOG_KIND_REAL, 0, (value), 0 }
+#define LOG_STR(name, value)                                                                                           \
+    { name, LOG_KIND_STR, 0, 0, (value) }
+#define LOG_RAW(name, value)                                                                                           \
+    { name, LOG_KIND_RAW, 0, 0, (value) }
 
 /* Both are set once at start-up, and by a reload. */
 extern enum log_level log_threshold;

@@ -45,7 +45,7 @@ struct load {
     unsigned connections;
     double rate; /* requests a second in all; 0: as fast as they are answered */
     double seconds;
-    size_t count; /* requests to send; 0: as many as fit */
+    size_t count;       /* requests to send; 0: as many as fit */
     const char *header; /* one more, or NULL */
     bool hold;
     uint16_t port;
@@ -276,7 +276,8 @@ static void make_request(struct load *l, const char *path, const char *body) {
 }
 
 static void usage(void) {
-    fprintf(stderr, "usage: load [--connections N] [--rate R] [--seconds S | --count N] [--header LINE] [--hold] PORT PATH [BODY]\n");
+    fprintf(stderr, "usage: load [--connections N] [--rate R] [--seconds S | --count N] [--header LINE] [--hold] PORT "
+                    "PATH [BODY]\n");
     exit(2);
 }
 

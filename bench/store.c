@@ -170,12 +170,10 @@ static unsigned number(const char *text, unsigned max) {
 }
 
 static void parse(int argc, char **argv, struct options *o) {
-    static const struct option known[] = {{"rounds", required_argument, NULL, 'r'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"outstanding", required_argument, NULL, 'o'},
-                                          {"request", required_argument, NULL, 'b'},
-                                          {"queued", required_argument, NULL, 'q'},
-                                          {0}};
+    static const struct option known[] = {
+        {"rounds", required_argument, NULL, 'r'},      {"seconds", required_argument, NULL, 's'},
+        {"outstanding", required_argument, NULL, 'o'}, {"request", required_argument, NULL, 'b'},
+        {"queued", required_argument, NULL, 'q'},      {0}};
     for (int c = getopt_long(argc, argv, "", known, NULL); c != -1; c = getopt_long(argc, argv, "", known, NULL)) {
         switch (c) {
         case 'r': o->rounds = number(optarg, MAX_ROUNDS); break;

@@ -15,15 +15,15 @@
 #include "cli/say.h"
 #include "cli/submission.h"
 
-#define ID_BYTES 100
-#define AGAIN_MS 1000 /* after a stream that was cut */
+#define ID_BYTES  100
+#define AGAIN_MS  1000  /* after a stream that was cut */
 #define SILENCE_S 86400 /* an item may take long, and until it is finished there is nothing to say */
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
 struct events {
-    char id[ID_BYTES];    /* of the last event */
-    char name[ID_BYTES];  /* of the one that is being read */
+    char id[ID_BYTES];   /* of the last event */
+    char name[ID_BYTES]; /* of the one that is being read */
     bool ended, succeeded;
 };
 
@@ -114,8 +114,12 @@ static void take_map_line(void *arg, const char *line, size_t size) {
 }
 
 static int submit_map(struct command_input *in, const struct buf *body, FILE *sink, const char *key, struct answer *a) {
-    struct client_request request = {.method = "POST", .accept = "application/x-ndjson", .key = key, .body = body,
-                                     .wait_s = SILENCE_S, .sink = sink};
+    struct client_request request = {.method = "POST",
+                                     .accept = "application/x-ndjson",
+                                     .key = key,
+                                     .body = body,
+                                     .wait_s = SILENCE_S,
+                                     .sink = sink};
     buf_puts(&request.path, "/v1/jobs");
     int code = service_call(&in->service, &request, false, a);
     if (code != EXIT_DONE || a->http.status == 200)

@@ -45,7 +45,8 @@ static const char help_tail[] =
     "VALUE is taken as JSON if it is JSON (7, true, [1,2], \"text\"), else as a string. @FILE stands for what a file\n"
     "holds, @- for stdin. TIME is a number with ms, s, m or h. Results and jobs go to stdout as JSON, just as the\n"
     "service sent them; everything else goes to stderr. map reads a JSON object a line, and prints a line for each as\n"
-    "it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else from OFFLOAD_URL, else it is\n"
+    "it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else from "
+    "OFFLOAD_URL, else it is\n"
     "" DEFAULT_URL ".\n"
     "\n"
     "exit codes:\n"
@@ -60,8 +61,8 @@ static const char help_tail[] =
 static int print_help(void) {
     fputs(help_head, stdout);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        printf("  %-7s%-*s%s\n", commands[i].name, strchr(commands[i].words, '=') != NULL ? 22 : 20,
-               commands[i].words, commands[i].help); /* "…" is three bytes in one column */
+        printf("  %-7s%-*s%s\n", commands[i].name, strchr(commands[i].words, '=') != NULL ? 22 : 20, commands[i].words,
+               commands[i].help); /* "…" is three bytes in one column */
     fputs("\n", stdout);
     options_help(stdout);
     fputs(help_tail, stdout);

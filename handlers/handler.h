@@ -28,10 +28,10 @@
 /* Raised whenever a struct or a function below changes; a handler of another ABI is refused. */
 #define HANDLER_ABI 1
 
-#define HANDLER_MAX_CHUNKS 4096  /* chunks that one plan may have */
-#define HANDLER_MAX_COMMON 1024  /* bytes of plan_common */
-#define HANDLER_MAX_DIGITS 4096  /* decimal digits of an integer parameter without bounds */
-#define HANDLER_CHUNK_NS 30000000 /* what a chunk should cost: 20..50 ms lose no throughput */
+#define HANDLER_MAX_CHUNKS 4096     /* chunks that one plan may have */
+#define HANDLER_MAX_COMMON 1024     /* bytes of plan_common */
+#define HANDLER_MAX_DIGITS 4096     /* decimal digits of an integer parameter without bounds */
+#define HANDLER_CHUNK_NS   30000000 /* what a chunk should cost: 20..50 ms lose no throughput */
 
 /* ---- parameters ---------------------------------------------------------------------------- */
 
@@ -45,9 +45,9 @@ enum param_kind {
     PARAM_JSON     /* any JSON value; read with param_json */
 };
 
-enum { /* param_spec.flags */
-    PARAM_REQUIRED = 1, /* must be given (in the forms it belongs to) */
-    PARAM_REALS = 2     /* PARAM_NUMBERS: 0.5 is accepted too */
+enum {                     /* param_spec.flags */
+       PARAM_REQUIRED = 1, /* must be given (in the forms it belongs to) */
+       PARAM_REALS = 2     /* PARAM_NUMBERS: 0.5 is accepted too */
 };
 
 /* One row of a handler's parameter table, from which validation, its messages, the JSON Schema of
@@ -85,7 +85,7 @@ const char *param_json(const struct params *p, const char *name, size_t *size); 
 /* An array of numbers, in the first of these forms that holds all of them exactly. */
 struct numbers {
     enum { NUMBERS_I64, NUMBERS_F64, NUMBERS_TEXT } form;
-    bool any_real;      /* some member was written as a real (0.5, 1.0, 1e3): matters only with PARAM_REALS */
+    bool any_real; /* some member was written as a real (0.5, 1.0, 1e3): matters only with PARAM_REALS */
     size_t count;
     const int64_t *i64; /* NUMBERS_I64 */
     const double *f64;  /* NUMBERS_F64: only where any_real */
@@ -147,22 +147,23 @@ void json_begin_array(struct call *c);
 void json_end_array(struct call *c);
 void json_name(struct call *c, const char *name);
 void json_bool(struct call *c, bool value);
-void json_u64(struct call *c, uint64_t value);    /* a number up to 2^53-1, a string beyond */
-void json_i64(struct call *c, int64_t value);     /* likewise */
-void json_digits(struct call *c, const char *digits); /* an integer as decimal text: always a string */
-void json_double(struct call *c, double value);   /* shortest that reads back; infinities as "Infinity" */
-void json_float(struct call *c, float value);     /* likewise for 32 bits */
+void json_u64(struct call *c, uint64_t value);                 /* a number up to 2^53-1, a string beyond */
+void json_i64(struct call *c, int64_t value);                  /* likewise */
+void json_digits(struct call *c, const char *digits);          /* an integer as decimal text: always a string */
+void json_double(struct call *c, double value);                /* shortest that reads back; infinities as "Infinity" */
+void json_float(struct call *c, float value);                  /* likewise for 32 bits */
 void json_text(struct call *c, const char *text, size_t size); /* UTF-8, escaped */
-void json_u64_array(struct call *c, const uint64_t *values, size_t count); /* all numbers or, if one is beyond 2^53-1, all strings */
+void json_u64_array(struct call *c, const uint64_t *values,
+                    size_t count); /* all numbers or, if one is beyond 2^53-1, all strings */
 void json_float_array(struct call *c, const float *values, size_t count);
 /* A value that is JSON already, from param_json: passed on as it is. */
 void json_verbatim(struct call *c, const char *json, size_t size);
 
 /* ---- the handler ------------------------------------------------------------------------------ */
 
-enum { /* handler.flags */
-    HANDLER_TEST = 1, /* offered only with --enable-test-types */
-    HANDLER_SPAWN = 2 /* must not be forked after load (threads, a GPU, a runtime that breaks in a fork): each of its
+enum {                   /* handler.flags */
+       HANDLER_TEST = 1, /* offered only with --enable-test-types */
+       HANDLER_SPAWN = 2 /* must not be forked after load (threads, a GPU, a runtime that breaks in a fork): each of its
                          jobs gets processes of its own, executed anew, in which load, plan, run and merge are called */
 };
 

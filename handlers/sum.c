@@ -47,7 +47,7 @@ struct iterate_chunk {
 struct total {
     uint32_t power;
     bool real;
-    mpz_t sum, term; /* term is scratch */
+    mpz_t sum, term;       /* term is scratch */
     struct exactsum reals; /* if real */
 };
 
@@ -445,7 +445,8 @@ static int add_part(struct call *c, struct bytes part, mpz_t sum, mpz_t count) {
     if (part.size >= sizeof head)
         memcpy(&head, part.data, sizeof head);
     uint64_t sum_limbs = head.sum_limbs < 0 ? -(uint64_t)head.sum_limbs : (uint64_t)head.sum_limbs;
-    if (part.size != sizeof head + limbs * sizeof(mp_limb_t) || sum_limbs > limbs || head.count_limbs != limbs - sum_limbs)
+    if (part.size != sizeof head + limbs * sizeof(mp_limb_t) || sum_limbs > limbs ||
+        head.count_limbs != limbs - sum_limbs)
         return call_fail(c, CALL_FAILED, NULL, "a part of %zu bytes is malformed", part.size);
     const mp_limb_t *at = (const void *)((const char *)part.data + sizeof head);
     mpz_t part_sum, part_count; /* they borrow the part's limbs */

@@ -11,7 +11,7 @@
 
 struct blob {
     int refs;
-    int fd;      /* the memfd or file, or -1: the bytes are in data */
+    int fd; /* the memfd or file, or -1: the bytes are in data */
     size_t size;
     size_t held; /* counted in blob_held_bytes: 0 for a file */
     _Alignas(8) unsigned char data[];
@@ -26,10 +26,10 @@ struct slice {
 extern size_t blob_held_bytes;
 
 /* Each returns a blob with one reference, or NULL with errno. */
-struct blob *blob_copy(const void *bytes, size_t size);  /* on the heap */
+struct blob *blob_copy(const void *bytes, size_t size);                          /* on the heap */
 struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size); /* in a memfd of that name */
-struct blob *blob_adopt(int fd, size_t size);            /* takes the fd, a sealed memfd */
-struct blob *blob_seal(int fd, size_t size);             /* takes the fd, a memfd to be sealed now; closed on failure */
+struct blob *blob_adopt(int fd, size_t size);                                    /* takes the fd, a sealed memfd */
+struct blob *blob_seal(int fd, size_t size); /* takes the fd, a memfd to be sealed now; closed on failure */
 /* Takes the fd, a regular file that keeps its bytes; not for other processes, and not counted as memory. */
 struct blob *blob_file(int fd, size_t size);
 
@@ -41,7 +41,7 @@ struct slice slice_copy(const void *bytes, size_t size);
 struct slice slice_all(struct blob *b); /* takes over the caller's reference */
 struct slice slice_ref(const struct slice *s);
 struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
-void slice_deinit(struct slice *s);     /* empty afterwards */
+void slice_deinit(struct slice *s);                                         /* empty afterwards */
 
 /* The bytes for reading: in place for the heap, else mapped. NULL with errno. slice_unmap when done. */
 const unsigned char *slice_map(const struct slice *s);

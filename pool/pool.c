@@ -16,12 +16,12 @@
 #include "pool/pool_private.h"
 #include "pool/zygote.h"
 
-#define QUICK_DEATH_NS NS_PER_S      /* a worker that lived no longer, and got no work, died at once */
-#define FREE_RESPAWNS 2              /* so many deaths at once in a row are replaced without delay */
+#define QUICK_DEATH_NS   NS_PER_S /* a worker that lived no longer, and got no work, died at once */
+#define FREE_RESPAWNS    2        /* so many deaths at once in a row are replaced without delay */
 #define FIRST_BACKOFF_NS (20 * NS_PER_MS)
-#define MAX_BACKOFF_NS (2 * NS_PER_S)
-#define LOAD_LIMIT_NS (60 * NS_PER_S) /* for a worker that loads a handler by itself */
-#define MEMORY_LOOK_NS (20 * NS_PER_MS) /* how often --max-job-memory is checked while work runs */
+#define MAX_BACKOFF_NS   (2 * NS_PER_S)
+#define LOAD_LIMIT_NS    (60 * NS_PER_S)  /* for a worker that loads a handler by itself */
+#define MEMORY_LOOK_NS   (20 * NS_PER_MS) /* how often --max-job-memory is checked while work runs */
 
 /* ---- the ring of work in flight ------------------------------------------------------------------------ */
 
@@ -46,8 +46,8 @@ void pool_spawn_worker(struct worker *w) {
     struct pool *p = w->pool;
     if (w->state != WORKER_EMPTY || p->current == NULL || !p->current->loaded || p->stopping)
         return;
-    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = w->slot, .express = w->lane == LANE_EXPRESS,
-                               .start_type = w->start_type};
+    struct zygote_request q = {
+        .kind = ZYGOTE_SPAWN, .slot = w->slot, .express = w->lane == LANE_EXPRESS, .start_type = w->start_type};
     scoreboard_clear(w->board);
     w->zygote = p->current;
     w->state = WORKER_STARTING;
@@ -182,8 +182,11 @@ void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss
     struct pool *p = w->pool;
     pool_receive_replies(w); /* what it said before it died still counts */
     pool_read_stderr(w);
-    struct death d = {.cause = death_cause(w, status, oom), .exit_code = -1, .max_rss_bytes = max_rss_bytes,
-                      .cpu_ms = cpu_ms, .stderr_tail = w->stderr_tail};
+    struct death d = {.cause = death_cause(w, status, oom),
+                      .exit_code = -1,
+                      .max_rss_bytes = max_rss_bytes,
+                      .cpu_ms = cpu_ms,
+                      .stderr_tail = w->stderr_tail};
     if (WIFSIGNALED(status))
         d.signal = WTERMSIG(status);
     else

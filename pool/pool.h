@@ -87,8 +87,8 @@ struct worker {
     bool leaving;        /* asked to leave */
     bool replaced;       /* the one before left because it was asked to, and this one is not ready yet */
     int64_t asked_ns, ready_ns; /* when the zygote was asked for this process, and when it was ready; 0: not yet */
-    uint64_t long_work;  /* pieces in flight that were sent as long ones */
-    int64_t answered_ns; /* last sign of life on the wire */
+    uint64_t long_work;         /* pieces in flight that were sent as long ones */
+    int64_t answered_ns;        /* last sign of life on the wire */
     struct scoreboard_slot *board;
 
     struct watch watch, stderr_watch;
@@ -112,9 +112,9 @@ struct worker {
 struct pool_config {
     unsigned workers, express_workers;
     int64_t cancel_grace_ns;
-    uint64_t max_job_memory;     /* bytes; 0: no limit */
+    uint64_t max_job_memory;      /* bytes; 0: no limit */
     uint64_t max_jobs_per_worker; /* 0: never recycled */
-    uint64_t max_worker_rss;     /* bytes; 0: no limit; looked at between jobs */
+    uint64_t max_worker_rss;      /* bytes; 0: no limit; looked at between jobs */
     bool test_types;
 };
 

@@ -11,7 +11,7 @@ struct zygote_link {
     struct pool *pool;
     pid_t pid;
     struct watch watch; /* the control socket */
-    bool reaped; /* dead, though its socket has not told yet */
+    bool reaped;        /* dead, though its socket has not told yet */
     bool loaded;
     unsigned workers; /* that it has forked and not yet reaped */
     struct zygote_link *next;

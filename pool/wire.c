@@ -39,8 +39,8 @@ static int receive(int socket, void *data, size_t *size, int *fds, int *n_fds) {
         char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
     } control;
     struct iovec iov = {data, *size};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-                       .msg_controllen = sizeof control.bytes};
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t n;
     /* ECONNRESET comes once, when the peer left without reading all, and before what it had sent: ask again for that. */
     do

@@ -58,11 +58,11 @@
 
 #include "pool/blob.h"
 
-#define WIRE_VERSION 2
-#define WIRE_MAX_FRAMES 16
-#define WIRE_MAX_DATAGRAM (256 * 1024)
-#define WIRE_MAX_INLINE (64 * 1024) /* a larger payload goes as bulk */
-#define WIRE_MAX_IN_FLIGHT 64       /* pieces of work sent to a worker and not answered */
+#define WIRE_VERSION       2
+#define WIRE_MAX_FRAMES    16
+#define WIRE_MAX_DATAGRAM  (256 * 1024)
+#define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
+#define WIRE_MAX_IN_FLIGHT 64          /* pieces of work sent to a worker and not answered */
 
 enum wire_kind {
     WIRE_PLAN = 1,
@@ -80,12 +80,12 @@ enum wire_kind {
     WIRE_PARSED
 };
 
-enum { /* flags */
-    WIRE_BULK = 1, /* a descriptor comes along */
-    WIRE_JSON = 2, /* WIRE_PLAN: the body of the request, not yet parsed */
-    WIRE_GO = 4,   /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
-    WIRE_HASH = 16, /* with WIRE_JSON: hash the request, too */
-    WIRE_ITEMS = 8 /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
+enum {                 /* flags */
+       WIRE_BULK = 1,  /* a descriptor comes along */
+       WIRE_JSON = 2,  /* WIRE_PLAN: the body of the request, not yet parsed */
+       WIRE_GO = 4,    /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
+       WIRE_HASH = 16, /* with WIRE_JSON: hash the request, too */
+       WIRE_ITEMS = 8  /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
 };
 
 struct wire_header {
@@ -114,7 +114,7 @@ struct wire_plan {
     uint32_t webhook_size; /* WIRE_JSON; 0: none */
     uint32_t map, items;   /* WIRE_JSON: 1 for a map, and of how many items */
     int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_JSON: the options */
-    int64_t delay_ms, fresh; /* likewise */
+    int64_t delay_ms, fresh;                                                            /* likewise */
     uint64_t plan_ns, cpu_ns;
     uint8_t hash[32]; /* WIRE_HASH: of the canonical request, see host_request_hash */
 };
@@ -136,18 +136,18 @@ struct zygote_request {
 };
 
 enum zygote_report_kind {
-    ZYGOTE_LOADED = 1, /* handlers are loaded; spawning may begin */
-    ZYGOTE_REFUSED,    /* a handler's load failed: `text` names it */
-    ZYGOTE_SPAWNED,    /* with two descriptors: the worker's socket, and the reading end of its stderr */
+    ZYGOTE_LOADED = 1,  /* handlers are loaded; spawning may begin */
+    ZYGOTE_REFUSED,     /* a handler's load failed: `text` names it */
+    ZYGOTE_SPAWNED,     /* with two descriptors: the worker's socket, and the reading end of its stderr */
     ZYGOTE_NOT_SPAWNED, /* fork failed: status is errno */
-    ZYGOTE_EXITED      /* reaped */
+    ZYGOTE_EXITED       /* reaped */
 };
 struct zygote_report {
     uint32_t version, kind;
     uint32_t slot;
     int32_t pid;
-    int32_t status;          /* as waitpid gives it */
-    uint32_t oom;            /* the kernel's OOM killer was at work in our cgroup since the last report */
+    int32_t status; /* as waitpid gives it */
+    uint32_t oom;   /* the kernel's OOM killer was at work in our cgroup since the last report */
     uint64_t max_rss_bytes, cpu_ms;
     char text[64];
 };

@@ -28,7 +28,7 @@
 #include "pool/scoreboard.h"
 #include "pool/wire.h"
 
-#define FLUSH_NS (1 * NS_PER_MS)
+#define FLUSH_NS             (1 * NS_PER_MS)
 #define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
 
 /* What a piece of work yields: a head and a body, or a fault. */
@@ -193,8 +193,8 @@ static void describe_submission(struct wire_plan *head, const struct submission 
 /* struct wire_plan, chunks, common, webhook, bytes: see wire.h. */
 static void write_plan(struct buf *out, uint32_t type, const struct submission *s, const struct host_plan *plan,
                        uint64_t plan_ns) {
-    struct wire_plan head = {.type = type, .chunks = (uint32_t)plan->count, .common_size = (uint32_t)plan->common.size,
-                             .plan_ns = plan_ns};
+    struct wire_plan head = {
+        .type = type, .chunks = (uint32_t)plan->count, .common_size = (uint32_t)plan->common.size, .plan_ns = plan_ns};
     if (s != NULL)
         describe_submission(&head, s);
     buf_append(out, &head, sizeof head);
@@ -313,7 +313,8 @@ static void drop_merge(void) {
 
 static void begin_merge(const struct wire_header *h, struct bytes payload) {
     struct bytes common;
-    if (self.merge.header.kind != 0 || h->count == 0 || h->count > HANDLER_MAX_CHUNKS || !split_common(&payload, &common))
+    if (self.merge.header.kind != 0 || h->count == 0 || h->count > HANDLER_MAX_CHUNKS ||
+        !split_common(&payload, &common))
         die();
     self.merge.common = slice_copy(common.data, common.size);
     self.merge.parts = calloc(h->count, sizeof *self.merge.parts);

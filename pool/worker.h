@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-#define WORKER_ROLE "worker"   /* argv[1] of an offloadd that is to be a worker which loads its handler by itself */
-#define WORKER_SOCKET_FD 3     /* its end of its socket */
+#define WORKER_ROLE          "worker" /* argv[1] of an offloadd that is to be a worker which loads its handler by itself */
+#define WORKER_SOCKET_FD     3        /* its end of its socket */
 #define WORKER_SCOREBOARD_FD 4
 
 /* First message on that socket, from the zygote. */

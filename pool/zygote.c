@@ -84,9 +84,13 @@ static void reap(void) {
         if (c == NULL)
             continue;
         uint64_t oom_kills = cgroup_oom_kills();
-        struct zygote_report r = {.kind = ZYGOTE_EXITED, .slot = c->slot, .pid = pid, .status = status,
+        struct zygote_report r = {.kind = ZYGOTE_EXITED,
+                                  .slot = c->slot,
+                                  .pid = pid,
+                                  .status = status,
                                   .oom = oom_kills > zygote.oom_kills,
-                                  .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024, .cpu_ms = zygote_cpu_ms(&usage)};
+                                  .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024,
+                                  .cpu_ms = zygote_cpu_ms(&usage)};
         zygote.oom_kills = oom_kills;
         c->pid = 0;
         report(&r, NULL);
@@ -149,8 +153,12 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
 
 /* What an executed worker must know, laid into its socket. */
 static int send_start(const struct zygote_request *q, int socket) {
-    struct worker_start s = {.version = WIRE_VERSION, .parent = getpid(), .slot = q->slot, .type = q->start_type,
-                             .test_types = zygote.config.test_types, .log_level = zygote.config.log_level,
+    struct worker_start s = {.version = WIRE_VERSION,
+                             .parent = getpid(),
+                             .slot = q->slot,
+                             .type = q->start_type,
+                             .test_types = zygote.config.test_types,
+                             .log_level = zygote.config.log_level,
                              .log_format = zygote.config.log_format};
     return q->start_type == START_FORKED ? 0 : wire_send_control(socket, &s, sizeof s, NULL);
 }
@@ -235,8 +243,7 @@ static void serve(void) {
 
 static bool receive_config(struct zygote_config *config) {
     int fds[2];
-    return wire_receive_control(ZYGOTE_SOCKET_FD, config, sizeof *config, fds) == 1 &&
-           config->version == WIRE_VERSION;
+    return wire_receive_control(ZYGOTE_SOCKET_FD, config, sizeof *config, fds) == 1 && config->version == WIRE_VERSION;
 }
 
 /* SIGTERM and the terminal's signals are the front end's business; the zygote ends when the front end does. */

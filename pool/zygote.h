@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
-#define ZYGOTE_ROLE "zygote"    /* argv[1] of an offloadd that is to be the zygote */
-#define ZYGOTE_SOCKET_FD 3      /* its end of the control socket */
+#define ZYGOTE_ROLE          "zygote" /* argv[1] of an offloadd that is to be the zygote */
+#define ZYGOTE_SOCKET_FD     3        /* its end of the control socket */
 #define ZYGOTE_SCOREBOARD_FD 4
 
 /* Room in the argument area for process titles: setproctitle(3) can only overwrite what execve laid down. */

@@ -244,8 +244,11 @@ static int open_sockets(int fds[2]) {
 }
 
 static int send_config(struct pool *p, int socket) {
-    struct zygote_config c = {.version = WIRE_VERSION, .parent = getpid(), .test_types = p->config.test_types,
-                              .log_level = (uint32_t)log_threshold, .log_format = (uint32_t)log_style};
+    struct zygote_config c = {.version = WIRE_VERSION,
+                              .parent = getpid(),
+                              .test_types = p->config.test_types,
+                              .log_level = (uint32_t)log_threshold,
+                              .log_format = (uint32_t)log_style};
     return wire_send_control(socket, &c, sizeof c, NULL);
 }
 

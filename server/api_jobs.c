@@ -8,7 +8,7 @@
 #include "server/render.h"
 
 #define DEFAULT_LIMIT 50
-#define MAX_LIMIT 1000
+#define MAX_LIMIT     1000
 
 /* ---- one job ---------------------------------------------------------------------------------------------------- */
 
@@ -31,7 +31,8 @@ static bool wait_if_live(struct pending *p, const struct id *id, int64_t wait_ns
 }
 
 /* A request about one job, or NULL: answered. */
-static struct pending *begin(struct server *s, struct http_request *r, struct route_match m, enum aim aim, struct id *id) {
+static struct pending *begin(struct server *s, struct http_request *r, struct route_match m, enum aim aim,
+                             struct id *id) {
     if (read_id(m, id))
         return pending_new(s, r, aim);
     answer_not_found(r, STORE_NOT_FOUND);

@@ -45,8 +45,11 @@ static void put_worker(struct buf *out, const struct worker *w) {
     bool up = w->state == WORKER_READY || w->state == WORKER_RETIRING;
     const struct handler *h = host_handler(w->type);
     clock_format(w->started_wall_ms, started);
-    buf_printf(out, "{\"pid\":%d,\"lane\":\"%s\",\"state\":\"%s\"", (int)w->pid, w->lane == LANE_MAIN ? "main" : "express",
-               !up ? "starting" : w->count > 0 ? "busy" : "idle");
+    buf_printf(out, "{\"pid\":%d,\"lane\":\"%s\",\"state\":\"%s\"", (int)w->pid,
+               w->lane == LANE_MAIN ? "main" : "express",
+               !up            ? "starting"
+               : w->count > 0 ? "busy"
+                              : "idle");
     if (h != NULL)
         buf_printf(out, ",\"type\":\"%s\"", h->name);
     buf_printf(out, ",\"jobs\":%llu,\"rss_bytes\":%llu,\"started_at\":\"%s\"}", (unsigned long long)w->jobs,
@@ -155,7 +158,8 @@ void api_metrics(struct server *s, struct http_request *r, struct route_match m)
 
 void api_openapi_yaml(struct server *s, struct http_request *r, struct route_match m) {
     (void)s, (void)m;
-    http_answer_static(r, 200, "application/yaml", asset_openapi_yaml, asset_size(asset_openapi_yaml, asset_openapi_yaml_end));
+    http_answer_static(r, 200, "application/yaml", asset_openapi_yaml,
+                       asset_size(asset_openapi_yaml, asset_openapi_yaml_end));
 }
 
 void api_openapi_json(struct server *s, struct http_request *r, struct route_match m) {

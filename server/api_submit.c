@@ -17,7 +17,7 @@
 #include "server/webhooks.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
-#define SMALL_MAP 2048           /* bytes of a body with items that is parsed here */
+#define SMALL_MAP      2048     /* bytes of a body with items that is parsed here */
 
 static void answer_fault(struct http_request *r, const struct fault *fault) {
     struct problem_fault f;
@@ -50,7 +50,8 @@ static void submit_job(struct pending *p, struct job_request *q) {
     enum problem_code why;
     int64_t wait_ns = choose_aim(p);
     const char *trace = http_header(r, "traceparent");
-    q->asynchronous = p->aim == AIM_ACCEPT || p->stream; /* the items of each chunk are wanted, not the result at once */
+    q->asynchronous =
+        p->aim == AIM_ACCEPT || p->stream; /* the items of each chunk are wanted, not the result at once */
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {

@@ -3,7 +3,7 @@
 
 #define INCLUDE_FILE(name, file)                                                                                       \
     __asm__(".section .rodata\n"                                                                                       \
-            ".global " #name "\n.global " #name "_end\n" #name ":\n.incbin \"" file "\"\n" #name "_end:\n.byte 0\n"  \
+            ".global " #name "\n.global " #name "_end\n" #name ":\n.incbin \"" file "\"\n" #name "_end:\n.byte 0\n"    \
             ".previous\n")
 
 INCLUDE_FILE(asset_openapi_yaml, "openapi.yaml");

@@ -19,21 +19,30 @@
 
 extern char **environ;
 
-enum option_kind { OPTION_COUNT, OPTION_SIZE, OPTION_TIME, OPTION_SWITCH, OPTION_TEXT, OPTION_LIST, OPTION_LEVEL, OPTION_FORMAT };
+enum option_kind {
+    OPTION_COUNT,
+    OPTION_SIZE,
+    OPTION_TIME,
+    OPTION_SWITCH,
+    OPTION_TEXT,
+    OPTION_LIST,
+    OPTION_LEVEL,
+    OPTION_FORMAT
+};
 
 struct option_row {
     const char *name;
     enum option_kind kind;
     size_t offset;
-    int64_t min, max; /* OPTION_COUNT, OPTION_SIZE (bytes), OPTION_TIME (ns) */
+    int64_t min, max;     /* OPTION_COUNT, OPTION_SIZE (bytes), OPTION_TIME (ns) */
     const char *fallback; /* as text; NULL: decided at start */
     const char *help;
 };
 
 #define AT(member) offsetof(struct config, member)
-#define DAY (86400 * NS_PER_S)
-#define MS NS_PER_MS
-#define TIB (INT64_C(1) << 40)
+#define DAY        (86400 * NS_PER_S)
+#define MS         NS_PER_MS
+#define TIB        (INT64_C(1) << 40)
 
 static const struct option_row rows[] = {
     {"cancel-grace", OPTION_TIME, AT(cancel_grace_ns), 10 * MS, 60 * NS_PER_S, "200ms",
@@ -43,13 +52,16 @@ static const struct option_row rows[] = {
     {"data-dir", OPTION_TEXT, AT(data_dir), 0, 0, NULL,
      "where jobs are kept; $STATE_DIRECTORY, else $XDG_STATE_HOME/offload; none: nothing outlives the process"},
     {"drain-timeout", OPTION_TIME, AT(drain_timeout_ns), 0, DAY, "30s", "time for running jobs to end after SIGTERM"},
-    {"enable-test-types", OPTION_SWITCH, AT(enable_test_types), 0, 0, "false", "offer sleep, burn, echo, crash, process and spawned"},
+    {"enable-test-types", OPTION_SWITCH, AT(enable_test_types), 0, 0, "false",
+     "offer sleep, burn, echo, crash, process and spawned"},
     {"express-cost", OPTION_TIME, AT(express_cost_ns), 0, NS_PER_S, "5ms",
      "jobs estimated below this run on express workers"},
     {"express-workers", OPTION_COUNT, AT(express_workers), 1, 64, "1", "workers for plans, merges and short jobs"},
-    {"header-timeout", OPTION_TIME, AT(header_timeout_ns), 100 * MS, DAY, "10s", "time a client has to send its first head"},
+    {"header-timeout", OPTION_TIME, AT(header_timeout_ns), 100 * MS, DAY, "10s",
+     "time a client has to send its first head"},
     {"help", OPTION_SWITCH, AT(show_help), 0, 0, "false", "print this"},
-    {"idle-timeout", OPTION_TIME, AT(idle_timeout_ns), NS_PER_S, DAY, "60s", "silence after which a connection is closed"},
+    {"idle-timeout", OPTION_TIME, AT(idle_timeout_ns), NS_PER_S, DAY, "60s",
+     "silence after which a connection is closed"},
     {"insecure-no-auth", OPTION_SWITCH, AT(insecure_no_auth), 0, 0, "false",
      "listen on addresses that others can reach, without keys"},
     {"job-timeout", OPTION_TIME, AT(job_timeout_ns), MS, 30 * DAY, "10m", "default run time of a job"},
@@ -60,11 +72,13 @@ static const struct option_row rows[] = {
     {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "info", "debug, info, warn or error"},
     {"max-body", OPTION_SIZE, AT(max_body), 1024, TIB, "64MiB", "largest request body"},
     {"max-connections", OPTION_COUNT, AT(max_connections), 1, 1000000, "10000", "connections at a time"},
-    {"max-ended", OPTION_COUNT, AT(max_ended), 0, 1000000000, "100000", "ended jobs kept, the oldest go first; 0: no limit"},
+    {"max-ended", OPTION_COUNT, AT(max_ended), 0, 1000000000, "100000",
+     "ended jobs kept, the oldest go first; 0: no limit"},
     {"max-ended-bytes", OPTION_SIZE, AT(max_ended_bytes), 0, 1024 * TIB, "4GiB",
      "requests, results and errors kept of ended jobs; 0: no limit"},
     {"max-header", OPTION_SIZE, AT(max_header), 1024, 1 << 20, "32KiB", "largest head of a request"},
-    {"max-job-memory", OPTION_SIZE, AT(max_job_memory), 0, TIB, "0", "resident memory of one worker at work; 0: no limit"},
+    {"max-job-memory", OPTION_SIZE, AT(max_job_memory), 0, TIB, "0",
+     "resident memory of one worker at work; 0: no limit"},
     {"max-jobs-per-worker", OPTION_COUNT, AT(max_jobs_per_worker), 0, INT64_MAX, "0", "then it is recycled; 0: never"},
     {"max-json-depth", OPTION_COUNT, AT(max_json_depth), 1, 2000, "64", "nested arrays and objects"},
     {"max-memory", OPTION_SIZE, AT(max_memory), 1 << 20, 1024 * TIB, NULL,
@@ -72,13 +86,15 @@ static const struct option_row rows[] = {
     {"max-queue", OPTION_COUNT, AT(max_queue), 1, 100000000, "100000", "jobs that have not ended"},
     {"max-queue-age", OPTION_TIME, AT(max_queue_age_ns), 0, 365 * DAY, "0s",
      "refuse jobs while the oldest has waited longer; 0: no limit"},
-    {"max-retry-delay", OPTION_TIME, AT(max_retry_delay_ns), MS, DAY, "10s", "longest pause before lost work is tried again"},
+    {"max-retry-delay", OPTION_TIME, AT(max_retry_delay_ns), MS, DAY, "10s",
+     "longest pause before lost work is tried again"},
     {"max-sync", OPTION_COUNT, AT(max_sync), 1, 1000000, "1000", "clients waiting at a time; beyond: 202"},
     {"max-wait", OPTION_TIME, AT(max_wait_ns), 0, DAY, "300s", "longest wait that Prefer can ask for"},
     {"max-webhook-bytes", OPTION_SIZE, AT(max_webhook_bytes), 1 << 20, TIB, "64MiB",
      "held for webhooks that wait; beyond it those that failed most often are given up"},
     {"max-webhooks", OPTION_COUNT, AT(max_webhooks), 1, 10000, "100", "webhooks under way at a time"},
-    {"max-worker-rss", OPTION_SIZE, AT(max_worker_rss), 0, TIB, "0", "resident memory after which a worker is recycled"},
+    {"max-worker-rss", OPTION_SIZE, AT(max_worker_rss), 0, TIB, "0",
+     "resident memory after which a worker is recycled"},
     {"result-ttl", OPTION_TIME, AT(result_ttl_ns), 0, 365 * DAY, "1h", "how long ended jobs are kept"},
     {"retry-delay", OPTION_TIME, AT(retry_delay_ns), 0, DAY, "100ms",
      "pause before work lost with its worker is tried again; doubled each time; 0: none"},
@@ -87,12 +103,14 @@ static const struct option_row rows[] = {
     {"sync-wait", OPTION_TIME, AT(sync_wait_ns), 0, DAY, "30s", "how long a client waits that did not say"},
     {"version", OPTION_SWITCH, AT(show_version), 0, 0, "false", "print the version"},
     {"webhook-allow", OPTION_LIST, AT(webhook_allow), 0, 0, NULL,
-     "repeatable; host[:port], address[:port] or network that webhooks may go to, by http too, though it is not public"},
+     "repeatable; host[:port], address[:port] or network that webhooks may go to, by http too, though it is not "
+     "public"},
     {"webhook-retry", OPTION_TIME, AT(webhook_retry_ns), MS, 3600 * NS_PER_S, "5s",
      "wait before a webhook's second attempt; the later ones, up to 24 h, grow with it"},
     {"webhook-secret-file", OPTION_TEXT, AT(webhook_secret_file), 0, 0, NULL,
      "lines of whsec_ and base64, all of which sign webhooks; none: they are not signed"},
-    {"webhook-timeout", OPTION_TIME, AT(webhook_timeout_ns), 10 * MS, 3600 * NS_PER_S, "20s", "time for one attempt of a webhook"},
+    {"webhook-timeout", OPTION_TIME, AT(webhook_timeout_ns), 10 * MS, 3600 * NS_PER_S, "20s",
+     "time for one attempt of a webhook"},
     {"workers", OPTION_COUNT, AT(workers), 1, 4096, NULL, "worker processes; the CPUs this process may use"},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
@@ -328,8 +346,8 @@ static int read_environment(struct config *c, struct buf *error) {
 
 static void fill_long_options(struct option *to) {
     for (size_t i = 0; i < ROWS; i++)
-        to[i] = (struct option){rows[i].name, rows[i].kind == OPTION_SWITCH ? optional_argument : required_argument, NULL,
-                                (int)i + 256};
+        to[i] = (struct option){rows[i].name, rows[i].kind == OPTION_SWITCH ? optional_argument : required_argument,
+                                NULL, (int)i + 256};
     to[ROWS] = (struct option){NULL, 0, NULL, 0};
 }
 
@@ -425,7 +443,8 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (c->data_dir == NULL || c->data_dir[0] == '\0')
         c->data_dir = default_data_dir();
     if (c->data_dir == NULL)
-        buf_puts(error, "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
+        buf_puts(error,
+                 "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
     return c->data_dir == NULL ? -1 : check_webhooks(c, error);
 }
 

@@ -17,13 +17,13 @@
 #include "base/clock.h"
 #include "server/jobs_private.h"
 
-#define LARGE_BODY (256 * 1024)          /* parsing more JSON than this is a long piece */
-#define SHORT_DEPTH 48                   /* short pieces in flight per worker */
-#define SHORT_BATCH WIRE_MAX_FRAMES      /* that a main worker takes between two long pieces */
-#define SHORT_BACKLOG_NS (2 * NS_PER_MS) /* short work waiting longer: the express lane cannot keep up */
-#define PACK_NS (150 * INT64_C(1000))    /* short work that one worker gets before a second is woken for more */
-#define UNKNOWN_COST_NS (50 * INT64_C(1000))
-#define EARLY_BATCH 6                    /* short pieces that are worth waking a worker for before the turn is over */
+#define LARGE_BODY       (256 * 1024)          /* parsing more JSON than this is a long piece */
+#define SHORT_DEPTH      48                    /* short pieces in flight per worker */
+#define SHORT_BATCH      WIRE_MAX_FRAMES       /* that a main worker takes between two long pieces */
+#define SHORT_BACKLOG_NS (2 * NS_PER_MS)       /* short work waiting longer: the express lane cannot keep up */
+#define PACK_NS          (150 * INT64_C(1000)) /* short work that one worker gets before a second is woken for more */
+#define UNKNOWN_COST_NS  (50 * INT64_C(1000))
+#define EARLY_BATCH      6 /* short pieces that are worth waking a worker for before the turn is over */
 
 /* ---- tasks ------------------------------------------------------------------------------------------------ */
 
@@ -170,8 +170,7 @@ static void begin_run(struct job *job, const struct task *t) {
 
 static void send_chunk(struct job *job, struct task *t, struct worker *w) {
     const struct chunk *c = &job->chunks[t->chunk];
-    struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost,
-                            .flags = wire_flags(job)};
+    struct wire_header h = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost, .flags = wire_flags(job)};
     if (job_merges_at_once(job))
         h.flags |= WIRE_GO;
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
@@ -202,8 +201,8 @@ bool dispatch_feed_merge(struct job *job, struct task *t) {
 }
 
 static void send_merge(struct job *job, struct task *t, struct worker *w) {
-    struct wire_header h = {.kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type,
-                            .count = job->record->chunks_total};
+    struct wire_header h = {
+        .kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type, .count = job->record->chunks_total};
     t->ticket = pool_send_work(w, &h, job->common, job->common_size, NULL, 0, NULL, t);
     begin_run(job, t);
     job->merge_fed = 0;
@@ -221,7 +220,8 @@ static int64_t short_cost_ns(const struct job *job) {
 
 /* A task for the job's next unit. NULL: memory ran out. */
 struct task *dispatch_take_unit(struct job *job, struct worker *w) {
-    static const enum task_kind kinds[] = {[PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
+    static const enum task_kind kinds[] = {
+        [PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
     struct task *t = task_new(job, kinds[job->phase]);
     if (t == NULL)
         return NULL;
@@ -300,7 +300,8 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
     int short_urgency;
     struct sched_entry *other = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &short_urgency);
     bool backlog = other != NULL && now_ns - other->since_ns > SHORT_BACKLOG_NS;
-    bool short_first = backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[w->slot]));
+    bool short_first =
+        backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[w->slot]));
     js->short_turn[w->slot] = !short_first;
     if (short_first)
         return send_short_batch(js, w, now_ns);

@@ -26,10 +26,10 @@
 #include "server/render.h"
 
 #define EVENT_STREAM "text/event-stream"
-#define RETRY "retry: 1000\n\n"
-#define COMMENT_NS (15 * NS_PER_S)         /* of silence, then a comment keeps proxies from closing the connection */
-#define PROGRESS_NS (500 * NS_PER_MS)      /* between two looks at the progress within chunks */
-#define END_ID "end"
+#define RETRY        "retry: 1000\n\n"
+#define COMMENT_NS   (15 * NS_PER_S)   /* of silence, then a comment keeps proxies from closing the connection */
+#define PROGRESS_NS  (500 * NS_PER_MS) /* between two looks at the progress within chunks */
+#define END_ID       "end"
 
 struct subscriber {
     struct http_stream stream;
@@ -41,15 +41,15 @@ struct subscriber {
     struct record *record;
     struct job_log *log;
     uint64_t epoch;
-    uint64_t next;                /* number of the event to be written */
-    uint32_t entry;               /* of the log, from JOB_LOG_FIRST on */
-    struct item_reader items;     /* of that entry */
+    uint64_t next;            /* number of the event to be written */
+    uint32_t entry;           /* of the log, from JOB_LOG_FIRST on */
+    struct item_reader items; /* of that entry */
     bool greeted, snapshot_due, ended;
-    bool over;                    /* the end is written */
-    bool broken;                  /* an item cannot be read */
-    unsigned shown;               /* permille of the last progress: it never goes back */
+    bool over;      /* the end is written */
+    bool broken;    /* an item cannot be read */
+    unsigned shown; /* permille of the last progress: it never goes back */
     int64_t written_ns, looked_ns;
-    struct buf text;              /* an event on its way, from text_done on */
+    struct buf text; /* an event on its way, from text_done on */
     size_t text_done;
 };
 

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 
-#define VERDICT_NS NS_PER_S
+#define VERDICT_NS  NS_PER_S
 #define PATIENCE_NS NS_PER_S
 
 enum canary { CANARY_NONE, CANARY_SENT, CANARY_ANSWERED, CANARY_BUSY, CANARY_LOST };

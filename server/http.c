@@ -20,10 +20,10 @@
 #include "base/log.h"
 #include "server/http_private.h"
 
-#define MAX_SPARE 256
-#define SPARE_BODY 4096           /* larger buffers are not kept */
-#define GONE_NS NS_PER_S          /* a client that left in the middle of a body is dropped after this */
-#define LAST_TURNS 4              /* to send the answers of the end */
+#define MAX_SPARE   256
+#define SPARE_BODY  4096          /* larger buffers are not kept */
+#define GONE_NS     NS_PER_S      /* a client that left in the middle of a body is dropped after this */
+#define LAST_TURNS  4             /* to send the answers of the end */
 #define DRAIN_LIMIT (1024 * 1024) /* a refused body is read to its end if it is no longer than this */
 
 /* ---- requests --------------------------------------------------------------------------------------------- */
@@ -42,7 +42,8 @@ static void make_random_id(char id[33]) {
 static void make_request_id(struct http_request *r) {
     const char *given = MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, "X-Request-Id");
     size_t n = given == NULL ? 0 : strlen(given);
-    bool good = n > 0 && n < sizeof r->id && strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n;
+    bool good = n > 0 && n < sizeof r->id &&
+                strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n;
     if (good)
         memcpy(r->id, given, n + 1);
     else
@@ -280,8 +281,10 @@ static void send_timeout(struct http_connection *c) {
     char id[33];
     make_random_id(id);
     problem_write(&body, PROBLEM_REQUEST_TIMEOUT, NULL, NULL, NULL);
-    buf_printf(&out, "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                     "X-Request-Id: %s\r\nConnection: close\r\n\r\n", body.size, c->request == NULL ? id : c->request->id);
+    buf_printf(&out,
+               "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+               "X-Request-Id: %s\r\nConnection: close\r\n\r\n",
+               body.size, c->request == NULL ? id : c->request->id);
     buf_append(&out, body.data, body.size);
     if (!out.failed && send(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         LOG(LOG_DEBUG, "timeout_not_told", LOG_STR("error", strerror(errno)));
@@ -328,7 +331,8 @@ static void connection_close(struct http_connection *c) {
     free(c);
 }
 
-static void on_connection(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code) {
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         connection_open(cls, mhd, context);
     else
@@ -429,12 +433,11 @@ static int start_daemon(struct http *h) {
     size_t memory = (size_t)h->config.max_header + 8192;
     memory = memory < 16384 ? 16384 : memory;
     h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, h,
-        MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.max_connections + 128, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
         MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds(&h->config), MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     if (h->daemon == NULL)
         return -1;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);

@@ -25,7 +25,7 @@ struct MHD_Connection;
 struct http_config {
     const char *const *listen;
     unsigned listen_count;
-    bool any_address;               /* not only loopback and Unix sockets */
+    bool any_address; /* not only loopback and Unix sockets */
     uint64_t max_body, max_connections, max_header;
     int64_t header_timeout_ns, idle_timeout_ns;
 };
@@ -38,23 +38,23 @@ struct http_request {
     struct http_connection *connection;
     struct MHD_Connection *mhd;
     const char *method;
-    struct buf path;         /* decoded, without the query */
-    struct buf body;         /* a small body */
-    struct slice large;      /* a large one; then `body` is empty */
+    struct buf path;    /* decoded, without the query */
+    struct buf body;    /* a small body */
+    struct slice large; /* a large one; then `body` is empty */
     int spool_fd;
     uint64_t body_size;
-    int64_t arrived_ns;      /* when the request was complete */
-    char id[33];             /* X-Request-Id */
-    const void *route;       /* for the owner: set in begin */
-    void *state;             /* for the owner: freed by `done` */
-    bool failed;             /* `problem` is the answer whatever follows: the body is thrown away */
+    int64_t arrived_ns; /* when the request was complete */
+    char id[33];        /* X-Request-Id */
+    const void *route;  /* for the owner: set in begin */
+    void *state;        /* for the owner: freed by `done` */
+    bool failed;        /* `problem` is the answer whatever follows: the body is thrown away */
     enum problem_code problem;
-    char *problem_members;   /* heap or NULL */
+    char *problem_members; /* heap or NULL */
     bool suspended, answered;
     struct http_stream *stream; /* the answer, if it comes bit by bit */
-    unsigned status;         /* of the answer */
-    struct buf headers;      /* of the answer: name NUL value NUL ... */
-    struct http_request *next; /* to be resumed; or spare */
+    unsigned status;            /* of the answer */
+    struct buf headers;         /* of the answer: name NUL value NUL ... */
+    struct http_request *next;  /* to be resumed; or spare */
     struct http_request *suspended_prev, *suspended_next, *stream_prev, *stream_next;
 };
 
@@ -104,7 +104,8 @@ void http_set_header_f(struct http_request *r, const char *name, const char *for
     __attribute__((format(printf, 3, 4)));
 
 /* Each answers the request, suspended or not. */
-void http_answer(struct http_request *r, unsigned status, const char *media_type, struct buf *body); /* takes the bytes */
+void http_answer(struct http_request *r, unsigned status, const char *media_type,
+                 struct buf *body); /* takes the bytes */
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body, size_t size);
 /* A slice, whole or by the client's Range, compressed if it likes that and it is large JSON. */
 void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body);

@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "server/http_private.h"
 
-#define GZIP_FROM (64 * 1024)     /* smaller answers are not worth it */
-#define GZIP_PIECE (32 * 1024)    /* compressed in one turn: well under a millisecond */
+#define GZIP_FROM  (64 * 1024) /* smaller answers are not worth it */
+#define GZIP_PIECE (32 * 1024) /* compressed in one turn: well under a millisecond */
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
     buf_append(&r->headers, name, strlen(name) + 1);
@@ -52,14 +52,14 @@ void http_answer(struct http_request *r, unsigned status, const char *media_type
     size_t size;
     bool failed = body->failed;
     char *bytes = buf_steal(body, &size);
-    struct MHD_Response *response =
-        failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response = failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
     if (response == NULL)
         free(bytes);
     http_queue_answer(r, status, media_type, response);
 }
 
-void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body, size_t size) {
+void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
+                        size_t size) {
     union {
         const void *in;
         void *out;

@@ -17,8 +17,8 @@
 #include "base/log.h"
 #include "server/http_private.h"
 
-#define BACKLOG 4096
-#define MAX_ACCEPTS 64 /* from one listener in one go */
+#define BACKLOG         4096
+#define MAX_ACCEPTS     64 /* from one listener in one go */
 #define ACCEPT_RETRY_NS (100 * NS_PER_MS)
 
 /* ---- addresses ------------------------------------------------------------------------------------------------ */
@@ -54,7 +54,8 @@ static void describe(int fd, struct http_listener *l) {
     socklen_t size = sizeof a;
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getsockname(fd, (struct sockaddr *)&a, &size) != 0 ||
-        getnameinfo((struct sockaddr *)&a, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        getnameinfo((struct sockaddr *)&a, size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
     snprintf(l->address, sizeof l->address, a.ss_family == AF_INET6 ? "[%.80s]:%.10s" : "%.80s:%.10s", host, port);
 }
@@ -76,8 +77,10 @@ static int open_tcp(struct http *h, const char *text, struct http_listener *l, s
     int fd = -1;
     h->misconfigured = !h->config.any_address && !is_loopback(found->ai_addr);
     if (h->misconfigured)
-        buf_printf(error, "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
-                          "--insecure-no-auth allows it", text);
+        buf_printf(error,
+                   "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
+                   "--insecure-no-auth allows it",
+                   text);
     else
         fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
@@ -108,7 +111,8 @@ static bool is_stale(const struct sockaddr_un *a) {
 static int open_unix(struct http *h, const char *path, struct http_listener *l, struct buf *error) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (path[0] != '/' || strlen(path) >= sizeof a.sun_path) {
-        buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path, sizeof a.sun_path);
+        buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path,
+                   sizeof a.sun_path);
         h->misconfigured = true;
         return -1;
     }

@@ -17,9 +17,9 @@ struct http_listener {
 
 struct http_connection {
     struct http *http;
-    struct watch watch;  /* the client's FIN: libmicrohttpd does not look at a suspended connection */
-    struct timer timer;  /* first head, then bodies */
-    int64_t active_ns;   /* last bytes of a body */
+    struct watch watch; /* the client's FIN: libmicrohttpd does not look at a suspended connection */
+    struct timer timer; /* first head, then bodies */
+    int64_t active_ns;  /* last bytes of a body */
     bool head_seen, in_body, gone, over_limit;
     struct http_request *request; /* the one being served */
 };
@@ -32,12 +32,12 @@ struct http {
     struct watch watch; /* libmicrohttpd's epoll descriptor */
     struct http_listener listeners[CONFIG_MAX_LIST];
     unsigned listener_count, connections, requests;
-    unsigned expendable; /* of the requests: http_stream.expendable */
-    struct timer accept_timer; /* out of descriptors: try again */
+    unsigned expendable;            /* of the requests: http_stream.expendable */
+    struct timer accept_timer;      /* out of descriptors: try again */
     struct http_request *suspended; /* all of them: none may be left when libmicrohttpd is stopped */
     struct http_request *spare;     /* freed ones, with the memory of their buffers */
     unsigned spare_count;
-    struct http_request *resume; /* answered while suspended; resumed together in http_turn */
+    struct http_request *resume;  /* answered while suspended; resumed together in http_turn */
     struct http_request *streams; /* all that are being answered bit by bit */
     bool run_due, misconfigured, closing;
 };

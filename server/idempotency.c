@@ -74,7 +74,8 @@ static void offer(struct key_entry *e) {
     free_if_unused(e);
 }
 
-static void on_looked_up(void *arg, enum store_result result, const struct id *job, const uint8_t hash[STORE_HASH_SIZE]) {
+static void on_looked_up(void *arg, enum store_result result, const struct id *job,
+                         const uint8_t hash[STORE_HASH_SIZE]) {
     struct key_entry *e = arg;
     e->looking = false;
     if (result == STORE_OK) {

@@ -33,8 +33,8 @@ struct key_entry;
  * or withdraw. */
 struct key_claim {
     void (*decided)(struct key_claim *c, enum key_verdict verdict, const struct id *job);
-    struct store_key key;             /* key.key: of the entry */
-    struct key_entry *entry;          /* NULL: decided or withdrawn */
+    struct store_key key;    /* key.key: of the entry */
+    struct key_entry *entry; /* NULL: decided or withdrawn */
     struct key_claim *prev, *next;
 };
 

@@ -6,7 +6,7 @@
 #include "handlers/host/host.h"
 
 #define RESULT_HEAD "{\"items\":["
-#define SUCCEEDED "\"status\":\"succeeded\""
+#define SUCCEEDED   "\"status\":\"succeeded\""
 
 /* ---- text ------------------------------------------------------------------------------------------------------ */
 

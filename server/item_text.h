@@ -39,12 +39,12 @@ struct item_reader {
     char head[ITEM_HEAD];
     const char *tail;
 
-    bool open;              /* in the middle of an item */
-    size_t at;              /* of the next entry of the part; of the next byte of the result */
+    bool open; /* in the middle of an item */
+    size_t at; /* of the next entry of the part; of the next byte of the result */
     size_t head_done, json_done, tail_done;
-    size_t json, size;      /* within the part: the JSON behind its "{" */
-    uint32_t index;         /* in the result: of the next element */
-    unsigned depth;         /* of brackets within the element */
+    size_t json, size; /* within the part: the JSON behind its "{" */
+    uint32_t index;    /* in the result: of the next element */
+    unsigned depth;    /* of brackets within the element */
     bool in_string, escaped;
 };
 

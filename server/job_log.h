@@ -24,7 +24,7 @@ struct job_log_entry {
 
 struct job_log {
     int refs;
-    struct job *job;     /* NULL when it has ended */
+    struct job *job; /* NULL when it has ended */
     struct job_log_entry *entries;
     uint32_t count, room;
     uint64_t events;     /* the highest number given */

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "server/jobs_private.h"
 
-#define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
+#define MAX_COST_NS  (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
 #define MAX_DELAY_MS (INT64_C(365) * 24 * 3600 * 1000)
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
@@ -76,7 +76,8 @@ static bool read_common(struct job *job, const struct slice *plan, const struct 
         return false;
     memcpy(job->common, front, sizeof front);
     job->common_size = (uint32_t)(sizeof front + padded);
-    return slice_read(plan, sizeof *head + head->chunks * sizeof(struct wire_chunk), job->common + sizeof front, padded) == 0;
+    return slice_read(plan, sizeof *head + head->chunks * sizeof(struct wire_chunk), job->common + sizeof front,
+                      padded) == 0;
 }
 
 static bool options_in_range(const struct wire_plan *h) {
@@ -149,9 +150,9 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
 bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_plan head;
     struct slice reply = wire_payload(f, bulk, 0);
-    bool ok = reply.blob != NULL && job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 && head.chunks == 0 &&
-              head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK && reply.size >= plan_front(&head) &&
-              head.type < host_count() && take_parsed(job, &reply, &head);
+    bool ok = reply.blob != NULL && job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 &&
+              head.chunks == 0 && head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK &&
+              reply.size >= plan_front(&head) && head.type < host_count() && take_parsed(job, &reply, &head);
     if (ok) {
         slice_deinit(&job->input);
         job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));

@@ -15,7 +15,6 @@
 #include "base/log.h"
 #include "server/jobs_private.h"
 
-
 /* ---- status ---------------------------------------------------------------------------------------------- */
 
 void job_count_status(struct job *job, enum job_status status, int by) {

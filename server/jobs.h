@@ -109,7 +109,7 @@ void job_cancel(struct job *job);
 void job_throttle(struct job *job);
 void job_unthrottle(struct job *job);
 
-struct record *job_record(struct job *job); /* borrowed */
+struct record *job_record(struct job *job);  /* borrowed */
 bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */
 bool job_is_refused(const struct job *job);  /* ended because the store did not take it: likewise */
 bool job_is_ending(const struct job *job);   /* its end is being recorded: JOB_ENDED comes by itself */
@@ -139,7 +139,7 @@ void jobs_dispatch(struct jobs *js);
  * busy with the requests behind it. */
 void jobs_dispatch_early(struct jobs *js);
 
-size_t jobs_live(const struct jobs *js);           /* queued and running */
+size_t jobs_live(const struct jobs *js); /* queued and running */
 size_t jobs_running(const struct jobs *js);
 uint64_t jobs_retry_after_s(const struct jobs *js); /* when a slot may be free, by the measured drain rate; 1..3600 */
 void jobs_write_metrics(const struct jobs *js, struct buf *out);

@@ -17,8 +17,8 @@
 #include "server/jobs_private.h"
 #include "server/webhooks.h"
 
-#define CLOCK_STEP_MS 1000    /* the wall clock was stepped if it and the monotonic one differ by more */
-#define GC_LEAST_NS (50 * NS_PER_MS)
+#define CLOCK_STEP_MS 1000 /* the wall clock was stepped if it and the monotonic one differ by more */
+#define GC_LEAST_NS   (50 * NS_PER_MS)
 
 /* ---- keeping ended jobs ---------------------------------------------------------------------------------------- */
 
@@ -159,7 +159,9 @@ static void log_end(const struct job *job) {
 
 static struct delivery delivery_of(const struct job *job) {
     const struct record *r = job->record;
-    return (struct delivery){.job = r->id, .url = r->webhook, .trace = r->trace,
+    return (struct delivery){.job = r->id,
+                             .url = r->webhook,
+                             .trace = r->trace,
                              .body = {job->webhook, 0, job->webhook == NULL ? 0 : job->webhook->size}};
 }
 
@@ -287,8 +289,8 @@ void job_end_if_stopped(struct job *job) {
     finish(job);
 }
 
-void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem,
-              char *detail, char *members) {
+void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem, char *detail,
+              char *members) {
     struct task *t, *next;
     if (job->stopping || job->phase == PHASE_DONE) {
         free(detail);

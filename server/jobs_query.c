@@ -160,8 +160,8 @@ void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found
 
 int64_t jobs_oldest_wait_ms(const struct jobs *js) {
     int64_t oldest = 0;
-    for (int class = 0; class < SCHED_CLASSES; class++) {
-        int64_t since_ns = sched_oldest_ns(&js->scheduler, (enum sched_class)class);
+    for (int class = 0; class < SCHED_CLASSES; class ++) {
+        int64_t since_ns = sched_oldest_ns(&js->scheduler, (enum sched_class) class);
         oldest = oldest == 0 || (since_ns != 0 && since_ns < oldest) ? since_ns : oldest;
     }
     return oldest == 0 ? 0 : (clock_monotonic_ns() - oldest) / NS_PER_MS;

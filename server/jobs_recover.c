@@ -87,7 +87,8 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
 static void resume(struct job *job) {
     struct record *r = job->record;
     if (job->input_is_json && job->input.size == 0) { /* its file is gone */
-        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"), NULL);
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"),
+                 NULL);
         return;
     }
     if (job->phase == PHASE_CHUNKS && r->chunks_done > 0) {

@@ -23,8 +23,8 @@
 #include "server/server.h"
 
 #define EXIT_COULD_NOT_START 1
-#define EXIT_USAGE_ERROR 2
-#define SPARE_DESCRIPTORS 256 /* beside connections at least: workers, memfds, listeners */
+#define EXIT_USAGE_ERROR     2
+#define SPARE_DESCRIPTORS    256 /* beside connections at least: workers, memfds, listeners */
 
 /* ---- configuration ------------------------------------------------------------------------------------------ */
 
@@ -111,10 +111,10 @@ static void on_loaded(void *arg) {
     }
     s->ready_logged = true;
     http_addresses(s->http, &addresses);
-    LOG(LOG_INFO, "ready", LOG_STR("version", OFFLOAD_VERSION), LOG_INT("pid", getpid()), LOG_RAW("listen", addresses.data),
-        LOG_INT("workers", s->config.workers), LOG_STR("workers_why", s->config.workers_why),
-        LOG_INT("express_workers", s->config.express_workers), LOG_STR("data_dir", s->config.data_dir),
-        LOG_INT("max_memory", s->config.max_memory));
+    LOG(LOG_INFO, "ready", LOG_STR("version", OFFLOAD_VERSION), LOG_INT("pid", getpid()),
+        LOG_RAW("listen", addresses.data), LOG_INT("workers", s->config.workers),
+        LOG_STR("workers_why", s->config.workers_why), LOG_INT("express_workers", s->config.express_workers),
+        LOG_STR("data_dir", s->config.data_dir), LOG_INT("max_memory", s->config.max_memory));
     buf_deinit(&addresses);
     sd_notify(0, "READY=1");
 }
@@ -248,7 +248,8 @@ static struct store *open_store(const struct server *s, struct buf *error) {
 static int open_jobs(struct server *s, struct buf *error) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct pool_config pc = pool_config_of(&s->config);
-    struct store *remembered = store_memory_open(&(struct store_limits){.max_ended = (uint64_t)s->config.keep_sync}, false);
+    struct store *remembered =
+        store_memory_open(&(struct store_limits){.max_ended = (uint64_t)s->config.keep_sync}, false);
     s->store = open_store(s, error);
     if (s->store == NULL || remembered == NULL) {
         if (remembered != NULL)
@@ -307,7 +308,7 @@ static void close_server(struct server *s) {
     if (s->webhooks != NULL)
         webhooks_free(s->webhooks);
     if (s->jobs != NULL)
-        jobs_free(s->jobs); /* before the pool: tasks point to workers */
+        jobs_free(s->jobs);           /* before the pool: tasks point to workers */
     idempotency_free(s->idempotency); /* behind the store, which may still answer */
     if (s->pool != NULL)
         pool_free(s->pool);

@@ -171,7 +171,8 @@ void metrics_write_process(struct buf *out) {
     read_statm(&size, &resident);
     metrics_write_head(out, "process_cpu_seconds_total", "counter", "CPU time of the front end.");
     buf_printf(out, "process_cpu_seconds_total %.6f\n",
-               (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6);
+               (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6);
     write_gauge(out, "process_resident_memory_bytes", "Resident memory of the front end.", (double)resident * page);
     write_gauge(out, "process_virtual_memory_bytes", "Virtual memory of the front end.", (double)size * page);
     write_gauge(out, "process_open_fds", "Open descriptors of the front end.", count_descriptors());

@@ -9,8 +9,8 @@
 #include "base/buf.h"
 #include "server/record.h"
 
-#define METRICS_TYPES 32    /* job types at most; one more row is for "unknown" */
-#define METRICS_CODES 24    /* different HTTP status codes per route */
+#define METRICS_TYPES   32 /* job types at most; one more row is for "unknown" */
+#define METRICS_CODES   24 /* different HTTP status codes per route */
 #define METRICS_BUCKETS 14
 
 struct histogram {

@@ -27,10 +27,10 @@ struct ndjson {
     struct item_reader items; /* of that entry, or of the result */
     uint32_t succeeded, failed;
     bool keep, throttling, ended;
-    bool parked;              /* the job is left to the next process */
-    bool over;                /* the last line is written */
-    bool broken;              /* an item cannot be read */
-    struct buf text;          /* the last line on its way, from text_done on */
+    bool parked;     /* the job is left to the next process */
+    bool over;       /* the last line is written */
+    bool broken;     /* an item cannot be read */
+    struct buf text; /* the last line on its way, from text_done on */
     size_t text_done;
 };
 

@@ -35,15 +35,15 @@ struct pending {
     struct http_request *request; /* NULL: the client is gone */
     enum aim aim;
     struct prefer prefer;
-    int64_t granted_s;      /* the wait that is in effect; -1: none was asked for */
-    bool counted;           /* among server->waiting */
-    bool stream;            /* AIM_RESULT: the items of a map job are wanted as they are finished */
-    bool late;              /* the wait was over before it was known whose key it has */
-    bool keyed, replayed;   /* has an Idempotency-Key; its job is another request's */
+    int64_t granted_s;    /* the wait that is in effect; -1: none was asked for */
+    bool counted;         /* among server->waiting */
+    bool stream;          /* AIM_RESULT: the items of a map job are wanted as they are finished */
+    bool late;            /* the wait was over before it was known whose key it has */
+    bool keyed, replayed; /* has an Idempotency-Key; its job is another request's */
     /* Its job is planned, and goes no further before it is known whose key it has; NULL: nothing to decide. */
     void (*planned)(struct pending *p, struct job *job);
-    bool ended;             /* the job that is to be forgotten; it need not have been remembered */
-    unsigned at_store;      /* answers of the store that are to come */
+    bool ended;              /* the job that is to be forgotten; it need not have been remembered */
+    unsigned at_store;       /* answers of the store that are to come */
     struct record *accepted; /* being stored: the 202's record */
     struct list_request *list;
 };

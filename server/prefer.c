@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #define MAX_WAIT_S 1000000000
-#define KEY_CHARS "abcdefghijklmnopqrstuvwxyz0123456789_-.*" /* RFC 8941 section 3.1.2 */
+#define KEY_CHARS  "abcdefghijklmnopqrstuvwxyz0123456789_-.*" /* RFC 8941 section 3.1.2 */
 
 static const char *skip_space(const char *at) {
     return at + strspn(at, " \t");
@@ -120,7 +120,8 @@ int priority_parse(const char *value) {
         size_t n = strcspn(value, ",");
         if (strspn(value, KEY_CHARS) == 1 && value[0] == 'u') { /* the last one counts (RFC 8941 section 3.2) */
             size_t rest = n < 3 ? 0 : strspn(value + 3, " \t");
-            bool good = n >= 3 && value[1] == '=' && value[2] >= '0' && value[2] <= '7' && (3 + rest == n || value[3] == ';');
+            bool good =
+                n >= 3 && value[1] == '=' && value[2] >= '0' && value[2] <= '7' && (3 + rest == n || value[3] == ';');
             urgency = good ? value[2] - '0' : -1;
         }
         value += n;

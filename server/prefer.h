@@ -10,7 +10,7 @@
 struct prefer {
     bool respond_async;
     bool has_wait;
-    int64_t wait_s;         /* with has_wait */
+    int64_t wait_s; /* with has_wait */
     bool minimal, representation;
 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FAULT (64 * 1024) /* a worker's fault is at most about 16 KiB */
+#define MAX_FAULT  (64 * 1024) /* a worker's fault is at most about 16 KiB */
 #define MAX_ERRORS 20
 
 static const struct problem problems[PROBLEM_COUNT] = {
@@ -17,38 +17,47 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_DUPLICATE_KEY] = {"duplicate_key", 400, "Duplicate object key",
                                "An object names the same member twice. See line and column."},
     [PROBLEM_GONE] = {"gone", 410, "Job is gone", "The job was deleted or has expired."},
-    [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed", "The job's own code reported a failure. See detail."},
+    [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed",
+                                "The job's own code reported a failure. See detail."},
     [PROBLEM_HEADER_TOO_LARGE] = {"header_too_large", 431, "Request header too large",
                                   "The request's head exceeds limit_bytes (--max-header)."},
     [PROBLEM_IDEMPOTENCY_MISMATCH] = {"idempotency_mismatch", 422, "Idempotency-Key was used for another request",
                                       "The key belongs to a job that a different body or query made. Use a new key."},
-    [PROBLEM_INTERNAL_ERROR] = {"internal_error", 500, "Internal error", "The service could not do its part. See its log."},
+    [PROBLEM_INTERNAL_ERROR] = {"internal_error", 500, "Internal error",
+                                "The service could not do its part. See its log."},
     [PROBLEM_INVALID_IDEMPOTENCY_KEY] = {"invalid_idempotency_key", 400, "Invalid Idempotency-Key",
                                          "It is one string, quoted or bare: 1 to 255 characters of printable ASCII."},
     [PROBLEM_INVALID_JSON] = {"invalid_json", 400, "Body is not JSON",
                               "The body is not JSON as RFC 8259 defines it. See line and column."},
-    [PROBLEM_INVALID_PARAMS] = {"invalid_params", 422, "Invalid job",
-                                "Members are missing, unknown or have values that cannot be used. See errors; each has a "
-                                "JSON Pointer (RFC 6901). GET /v1/types describes what is expected."},
-    [PROBLEM_INVALID_QUERY] = {"invalid_query", 400, "Invalid query", "A query parameter is unknown or has a wrong value."},
+    [PROBLEM_INVALID_PARAMS] =
+        {"invalid_params", 422, "Invalid job",
+         "Members are missing, unknown or have values that cannot be used. See errors; each has a "
+         "JSON Pointer (RFC 6901). GET /v1/types describes what is expected."},
+    [PROBLEM_INVALID_QUERY] = {"invalid_query", 400, "Invalid query",
+                               "A query parameter is unknown or has a wrong value."},
     [PROBLEM_JOB_TIMEOUT] = {"job_timeout", 504, "Job ran out of time",
                              "The job ran longer than options.timeout_ms (default --job-timeout) and was stopped."},
     [PROBLEM_MEMORY_LIMIT] = {"memory_limit", 507, "Job ran out of memory",
                               "A worker exceeded --max-job-memory, or memory ran out, while it ran this job."},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, "Method not allowed", "See the Allow header."},
-    [PROBLEM_NOT_FOUND] = {"not_found", 404, "Not found", "There is nothing at this path, or it is no longer remembered."},
+    [PROBLEM_NOT_FOUND] = {"not_found", 404, "Not found",
+                           "There is nothing at this path, or it is no longer remembered."},
     [PROBLEM_NOT_UTF8] = {"not_utf8", 400, "Body is not UTF-8", "JSON is UTF-8 (RFC 8259 section 8.1)."},
-    [PROBLEM_OVER_MEMORY] = {"over_memory", 429, "Memory budget is spent",
-                             "The service holds as many bytes as --max-memory allows. Nothing was accepted; retry later."},
-    [PROBLEM_QUEUE_FULL] = {"queue_full", 429, "Queue is full",
-                            "As many jobs wait as --max-queue (or --max-queue-age) allows. Nothing was accepted; retry later."},
+    [PROBLEM_OVER_MEMORY] =
+        {"over_memory", 429, "Memory budget is spent",
+         "The service holds as many bytes as --max-memory allows. Nothing was accepted; retry later."},
+    [PROBLEM_QUEUE_FULL] =
+        {"queue_full", 429, "Queue is full",
+         "As many jobs wait as --max-queue (or --max-queue-age) allows. Nothing was accepted; retry later."},
     [PROBLEM_QUEUE_TIMEOUT] = {"queue_timeout", 503, "Job was not started in time",
                                "The job waited longer than its options.queue_timeout_ms. Retry later."},
     [PROBLEM_RANGE_NOT_SATISFIABLE] = {"range_not_satisfiable", 416, "Range not satisfiable",
                                        "The Range header names no byte of the result."},
     [PROBLEM_REQUEST_TIMEOUT] = {"request_timeout", 408, "Request timed out", "The request did not arrive in time."},
     [PROBLEM_STARTING] = {"starting", 503, "Service is starting", "Workers are not ready yet. Retry in a moment."},
-    [PROBLEM_STORE_UNAVAILABLE] = {"store_unavailable", 503, "Store is unavailable", "Jobs cannot be recorded at present: /readyz?verbose says why. Nothing was accepted; retry later."},
+    [PROBLEM_STORE_UNAVAILABLE] =
+        {"store_unavailable", 503, "Store is unavailable",
+         "Jobs cannot be recorded at present: /readyz?verbose says why. Nothing was accepted; retry later."},
     [PROBLEM_TOO_DEEP] = {"too_deep", 400, "JSON is nested too deeply",
                           "Arrays and objects are nested deeper than --max-json-depth allows."},
     [PROBLEM_TOO_MANY_CONNECTIONS] = {"too_many_connections", 503, "Too many connections",
@@ -56,8 +65,9 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {"unsupported_media_type", 415, "Unsupported media type",
                                         "Send the job as application/json."},
-    [PROBLEM_WORKER_CRASHED] = {"worker_crashed", 500, "Worker crashed",
-                                "The process that ran the job died, each time it was tried. The job's `lost` says how."},
+    [PROBLEM_WORKER_CRASHED] =
+        {"worker_crashed", 500, "Worker crashed",
+         "The process that ran the job died, each time it was tried. The job's `lost` says how."},
 };
 
 const struct problem *problem_get(enum problem_code code) {

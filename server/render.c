@@ -53,7 +53,8 @@ static void put_progress(struct buf *out, const struct record *r, const struct j
 static void put_waiting(struct buf *out, const struct record *r, const struct job *job) {
     if (job == NULL || r->status != JOB_QUEUED)
         return;
-    buf_puts(out, job_is_delayed(job) || job_held_until_ns(job) > 0 ? ",\"waiting_for\":\"delay\"" : ",\"waiting_for\":\"worker\"");
+    buf_puts(out, job_is_delayed(job) || job_held_until_ns(job) > 0 ? ",\"waiting_for\":\"delay\""
+                                                                    : ",\"waiting_for\":\"worker\"");
     put_time(out, "estimated_start", job_estimated_start_ms(job));
 }
 

@@ -20,7 +20,8 @@
 /* ---- parts and results ----------------------------------------------------------------------------------------------- */
 
 /* The body of a WIRE_DONE behind its times. */
-static bool take_body(const struct wire_frame *f, const struct slice *bulk, struct wire_times *times, struct slice *body) {
+static bool take_body(const struct wire_frame *f, const struct slice *bulk, struct wire_times *times,
+                      struct slice *body) {
     if (f->header.length < sizeof *times)
         return false;
     memcpy(times, f->inlined, sizeof *times);
@@ -361,6 +362,11 @@ static void on_restarted(void *arg, const char *cause) {
 }
 
 struct pool_events jobs_pool_events(struct jobs *js) {
-    return (struct pool_events){.arg = js, .reply = on_reply, .lost = on_lost, .restarted = on_restarted,
-                                .vacated = on_vacated, .drained = on_drained, .changed = on_changed};
+    return (struct pool_events){.arg = js,
+                                .reply = on_reply,
+                                .lost = on_lost,
+                                .restarted = on_restarted,
+                                .vacated = on_vacated,
+                                .drained = on_drained,
+                                .changed = on_changed};
 }

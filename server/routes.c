@@ -22,7 +22,12 @@ struct route {
 
 static const struct route routes[] = {
     {"/v1/jobs", "/v1/jobs", NULL, {api_list_jobs, api_submit}, api_hangup, api_done, "GET, HEAD, OPTIONS, POST"},
-    {"/v1/jobs/{id}", "/v1/jobs/", "", {api_get_job, NULL, api_delete_job}, api_hangup, api_done,
+    {"/v1/jobs/{id}",
+     "/v1/jobs/",
+     "",
+     {api_get_job, NULL, api_delete_job},
+     api_hangup,
+     api_done,
      "DELETE, GET, HEAD, OPTIONS"},
     {"/v1/jobs/{id}/result", "/v1/jobs/", "/result", {api_get_result}, api_hangup, api_done, "GET, HEAD, OPTIONS"},
     {"/v1/jobs/{id}/events", "/v1/jobs/", "/events", {api_events}, NULL, api_events_done, "GET, HEAD, OPTIONS"},

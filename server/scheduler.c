@@ -6,8 +6,11 @@ void sched_put(struct scheduler *s, struct sched_entry *e, enum sched_class clas
     unsigned level = urgency < SCHEDULER_LEVELS ? urgency : SCHEDULER_LEVELS - 1;
     if (e->queued)
         return;
-    *e = (struct sched_entry){.prev = s->tail[class][level], .since_ns = now_ns, .urgency = (uint8_t)level,
-                              .class = (uint8_t)class, .queued = true};
+    *e = (struct sched_entry){.prev = s->tail[class][level],
+                              .since_ns = now_ns,
+                              .urgency = (uint8_t)level,
+                              .class = (uint8_t) class,
+                              .queued = true};
     if (e->prev != NULL)
         e->prev->next = e;
     else

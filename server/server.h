@@ -17,7 +17,7 @@ struct server {
     struct jobs *jobs;
     struct pool *pool;
     struct health *health;
-    struct store *store;             /* of jobs that last; belongs to `jobs` */
+    struct store *store; /* of jobs that last; belongs to `jobs` */
     struct idempotency *idempotency;
     struct webhooks *webhooks;
     struct metrics metrics;

@@ -20,11 +20,11 @@
 
 enum store_result {
     STORE_OK,
-    STORE_NOT_FOUND,   /* never heard of, or forgotten long ago */
-    STORE_GONE,        /* deleted or expired, less than one TTL ago */
-    STORE_FINAL,       /* ended: cannot be changed */
-    STORE_EXISTS,      /* submit: another job has that Idempotency-Key */
-    STORE_UNAVAILABLE  /* cannot be recorded, or read, now */
+    STORE_NOT_FOUND,  /* never heard of, or forgotten long ago */
+    STORE_GONE,       /* deleted or expired, less than one TTL ago */
+    STORE_FINAL,      /* ended: cannot be changed */
+    STORE_EXISTS,     /* submit: another job has that Idempotency-Key */
+    STORE_UNAVAILABLE /* cannot be recorded, or read, now */
 };
 
 struct store;
@@ -57,15 +57,15 @@ struct delivery {
     struct id job;
     const char *url;
     struct slice body;
-    unsigned attempt; /* how often it was tried */
-    int64_t due_ms;   /* wall clock */
+    unsigned attempt;  /* how often it was tried */
+    int64_t due_ms;    /* wall clock */
     const char *trace; /* traceparent to send along; NULL or "": none */
 };
 
 struct store_filter {
-    int status;          /* enum job_status, or -1: any */
-    int64_t type;        /* or -1: any */
-    struct id before;    /* only ids below this one; all ones: from the newest */
+    int status;       /* enum job_status, or -1: any */
+    int64_t type;     /* or -1: any */
+    struct id before; /* only ids below this one; all ones: from the newest */
     unsigned limit;
 };
 
@@ -73,7 +73,7 @@ struct store_filter {
 struct store_chunk {
     uint32_t chunk, attempt; /* attempt: how often it was lost */
     bool done;
-    struct slice part;       /* when done */
+    struct slice part; /* when done */
 };
 
 /* What recover calls; everything is borrowed for the call. */

@@ -307,8 +307,7 @@ static void apply_get(struct sql *s, struct op *op) {
         return;
     }
     op->result = STORE_OK;
-    if (collect(s, op, 1, q) &&
-        payload_read(s, q, row_columns() - 1, &op->id, FILE_RESULT, &op->stored) != 0) {
+    if (collect(s, op, 1, q) && payload_read(s, q, row_columns() - 1, &op->id, FILE_RESULT, &op->stored) != 0) {
         op->result = STORE_UNAVAILABLE;
         op->code = errno;
         op->refused = true;
@@ -322,9 +321,7 @@ static void apply_list(struct sql *s, struct op *op) {
     op->result = STORE_OK;
     if (f->type >= 0 && h == NULL)
         return;
-    sqlite3_stmt *q = sql_use(s, f->status < 0               ? SQL_LIST
-                                 : f->status < JOB_SUCCEEDED ? SQL_LIST_OPEN
-                                                             : SQL_LIST_ENDED);
+    sqlite3_stmt *q = sql_use(s, f->status < 0 ? SQL_LIST : f->status < JOB_SUCCEEDED ? SQL_LIST_OPEN : SQL_LIST_ENDED);
     sql_bind_id(q, 1, &f->before);
     if (h != NULL)
         sqlite3_bind_text(q, 2, h->name, -1, SQLITE_STATIC);

@@ -19,8 +19,8 @@
 #include "base/clock.h"
 #include "server/store_private.h"
 
-#define NAME_SIZE  96
-#define PIECE      (1024 * 1024)
+#define NAME_SIZE 96
+#define PIECE     (1024 * 1024)
 
 struct dropped_file {
     struct id job;

@@ -38,7 +38,7 @@ enum file_role { FILE_REQUEST, FILE_PLAN, FILE_PART, FILE_RESULT, FILE_WEBHOOK, 
 struct files {
     int directory;
     int64_t last_number;
-    bool unsynced;            /* a file was renamed since the directory was synced */
+    bool unsynced; /* a file was renamed since the directory was synced */
     struct dropped_file *dropped;
     size_t dropped_count, dropped_room;
 };
@@ -104,30 +104,30 @@ struct op {
 
     /* What is to be done. The strings lie in `text`. */
     struct id id;
-    struct record row;           /* a copy; its result is in payloads[0] */
+    struct record row; /* a copy; its result is in payloads[0] */
     struct payload payloads[2];
     unsigned payload_count;
     uint32_t chunk, attempt;
-    const char *tenant, *key;    /* key NULL: none */
+    const char *tenant, *key; /* key NULL: none */
     uint8_t hash[STORE_HASH_SIZE];
     int64_t key_expires_ms;
-    const char *url;             /* of a webhook; NULL: none. Its body is the last payload */
+    const char *url; /* of a webhook; NULL: none. Its body is the last payload */
     unsigned tries;
     int64_t webhook_due_ms;
     struct store_filter filter;
-    int64_t time_ms;             /* the time of the call; OP_SHIFT: by how much */
+    int64_t time_ms; /* the time of the call; OP_SHIFT: by how much */
 
     /* What came of it. */
     enum store_result result;
-    const char *trouble;         /* the store cannot work: why, a constant; NULL: it did */
-    int code;                    /* SQLite's, or errno */
-    bool overtaken;              /* its job ends in the same batch: it was not carried out */
-    bool refused;                /* this op alone cannot be carried out */
-    bool more;                   /* OP_GC: there is more to do */
-    int64_t due_ms;              /* something expires then; 0: nothing */
-    struct record **found;       /* heap, count of them */
+    const char *trouble;   /* the store cannot work: why, a constant; NULL: it did */
+    int code;              /* SQLite's, or errno */
+    bool overtaken;        /* its job ends in the same batch: it was not carried out */
+    bool refused;          /* this op alone cannot be carried out */
+    bool more;             /* OP_GC: there is more to do */
+    int64_t due_ms;        /* something expires then; 0: nothing */
+    struct record **found; /* heap, count of them */
     size_t found_count;
-    struct stored stored;        /* OP_GET: the result */
+    struct stored stored; /* OP_GET: the result */
     struct id key_job;
 
     /* The event loop's own. */
@@ -137,8 +137,8 @@ struct op {
         store_key_found *key_found;
     } tell;
     void *arg;
-    struct record *record;       /* OP_FINISH: answers `get` while it cannot be written */
-    bool in_flight;              /* among the pending: it is being tried again */
+    struct record *record; /* OP_FINISH: answers `get` while it cannot be written */
+    bool in_flight;        /* among the pending: it is being tried again */
     struct op *pending_prev, *pending_next;
     char text[];
 };
@@ -170,22 +170,22 @@ struct sqlite_store {
     pthread_cond_t wake;
     struct op *todo, **todo_end;
     struct op *done, **done_end;
-    bool paused;          /* recovery uses the database */
+    bool paused; /* recovery uses the database */
     bool stopping;
-    unsigned max_batch;   /* ops in one transaction; 0: all there are */
+    unsigned max_batch; /* ops in one transaction; 0: all there are */
 
     struct watch handed_back; /* eventfd */
     struct timer wake_timer, probe_timer;
-    struct op *pending;   /* ops that cannot be written now and must be */
+    struct op *pending; /* ops that cannot be written now and must be */
     const char *trouble;
-    bool broken;          /* until the restart */
+    bool broken; /* until the restart */
     int64_t next_due_ms;
     bool gc_posted;
 };
 
-bool op_reads(enum op_kind kind);         /* it only reads. Any thread */
-int queue_start(struct sqlite_store *s);  /* 0, or -1 */
-void queue_stop(struct sqlite_store *s);  /* all that was posted is done, and its callbacks were called */
+bool op_reads(enum op_kind kind);        /* it only reads. Any thread */
+int queue_start(struct sqlite_store *s); /* 0, or -1 */
+void queue_stop(struct sqlite_store *s); /* all that was posted is done, and its callbacks were called */
 /* Takes the op. In times of trouble it may be refused at once, or kept till they are over. */
 void queue_post(struct sqlite_store *s, struct op *op);
 void queue_pause(struct sqlite_store *s, bool paused);

@@ -32,14 +32,9 @@ static const struct {
     bool must_last; /* is tried until it is written */
     bool reads;
 } kinds[OP_KINDS] = {
-    [OP_FINISH] = {.must_last = true},
-    [OP_FORGET] = {.must_last = true},
-    [OP_DELIVER] = {.must_last = true},
-    [OP_DELIVERED] = {.must_last = true},
-    [OP_SHIFT] = {.must_last = true},
-    [OP_GET] = {.reads = true},
-    [OP_LIST] = {.reads = true},
-    [OP_FIND_KEY] = {.reads = true},
+    [OP_FINISH] = {.must_last = true},    [OP_FORGET] = {.must_last = true}, [OP_DELIVER] = {.must_last = true},
+    [OP_DELIVERED] = {.must_last = true}, [OP_SHIFT] = {.must_last = true},  [OP_GET] = {.reads = true},
+    [OP_LIST] = {.reads = true},          [OP_FIND_KEY] = {.reads = true},
 };
 
 bool op_reads(enum op_kind kind) {
@@ -284,9 +279,7 @@ static void complete(struct sqlite_store *s, struct op *op) {
     case OP_FIND_KEY: op->tell.key_found(op->arg, op->result, &op->key_job, op->hash); break;
     case OP_GC: complete_gc(s, op); break;
     case OP_PROBE: on_probed(s, op); break;
-    default:
-        note_due(s, op->due_ms);
-        tell_done(op, op->result);
+    default: note_due(s, op->due_ms); tell_done(op, op->result);
     }
 }
 

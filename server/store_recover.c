@@ -30,8 +30,8 @@ struct recovery {
     const struct store_recovery *to;
     sqlite3_stmt *chunk_rows;
     bool has_chunk_row;
-    struct id chunk_job;         /* of that row */
-    struct store_chunk *chunks;  /* of the job at hand */
+    struct id chunk_job;        /* of that row */
+    struct store_chunk *chunks; /* of the job at hand */
     size_t chunk_count, chunk_room;
     struct repair *repairs;
     size_t repair_count, repair_room;
@@ -177,8 +177,7 @@ static void recover_deliveries(struct recovery *v) {
                              .attempt = (unsigned)sqlite3_column_int64(q, 2),
                              .due_ms = sqlite3_column_int64(q, 3),
                              .trace = (const char *)sqlite3_column_text(q, 4)};
-        if (d.url != NULL && sql_read_id(q, 0, &d.job) &&
-            read_payload(v, q, 5, &d.job, FILE_WEBHOOK, NULL, 0, &d.body))
+        if (d.url != NULL && sql_read_id(q, 0, &d.job) && read_payload(v, q, 5, &d.job, FILE_WEBHOOK, NULL, 0, &d.body))
             v->to->delivery(v->to->arg, &d);
         slice_deinit(&d.body);
     }

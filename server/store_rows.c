@@ -23,50 +23,29 @@ enum column_kind {
     COLUMN_PROBLEM,
     COLUMN_STRING, /* heap or NULL */
     COLUMN_BUF,
-    COLUMN_BYTES,  /* what it counts against max_ended_bytes */
+    COLUMN_BYTES, /* what it counts against max_ended_bytes */
     COLUMN_RESULT
 };
 
-#define MEMBER(name, kind) {#name, kind, offsetof(struct record, name)}
+#define MEMBER(name, kind)                                                                                             \
+    { #name, kind, offsetof(struct record, name) }
 
 static const struct column {
     const char *name;
     enum column_kind kind;
     size_t offset;
 } columns[] = {
-    MEMBER(status, COLUMN_STATUS),
-    MEMBER(type, COLUMN_TYPE),
-    MEMBER(priority, COLUMN_U8),
-    MEMBER(fresh, COLUMN_BOOL),
-    MEMBER(options_known, COLUMN_BOOL),
-    MEMBER(map, COLUMN_BOOL),
-    MEMBER(items, COLUMN_U32),
-    MEMBER(created_ms, COLUMN_I64),
-    MEMBER(started_ms, COLUMN_I64),
-    MEMBER(finished_ms, COLUMN_I64),
-    MEMBER(expires_ms, COLUMN_I64),
-    MEMBER(not_before_ms, COLUMN_I64),
-    MEMBER(ttl_ms, COLUMN_I64),
-    MEMBER(timeout_ms, COLUMN_I64),
-    MEMBER(queue_timeout_ms, COLUMN_I64),
-    MEMBER(max_attempts, COLUMN_U32),
-    MEMBER(wanted_chunks, COLUMN_U32),
-    MEMBER(chunks_done, COLUMN_U32),
-    MEMBER(chunks_total, COLUMN_U32),
-    MEMBER(attempts, COLUMN_U32),
-    MEMBER(lost_count, COLUMN_U32),
-    MEMBER(queued_ns, COLUMN_I64),
-    MEMBER(run_ns, COLUMN_I64),
-    MEMBER(cpu_ns, COLUMN_I64),
-    MEMBER(plan_ns, COLUMN_I64),
-    MEMBER(merge_ns, COLUMN_I64),
-    MEMBER(version, COLUMN_I64),
-    MEMBER(trace, COLUMN_STRING),
-    MEMBER(webhook, COLUMN_STRING),
-    MEMBER(problem, COLUMN_PROBLEM),
-    {"bytes", COLUMN_BYTES, 0},
-    MEMBER(lost, COLUMN_BUF),
-    MEMBER(error, COLUMN_BUF),
+    MEMBER(status, COLUMN_STATUS),    MEMBER(type, COLUMN_TYPE),          MEMBER(priority, COLUMN_U8),
+    MEMBER(fresh, COLUMN_BOOL),       MEMBER(options_known, COLUMN_BOOL), MEMBER(map, COLUMN_BOOL),
+    MEMBER(items, COLUMN_U32),        MEMBER(created_ms, COLUMN_I64),     MEMBER(started_ms, COLUMN_I64),
+    MEMBER(finished_ms, COLUMN_I64),  MEMBER(expires_ms, COLUMN_I64),     MEMBER(not_before_ms, COLUMN_I64),
+    MEMBER(ttl_ms, COLUMN_I64),       MEMBER(timeout_ms, COLUMN_I64),     MEMBER(queue_timeout_ms, COLUMN_I64),
+    MEMBER(max_attempts, COLUMN_U32), MEMBER(wanted_chunks, COLUMN_U32),  MEMBER(chunks_done, COLUMN_U32),
+    MEMBER(chunks_total, COLUMN_U32), MEMBER(attempts, COLUMN_U32),       MEMBER(lost_count, COLUMN_U32),
+    MEMBER(queued_ns, COLUMN_I64),    MEMBER(run_ns, COLUMN_I64),         MEMBER(cpu_ns, COLUMN_I64),
+    MEMBER(plan_ns, COLUMN_I64),      MEMBER(merge_ns, COLUMN_I64),       MEMBER(version, COLUMN_I64),
+    MEMBER(trace, COLUMN_STRING),     MEMBER(webhook, COLUMN_STRING),     MEMBER(problem, COLUMN_PROBLEM),
+    {"bytes", COLUMN_BYTES, 0},       MEMBER(lost, COLUMN_BUF),           MEMBER(error, COLUMN_BUF),
     MEMBER(result, COLUMN_RESULT),
 };
 
@@ -120,9 +99,7 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
     case COLUMN_I64: sqlite3_bind_int64(q, at, *(const int64_t *)member); break;
     case COLUMN_STATUS: sqlite3_bind_int(q, at, (int)r->status); break;
     case COLUMN_TYPE: bind_text(q, at, type_name(r->type)); break;
-    case COLUMN_PROBLEM:
-        bind_text(q, at, r->error.size == 0 ? NULL : problem_get(r->problem)->code);
-        break;
+    case COLUMN_PROBLEM: bind_text(q, at, r->error.size == 0 ? NULL : problem_get(r->problem)->code); break;
     case COLUMN_STRING: bind_text(q, at, *(char *const *)member); break;
     case COLUMN_BUF:
         if (b->size > 0)

@@ -16,7 +16,7 @@
 #include "base/log.h"
 
 #define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
-#define BUSY_MS           5000 /* someone else, a backup for example, holds the database */
+#define BUSY_MS           5000                         /* someone else, a backup for example, holds the database */
 
 /* migrations[n] makes version n + 1 of version n; a new database goes through them all. Jobs that have not ended, and
  * only they, are in `inputs`, unless they were never submitted. A `request`, `plan`, `part`, `result` or `body` is NULL
@@ -125,9 +125,9 @@ static int prepare(struct sql *s, enum statement n) {
         else
             buf_putc(&b, *c);
     }
-    int code = b.failed ? SQLITE_NOMEM
-                        : sqlite3_prepare_v3(s->db, b.data, (int)b.size, SQLITE_PREPARE_PERSISTENT, &s->statements[n],
-                                             NULL);
+    int code = b.failed
+                   ? SQLITE_NOMEM
+                   : sqlite3_prepare_v3(s->db, b.data, (int)b.size, SQLITE_PREPARE_PERSISTENT, &s->statements[n], NULL);
     buf_deinit(&b);
     return code;
 }
@@ -300,12 +300,14 @@ static int open_database(struct sql *s) {
     struct buf name = {0};
     buf_printf(&name, "%s/jobs.db", s->path);
     make_private(name.data);
-    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* its counters cost a mutex per allocation; refused once it is in use */
-    int code = name.failed ? SQLITE_NOMEM
-                           : sqlite3_open_v2(name.data, &s->db,
-                                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                                                 SQLITE_OPEN_EXRESCODE,
-                                             NULL);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS,
+                   0); /* its counters cost a mutex per allocation; refused once it is in use */
+    int code =
+        name.failed
+            ? SQLITE_NOMEM
+            : sqlite3_open_v2(name.data, &s->db,
+                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                              NULL);
     buf_deinit(&name);
     if (code == SQLITE_OK && files_open(&s->files, s->path) != 0)
         code = SQLITE_CANTOPEN;
@@ -321,8 +323,10 @@ static int open_all(struct sql *s, struct buf *error) {
     if (code == SQLITE_OK)
         code = ask(s, "PRAGMA user_version", &version, NULL);
     if (code == SQLITE_OK && version > VERSION) {
-        buf_printf(error, "the database %s/jobs.db has schema version %lld, and this offloadd knows only up to %d:"
-                          " it was written by a newer one", s->path, (long long)version, VERSION);
+        buf_printf(error,
+                   "the database %s/jobs.db has schema version %lld, and this offloadd knows only up to %d:"
+                   " it was written by a newer one",
+                   s->path, (long long)version, VERSION);
         return SQLITE_ERROR;
     }
     if (code == SQLITE_OK)

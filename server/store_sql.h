@@ -65,7 +65,7 @@ struct sql {
     struct store_limits limits;
     struct files files;
     struct totals totals;
-    int code;         /* the first thing that went wrong since it was last SQLITE_OK: all after it is void */
+    int code; /* the first thing that went wrong since it was last SQLITE_OK: all after it is void */
     int system_errno;
 };
 

@@ -39,9 +39,9 @@ static const struct prefix ipv4_refused[] = {
 };
 /* Of IPv6 only 2000::/3 is given out for global unicast; these are the exceptions within. */
 static const struct prefix ipv6_refused[] = {
-    {"2001::", 23},    /* IETF protocols: Teredo, benchmarks, ORCHID */
+    {"2001::", 23},     /* IETF protocols: Teredo, benchmarks, ORCHID */
     {"2001:db8::", 32}, /* documentation */
-    {"3fff::", 20},    /* documentation (RFC 9637) */
+    {"3fff::", 20},     /* documentation (RFC 9637) */
 };
 /* Addresses that stand for the IPv4 address within them. */
 static const struct {
@@ -142,8 +142,8 @@ static bool host_allowed(const struct webhook_allow *allow, const char *host, un
     return false;
 }
 
-static bool address_allowed(const struct webhook_allow *allow, const struct webhook_target *t, const uint8_t address[16],
-                            unsigned port) {
+static bool address_allowed(const struct webhook_allow *allow, const struct webhook_target *t,
+                            const uint8_t address[16], unsigned port) {
     return t->named || (t->https && is_public(address)) || network_allowed(allow, address, port);
 }
 
@@ -238,7 +238,8 @@ int webhook_allow_add(struct webhook_allow *allow, const char *text, struct buf 
     }
     int n = snprintf(copy, sizeof copy, "%s", text);
     if (n >= (int)sizeof copy || !parse_allowed(copy, &a)) {
-        buf_printf(error, "--webhook-allow: a host, an address or a network like 10.0.0.0/8 is wanted, not \"%.300s\"", text);
+        buf_printf(error, "--webhook-allow: a host, an address or a network like 10.0.0.0/8 is wanted, not \"%.300s\"",
+                   text);
         return -1;
     }
     allow->at[allow->count++] = a;

@@ -13,8 +13,8 @@
 
 #include "base/buf.h"
 
-#define WEBHOOK_MAX_URL 2048
-#define WEBHOOK_HOST_SIZE 256 /* a host name and a NUL */
+#define WEBHOOK_MAX_URL     2048
+#define WEBHOOK_HOST_SIZE   256 /* a host name and a NUL */
 #define WEBHOOK_MAX_ALLOWED 16
 
 /* One that --webhook-allow names: a host by its name, or a network. */
@@ -34,7 +34,7 @@ struct webhook_allow {
 struct webhook_target {
     char host[WEBHOOK_HOST_SIZE]; /* as it is in the URL, without brackets */
     bool https;
-    bool named;                   /* --webhook-allow names the host: any address of it will do */
+    bool named; /* --webhook-allow names the host: any address of it will do */
 };
 
 /* Adds what one --webhook-allow says: "hooks.internal", "hooks.internal:8080", "10.1.2.3", "10.1.2.3:80", "[fd00::1]:80",

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SECRET_PREFIX "whsec_"
-#define SHA256_SIZE 32
+#define SHA256_SIZE   32
 
 /* ---- secrets ------------------------------------------------------------------------------------------------ */
 

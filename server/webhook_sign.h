@@ -9,8 +9,8 @@
 #include "base/buf.h"
 
 #define WEBHOOK_MAX_SECRETS 16
-#define WEBHOOK_MIN_SECRET 24 /* bytes */
-#define WEBHOOK_MAX_SECRET 64
+#define WEBHOOK_MIN_SECRET  24 /* bytes */
+#define WEBHOOK_MAX_SECRET  64
 
 struct webhook_secret {
     uint8_t key[WEBHOOK_MAX_SECRET];

@@ -26,8 +26,8 @@ struct transfer {
     struct transfer_request request;
     CURL *easy;
     struct curl_slist *headers;
-    size_t received;     /* bytes of the answer's heads and body */
-    bool answered;       /* its body has begun: the status is known, whatever comes now */
+    size_t received; /* bytes of the answer's heads and body */
+    bool answered;   /* its body has begun: the status is known, whatever comes now */
     bool refused;
     char error[CURL_ERROR_SIZE];
 };
@@ -181,7 +181,8 @@ static void set_limits(struct transfer *t) {
     curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(t->request.timeout_ns / NS_PER_MS));
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else a time-out would wait, in the loop, for the resolver's thread */
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT,
+                     1L); /* else a time-out would wait, in the loop, for the resolver's thread */
     curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
 }

@@ -14,7 +14,7 @@
 
 #include "base/loop.h"
 
-#define TRANSFER_MAX_ANSWER (64 * 1024)
+#define TRANSFER_MAX_ANSWER  (64 * 1024)
 #define TRANSFER_MAX_HEADERS 8
 
 struct transfers;

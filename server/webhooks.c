@@ -28,7 +28,7 @@
 #include "server/webhook_sign.h"
 #include "server/webhook_transfer.h"
 
-#define DAY_MS (INT64_C(86400) * 1000)
+#define DAY_MS           (INT64_C(86400) * 1000)
 #define STARTS_AT_A_TIME 8
 
 /* Seconds from a failure to the next attempt, by how many have failed. */
@@ -128,8 +128,8 @@ static void free_webhook(struct webhook *h) {
 /* ---- outcomes ---------------------------------------------------------------------------------------------------- */
 
 /* One line for each outcome; the URL itself may hold secrets in its query. */
-static void log_outcome(const struct webhook *h, enum log_level level, const char *event, unsigned status, const char *error,
-                        const char *retry_at) {
+static void log_outcome(const struct webhook *h, enum log_level level, const char *event, unsigned status,
+                        const char *error, const char *retry_at) {
     char job[ID_TEXT_SIZE];
     id_format(&h->job, job);
     LOG(level, event, LOG_STR("job", job), LOG_INT("attempt", h->attempt), LOG_INT("status", status),
@@ -165,8 +165,12 @@ static void wait_for(struct webhook *h, int64_t delay_ms) {
 static void try_again(struct webhook *h, const struct transfer_result *r) {
     struct webhooks *w = h->owner;
     int64_t delay_ms = webhook_delay_ms(h->attempt, w->config.retry_ns, r->retry_after_s);
-    const struct delivery d = {.job = h->job, .url = h->url, .body = h->body, .attempt = h->attempt,
-                               .due_ms = clock_wall_ms() + delay_ms, .trace = h->trace};
+    const struct delivery d = {.job = h->job,
+                               .url = h->url,
+                               .body = h->body,
+                               .attempt = h->attempt,
+                               .due_ms = clock_wall_ms() + delay_ms,
+                               .trace = h->trace};
     char retry_at[CLOCK_TEXT_SIZE];
     w->store->ops->deliver(w->store, &d);
     w->outcomes[r->refused ? REFUSED : FAILED]++;
@@ -240,8 +244,12 @@ static void write_headers(const struct webhook *h, struct buf *out, size_t at[TR
 
 static struct transfer *start_transfer(struct webhook *h) {
     struct webhooks *w = h->owner;
-    struct transfer_request request = {.url = h->url, .size = h->body.size, .timeout_ns = w->config.timeout_ns,
-                                       .may_connect = may_connect, .done = on_done, .arg = h};
+    struct transfer_request request = {.url = h->url,
+                                       .size = h->body.size,
+                                       .timeout_ns = w->config.timeout_ns,
+                                       .may_connect = may_connect,
+                                       .done = on_done,
+                                       .arg = h};
     struct transfer *t = NULL;
     struct buf headers = {0};
     size_t at[TRANSFER_MAX_HEADERS] = {0};
@@ -310,7 +318,11 @@ static struct webhook *new_webhook(struct webhooks *w, const struct delivery *d)
         free(h);
         return NULL;
     }
-    *h = (struct webhook){.owner = w, .job = d->job, .url = h->url, .body = slice_ref(&d->body), .timer.fire = on_due,
+    *h = (struct webhook){.owner = w,
+                          .job = d->job,
+                          .url = h->url,
+                          .body = slice_ref(&d->body),
+                          .timer.fire = on_due,
                           .attempt = d->attempt < WEBHOOK_ATTEMPTS ? d->attempt : WEBHOOK_ATTEMPTS - 1};
     snprintf(h->trace, sizeof h->trace, "%s", d->trace == NULL ? "" : d->trace);
     return h;

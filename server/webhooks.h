@@ -22,10 +22,10 @@ struct webhooks_config {
     const char *secret_file;  /* NULL: webhooks are sent unsigned */
     const char *const *allow; /* what --webhook-allow names */
     unsigned allow_count;
-    int64_t timeout_ns;       /* of one attempt */
-    int64_t retry_ns;         /* the first delay, 5 s by the standard; the later ones grow with it */
-    unsigned max_running;     /* attempts at a time; others wait in order */
-    uint64_t max_bytes;       /* held for all that wait; beyond it those that failed most often are given up */
+    int64_t timeout_ns;   /* of one attempt */
+    int64_t retry_ns;     /* the first delay, 5 s by the standard; the later ones grow with it */
+    unsigned max_running; /* attempts at a time; others wait in order */
+    uint64_t max_bytes;   /* held for all that wait; beyond it those that failed most often are given up */
 };
 
 /* NULL with one line in `error`. The store is borrowed. */

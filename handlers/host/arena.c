@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define BLOCK_SIZE (32 * 1024)
-#define ALIGNMENT 16
+#define ALIGNMENT  16
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ARENA_ALLOWED false

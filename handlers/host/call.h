@@ -23,15 +23,15 @@ struct call {
     enum call_stage stage;
     const char *type;
     const struct host_hooks *hooks; /* may be NULL */
-    const struct place *at; /* where its parameters stand in the submission; NULL: /params */
+    const struct place *at;         /* where its parameters stand in the submission; NULL: /params */
     struct fault *fault;
     bool failed; /* *fault says why */
     unsigned attempt;
     unsigned wanted_chunks;
-    struct host_plan *plan; /* plan only */
-    size_t plan_capacity;   /* of plan->chunks */
-    struct buf *out;        /* run: the part; merge: the JSON */
-    unsigned json_depth;    /* merge: 0, with json_states[0] at JSON_DOCUMENT_START */
+    struct host_plan *plan;                          /* plan only */
+    size_t plan_capacity;                            /* of plan->chunks */
+    struct buf *out;                                 /* run: the part; merge: the JSON */
+    unsigned json_depth;                             /* merge: 0, with json_states[0] at JSON_DOCUMENT_START */
     unsigned char json_states[JSON_MAX_NESTING + 1]; /* enum json_state of every open level */
 };
 

@@ -20,8 +20,8 @@
 /* Makes the list of types for this process; test types only if asked for. Before anything else. */
 void host_init(bool test_types);
 size_t host_count(void);
-const struct handler *host_handler(size_t type);     /* NULL beyond host_count() */
-int host_find(const char *name);                     /* index, or -1 */
+const struct handler *host_handler(size_t type); /* NULL beyond host_count() */
+int host_find(const char *name);                 /* index, or -1 */
 /* Zygote: calls every load. 0, or -1 with the failing type's name in *failed. */
 int host_load(const char **failed);
 /* A process made for one type (HANDLER_SPAWN, which host_load leaves out): calls its load. 0 or -1. */
@@ -53,11 +53,11 @@ struct submission_options {
 };
 
 #define HOST_MAX_WEBHOOK 2048
-#define HOST_MAX_ITEMS 1000000 /* of one map */
+#define HOST_MAX_ITEMS   1000000 /* of one map */
 
 struct submission {
     uint32_t type;
-    bool map;          /* one call for each item, instead of one */
+    bool map; /* one call for each item, instead of one */
     uint32_t items;
     struct submission_options options;
     struct buf params; /* packed: checked, with fallbacks filled in. For host_plan, or for host_plan_items if `map` */
@@ -102,10 +102,10 @@ void host_plan_deinit(struct host_plan *p);
 /* Each returns 0, or -1 with *fault filled, or HOST_CANCELLED when the handler returned because
  * call_cancelled said so. `type` and all bytes may be hostile: sizes are checked, a wrong one is a fault. */
 enum { HOST_CANCELLED = -2 };
-int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks,
-              const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
-int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk,
-             const struct host_hooks *hooks, struct buf *part, struct fault *fault);
+int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
+              struct host_plan *plan, struct fault *fault);
+int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk, const struct host_hooks *hooks,
+             struct buf *part, struct fault *fault);
 int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
@@ -134,7 +134,7 @@ int host_merge_items(size_t type, struct bytes common, const struct bytes *parts
 struct item_entry {
     uint32_t index; /* of the item in the map */
     uint32_t size;
-    uint32_t ok;    /* 1: succeeded; 0: failed */
+    uint32_t ok; /* 1: succeeded; 0: failed */
     uint32_t reserved;
 };
 

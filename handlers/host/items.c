@@ -19,15 +19,15 @@
 #include "handlers/host/execute.h"
 #include "handlers/host/registry.h"
 
-#define ITEM_NS 300                                /* what an item costs beside its handler's work */
-#define MAX_ITEM_NS (UINT64_C(10000) * 1000000000) /* HOST_MAX_ITEMS of them do not overflow */
-#define MIN_GROUP_NS 2000000                       /* less is not worth a message of its own */
-#define FAIR_GROUPS 16                             /* a map of some size has so many groups, to keep all workers busy */
+#define ITEM_NS      300                            /* what an item costs beside its handler's work */
+#define MAX_ITEM_NS  (UINT64_C(10000) * 1000000000) /* HOST_MAX_ITEMS of them do not overflow */
+#define MIN_GROUP_NS 2000000                        /* less is not worth a message of its own */
+#define FAIR_GROUPS  16 /* a map of some size has so many groups, to keep all workers busy */
 
 struct planned_item {
     uint32_t index;
-    uint32_t chunks;      /* 0: a bad item */
-    uint64_t size;        /* of what follows, without the padding at the end */
+    uint32_t chunks; /* 0: a bad item */
+    uint64_t size;   /* of what follows, without the padding at the end */
     uint64_t cost_ns;
     uint32_t common_size; /* without padding */
     uint32_t reserved;
@@ -217,7 +217,9 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     struct planner p = {.table = registry_table(type), .hooks = hooks, .to = &plan->bytes};
     if (p.table == NULL)
         return execute_refuse_type(type, fault);
-    p.call = (struct call){.stage = CALL_STAGE_PLAN, .type = p.table->handler->name, .hooks = hooks,
+    p.call = (struct call){.stage = CALL_STAGE_PLAN,
+                           .type = p.table->handler->name,
+                           .hooks = hooks,
                            .wanted_chunks = 1, /* it is not divided */
                            .plan = &p.item};
     struct bytes packed = {list, size};
@@ -300,8 +302,7 @@ static bool read_item(struct bytes group, size_t *offset, struct item *item) {
         ITEMS_PAD(head->size) > room || front > head->size)
         return false;
     item->table = from + sizeof *head;
-    item->common =
-        (struct bytes){item->table + head->chunks * sizeof(struct host_plan_chunk), head->common_size};
+    item->common = (struct bytes){item->table + head->chunks * sizeof(struct host_plan_chunk), head->common_size};
     item->bytes = (struct bytes){item->table + front, head->size - front};
     *offset += sizeof *head + ITEMS_PAD(head->size);
     return true;

@@ -14,7 +14,7 @@
 
 #include "handlers/host/params.h"
 
-#define ITEMS_MAGIC UINT32_C(0x4F494C01)
+#define ITEMS_MAGIC  UINT32_C(0x4F494C01)
 #define ITEMS_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
 
 struct items_head {

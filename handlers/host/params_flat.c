@@ -16,8 +16,8 @@ struct member {
     const char *text; /* behind the quote of a string */
     size_t size;      /* up to the quote */
     bool is_text;
-    uint64_t count;   /* packed_param.count */
-    size_t packed;    /* bytes that the value takes */
+    uint64_t count; /* packed_param.count */
+    size_t packed;  /* bytes that the value takes */
 };
 
 struct object {
@@ -78,9 +78,9 @@ static const char *read_value(const char *at, const char *end, struct member *m)
         return NULL;
     m->is_text = *at == '"';
     m->text = m->is_text ? at + 1 : at;
-    const char *stop = m->is_text                          ? skip_plain(m->text, end)
+    const char *stop = m->is_text                                 ? skip_plain(m->text, end)
                        : *at == '-' || (*at >= '0' && *at <= '9') ? skip_integer(at, end)
-                                                           : skip_word(at, end);
+                                                                  : skip_word(at, end);
     if (stop == NULL)
         return NULL;
     m->size = (size_t)(stop - m->text);

@@ -9,10 +9,10 @@
 /* For many objects of one table, one after the other. */
 struct flat {
     const struct params_table *table;
-    uint32_t given;               /* the rows that the object before gave, as a mask */
-    struct buf blank;             /* the packed form of an object that gives these, without their values */
+    uint32_t given;   /* the rows that the object before gave, as a mask */
+    struct buf blank; /* the packed form of an object that gives these, without their values */
     size_t name_sizes[PARAMS_MAX];
-    unsigned rows[PARAMS_MAX];    /* of the members of the object before, in its order */
+    unsigned rows[PARAMS_MAX]; /* of the members of the object before, in its order */
 };
 void flat_init(struct flat *f, const struct params_table *t);
 void flat_deinit(struct flat *f);

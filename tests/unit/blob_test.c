@@ -168,9 +168,12 @@ static void scoreboard_slots_are_pages_of_their_own(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_file_reads_as_any_blob_but_holds_no_memory),
-        TEST(a_part_reads_as_the_bytes_it_stands_for),      TEST(parts_of_parts_count_from_the_part),
-        TEST(bytes_are_held_until_the_last_owner_has_gone), TEST(an_empty_slice_is_readable),
-        TEST(a_sealed_memfd_cannot_change_any_more),        TEST(what_cannot_be_sealed_is_closed),
+        TEST(a_part_reads_as_the_bytes_it_stands_for),
+        TEST(parts_of_parts_count_from_the_part),
+        TEST(bytes_are_held_until_the_last_owner_has_gone),
+        TEST(an_empty_slice_is_readable),
+        TEST(a_sealed_memfd_cannot_change_any_more),
+        TEST(what_cannot_be_sealed_is_closed),
         TEST(scoreboard_slots_are_pages_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

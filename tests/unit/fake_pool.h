@@ -42,9 +42,12 @@ static inline void fake_open(void) {
     if (fake.sent == NULL)
         abort();
     for (unsigned i = 0; i < FAKE_WORKERS; i++)
-        fake.workers[i] = (struct worker){
-            .pool = &fake, .slot = i, .state = WORKER_READY, .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS,
-            .type = UINT32_MAX, .start_type = START_FORKED};
+        fake.workers[i] = (struct worker){.pool = &fake,
+                                          .slot = i,
+                                          .state = WORKER_READY,
+                                          .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS,
+                                          .type = UINT32_MAX,
+                                          .start_type = START_FORKED};
 }
 
 static inline void fake_close(void) {

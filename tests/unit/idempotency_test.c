@@ -71,7 +71,7 @@ struct claimant {
     unsigned decisions;
     enum key_verdict verdict;
     struct id job;
-    bool withdraws; /* as soon as it is offered the job */
+    bool withdraws;         /* as soon as it is offered the job */
     const struct id *makes; /* as soon as it is offered the job */
 };
 
@@ -267,8 +267,9 @@ static void any_number_may_withdraw_one_after_the_other(void **state) {
 
 static void the_key_is_what_is_between_the_quotes_or_all_of_it(void **state) {
     (void)state;
-    static const char *const good[][2] = {
-        {"k", "k"}, {"\"k\"", "k"}, {"a b", "a b"}, {"\"a \\\"b\\\\\"", "a \"b\\"}, {"x\"y", "x\"y"}, {"8e03978e-40d5", "8e03978e-40d5"}};
+    static const char *const good[][2] = {{"k", "k"},       {"\"k\"", "k"},
+                                          {"a b", "a b"},   {"\"a \\\"b\\\\\"", "a \"b\\"},
+                                          {"x\"y", "x\"y"}, {"8e03978e-40d5", "8e03978e-40d5"}};
     static const char *const bad[] = {"", "\"", "\"\"", "\"a", "\"a\"b\"", "\"a\\\"", "a\tb", "\x7F", "\xC3\xA9"};
     char key[IDEMPOTENCY_MAX_KEY + 1], longest[IDEMPOTENCY_MAX_KEY + 2];
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {

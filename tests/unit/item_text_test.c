@@ -57,7 +57,8 @@ static char *read_all(struct lines *l, put *next, const struct slice *from, size
     return NULL;
 }
 
-static void assert_lines(put *next, const struct slice *from, const char *expected, unsigned succeeded, unsigned failed) {
+static void assert_lines(put *next, const struct slice *from, const char *expected, unsigned succeeded,
+                         unsigned failed) {
     for (size_t piece = 1; piece < strlen(expected) + 3; piece++) {
         struct lines l;
         char *text = read_all(&l, next, from, piece);
@@ -69,8 +70,8 @@ static void assert_lines(put *next, const struct slice *from, const char *expect
     }
 }
 
-#define A "{\"status\":\"succeeded\",\"result\":{\"a\":\"}]\\\"\\\\\"}}"
-#define B "{\"status\":\"failed\",\"error\":{\"errors\":[{},[]]}}"
+#define A             "{\"status\":\"succeeded\",\"result\":{\"a\":\"}]\\\"\\\\\"}}"
+#define B             "{\"status\":\"failed\",\"error\":{\"errors\":[{},[]]}}"
 #define A_LINE(index) "{\"index\":" index ",\"status\":\"succeeded\",\"result\":{\"a\":\"}]\\\"\\\\\"}}\n"
 #define B_LINE(index) "{\"index\":" index ",\"status\":\"failed\",\"error\":{\"errors\":[{},[]]}}\n"
 
@@ -163,8 +164,16 @@ static void a_result_gives_the_same_lines(void **state) {
 
 static void a_result_that_is_none_is_bad(void **state) {
     (void)state;
-    static const char *const wrong[] = {"", "{}", "{\"items\":{}}", "{\"items\":[1]}", "{\"items\":[{}", "{\"items\":[{",
-                                        "{\"items\":[{\"", "{\"items\":[{\"\\", "{\"items\":[{},", "{\"items\":["};
+    static const char *const wrong[] = {"",
+                                        "{}",
+                                        "{\"items\":{}}",
+                                        "{\"items\":[1]}",
+                                        "{\"items\":[{}",
+                                        "{\"items\":[{",
+                                        "{\"items\":[{\"",
+                                        "{\"items\":[{\"\\",
+                                        "{\"items\":[{},",
+                                        "{\"items\":["};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct slice s = slice_of(wrong[i], strlen(wrong[i]));
         struct lines l;

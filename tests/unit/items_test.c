@@ -59,7 +59,8 @@ static int map_merge(struct map *m) {
     struct bytes *views = calloc(m->plan.count, sizeof *views);
     for (size_t i = 0; i < m->plan.count; i++)
         views[i] = view(&m->parts[i]);
-    int rc = host_merge_items(m->submission.type, view(&m->plan.common), views, m->plan.count, NULL, &m->json, &m->fault);
+    int rc =
+        host_merge_items(m->submission.type, view(&m->plan.common), views, m->plan.count, NULL, &m->json, &m->fault);
     free(views);
     return rc;
 }
@@ -140,10 +141,11 @@ static void assert_error_at(const char *type, const char *item, const char *poin
 
 static void each_item_is_one_call_and_the_results_are_in_their_order(void **state) {
     (void)state;
-    assert_result("primes", "[{\"start\":0,\"stop\":100},{\"nth\":4},{\"numbers\":[\"7\",8]}]", 0,
-                  "{\"items\":[{\"status\":\"succeeded\",\"result\":{\"count\":25}},"
-                  "{\"status\":\"succeeded\",\"result\":{\"prime\":7}},"
-                  "{\"status\":\"succeeded\",\"result\":{\"is_prime\":[true,false],\"count\":1,\"certainty\":\"proven\"}}]}");
+    assert_result(
+        "primes", "[{\"start\":0,\"stop\":100},{\"nth\":4},{\"numbers\":[\"7\",8]}]", 0,
+        "{\"items\":[{\"status\":\"succeeded\",\"result\":{\"count\":25}},"
+        "{\"status\":\"succeeded\",\"result\":{\"prime\":7}},"
+        "{\"status\":\"succeeded\",\"result\":{\"is_prime\":[true,false],\"count\":1,\"certainty\":\"proven\"}}]}");
 }
 
 static void no_items_make_an_empty_list(void **state) {
@@ -165,7 +167,8 @@ static void the_result_is_the_same_however_it_is_divided(void **state) {
 
 static void strings_and_nested_values_reach_their_items(void **state) {
     (void)state;
-    assert_result("echo", "[{\"value\":\"a]}\\\"\\u00e9\"},{ \"value\" : [1,{\"x\":[]}] },{\"value\":1.5},{\"value\":null}]", 0,
+    assert_result("echo",
+                  "[{\"value\":\"a]}\\\"\\u00e9\"},{ \"value\" : [1,{\"x\":[]}] },{\"value\":1.5},{\"value\":null}]", 0,
                   "{\"items\":[{\"status\":\"succeeded\",\"result\":{\"value\":\"a]}\\\"\u00e9\"}},"
                   "{\"status\":\"succeeded\",\"result\":{\"value\":[1,{\"x\":[]}]}},"
                   "{\"status\":\"succeeded\",\"result\":{\"value\":1.5}},"
@@ -190,7 +193,8 @@ static void integers_of_every_size_and_form_are_kept(void **state) {
 
 static void a_bad_item_fails_alone(void **state) {
     (void)state;
-    char *json = map_result("primes", "[{\"start\":0,\"stop\":10},7,{\"start\":0,\"stop\":\"x\"},{\"start\":0,\"stop\":20}]", 2);
+    char *json =
+        map_result("primes", "[{\"start\":0,\"stop\":10},7,{\"start\":0,\"stop\":\"x\"},{\"start\":0,\"stop\":20}]", 2);
     json_t *root = json_loads(json, 0, NULL), *items = json_object_get(root, "items");
     static const char *const expected[] = {"succeeded", "failed", "failed", "succeeded"};
     assert_int_equal(json_array_size(items), 4);
@@ -210,7 +214,8 @@ static void an_error_points_into_its_item(void **state) {
     assert_error_at("primes", "{\"start\":1,\"stop\":2,\"opp\":3}", "/items/0/opp");
     assert_error_at("primes", "{\"start\":1,\"stop\":true}", "/items/0/stop");
     assert_error_at("primes", "{\"numbers\":[1,2,\"x\"]}", "/items/0/numbers/2");
-    assert_error_at("primes", "{\"start\":0,\"stop\":99999999999999,\"op\":\"list\"}", "/items/0/stop"); /* says its plan */
+    assert_error_at("primes", "{\"start\":0,\"stop\":99999999999999,\"op\":\"list\"}",
+                    "/items/0/stop"); /* says its plan */
     assert_error_at("embeddings", "{\"input\":[\"a\",\"\"]}", "/items/0/input/1");
 }
 
@@ -643,7 +648,8 @@ static void what_is_wrong_around_and_within_a_list_is_reported_at_its_place(void
     assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":[]}]}", 3, "too_deep");
     assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}", 2, "too_deep");
     assert_refused_as("{\"type\":\"none\",\"items\":[{\"value\":1}]}", 64, "unknown_type");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}],\"options\":{\"chunks\":-1}}", 64, "/options/chunks");
+    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}],\"options\":{\"chunks\":-1}}", 64,
+                      "/options/chunks");
 }
 
 static int load_types(void **state) {

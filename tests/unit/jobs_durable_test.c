@@ -87,7 +87,8 @@ static void late_lost(struct store *s, struct record *r, uint32_t chunk, uint32_
     note('l');
 }
 
-static void late_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt, const struct slice *p) {
+static void late_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,
+                          const struct slice *p) {
     (void)s, (void)id, (void)chunk, (void)attempt, (void)p;
     note('c');
 }
@@ -113,17 +114,23 @@ static void late_close(struct store *s) {
         answer_store(STORE_UNAVAILABLE);
 }
 
-static const struct store_ops late_ops = {.submit = late_submit, .plan = late_plan, .update = late_update,
-                                          .lost = late_lost, .complete = late_complete, .finish = late_finish,
-                                          .forget = late_forget, .gc = late_gc, .close = late_close};
+static const struct store_ops late_ops = {.submit = late_submit,
+                                          .plan = late_plan,
+                                          .update = late_update,
+                                          .lost = late_lost,
+                                          .complete = late_complete,
+                                          .finish = late_finish,
+                                          .forget = late_forget,
+                                          .gc = late_gc,
+                                          .close = late_close};
 
 /* ---- the world around the jobs ------------------------------------------------------------------------------------- */
 
 static void open_jobs(struct store *store) {
     fake_open();
     loop = loop_new();
-    jobs = jobs_new(loop, &config, &metrics, store,
-                    store_memory_open(&(struct store_limits){.max_ended = 1000}, false));
+    jobs =
+        jobs_new(loop, &config, &metrics, store, store_memory_open(&(struct store_limits){.max_ended = 1000}, false));
     jobs_set_pool(jobs, &fake);
     events = jobs_pool_events(jobs);
 }
@@ -194,10 +201,12 @@ static void leave(struct client *c) {
 }
 
 static void submit_as(struct client *c, const char *key, bool fresh) {
-    struct submission s = {.type = TOY_PLAIN,
-                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1, .fresh = fresh}};
+    struct submission s = {
+        .type = TOY_PLAIN,
+        .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1, .fresh = fresh}};
     struct store_key k = {.tenant = "", .key = key, .ttl_ms = 1000};
-    struct job_request q = {.submission = &s, .default_priority = -1, .asynchronous = true, .key = key == NULL ? NULL : &k};
+    struct job_request q = {
+        .submission = &s, .default_priority = -1, .asynchronous = true, .key = key == NULL ? NULL : &k};
     struct job *job;
     enum problem_code why;
     buf_puts(&s.params, "params");

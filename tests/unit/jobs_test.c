@@ -39,8 +39,7 @@ static int open_world(void **state) {
     memset(&metrics, 0, sizeof metrics);
     fake_open();
     loop = loop_new();
-    jobs = jobs_new(loop, &config, &metrics, 
-                    store_memory_open(&(struct store_limits){0}, true),
+    jobs = jobs_new(loop, &config, &metrics, store_memory_open(&(struct store_limits){0}, true),
                     store_memory_open(&(struct store_limits){.max_ended = 1000}, false));
     jobs_set_pool(jobs, &fake);
     events = jobs_pool_events(jobs);
@@ -432,7 +431,8 @@ static void a_large_body_may_turn_out_to_be_a_map(void **state) {
     slice_deinit(&q.body);
     follow(&c, job);
     dispatch();
-    struct wire_plan head = {.type = TOY_PLAIN, .chunks = 1, .webhook_size = 8, .map = 1, .items = 70, .max_attempts = 1};
+    struct wire_plan head = {
+        .type = TOY_PLAIN, .chunks = 1, .webhook_size = 8, .map = 1, .items = 70, .max_attempts = 1};
     write_plan(&plan, head, LONG_NS);
     assert_true(answer(LAST, WIRE_PLANNED, &plan));
     buf_deinit(&plan);

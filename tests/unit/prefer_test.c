@@ -121,14 +121,27 @@ static bool prefers_lines(const char *first, const char *second) {
 
 static void a_type_is_preferred_by_its_name_and_quality(void **state) {
     (void)state;
-    static const char *const yes[] = {"application/x-ndjson", "APPLICATION/X-NDJSON;q=0.1", "application/x-ndjson, */*",
-                                      "*/*;q=0.2,application/x-ndjson;q=0.3", "application/x-ndjson ; v=\"1\" ; q=1, text/html",
-                                      "application/json;q=0.9, application/x-ndjson", "application/json;q=0, application/x-ndjson",
+    static const char *const yes[] = {"application/x-ndjson",
+                                      "APPLICATION/X-NDJSON;q=0.1",
+                                      "application/x-ndjson, */*",
+                                      "*/*;q=0.2,application/x-ndjson;q=0.3",
+                                      "application/x-ndjson ; v=\"1\" ; q=1, text/html",
+                                      "application/json;q=0.9, application/x-ndjson",
+                                      "application/json;q=0, application/x-ndjson",
                                       "application/*;q=0.5, */*;q=0.9, application/x-ndjson;q=0.6"};
-    static const char *const no[] = {"", "*/*", "application/*", "application/json", "application/json, application/x-ndjson",
-                                     "application/x-ndjson;q=0", "application/x-ndjson;q=0.000", "application/x-ndjsonx",
-                                     "application/x-ndjson;q=0.5, */*", "application/*, application/x-ndjson;q=0.9",
-                                     "text/html;x=application/x-ndjson", ",,;,=", "application/x-ndjson;q=0.5;q=0"};
+    static const char *const no[] = {"",
+                                     "*/*",
+                                     "application/*",
+                                     "application/json",
+                                     "application/json, application/x-ndjson",
+                                     "application/x-ndjson;q=0",
+                                     "application/x-ndjson;q=0.000",
+                                     "application/x-ndjsonx",
+                                     "application/x-ndjson;q=0.5, */*",
+                                     "application/*, application/x-ndjson;q=0.9",
+                                     "text/html;x=application/x-ndjson",
+                                     ",,;,=",
+                                     "application/x-ndjson;q=0.5;q=0"};
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
         assert_true(prefers_lines(yes[i], ""));
     for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)

@@ -828,8 +828,9 @@ static void pages_join_without_gap_or_overlap(void **state) {
 
 /* Each for both. */
 #define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, open_memory, close_store)
-#define ON_DISK(name)   {#name " (on disk)", name, open_disk, close_store, NULL}
-#define BOTH(name)      IN_MEMORY(name), ON_DISK(name)
+#define ON_DISK(name)                                                                                                  \
+    { #name " (on disk)", name, open_disk, close_store, NULL }
+#define BOTH(name) IN_MEMORY(name), ON_DISK(name)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -73,9 +73,10 @@ static void a_type_alone_is_a_job_with_default_options(void **state) {
 
 static void every_option_is_read(void **state) {
     (void)state;
-    struct submission_options o = options_of("{\"priority\":7,\"timeout_ms\":9007199254740991,\"queue_timeout_ms\":5,"
-                                             "\"max_attempts\":100,\"ttl_s\":31536000,\"chunks\":4096,\"delay_ms\":31536000000,"
-                                             "\"isolation\":\"fresh\"}");
+    struct submission_options o =
+        options_of("{\"priority\":7,\"timeout_ms\":9007199254740991,\"queue_timeout_ms\":5,"
+                   "\"max_attempts\":100,\"ttl_s\":31536000,\"chunks\":4096,\"delay_ms\":31536000000,"
+                   "\"isolation\":\"fresh\"}");
     assert_int_equal(o.priority, 7);
     assert_int_equal(o.timeout_ms, 9007199254740991);
     assert_int_equal(o.queue_timeout_ms, 5);

@@ -23,7 +23,8 @@ static struct webhook_allow allow_of(const char *a, const char *b) {
     return allow;
 }
 
-static bool may_connect(const struct webhook_allow *allow, const struct webhook_target *t, const char *address, int port) {
+static bool may_connect(const struct webhook_allow *allow, const struct webhook_target *t, const char *address,
+                        int port) {
     struct sockaddr_storage s = {0};
     struct sockaddr_in *ipv4 = (void *)&s;
     struct sockaddr_in6 *ipv6 = (void *)&s;
@@ -53,16 +54,67 @@ static void expect_url(const struct webhook_allow *allow, const char *url, const
 
 static void addresses_that_are_not_globally_reachable_are_refused(void **state) {
     (void)state;
-    static const char *const refused[] = {
-        "0.0.0.0", "0.1.2.3", "10.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255", "127.0.0.1", "127.255.255.255",
-        "169.254.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.255", "192.0.2.1",
-        "192.88.99.1", "192.168.0.1", "192.168.255.255", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.255",
-        "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
-        "::", "::1", "::2", "::127.0.0.1", "::8.8.8.8", "::ffff:127.0.0.1", "::ffff:10.1.2.3", "::ffff:0:8.8.8.8",
-        "64:ff9b::10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::8.8.8.8", "100::1", "100:0:0:1::1", "2001::1", "2001:0:1::1",
-        "2001:2::1", "2001:10::1", "2001:1ff:ffff::1", "2001:db8::1", "2001:db8:ffff:ffff::1", "2002:7f00:1::1",
-        "2002:a00:1::1", "2002:c0a8:101::", "3fff::1", "3fff:fff::1", "4000::1", "5f00::1", "fc00::1", "fdff::1", "fe80::1",
-        "febf::1", "fec0::1", "ff02::1", "ff0e::1", "ffff::1"};
+    static const char *const refused[] = {"0.0.0.0",
+                                          "0.1.2.3",
+                                          "10.0.0.0",
+                                          "10.255.255.255",
+                                          "100.64.0.0",
+                                          "100.127.255.255",
+                                          "127.0.0.1",
+                                          "127.255.255.255",
+                                          "169.254.0.1",
+                                          "169.254.169.254",
+                                          "172.16.0.1",
+                                          "172.31.255.255",
+                                          "192.0.0.1",
+                                          "192.0.0.255",
+                                          "192.0.2.1",
+                                          "192.88.99.1",
+                                          "192.168.0.1",
+                                          "192.168.255.255",
+                                          "198.18.0.1",
+                                          "198.19.255.255",
+                                          "198.51.100.1",
+                                          "203.0.113.255",
+                                          "224.0.0.1",
+                                          "239.255.255.255",
+                                          "240.0.0.1",
+                                          "255.255.255.255",
+                                          "::",
+                                          "::1",
+                                          "::2",
+                                          "::127.0.0.1",
+                                          "::8.8.8.8",
+                                          "::ffff:127.0.0.1",
+                                          "::ffff:10.1.2.3",
+                                          "::ffff:0:8.8.8.8",
+                                          "64:ff9b::10.0.0.1",
+                                          "64:ff9b::7f00:1",
+                                          "64:ff9b:1::8.8.8.8",
+                                          "100::1",
+                                          "100:0:0:1::1",
+                                          "2001::1",
+                                          "2001:0:1::1",
+                                          "2001:2::1",
+                                          "2001:10::1",
+                                          "2001:1ff:ffff::1",
+                                          "2001:db8::1",
+                                          "2001:db8:ffff:ffff::1",
+                                          "2002:7f00:1::1",
+                                          "2002:a00:1::1",
+                                          "2002:c0a8:101::",
+                                          "3fff::1",
+                                          "3fff:fff::1",
+                                          "4000::1",
+                                          "5f00::1",
+                                          "fc00::1",
+                                          "fdff::1",
+                                          "fe80::1",
+                                          "febf::1",
+                                          "fec0::1",
+                                          "ff02::1",
+                                          "ff0e::1",
+                                          "ffff::1"};
     const struct webhook_allow none = {0};
     const struct webhook_target https = {.https = true};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
@@ -73,11 +125,15 @@ static void addresses_that_are_not_globally_reachable_are_refused(void **state) 
 static void public_addresses_are_taken_by_https_alone(void **state) {
     (void)state;
     static const char *const taken[] = {
-        "1.0.0.0", "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255",
-        "128.0.0.1", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "191.255.255.255", "192.0.1.0",
-        "192.0.3.0", "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "223.255.255.255",
-        "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2000::1", "2001:200::1", "2001:db7::1", "2001:db9::1", "2001:4860:4860::8888",
-        "2002:808:808::1", "2606:4700::1111", "2a00:1450::1", "3ffe::1", "3fff:1000::1"};
+        "1.0.0.0",         "1.1.1.1",         "8.8.8.8",          "9.255.255.255",
+        "11.0.0.0",        "100.63.255.255",  "100.128.0.0",      "126.255.255.255",
+        "128.0.0.1",       "169.253.255.255", "169.255.0.0",      "172.15.255.255",
+        "172.32.0.0",      "191.255.255.255", "192.0.1.0",        "192.0.3.0",
+        "192.167.255.255", "192.169.0.0",     "198.17.255.255",   "198.20.0.0",
+        "223.255.255.255", "::ffff:8.8.8.8",  "64:ff9b::8.8.8.8", "2000::1",
+        "2001:200::1",     "2001:db7::1",     "2001:db9::1",      "2001:4860:4860::8888",
+        "2002:808:808::1", "2606:4700::1111", "2a00:1450::1",     "3ffe::1",
+        "3fff:1000::1"};
     const struct webhook_allow none = {0};
     const struct webhook_target https = {.https = true}, http = {.https = false};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
@@ -160,7 +216,9 @@ static void other_urls_are_refused_with_their_mistake(void **state) {
                                          {"https://user:pass@example.com/", "user name or a password"},
                                          {"https://example.com/a b", "percent-encoded"},
                                          {"https://example.com/\r\nhost: x", "percent-encoded"},
-                                         {"https://b\xc3\xbc" "cher.example/", "percent-encoded"},
+                                         {"https://b\xc3\xbc"
+                                          "cher.example/",
+                                          "percent-encoded"},
                                          {"https://127.0.0.1/", "127.0.0.1, which is no public address"},
                                          {"https://127.1/", "no public address"},
                                          {"https://2130706433/", "no public address"},
@@ -230,21 +288,58 @@ static void by_http_a_name_may_turn_out_to_be_in_an_allowed_network(void **state
 
 static void what_can_be_allowed(void **state) {
     (void)state;
-    static const char *const good[] = {"hooks.internal", "hooks", "hooks_1.internal:1", "h:65535", "10.1.2.3", "10.1.2.3:80",
-                                       "::1", "fd00::1", "[::1]", "[fd00::1]:443", "10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0",
-                                       "fd00::/8", "::1/128", "::/0", "10.0.0.128/25"};
+    static const char *const good[] = {
+        "hooks.internal", "hooks", "hooks_1.internal:1", "h:65535",    "10.1.2.3",    "10.1.2.3:80", "::1",
+        "fd00::1",        "[::1]", "[fd00::1]:443",      "10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0",   "fd00::/8",
+        "::1/128",        "::/0",  "10.0.0.128/25"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         allow_of(good[i], NULL);
 }
 
 static void mistakes_in_it_are_named(void **state) {
     (void)state;
-    static const char *const bad[] = {"", " ", "/", "/8", ":", ":80", "[", "[]", "[]:80", "[::1", "[::1]x", "[::1]:", "[::1]:0",
-                                      "[hooks]:80", "[10.0.0.1]:80", "hooks:", "hooks:0", "hooks:65536", "hooks:http",
-                                      "hooks:80:80", "http://hooks", "hooks/path", "hooks.internal.", ".internal", "a..b",
-                                      "*.internal", "user@hooks", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x",
-                                      "10.0.0.1/8", "10.0.0.0/8:80", "10.0.0/8", "10.0.0", "300.1.1.1", "12345", "::1/129",
-                                      "fd00::1/8", "::g", "hooks/8", "a b"};
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "/",
+                                      "/8",
+                                      ":",
+                                      ":80",
+                                      "[",
+                                      "[]",
+                                      "[]:80",
+                                      "[::1",
+                                      "[::1]x",
+                                      "[::1]:",
+                                      "[::1]:0",
+                                      "[hooks]:80",
+                                      "[10.0.0.1]:80",
+                                      "hooks:",
+                                      "hooks:0",
+                                      "hooks:65536",
+                                      "hooks:http",
+                                      "hooks:80:80",
+                                      "http://hooks",
+                                      "hooks/path",
+                                      "hooks.internal.",
+                                      ".internal",
+                                      "a..b",
+                                      "*.internal",
+                                      "user@hooks",
+                                      "10.0.0.0/33",
+                                      "10.0.0.0/",
+                                      "10.0.0.0/-1",
+                                      "10.0.0.0/8x",
+                                      "10.0.0.1/8",
+                                      "10.0.0.0/8:80",
+                                      "10.0.0/8",
+                                      "10.0.0",
+                                      "300.1.1.1",
+                                      "12345",
+                                      "::1/129",
+                                      "fd00::1/8",
+                                      "::g",
+                                      "hooks/8",
+                                      "a b"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct webhook_allow allow = {0};
         struct buf error = {0};

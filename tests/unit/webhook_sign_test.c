@@ -11,11 +11,11 @@
 #include "server/webhook_sign.h"
 
 /* The secret and the message that the libraries of Standard Webhooks test themselves with. */
-#define SECRET "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+#define SECRET    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 #define SIGNATURE "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 /* The bytes 0..23 and 0..63. */
-#define SHORTEST "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
-#define LONGEST "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
+#define SHORTEST  "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+#define LONGEST   "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
 
 static char path[] = "/tmp/webhook_sign_test-XXXXXX";
 

@@ -24,7 +24,7 @@
 #include "server/webhooks.h"
 #include "tests/unit/toy_types.h"
 
-#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#define TRACE       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 #define PATIENCE_NS (20 * NS_PER_S)
 
 enum { NOTES = 64 };
@@ -203,8 +203,13 @@ static size_t count_descriptors(void) {
 }
 
 static struct webhooks_config config_of(const char *const *allow, unsigned count) {
-    return (struct webhooks_config){.secret_file = secrets, .allow = allow, .allow_count = count, .timeout_ns = PATIENCE_NS,
-                                    .retry_ns = 200 * NS_PER_MS, .max_running = 100, .max_bytes = 64 << 20};
+    return (struct webhooks_config){.secret_file = secrets,
+                                    .allow = allow,
+                                    .allow_count = count,
+                                    .timeout_ns = PATIENCE_NS,
+                                    .retry_ns = 200 * NS_PER_MS,
+                                    .max_running = 100,
+                                    .max_bytes = 64 << 20};
 }
 
 static void configure(const struct webhooks_config *c) {
@@ -369,7 +374,8 @@ static void after_a_failure_it_is_sent_again_under_the_same_id(void **state) {
     assert_int_equal(json_array_size(all), 3);
     for (size_t i = 1; i < 3; i++) {
         assert_string_equal(header(all, 0, "webhook-id"), header(all, i, "webhook-id"));
-        assert_true(json_equal(json_object_get(json_array_get(all, 0), "body"), json_object_get(json_array_get(all, i), "body")));
+        assert_true(json_equal(json_object_get(json_array_get(all, 0), "body"),
+                               json_object_get(json_array_get(all, i), "body")));
         assert_true(strcmp(header(all, 0, "webhook-timestamp"), header(all, i, "webhook-timestamp")) <= 0);
     }
     json_decref(all);
@@ -743,8 +749,8 @@ static void retry_after_only_lengthens_and_by_a_day_at_most(void **state) {
 
 static void the_body_names_the_event_and_holds_the_job(void **state) {
     (void)state;
-    static const char *const types[] = {[JOB_SUCCEEDED] = "job.succeeded", [JOB_FAILED] = "job.failed",
-                                        [JOB_CANCELLED] = "job.cancelled"};
+    static const char *const types[] = {
+        [JOB_SUCCEEDED] = "job.succeeded", [JOB_FAILED] = "job.failed", [JOB_CANCELLED] = "job.cancelled"};
     for (int status = JOB_SUCCEEDED; status <= JOB_CANCELLED; status++) {
         struct record *r = record_new();
         struct buf b = {0};
@@ -758,8 +764,9 @@ static void the_body_names_the_event_and_holds_the_job(void **state) {
             r->result = slice_all(blob_copy("{\"n\":1}", 7));
         webhook_body(&b, r);
         json_t *o = json_loadb(b.data, b.size, JSON_REJECT_DUPLICATES, NULL);
-        assert_int_equal(json_unpack(o, "{s:s, s:s, s:{s:s, s:s}}", "type", &type, "timestamp", &at, "data", "status", &is,
-                                     "id", &id), 0);
+        assert_int_equal(json_unpack(o, "{s:s, s:s, s:{s:s, s:s}}", "type", &type, "timestamp", &at, "data", "status",
+                                     &is, "id", &id),
+                         0);
         assert_int_equal(json_object_size(o), 3);
         assert_string_equal(type, types[status]);
         assert_string_equal(at, "1970-01-01T00:00:02.000Z");
