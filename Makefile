@@ -95,7 +95,7 @@ LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SANITIZE),-f
 # primesieve and FLINT have no .pc file in bookworm.
 LDLIBS += $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lflint -lprimesieve -lmpfr -lm
 
-SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c server/*.c)
+SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c server/*.c server/*/*.c server/store/sqlite/*.c)
 CLI_SOURCES := $(wildcard cli/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
@@ -140,11 +140,11 @@ $(BUILD)/openapi.json: openapi.yaml
 	$(Q)python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout, default=str)' <$< >$@.part
 	$(Q)mv $@.part $@
 
-$(BUILD)/server/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
-$(BUILD)/server/assets.o: $(BUILD)/openapi.json
+$(BUILD)/server/api/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
+$(BUILD)/server/api/assets.o: $(BUILD)/openapi.json
 
 # The version comes from the changelog.
-$(MAIN) $(BUILD)/server/metrics.o $(CLI_OBJECTS): CHANGELOG.md
+$(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS): CHANGELOG.md
 
 -include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d)
 

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "handlers/host/host.h"
-#include "server/store_private.h"
+#include "server/store/sqlite/private.h"
 
 #define MAX_OUTSTANDING 4096
 #define MAX_ROUNDS      100

@@ -14,8 +14,8 @@
 
 #include "base/clock.h"
 #include "pool/cgroup.h"
-#include "server/webhook_guard.h"
-#include "server/webhook_sign.h"
+#include "server/webhooks/guard.h"
+#include "server/webhooks/sign.h"
 
 extern char **environ;
 

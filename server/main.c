@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "pool/worker.h"
 #include "pool/zygote.h"
-#include "server/server.h"
+#include "server/api/api.h"
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2

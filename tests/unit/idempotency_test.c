@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/idempotency.h"
+#include "server/api/idempotency.h"
 
 /* ---- a store that knows one key ------------------------------------------------------------------------------------ */
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "handlers/host/host.h"
-#include "server/item_text.h"
+#include "server/api/item_text.h"
 
 struct lines {
     struct item_reader reader; /* the first member */

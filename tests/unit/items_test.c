@@ -9,7 +9,7 @@
 
 #include "handlers/host/fault.h"
 #include "handlers/host/items.h"
-#include "server/problem.h"
+#include "server/model/problem.h"
 #include "tests/unit/job.h"
 
 /* ---- a whole map ----------------------------------------------------------------------------------- */

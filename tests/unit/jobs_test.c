@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/jobs_private.h"
+#include "server/jobs/private.h"
 #include "tests/unit/fake_pool.h"
 #include "tests/unit/toy_types.h"
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "server/metrics.h"
+#include "server/model/metrics.h"
 #include "tests/unit/toy_types.h"
 
 static void a_duration_is_counted_in_the_bucket_that_it_fits(void **state) {

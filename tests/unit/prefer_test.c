@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/prefer.h"
+#include "server/api/prefer.h"
 
 static struct prefer parse(const char *line) {
     struct prefer p = {0};

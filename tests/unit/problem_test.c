@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "server/problem.h"
+#include "server/model/problem.h"
 
 static json_t *written(enum problem_code code, const char *detail, const char *members, const char *instance) {
     struct buf b = {0};

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "server/render.h"
+#include "server/model/render.h"
 #include "tests/unit/fake_pool.h"
 #include "tests/unit/toy_types.h"
 

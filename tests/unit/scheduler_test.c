@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/scheduler.h"
+#include "server/jobs/scheduler.h"
 
 enum { MANY = 100 };
 

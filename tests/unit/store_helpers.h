@@ -18,7 +18,7 @@
 #include "base/loop.h"
 #include "handlers/host/host.h"
 #include "pool/wire.h"
-#include "server/store.h"
+#include "server/store/store.h"
 
 #define UNUSED __attribute__((unused))
 

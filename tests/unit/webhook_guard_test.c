@@ -10,7 +10,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include "server/webhook_guard.h"
+#include "server/webhooks/guard.h"
 
 static struct webhook_allow allow_of(const char *a, const char *b) {
     struct webhook_allow allow = {0};

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include <unistd.h>
 
-#include "server/webhook_sign.h"
+#include "server/webhooks/sign.h"
 
 /* The secret and the message that the libraries of Standard Webhooks test themselves with. */
 #define SECRET    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

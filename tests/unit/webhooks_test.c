@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "server/webhook_sign.h"
-#include "server/webhooks.h"
+#include "server/webhooks/sign.h"
+#include "server/webhooks/webhooks.h"
 #include "tests/unit/toy_types.h"
 
 #define TRACE       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -1,0 +1,388 @@
+/* events.c: GET /v1/jobs/{id}/events: what happens to a job, as server-sent events (WHATWG HTML, "Server-sent events").
+ * Front end.
+ *
+ * A subscriber is a place in the job's log (job_log.h) and hardly more: each event is written when the client can take
+ * it, so a slow one costs no memory, and one that comes late is told everything from the start. Ids are
+ * "<epoch>-<number>": the number as in the log, the epoch made from the job and this run of the service, because numbers
+ * begin anew after a restart. The end has the id "end" in any epoch.
+ *
+ *     no Last-Event-ID           everything from the start, then what comes
+ *     one of this epoch          what follows it, then what comes
+ *     any other                  `snapshot` with the whole Job, then what comes
+ *     the job has ended before   `end` with the whole Job; to who knows that already 204, so that EventSource stops
+ *
+ * Between two finished chunks there may be `progress` with a higher fraction. It is not in the log, and has the id of the
+ * event before it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "server/api/item_text.h"
+#include "server/jobs/log.h"
+#include "server/api/deferred.h"
+#include "server/model/render.h"
+
+#define EVENT_STREAM "text/event-stream"
+#define RETRY        "retry: 1000\n\n"
+#define COMMENT_NS   (15 * NS_PER_S)   /* of silence, then a comment keeps proxies from closing the connection */
+#define PROGRESS_NS  (500 * NS_PER_MS) /* between two looks at the progress within chunks */
+#define END_ID       "end"
+
+struct subscriber {
+    struct http_stream stream;
+    struct job_waiter waiter;
+    struct timer timer;
+    struct server *server;
+    struct http_request *request; /* NULL: it left while the job was looked for */
+    bool looking;                 /* for a job that is not live */
+    struct record *record;
+    struct job_log *log;
+    uint64_t epoch;
+    uint64_t next;            /* number of the event to be written */
+    uint32_t entry;           /* of the log, from JOB_LOG_FIRST on */
+    struct item_reader items; /* of that entry */
+    bool greeted, snapshot_due, ended;
+    bool over;      /* the end is written */
+    bool broken;    /* an item cannot be read */
+    unsigned shown; /* permille of the last progress: it never goes back */
+    int64_t written_ns, looked_ns;
+    struct buf text; /* an event on its way, from text_done on */
+    size_t text_done;
+};
+
+/* ---- ids -------------------------------------------------------------------------------------------------------- */
+
+static uint64_t epoch_of(const struct id *id) {
+    static uint64_t run; /* 0: not drawn yet */
+    uint64_t tail;
+    while (run == 0)
+        id_random(&run, sizeof run);
+    memcpy(&tail, id->bytes + 8, sizeof tail); /* the random half */
+    return run ^ tail;
+}
+
+static bool has_started(const struct subscriber *s) {
+    return s->record->started_ms != 0 && s->record->status != JOB_QUEUED;
+}
+
+/* The highest number that was given to an event. */
+static uint64_t last_event(const struct subscriber *s) {
+    return s->log->count > 0 ? s->log->events : has_started(s) ? JOB_LOG_RUNNING : JOB_LOG_QUEUED;
+}
+
+/* The number of an event of this epoch that did happen, or 0. */
+static uint64_t parse_id(const struct subscriber *s, const char *text) {
+    char epoch[32];
+    snprintf(epoch, sizeof epoch, "%016" PRIx64 "-", s->epoch);
+    size_t n = strlen(epoch);
+    if (strncmp(text, epoch, n) != 0 || text[n] < '1' || text[n] > '9' || strlen(text + n) > 18 ||
+        text[n + strspn(text + n, "0123456789")] != '\0')
+        return 0;
+    uint64_t number = strtoull(text + n, NULL, 10);
+    return number <= last_event(s) ? number : 0;
+}
+
+/* ---- where a subscriber is in the log ----------------------------------------------------------------------------- */
+
+/* The items of the entry, or nothing. */
+static struct slice part_of(const struct subscriber *s) {
+    static const struct slice none;
+    return s->record->map ? job_log_part(s->log, s->entry) : none;
+}
+
+static void go_to(struct subscriber *s, uint64_t next) {
+    const struct job_log *log = s->log;
+    uint32_t low = 0, high = log->count; /* the first entry that begins behind `next` */
+    s->next = next;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (log->entries[middle].event <= next)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    s->entry = low == 0 ? 0 : low - 1;
+    if (next > last_event(s)) {
+        s->entry = log->count;
+    } else if (low > 0) {
+        struct slice part = part_of(s);
+        items_skip(&s->items, &part, next - log->entries[s->entry].event);
+    }
+}
+
+static void start_at(struct subscriber *s, const char *last_id) {
+    uint64_t seen = last_id == NULL ? 0 : parse_id(s, last_id);
+    s->snapshot_due = last_id != NULL && seen == 0;
+    go_to(s, s->snapshot_due ? last_event(s) + 1 : seen + 1);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------- */
+
+static void put_event(struct subscriber *s, const char *event, uint64_t number) {
+    buf_printf(&s->text, "id: %016" PRIx64 "-%" PRIu64 "\nevent: %s\ndata: ", s->epoch, number, event);
+}
+
+static void put_job(struct buf *out, const struct record *record, const struct job *job) {
+    size_t from = out->size;
+    render_job(out, record, job, true);
+    json_flatten(out, from);
+    buf_puts(out, "\n\n");
+}
+
+static void put_end(struct buf *out, const struct record *record) {
+    buf_puts(out, "id: " END_ID "\nevent: end\ndata: ");
+    put_job(out, record, NULL);
+}
+
+static void put_status(struct subscriber *s, enum job_status status, int64_t wall_ms) {
+    char time[CLOCK_TEXT_SIZE];
+    clock_format(wall_ms, time);
+    put_event(s, "status", s->next++);
+    buf_printf(&s->text, "{\"status\":\"%s\",\"time\":\"%s\"}\n\n", job_status_name(status), time);
+}
+
+static void put_progress(struct subscriber *s, uint64_t number, uint32_t done, unsigned permille) {
+    s->shown = permille > s->shown ? permille : s->shown;
+    put_event(s, "progress", number);
+    buf_printf(&s->text, "{\"done\":%u,\"total\":%u,\"fraction\":%.3f}\n\n", done, s->record->chunks_total,
+               (double)s->shown / 1000);
+}
+
+static void begin_item(struct item_reader *r, uint32_t index, bool ok) {
+    struct subscriber *s = (struct subscriber *)((char *)r - offsetof(struct subscriber, items));
+    (void)ok;
+    snprintf(r->head, sizeof r->head, "id: %016" PRIx64 "-%" PRIu64 "\nevent: item\ndata: {\"index\":%u,", s->epoch,
+             s->next++, index);
+}
+
+/* The events of a finished chunk, or as many as there is room for. */
+static void put_entry(struct subscriber *s, struct span *out) {
+    const struct record *r = s->record;
+    struct slice part = part_of(s);
+    enum items_state state = items_put_part(&s->items, &part, out);
+    s->broken = state == ITEMS_BAD;
+    if (state != ITEMS_ALL)
+        return;
+    item_reader_rewind(&s->items);
+    s->entry++;
+    put_progress(s, s->next++, s->entry, (unsigned)(1000 * (uint64_t)s->entry / r->chunks_total));
+}
+
+static unsigned permille_now(const struct subscriber *s) {
+    const struct job *job = s->waiter.job;
+    return job == NULL || s->record->status != JOB_RUNNING ? 0 : (unsigned)(job_fraction(job) * 1000);
+}
+
+/* What is not in the log: progress within chunks, and comments; if it is time for one. */
+static bool put_between(struct subscriber *s) {
+    int64_t now_ns = clock_monotonic_ns();
+    unsigned permille = now_ns - s->looked_ns < PROGRESS_NS ? 0 : permille_now(s);
+    if (permille > s->shown) {
+        s->looked_ns = now_ns;
+        put_progress(s, s->next - 1, s->record->chunks_done, permille);
+    } else if (now_ns - s->written_ns >= COMMENT_NS) {
+        buf_puts(&s->text, ": keep-alive\n\n");
+    }
+    return s->text.size > 0;
+}
+
+static void put_last(struct subscriber *s) {
+    s->over = true;
+    put_end(&s->text, s->record);
+}
+
+static void put_snapshot(struct subscriber *s) {
+    s->snapshot_due = false;
+    put_event(s, "snapshot", s->next - 1);
+    put_job(&s->text, s->record, s->waiter.job);
+}
+
+/* Writes the next thing that there is to say; false if there is none. */
+static bool put_next(struct subscriber *s, struct span *out) {
+    const struct record *r = s->record;
+    if (!s->greeted)
+        buf_puts(&s->text, RETRY);
+    else if (s->snapshot_due)
+        put_snapshot(s);
+    else if (s->next == JOB_LOG_QUEUED)
+        put_status(s, JOB_QUEUED, r->created_ms);
+    else if (s->next == JOB_LOG_RUNNING && has_started(s))
+        put_status(s, JOB_RUNNING, r->started_ms);
+    else if (s->next >= JOB_LOG_FIRST && s->entry < s->log->count)
+        put_entry(s, out);
+    else if (s->ended && !s->over)
+        put_last(s);
+    else
+        return !s->ended && put_between(s);
+    s->greeted = true;
+    return !s->broken;
+}
+
+/* ---- the stream --------------------------------------------------------------------------------------------------------- */
+
+static struct subscriber *subscriber_of(struct http_stream *stream) {
+    return (struct subscriber *)((char *)stream - offsetof(struct subscriber, stream));
+}
+
+static void set_timer(struct subscriber *s) {
+    int64_t due_ns = s->written_ns + COMMENT_NS;
+    bool running = !s->ended && s->record->status == JOB_RUNNING;
+    if (running && s->looked_ns + PROGRESS_NS < due_ns)
+        due_ns = s->looked_ns + PROGRESS_NS;
+    loop_set_timer(s->server->loop, &s->timer, due_ns);
+}
+
+static void on_timer(struct timer *t) {
+    struct subscriber *s = (struct subscriber *)((char *)t - offsetof(struct subscriber, timer));
+    int64_t now_ns = clock_monotonic_ns();
+    if (permille_now(s) > s->shown || now_ns - s->written_ns >= COMMENT_NS) {
+        http_wake_stream(s->request);
+        return;
+    }
+    s->looked_ns = now_ns;
+    set_timer(s);
+}
+
+/* False when all that was written before is out. */
+static bool send_text(struct subscriber *s, struct span *out) {
+    if (s->text.size == 0)
+        return false;
+    if (span_put(out, s->text.data, s->text.size, &s->text_done)) {
+        buf_deinit(&s->text);
+        s->text_done = 0;
+    }
+    return true;
+}
+
+static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
+    struct subscriber *s = subscriber_of(stream);
+    struct span out = {to, to + max};
+    while (out.at < out.end && (send_text(s, &out) || put_next(s, &out)))
+        ;
+    if (s->text.failed || s->broken || s->log->broken)
+        return HTTP_STREAM_CUT;
+    if (out.at > to) {
+        s->written_ns = clock_monotonic_ns();
+        return out.at - to;
+    }
+    if (s->over || s->server->draining) /* then the client comes back, to the next run of the service in the end */
+        return HTTP_STREAM_END;
+    set_timer(s);
+    return 0;
+}
+
+static void subscriber_free(struct subscriber *s) {
+    job_unwait(&s->waiter);
+    loop_clear_timer(s->server->loop, &s->timer);
+    job_log_close(s->log);
+    record_unref(s->record);
+    buf_deinit(&s->text);
+    free(s);
+}
+
+static void on_close(struct http_stream *stream) {
+    struct subscriber *s = subscriber_of(stream);
+    s->request->state = NULL;
+    subscriber_free(s);
+}
+
+static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
+    struct subscriber *s = (struct subscriber *)((char *)w - offsetof(struct subscriber, waiter));
+    (void)job;
+    s->ended = event == JOB_ENDED;
+    http_wake_stream(s->request);
+}
+
+/* ---- requests ----------------------------------------------------------------------------------------------------------- */
+
+static void set_headers(struct http_request *r) {
+    http_set_header(r, "Cache-Control", "no-cache");
+    http_set_header(r, "X-Accel-Buffering", "no");
+}
+
+static void subscribe(struct subscriber *s, struct job *job) {
+    s->log = job_log_open(job);
+    if (s->log == NULL) {
+        http_answer_problem(s->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    s->record = record_ref(job_record(job));
+    s->epoch = epoch_of(&s->record->id);
+    start_at(s, http_header(s->request, "Last-Event-ID"));
+    job_wait(job, &s->waiter);
+    s->written_ns = s->looked_ns = clock_monotonic_ns();
+    set_headers(s->request);
+    http_answer_stream(s->request, 200, EVENT_STREAM, &s->stream);
+}
+
+static void answer_ended(struct http_request *r, const struct record *record) {
+    const char *last_id = http_header(r, "Last-Event-ID");
+    struct buf body = {0};
+    set_headers(r);
+    if (last_id != NULL && strcmp(last_id, END_ID) == 0) {
+        http_answer_static(r, 204, NULL, "", 0);
+        return;
+    }
+    buf_puts(&body, RETRY);
+    put_end(&body, record);
+    http_answer(r, 200, EVENT_STREAM, &body);
+}
+
+static void on_found(void *arg, enum store_result result, struct record *record) {
+    struct subscriber *s = arg;
+    s->looking = false;
+    if (s->request == NULL)
+        subscriber_free(s);
+    else if (result == STORE_OK)
+        answer_ended(s->request, record);
+    else
+        answer_not_found(s->request, result);
+}
+
+static struct subscriber *subscriber_new(struct server *server, struct http_request *r) {
+    struct subscriber *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->stream = (struct http_stream){on_read, on_close, true};
+    s->waiter = (struct job_waiter){.notify = on_job_event, .wants_changes = true};
+    s->timer.fire = on_timer;
+    s->server = server;
+    s->request = r;
+    s->items.begin = begin_item;
+    s->items.tail = "\n\n";
+    r->state = s;
+    return s;
+}
+
+void api_events(struct server *server, struct http_request *r, struct route_match m) {
+    struct id id;
+    if (!read_id(m, &id)) {
+        answer_not_found(r, STORE_NOT_FOUND);
+        return;
+    }
+    struct subscriber *s = subscriber_new(server, r);
+    struct job *job = jobs_find(server->jobs, &id);
+    if (s == NULL) {
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    } else if (job != NULL) {
+        subscribe(s, job);
+    } else {
+        s->looking = true;
+        jobs_get(server->jobs, &id, on_found, s);
+        if (!r->answered)
+            http_suspend(r);
+    }
+}
+
+void api_events_done(struct server *server, struct http_request *r) {
+    struct subscriber *s = r->state;
+    (void)server;
+    r->state = NULL;
+    if (s != NULL && s->looking)
+        s->request = NULL; /* freed when the store answers */
+    else if (s != NULL)
+        subscriber_free(s);
+}

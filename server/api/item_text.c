@@ -1,0 +1,198 @@
+/* item_text.c: see item_text.h. Front end. Parts were checked by items_count when they came, and memfds are sealed, so walking
+ * one needs only a look at where it ends. A result is the text of a worker's merge, found again bracket by bracket:
+ * whatever it holds, each byte is looked at once, and no more of them than there is room. */
+#include "server/api/item_text.h"
+
+#include "handlers/host/host.h"
+
+#define RESULT_HEAD "{\"items\":["
+#define SUCCEEDED   "\"status\":\"succeeded\""
+
+/* ---- text ------------------------------------------------------------------------------------------------------ */
+
+static size_t fitting(const struct span *out, size_t size) {
+    size_t room = (size_t)(out->end - out->at);
+    return size < room ? size : room;
+}
+
+bool span_put(struct span *out, const char *bytes, size_t size, size_t *done) {
+    size_t n = fitting(out, size - *done);
+    if (n > 0)
+        memcpy(out->at, bytes + *done, n);
+    out->at += n;
+    *done += n;
+    return *done == size;
+}
+
+/* Within a string a line break would have been an escape, so this one stands between tokens. */
+static char flat(char c) {
+    return c == '\n' || c == '\r' ? ' ' : c;
+}
+
+bool span_put_json(struct span *out, const char *bytes, size_t size, size_t *done) {
+    size_t n = fitting(out, size - *done);
+    for (size_t i = 0; i < n; i++)
+        out->at[i] = flat(bytes[*done + i]);
+    out->at += n;
+    *done += n;
+    return *done == size;
+}
+
+void json_flatten(struct buf *b, size_t from) {
+    for (size_t i = from; i < b->size; i++)
+        b->data[i] = flat(b->data[i]);
+}
+
+/* ---- parts ----------------------------------------------------------------------------------------------------- */
+
+/* A part, mapped. */
+static bool map_part(const struct slice *part, struct bytes *mapped) {
+    const unsigned char *bytes = part->size == 0 ? NULL : slice_map(part);
+    *mapped = (struct bytes){bytes, part->size};
+    return bytes != NULL;
+}
+
+static void unmap_part(const struct slice *part, const struct bytes *mapped) {
+    slice_unmap(part, mapped->data);
+}
+
+int64_t items_count(const struct slice *part, uint32_t items) {
+    struct item_entry e;
+    struct bytes bytes;
+    const char *json;
+    int64_t count = 0;
+    size_t at = 0;
+    int rc = 0;
+    if (part->size == 0)
+        return 0;
+    if (!map_part(part, &bytes))
+        return -1;
+    while ((rc = host_next_item(bytes, &at, &e, &json)) == 1 && e.index < items && json[0] == '{')
+        count++;
+    unmap_part(part, &bytes);
+    return rc == 0 ? count : -1;
+}
+
+static void open_item(struct item_reader *r, uint32_t index, bool ok) {
+    r->open = true;
+    r->head_done = r->json_done = r->tail_done = 0;
+    r->begin(r, index, ok);
+}
+
+/* Begins with the next entry; false if there is none. */
+static bool open_entry(struct item_reader *r, struct bytes part) {
+    struct item_entry e;
+    const char *json;
+    if (host_next_item(part, &r->at, &e, &json) != 1)
+        return false;
+    r->json = (size_t)(json + 1 - (const char *)part.data);
+    r->size = e.size - 1;
+    open_item(r, e.index, e.ok == 1);
+    return true;
+}
+
+static void put_entry(struct item_reader *r, struct bytes part, struct span *out) {
+    const char *json = (const char *)part.data + r->json;
+    if (span_put(out, r->head, strlen(r->head), &r->head_done) && span_put_json(out, json, r->size, &r->json_done))
+        r->open = !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
+}
+
+enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out) {
+    struct bytes bytes;
+    if (part->size == 0)
+        return ITEMS_ALL;
+    if (!map_part(part, &bytes))
+        return ITEMS_BAD;
+    enum items_state state = ITEMS_MORE;
+    while (state == ITEMS_MORE && out->at < out->end) {
+        if (r->open || open_entry(r, bytes))
+            put_entry(r, bytes, out);
+        else
+            state = ITEMS_ALL;
+    }
+    unmap_part(part, &bytes);
+    return state;
+}
+
+void items_skip(struct item_reader *r, const struct slice *part, uint64_t n) {
+    struct item_entry e;
+    struct bytes bytes;
+    const char *json;
+    if (!map_part(part, &bytes))
+        return;
+    while (n > 0 && host_next_item(bytes, &r->at, &e, &json) == 1)
+        n--;
+    unmap_part(part, &bytes);
+}
+
+void item_reader_rewind(struct item_reader *r) {
+    r->at = 0;
+    r->open = false;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------------ */
+
+/* Begins with the next element, or finds that there is none. */
+static enum items_state open_element(struct item_reader *r, const char *text, size_t size) {
+    if (r->at == 0) {
+        if (size < sizeof RESULT_HEAD - 1 || memcmp(text, RESULT_HEAD, sizeof RESULT_HEAD - 1) != 0)
+            return ITEMS_BAD;
+        r->at = sizeof RESULT_HEAD - 1;
+    } else if (r->at < size && text[r->at] == ',') {
+        r->at++;
+    }
+    if (r->at < size && text[r->at] == ']')
+        return ITEMS_ALL;
+    if (r->at >= size || text[r->at] != '{')
+        return ITEMS_BAD;
+    r->at++;
+    r->depth = 1;
+    r->in_string = r->escaped = false;
+    bool ok = size - r->at >= sizeof SUCCEEDED - 1 && memcmp(text + r->at, SUCCEEDED, sizeof SUCCEEDED - 1) == 0;
+    open_item(r, r->index++, ok);
+    return ITEMS_MORE;
+}
+
+/* Follows strings and brackets by one byte. */
+static void follow(struct item_reader *r, char c) {
+    if (r->escaped)
+        r->escaped = false;
+    else if (r->in_string && c == '\\')
+        r->escaped = true;
+    else if (c == '"')
+        r->in_string = !r->in_string;
+    else if (!r->in_string && (c == '{' || c == '['))
+        r->depth++;
+    else if (!r->in_string && (c == '}' || c == ']'))
+        r->depth--;
+}
+
+/* What fits up to the element's end; false if the text ends before it does. */
+static bool put_element(struct item_reader *r, const char *text, size_t size, struct span *out) {
+    if (!span_put(out, r->head, strlen(r->head), &r->head_done))
+        return true;
+    while (r->depth > 0 && r->at < size && out->at < out->end) {
+        char c = text[r->at++];
+        follow(r, c);
+        *out->at++ = flat(c);
+    }
+    if (r->depth == 0)
+        r->open = !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
+    return r->depth == 0 || r->at < size;
+}
+
+enum items_state items_put_result(struct item_reader *r, const struct slice *result, struct span *out) {
+    const unsigned char *bytes = result->size == 0 ? NULL : slice_map(result);
+    if (bytes == NULL)
+        return ITEMS_BAD;
+    const char *text = (const char *)bytes;
+    enum items_state state = ITEMS_MORE;
+    while (state == ITEMS_MORE && out->at < out->end) {
+        if (!r->open)
+            state = open_element(r, text, result->size);
+        else if (!put_element(r, text, result->size, out))
+            state = ITEMS_BAD;
+    }
+    slice_unmap(result, bytes);
+    return state;
+}

@@ -1,0 +1,188 @@
+/* api_jobs.c: the routes under /v1/jobs but the POST of a job (api_submit.c). Front end. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "server/api/deferred.h"
+#include "server/model/render.h"
+
+#define DEFAULT_LIMIT 50
+#define MAX_LIMIT     1000
+
+/* ---- one job ---------------------------------------------------------------------------------------------------- */
+
+bool read_id(struct route_match m, struct id *id) {
+    char text[ID_TEXT_SIZE];
+    if (m.size != sizeof text - 1)
+        return false;
+    memcpy(text, m.text, m.size);
+    text[m.size] = '\0';
+    return id_parse(text, id);
+}
+
+/* Hangs the request on a live job; false if there is none. */
+static bool wait_if_live(struct pending *p, const struct id *id, int64_t wait_ns) {
+    struct job *job = jobs_find(p->server->jobs, id);
+    if (job == NULL)
+        return false;
+    pending_wait(p, job, wait_ns);
+    return true;
+}
+
+/* A request about one job, or NULL: answered. */
+static struct pending *begin(struct server *s, struct http_request *r, struct route_match m, enum aim aim,
+                             struct id *id) {
+    if (read_id(m, id))
+        return pending_new(s, r, aim);
+    answer_not_found(r, STORE_NOT_FOUND);
+    return NULL;
+}
+
+void api_get_job(struct server *s, struct http_request *r, struct route_match m) {
+    struct id id;
+    struct pending *p = begin(s, r, m, AIM_POLL, &id);
+    int64_t wait_ns = 0;
+    if (p == NULL)
+        return;
+    p->prefer = pending_read_prefer(r);
+    if (p->prefer.has_wait) {
+        wait_ns = pending_wait_time(s, &p->prefer, &p->granted_s);
+        http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)p->granted_s);
+    }
+    if (wait_ns == 0 || s->waiting >= s->config.max_sync || !wait_if_live(p, &id, wait_ns))
+        pending_ask(p, &id);
+    pending_suspend(p);
+}
+
+void api_get_result(struct server *s, struct http_request *r, struct route_match m) {
+    struct id id;
+    struct pending *p = begin(s, r, m, AIM_FETCH, &id);
+    if (p == NULL)
+        return;
+    pending_ask(p, &id);
+    pending_suspend(p);
+}
+
+void api_cancel_job(struct server *s, struct http_request *r, struct route_match m) {
+    struct id id;
+    struct pending *p = begin(s, r, m, AIM_CANCEL, &id);
+    if (p == NULL)
+        return;
+    if (wait_if_live(p, &id, -1))
+        job_cancel(p->waiter.job);
+    else
+        pending_ask(p, &id);
+    pending_suspend(p);
+}
+
+void api_delete_job(struct server *s, struct http_request *r, struct route_match m) {
+    struct id id;
+    struct pending *p = begin(s, r, m, AIM_DELETE, &id);
+    if (p == NULL)
+        return;
+    if (wait_if_live(p, &id, -1))
+        job_cancel(p->waiter.job);
+    else
+        pending_forget(p, &id);
+    pending_suspend(p);
+}
+
+/* ---- GET /v1/jobs -------------------------------------------------------------------------------------------------------- */
+
+struct list_request {
+    struct store_filter filter;
+    char bad[160]; /* what is wrong with the query, or "" */
+    struct buf body;
+    unsigned count, limit;
+    struct id last;
+};
+
+static void read_limit(struct list_request *l, const char *value) {
+    char *end;
+    long n = strtol(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end != '\0' || n < 1 || n > MAX_LIMIT)
+        snprintf(l->bad, sizeof l->bad, "limit must be a number from 1 to %d", MAX_LIMIT);
+    else
+        l->limit = (unsigned)n;
+}
+
+static void read_parameter(void *arg, const char *name, const char *value) {
+    struct list_request *l = arg;
+    if (strcmp(name, "limit") == 0) {
+        read_limit(l, value);
+    } else if (strcmp(name, "status") == 0) {
+        l->filter.status = job_status_find(value);
+        if (l->filter.status == JOB_STATUSES)
+            snprintf(l->bad, sizeof l->bad, "status must be one of queued, running, succeeded, failed, cancelled");
+    } else if (strcmp(name, "type") == 0) {
+        l->filter.type = host_find(value);
+        if (l->filter.type < 0)
+            snprintf(l->bad, sizeof l->bad, "type: there is no such job type");
+    } else if (strcmp(name, "cursor") == 0) {
+        if (!id_parse(value, &l->filter.before))
+            snprintf(l->bad, sizeof l->bad, "cursor must be a next_cursor of an earlier answer");
+    } else {
+        snprintf(l->bad, sizeof l->bad, "unknown query parameter \"%.60s\"", name);
+    }
+}
+
+static void finish_list(struct pending *p) {
+    struct list_request *l = p->list;
+    char id[ID_TEXT_SIZE];
+    buf_putc(&l->body, ']');
+    if (l->count > l->limit) {
+        id_format(&l->last, id);
+        buf_printf(&l->body, ",\"next_cursor\":\"%s\"", id);
+    }
+    buf_putc(&l->body, '}');
+    http_answer(p->request, 200, JSON_TYPE, &l->body);
+}
+
+static void on_listed(void *arg, enum store_result result, struct record *record) {
+    struct pending *p = arg;
+    struct list_request *l = p->list;
+    if (record != NULL) {
+        if (l->count++ >= l->limit)
+            return;
+        if (l->count > 1)
+            buf_putc(&l->body, ',');
+        render_job(&l->body, record, jobs_find(p->server->jobs, &record->id), false);
+        l->last = record->id;
+    } else if (pending_leave_store(p)) {
+        if (result == STORE_OK)
+            finish_list(p);
+        else
+            answer_not_found(p->request, result);
+    }
+}
+
+void list_request_free(struct list_request *l) {
+    if (l != NULL)
+        buf_deinit(&l->body);
+    free(l);
+}
+
+void api_list_jobs(struct server *s, struct http_request *r, struct route_match m) {
+    struct pending *p = pending_new(s, r, AIM_LIST);
+    struct list_request *l = p == NULL ? NULL : calloc(1, sizeof *l);
+    (void)m;
+    if (l == NULL) {
+        if (p != NULL)
+            http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    p->list = l;
+    *l = (struct list_request){.limit = DEFAULT_LIMIT, .filter = {.status = -1, .type = -1}};
+    memset(&l->filter.before, 0xFF, sizeof l->filter.before);
+    http_each_query(r, read_parameter, l);
+    if (l->bad[0] != '\0') {
+        http_answer_problem(r, PROBLEM_INVALID_QUERY, l->bad, NULL);
+        return;
+    }
+    l->filter.limit = l->limit + 1; /* one more tells whether there is a next page */
+    buf_puts(&l->body, "{\"jobs\":[");
+    pending_enter_store(p);
+    jobs_list(s->jobs, &l->filter, on_listed, p);
+    pending_suspend(p);
+}

@@ -1,0 +1,228 @@
+/* ndjson.c: see ndjson.h. Front end.
+ *
+ *     items of the log's entries, or of the merged result ──► last line ──► end
+ *            ▲       │
+ *            └───────┘  suspended until the job has finished more
+ */
+#include "server/api/ndjson.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/api/item_text.h"
+#include "server/jobs/log.h"
+#include "server/api/prefer.h"
+#include "server/api/api.h"
+
+struct ndjson {
+    struct http_stream stream;
+    struct job_waiter waiter;
+    struct server *server;
+    struct http_request *request;
+    struct record *record;
+    struct job_log *log;      /* NULL: the items are taken from record->result */
+    uint32_t entry;           /* of the log */
+    uint64_t passed_bytes;    /* of the parts before that entry */
+    struct item_reader items; /* of that entry, or of the result */
+    uint32_t succeeded, failed;
+    bool keep, throttling, ended;
+    bool parked;     /* the job is left to the next process */
+    bool over;       /* the last line is written */
+    bool broken;     /* an item cannot be read */
+    struct buf text; /* the last line on its way, from text_done on */
+    size_t text_done;
+};
+
+/* ---- what the reader is told ---------------------------------------------------------------------------------- */
+
+static void begin_line(struct item_reader *r, uint32_t index, bool ok) {
+    struct ndjson *n = (struct ndjson *)((char *)r - offsetof(struct ndjson, items));
+    n->succeeded += ok;
+    n->failed += !ok;
+    snprintf(r->head, sizeof r->head, "{\"index\":%u,", index);
+}
+
+static void put_error(struct buf *out, const char *problem, size_t size) {
+    buf_puts(out, "{\"error\":");
+    buf_append(out, problem, size);
+    json_flatten(out, 0);
+    buf_puts(out, "}\n");
+}
+
+static void put_last_line(struct ndjson *n) {
+    const struct record *r = n->record;
+    n->over = true;
+    if (r->status == JOB_SUCCEEDED)
+        buf_printf(&n->text, "{\"summary\":{\"total\":%u,\"succeeded\":%u,\"failed\":%u}}\n", n->succeeded + n->failed,
+                   n->succeeded, n->failed);
+    else
+        put_error(&n->text, r->error.data, r->error.size);
+}
+
+/* The service stops, and the job has not ended. */
+static void put_farewell(struct ndjson *n) {
+    struct buf problem = {0};
+    n->over = true;
+    problem_write(&problem, PROBLEM_DRAINING, NULL, NULL, n->request->path.data);
+    put_error(&n->text, problem.data, problem.size);
+    n->text.failed = n->text.failed || problem.failed;
+    buf_deinit(&problem);
+}
+
+static void put_entry(struct ndjson *n, struct span *out) {
+    struct slice part = job_log_part(n->log, n->entry);
+    enum items_state state = items_put_part(&n->items, &part, out);
+    n->broken = state == ITEMS_BAD;
+    if (state != ITEMS_ALL)
+        return;
+    n->passed_bytes += part.size;
+    job_log_drop_part(n->log, n->entry++);
+    item_reader_rewind(&n->items);
+}
+
+static void put_result(struct ndjson *n, struct span *out) {
+    enum items_state state = items_put_result(&n->items, &n->record->result, out);
+    n->broken = state == ITEMS_BAD;
+    if (state == ITEMS_ALL)
+        put_last_line(n);
+}
+
+/* Writes the next thing that there is to say; false if there is none. */
+static bool put_next(struct ndjson *n, struct span *out) {
+    if (n->over)
+        return false;
+    if (n->log == NULL && n->record->status == JOB_SUCCEEDED)
+        put_result(n, out);
+    else if (n->log != NULL && n->entry < n->log->count)
+        put_entry(n, out);
+    else if (n->ended)
+        put_last_line(n);
+    else if (n->parked || http_is_closing(n->request->http))
+        put_farewell(n);
+    else
+        return false;
+    return !n->broken;
+}
+
+/* ---- the stream ------------------------------------------------------------------------------------------------- */
+
+/* Lets the job go on, or not, by how far the reader is behind it. */
+static void steer(struct ndjson *n) {
+    struct job *job = n->waiter.job;
+    if (job == NULL)
+        return;
+    uint64_t behind = n->log->bytes - n->passed_bytes - n->items.at;
+    uint64_t limit = (uint64_t)n->server->config.stream_buffer;
+    if (!n->throttling && behind > limit) {
+        n->throttling = true;
+        job_throttle(job);
+    } else if (n->throttling && behind <= limit / 2) {
+        n->throttling = false;
+        job_unthrottle(job);
+    }
+}
+
+/* False when all that was written before is out. */
+static bool send_text(struct ndjson *n, struct span *out) {
+    if (n->text.size == 0)
+        return false;
+    if (span_put(out, n->text.data, n->text.size, &n->text_done)) {
+        buf_deinit(&n->text);
+        n->text_done = 0;
+    }
+    return true;
+}
+
+static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
+    struct ndjson *n = (struct ndjson *)((char *)stream - offsetof(struct ndjson, stream));
+    struct span out = {to, to + max};
+    while (out.at < out.end && (send_text(n, &out) || put_next(n, &out)))
+        ;
+    if (n->text.failed || n->broken || (n->log != NULL && n->log->broken))
+        return HTTP_STREAM_CUT;
+    steer(n);
+    if (out.at > to)
+        return out.at - to;
+    return n->over ? HTTP_STREAM_END : 0;
+}
+
+static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
+    struct ndjson *n = (struct ndjson *)((char *)w - offsetof(struct ndjson, waiter));
+    (void)job;
+    n->ended = event == JOB_ENDED;
+    n->parked |= event == JOB_PARKED;
+    steer(n);
+    http_wake_stream(n->request);
+}
+
+static void on_close(struct http_stream *stream) {
+    struct ndjson *n = (struct ndjson *)((char *)stream - offsetof(struct ndjson, stream));
+    struct job *job = n->waiter.job;
+    job_unwait(&n->waiter);
+    if (job != NULL && n->throttling)
+        job_unthrottle(job);
+    job_log_close(n->log);
+    record_unref(n->record);
+    buf_deinit(&n->text);
+    /* The client left: nobody waits for the CPU that the job would burn. */
+    if (job != NULL && !n->keep && !http_is_closing(n->request->http))
+        job_cancel(job);
+    free(n);
+}
+
+static struct ndjson *ndjson_new(struct server *s, struct http_request *r, struct record *record) {
+    struct ndjson *n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return NULL;
+    n->stream = (struct http_stream){on_read, on_close, false};
+    n->waiter = (struct job_waiter){.notify = on_job_event, .wants_changes = true};
+    n->server = s;
+    n->request = r;
+    n->record = record_ref(record);
+    n->items.begin = begin_line;
+    n->items.tail = "\n";
+    return n;
+}
+
+static void answer(struct ndjson *n) {
+    char id[ID_TEXT_SIZE];
+    id_format(&n->record->id, id);
+    http_set_header_f(n->request, "Location", "/v1/jobs/%s", id);
+    http_answer_stream(n->request, 200, NDJSON_TYPE, &n->stream);
+}
+
+bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, bool keep) {
+    struct job_log *log = job_log_open(job);
+    struct ndjson *n = log == NULL ? NULL : ndjson_new(s, r, job_record(job));
+    if (n == NULL) {
+        job_log_close(log);
+        return false;
+    }
+    n->log = log;
+    n->keep = keep;
+    job_wait(job, &n->waiter);
+    answer(n);
+    return true;
+}
+
+bool ndjson_from_record(struct server *s, struct http_request *r, struct record *record) {
+    struct ndjson *n = ndjson_new(s, r, record);
+    if (n == NULL)
+        return false;
+    n->ended = true;
+    answer(n);
+    return true;
+}
+
+/* ---- whether the client wants it --------------------------------------------------------------------------------- */
+
+static void add_accept(void *arg, const char *line) {
+    accept_parse(arg, line);
+}
+
+bool ndjson_is_wanted(struct http_request *r) {
+    struct accept a = accept_of(NDJSON_TYPE, "application/json");
+    http_each_header(r, "Accept", add_accept, &a);
+    return accept_prefers_first(&a);
+}

@@ -1,0 +1,155 @@
+/* routes.c: the table of routes, and what is common to all requests: method, media type, counting, logging. Front end. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/api/api.h"
+
+enum method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHODS };
+static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
+
+struct route {
+    const char *name;   /* as metrics show it */
+    const char *prefix; /* the path up to the variable part */
+    const char *suffix; /* behind the variable part; NULL: the route has none, prefix is the whole path */
+    route_handler *handlers[METHODS];
+    void (*hangup)(struct server *s, struct http_request *r);
+    void (*done)(struct server *s, struct http_request *r);
+    const char *allow;
+};
+
+static const struct route routes[] = {
+    {"/v1/jobs", "/v1/jobs", NULL, {api_list_jobs, api_submit}, api_hangup, api_done, "GET, HEAD, OPTIONS, POST"},
+    {"/v1/jobs/{id}",
+     "/v1/jobs/",
+     "",
+     {api_get_job, NULL, api_delete_job},
+     api_hangup,
+     api_done,
+     "DELETE, GET, HEAD, OPTIONS"},
+    {"/v1/jobs/{id}/result", "/v1/jobs/", "/result", {api_get_result}, api_hangup, api_done, "GET, HEAD, OPTIONS"},
+    {"/v1/jobs/{id}/events", "/v1/jobs/", "/events", {api_events}, NULL, api_events_done, "GET, HEAD, OPTIONS"},
+    {"/v1/jobs/{id}/cancel", "/v1/jobs/", "/cancel", {NULL, api_cancel_job}, api_hangup, api_done, "OPTIONS, POST"},
+    {"/v1/types", "/v1/types", NULL, {api_types}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/v1/types/{name}", "/v1/types/", "", {api_type}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/v1/workers", "/v1/workers", NULL, {api_workers}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/livez", "/livez", NULL, {api_livez}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/healthz", "/healthz", NULL, {api_livez}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/readyz", "/readyz", NULL, {api_readyz}, api_ready_hangup, api_ready_done, "GET, HEAD, OPTIONS"},
+    {"/metrics", "/metrics", NULL, {api_metrics}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/openapi.yaml", "/openapi.yaml", NULL, {api_openapi_yaml}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/openapi.json", "/openapi.json", NULL, {api_openapi_json}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/problems/{code}", "/problems/", "", {api_problem}, NULL, NULL, "GET, HEAD, OPTIONS"},
+};
+#define ROUTES (sizeof routes / sizeof routes[0])
+
+/* ---- finding ---------------------------------------------------------------------------------------------------- */
+
+static bool match(const struct route *route, const char *path, struct route_match *m) {
+    size_t prefix = strlen(route->prefix);
+    if (route->suffix == NULL)
+        return strcmp(path, route->prefix) == 0;
+    if (strncmp(path, route->prefix, prefix) != 0)
+        return false;
+    m->text = path + prefix;
+    m->size = strcspn(m->text, "/");
+    return m->size > 0 && strcmp(m->text + m->size, route->suffix) == 0;
+}
+
+static const struct route *find_route(const char *path, struct route_match *m) {
+    for (size_t i = 0; i < ROUTES; i++)
+        if (match(&routes[i], path, m))
+            return &routes[i];
+    return NULL;
+}
+
+static route_handler *find_handler(const struct route *route, const char *method) {
+    if (strcmp(method, "HEAD") == 0) /* libmicrohttpd leaves the body out */
+        method = "GET";
+    for (int i = 0; i < METHODS; i++)
+        if (strcmp(method_names[i], method) == 0)
+            return route->handlers[i];
+    return NULL;
+}
+
+/* ---- events of http ------------------------------------------------------------------------------------------------ */
+
+static bool is_json(const char *media_type) {
+    static const char json[] = "application/json";
+    size_t n = sizeof json - 1;
+    return media_type != NULL && strncasecmp(media_type, json, n) == 0 && strchr("; \t", media_type[n]) != NULL;
+}
+
+static void on_begin(void *arg, struct http_request *r) {
+    struct route_match m;
+    const struct route *route = find_route(r->path.data, &m);
+    (void)arg;
+    r->route = route;
+    if (route == NULL || strcmp(r->method, "OPTIONS") == 0)
+        return;
+    if (route->handlers[METHOD_POST] == api_submit && strcmp(r->method, "POST") == 0 &&
+        !is_json(http_header(r, "Content-Type")))
+        http_refuse(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+}
+
+static void on_handle(void *arg, struct http_request *r) {
+    struct route_match m = {"", 0};
+    const struct route *route = r->route; /* found in on_begin; only its variable part is wanted again */
+    if (route != NULL)
+        match(route, r->path.data, &m);
+    if (route == NULL && strcmp(r->path.data, "*") != 0) {
+        http_answer_problem(r, PROBLEM_NOT_FOUND, NULL, NULL);
+        return;
+    }
+    route_handler *handler = route == NULL ? NULL : find_handler(route, r->method);
+    if (handler != NULL) {
+        handler(arg, r, m);
+        return;
+    }
+    http_set_header(r, "Allow", route == NULL ? "DELETE, GET, HEAD, OPTIONS, POST" : route->allow);
+    if (strcmp(r->method, "OPTIONS") == 0)
+        http_answer_static(r, 204, NULL, "", 0);
+    else
+        http_answer_problem(r, PROBLEM_METHOD_NOT_ALLOWED, NULL, NULL);
+}
+
+static void on_hangup(void *arg, struct http_request *r) {
+    const struct route *route = r->route;
+    if (route != NULL && route->hangup != NULL)
+        route->hangup(arg, r);
+    else
+        http_abandon(r);
+}
+
+static void on_done(void *arg, struct http_request *r) {
+    struct server *s = arg;
+    const struct route *route = r->route;
+    int64_t ns = r->arrived_ns == 0 ? 0 : clock_monotonic_ns() - r->arrived_ns;
+    if (route != NULL && route->done != NULL)
+        route->done(s, r);
+    size_t row = route == NULL ? ROUTES : (size_t)(route - routes);
+    metrics_count_request(&s->metrics.routes[row], r->status, ns);
+    LOG(LOG_DEBUG, "request", LOG_STR("request", r->id), LOG_STR("method", r->method), LOG_STR("path", r->path.data),
+        LOG_INT("status", r->status), LOG_REAL("ms", (double)ns / 1e6));
+}
+
+struct http_events routes_events(struct server *s) {
+    return (struct http_events){s, on_begin, on_handle, on_hangup, on_done};
+}
+
+int routes_init(struct server *s) {
+    s->metrics.routes = calloc(ROUTES + 1, sizeof *s->metrics.routes);
+    if (s->metrics.routes == NULL)
+        return -1;
+    s->metrics.route_count = ROUTES + 1;
+    for (size_t i = 0; i < ROUTES; i++)
+        s->metrics.routes[i].route = routes[i].name;
+    s->metrics.routes[ROUTES].route = "other";
+    return 0;
+}
+
+void routes_free(struct server *s) {
+    free(s->metrics.routes);
+}

@@ -1,0 +1,181 @@
+/* api_service.c: the routes about the service itself. Front end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "handlers/host/host.h"
+#include "server/api/assets.h"
+#include "server/api/api.h"
+
+#define JSON_TYPE "application/json"
+#define TEXT_TYPE "text/plain; charset=utf-8"
+
+void api_types(struct server *s, struct http_request *r, struct route_match m) {
+    struct buf body = {0};
+    (void)s, (void)m;
+    buf_puts(&body, "{\"types\":[");
+    for (size_t i = 0; i < host_count(); i++) {
+        if (i > 0)
+            buf_putc(&body, ',');
+        host_describe(i, &body);
+    }
+    buf_puts(&body, "]}");
+    http_answer(r, 200, JSON_TYPE, &body);
+}
+
+void api_type(struct server *s, struct http_request *r, struct route_match m) {
+    struct buf body = {0};
+    char name[64] = "";
+    (void)s;
+    if (m.size < sizeof name)
+        memcpy(name, m.text, m.size);
+    int type = host_find(name);
+    if (type < 0) {
+        http_answer_problem(r, PROBLEM_NOT_FOUND, "there is no such job type", NULL);
+        return;
+    }
+    host_describe((size_t)type, &body);
+    http_answer(r, 200, JSON_TYPE, &body);
+}
+
+/* ---- workers -------------------------------------------------------------------------------------------------- */
+
+static void put_worker(struct buf *out, const struct worker *w) {
+    char started[CLOCK_TEXT_SIZE];
+    bool up = w->state == WORKER_READY || w->state == WORKER_RETIRING;
+    const struct handler *h = host_handler(w->type);
+    clock_format(w->started_wall_ms, started);
+    buf_printf(out, "{\"pid\":%d,\"lane\":\"%s\",\"state\":\"%s\"", (int)w->pid,
+               w->lane == LANE_MAIN ? "main" : "express",
+               !up            ? "starting"
+               : w->count > 0 ? "busy"
+                              : "idle");
+    if (h != NULL)
+        buf_printf(out, ",\"type\":\"%s\"", h->name);
+    buf_printf(out, ",\"jobs\":%llu,\"rss_bytes\":%llu,\"started_at\":\"%s\"}", (unsigned long long)w->jobs,
+               (unsigned long long)worker_rss(w), started);
+}
+
+void api_workers(struct server *s, struct http_request *r, struct route_match m) {
+    struct buf body = {0};
+    unsigned shown = 0;
+    (void)m;
+    buf_puts(&body, "{\"workers\":[");
+    for (size_t i = 0; i < pool_size(s->pool); i++) {
+        const struct worker *w = pool_worker(s->pool, i);
+        if (w->pid <= 0)
+            continue;
+        if (shown++ > 0)
+            buf_putc(&body, ',');
+        put_worker(&body, w);
+    }
+    buf_puts(&body, "]}");
+    http_answer(r, 200, JSON_TYPE, &body);
+}
+
+/* ---- health ------------------------------------------------------------------------------------------------------ */
+
+void api_livez(struct server *s, struct http_request *r, struct route_match m) {
+    (void)s, (void)m;
+    http_answer_static(r, 200, TEXT_TYPE, "ok\n", 3);
+}
+
+struct ready_request {
+    struct health_waiter waiter;
+    struct server *server;
+    struct http_request *request;
+};
+
+static void answer_ready(struct server *s, struct http_request *r) {
+    struct buf body = {0};
+    bool workers = health_verdict(s->health, &body);
+    buf_puts(&body, s->draining ? "[-]drain failed: shutting down\n" : "[+]drain ok\n");
+    const char *trouble = s->store->ops->trouble(s->store);
+    if (trouble != NULL)
+        buf_printf(&body, "[-]store failed: %s\n", trouble);
+    else
+        buf_printf(&body, "[+]store ok: %s\n", config_is_in_memory(&s->config) ? "in memory" : "on disk");
+    bool good = workers && s->ready_logged && !s->draining && trouble == NULL;
+    if (http_query(r, "verbose") == NULL)
+        buf_clear(&body);
+    buf_puts(&body, good ? "ready\n" : "not ready\n");
+    if (!good)
+        http_set_header(r, "Retry-After", "1");
+    http_answer(r, good ? 200 : 503, TEXT_TYPE, &body);
+}
+
+static void on_verdict(struct health_waiter *w) {
+    struct ready_request *q = (struct ready_request *)((char *)w - offsetof(struct ready_request, waiter));
+    answer_ready(q->server, q->request);
+}
+
+/* The request's state while it waits: distinguished from a job's by its route (routes.c). */
+void api_readyz(struct server *s, struct http_request *r, struct route_match m) {
+    struct ready_request *q = calloc(1, sizeof *q);
+    (void)m;
+    if (q == NULL) {
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    *q = (struct ready_request){.waiter = {.notify = on_verdict}, .server = s, .request = r};
+    r->state = q;
+    if (health_check(s->health, &q->waiter))
+        answer_ready(s, r);
+    else
+        http_suspend(r);
+}
+
+void api_ready_hangup(struct server *s, struct http_request *r) {
+    struct ready_request *q = r->state;
+    if (q != NULL)
+        health_forget(s->health, &q->waiter);
+    http_abandon(r);
+}
+
+void api_ready_done(struct server *s, struct http_request *r) {
+    struct ready_request *q = r->state;
+    if (q != NULL)
+        health_forget(s->health, &q->waiter);
+    free(q);
+    r->state = NULL;
+}
+
+/* ---- documents ------------------------------------------------------------------------------------------------------ */
+
+void api_metrics(struct server *s, struct http_request *r, struct route_match m) {
+    struct buf body = {0};
+    (void)m;
+    metrics_write(&s->metrics, &body);
+    jobs_write_metrics(s->jobs, &body);
+    webhooks_write_metrics(s->webhooks, &body);
+    metrics_write_head(&body, "offload_http_connections", "gauge", "Open connections.");
+    buf_printf(&body, "offload_http_connections %u\n", http_connections(s->http));
+    metrics_write_head(&body, "offload_http_waiting", "gauge", "Clients waiting for a job, bounded by --max-sync.");
+    buf_printf(&body, "offload_http_waiting %lld\n", (long long)s->waiting);
+    metrics_write_process(&body);
+    http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
+}
+
+void api_openapi_yaml(struct server *s, struct http_request *r, struct route_match m) {
+    (void)s, (void)m;
+    http_answer_static(r, 200, "application/yaml", asset_openapi_yaml,
+                       asset_size(asset_openapi_yaml, asset_openapi_yaml_end));
+}
+
+void api_openapi_json(struct server *s, struct http_request *r, struct route_match m) {
+    (void)s, (void)m;
+    http_answer_static(r, 200, JSON_TYPE, asset_openapi_json, asset_size(asset_openapi_json, asset_openapi_json_end));
+}
+
+void api_problem(struct server *s, struct http_request *r, struct route_match m) {
+    struct buf body = {0};
+    enum problem_code code = problem_find(m.text, m.size);
+    (void)s;
+    if (code == PROBLEM_COUNT) {
+        http_answer_problem(r, PROBLEM_NOT_FOUND, "there is no such problem type", NULL);
+        return;
+    }
+    const struct problem *p = problem_get(code);
+    buf_printf(&body, "%s\nHTTP status %u: %s\n\n%s\n", p->code, p->status, p->title, p->help);
+    http_answer(r, 200, TEXT_TYPE, &body);
+}

@@ -1,0 +1,260 @@
+/* api_submit.c: POST /v1/jobs. Front end.
+ *
+ *     body ──► (has a key: claimed, see idempotency.h) ──► checked, queued ──► waits as Prefer says ──► answer
+ *                     └─► another request made the job: waits for that one
+ *
+ * The JSON of a large body is checked by a worker; its key is claimed when that has told what the request is, and if the
+ * key is another's, the job is dropped.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "handlers/host/host.h"
+#include "server/api/ndjson.h"
+#include "server/api/deferred.h"
+#include "server/webhooks/webhooks.h"
+
+#define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
+#define SMALL_MAP      2048     /* bytes of a body with items that is parsed here */
+
+static void answer_fault(struct http_request *r, const struct fault *fault) {
+    struct problem_fault f;
+    if (problem_read_fault(fault->json.data == NULL ? "" : fault->json.data, fault->json.size, &f) == 0)
+        http_answer_problem(r, f.code, f.detail, f.members);
+    else
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    problem_fault_deinit(&f);
+}
+
+/* Decides whether it waits for the job's end, or for the 202; returns for how long. */
+static int64_t choose_aim(struct pending *p) {
+    struct server *s = p->server;
+    p->prefer = pending_read_prefer(p->request);
+    int64_t wait_ns = pending_wait_time(s, &p->prefer, &p->granted_s);
+    if (wait_ns != 0 && s->waiting < s->config.max_sync) {
+        p->stream = ndjson_is_wanted(p->request);
+        return wait_ns;
+    }
+    p->aim = AIM_ACCEPT;
+    return ACCEPT_WAIT_NS;
+}
+
+/* ---- a new job ------------------------------------------------------------------------------------------------- */
+
+static void submit_job(struct pending *p, struct job_request *q) {
+    struct server *s = p->server;
+    struct http_request *r = p->request;
+    struct job *job;
+    enum problem_code why;
+    int64_t wait_ns = choose_aim(p);
+    const char *trace = http_header(r, "traceparent");
+    q->asynchronous =
+        p->aim == AIM_ACCEPT || p->stream; /* the items of each chunk are wanted, not the result at once */
+    q->default_priority = priority_parse(http_header(r, "Priority"));
+    q->trace = traceparent_is_valid(trace) ? trace : NULL;
+    if (jobs_submit(s->jobs, q, &job, &why) != 0) {
+        idempotency_withdraw(&p->claim);
+        answer_refused(s, r, why);
+        return;
+    }
+    pending_wait(p, job, wait_ns);
+    if (p->claim.entry != NULL)
+        idempotency_own(&p->claim, &job_record(job)->id);
+    jobs_dispatch_early(s->jobs);
+}
+
+static bool is_welcome(struct server *s, struct http_request *r) {
+    if (s->draining)
+        answer_refused(s, r, PROBLEM_DRAINING);
+    else if (!s->ready_logged)
+        answer_refused(s, r, PROBLEM_STARTING);
+    else
+        return true;
+    return false;
+}
+
+/* Bad items take a microsecond or more each, even if they are two bytes long: a list of many is for a worker. */
+static bool may_be_long_map(const struct buf *body) {
+    return body->size > SMALL_MAP && memmem(body->data, body->size, "\"items\"", 7) != NULL;
+}
+
+static bool is_for_worker(const struct http_request *r) {
+    return r->large.blob != NULL || may_be_long_map(&r->body);
+}
+
+/* To be parsed by a worker. */
+static void submit_text(struct pending *p, const struct store_key *key) {
+    struct slice text = pending_body(p);
+    if (text.blob == NULL) {
+        idempotency_withdraw(&p->claim);
+        http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    submit_job(p, &(struct job_request){.body = text, .key = key, .wants_hash = p->planned != NULL});
+    slice_deinit(&text);
+}
+
+/* False after an answer. */
+static bool webhook_is_allowed(struct pending *p, const char *url) {
+    struct buf wrong = {0}, members = {0};
+    int rc = webhooks_check(p->server->webhooks, url, &wrong);
+    if (rc != 0) {
+        problem_put_error(&members, "/options/webhook", wrong.data);
+        idempotency_withdraw(&p->claim);
+        http_answer_problem(p->request, PROBLEM_INVALID_PARAMS, "/options/webhook cannot be used", members.data);
+    }
+    buf_deinit(&wrong);
+    buf_deinit(&members);
+    return rc == 0;
+}
+
+static void submit_body(struct pending *p) {
+    struct server *s = p->server;
+    struct http_request *r = p->request;
+    struct submission submission = {0};
+    struct fault fault = {{0}};
+    const struct store_key *key = p->claim.entry == NULL ? NULL : &p->claim.key;
+    struct job_request q = {.submission = &submission, .key = key};
+    const char *body = r->body.data == NULL ? "" : r->body.data;
+    if (is_for_worker(r)) {
+        submit_text(p, key);
+        return;
+    }
+    if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
+        idempotency_withdraw(&p->claim);
+        answer_fault(r, &fault);
+    } else if (submission.options.webhook == NULL || webhook_is_allowed(p, submission.options.webhook)) {
+        submit_job(p, &q);
+    }
+    submission_deinit(&submission);
+    fault_deinit(&fault);
+}
+
+/* ---- a job that another request made --------------------------------------------------------------------------------- */
+
+static void join(struct pending *p, const struct id *id) {
+    struct job *job = jobs_find(p->server->jobs, id);
+    p->aim = AIM_RESULT; /* for a large body it was chosen before */
+    p->stream = false;
+    int64_t wait_ns = choose_aim(p);
+    p->replayed = true;
+    if (job == NULL)
+        pending_ask(p, id);
+    else if (p->aim == AIM_ACCEPT && job_is_planned(job))
+        pending_accept(p, job);
+    else
+        pending_wait(p, job, wait_ns);
+    if (p->stream && job != NULL && job_is_planned(job))
+        pending_begin_stream(p, job);
+}
+
+static void on_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
+    struct pending *p = (struct pending *)((char *)c - offsetof(struct pending, claim));
+    switch (verdict) {
+    case KEY_YOURS:
+        if (is_welcome(p->server, p->request))
+            submit_body(p);
+        else
+            idempotency_withdraw(c);
+        break;
+    case KEY_SAME: join(p, id); break;
+    case KEY_OTHER: http_answer_problem(p->request, PROBLEM_IDEMPOTENCY_MISMATCH, NULL, NULL); break;
+    case KEY_UNAVAILABLE: answer_not_found(p->request, STORE_UNAVAILABLE); break;
+    }
+}
+
+static void put_parameter(void *arg, const char *name, const char *value) {
+    buf_append(arg, name, strlen(name) + 1);
+    buf_append(arg, value, strlen(value) + 1);
+}
+
+/* From the hash of the body to that of the request, which has a query, too. False: no memory. */
+static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
+    struct buf all = {0};
+    buf_append(&all, hash, STORE_HASH_SIZE);
+    http_each_query(r, put_parameter, &all);
+    bool ok = !all.failed && (all.size == STORE_HASH_SIZE || hash_sha256(all.data, all.size, hash) == 0);
+    buf_deinit(&all);
+    return ok;
+}
+
+static void claim_key(struct pending *p, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
+    struct server *s = p->server;
+    if (hash_query(p->request, hash) &&
+        idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
+        return;
+    struct job *job = p->waiter.job;
+    pending_stop_waiting(p);
+    http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    if (job != NULL)
+        job_drop(job);
+}
+
+static void submit_with_key(struct pending *p, const char *key) {
+    struct http_request *r = p->request;
+    uint8_t hash[STORE_HASH_SIZE];
+    struct fault fault = {{0}};
+    const char *body = r->body.data == NULL ? "" : r->body.data;
+    p->claim.decided = on_decided;
+    if (host_request_hash(body, r->body.size, (unsigned)p->server->config.max_json_depth, hash, &fault) != 0)
+        answer_fault(r, &fault);
+    else
+        claim_key(p, key, hash);
+    fault_deinit(&fault);
+}
+
+/* ---- a large body with a key: parsed and planned first, then it is known whether it is wanted ------------------------- */
+
+static void on_text_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
+    struct pending *p = (struct pending *)((char *)c - offsetof(struct pending, claim));
+    struct job *job = p->waiter.job;
+    p->planned = NULL;
+    if (verdict == KEY_YOURS) {
+        idempotency_own(c, &job_record(job)->id);
+        job_unthrottle(job);
+        pending_go_on(p, job);
+        return;
+    }
+    pending_stop_waiting(p);
+    job_drop(job);
+    on_decided(c, verdict, id);
+}
+
+static void on_text_planned(struct pending *p, struct job *job) {
+    char key[IDEMPOTENCY_MAX_KEY + 1];
+    job_throttle(job);
+    p->claim.decided = on_text_decided;
+    if (idempotency_parse(http_header(p->request, "Idempotency-Key"), key))
+        claim_key(p, key, job_request_hash(job));
+}
+
+static void submit_text_with_key(struct pending *p, const char *key) {
+    struct server *s = p->server;
+    if (!is_welcome(s, p->request))
+        return;
+    p->planned = on_text_planned;
+    submit_text(p, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
+}
+
+void api_submit(struct server *s, struct http_request *r, struct route_match m) {
+    const char *key = http_header(r, "Idempotency-Key");
+    (void)m;
+    if (key == NULL && !is_welcome(s, r))
+        return;
+    char parsed[IDEMPOTENCY_MAX_KEY + 1];
+    struct pending *p = pending_new(s, r, AIM_RESULT);
+    if (p == NULL)
+        return;
+    p->keyed = key != NULL;
+    if (key == NULL)
+        submit_body(p);
+    else if (!idempotency_parse(key, parsed))
+        http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
+    else if (is_for_worker(r))
+        submit_text_with_key(p, parsed);
+    else
+        submit_with_key(p, parsed);
+    pending_suspend(p);
+}

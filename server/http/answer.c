@@ -1,0 +1,272 @@
+/* http_answer.c: answers: from memory, from a memfd (sent by sendfile, with Range), or compressed while it is sent; see
+ * http.h. Front end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/log.h"
+#include "server/http/private.h"
+
+#define GZIP_FROM  (64 * 1024) /* smaller answers are not worth it */
+#define GZIP_PIECE (32 * 1024) /* compressed in one turn: well under a millisecond */
+
+void http_set_header(struct http_request *r, const char *name, const char *value) {
+    buf_append(&r->headers, name, strlen(name) + 1);
+    buf_append(&r->headers, value, strlen(value) + 1);
+}
+
+void http_set_header_f(struct http_request *r, const char *name, const char *format, ...) {
+    char value[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    http_set_header(r, name, value);
+}
+
+void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response) {
+    if (response == NULL) {
+        LOG(LOG_ERROR, "answer_failed", LOG_STR("request", r->id));
+    } else {
+        if (media_type != NULL)
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, media_type);
+        MHD_add_response_header(response, "X-Request-Id", r->id);
+        const char *at = r->headers.data, *end = at + r->headers.size;
+        while (at < end) {
+            const char *value = at + strlen(at) + 1;
+            MHD_add_response_header(response, at, value);
+            at = value + strlen(value) + 1;
+        }
+        if (r->connection != NULL && r->connection->over_limit)
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    }
+    http_queue(r, status, response);
+}
+
+void http_answer(struct http_request *r, unsigned status, const char *media_type, struct buf *body) {
+    size_t size;
+    bool failed = body->failed;
+    char *bytes = buf_steal(body, &size);
+    struct MHD_Response *response = failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL)
+        free(bytes);
+    http_queue_answer(r, status, media_type, response);
+}
+
+void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
+                        size_t size) {
+    union {
+        const void *in;
+        void *out;
+    } bytes = {body};
+    http_queue_answer(r, status, media_type, MHD_create_response_from_buffer(size, bytes.out, MHD_RESPMEM_PERSISTENT));
+}
+
+void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members) {
+    struct buf body = {0};
+    problem_write(&body, code, detail, members, r->path.data);
+    http_answer(r, problem_get(code)->status, "application/problem+json", &body);
+}
+
+/* ---- gzip, piece by piece -------------------------------------------------------------------------------------- */
+
+struct gzip {
+    struct slice body;
+    size_t at;
+    z_stream z;
+    bool ended;
+    unsigned char in[GZIP_PIECE];
+};
+
+static ssize_t gzip_read(void *cls, uint64_t pos, char *to, size_t max) {
+    struct gzip *g = cls;
+    (void)pos;
+    g->z.next_out = (Bytef *)to;
+    g->z.avail_out = (uInt)(max > GZIP_PIECE ? GZIP_PIECE : max);
+    uInt room = g->z.avail_out;
+    while (!g->ended && g->z.avail_out == room) {
+        if (g->z.avail_in == 0 && g->at < g->body.size) {
+            size_t n = g->body.size - g->at < sizeof g->in ? g->body.size - g->at : sizeof g->in;
+            if (slice_read(&g->body, g->at, g->in, n) != 0)
+                return MHD_CONTENT_READER_END_WITH_ERROR;
+            g->at += n;
+            g->z.next_in = g->in;
+            g->z.avail_in = (uInt)n;
+        }
+        int rc = deflate(&g->z, g->at == g->body.size ? Z_FINISH : Z_NO_FLUSH);
+        g->ended = rc == Z_STREAM_END;
+        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    ssize_t n = (ssize_t)(room - g->z.avail_out);
+    return n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
+}
+
+static void gzip_free(void *cls) {
+    struct gzip *g = cls;
+    deflateEnd(&g->z);
+    slice_deinit(&g->body);
+    free(g);
+}
+
+static struct MHD_Response *gzip_response(const struct slice *body) {
+    struct gzip *g = calloc(1, sizeof *g);
+    /* 15 + 16: the largest window, and gzip's frame. */
+    if (g == NULL || deflateInit2(&g->z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+        free(g);
+        return NULL;
+    }
+    g->body = slice_ref(body);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, GZIP_PIECE, gzip_read, g, gzip_free);
+    if (response == NULL)
+        gzip_free(g);
+    return response;
+}
+
+/* True if the list has gzip (or *) and does not rule it out with q=0. RFC 9110 section 12.5.3. */
+static bool accepts_gzip(struct http_request *r) {
+    const char *list = http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING);
+    const char *at = list == NULL ? NULL : strcasestr(list, "gzip");
+    if (at == NULL && list != NULL)
+        at = strchr(list, '*');
+    if (at == NULL)
+        return false;
+    at += strcspn(at, ";,");
+    double q = 1;
+    if (*at == ';' && sscanf(at, "; q=%lf", &q) != 1)
+        q = 1;
+    return q > 0;
+}
+
+/* ---- slices --------------------------------------------------------------------------------------------------------- */
+
+static struct MHD_Response *slice_response(const struct slice *body) {
+    if (body->blob == NULL || body->size == 0)
+        return MHD_create_response_from_buffer(0, (char[]){""}, MHD_RESPMEM_MUST_COPY);
+    if (body->blob->fd < 0) {
+        union {
+            const unsigned char *in;
+            void *out;
+        } bytes = {slice_map(body)};
+        return MHD_create_response_from_buffer(body->size, bytes.out, MHD_RESPMEM_MUST_COPY);
+    }
+    int fd = fcntl(body->blob->fd, F_DUPFD_CLOEXEC, 3); /* libmicrohttpd closes it */
+    if (fd < 0)
+        return NULL;
+    struct MHD_Response *response = MHD_create_response_from_fd_at_offset64(body->size, fd, body->offset);
+    if (response == NULL)
+        close(fd);
+    return response;
+}
+
+enum range { RANGE_NONE, RANGE_OK, RANGE_BAD };
+
+static bool is_digit(char c) { /* sscanf would take signs and spaces, too */
+    return c >= '0' && c <= '9';
+}
+
+/* One byte range of RFC 9110 section 14.1.2; several, or another unit, are ignored as section 14.2 allows. */
+static enum range parse_range(const char *text, size_t size, size_t *first, size_t *last) {
+    unsigned long long a, b;
+    int end = 0;
+    if (text == NULL || strncmp(text, "bytes=", 6) != 0 || strchr(text, ',') != NULL)
+        return RANGE_NONE;
+    text += 6;
+    if (sscanf(text, "-%llu%n", &b, &end) == 1 && is_digit(text[1]) && text[end] == '\0') {
+        if (b == 0)
+            return RANGE_BAD;
+        *first = b >= size ? 0 : size - (size_t)b;
+        *last = size - 1;
+        return size == 0 ? RANGE_BAD : RANGE_OK;
+    }
+    if (!is_digit(text[0]) || sscanf(text, "%llu-%n", &a, &end) != 1 || end == 0)
+        return RANGE_NONE;
+    b = size - 1;
+    if (text[end] != '\0') {
+        int more = 0;
+        if (!is_digit(text[end]) || sscanf(text + end, "%llu%n", &b, &more) != 1 || text[end + more] != '\0' || b < a)
+            return RANGE_NONE;
+    }
+    if (a >= size)
+        return RANGE_BAD;
+    *first = (size_t)a;
+    *last = b >= size ? size - 1 : (size_t)b;
+    return RANGE_OK;
+}
+
+void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body) {
+    size_t first = 0, last = 0;
+    enum range range = parse_range(http_header(r, MHD_HTTP_HEADER_RANGE), body->size, &first, &last);
+    if (range == RANGE_BAD) {
+        http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%zu", body->size);
+        http_answer_problem(r, PROBLEM_RANGE_NOT_SATISFIABLE, NULL, NULL);
+        return;
+    }
+    http_set_header(r, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
+    if (range == RANGE_OK) {
+        struct slice part = slice_part(body, first, last - first + 1);
+        http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %zu-%zu/%zu", first, last, body->size);
+        http_queue_answer(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(&part));
+        slice_deinit(&part);
+        return;
+    }
+    if (body->size >= GZIP_FROM && accepts_gzip(r)) {
+        http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
+        http_queue_answer(r, MHD_HTTP_OK, media_type, gzip_response(body));
+        return;
+    }
+    http_set_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
+    http_queue_answer(r, MHD_HTTP_OK, media_type, slice_response(body));
+}
+
+/* ---- the request's own headers and query ------------------------------------------------------------------------------ */
+
+const char *http_header(struct http_request *r, const char *name) {
+    return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
+}
+
+const char *http_query(struct http_request *r, const char *name) {
+    const char *value = NULL;
+    size_t size;
+    if (MHD_lookup_connection_value_n(r->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &size) != MHD_YES)
+        return NULL;
+    return value == NULL ? "" : value;
+}
+
+struct header_visit {
+    const char *name;
+    void (*on_header)(void *arg, const char *value);
+    void (*on_query)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result visit_header(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+    struct header_visit *v = cls;
+    (void)kind;
+    if (value != NULL && strcasecmp(key, v->name) == 0)
+        v->on_header(v->arg, value);
+    return MHD_YES;
+}
+
+static enum MHD_Result visit_query(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+    struct header_visit *v = cls;
+    (void)kind;
+    v->on_query(v->arg, key, value == NULL ? "" : value);
+    return MHD_YES;
+}
+
+void http_each_header(struct http_request *r, const char *name, void (*f)(void *arg, const char *value), void *arg) {
+    struct header_visit v = {.name = name, .on_header = f, .arg = arg};
+    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, visit_header, &v);
+}
+
+void http_each_query(struct http_request *r, void (*f)(void *arg, const char *name, const char *value), void *arg) {
+    struct header_visit v = {.on_query = f, .arg = arg};
+    MHD_get_connection_values(r->mhd, MHD_GET_ARGUMENT_KIND, visit_query, &v);
+}

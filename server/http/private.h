@@ -1,0 +1,60 @@
+/* http_private.h: shared by http.c (daemon, requests), http_listen.c (sockets), http_answer.c (answers) and
+ * http_stream.c (answers that come bit by bit) only. */
+#ifndef OFFLOAD_HTTP_PRIVATE_H
+#define OFFLOAD_HTTP_PRIVATE_H
+
+#include <microhttpd.h>
+
+#include "server/config.h"
+#include "server/http/http.h"
+
+struct http_listener {
+    struct http *http;
+    struct watch watch;
+    char address[128]; /* as bound */
+    char *unlink_path; /* of a Unix socket; heap or NULL */
+};
+
+struct http_connection {
+    struct http *http;
+    struct watch watch; /* the client's FIN: libmicrohttpd does not look at a suspended connection */
+    struct timer timer; /* first head, then bodies */
+    int64_t active_ns;  /* last bytes of a body */
+    bool head_seen, in_body, gone, over_limit;
+    struct http_request *request; /* the one being served */
+};
+
+struct http {
+    struct loop *loop;
+    struct http_config config;
+    struct http_events events;
+    struct MHD_Daemon *daemon;
+    struct watch watch; /* libmicrohttpd's epoll descriptor */
+    struct http_listener listeners[CONFIG_MAX_LIST];
+    unsigned listener_count, connections, requests;
+    unsigned expendable;            /* of the requests: http_stream.expendable */
+    struct timer accept_timer;      /* out of descriptors: try again */
+    struct http_request *suspended; /* all of them: none may be left when libmicrohttpd is stopped */
+    struct http_request *spare;     /* freed ones, with the memory of their buffers */
+    unsigned spare_count;
+    struct http_request *resume;  /* answered while suspended; resumed together in http_turn */
+    struct http_request *streams; /* all that are being answered bit by bit */
+    bool run_due, misconfigured, closing;
+};
+
+/* http_listen.c */
+int http_open_listeners(struct http *h, struct buf *error);
+void http_close_listeners(struct http *h);
+
+/* http.c */
+enum MHD_Result http_queue(struct http_request *r, unsigned status, struct MHD_Response *response);
+void http_put_aside(struct http_request *r); /* suspends its connection */
+void http_resume(struct http_request *r);    /* in the next turn */
+
+/* http_answer.c: adds the request's headers, and queues. NULL: out of memory, the connection is closed. */
+void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response);
+
+/* http_stream.c */
+void http_close_stream(struct http_request *r); /* no effect if it has none */
+
+#endif

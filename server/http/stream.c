@@ -1,0 +1,60 @@
+/* http_stream.c: answers that come bit by bit; see http.h. Front end.
+ *
+ * libmicrohttpd asks for more when the client has taken what there was. If there is nothing then, the connection is
+ * suspended from within its question, and asked again after it was woken: nobody polls.
+ *
+ *     read ──bytes──► sent ──► read ...
+ *      └──nothing──► suspended ──[http_wake_stream, or the client left]──► read ...
+ */
+#include <utlist.h>
+
+#include "server/http/private.h"
+
+/* Of the buffer that libmicrohttpd wants for clients of HTTP/1.0; others are served from the connection's memory. */
+#define BLOCK 4096
+
+static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max) {
+    struct http_request *r = cls;
+    (void)pos;
+    if (r->connection == NULL || r->connection->gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    ssize_t n = r->stream->read(r->stream, to, max);
+    if (n > 0)
+        return n;
+    if (n == HTTP_STREAM_END)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == HTTP_STREAM_CUT || r->http->closing)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    http_put_aside(r);
+    return 0;
+}
+
+void http_answer_stream(struct http_request *r, unsigned status, const char *media_type, struct http_stream *s) {
+    r->stream = s;
+    DL_APPEND2(r->http->streams, r, stream_prev, stream_next);
+    r->http->expendable += s->expendable;
+    http_queue_answer(r, status, media_type,
+                      MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, r, NULL));
+}
+
+void http_wake_stream(struct http_request *r) {
+    if (r->stream != NULL && r->suspended)
+        http_resume(r);
+}
+
+void http_wake_streams(struct http *h) {
+    struct http_request *r;
+    DL_FOREACH2(h->streams, r, stream_next) {
+        http_wake_stream(r);
+    }
+}
+
+void http_close_stream(struct http_request *r) {
+    struct http_stream *s = r->stream;
+    if (s == NULL)
+        return;
+    r->stream = NULL;
+    DL_DELETE2(r->http->streams, r, stream_prev, stream_next);
+    r->http->expendable -= s->expendable;
+    s->close(s);
+}

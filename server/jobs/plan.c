@@ -1,0 +1,164 @@
+/* job_plan.c: the plan of a job, as a worker made it in this run or an earlier one: read without believing it, see struct
+ * wire_plan. Front end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "server/jobs/private.h"
+
+#define MAX_COST_NS  (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
+#define MAX_DELAY_MS (INT64_C(365) * 24 * 3600 * 1000)
+
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+/* Where the webhook starts, and where the chunks' bytes do. */
+static size_t plan_webhook(const struct wire_plan *head) {
+    return sizeof *head + head->chunks * sizeof(struct wire_chunk) + WIRE_PAD(head->common_size);
+}
+
+static size_t plan_front(const struct wire_plan *head) {
+    return plan_webhook(head) + WIRE_PAD(head->webhook_size);
+}
+
+/* Checks a plan's front and its chunk table against its size; a worker is not believed. */
+static bool read_plan_head(struct job *job, const struct slice *plan, struct wire_plan *head) {
+    if (plan->size < sizeof *head || slice_read(plan, 0, head, sizeof *head) != 0)
+        return false;
+    if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
+        return false;
+    bool parsed_here = !job->input_is_json && job->input.blob != NULL; /* else by a worker, maybe of an earlier run */
+    if (head->webhook_size > (parsed_here ? 0 : HOST_MAX_WEBHOOK))
+        return false;
+    if (head->type >= host_count() || (!job->input_is_json && head->type != job->record->type))
+        return false;
+    return plan->size >= plan_front(head);
+}
+
+/* Of a small plan with one chunk only that chunk is kept: what waits in a long queue is mostly such. */
+static bool keep_bytes(struct job *job, const struct slice *plan, const struct wire_plan *head) {
+    size_t front = plan_front(head);
+    struct wire_chunk *only = &job->chunks[0].plan;
+    if (head->chunks > 1 || plan->blob->fd >= 0) {
+        job->plan = slice_ref(plan);
+        job->chunk_bytes = slice_part(plan, front, plan->size - front);
+        return true;
+    }
+    struct blob *b = blob_copy(slice_map(plan) + front + only->offset, (size_t)only->size);
+    if (b == NULL)
+        return false;
+    job->chunk_bytes = slice_all(b);
+    only->offset = 0;
+    return true;
+}
+
+static bool read_chunks(struct job *job, const struct slice *plan, const struct wire_plan *head) {
+    size_t table = head->chunks * sizeof(struct wire_chunk), room = plan->size - plan_front(head);
+    struct wire_chunk *rows = malloc(table);
+    job->chunks = calloc(head->chunks, sizeof *job->chunks + sizeof *job->again);
+    bool ok = rows != NULL && job->chunks != NULL && slice_read(plan, sizeof *head, rows, table) == 0;
+    for (uint32_t i = 0; ok && i < head->chunks; i++) {
+        ok = rows[i].offset <= room && rows[i].size <= room - rows[i].offset && rows[i].offset % 8 == 0;
+        rows[i].cost_ns = rows[i].cost_ns > MAX_COST_NS ? MAX_COST_NS : rows[i].cost_ns;
+        job->chunks[i].plan = rows[i];
+        job->chunks[i].lost = job->plan_lost;
+    }
+    free(rows);
+    if (job->chunks != NULL)
+        job->again = (uint32_t *)(void *)(job->chunks + head->chunks);
+    return ok && keep_bytes(job, plan, head);
+}
+
+static bool read_common(struct job *job, const struct slice *plan, const struct wire_plan *head) {
+    uint32_t front[2] = {head->common_size, 0};
+    size_t padded = WIRE_PAD(head->common_size);
+    job->common = malloc(sizeof front + padded);
+    if (job->common == NULL)
+        return false;
+    memcpy(job->common, front, sizeof front);
+    job->common_size = (uint32_t)(sizeof front + padded);
+    return slice_read(plan, sizeof *head + head->chunks * sizeof(struct wire_chunk), job->common + sizeof front,
+                      padded) == 0;
+}
+
+static bool options_in_range(const struct wire_plan *h) {
+    return h->priority >= -1 && h->priority < SCHEDULER_LEVELS && h->timeout_ms >= -1 && h->queue_timeout_ms >= 0 &&
+           h->max_attempts >= 1 && h->max_attempts <= INT32_MAX && h->ttl_s >= -1 &&
+           h->ttl_s <= INT64_MAX / NS_PER_S / 2 && h->wanted_chunks >= 0 && h->wanted_chunks <= HANDLER_MAX_CHUNKS &&
+           h->delay_ms >= 0 && h->delay_ms <= MAX_DELAY_MS && h->fresh >= 0 && h->fresh <= 1 && h->map <= 1 &&
+           h->items <= (h->map ? HOST_MAX_ITEMS : 0);
+}
+
+static bool take_parsed(struct job *job, const struct slice *plan, const struct wire_plan *h) {
+    char webhook[HOST_MAX_WEBHOOK + 1] = "";
+    if (!options_in_range(h) || slice_read(plan, plan_webhook(h), webhook, h->webhook_size) != 0 ||
+        strlen(webhook) != h->webhook_size)
+        return false;
+    struct submission_options o = {.priority = (int)h->priority,
+                                   .timeout_ms = h->timeout_ms,
+                                   .queue_timeout_ms = h->queue_timeout_ms,
+                                   .max_attempts = h->max_attempts,
+                                   .ttl_s = h->ttl_s,
+                                   .chunks = h->wanted_chunks,
+                                   .delay_ms = h->delay_ms,
+                                   .fresh = h->fresh != 0,
+                                   .webhook = h->webhook_size > 0 ? webhook : NULL};
+    if (job->request_hash != NULL)
+        memcpy(job->request_hash, h->hash, sizeof h->hash);
+    job->record->type = h->type;
+    job->record->map = h->map != 0;
+    job->record->items = h->items;
+    job_apply_parsed_options(job, &o);
+    return true;
+}
+
+static void drop_plan(struct job *job) {
+    free(job->chunks);
+    free(job->common);
+    job->chunks = NULL;
+    job->again = NULL;
+    job->common = NULL;
+    slice_deinit(&job->plan);
+    slice_deinit(&job->chunk_bytes);
+}
+
+bool job_take_plan(struct job *job, const struct slice *plan) {
+    struct wire_plan head;
+    bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
+              (!job->input_is_json || take_parsed(job, plan, &head));
+    if (!ok) {
+        drop_plan(job);
+        return false;
+    }
+    job->record->chunks_total = head.chunks;
+    job->record->plan_ns = (int64_t)head.plan_ns;
+    job->record->cpu_ns += (int64_t)head.cpu_ns;
+    job->phase = PHASE_CHUNKS;
+    return true;
+}
+
+bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+    struct slice plan = wire_payload(f, bulk, 0);
+    bool ok = plan.blob != NULL && job_take_plan(job, &plan);
+    slice_deinit(&plan);
+    struct record *r = job->record;
+    if (ok && r->durable)
+        job->js->store->ops->plan(job->js->store, r, &job->plan);
+    return ok;
+}
+
+/* A large body that must not be planned where it was parsed: from here on as if the front end had parsed it. */
+bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+    struct wire_plan head;
+    struct slice reply = wire_payload(f, bulk, 0);
+    bool ok = reply.blob != NULL && job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 &&
+              head.chunks == 0 && head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK &&
+              reply.size >= plan_front(&head) && head.type < host_count() && take_parsed(job, &reply, &head);
+    if (ok) {
+        slice_deinit(&job->input);
+        job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
+        job->input_is_json = false;
+        job->record->cpu_ns += (int64_t)head.cpu_ns;
+    }
+    slice_deinit(&reply);
+    return ok;
+}

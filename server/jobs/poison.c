@@ -1,0 +1,46 @@
+/* deadly.c: items of a map that kill the worker that runs them. When a group of items was lost as often as max_attempts
+ * allows, the item at which its worker died, by the scoreboard, fails, and the others of the group are tried again
+ * without it: one bad item fails alone. Front end. Not kept over a restart, which tries them anew. */
+#include <stdlib.h>
+
+#include "server/jobs/private.h"
+
+uint32_t job_count_deadly(const struct job *job, uint32_t chunk) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < job->deadly_count; i++)
+        count += job->deadly[i].chunk == chunk;
+    return count;
+}
+
+static bool is_known(const struct job *job, const struct deadly_item *item) {
+    for (uint32_t i = 0; i < job->deadly_count; i++)
+        if (job->deadly[i].chunk == item->chunk && job->deadly[i].place == item->place)
+            return true;
+    return false;
+}
+
+bool job_gives_up_item(struct job *job, const struct task *t) {
+    if (!job->record->map || t->kind != TASK_RUN)
+        return false;
+    uint64_t place = pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS;
+    struct deadly_item item = {t->chunk, (uint32_t)place};
+    /* A known one is not run: then it was something else that killed the worker. */
+    if (place >= job->record->items || is_known(job, &item) || job_count_deadly(job, t->chunk) == HOST_MAX_DEADLY)
+        return false;
+    struct deadly_item *more = realloc(job->deadly, (job->deadly_count + 1) * sizeof *more);
+    if (more == NULL)
+        return false;
+    job->deadly = more;
+    job->deadly[job->deadly_count++] = item;
+    return true;
+}
+
+void job_put_deadly(const struct job *job, uint32_t chunk, struct buf *out) {
+    static const char zeros[8];
+    uint32_t front[2] = {job_count_deadly(job, chunk) * (uint32_t)sizeof(uint32_t), 0};
+    buf_append(out, front, sizeof front);
+    for (uint32_t i = 0; i < job->deadly_count; i++)
+        if (job->deadly[i].chunk == chunk)
+            buf_append(out, &job->deadly[i].place, sizeof job->deadly[i].place);
+    buf_append(out, zeros, WIRE_PAD(front[0]) - front[0]);
+}

@@ -1,0 +1,161 @@
+/* jobs_recover.c: from one process to the next: what the store has of an earlier run is queued again, and what still runs
+ * when this one ends is left to it. Front end.
+ *
+ *     stored as            comes back as
+ *     queued               queued, in the order of the ids
+ *     running              queued, with one attempt more, and a `lost` that says restart
+ *       with its plan      the chunks that were done are not run again
+ *       without            planned again from the request
+ */
+#include <string.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/api/item_text.h"
+#include "server/jobs/private.h"
+#include "server/webhooks/webhooks.h"
+
+/* Its work was lost with a daemon. */
+static void lose_to_restart(struct job *job) {
+    struct record *r = job->record;
+    r->attempts++;
+    r->started_ms = 0;
+    r->queued_ns = 0;
+    job_add_lost(job, NULL, "restart", NULL);
+    job_set_status(job, JOB_QUEUED);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------- */
+
+/* Where a moment of the wall clock lies on the monotonic one: below 0 if the machine was started since. */
+static int64_t monotonic_ns(int64_t wall_ms) {
+    int64_t now_ns = clock_monotonic_ns(), ago_ms = clock_wall_ms() - wall_ms;
+    return ago_ms >= 0 ? now_ns - job_limit_ns(ago_ms) : now_ns + job_limit_ns(-ago_ms);
+}
+
+static void set_clocks(struct job *job) {
+    const struct record *r = job->record;
+    int64_t now_ns = clock_monotonic_ns(), created_ns = monotonic_ns(r->created_ms);
+    job->accepted_ns = created_ns < now_ns ? created_ns : now_ns;
+    job->due_ns = r->not_before_ms != 0 ? monotonic_ns(r->not_before_ms) : job->accepted_ns;
+    job->delayed = job->due_ns > now_ns;
+}
+
+static void on_job(void *arg, struct record *r, const struct store_input *in) {
+    struct jobs *js = arg;
+    bool was_running = r->status == JOB_RUNNING;
+    struct job *job = job_new(js, record_ref(r));
+    if (job == NULL) {
+        record_unref(r);
+        return; /* out of memory at the start: it stays in the store for the next one */
+    }
+    id_follow(&r->id);
+    r->version = (uint64_t)clock_wall_ms(); /* above all of the earlier run: a tag is not used twice */
+    r->chunks_done = 0;
+    job->asynchronous = job->planned_told = job->safe = true;
+    set_clocks(job);
+    if (in->plan.size == 0 || !job_take_plan(job, &in->plan)) {
+        r->chunks_total = 0;
+        job->input_is_json = true;
+        job->input = slice_ref(&in->request);
+    }
+    js->recovered_count++;
+    if (!was_running)
+        return;
+    lose_to_restart(job);
+    js->store->ops->update(js->store, r);
+    job_log_event(LOG_INFO, "job_recovered", job);
+}
+
+static void on_chunk(void *arg, const struct id *id, const struct store_chunk *stored) {
+    struct job *job = jobs_find(arg, id);
+    if (job == NULL || job->phase != PHASE_CHUNKS || stored->chunk >= job->record->chunks_total)
+        return;
+    struct chunk *c = &job->chunks[stored->chunk];
+    int64_t items = job->record->map ? items_count(&stored->part, job->record->items) : 0;
+    c->lost = stored->attempt;
+    if (!stored->done || c->done || items < 0)
+        return;
+    c->part = slice_ref(&stored->part);
+    c->done = true;
+    job->record->chunks_done++;
+    job_log_chunk(job, stored->chunk, (uint64_t)items);
+}
+
+/* Behind all chunks: what is left to send. */
+static void resume(struct job *job) {
+    struct record *r = job->record;
+    if (job->input_is_json && job->input.size == 0) { /* its file is gone */
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"),
+                 NULL);
+        return;
+    }
+    if (job->phase == PHASE_CHUNKS && r->chunks_done > 0) {
+        job->next_chunk = r->chunks_total;
+        for (uint32_t i = r->chunks_total; i-- > 0;)
+            if (!job->chunks[i].done)
+                job->again[job->again_count++] = i; /* taken from its end */
+        if (r->chunks_done == r->chunks_total)
+            job->phase = PHASE_MERGE;
+    }
+    job_arm_timer(job);
+    job_enqueue(job);
+}
+
+static void on_delivery(void *arg, const struct delivery *d) {
+    struct jobs *js = arg;
+    if (js->webhooks != NULL)
+        webhooks_send(js->webhooks, d);
+}
+
+int jobs_recover(struct jobs *js) {
+    struct store_recovery to = {.arg = js, .job = on_job, .chunk = on_chunk, .delivery = on_delivery};
+    struct job *job, *next;
+    if (js->store->ops->recover(js->store, &to) != 0)
+        return -1;
+    HASH_ITER(hh, js->live, job, next) { /* in the order in which they came */
+        resume(job);
+    }
+    jobs_start_gc(js);
+    if (js->recovered_count > 0)
+        LOG(LOG_INFO, "recovered", LOG_INT("jobs", js->recovered_count));
+    return 0;
+}
+
+/* ---- end ------------------------------------------------------------------------------------------------------------ */
+
+static void park(struct job *job) {
+    struct job_waiter *w, *next;
+    job_dequeue(job);
+    loop_clear_timer(job->js->loop, &job->timer);
+    DL_FOREACH_SAFE(job->waiters, w, next) {
+        w->notify(w, job, JOB_PARKED);
+    }
+}
+
+void jobs_drain(struct jobs *js) {
+    struct job *job, *next;
+    js->draining = true;
+    HASH_ITER(hh, js->live, job, next) {
+        if (job_is_parked(job) && !job->stopping)
+            park(job);
+    }
+}
+
+bool jobs_are_drained(const struct jobs *js) {
+    if (!js->config.persistent)
+        return js->live_count == 0;
+    return js->running_count == 0 && js->transient_count == 0 && js->ending_count == 0;
+}
+
+void jobs_park_all(struct jobs *js) {
+    struct job *job, *next;
+    HASH_ITER(hh, js->live, job, next) {
+        struct record *r = job->record;
+        if (!r->durable || r->status != JOB_RUNNING)
+            continue;
+        lose_to_restart(job);
+        js->store->ops->update(js->store, r);
+    }
+}

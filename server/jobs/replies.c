@@ -1,0 +1,372 @@
+/* replies.c: from the workers to the jobs: what a reply, or a worker's death, means for the job that the piece of work
+ * belongs to. Front end.
+ *
+ *     PARSED ──► planned again, elsewhere     PLANNED ──► chunks     DONE ──► part or result     FAILED ──► the job fails
+ *     lost, and it was being worked on ──► again after a pause (backoff.c), or the job fails: max_attempts
+ *     lost, and it had not begun ──► again at once
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/api/item_text.h"
+#include "server/jobs/private.h"
+
+#define MAX_STDERR_SHOWN 1024
+
+/* ---- parts and results ----------------------------------------------------------------------------------------------- */
+
+/* The body of a WIRE_DONE behind its times. */
+static bool take_body(const struct wire_frame *f, const struct slice *bulk, struct wire_times *times,
+                      struct slice *body) {
+    if (f->header.length < sizeof *times)
+        return false;
+    memcpy(times, f->inlined, sizeof *times);
+    *body = wire_payload(f, bulk, sizeof *times);
+    return body->blob != NULL;
+}
+
+static void add_times(struct job *job, enum task_kind kind, const struct wire_times *t) {
+    struct record *r = job->record;
+    if (kind == TASK_PLAN && r->type < METRICS_TYPES) {
+        int64_t *lately = &job->js->type_cost_ns[r->type];
+        *lately += ((int64_t)t->cpu_ns - *lately) / 8 + 1;
+    }
+    r->plan_ns += (int64_t)t->plan_ns;
+    r->merge_ns += (int64_t)t->merge_ns;
+    r->cpu_ns += (int64_t)t->cpu_ns;
+}
+
+static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t items) {
+    struct record *r = job->record;
+    struct chunk *c = &job->chunks[chunk];
+    c->part = part;
+    c->done = true;
+    r->chunks_done++;
+    job->js->metrics->chunks[r->type]++;
+    if (r->durable)
+        job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
+    job_log_chunk(job, chunk, items);
+    job_touch(job);
+    if (r->chunks_done == r->chunks_total) {
+        job->phase = PHASE_MERGE;
+        job_enqueue(job);
+    }
+}
+
+/* A whole result: of a merge, of a job of one chunk, or of a short job done in one go. */
+static void on_result(struct job *job, enum task_kind kind, struct slice result, int64_t sent_ns) {
+    struct record *r = job->record;
+    if (kind == TASK_PLAN) {
+        r->chunks_total = 1;
+        job_started(job, sent_ns);
+        job_planned(job);
+    }
+    if (job->stopping) {
+        slice_deinit(&result);
+        job_end_if_stopped(job);
+        return;
+    }
+    if (kind != TASK_MERGE) {
+        job->js->metrics->chunks[r->type]++;
+        r->chunks_done = r->chunks_total;
+    }
+    if (kind == TASK_RUN && job->watchers > 0)
+        job_log_chunk(job, 0, 0);
+    job_succeed(job, result);
+}
+
+static bool on_done(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
+    struct wire_times times;
+    struct slice body;
+    if (t->kind == TASK_PLAN && job->input_is_json)
+        return false; /* a type we do not know yet cannot have been run */
+    if (!take_body(f, bulk, &times, &body))
+        return false;
+    bool whole = t->kind != TASK_RUN || job_merges_at_once(job);
+    int64_t items = whole || !job->record->map ? 0 : items_count(&body, job->record->items);
+    if (items < 0) {
+        slice_deinit(&body);
+        return false;
+    }
+    uint32_t chunk = t->chunk;
+    enum task_kind kind = t->kind;
+    int64_t sent_ns = t->sent_ns;
+    add_times(job, t->kind, &times);
+    task_free(t);
+    if (whole)
+        on_result(job, kind, body, sent_ns);
+    else
+        on_part(job, chunk, body, (uint64_t)items);
+    return true;
+}
+
+/* ---- failures ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_submission_fault(enum problem_code code) {
+    return code == PROBLEM_INVALID_PARAMS || code == PROBLEM_UNKNOWN_TYPE || code == PROBLEM_INVALID_JSON ||
+           code == PROBLEM_DUPLICATE_KEY || code == PROBLEM_TOO_DEEP || code == PROBLEM_NOT_UTF8;
+}
+
+static bool on_failed(struct job *job, struct task *t, const struct wire_frame *f) {
+    struct problem_fault fault;
+    if (problem_read_fault(f->inlined, f->header.length, &fault) != 0) {
+        problem_fault_deinit(&fault);
+        return false;
+    }
+    job->rejected = t->kind == TASK_PLAN && is_submission_fault(fault.code) && !job->record->durable;
+    task_free(t);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, fault.code, fault.detail, fault.members);
+    return true;
+}
+
+void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d) {
+    struct record *r = job->record;
+    if (r->lost_count == RECORD_MAX_LOST)
+        return;
+    buf_puts(&r->lost, r->lost_count++ == 0 ? "{" : ",{");
+    if (t != NULL && t->kind == TASK_RUN)
+        buf_printf(&r->lost, "\"chunk\":%u,", t->chunk);
+    buf_printf(&r->lost, "\"cause\":\"%s\"", cause);
+    if (d != NULL && signal_name(d->signal) != NULL)
+        buf_printf(&r->lost, ",\"signal\":\"%s\"", signal_name(d->signal));
+    if (d != NULL && d->exit_code >= 0)
+        buf_printf(&r->lost, ",\"exit_code\":%d", d->exit_code);
+    if (d != NULL)
+        buf_printf(&r->lost, ",\"max_rss_bytes\":%llu,\"cpu_ms\":%llu", (unsigned long long)d->max_rss_bytes,
+                   (unsigned long long)d->cpu_ms);
+    if (d != NULL && d->stderr_tail[0] != '\0') {
+        size_t n = strlen(d->stderr_tail), skip = n > MAX_STDERR_SHOWN ? n - MAX_STDERR_SHOWN : 0;
+        buf_puts(&r->lost, ",\"stderr_tail\":");
+        buf_json_string(&r->lost, d->stderr_tail + skip, n - skip);
+    }
+    buf_putc(&r->lost, '}');
+}
+
+/* It stopped because we asked it to. */
+static bool on_cancelled(struct job *job, struct task *t) {
+    if (!job->stopping)
+        return false;
+    if (job->stop_reason == STOP_TIMEOUT)
+        job_add_lost(job, t, "timeout", NULL);
+    task_free(t);
+    job_end_if_stopped(job);
+    return true;
+}
+
+/* ---- callbacks of the pool --------------------------------------------------------------------------------------------------- */
+
+/* A job that is stopping takes no results any more: it only waits for its tasks to be gone. */
+static bool absorb(struct job *job, struct task *t) {
+    task_free(t);
+    job_end_if_stopped(job);
+    return true;
+}
+
+/* The plan's run time is over; what comes next waits again. */
+static void queue_again(struct job *job, struct task *t) {
+    task_free(t);
+    job->run_started_ns = 0;
+    job_arm_timer(job);
+    job_enqueue(job);
+}
+
+/* The worker that parsed the body does not know where webhooks may go. */
+static bool refuse_webhook(struct job *job, struct task *t) {
+    struct buf members = {0};
+    size_t size;
+    if (job->bad_webhook == NULL)
+        return false;
+    problem_put_error(&members, "/options/webhook", job->bad_webhook);
+    job->rejected = !job->record->durable;
+    task_free(t);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INVALID_PARAMS, strdup("/options/webhook cannot be used"),
+             buf_steal(&members, &size));
+    return true;
+}
+
+static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
+    if (!plan_arrived(job, f, bulk))
+        return false;
+    if (refuse_webhook(job, t))
+        return true;
+    slice_deinit(&job->input);
+    queue_again(job, t);
+    job_planned(job);
+    job_end_if_stopped(job);
+    return true;
+}
+
+static bool on_submission(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
+    if (f->header.kind != WIRE_PARSED || !submission_arrived(job, f, bulk))
+        return false;
+    if (refuse_webhook(job, t))
+        return true;
+    queue_again(job, t);
+    return true;
+}
+
+static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_frame *f, const struct slice *bulk) {
+    struct task *t = work;
+    struct job *job = t->job;
+    (void)arg, (void)w;
+    job->js->dirty = true;
+    if (f->header.kind == WIRE_CANCELLED)
+        return on_cancelled(job, t);
+    if (job->stopping)
+        return absorb(job, t);
+    if (f->header.kind == WIRE_FAILED)
+        return on_failed(job, t, f);
+    if (f->header.kind == WIRE_DONE)
+        return on_done(job, t, f, bulk);
+    if (t->kind != TASK_PLAN)
+        return false;
+    return f->header.kind == WIRE_PLANNED ? on_plan(job, t, f, bulk) : on_submission(job, t, f, bulk);
+}
+
+static void fail_crashed(struct job *job, const struct death *d, unsigned lost) {
+    char how[64], detail[160];
+    const char *name = signal_name(d->signal);
+    if (name != NULL)
+        snprintf(how, sizeof how, "was killed by %s", name);
+    else
+        snprintf(how, sizeof how, "exited with status %d", d->exit_code);
+    snprintf(detail, sizeof detail, "the worker %s (cause: %s), attempt %u of %lld", how, d->cause, lost,
+             (long long)job->record->max_attempts);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
+}
+
+/* How often this piece of work was lost, this time included. */
+static unsigned count_loss(struct job *job, const struct task *t) {
+    if (t->kind == TASK_PLAN)
+        return ++job->plan_lost;
+    if (t->kind == TASK_MERGE)
+        return ++job->merge_lost;
+    return ++job->chunks[t->chunk].lost;
+}
+
+/* Makes the piece sendable again. */
+static void requeue(struct job *job, const struct task *t) {
+    if (t->kind == TASK_RUN)
+        job->again[job->again_count++] = t->chunk;
+}
+
+/* The store counts as we do. */
+static void record_loss(struct job *job, const struct task *t, unsigned lost) {
+    struct store *s = job->js->store;
+    if (!job->record->durable)
+        return;
+    if (t->kind == TASK_RUN)
+        s->ops->lost(s, job->record, t->chunk, lost);
+    else
+        s->ops->update(s, job->record);
+}
+
+static void log_retry(const struct job *job, const struct task *t, const struct death *d) {
+    char id[ID_TEXT_SIZE];
+    id_format(&job->record->id, id);
+    LOG(LOG_WARN, "work_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
+        LOG_INT("worker", t->worker->slot), LOG_STR("cause", d->cause), LOG_INT("attempts", job->record->attempts),
+        LOG_STR("trace", job->record->trace));
+}
+
+/* The piece that the worker died at. */
+static void on_guilty(struct job *job, struct task *t, const struct death *d) {
+    unsigned lost = count_loss(job, t);
+    job->record->attempts++;
+    job_add_lost(job, t, d->cause, d);
+    job_touch(job);
+    record_loss(job, t, lost);
+    log_retry(job, t, d);
+    if (strcmp(d->cause, "memory") == 0) {
+        task_free(t);
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
+        return;
+    }
+    uint64_t allowed = job->record->max_attempts;
+    if (t->kind == TASK_RUN) /* each item that is given up makes room for as many attempts at the others */
+        allowed *= 1 + job_count_deadly(job, t->chunk);
+    bool give_up = lost >= allowed && !job_gives_up_item(job, t);
+    if (!give_up) {
+        if (!job_pause(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
+            requeue(job, t);
+        metrics_count(job->js->metrics->chunk_retries, 16, d->cause);
+    }
+    task_free(t);
+    if (give_up)
+        fail_crashed(job, d, lost);
+    else
+        job_enqueue(job);
+}
+
+static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const struct death *d) {
+    struct task *t = work;
+    struct job *job = t->job;
+    (void)arg, (void)w;
+    job->js->dirty = true;
+    if (job->stopping) {
+        if (job->stop_reason == STOP_TIMEOUT)
+            job_add_lost(job, t, "timeout", d);
+        absorb(job, t);
+        return;
+    }
+    if (t->kind == TASK_PLAN) { /* it is queued still */
+        job->run_started_ns = 0;
+        job_arm_timer(job);
+    }
+    if (guilty) {
+        on_guilty(job, t, d);
+        return;
+    }
+    requeue(job, t);
+    task_free(t);
+    job_enqueue(job);
+}
+
+/* A worker of its own is gone. If that could not even load its handler, the job's next piece is lost as if it had had it. */
+static void on_vacated(void *arg, struct worker *w, void *owner, const struct death *start) {
+    struct job *job = owner;
+    struct task *t = NULL;
+    job->kept_workers--;
+    ((struct jobs *)arg)->dirty = true;
+    if (job->stopping)
+        return;
+    if (start != NULL && job_count_units(job) > 0)
+        t = dispatch_take_unit(job, w);
+    if (t != NULL)
+        on_guilty(job, t, start);
+    else if (!job->sched.queued)
+        job_enqueue(job);
+}
+
+static void on_drained(void *arg, struct worker *w) {
+    struct jobs *js = arg;
+    struct task *t = js->feeding[w->slot];
+    if (t != NULL && dispatch_feed_merge(t->job, t)) {
+        js->dirty = true;
+        if (t->job->stopping && !pool_stop_work(w, t->ticket, t->job->stop_reason))
+            absorb(t->job, t);
+    }
+    pool_flush(w);
+}
+
+static void on_changed(void *arg) {
+    ((struct jobs *)arg)->dirty = true;
+}
+
+static void on_restarted(void *arg, const char *cause) {
+    metrics_count(((struct jobs *)arg)->metrics->worker_restarts, 16, cause);
+}
+
+struct pool_events jobs_pool_events(struct jobs *js) {
+    return (struct pool_events){.arg = js,
+                                .reply = on_reply,
+                                .lost = on_lost,
+                                .restarted = on_restarted,
+                                .vacated = on_vacated,
+                                .drained = on_drained,
+                                .changed = on_changed};
+}

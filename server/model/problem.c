@@ -1,0 +1,173 @@
+/* problem.c: see problem.h. Front end. */
+#include "server/model/problem.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_FAULT  (64 * 1024) /* a worker's fault is at most about 16 KiB */
+#define MAX_ERRORS 20
+
+static const struct problem problems[PROBLEM_COUNT] = {
+    [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, "Body too large",
+                                "The body exceeds limit_bytes (--max-body). Send less, or raise the limit."},
+    [PROBLEM_CANCELLED] = {"cancelled", 409, "Job was cancelled", "Somebody cancelled the job; it has no result."},
+    [PROBLEM_DRAINING] = {"draining", 503, "Service is draining",
+                          "The service is shutting down and takes no new jobs. Retry elsewhere or later."},
+    [PROBLEM_DUPLICATE_KEY] = {"duplicate_key", 400, "Duplicate object key",
+                               "An object names the same member twice. See line and column."},
+    [PROBLEM_GONE] = {"gone", 410, "Job is gone", "The job was deleted or has expired."},
+    [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed",
+                                "The job's own code reported a failure. See detail."},
+    [PROBLEM_HEADER_TOO_LARGE] = {"header_too_large", 431, "Request header too large",
+                                  "The request's head exceeds limit_bytes (--max-header)."},
+    [PROBLEM_IDEMPOTENCY_MISMATCH] = {"idempotency_mismatch", 422, "Idempotency-Key was used for another request",
+                                      "The key belongs to a job that a different body or query made. Use a new key."},
+    [PROBLEM_INTERNAL_ERROR] = {"internal_error", 500, "Internal error",
+                                "The service could not do its part. See its log."},
+    [PROBLEM_INVALID_IDEMPOTENCY_KEY] = {"invalid_idempotency_key", 400, "Invalid Idempotency-Key",
+                                         "It is one string, quoted or bare: 1 to 255 characters of printable ASCII."},
+    [PROBLEM_INVALID_JSON] = {"invalid_json", 400, "Body is not JSON",
+                              "The body is not JSON as RFC 8259 defines it. See line and column."},
+    [PROBLEM_INVALID_PARAMS] =
+        {"invalid_params", 422, "Invalid job",
+         "Members are missing, unknown or have values that cannot be used. See errors; each has a "
+         "JSON Pointer (RFC 6901). GET /v1/types describes what is expected."},
+    [PROBLEM_INVALID_QUERY] = {"invalid_query", 400, "Invalid query",
+                               "A query parameter is unknown or has a wrong value."},
+    [PROBLEM_JOB_TIMEOUT] = {"job_timeout", 504, "Job ran out of time",
+                             "The job ran longer than options.timeout_ms (default --job-timeout) and was stopped."},
+    [PROBLEM_MEMORY_LIMIT] = {"memory_limit", 507, "Job ran out of memory",
+                              "A worker exceeded --max-job-memory, or memory ran out, while it ran this job."},
+    [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, "Method not allowed", "See the Allow header."},
+    [PROBLEM_NOT_FOUND] = {"not_found", 404, "Not found",
+                           "There is nothing at this path, or it is no longer remembered."},
+    [PROBLEM_NOT_UTF8] = {"not_utf8", 400, "Body is not UTF-8", "JSON is UTF-8 (RFC 8259 section 8.1)."},
+    [PROBLEM_OVER_MEMORY] =
+        {"over_memory", 429, "Memory budget is spent",
+         "The service holds as many bytes as --max-memory allows. Nothing was accepted; retry later."},
+    [PROBLEM_QUEUE_FULL] =
+        {"queue_full", 429, "Queue is full",
+         "As many jobs wait as --max-queue (or --max-queue-age) allows. Nothing was accepted; retry later."},
+    [PROBLEM_QUEUE_TIMEOUT] = {"queue_timeout", 503, "Job was not started in time",
+                               "The job waited longer than its options.queue_timeout_ms. Retry later."},
+    [PROBLEM_RANGE_NOT_SATISFIABLE] = {"range_not_satisfiable", 416, "Range not satisfiable",
+                                       "The Range header names no byte of the result."},
+    [PROBLEM_REQUEST_TIMEOUT] = {"request_timeout", 408, "Request timed out", "The request did not arrive in time."},
+    [PROBLEM_STARTING] = {"starting", 503, "Service is starting", "Workers are not ready yet. Retry in a moment."},
+    [PROBLEM_STORE_UNAVAILABLE] =
+        {"store_unavailable", 503, "Store is unavailable",
+         "Jobs cannot be recorded at present: /readyz?verbose says why. Nothing was accepted; retry later."},
+    [PROBLEM_TOO_DEEP] = {"too_deep", 400, "JSON is nested too deeply",
+                          "Arrays and objects are nested deeper than --max-json-depth allows."},
+    [PROBLEM_TOO_MANY_CONNECTIONS] = {"too_many_connections", 503, "Too many connections",
+                                      "As many clients are connected as --max-connections allows. Retry later."},
+    [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
+    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {"unsupported_media_type", 415, "Unsupported media type",
+                                        "Send the job as application/json."},
+    [PROBLEM_WORKER_CRASHED] =
+        {"worker_crashed", 500, "Worker crashed",
+         "The process that ran the job died, each time it was tried. The job's `lost` says how."},
+};
+
+const struct problem *problem_get(enum problem_code code) {
+    return &problems[code];
+}
+
+enum problem_code problem_find(const char *name, size_t size) {
+    for (int i = 0; i < PROBLEM_COUNT; i++)
+        if (strlen(problems[i].code) == size && memcmp(problems[i].code, name, size) == 0)
+            return (enum problem_code)i;
+    return PROBLEM_COUNT;
+}
+
+void problem_write(struct buf *out, enum problem_code code, const char *detail, const char *members,
+                   const char *instance) {
+    const struct problem *p = &problems[code];
+    const char *text = detail == NULL ? p->help : detail;
+    buf_printf(out, "{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%u,\"code\":\"%s\",\"detail\":", p->code,
+               p->title, p->status, p->code);
+    buf_json_string(out, text, strlen(text));
+    if (instance != NULL) {
+        buf_puts(out, ",\"instance\":");
+        buf_json_string(out, instance, strlen(instance));
+    }
+    if (members != NULL) {
+        buf_putc(out, ',');
+        buf_puts(out, members);
+    }
+    buf_putc(out, '}');
+}
+
+void problem_put_error(struct buf *members, const char *pointer, const char *detail) {
+    buf_puts(members, "\"errors\":[{\"pointer\":");
+    buf_json_string(members, pointer, strlen(pointer));
+    buf_puts(members, ",\"detail\":");
+    buf_json_string(members, detail, strlen(detail));
+    buf_puts(members, "}]");
+}
+
+/* ---- faults --------------------------------------------------------------------------------------------- */
+
+static void put_string(struct buf *out, const char *name, json_t *value) {
+    buf_printf(out, "\"%s\":", name);
+    buf_json_string(out, json_string_value(value), json_string_length(value));
+}
+
+static bool put_errors(struct buf *out, json_t *errors) {
+    size_t i;
+    json_t *e;
+    if (json_array_size(errors) > MAX_ERRORS)
+        return false;
+    buf_puts(out, "\"errors\":[");
+    json_array_foreach(errors, i, e) {
+        json_t *pointer = json_object_get(e, "pointer"), *detail = json_object_get(e, "detail");
+        if (!json_is_string(pointer) || !json_is_string(detail))
+            return false;
+        buf_puts(out, i == 0 ? "{" : ",{");
+        put_string(out, "pointer", pointer);
+        buf_putc(out, ',');
+        put_string(out, "detail", detail);
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+    return true;
+}
+
+static bool put_members(struct buf *out, json_t *fault) {
+    static const char *const places[] = {"line", "column", "position"};
+    json_t *errors = json_object_get(fault, "errors");
+    if (errors != NULL && (!json_is_array(errors) || !put_errors(out, errors)))
+        return false;
+    for (int i = 0; i < 3; i++) {
+        json_t *place = json_object_get(fault, places[i]);
+        if (!json_is_integer(place))
+            continue;
+        buf_printf(out, "%s\"%s\":%lld", out->size > 0 ? "," : "", places[i], (long long)json_integer_value(place));
+    }
+    return !out->failed;
+}
+
+int problem_read_fault(const void *json, size_t size, struct problem_fault *f) {
+    struct buf members = {0};
+    json_error_t error;
+    *f = (struct problem_fault){PROBLEM_INTERNAL_ERROR, NULL, NULL};
+    json_t *fault = size > MAX_FAULT ? NULL : json_loadb(json, size, JSON_ALLOW_NUL, &error);
+    json_t *code = json_object_get(fault, "code"), *detail = json_object_get(fault, "detail");
+    bool ok = json_is_string(code) && json_is_string(detail) && put_members(&members, fault);
+    if (ok) {
+        f->code = problem_find(json_string_value(code), json_string_length(code));
+        f->detail = strdup(json_string_value(detail));
+        f->members = members.size > 0 ? buf_steal(&members, NULL) : NULL;
+        ok = f->code != PROBLEM_COUNT && f->detail != NULL;
+    }
+    buf_deinit(&members);
+    json_decref(fault);
+    return ok ? 0 : -1;
+}
+
+void problem_fault_deinit(struct problem_fault *f) {
+    free(f->detail);
+    free(f->members);
+    f->detail = f->members = NULL;
+}

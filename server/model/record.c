@@ -1,0 +1,48 @@
+/* record.c: see record.h. Front end. */
+#include "server/model/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[JOB_STATUSES] = {"queued", "running", "succeeded", "failed", "cancelled"};
+
+const char *job_status_name(enum job_status s) {
+    return names[s];
+}
+
+enum job_status job_status_find(const char *name) {
+    int s = 0;
+    while (s < JOB_STATUSES && strcmp(names[s], name) != 0)
+        s++;
+    return (enum job_status)s;
+}
+
+struct record *record_new(void) {
+    struct record *r = calloc(1, sizeof *r);
+    if (r != NULL) {
+        r->refs = 1;
+        r->attempts = 1;
+        r->type = UINT32_MAX;
+    }
+    return r;
+}
+
+struct record *record_ref(struct record *r) {
+    r->refs++;
+    return r;
+}
+
+void record_unref(struct record *r) {
+    if (r == NULL || --r->refs > 0)
+        return;
+    slice_deinit(&r->result);
+    buf_deinit(&r->lost);
+    buf_deinit(&r->error);
+    free(r->webhook);
+    free(r->trace);
+    free(r);
+}
+
+size_t record_bytes(const struct record *r) {
+    return sizeof *r + r->lost.capacity + r->error.capacity + r->result.size;
+}

@@ -1,0 +1,147 @@
+/* render.c: see render.h. Front end. On the path of every short job, so it puts text together by hand; the parts that
+ * are JSON already (result, error, lost) were made by our own writers. */
+#include "server/model/render.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+static void put_time(struct buf *out, const char *name, int64_t wall_ms) {
+    char text[CLOCK_TEXT_SIZE];
+    if (wall_ms == 0)
+        return;
+    clock_format(wall_ms, text);
+    buf_puts(out, ",\"");
+    buf_puts(out, name);
+    buf_puts(out, "\":\"");
+    buf_append(out, text, CLOCK_TEXT_SIZE - 1);
+    buf_putc(out, '"');
+}
+
+/* Writes milliseconds with three digits behind the point; returns the end. At most 21 bytes. */
+static char *write_ms(char *to, int64_t ns) {
+    uint64_t us = ns < 0 ? 0 : (uint64_t)ns / 1000;
+    to = digits_write(to, us / 1000);
+    *to++ = '.';
+    *to++ = (char)('0' + us / 100 % 10);
+    *to++ = (char)('0' + us / 10 % 10);
+    *to++ = (char)('0' + us % 10);
+    return to;
+}
+
+static void put_ms(struct buf *out, int64_t ns) {
+    char text[32];
+    buf_append(out, text, (size_t)(write_ms(text, ns) - text));
+}
+
+static void put_number(struct buf *out, const char *name, uint64_t value) {
+    buf_puts(out, name);
+    buf_u64(out, value);
+}
+
+static void put_progress(struct buf *out, const struct record *r, const struct job *job) {
+    if (r->chunks_total == 0)
+        return;
+    put_number(out, ",\"progress\":{\"done\":", r->chunks_done);
+    put_number(out, ",\"total\":", r->chunks_total);
+    if (job != NULL && r->status == JOB_RUNNING)
+        buf_printf(out, ",\"fraction\":%.3f", job_fraction(job));
+    buf_putc(out, '}');
+}
+
+static void put_waiting(struct buf *out, const struct record *r, const struct job *job) {
+    if (job == NULL || r->status != JOB_QUEUED)
+        return;
+    buf_puts(out, job_is_delayed(job) || job_held_until_ns(job) > 0 ? ",\"waiting_for\":\"delay\""
+                                                                    : ",\"waiting_for\":\"worker\"");
+    put_time(out, "estimated_start", job_estimated_start_ms(job));
+}
+
+static void put_result(struct buf *out, const struct record *r) {
+    if (r->status != JOB_SUCCEEDED || r->result.size > RENDER_MAX_INLINE)
+        return;
+    buf_puts(out, ",\"result\":");
+    char *to = buf_reserve(out, r->result.size);
+    if (to == NULL || slice_read(&r->result, 0, to, r->result.size) != 0) {
+        out->failed = true;
+        return;
+    }
+    out->size += r->result.size;
+    out->data[out->size] = '\0';
+}
+
+static void put_timings(struct buf *out, const struct record *r) {
+    buf_puts(out, ",\"timings\":{\"queued_ms\":");
+    put_ms(out, r->queued_ns);
+    if (r->started_ms != 0) {
+        buf_puts(out, ",\"run_ms\":");
+        put_ms(out, r->run_ns);
+    }
+    buf_puts(out, ",\"cpu_ms\":");
+    put_ms(out, r->cpu_ns);
+    buf_putc(out, '}');
+}
+
+void render_job(struct buf *out, const struct record *r, const struct job *job, bool with_result) {
+    const struct handler *h = host_handler(r->type);
+    char id[ID_TEXT_SIZE];
+    id_format(&r->id, id);
+    buf_puts(out, "{\"id\":\"");
+    buf_append(out, id, ID_TEXT_SIZE - 1);
+    if (h != NULL) {
+        buf_puts(out, "\",\"type\":\"");
+        buf_puts(out, h->name);
+    }
+    buf_puts(out, "\",\"status\":\"");
+    buf_puts(out, job_status_name(r->status));
+    buf_putc(out, '"');
+    put_time(out, "created_at", r->created_ms);
+    put_time(out, "started_at", r->started_ms);
+    put_time(out, "finished_at", r->finished_ms);
+    put_time(out, "expires_at", r->expires_ms);
+    put_progress(out, r, job);
+    put_number(out, ",\"attempts\":", r->attempts);
+    if (r->lost_count > 0) {
+        buf_puts(out, ",\"lost\":[");
+        buf_append(out, r->lost.data, r->lost.size);
+        buf_putc(out, ']');
+    }
+    put_waiting(out, r, job);
+    put_number(out, ",\"priority\":", r->priority);
+    if (with_result)
+        put_result(out, r);
+    if (r->status == JOB_FAILED && r->error.size > 0) {
+        buf_puts(out, ",\"error\":");
+        buf_append(out, r->error.data, r->error.size);
+    }
+    put_timings(out, r);
+    buf_puts(out, ",\"links\":{\"self\":\"/v1/jobs/");
+    buf_append(out, id, ID_TEXT_SIZE - 1);
+    buf_puts(out, "\",\"result\":\"/v1/jobs/");
+    buf_append(out, id, ID_TEXT_SIZE - 1);
+    buf_puts(out, "/result\",\"events\":\"/v1/jobs/");
+    buf_append(out, id, ID_TEXT_SIZE - 1);
+    buf_puts(out, "/events\"}}");
+}
+
+void render_etag(char *to, size_t size, const struct record *r, const struct job *job) {
+    unsigned permille = job == NULL || r->status != JOB_RUNNING ? 0 : (unsigned)(job_fraction(job) * 1000);
+    snprintf(to, size, "W/\"%llu-%u\"", (unsigned long long)r->version, permille);
+}
+
+void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r) {
+    const struct {
+        const char *name;
+        int64_t ns;
+    } phases[] = {{"queue;dur=", r->queued_ns},
+                  {", plan;dur=", r->plan_ns},
+                  {", run;dur=", r->run_ns - r->plan_ns - r->merge_ns},
+                  {", merge;dur=", r->merge_ns}};
+    for (size_t i = 0; i < 4; i++) {
+        size_t n = strlen(phases[i].name);
+        memcpy(to, phases[i].name, n);
+        to = write_ms(to + n, phases[i].ns);
+    }
+    *to = '\0';
+}

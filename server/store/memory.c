@@ -1,0 +1,573 @@
+/* store_memory.c: the store that keeps everything in this process. Front end.
+ *
+ * Records and tombstones are in one hash table by id, keys in one by tenant and key. What expires is, for each table,
+ * in a list ordered by when it does (most come in that order already, others are inserted from the back), from whose
+ * front gc takes. Ended jobs are also in a list by when they ended, from whose front evict takes.
+ *
+ * Nothing is copied: requests, plans and parts are held until their job ends, records until they are gone.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "server/store/store.h"
+
+#define MAX_TOMBSTONES 100000
+
+enum timed_kind { TIMED_ENTRY, TIMED_KEY, TIMED_KINDS };
+
+/* Something that expires. First in what it is a part of. */
+struct timed {
+    enum timed_kind kind;
+    int64_t due_ms; /* 0: never, and it is not in the list */
+    struct timed *prev, *next;
+};
+
+struct part {
+    struct store_chunk chunk;
+    UT_hash_handle hh;
+};
+
+/* What an open job holds. */
+struct work {
+    struct slice request, plan;
+    struct part *parts; /* by index */
+};
+
+struct entry {
+    struct timed timed; /* ended: expires; tombstone: is forgotten */
+    struct id id;
+    struct record *record; /* NULL: a tombstone */
+    struct work *work;     /* until it ends */
+    int64_t ttl_ms;
+    UT_hash_handle hh;
+    struct entry *ended_prev, *ended_next; /* by end */
+};
+
+struct key {
+    struct timed timed;
+    struct id job;
+    uint8_t hash[STORE_HASH_SIZE];
+    UT_hash_handle hh;
+    size_t size;
+    char text[]; /* tenant, NUL, key */
+};
+
+struct webhook {
+    struct delivery delivery;
+    char *url;
+    char trace[RECORD_TRACE_SIZE];
+    UT_hash_handle hh;
+};
+
+struct memory_store {
+    struct store base;
+    struct store_limits limits;
+    bool bury_pushed_out;
+    uint64_t ended_count, ended_bytes, tombstones;
+    struct entry *by_id, *by_end;
+    struct key *keys;
+    struct webhook *webhooks; /* by job */
+    struct timed *by_due[TIMED_KINDS];
+};
+
+static struct memory_store *self(struct store *s) {
+    return (struct memory_store *)s;
+}
+
+/* ---- what expires ------------------------------------------------------------------------------------------------ */
+
+/* Keeps the order of the list; usually the last place is right. */
+static void schedule(struct memory_store *m, struct timed *t, int64_t due_ms) {
+    struct timed **first = &m->by_due[t->kind], *last = *first == NULL ? NULL : (*first)->prev;
+    t->due_ms = due_ms;
+    while (last != NULL && last->due_ms > due_ms)
+        last = last == *first ? NULL : last->prev;
+    if (last == NULL)
+        DL_PREPEND(*first, t);
+    else
+        DL_APPEND_ELEM(*first, last, t);
+}
+
+static void unschedule(struct memory_store *m, struct timed *t) {
+    if (t->due_ms != 0)
+        DL_DELETE(m->by_due[t->kind], t);
+    t->due_ms = 0;
+}
+
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
+
+static struct entry *find(struct memory_store *m, const struct id *id) {
+    struct entry *e;
+    HASH_FIND(hh, m->by_id, id, sizeof *id, e);
+    return e;
+}
+
+static bool is_ended(const struct entry *e) {
+    return e->record != NULL && e->timed.due_ms != 0;
+}
+
+/* NULL unless the job is there and has not ended. */
+static struct entry *find_open(struct memory_store *m, const struct id *id) {
+    struct entry *e = find(m, id);
+    return e == NULL || e->work == NULL ? NULL : e;
+}
+
+static struct entry *add(struct memory_store *m, struct record *r) {
+    struct entry *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return NULL;
+    e->id = r->id;
+    e->record = record_ref(r);
+    e->ttl_ms = r->ttl_ms;
+    HASH_ADD(hh, m->by_id, id, sizeof e->id, e);
+    return e;
+}
+
+static void drop_parts(struct work *w) {
+    struct part *p, *next;
+    HASH_ITER(hh, w->parts, p, next) {
+        HASH_DEL(w->parts, p);
+        slice_deinit(&p->chunk.part);
+        free(p);
+    }
+}
+
+static void drop_work(struct entry *e) {
+    if (e->work == NULL)
+        return;
+    drop_parts(e->work);
+    slice_deinit(&e->work->request);
+    slice_deinit(&e->work->plan);
+    free(e->work);
+    e->work = NULL;
+}
+
+static void drop_record(struct memory_store *m, struct entry *e) {
+    if (is_ended(e)) {
+        DL_DELETE2(m->by_end, e, ended_prev, ended_next);
+        m->ended_count--;
+        m->ended_bytes -= record_bytes(e->record);
+    }
+    drop_work(e);
+    record_unref(e->record);
+    e->record = NULL;
+}
+
+static void drop_entry(struct memory_store *m, struct entry *e) {
+    if (e->record == NULL)
+        m->tombstones--;
+    else
+        drop_record(m, e);
+    unschedule(m, &e->timed);
+    HASH_DEL(m->by_id, e);
+    free(e);
+}
+
+/* Deleted, expired or given up: remembered as gone for one more TTL. */
+static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
+    drop_record(m, e);
+    unschedule(m, &e->timed);
+    m->tombstones++;
+    schedule(m, &e->timed, now_ms + (e->ttl_ms > 0 ? e->ttl_ms : 1));
+    struct timed *oldest = m->by_due[TIMED_ENTRY];
+    while (m->tombstones > MAX_TOMBSTONES && oldest != NULL) {
+        struct timed *next = oldest->next;
+        struct entry *other = (struct entry *)oldest;
+        if (other->record == NULL)
+            drop_entry(m, other);
+        oldest = next;
+    }
+}
+
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
+
+static struct key *new_key(const char *tenant, const char *key) {
+    size_t tenant_size = strlen(tenant) + 1, key_size = strlen(key) + 1;
+    struct key *k = calloc(1, sizeof *k + tenant_size + key_size);
+    if (k == NULL)
+        return NULL;
+    k->timed.kind = TIMED_KEY;
+    k->size = tenant_size + key_size;
+    memcpy(k->text, tenant, tenant_size);
+    memcpy(k->text + tenant_size, key, key_size);
+    return k;
+}
+
+static void drop_key(struct memory_store *m, struct key *k) {
+    unschedule(m, &k->timed);
+    HASH_DEL(m->keys, k);
+    free(k);
+}
+
+/* The one that is recorded, like `wanted`; NULL if it is free. */
+static struct key *find_key(struct memory_store *m, const struct key *wanted) {
+    struct key *k;
+    HASH_FIND(hh, m->keys, wanted->text, wanted->size, k);
+    if (k != NULL && k->timed.due_ms <= clock_wall_ms()) {
+        drop_key(m, k);
+        k = NULL;
+    }
+    return k;
+}
+
+/* STORE_OK: it is the job's now. */
+static enum store_result claim_key(struct memory_store *m, const struct id *job, const struct store_key *key) {
+    struct key *k = new_key(key->tenant, key->key);
+    if (k == NULL)
+        return STORE_UNAVAILABLE;
+    if (find_key(m, k) != NULL) {
+        free(k);
+        return STORE_EXISTS;
+    }
+    k->job = *job;
+    memcpy(k->hash, key->hash, sizeof k->hash);
+    HASH_ADD_KEYPTR(hh, m->keys, k->text, k->size, k);
+    schedule(m, &k->timed, clock_wall_ms() + key->ttl_ms);
+    return STORE_OK;
+}
+
+static void memory_find_key(struct store *s, const char *tenant, const char *key, store_key_found *found, void *arg) {
+    struct key *wanted = new_key(tenant, key);
+    if (wanted == NULL) {
+        found(arg, STORE_UNAVAILABLE, NULL, NULL);
+        return;
+    }
+    struct key *k = find_key(self(s), wanted);
+    free(wanted);
+    if (k == NULL)
+        found(arg, STORE_NOT_FOUND, NULL, NULL);
+    else
+        found(arg, STORE_OK, &k->job, k->hash);
+}
+
+/* ---- webhooks ---------------------------------------------------------------------------------------------------- */
+
+static void memory_delivered(struct store *s, const struct id *job) {
+    struct memory_store *m = self(s);
+    struct webhook *w;
+    HASH_FIND(hh, m->webhooks, job, sizeof *job, w);
+    if (w == NULL)
+        return;
+    HASH_DEL(m->webhooks, w);
+    slice_deinit(&w->delivery.body);
+    free(w->url);
+    free(w);
+}
+
+static void memory_deliver(struct store *s, const struct delivery *d) {
+    struct memory_store *m = self(s);
+    struct webhook *w = calloc(1, sizeof *w);
+    char *url = strdup(d->url);
+    if (w == NULL || url == NULL) {
+        free(w);
+        free(url);
+        return;
+    }
+    w->delivery = *d;
+    w->delivery.url = w->url = url;
+    w->delivery.body = slice_ref(&d->body);
+    snprintf(w->trace, sizeof w->trace, "%s", d->trace == NULL ? "" : d->trace);
+    w->delivery.trace = w->trace;
+    memory_delivered(s, &d->job);
+    HASH_ADD(hh, m->webhooks, delivery.job, sizeof w->delivery.job, w);
+}
+
+/* ---- a job's life ------------------------------------------------------------------------------------------------ */
+
+static enum store_result add_open(struct memory_store *m, struct record *r, const struct store_input *in) {
+    struct work *w = calloc(1, sizeof *w);
+    enum store_result result = w == NULL ? STORE_UNAVAILABLE : STORE_OK;
+    if (result == STORE_OK && in->key != NULL)
+        result = claim_key(m, &r->id, in->key);
+    struct entry *e = result == STORE_OK ? add(m, r) : NULL;
+    if (e == NULL) {
+        free(w);
+        return result == STORE_OK ? STORE_UNAVAILABLE : result;
+    }
+    w->request = slice_ref(&in->request);
+    w->plan = slice_ref(&in->plan);
+    e->work = w;
+    return STORE_OK;
+}
+
+static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
+                          void *arg) {
+    struct entry *e = find(self(s), &r->id);
+    if (e != NULL)
+        done(arg, e->record == NULL ? STORE_GONE : STORE_OK);
+    else
+        done(arg, add_open(self(s), r, in));
+}
+
+/* The record is shared with the live job: it says already what update and lost would have it say. */
+static void memory_update(struct store *s, struct record *r) {
+    (void)s, (void)r;
+}
+
+static void memory_plan(struct store *s, struct record *r, const struct slice *plan) {
+    struct entry *e = find_open(self(s), &r->id);
+    if (e == NULL)
+        return;
+    struct slice before = e->work->plan;
+    e->work->plan = slice_ref(plan);
+    slice_deinit(&before);
+}
+
+static struct part *find_part(struct entry *e, uint32_t chunk) {
+    struct part *p;
+    HASH_FIND(hh, e->work->parts, &chunk, sizeof chunk, p);
+    if (p != NULL)
+        return p;
+    p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return NULL;
+    p->chunk.chunk = chunk;
+    HASH_ADD(hh, e->work->parts, chunk.chunk, sizeof p->chunk.chunk, p);
+    return p;
+}
+
+static void memory_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
+    struct entry *e = find_open(self(s), &r->id);
+    struct part *p = e == NULL ? NULL : find_part(e, chunk);
+    if (p != NULL && p->chunk.attempt < attempt)
+        p->chunk.attempt = attempt;
+}
+
+static void memory_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,
+                            const struct slice *part) {
+    struct entry *e = find_open(self(s), id);
+    struct part *p = e == NULL ? NULL : find_part(e, chunk);
+    if (p == NULL || p->chunk.done || p->chunk.attempt > attempt)
+        return;
+    p->chunk.attempt = attempt;
+    p->chunk.done = true;
+    p->chunk.part = slice_ref(part);
+}
+
+static bool is_over_limit(const struct memory_store *m) {
+    return (m->limits.max_ended > 0 && m->ended_count > m->limits.max_ended) ||
+           (m->limits.max_ended_bytes > 0 && m->ended_bytes > m->limits.max_ended_bytes);
+}
+
+/* Not the job that ended just now: however large it is, its owner shall see it. */
+static void push_out(struct memory_store *m) {
+    while (is_over_limit(m) && m->ended_count > 1) {
+        if (m->bury_pushed_out)
+            bury(m, m->by_end, clock_wall_ms());
+        else
+            drop_entry(m, m->by_end);
+    }
+}
+
+static void end_entry(struct memory_store *m, struct entry *e, struct record *r) {
+    struct record *before = e->record;
+    e->record = record_ref(r);
+    record_unref(before);
+    e->ttl_ms = r->ttl_ms;
+    drop_work(e);
+    DL_APPEND2(m->by_end, e, ended_prev, ended_next);
+    m->ended_count++;
+    m->ended_bytes += record_bytes(r);
+    schedule(m, &e->timed, r->expires_ms > 0 ? r->expires_ms : 1);
+}
+
+static void memory_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
+                          void *arg) {
+    struct memory_store *m = self(s);
+    struct entry *e = find(m, &r->id);
+    if (e == NULL)
+        e = add(m, r);
+    if (e == NULL || e->timed.due_ms != 0) {
+        done(arg, e == NULL ? STORE_UNAVAILABLE : e->record == NULL ? STORE_GONE : STORE_FINAL);
+        return;
+    }
+    end_entry(m, e, r);
+    if (webhook != NULL)
+        memory_deliver(s, webhook);
+    push_out(m);
+    done(arg, STORE_OK);
+}
+
+static void memory_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
+    struct memory_store *m = self(s);
+    struct entry *e = find(m, id);
+    bool there = e != NULL && e->record != NULL;
+    if (there)
+        bury(m, e, clock_wall_ms());
+    done(arg, e == NULL ? STORE_NOT_FOUND : there ? STORE_OK : STORE_GONE);
+}
+
+static void memory_get(struct store *s, const struct id *id, store_found *found, void *arg) {
+    struct entry *e = find(self(s), id);
+    if (e == NULL)
+        found(arg, STORE_NOT_FOUND, NULL);
+    else if (e->record == NULL)
+        found(arg, STORE_GONE, NULL);
+    else
+        found(arg, STORE_OK, e->record);
+}
+
+/* ---- list -------------------------------------------------------------------------------------------------------- */
+
+static bool matches(const struct entry *e, const struct store_filter *f) {
+    return e->record != NULL && (f->status < 0 || (int)e->record->status == f->status) &&
+           (f->type < 0 || e->record->type == f->type) && memcmp(&e->id, &f->before, sizeof e->id) < 0;
+}
+
+static int newest_first(const void *a, const void *b) {
+    const struct record *const *x = a, *const *y = b;
+    return memcmp(&(*y)->id, &(*x)->id, sizeof(*x)->id);
+}
+
+/* Ids are ordered by time, the table is not: keep the `limit` newest of all in a sorted array twice that size. */
+static void memory_list(struct store *s, const struct store_filter *f, store_found *found, void *arg) {
+    struct memory_store *m = self(s);
+    size_t room = 2 * (size_t)f->limit, n = 0;
+    struct record **best = calloc(room, sizeof *best);
+    struct entry *e, *next;
+    if (best == NULL) {
+        found(arg, STORE_UNAVAILABLE, NULL);
+        return;
+    }
+    HASH_ITER(hh, m->by_id, e, next) {
+        if (!matches(e, f))
+            continue;
+        best[n++] = e->record;
+        if (n == room) {
+            qsort(best, n, sizeof *best, newest_first);
+            n = f->limit;
+        }
+    }
+    qsort(best, n, sizeof *best, newest_first);
+    for (size_t i = 0; i < n && i < f->limit; i++)
+        found(arg, STORE_OK, best[i]);
+    free(best);
+    found(arg, STORE_OK, NULL);
+}
+
+/* ---- time and room ----------------------------------------------------------------------------------------------- */
+
+static void expire_entry(struct memory_store *m, struct entry *e, int64_t now_ms) {
+    if (e->record != NULL)
+        bury(m, e, now_ms);
+    else
+        drop_entry(m, e);
+}
+
+static int64_t memory_gc(struct store *s, int64_t now_ms) {
+    struct memory_store *m = self(s);
+    struct timed **entries = &m->by_due[TIMED_ENTRY], **keys = &m->by_due[TIMED_KEY];
+    while (*entries != NULL && (*entries)->due_ms <= now_ms)
+        expire_entry(m, (struct entry *)*entries, now_ms);
+    while (*keys != NULL && (*keys)->due_ms <= now_ms)
+        drop_key(m, (struct key *)*keys);
+    int64_t due_ms = *entries == NULL ? 0 : (*entries)->due_ms;
+    return *keys != NULL && (due_ms == 0 || (*keys)->due_ms < due_ms) ? (*keys)->due_ms : due_ms;
+}
+
+/* All by as much: the order stays. */
+static void memory_shift(struct store *s, int64_t by_ms) {
+    struct memory_store *m = self(s);
+    struct timed *t;
+    DL_FOREACH(m->by_due[TIMED_KEY], t) {
+        t->due_ms += by_ms;
+    }
+    DL_FOREACH(m->by_due[TIMED_ENTRY], t) {
+        struct entry *e = (struct entry *)t;
+        t->due_ms += by_ms;
+        if (e->record != NULL)
+            e->record->expires_ms += by_ms;
+    }
+}
+
+static uint64_t memory_evict(struct store *s, uint64_t bytes) {
+    struct memory_store *m = self(s);
+    uint64_t freed = 0;
+    int64_t now_ms = clock_wall_ms();
+    while (freed < bytes && m->by_end != NULL) {
+        freed += record_bytes(m->by_end->record);
+        bury(m, m->by_end, now_ms);
+    }
+    return freed;
+}
+
+static const char *memory_trouble(struct store *s) {
+    (void)s;
+    return NULL;
+}
+
+/* ---- recovery: a new store has nothing; what has not ended is told all the same ---------------------------------- */
+
+static int by_id(const struct entry *a, const struct entry *b) {
+    return memcmp(&a->id, &b->id, sizeof a->id);
+}
+
+static int by_chunk(const struct part *a, const struct part *b) {
+    return a->chunk.chunk < b->chunk.chunk ? -1 : a->chunk.chunk > b->chunk.chunk;
+}
+
+static void recover_entry(struct entry *e, const struct store_recovery *to) {
+    struct store_input in = {.request = e->work->request, .plan = e->work->plan};
+    to->job(to->arg, e->record, &in);
+    HASH_SORT(e->work->parts, by_chunk);
+    for (struct part *p = e->work->parts; p != NULL; p = p->hh.next)
+        to->chunk(to->arg, &e->id, &p->chunk);
+}
+
+static int memory_recover(struct store *s, const struct store_recovery *to) {
+    struct memory_store *m = self(s);
+    HASH_SORT(m->by_id, by_id);
+    for (struct entry *e = m->by_id; e != NULL; e = e->hh.next) {
+        if (e->work != NULL)
+            recover_entry(e, to);
+    }
+    for (struct webhook *w = m->webhooks; w != NULL; w = w->hh.next)
+        to->delivery(to->arg, &w->delivery);
+    return 0;
+}
+
+static void memory_close(struct store *s) {
+    struct memory_store *m = self(s);
+    while (m->by_id != NULL)
+        drop_entry(m, m->by_id);
+    while (m->keys != NULL)
+        drop_key(m, m->keys);
+    while (m->webhooks != NULL)
+        memory_delivered(s, &m->webhooks->delivery.job);
+    free(m);
+}
+
+static const struct store_ops memory_ops = {
+    .submit = memory_submit,
+    .plan = memory_plan,
+    .update = memory_update,
+    .lost = memory_lost,
+    .complete = memory_complete,
+    .finish = memory_finish,
+    .forget = memory_forget,
+    .get = memory_get,
+    .list = memory_list,
+    .find_key = memory_find_key,
+    .deliver = memory_deliver,
+    .delivered = memory_delivered,
+    .gc = memory_gc,
+    .shift = memory_shift,
+    .evict = memory_evict,
+    .trouble = memory_trouble,
+    .recover = memory_recover,
+    .close = memory_close,
+};
+
+struct store *store_memory_open(const struct store_limits *limits, bool tombstones) {
+    struct memory_store *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return NULL;
+    m->base.ops = &memory_ops;
+    m->limits = *limits;
+    m->bury_pushed_out = tombstones;
+    return &m->base;
+}

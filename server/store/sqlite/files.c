@@ -1,0 +1,243 @@
+/* store_files.c: large payloads as files beside the database, <directory>/files/<job>-<role>-<number>. Store thread;
+ * and the front end, at start and where it makes slices of what was read.
+ *
+ *     written under another name ──► synced ──► renamed ──► directory synced ──► a row names it: committed
+ *     a row no longer names it: committed ──► unlinked
+ *
+ * So a row never names a file that is not there, and a crash in between leaves files that no row names, which the sweep
+ * at the next start removes. No file is ever written twice: a transaction that is rolled back leaves what was there
+ * before.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "server/store/sqlite/private.h"
+
+#define NAME_SIZE 96
+#define PIECE     (1024 * 1024)
+
+struct dropped_file {
+    struct id job;
+    enum file_role role;
+    int64_t number;
+};
+
+_Static_assert(FILE_REQUEST == 0 && FILE_PLAN == 1 && FILE_PART == 2 && FILE_RESULT == 3 && FILE_WEBHOOK == 4,
+               "these numbers are in databases");
+
+static const char *const roles[FILE_ROLES] = {"request", "plan", "part", "result", "webhook"};
+
+static void name_file(char name[NAME_SIZE], const struct id *job, enum file_role role, int64_t number) {
+    char text[ID_TEXT_SIZE];
+    id_format(job, text);
+    snprintf(name, NAME_SIZE, "%s-%s-%llx", text, roles[role], (unsigned long long)number);
+}
+
+int files_open(struct files *f, const char *path) {
+    struct buf name = {0};
+    *f = (struct files){.directory = -1, .last_number = clock_wall_ms() * 1000};
+    buf_printf(&name, "%s/files", path);
+    if (!name.failed && (mkdir(name.data, 0700) == 0 || errno == EEXIST))
+        f->directory = open(name.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    buf_deinit(&name);
+    return f->directory < 0 ? -1 : 0;
+}
+
+void files_close(struct files *f) {
+    if (f->directory >= 0)
+        close(f->directory);
+    free(f->dropped);
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+static int write_slice(int fd, const struct slice *from) {
+    const unsigned char *bytes = slice_map(from);
+    if (bytes == NULL)
+        return -1;
+    int status = memfd_write(fd, bytes, from->size);
+    int error = errno;
+    slice_unmap(from, bytes);
+    errno = error;
+    return status;
+}
+
+int files_write(struct files *f, const struct id *job, struct payload *p) {
+    char name[NAME_SIZE], draft[NAME_SIZE + 8];
+    name_file(name, job, p->role, ++f->last_number);
+    snprintf(draft, sizeof draft, "%s.draft", name);
+    int fd = openat(f->directory, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -1;
+    bool ok = write_slice(fd, &p->slice) == 0 && fsync(fd) == 0;
+    int error = errno;
+    close(fd);
+    if (ok && renameat(f->directory, draft, f->directory, name) == 0) {
+        p->number = f->last_number;
+        f->unsynced = true;
+        return 0;
+    }
+    error = ok ? errno : error;
+    unlinkat(f->directory, draft, 0);
+    errno = error;
+    return -1;
+}
+
+int files_sync(struct files *f) {
+    if (f->unsynced && fsync(f->directory) != 0)
+        return -1;
+    f->unsynced = false;
+    return 0;
+}
+
+/* ---- removing ---------------------------------------------------------------------------------------------------- */
+
+void files_remove(struct files *f, const struct id *job, enum file_role role, int64_t number) {
+    char name[NAME_SIZE];
+    name_file(name, job, role, number);
+    unlinkat(f->directory, name, 0);
+}
+
+/* If memory runs out, the file stays until the next start. */
+void files_drop(struct files *f, const struct id *job, enum file_role role, int64_t number) {
+    if (f->dropped_count == f->dropped_room) {
+        size_t room = f->dropped_room == 0 ? 64 : 2 * f->dropped_room;
+        struct dropped_file *more = realloc(f->dropped, room * sizeof *more);
+        if (more == NULL)
+            return;
+        f->dropped = more;
+        f->dropped_room = room;
+    }
+    f->dropped[f->dropped_count++] = (struct dropped_file){*job, role, number};
+}
+
+void files_committed(struct files *f) {
+    for (size_t i = 0; i < f->dropped_count; i++)
+        files_remove(f, &f->dropped[i].job, f->dropped[i].role, f->dropped[i].number);
+    f->dropped_count = 0;
+}
+
+void files_rolled_back(struct files *f) {
+    f->dropped_count = 0;
+}
+
+static int by_number(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* -1: the name is none of ours. */
+static int64_t number_of(const char *name) {
+    const char *last = strrchr(name, '-');
+    char *end = NULL;
+    if (last == NULL || last[1] == '\0')
+        return -1;
+    unsigned long long n = strtoull(last + 1, &end, 16);
+    return *end == '\0' && n <= INT64_MAX ? (int64_t)n : -1;
+}
+
+int files_sweep(struct files *f, const int64_t *numbers, bool *there, size_t count) {
+    int fd = openat(f->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (d == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        int64_t number = number_of(e->d_name);
+        const int64_t *known = count == 0 ? NULL : bsearch(&number, numbers, count, sizeof number, by_number);
+        if (known != NULL)
+            there[known - numbers] = true;
+        else if (e->d_name[0] != '.')
+            unlinkat(f->directory, e->d_name, 0);
+        if (number > f->last_number) /* the clock was set back */
+            f->last_number = number;
+    }
+    closedir(d);
+    return 0;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+int files_read(const struct files *f, const struct id *job, enum file_role role, int64_t number, struct stored *out) {
+    char name[NAME_SIZE];
+    struct stat st;
+    name_file(name, job, role, number);
+    int fd = openat(f->directory, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) != 0 || st.st_size <= STORE_INLINE_BYTES) { /* cut off */
+        close(fd);
+        errno = ENOENT;
+        return -1;
+    }
+    *out = (struct stored){NULL, fd, (size_t)st.st_size};
+    return 0;
+}
+
+void stored_deinit(struct stored *s) {
+    if (s->size > 0 && s->bytes == NULL && s->fd >= 0)
+        close(s->fd);
+    free(s->bytes);
+    *s = (struct stored){NULL, -1, 0};
+}
+
+struct slice stored_slice(struct stored *s) {
+    struct blob *b = NULL;
+    if (s->size > 0 && s->bytes != NULL) {
+        b = blob_copy(s->bytes, s->size);
+    } else if (s->size > 0) {
+        b = blob_file(s->fd, s->size);
+        s->fd = b == NULL ? s->fd : -1;
+    }
+    stored_deinit(s);
+    return b == NULL ? (struct slice){NULL, 0, 0} : slice_all(b);
+}
+
+static int copy_file(int from, int to, size_t size) {
+    char *piece = malloc(PIECE);
+    size_t at = 0;
+    int status = -1;
+    while (piece != NULL && at < size) {
+        ssize_t n = pread(from, piece, PIECE, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || memfd_write(to, piece, (size_t)n) != 0)
+            goto out;
+        at += (size_t)n;
+    }
+    status = piece == NULL ? -1 : 0;
+out:
+    free(piece);
+    return status;
+}
+
+static struct blob *copy_to_memfd(const struct stored *s, const void *front, size_t front_size) {
+    int fd = memfd_new("stored");
+    if (fd < 0)
+        return NULL;
+    if (copy_file(s->fd, fd, s->size) == 0 && pwrite(fd, front, front_size, 0) == (ssize_t)front_size)
+        return blob_seal(fd, s->size);
+    close(fd);
+    return NULL;
+}
+
+int stored_copy(const struct stored *s, const void *front, size_t front_size, struct slice *out) {
+    *out = (struct slice){NULL, 0, 0};
+    if (s->size == 0)
+        return 0;
+    struct blob *b = s->bytes == NULL ? copy_to_memfd(s, front, front_size) : blob_copy(s->bytes, s->size);
+    if (b == NULL)
+        return -1;
+    if (b->fd < 0 && front_size > 0)
+        memcpy(b->data, front, front_size);
+    *out = slice_all(b);
+    return 0;
+}

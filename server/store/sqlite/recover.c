@@ -1,0 +1,221 @@
+/* store_recover.c: what had not ended when the last process did. Front end, at start, before the store thread has
+ * anything to do. Jobs and their chunks are both read in the order of their ids, side by side, once.
+ *
+ * What cannot be used is left out, and then taken out of the tables, so that it can be recorded anew:
+ *     a plan of another wire version, of a type that is gone, or whose file is missing: with all the parts made by it
+ *     a part whose file is missing
+ * A missing request is reported as an empty one: with its plan the job can go on, without it, it cannot.
+ */
+#include "server/store/sqlite/sql.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "pool/wire.h"
+
+#define ALL_CHUNKS (-1)
+
+_Static_assert(offsetof(struct wire_plan, type) == 0, "the type is patched into the front of a stored plan");
+
+/* To be taken out of the tables after the pass. */
+struct repair {
+    struct id job;
+    int64_t chunk; /* or ALL_CHUNKS: and the plan */
+};
+
+struct recovery {
+    struct sql *sql;
+    const struct store_recovery *to;
+    sqlite3_stmt *chunk_rows;
+    bool has_chunk_row;
+    struct id chunk_job;        /* of that row */
+    struct store_chunk *chunks; /* of the job at hand */
+    size_t chunk_count, chunk_room;
+    struct repair *repairs;
+    size_t repair_count, repair_room;
+};
+
+static void *room_for_one(void *array, size_t count, size_t *room, size_t size) {
+    if (count < *room)
+        return array;
+    *room = *room == 0 ? 64 : 2 * *room;
+    return realloc(array, *room * size);
+}
+
+static void repair_later(struct recovery *v, const struct id *job, int64_t chunk) {
+    void *more = room_for_one(v->repairs, v->repair_count, &v->repair_room, sizeof *v->repairs);
+    if (more == NULL) {
+        sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
+        return;
+    }
+    v->repairs = more;
+    v->repairs[v->repair_count++] = (struct repair){*job, chunk};
+}
+
+/* True: read, or nothing there. False: missing (logged), or s->code says what went wrong. */
+static bool read_payload(struct recovery *v, sqlite3_stmt *q, int column, const struct id *job, enum file_role role,
+                         const void *front, size_t front_size, struct slice *out) {
+    struct stored stored;
+    char text[ID_TEXT_SIZE];
+    *out = (struct slice){NULL, 0, 0};
+    if (payload_read(v->sql, q, column, job, role, &stored) != 0) {
+        id_format(job, text);
+        LOG(LOG_ERROR, "stored_file_missing", LOG_STR("job", text), LOG_INT("role", role),
+            LOG_STR("error", strerror(errno)));
+        if (errno != ENOENT)
+            sql_fail(v->sql, SQLITE_IOERR, errno);
+        return false;
+    }
+    bool too_small = stored.size > 0 && stored.size < front_size;
+    if (!too_small && stored_copy(&stored, front, front_size, out) != 0)
+        sql_fail(v->sql, SQLITE_NOMEM, errno);
+    stored_deinit(&stored);
+    return !too_small && v->sql->code == SQLITE_OK;
+}
+
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
+
+static void next_chunk_row(struct recovery *v) {
+    v->has_chunk_row = sql_step(v->sql, v->chunk_rows);
+    if (v->has_chunk_row && !sql_read_id(v->chunk_rows, 0, &v->chunk_job))
+        sql_fail(v->sql, SQLITE_CORRUPT, 0);
+}
+
+static void drop_chunks(struct recovery *v) {
+    for (size_t i = 0; i < v->chunk_count; i++)
+        slice_deinit(&v->chunks[i].part);
+    v->chunk_count = 0;
+}
+
+static void read_chunk(struct recovery *v) {
+    sqlite3_stmt *q = v->chunk_rows;
+    void *more = room_for_one(v->chunks, v->chunk_count, &v->chunk_room, sizeof *v->chunks);
+    if (more == NULL) {
+        sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
+        return;
+    }
+    v->chunks = more;
+    struct store_chunk *c = &v->chunks[v->chunk_count++];
+    *c = (struct store_chunk){.chunk = (uint32_t)sqlite3_column_int64(q, 1),
+                              .attempt = (uint32_t)sqlite3_column_int64(q, 2),
+                              .done = sqlite3_column_int(q, 3) != 0};
+    if (c->done && !read_payload(v, q, 4, &v->chunk_job, FILE_PART, NULL, 0, &c->part)) {
+        c->done = false;
+        repair_later(v, &v->chunk_job, c->chunk);
+    }
+}
+
+/* The rows of that job; those of earlier ids belong to none that is open. */
+static void read_chunks(struct recovery *v, const struct id *job, bool wanted) {
+    while (v->has_chunk_row && v->sql->code == SQLITE_OK) {
+        int order = memcmp(&v->chunk_job, job, sizeof *job);
+        if (order > 0)
+            return;
+        if (order == 0 && wanted)
+            read_chunk(v);
+        next_chunk_row(v);
+    }
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+static bool read_plan(struct recovery *v, sqlite3_stmt *q, const struct record *r, struct slice *plan) {
+    int column = row_columns() + 2;
+    bool there = sqlite3_column_type(q, column) != SQLITE_NULL;
+    bool usable = there && r->type != UINT32_MAX && sqlite3_column_int(q, column - 1) == WIRE_VERSION &&
+                  read_payload(v, q, column, &r->id, FILE_PLAN, &r->type, sizeof r->type, plan);
+    if (there && !usable)
+        repair_later(v, &r->id, ALL_CHUNKS);
+    return usable;
+}
+
+static void report_job(struct recovery *v, struct record *r, const struct store_input *in) {
+    r->chunks_done = 0;
+    for (size_t i = 0; i < v->chunk_count; i++)
+        r->chunks_done += v->chunks[i].done;
+    v->to->job(v->to->arg, r, in);
+    for (size_t i = 0; i < v->chunk_count; i++)
+        v->to->chunk(v->to->arg, &r->id, &v->chunks[i]);
+}
+
+static void recover_job(struct recovery *v, sqlite3_stmt *q) {
+    struct store_input in = {.key = NULL};
+    struct record *r = row_read(q);
+    if (r == NULL) {
+        sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
+        return;
+    }
+    read_payload(v, q, row_columns(), &r->id, FILE_REQUEST, NULL, 0, &in.request);
+    bool planned = read_plan(v, q, r, &in.plan);
+    if (!planned)
+        r->chunks_total = 0;
+    read_chunks(v, &r->id, planned);
+    if (v->sql->code == SQLITE_OK)
+        report_job(v, r, &in);
+    drop_chunks(v);
+    slice_deinit(&in.request);
+    slice_deinit(&in.plan);
+    record_unref(r);
+}
+
+static void recover_jobs(struct recovery *v) {
+    sqlite3_stmt *q = sql_use(v->sql, SQL_RECOVER_JOBS);
+    v->chunk_rows = sql_use(v->sql, SQL_RECOVER_CHUNKS);
+    next_chunk_row(v);
+    while (sql_step(v->sql, q))
+        recover_job(v, q);
+    sqlite3_reset(q);
+    sqlite3_reset(v->chunk_rows);
+}
+
+static void recover_deliveries(struct recovery *v) {
+    sqlite3_stmt *q = sql_use(v->sql, SQL_RECOVER_DELIVERIES);
+    while (sql_step(v->sql, q)) {
+        struct delivery d = {.url = (const char *)sqlite3_column_text(q, 1),
+                             .attempt = (unsigned)sqlite3_column_int64(q, 2),
+                             .due_ms = sqlite3_column_int64(q, 3),
+                             .trace = (const char *)sqlite3_column_text(q, 4)};
+        if (d.url != NULL && sql_read_id(q, 0, &d.job) && read_payload(v, q, 5, &d.job, FILE_WEBHOOK, NULL, 0, &d.body))
+            v->to->delivery(v->to->arg, &d);
+        slice_deinit(&d.body);
+    }
+    sqlite3_reset(q);
+}
+
+static void repair(struct recovery *v) {
+    struct sql *s = v->sql;
+    if (v->repair_count > 0)
+        sql_run_statement(s, sql_use(s, SQL_BEGIN_WRITING));
+    for (size_t i = 0; i < v->repair_count; i++) {
+        const struct repair *r = &v->repairs[i];
+        if (r->chunk == ALL_CHUNKS) {
+            apply_drop_plan(s, &r->job);
+            continue;
+        }
+        sqlite3_stmt *q = sql_use(s, SQL_UNDO_CHUNK);
+        sql_bind_id(q, 1, &r->job);
+        sqlite3_bind_int64(q, 2, r->chunk);
+        sql_run_statement(s, q);
+    }
+    if (v->repair_count > 0)
+        sql_run_statement(s, sql_use(s, SQL_COMMIT));
+    if (s->code == SQLITE_OK)
+        files_committed(&s->files);
+}
+
+int sql_recover(struct sql *s, const struct store_recovery *to) {
+    struct recovery v = {.sql = s, .to = to};
+    s->code = SQLITE_OK;
+    recover_jobs(&v);
+    recover_deliveries(&v);
+    repair(&v);
+    drop_chunks(&v);
+    free(v.chunks);
+    free(v.repairs);
+    if (s->code == SQLITE_OK)
+        return 0;
+    LOG(LOG_ERROR, "store_not_recovered", LOG_STR("error", sqlite3_errstr(s->code)), LOG_INT("code", s->code));
+    return sql_is_corrupt(s->code) ? sql_reopen(s) : -1;
+}

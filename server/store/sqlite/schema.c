@@ -1,0 +1,386 @@
+/* store_schema.c: the database: its tables, the statements, how it is opened, migrated and checked. Front end, at
+ * start.
+ *
+ * To change the schema: append to `migrations` what makes the new one of the last, and add a test that migrates. What
+ * is there is never edited: databases out there were made by it.
+ */
+#include "server/store/sqlite/sql.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
+#define BUSY_MS           5000                         /* someone else, a backup for example, holds the database */
+
+/* migrations[n] makes version n + 1 of version n; a new database goes through them all. Jobs that have not ended, and
+ * only they, are in `inputs`, unless they were never submitted. A `request`, `plan`, `part`, `result` or `body` is NULL
+ * when empty, a BLOB when small, and otherwise the number of a file, which `files` has, too. Ids are UUIDv7: their
+ * order is that of submission. */
+static const char *const migrations[] = {
+    "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
+    "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
+    "  created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL, finished_ms INTEGER NOT NULL,"
+    "  expires_ms INTEGER NOT NULL, not_before_ms INTEGER NOT NULL, ttl_ms INTEGER NOT NULL,"
+    "  timeout_ms INTEGER NOT NULL, queue_timeout_ms INTEGER NOT NULL, max_attempts INTEGER NOT NULL,"
+    "  wanted_chunks INTEGER NOT NULL, chunks_done INTEGER NOT NULL, chunks_total INTEGER NOT NULL,"
+    "  attempts INTEGER NOT NULL, lost_count INTEGER NOT NULL, queued_ns INTEGER NOT NULL, run_ns INTEGER NOT NULL,"
+    "  cpu_ns INTEGER NOT NULL, plan_ns INTEGER NOT NULL, merge_ns INTEGER NOT NULL, version INTEGER NOT NULL,"
+    "  trace TEXT, webhook TEXT, problem TEXT, bytes INTEGER NOT NULL, lost TEXT, error TEXT, result) WITHOUT ROWID;"
+    "CREATE INDEX jobs_by_end ON jobs (finished_ms, id, bytes) WHERE status >= 2;"
+    "CREATE INDEX jobs_by_expiry ON jobs (expires_ms) WHERE status >= 2;"
+    "CREATE INDEX jobs_by_status ON jobs (status, id) WHERE status >= 2;"
+    "CREATE TABLE inputs (job BLOB PRIMARY KEY, request, wire INTEGER, plan) WITHOUT ROWID;"
+    "CREATE TABLE chunks (job BLOB NOT NULL, chunk INTEGER NOT NULL, attempt INTEGER NOT NULL, done INTEGER NOT NULL,"
+    "  part, PRIMARY KEY (job, chunk)) WITHOUT ROWID;"
+    "CREATE TABLE tombstones (id BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX tombstones_by_expiry ON tombstones (expires_ms);"
+    "CREATE TABLE keys (tenant TEXT NOT NULL, key TEXT NOT NULL, job BLOB NOT NULL, hash BLOB NOT NULL,"
+    "  expires_ms INTEGER NOT NULL, PRIMARY KEY (tenant, key)) WITHOUT ROWID;"
+    "CREATE INDEX keys_by_expiry ON keys (expires_ms);"
+    "CREATE TABLE deliveries (job BLOB PRIMARY KEY, url TEXT NOT NULL, attempt INTEGER NOT NULL,"
+    "  due_ms INTEGER NOT NULL, trace TEXT, body) WITHOUT ROWID;"
+    "CREATE TABLE files (number INTEGER PRIMARY KEY, job BLOB NOT NULL, role INTEGER NOT NULL, chunk INTEGER NOT NULL);"
+    "CREATE INDEX files_by_job ON files (job, role);",
+};
+
+enum { VERSION = sizeof migrations / sizeof migrations[0] };
+
+/* @ stands for the columns of a record but its id, # for their values. */
+static const char *const texts[SQL_COUNT] = {
+    [SQL_BEGIN] = "BEGIN",
+    [SQL_BEGIN_WRITING] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_PROBE] = "PRAGMA user_version = $",
+    [SQL_JOB_STATE] = "SELECT status, bytes, ttl_ms FROM jobs WHERE id = ?1",
+    [SQL_TOMBSTONE] = "SELECT 1 FROM tombstones WHERE id = ?1",
+    [SQL_PUT_JOB] = "REPLACE INTO jobs (id, @) VALUES (?1, #)",
+    [SQL_GET_JOB] = "SELECT id, @ FROM jobs WHERE id = ?1",
+    [SQL_DELETE_JOB] = "DELETE FROM jobs WHERE id = ?1",
+    [SQL_COUNT_CHUNK] = "UPDATE jobs SET chunks_done = chunks_done + 1 WHERE id = ?1",
+    [SQL_LIST] = "SELECT id, @ FROM jobs WHERE id < ?1 AND (?2 IS NULL OR type = ?2) ORDER BY id DESC LIMIT ?3",
+    [SQL_LIST_OPEN] = "SELECT id, @ FROM inputs CROSS JOIN jobs ON id = job WHERE job < ?1 AND"
+                      " (?2 IS NULL OR type = ?2) AND status = ?4 ORDER BY job DESC LIMIT ?3",
+    [SQL_LIST_ENDED] = "SELECT id, @ FROM jobs INDEXED BY jobs_by_status WHERE status >= 2 AND status = ?4 AND id < ?1"
+                       " AND (?2 IS NULL OR type = ?2) ORDER BY id DESC LIMIT ?3",
+    [SQL_PUT_INPUT] = "REPLACE INTO inputs (job, request, wire, plan) VALUES (?1, ?2, ?3, ?4)",
+    [SQL_PUT_PLAN] = "UPDATE inputs SET wire = ?2, plan = ?3 WHERE job = ?1",
+    [SQL_DELETE_INPUT] = "DELETE FROM inputs WHERE job = ?1",
+    [SQL_GET_CHUNK] = "SELECT attempt, done FROM chunks WHERE job = ?1 AND chunk = ?2",
+    [SQL_PUT_CHUNK] = "REPLACE INTO chunks (job, chunk, attempt, done, part) VALUES (?1, ?2, ?3, 1, ?4)",
+    [SQL_LOSE_CHUNK] = "INSERT INTO chunks (job, chunk, attempt, done) VALUES (?1, ?2, ?3, 0)"
+                       " ON CONFLICT DO UPDATE SET attempt = max(attempt, excluded.attempt)",
+    [SQL_UNDO_CHUNK] = "UPDATE chunks SET done = 0, part = NULL WHERE job = ?1 AND chunk = ?2",
+    [SQL_DELETE_CHUNKS] = "DELETE FROM chunks WHERE job = ?1",
+    [SQL_BURY] = "REPLACE INTO tombstones (id, expires_ms) VALUES (?1, ?2)",
+    [SQL_FIND_KEY] = "SELECT job, hash FROM keys WHERE tenant = ?1 AND key = ?2 AND expires_ms > ?3",
+    [SQL_PUT_KEY] = "REPLACE INTO keys (tenant, key, expires_ms, job, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQL_PUT_DELIVERY] = "REPLACE INTO deliveries (job, url, attempt, due_ms, trace, body)"
+                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_DELETE_DELIVERY] = "DELETE FROM deliveries WHERE job = ?1",
+    [SQL_PUT_FILE] = "INSERT INTO files (number, job, role, chunk) VALUES (?1, ?2, ?3, ?4)",
+    [SQL_DELETE_FILES] = "DELETE FROM files WHERE job = ?1 AND role BETWEEN ?2 AND ?3 RETURNING role, number",
+    [SQL_FILES] = "SELECT number, job, role FROM files ORDER BY number",
+    [SQL_OLDEST_ENDED] = "SELECT id FROM jobs INDEXED BY jobs_by_end WHERE status >= 2 ORDER BY finished_ms, id"
+                         " LIMIT 1",
+    [SQL_TOTALS] = "SELECT count(*), coalesce(sum(bytes), 0) FROM jobs INDEXED BY jobs_by_end WHERE status >= 2",
+    [SQL_EXPIRED_JOBS] = "SELECT id FROM jobs INDEXED BY jobs_by_expiry WHERE status >= 2 AND expires_ms <= ?1"
+                         " ORDER BY expires_ms LIMIT ?2",
+    [SQL_DELETE_TOMBSTONES] = "DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE expires_ms <= ?1"
+                              " ORDER BY expires_ms LIMIT ?2)",
+    [SQL_DELETE_KEYS] = "DELETE FROM keys WHERE (tenant, key) IN (SELECT tenant, key FROM keys WHERE expires_ms <= ?1"
+                        " ORDER BY expires_ms LIMIT ?2)",
+    [SQL_NEXT_DUE] = "SELECT min(due) FROM (SELECT min(expires_ms) AS due FROM jobs INDEXED BY jobs_by_expiry"
+                     " WHERE status >= 2 UNION ALL SELECT min(expires_ms) FROM tombstones"
+                     " UNION ALL SELECT min(expires_ms) FROM keys)",
+    [SQL_SHIFT_JOBS] = "UPDATE jobs SET expires_ms = expires_ms + ?1 WHERE status >= 2",
+    [SQL_SHIFT_TOMBSTONES] = "UPDATE tombstones SET expires_ms = expires_ms + ?1",
+    [SQL_SHIFT_KEYS] = "UPDATE keys SET expires_ms = expires_ms + ?1",
+    [SQL_RECOVER_JOBS] = "SELECT id, @, request, wire, plan FROM inputs CROSS JOIN jobs ON id = job ORDER BY job",
+    [SQL_RECOVER_CHUNKS] = "SELECT job, chunk, attempt, done, part FROM chunks ORDER BY job, chunk",
+    [SQL_RECOVER_DELIVERIES] = "SELECT job, url, attempt, due_ms, trace, body FROM deliveries ORDER BY job",
+};
+
+bool sql_is_corrupt(int code) {
+    return (code & 0xFF) == SQLITE_CORRUPT || (code & 0xFF) == SQLITE_NOTADB;
+}
+
+/* ---- statements -------------------------------------------------------------------------------------------------- */
+
+static int prepare(struct sql *s, enum statement n) {
+    struct buf b = {0};
+    for (const char *c = texts[n]; *c != '\0'; c++) {
+        if (*c == '@')
+            row_write_columns(&b);
+        else if (*c == '#')
+            row_write_values(&b);
+        else if (*c == '$')
+            buf_u64(&b, VERSION);
+        else
+            buf_putc(&b, *c);
+    }
+    int code = b.failed
+                   ? SQLITE_NOMEM
+                   : sqlite3_prepare_v3(s->db, b.data, (int)b.size, SQLITE_PREPARE_PERSISTENT, &s->statements[n], NULL);
+    buf_deinit(&b);
+    return code;
+}
+
+static int prepare_all(struct sql *s) {
+    int code = SQLITE_OK;
+    for (int n = 0; code == SQLITE_OK && n < SQL_COUNT; n++)
+        code = prepare(s, (enum statement)n);
+    return code;
+}
+
+static void close_database(struct sql *s) {
+    for (int n = 0; n < SQL_COUNT; n++) {
+        sqlite3_finalize(s->statements[n]);
+        s->statements[n] = NULL;
+    }
+    sqlite3_close(s->db);
+    s->db = NULL;
+    files_close(&s->files);
+    s->files = (struct files){.directory = -1};
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+/* The first column of the first row: a number or, if `text` is not NULL, a text. */
+static int ask(struct sql *s, const char *question, int64_t *number, struct buf *text) {
+    sqlite3_stmt *q = NULL;
+    int code = sqlite3_prepare_v2(s->db, question, -1, &q, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(q);
+    if (code == SQLITE_ROW) {
+        if (text != NULL)
+            buf_puts(text, (const char *)sqlite3_column_text(q, 0));
+        else
+            *number = sqlite3_column_int64(q, 0);
+        code = SQLITE_OK;
+    }
+    sqlite3_finalize(q);
+    return code;
+}
+
+/* The log keeps its size once it has grown: writing over it is cheaper to sync than growing it. */
+static int configure(struct sql *s) {
+    struct buf mode = {0};
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    int code = ask(s, "PRAGMA journal_mode = WAL", NULL, &mode);
+    if (code == SQLITE_OK && (mode.failed || strcmp(mode.data, "wal") != 0))
+        code = SQLITE_CANTOPEN;
+    buf_deinit(&mode);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(s->db,
+                            "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
+                            "PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864",
+                            NULL, NULL, NULL);
+    return code;
+}
+
+static int check(struct sql *s) {
+    struct buf b = {0};
+    struct stat st;
+    buf_printf(&b, "%s/jobs.db", s->path);
+    bool small = !b.failed && stat(b.data, &st) == 0 && st.st_size < QUICK_CHECK_BYTES;
+    buf_clear(&b);
+    int code = small ? ask(s, "PRAGMA quick_check(1)", NULL, &b) : SQLITE_OK;
+    if (code == SQLITE_OK && small && (b.failed || strcmp(b.data, "ok") != 0))
+        code = SQLITE_CORRUPT;
+    buf_deinit(&b);
+    return code;
+}
+
+static int migrate(struct sql *s, int64_t from) {
+    int code = SQLITE_OK;
+    for (int64_t n = from; code == SQLITE_OK && n < VERSION; n++) {
+        struct buf b = {0};
+        buf_printf(&b, "BEGIN IMMEDIATE; %s PRAGMA user_version = %lld; COMMIT", migrations[n], (long long)n + 1);
+        code = b.failed ? SQLITE_NOMEM : sqlite3_exec(s->db, b.data, NULL, NULL, NULL);
+        buf_deinit(&b);
+        if (code == SQLITE_OK && from > 0)
+            LOG(LOG_INFO, "store_migrated", LOG_INT("version", n + 1));
+    }
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(s->db))
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return code;
+}
+
+static int read_totals(struct sql *s) {
+    sqlite3_stmt *q = sql_use(s, SQL_TOTALS);
+    if (sql_step(s, q)) {
+        s->totals.ended = (uint64_t)sqlite3_column_int64(q, 0);
+        s->totals.bytes = (uint64_t)sqlite3_column_int64(q, 1);
+    }
+    sqlite3_reset(q);
+    return s->code;
+}
+
+/* ---- files that do not fit the rows ------------------------------------------------------------------------------ */
+
+struct known_file {
+    struct id job;
+    enum file_role role;
+};
+
+struct known_files {
+    int64_t *numbers; /* ascending */
+    struct known_file *files;
+    bool *there;
+    size_t count;
+};
+
+static int read_known(struct sql *s, struct known_files *k) {
+    int64_t count = 0;
+    int code = ask(s, "SELECT count(*) FROM files", &count, NULL);
+    k->numbers = calloc((size_t)count + 1, sizeof *k->numbers);
+    k->files = calloc((size_t)count + 1, sizeof *k->files);
+    k->there = calloc((size_t)count + 1, sizeof *k->there);
+    if (code != SQLITE_OK || k->numbers == NULL || k->files == NULL || k->there == NULL)
+        return code != SQLITE_OK ? code : SQLITE_NOMEM;
+    sqlite3_stmt *q = sql_use(s, SQL_FILES);
+    while (k->count < (size_t)count && sql_step(s, q)) {
+        k->numbers[k->count] = sqlite3_column_int64(q, 0);
+        if (sql_read_id(q, 1, &k->files[k->count].job))
+            k->files[k->count].role = (enum file_role)sqlite3_column_int(q, 2);
+        k->count++;
+    }
+    sqlite3_reset(q);
+    return s->code;
+}
+
+/* An ended job whose result is not there any more is gone; what is missing of other jobs, recovery meets. */
+static void bury_if_missing(struct sql *s, const struct known_files *k, size_t i) {
+    char text[ID_TEXT_SIZE];
+    struct op unused = {0};
+    if (k->there[i] || k->files[i].role != FILE_RESULT)
+        return;
+    id_format(&k->files[i].job, text);
+    LOG(LOG_ERROR, "result_missing", LOG_STR("job", text));
+    apply_bury(s, &k->files[i].job, clock_wall_ms(), &unused);
+}
+
+static int sweep(struct sql *s) {
+    struct known_files k = {0};
+    int code = read_known(s, &k);
+    if (code == SQLITE_OK && files_sweep(&s->files, k.numbers, k.there, k.count) != 0)
+        code = SQLITE_IOERR;
+    for (size_t i = 0; code == SQLITE_OK && i < k.count; i++) {
+        bury_if_missing(s, &k, i);
+        code = s->code;
+    }
+    free(k.numbers);
+    free(k.files);
+    free(k.there);
+    return code;
+}
+
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
+
+static void say_cannot_open(struct sql *s, int code, struct buf *error) {
+    buf_printf(error, "cannot open the database %s/jobs.db: %s", s->path,
+               s->db != NULL && sqlite3_errcode(s->db) != SQLITE_OK ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
+}
+
+/* Jobs are their owner's alone, also in a directory that others may read. SQLite gives its other files the mode of this. */
+static void make_private(const char *name) {
+    int fd = name == NULL ? -1 : open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int open_database(struct sql *s) {
+    struct buf name = {0};
+    buf_printf(&name, "%s/jobs.db", s->path);
+    make_private(name.data);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS,
+                   0); /* its counters cost a mutex per allocation; refused once it is in use */
+    int code =
+        name.failed
+            ? SQLITE_NOMEM
+            : sqlite3_open_v2(name.data, &s->db,
+                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                              NULL);
+    buf_deinit(&name);
+    if (code == SQLITE_OK && files_open(&s->files, s->path) != 0)
+        code = SQLITE_CANTOPEN;
+    return code == SQLITE_OK ? configure(s) : code;
+}
+
+/* SQLITE_OK, or what went wrong, with a line in `error`. */
+static int open_all(struct sql *s, struct buf *error) {
+    int64_t version = 0;
+    s->code = SQLITE_OK;
+    s->totals = (struct totals){0, 0};
+    int code = open_database(s);
+    if (code == SQLITE_OK)
+        code = ask(s, "PRAGMA user_version", &version, NULL);
+    if (code == SQLITE_OK && version > VERSION) {
+        buf_printf(error,
+                   "the database %s/jobs.db has schema version %lld, and this offloadd knows only up to %d:"
+                   " it was written by a newer one",
+                   s->path, (long long)version, VERSION);
+        return SQLITE_ERROR;
+    }
+    if (code == SQLITE_OK)
+        code = check(s);
+    if (code == SQLITE_OK)
+        code = migrate(s, version);
+    if (code == SQLITE_OK)
+        code = prepare_all(s);
+    if (code == SQLITE_OK)
+        code = read_totals(s);
+    if (code == SQLITE_OK)
+        code = sweep(s);
+    if (code != SQLITE_OK)
+        say_cannot_open(s, code, error);
+    return code;
+}
+
+int sql_reopen(struct sql *s) {
+    struct buf error = {0};
+    close_database(s);
+    int status = store_directory_set_aside(s->path, "the database is corrupt");
+    if (status == 0 && open_all(s, &error) != SQLITE_OK) {
+        LOG(LOG_ERROR, "store_unavailable", LOG_STR("reason", error.data));
+        status = -1;
+    }
+    buf_deinit(&error);
+    return status;
+}
+
+struct sql *sql_open(const char *path, const struct store_limits *limits, struct buf *error) {
+    struct sql *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->limits = *limits;
+    s->files.directory = -1;
+    s->path = strdup(path);
+    int code = s->path == NULL ? SQLITE_NOMEM : open_all(s, error);
+    if (sql_is_corrupt(code)) {
+        close_database(s);
+        buf_clear(error);
+        code = store_directory_set_aside(path, "the database is corrupt") == 0 ? open_all(s, error) : SQLITE_CANTOPEN;
+        if (code != SQLITE_OK && error->size == 0)
+            buf_printf(error, "cannot set the corrupt database %s/jobs.db aside", path);
+    }
+    if (code == SQLITE_OK)
+        return s;
+    sql_close(s);
+    return NULL;
+}
+
+void sql_close(struct sql *s) {
+    if (s->db != NULL)
+        sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    close_database(s);
+    free(s->path);
+    free(s);
+}

@@ -1,0 +1,281 @@
+/* webhook_transfer.c: see webhook_transfer.h. Front end. libcurl says which sockets and which moment it waits for; they
+ * become watches and a timer of the loop, and whenever one is due curl_multi_socket_action carries on. What libcurl
+ * then reports as ended is passed on.
+ *
+ *     transfer_start ──► (resolve ──► may_connect ──► connect ──► TLS ──► send ──► receive) ──► done
+ *                                         └─ refused: the name's next address, if it has one
+ */
+#include "server/webhooks/transfer.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+struct transfers {
+    struct loop *loop;
+    CURLM *multi;
+    struct timer timer;
+};
+
+struct transfer {
+    struct transfers *owner;
+    struct transfer_request request;
+    CURL *easy;
+    struct curl_slist *headers;
+    size_t received; /* bytes of the answer's heads and body */
+    bool answered;   /* its body has begun: the status is known, whatever comes now */
+    bool refused;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* A socket of libcurl's that is watched. */
+struct link {
+    struct watch watch;
+    struct transfers *owner;
+};
+
+/* ---- the loop's side ------------------------------------------------------------------------------------------ */
+
+static int64_t retry_after_s(CURL *easy) {
+    struct curl_header *h;
+    char *end;
+    if (curl_easy_header(easy, "retry-after", 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
+        return -1;
+    errno = 0;
+    long long seconds = strtoll(h->value, &end, 10);
+    if (errno == 0 && end != h->value && *end == '\0')
+        return seconds < 0 ? -1 : seconds;
+    time_t at = curl_getdate(h->value, NULL);
+    int64_t now_s = clock_wall_ms() / 1000;
+    return at < now_s ? -1 : at - now_s;
+}
+
+static void free_transfer(struct transfer *t) {
+    curl_multi_remove_handle(t->owner->multi, t->easy);
+    curl_easy_cleanup(t->easy);
+    curl_slist_free_all(t->headers);
+    free(t);
+}
+
+static void end_transfer(struct transfer *t, CURLcode code) {
+    struct transfer_result result = {.retry_after_s = -1};
+    const struct transfer_request request = t->request;
+    char error[CURL_ERROR_SIZE];
+    long status = 0;
+    if (code == CURLE_OK || t->answered) {
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        result.status = (unsigned)status;
+        result.retry_after_s = retry_after_s(t->easy);
+    } else {
+        memcpy(error, t->error, sizeof error);
+        result.refused = t->refused && code == CURLE_COULDNT_CONNECT;
+        result.error = error[0] != '\0' ? error : curl_easy_strerror(code);
+    }
+    free_transfer(t);
+    request.done(request.arg, &result);
+}
+
+static void act(struct transfers *ts, curl_socket_t fd, int events) {
+    int running, left;
+    curl_multi_socket_action(ts->multi, fd, events, &running);
+    for (CURLMsg *m = curl_multi_info_read(ts->multi, &left); m != NULL; m = curl_multi_info_read(ts->multi, &left)) {
+        struct transfer *t;
+        CURLcode code = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
+        end_transfer(t, code);
+    }
+}
+
+static void on_link(struct watch *w, uint32_t events) {
+    struct link *l = (struct link *)((char *)w - offsetof(struct link, watch));
+    int what = (events & (EPOLLIN | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+               (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+    act(l->owner, w->fd, what); /* may free the link */
+}
+
+static void on_timer(struct timer *t) {
+    act((struct transfers *)((char *)t - offsetof(struct transfers, timer)), CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* ---- libcurl's side ---------------------------------------------------------------------------------------------- */
+
+static int set_timer(CURLM *multi, long ms, void *arg) {
+    struct transfers *ts = arg;
+    (void)multi;
+    if (ms < 0) {
+        loop_clear_timer(ts->loop, &ts->timer);
+        return 0;
+    }
+    return loop_set_timer(ts->loop, &ts->timer, clock_monotonic_ns() + ms * NS_PER_MS);
+}
+
+static int add_link(struct transfers *ts, curl_socket_t fd, uint32_t events) {
+    struct link *l = malloc(sizeof *l);
+    if (l == NULL)
+        return -1;
+    *l = (struct link){.watch = {fd, on_link}, .owner = ts};
+    if (loop_watch(ts->loop, &l->watch, events) == 0 && curl_multi_assign(ts->multi, fd, l) == CURLM_OK)
+        return 0;
+    loop_unwatch(ts->loop, &l->watch);
+    free(l);
+    return -1;
+}
+
+/* -1 makes libcurl give up all transfers: each is then tried again later, as after any failure. */
+static int set_link(CURL *easy, curl_socket_t fd, int what, void *arg, void *link) {
+    struct transfers *ts = arg;
+    struct link *l = link;
+    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (l != NULL)
+            loop_unwatch(ts->loop, &l->watch);
+        free(l);
+        return 0;
+    }
+    return l == NULL ? add_link(ts, fd, events) : loop_rewatch(ts->loop, &l->watch, events);
+}
+
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a) {
+    struct transfer *t = arg;
+    if (purpose != CURLSOCKTYPE_IPCXN || !t->request.may_connect(t->request.arg, &a->addr)) {
+        t->refused = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+/* Returning less than was given ends the transfer. */
+static size_t take(struct transfer *t, size_t size) {
+    t->received += size;
+    return t->received > TRANSFER_MAX_ANSWER ? 0 : size;
+}
+
+static size_t take_header(char *bytes, size_t one, size_t size, void *arg) {
+    (void)bytes;
+    (void)one;
+    return take(arg, size);
+}
+
+static size_t take_body(char *bytes, size_t one, size_t size, void *arg) {
+    struct transfer *t = arg;
+    (void)bytes;
+    (void)one;
+    t->answered = true;
+    return take(t, size);
+}
+
+/* ---- setting one up ------------------------------------------------------------------------------------------------ */
+
+static void set_limits(struct transfer *t) {
+    CURL *e = t->easy;
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(e, CURLOPT_PROXY, ""); /* not the one of the environment either */
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L); /* each connection is checked for the transfer that uses it */
+    curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(t->request.timeout_ns / NS_PER_MS));
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT,
+                     1L); /* else a time-out would wait, in the loop, for the resolver's thread */
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
+}
+
+/* The bundle is parsed once a day for all transfers, which libcurl does only if there is no directory of certificates. */
+static void set_trust(CURL *easy) {
+    const char *file = getenv("SSL_CERT_FILE");
+    if (file != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, file);
+    curl_easy_setopt(easy, CURLOPT_CAPATH, getenv("SSL_CERT_DIR"));
+}
+
+static int set_headers(struct transfer *t) {
+    static const char *const own[] = {"user-agent: offload", "accept:", "expect:"}; /* the latter two: do not send */
+    for (size_t i = 0; i < sizeof own / sizeof own[0] + TRANSFER_MAX_HEADERS; i++) {
+        const size_t n = sizeof own / sizeof own[0];
+        const char *header = i < n ? own[i] : t->request.headers[i - n];
+        if (header == NULL)
+            break;
+        struct curl_slist *more = curl_slist_append(t->headers, header);
+        if (more == NULL)
+            return -1;
+        t->headers = more;
+    }
+    return 0;
+}
+
+static int set_request(struct transfer *t) {
+    CURL *e = t->easy;
+    if (set_headers(t) != 0 || curl_easy_setopt(e, CURLOPT_URL, t->request.url) != CURLE_OK)
+        return -1;
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
+    curl_easy_setopt(e, CURLOPT_POST, 1L);
+    curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->request.body);
+    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->request.size);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+    return 0;
+}
+
+struct transfer *transfer_start(struct transfers *ts, const struct transfer_request *request) {
+    struct transfer *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    t->owner = ts;
+    t->request = *request;
+    t->easy = curl_easy_init();
+    if (t->easy != NULL) {
+        set_limits(t);
+        set_trust(t->easy);
+        if (set_request(t) == 0 && curl_multi_add_handle(ts->multi, t->easy) == CURLM_OK)
+            return t;
+        curl_easy_cleanup(t->easy);
+    }
+    curl_slist_free_all(t->headers);
+    free(t);
+    return NULL;
+}
+
+void transfer_cancel(struct transfer *t) {
+    free_transfer(t);
+}
+
+struct transfers *transfers_new(struct loop *loop) {
+    struct transfers *ts = calloc(1, sizeof *ts);
+    if (ts == NULL)
+        return NULL;
+    ts->loop = loop;
+    ts->timer.fire = on_timer;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        free(ts);
+        return NULL;
+    }
+    ts->multi = curl_multi_init();
+    if (ts->multi == NULL || (curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS) == 0) {
+        transfers_free(ts);
+        return NULL;
+    }
+    curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, set_link);
+    curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts);
+    curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(ts->multi, CURLMOPT_TIMERDATA, ts);
+    curl_multi_setopt(ts->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    return ts;
+}
+
+void transfers_free(struct transfers *ts) {
+    curl_multi_cleanup(ts->multi); /* NULL is allowed */
+    loop_clear_timer(ts->loop, &ts->timer);
+    curl_global_cleanup();
+    free(ts);
+}
