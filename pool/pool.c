@@ -138,13 +138,13 @@ static const char *death_cause(const struct worker *w, int status, bool oom) {
 static void log_death(const struct worker *w, const struct death *d, unsigned lost, bool expected) {
     LOG(expected ? LOG_INFO : LOG_WARN, expected ? "worker_exited" : "worker_lost", LOG_INT("worker", w->slot),
         LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", signal_name(d->signal)),
-        LOG_INT("exit_code", d->exit_code), LOG_INT("work_lost", lost), LOG_INT("max_rss_bytes", d->max_rss_bytes),
+        LOG_INT("exit_code", d->exit_code), LOG_INT("tasks_lost", lost), LOG_INT("max_rss_bytes", d->max_rss_bytes),
         LOG_INT("cpu_ms", d->cpu_ms), LOG_STR("stderr_tail", d->stderr_tail[0] ? d->stderr_tail : NULL));
 }
 
 /* Hands back what the worker had not answered. The one it was at is the scoreboard's current ticket, if that is one
  * of its own; else the oldest. */
-static void give_up_work(struct worker *w, const struct death *d) {
+static void give_up_tasks(struct worker *w, const struct death *d) {
     const struct pool_events *e = &w->pool->events;
     uint64_t current = atomic_load(&w->board->current);
     bool known = false;
@@ -159,19 +159,19 @@ static void give_up_work(struct worker *w, const struct death *d) {
         if (f.work != NULL)
             e->lost(e->arg, w, f.work, guilty, d);
     }
-    w->long_work = 0;
+    w->long_tasks = 0;
 }
 
 /* What becomes of the slot: the next process is kept for the owner who asked for it, or is anybody's. */
 static void vacate(struct worker *w, const struct death *d) {
     const struct pool_events *e = &w->pool->events;
-    void *owner = w->dedicated;
+    void *owner = w->isolated_for;
     bool failed_start = w->start_type != START_FORKED && w->ready_ns == 0;
     if (w->replacing) {
         w->replacing = false;
         return;
     }
-    w->dedicated = NULL;
+    w->isolated_for = NULL;
     w->start_type = START_FORKED;
     if (owner != NULL)
         e->vacated(e->arg, w, owner, failed_start ? d : NULL);
@@ -191,18 +191,18 @@ void pool_worker_exited(struct worker *w, int status, bool oom, uint64_t max_rss
         d.signal = WTERMSIG(status);
     else
         d.exit_code = WEXITSTATUS(status);
-    bool at_once = w->type == UINT32_MAX && !w->leaving && w->killed == STOP_NONE &&
+    bool at_once = w->type == UINT32_MAX && !w->exit_requested && w->killed == STOP_NONE &&
                    clock_monotonic_ns() - w->started_ns < QUICK_DEATH_NS;
-    bool expected = (d.signal == 0 && d.exit_code == 0) || (w->leaving && w->count == 0);
+    bool expected = (d.signal == 0 && d.exit_code == 0) || (w->exit_requested && w->count == 0);
     w->quick_deaths = at_once ? w->quick_deaths + 1 : 0;
-    w->replaced = w->leaving && expected;
-    w->leaving = false;
+    w->replaced = w->exit_requested && expected;
+    w->exit_requested = false;
     log_death(w, &d, w->count, expected);
     loop_clear_timer(p->loop, &w->stop_timer);
     loop_clear_timer(p->loop, &w->spawn_timer);
     close_socket(w);
     pool_close_stderr(w);
-    give_up_work(w, &d);
+    give_up_tasks(w, &d);
     vacate(w, &d);
     w->state = WORKER_EMPTY;
     w->pid = 0;
@@ -228,7 +228,7 @@ void pool_retire_worker(struct worker *w) {
     if (w->state != WORKER_READY)
         return;
     w->state = WORKER_RETIRING;
-    w->leaving = true;
+    w->exit_requested = true;
     if (w->count == 0)
         send_exit(w);
 }
@@ -253,8 +253,8 @@ bool worker_is_unused(const struct worker *w) {
     return w->state == WORKER_READY && w->type == UINT32_MAX;
 }
 
-bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
-    w->dedicated = owner;
+bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type) {
+    w->isolated_for = owner;
     if (worker_is_unused(w) && w->start_type == start_type)
         return true;
     w->start_type = start_type;
@@ -265,13 +265,13 @@ bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
 
 /* It loads a handler that nobody waits for any more. */
 static void abandon_start(struct worker *w) {
-    w->leaving = true;
+    w->exit_requested = true;
     kill_worker(w, STOP_CANCEL);
 }
 
 void pool_release_worker(struct worker *w) {
     bool is_pooled = w->start_type == START_FORKED;
-    w->dedicated = NULL;
+    w->isolated_for = NULL;
     w->replacing = false;
     if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
         pool_retire_worker(w);
@@ -308,7 +308,7 @@ static void press_stop(struct worker *w) {
     loop_set_timer(w->pool->loop, &w->stop_timer, w->stop_asked_ns + w->pool->config.cancel_grace_ns / 2);
 }
 
-bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason) {
+bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) {
     for (unsigned i = 0; i < w->count; i++) {
         struct in_flight *f = ring_at(w, i);
         if (f->ticket != ticket)
@@ -501,7 +501,7 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     w->started_ns = w->answered_ns = clock_monotonic_ns();
     w->jobs = w->next_ticket = 0;
     w->head = w->count = 0;
-    w->long_work = 0;
+    w->long_tasks = 0;
     w->type = UINT32_MAX;
     w->killed = STOP_NONE;
     w->wants_write = false;
@@ -511,11 +511,11 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     ok = pool_watch_stderr(w, stderr_fd) == 0 && ok;
     if (!ok)
         kill_worker(w, STOP_MEMORY);
-    else if (w->start_type != START_FORKED && w->dedicated == NULL)
+    else if (w->start_type != START_FORKED && w->isolated_for == NULL)
         abandon_start(w); /* released before it was there */
 }
 
-bool worker_takes_work(const struct worker *w) {
+bool worker_takes_tasks(const struct worker *w) {
     uint64_t limit = w->pool->config.max_jobs_per_worker;
     return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT && (limit == 0 || w->jobs + w->count < limit);
 }
@@ -531,7 +531,7 @@ static void put_frame(struct worker *w, const struct wire_header *h, const void 
     wire_put(&w->writer, h, first, first_size, second, second_size, bulk);
 }
 
-uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
                         const void *second, size_t second_size, const struct slice *bulk, void *work) {
     struct wire_header header = *h;
     struct pool *p = w->pool;
@@ -552,7 +552,7 @@ void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part)
 
 void pool_ping(struct worker *w) {
     struct wire_header h = {.kind = WIRE_PING};
-    if (!worker_takes_work(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
+    if (!worker_takes_tasks(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
         return;
     h.ticket = ring_push(w, NULL)->ticket;
     put_frame(w, &h, NULL, 0, NULL, 0, NULL);

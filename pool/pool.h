@@ -1,4 +1,4 @@
-/* pool.h: the worker processes, as the front end sees them. Knows nothing of jobs: it carries pieces of work (an
+/* pool.h: the worker processes, as the front end sees them. Knows nothing of jobs: it carries tasks (an
  * opaque pointer each) to workers and brings back a reply or the news that the worker is lost.
  *
  *     offloadd (front end)
@@ -44,7 +44,7 @@ struct pool;
 enum lane { LANE_MAIN, LANE_EXPRESS };
 enum worker_state { WORKER_EMPTY, WORKER_STARTING, WORKER_READY, WORKER_RETIRING, WORKER_DYING };
 
-/* Why we end a worker or a piece of work. */
+/* Why we end a worker or a task. */
 enum stop_reason { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_MEMORY, STOP_PROTOCOL };
 
 #define STDERR_TAIL 2048 /* bytes of a worker's last words that are kept */
@@ -79,15 +79,15 @@ struct worker {
     struct zygote_link *zygote;
     pid_t zygote_pid; /* who forked it: stays when that is dead */
     int64_t started_wall_ms, started_ns;
-    uint64_t jobs;       /* pieces of work answered by this process */
+    uint64_t jobs;       /* tasks answered by this process */
     uint32_t type;       /* of the last piece sent; UINT32_MAX: none */
     uint32_t start_type; /* START_FORKED, or the handler that it loads by itself; of the next process if `replacing` */
-    void *dedicated;     /* the owner for whom it is kept; NULL: anybody's */
-    bool replacing;      /* this process leaves so that the next one can be kept for `dedicated` */
-    bool leaving;        /* asked to leave */
+    void *isolated_for;  /* the owner for whom it is kept; NULL: anybody's */
+    bool replacing;      /* this process leaves so that the next one can be kept for `isolated_for` */
+    bool exit_requested; /* asked to leave */
     bool replaced;       /* the one before left because it was asked to, and this one is not ready yet */
     int64_t asked_ns, ready_ns; /* when the zygote was asked for this process, and when it was ready; 0: not yet */
-    uint64_t long_work;         /* pieces in flight that were sent as long ones */
+    uint64_t long_tasks;        /* pieces in flight that were sent as long ones */
     int64_t answered_ns;        /* last sign of life on the wire */
     struct scoreboard_slot *board;
 
@@ -156,29 +156,29 @@ size_t pool_size(const struct pool *p);
 struct worker *pool_worker(const struct pool *p, size_t i);
 
 /* True if the worker takes new work now. */
-bool worker_takes_work(const struct worker *w);
+bool worker_takes_tasks(const struct worker *w);
 bool worker_can_send(const struct worker *w); /* nothing waits for the socket */
 
 /* Keeps an idle worker that is nobody's yet for one owner. True: its process is unused and was started as wanted, and
  * takes work now. False: it is being replaced by one that is; `changed` tells when that is ready. */
-bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type);
+bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type);
 /* The owner needs it no more: the process leaves when it has answered, unless it is as good as any pooled one. */
 void pool_release_worker(struct worker *w);
 bool worker_is_unused(const struct worker *w); /* ready, and never got any work */
 
-/* Adds a piece of work to the worker's next datagram (h->ticket is filled in) and returns its ticket. `bulk` may be
- * NULL. Goes out with pool_flush, or earlier when a datagram is full. Only if worker_takes_work. */
-uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+/* Adds a task to the worker's next datagram (h->ticket is filled in) and returns its ticket. `bulk` may be
+ * NULL. Goes out with pool_flush, or earlier when a datagram is full. Only if worker_takes_tasks. */
+uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
                         const void *second, size_t second_size, const struct slice *bulk, void *work);
-/* More of the same piece of work (WIRE_PART). Look at worker_can_send between parts. */
+/* More of the same task (WIRE_PART). Look at worker_can_send between parts. */
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part);
 void pool_flush(struct worker *w);
 void pool_ping(struct worker *w);
 
-/* Asks a piece of work to stop: by the scoreboard; after half of cancel_grace SIGTERM, after all of it SIGKILL.
+/* Asks a task to stop: by the scoreboard; after half of cancel_grace SIGTERM, after all of it SIGKILL.
  * True: it may have begun, and a reply or `lost` will follow. False: it had not; the worker will skip it, nothing
  * more is heard of it, and the caller may forget it. */
-bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason);
+bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason);
 /* Progress of that ticket by the scoreboard, 0..1; 0 if it is not the current one. */
 double pool_progress(const struct worker *w, uint64_t ticket);
 /* `done` as its handler told it, also of a worker that has just died; 0 if it is not the current one. */

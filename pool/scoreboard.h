@@ -1,5 +1,5 @@
 /* scoreboard.h: a page of shared memory per worker slot, read and written by both sides without a message: what
- * the worker is at, how far it is, and which of its pieces of work were cancelled. It is a hint; the wire is the
+ * the worker is at, how far it is, and which of its tasks were cancelled. It is a hint; the wire is the
  * truth: a worker that scribbles on its page can mislead nobody but about itself. A worker maps its own page only.
  */
 #ifndef OFFLOAD_SCOREBOARD_H

@@ -89,7 +89,7 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
     const struct wire_header *h = &f->header;
     bool bulk = (h->flags & WIRE_BULK) != 0;
     if (h->version != WIRE_VERSION || h->reserved != 0 ||
-        (h->flags & ~(WIRE_BULK | WIRE_JSON | WIRE_GO | WIRE_ITEMS | WIRE_HASH)) != 0)
+        (h->flags & ~(WIRE_BULK | WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH)) != 0)
         return -1;
     if (h->length > left - sizeof *h || WIRE_PAD(h->length) > left - sizeof *h)
         return -1;

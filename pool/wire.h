@@ -11,13 +11,13 @@
  *        1     1   kind        enum wire_kind; one that the receiver does not take is an error, never skipped
  *        2     2   flags       WIRE_* bits; unknown ones are an error
  *        4     4   length      inline bytes behind this header, without padding
- *        8     8   ticket      the front end's number for this piece of work on this worker, from 1 up; replies
+ *        8     8   ticket      the front end's number for this task on this worker, from 1 up; replies
  *                              repeat it, in the order in which the pieces were sent
  *       16     8   bulk_offset \ with WIRE_BULK: the part of the memfd that is meant;
  *       24     8   bulk_size   / without: both 0
- *       32     4   type        index of the handler (WIRE_PLAN without WIRE_JSON, WIRE_RUN, WIRE_MERGE)
+ *       32     4   type        index of the handler (WIRE_PLAN without WIRE_RAW, WIRE_RUN, WIRE_MERGE)
  *       36     4   attempt     WIRE_RUN: how often this chunk was lost before
- *       40     4   count       WIRE_PLAN: chunks wanted (with WIRE_JSON: nesting allowed); WIRE_MERGE: parts to follow
+ *       40     4   count       WIRE_PLAN: chunks wanted (with WIRE_RAW: nesting allowed); WIRE_MERGE: parts to follow
  *       44     4   reserved    0
  *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more
  *
@@ -26,21 +26,21 @@
  *
  *     front end -> worker                                       worker -> front end
  *     WIRE_PLAN   params (packed), or the whole body with       WIRE_READY    once, first; no ticket
- *                 WIRE_JSON; inline or bulk                     WIRE_PLANNED  struct wire_plan, inline or bulk
+ *                 WIRE_RAW; inline or bulk                     WIRE_PLANNED  struct wire_plan, inline or bulk
  *     WIRE_RUN    u32 n, n bytes of common, padded to 8;        WIRE_DONE     struct wire_times, inline; then the
  *                 then the chunk, inline or bulk.                             part or the result, inline or bulk
  *                 With WIRE_GO: merge the one part, too         WIRE_FAILED   a fault as JSON, inline
  *     WIRE_MERGE  common, as above; `count` WIRE_PARTs          WIRE_CANCELLED
  *     WIRE_PART   one part, inline or bulk; same ticket         WIRE_PONG     answers WIRE_PING
- *     WIRE_PING   are you there?                                WIRE_PARSED   to WIRE_JSON, of a job that must not be
+ *     WIRE_PING   are you there?                                WIRE_PARSED   to WIRE_RAW, of a job that must not be
  *                                                                             planned in this process: struct wire_plan
  *                                                                             without chunks, then the packed params
  *     WIRE_EXIT   finish what came before, then exit
  *
- * Of a map, common in WIRE_RUN is the list of the group's deadly items, see host_run_items.
+ * Of a map, common in WIRE_RUN is the list of the group's poison items, see host_run_items.
  *
  * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of
- * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_JSON the worker finds that out, and says so
+ * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_RAW the worker finds that out, and says so
  * in wire_plan.
  *
  * With the zygote, on a socket pair of its own: one struct per datagram, see below.
@@ -62,7 +62,7 @@
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
-#define WIRE_MAX_IN_FLIGHT 64          /* pieces of work sent to a worker and not answered */
+#define WIRE_MAX_IN_FLIGHT 64          /* tasks sent to a worker and not answered */
 
 enum wire_kind {
     WIRE_PLAN = 1,
@@ -82,9 +82,9 @@ enum wire_kind {
 
 enum {                 /* flags */
        WIRE_BULK = 1,  /* a descriptor comes along */
-       WIRE_JSON = 2,  /* WIRE_PLAN: the body of the request, not yet parsed */
+       WIRE_RAW = 2,   /* WIRE_PLAN: the body of the request, not yet parsed */
        WIRE_GO = 4,    /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
-       WIRE_HASH = 16, /* with WIRE_JSON: hash the request, too */
+       WIRE_HASH = 16, /* with WIRE_RAW: hash the request, too */
        WIRE_ITEMS = 8  /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
 };
 
@@ -111,9 +111,9 @@ struct wire_times {
  * WIRE_PARSED, which has no chunks, the packed params. */
 struct wire_plan {
     uint32_t type, chunks, common_size;
-    uint32_t webhook_size; /* WIRE_JSON; 0: none */
-    uint32_t map, items;   /* WIRE_JSON: 1 for a map, and of how many items */
-    int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_JSON: the options */
+    uint32_t webhook_size; /* WIRE_RAW; 0: none */
+    uint32_t map, items;   /* WIRE_RAW: 1 for a map, and of how many items */
+    int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_RAW: the options */
     int64_t delay_ms, fresh;                                                            /* likewise */
     uint64_t plan_ns, cpu_ns;
     uint8_t hash[32]; /* WIRE_HASH: of the canonical request, see host_request_hash */
@@ -137,7 +137,7 @@ struct zygote_request {
 
 enum zygote_report_kind {
     ZYGOTE_LOADED = 1,  /* handlers are loaded; spawning may begin */
-    ZYGOTE_REFUSED,     /* a handler's load failed: `text` names it */
+    ZYGOTE_LOAD_FAILED, /* a handler's load failed: `text` names it */
     ZYGOTE_SPAWNED,     /* with two descriptors: the worker's socket, and the reading end of its stderr */
     ZYGOTE_NOT_SPAWNED, /* fork failed: status is errno */
     ZYGOTE_EXITED       /* reaped */

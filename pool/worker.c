@@ -4,7 +4,7 @@
  *     executed by it, and one handler loaded ──┘                ▲                          │
  *                                                               └──────────────────────────┘
  *     ends by: WIRE_EXIT · EOF (the front end is gone) · SIGKILL (PDEATHSIG when the zygote dies; cancel; limits)
- *              SIGTERM, but only while the current piece of work is cancelled: a SIGTERM meant for the whole
+ *              SIGTERM, but only while the current task is cancelled: a SIGTERM meant for the whole
  *              service (a supervisor that signals its control group) must not take work with it
  *
  * One thread, blocking reads and writes. The pieces of a datagram are done in order and their replies
@@ -31,7 +31,7 @@
 #define FLUSH_NS             (1 * NS_PER_MS)
 #define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
 
-/* What a piece of work yields: a head and a body, or a fault. */
+/* What a task yields: a head and a body, or a fault. */
 struct outcome {
     uint8_t kind;
     struct wire_times times;
@@ -251,7 +251,7 @@ static void hash_request(struct outcome *o, struct bytes text, unsigned depth) {
 }
 
 static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes payload) {
-    if ((h->flags & WIRE_JSON) == 0) {
+    if ((h->flags & WIRE_RAW) == 0) {
         plan_params(o, *h, payload, NULL);
         return;
     }
@@ -356,7 +356,7 @@ static bool add_part(const struct wire_header *h, struct bytes payload, struct s
 
 /* ---- the loop --------------------------------------------------------------------------------------------- */
 
-/* One piece of work, with its payload in memory. */
+/* One task, with its payload in memory. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct outcome o = {0};
     int64_t cpu_ns = clock_cpu_ns();

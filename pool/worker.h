@@ -1,4 +1,4 @@
-/* worker.h: the life of a worker process: receives pieces of work, has the handler host do them, replies. */
+/* worker.h: the life of a worker process: receives tasks, has the handler host do them, replies. */
 #ifndef OFFLOAD_WORKER_H
 #define OFFLOAD_WORKER_H
 

@@ -276,7 +276,7 @@ int zygote_main(void) {
     setproctitle("zygote");
     struct zygote_report r = {.kind = ZYGOTE_LOADED};
     if (host_load(&failed) != 0) {
-        r.kind = ZYGOTE_REFUSED;
+        r.kind = ZYGOTE_LOAD_FAILED;
         snprintf(r.text, sizeof r.text, "%s", failed);
     }
     report(&r, NULL);

@@ -192,7 +192,7 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
     struct worker *w = worker_at(p, r->slot);
     switch (r->kind) {
     case ZYGOTE_LOADED: on_loaded(z); break;
-    case ZYGOTE_REFUSED:
+    case ZYGOTE_LOAD_FAILED:
         p->events.refused(p->events.owner, r->text);
         if (z != p->current)
             unlink_zygote(z); /* a reload that failed: the handlers of before stay */

@@ -105,11 +105,11 @@ static void fit_connections(struct config *c) {
 static void on_loaded(void *arg) {
     struct server *s = arg;
     struct buf addresses = {0};
-    if (s->ready_logged) {
+    if (s->handlers_loaded) {
         LOG(LOG_INFO, "handlers_loaded");
         return;
     }
-    s->ready_logged = true;
+    s->handlers_loaded = true;
     http_addresses(s->http, &addresses);
     LOG(LOG_INFO, "ready", LOG_STR("version", OFFLOAD_VERSION), LOG_INT("pid", getpid()),
         LOG_RAW("listen", addresses.data), LOG_INT("workers", s->config.workers),
@@ -119,9 +119,9 @@ static void on_loaded(void *arg) {
     sd_notify(0, "READY=1");
 }
 
-static void on_refused(void *arg, const char *type) {
+static void on_load_failed(void *arg, const char *type) {
     struct server *s = arg;
-    if (s->ready_logged) { /* a reload */
+    if (s->handlers_loaded) { /* a reload */
         LOG(LOG_ERROR, "handler_refused", LOG_STR("type", type));
         return;
     }
@@ -266,7 +266,7 @@ static int open_jobs(struct server *s, struct buf *error) {
     struct pool_events events = jobs_pool_events(s->jobs);
     events.owner = s;
     events.loaded = on_loaded;
-    events.refused = on_refused;
+    events.refused = on_load_failed;
     events.pong = on_pong;
     s->pool = pool_new(s->loop, &pc, &events);
     if (s->pool == NULL)

@@ -48,11 +48,11 @@ static int conclude(struct call *c, int returned) {
     return call_fail(c, CALL_FAILED, NULL, "the %s handler gave no reason for its failure", c->type);
 }
 
-int execute_refuse_memory(struct fault *fault) {
+int execute_no_memory(struct fault *fault) {
     return fault_set(fault, "memory_limit", "there is no memory for the work");
 }
 
-int execute_refuse_type(size_t type, struct fault *fault) {
+int execute_no_type(size_t type, struct fault *fault) {
     return fault_set(fault, "handler_failed", "there is no job type number %zu", type);
 }
 
@@ -92,7 +92,7 @@ int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chun
     const struct params_table *table = registry_table(type);
     memset(plan, 0, sizeof *plan);
     if (table == NULL)
-        return execute_refuse_type(type, fault);
+        return execute_no_type(type, fault);
     struct call c = {.stage = CALL_STAGE_PLAN,
                      .type = table->handler->name,
                      .hooks = hooks,
@@ -101,7 +101,7 @@ int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chun
                      .plan = plan};
     struct bytes packed = {params, size};
     void *copy = NULL;
-    int rc = execute_align(&packed, &copy) ? execute_plan(&c, table, packed) : execute_refuse_memory(fault);
+    int rc = execute_align(&packed, &copy) ? execute_plan(&c, table, packed) : execute_no_memory(fault);
     free(copy);
     return rc;
 }
@@ -110,7 +110,7 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
              struct buf *part, struct fault *fault) {
     const struct handler *handler = host_handler(type);
     if (handler == NULL)
-        return execute_refuse_type(type, fault);
+        return execute_no_type(type, fault);
     struct call c = {.stage = CALL_STAGE_RUN,
                      .type = handler->name,
                      .hooks = hooks,
@@ -120,7 +120,7 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
     struct bytes inputs[2] = {common, chunk};
     void *copies[2] = {0};
     bool aligned = align_all(inputs, 2, copies);
-    int rc = aligned ? execute_run(&c, handler, inputs[0], inputs[1]) : execute_refuse_memory(fault);
+    int rc = aligned ? execute_run(&c, handler, inputs[0], inputs[1]) : execute_no_memory(fault);
     free(copies[0]);
     free(copies[1]);
     return rc;
@@ -130,7 +130,7 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
                const struct host_hooks *hooks, struct buf *json, struct fault *fault) {
     const struct handler *handler = host_handler(type);
     if (handler == NULL)
-        return execute_refuse_type(type, fault);
+        return execute_no_type(type, fault);
     struct call c = {.stage = CALL_STAGE_MERGE,
                      .type = handler->name,
                      .hooks = hooks,
@@ -151,7 +151,7 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
         free(copies[i]);
 out:
     if (rc == -1 && !c.failed)
-        execute_refuse_memory(fault);
+        execute_no_memory(fault);
     free(copies);
     free(inputs);
     return rc;

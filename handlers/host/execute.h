@@ -16,7 +16,7 @@ int execute_run(struct call *c, const struct handler *handler, struct bytes comm
 int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
                   size_t count);
 
-int execute_refuse_memory(struct fault *fault); /* returns -1 */
-int execute_refuse_type(size_t type, struct fault *fault);
+int execute_no_memory(struct fault *fault); /* returns -1 */
+int execute_no_type(size_t type, struct fault *fault);
 
 #endif

@@ -1,5 +1,5 @@
 /* host.h: the handlers' side of the service, as the rest of offload sees it: which job types there
- * are, how a submission is checked, and how a piece of work is done. Bytes in, bytes out; nothing of
+ * are, how a submission is checked, and how a task is done. Bytes in, bytes out; nothing of
  * HTTP, of sockets or of the pool.
  *
  * The front end uses it to check small submissions and to describe the types; a worker uses it to check
@@ -117,13 +117,13 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
  * (bad parameters, a failing handler, no memory) fails that item and nothing else.
  *
  * As host_plan, host_run and host_merge, with the `params` of a submission that is a map. While a group runs, progress is
- * told in HOST_ITEM_STEPS for each of its items, so that it shows at which one a worker died. host_run_items: `deadly` is
+ * told in HOST_ITEM_STEPS for each of its items, so that it shows at which one a worker died. host_run_items: `poison` is
  * an array of uint32_t: the items, by their place in the group, at which workers died; they are not run, and fail. */
 #define HOST_ITEM_STEPS 1000
-#define HOST_MAX_DEADLY (HANDLER_MAX_COMMON / 4)
+#define HOST_MAX_POISON (HANDLER_MAX_COMMON / 4)
 int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
                     struct host_plan *plan, struct fault *fault);
-int host_run_items(size_t type, unsigned attempt, struct bytes deadly, struct bytes group,
+int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault);
 int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                      const struct host_hooks *hooks, struct buf *json, struct fault *fault);

@@ -207,7 +207,7 @@ static int plan_aligned(struct planner *p, struct bytes list, unsigned wanted_ch
     if (rc != 0)
         return rc;
     if (plan->common.failed || plan->bytes.failed || make_groups(plan, head.count, wanted_chunks) != 0)
-        return execute_refuse_memory(fault);
+        return execute_no_memory(fault);
     return 0;
 }
 
@@ -216,7 +216,7 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     memset(plan, 0, sizeof *plan);
     struct planner p = {.table = registry_table(type), .hooks = hooks, .to = &plan->bytes};
     if (p.table == NULL)
-        return execute_refuse_type(type, fault);
+        return execute_no_type(type, fault);
     p.call = (struct call){.stage = CALL_STAGE_PLAN,
                            .type = p.table->handler->name,
                            .hooks = hooks,
@@ -226,7 +226,7 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     void *copy = NULL;
     unsigned wanted = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS;
     bool aligned = execute_align(&packed, &copy);
-    int rc = aligned ? plan_aligned(&p, packed, wanted, plan, fault) : execute_refuse_memory(fault);
+    int rc = aligned ? plan_aligned(&p, packed, wanted, plan, fault) : execute_no_memory(fault);
     host_plan_deinit(&p.item);
     free(copy);
     return rc;
@@ -241,7 +241,7 @@ struct runner {
     const struct host_hooks *outer; /* of the group; may be NULL */
     struct host_hooks hooks;        /* of an item */
     uint64_t done, total;           /* items */
-    struct bytes deadly;            /* see host_run_items */
+    struct bytes poison;            /* see host_run_items */
     uint32_t chunk, chunks;         /* of the item at hand */
     struct buf *parts;              /* of the item at hand; their memory is used again */
     struct bytes *views;            /* of the parts */
@@ -335,7 +335,7 @@ static int run_and_merge(struct runner *r, const struct item *item, struct fault
     struct call *c = &r->call;
     r->chunks = item->head.chunks;
     if (!has_room(r, r->chunks))
-        return execute_refuse_memory(fault);
+        return execute_no_memory(fault);
     c->stage = CALL_STAGE_RUN;
     c->at = &at;
     c->fault = fault;
@@ -405,9 +405,9 @@ static void put_bad_item(struct runner *r, const struct item *item) {
 }
 
 static bool is_deadly(const struct runner *r) {
-    for (size_t at = 0; at + sizeof(uint32_t) <= r->deadly.size; at += sizeof(uint32_t)) {
+    for (size_t at = 0; at + sizeof(uint32_t) <= r->poison.size; at += sizeof(uint32_t)) {
         uint32_t place;
-        memcpy(&place, (const char *)r->deadly.data + at, sizeof place);
+        memcpy(&place, (const char *)r->poison.data + at, sizeof place);
         if (place == r->done)
             return true;
     }
@@ -438,18 +438,18 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
         else if (run_item(r, &item) != 0)
             return HOST_CANCELLED;
     }
-    return r->out->failed ? execute_refuse_memory(fault) : 0;
+    return r->out->failed ? execute_no_memory(fault) : 0;
 }
 
-int host_run_items(size_t type, unsigned attempt, struct bytes deadly, struct bytes group,
+int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault) {
-    struct runner r = {.handler = host_handler(type), .outer = hooks, .deadly = deadly, .out = part};
+    struct runner r = {.handler = host_handler(type), .outer = hooks, .poison = poison, .out = part};
     if (r.handler == NULL)
-        return execute_refuse_type(type, fault);
+        return execute_no_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};
     r.call = (struct call){.type = r.handler->name, .hooks = &r.hooks, .attempt = attempt};
     void *copy = NULL;
-    int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_refuse_memory(fault);
+    int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_no_memory(fault);
     for (uint32_t i = 0; i < r.room; i++)
         buf_deinit(&r.parts[i]);
     free(r.parts);
@@ -510,5 +510,5 @@ int host_merge_items(size_t type, struct bytes common, const struct bytes *parts
     buf_puts(json, "]}");
     if (map.magic != ITEMS_MAGIC || merged != map.count)
         return refuse_damaged(fault, "parts");
-    return json->failed ? execute_refuse_memory(fault) : 0;
+    return json->failed ? execute_no_memory(fault) : 0;
 }

@@ -21,7 +21,7 @@ struct server {
     struct idempotency *idempotency;
     struct webhooks *webhooks;
     struct metrics metrics;
-    bool ready_logged; /* handlers were loaded once: jobs are taken */
+    bool handlers_loaded; /* handlers were loaded once: jobs are taken */
     bool draining;
     int exit_status;
     int64_t waiting; /* clients suspended until a job ends: bounded by --max-sync */

@@ -12,7 +12,7 @@
 
 /* ---- answers ------------------------------------------------------------------------------------------------- */
 
-static void set_preference_applied(struct http_request *r, const struct pending *p, bool accepted) {
+static void set_preference_applied(struct http_request *r, const struct deferred_request *p, bool accepted) {
     char value[96] = "";
     size_t n = 0;
     if (p->prefer.respond_async)
@@ -25,7 +25,7 @@ static void set_preference_applied(struct http_request *r, const struct pending 
         http_set_header(r, "Preference-Applied", value);
 }
 
-static void set_replayed(struct http_request *r, const struct pending *p) {
+static void set_replayed(struct http_request *r, const struct deferred_request *p) {
     if (p != NULL && p->replayed)
         http_set_header(r, "Idempotency-Replayed", "true");
 }
@@ -65,7 +65,8 @@ static int64_t retry_after_s(const struct record *record, const struct job *job)
     return ms <= 1000 ? 1 : ms > 3600000 ? 3600 : (ms + 999) / 1000;
 }
 
-void answer_accepted(struct server *s, struct http_request *r, const struct record *record, const struct pending *p) {
+void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
+                     const struct deferred_request *p) {
     char id[ID_TEXT_SIZE];
     const struct job *job = jobs_find(s->jobs, &record->id);
     id_format(&record->id, id);
@@ -93,7 +94,7 @@ void answer_not_found(struct http_request *r, enum store_result result) {
     }
 }
 
-void answer_refused(struct server *s, struct http_request *r, enum problem_code code) {
+void answer_overloaded(struct server *s, struct http_request *r, enum problem_code code) {
     http_set_header_f(r, "Retry-After", "%llu", (unsigned long long)jobs_retry_after_s(s->jobs));
     http_answer_problem(r, code, NULL, NULL);
 }
@@ -111,7 +112,7 @@ static void answer_cached(struct http_request *r, const struct record *record, c
     answer_job(r, 200, record, job);
 }
 
-static void answer_submitted(struct pending *p, struct record *record) {
+static void answer_submitted(struct deferred_request *p, struct record *record) {
     set_preference_applied(p->request, p, false);
     set_replayed(p->request, p);
     if (p->stream && record->map && ndjson_from_record(p->server, p->request, record))
@@ -134,57 +135,57 @@ static void answer_result(struct server *s, struct http_request *r, const struct
 }
 
 /* The job is as the record says; `job`: the live one, or NULL. */
-static void answer_by_aim(struct pending *p, struct record *record, const struct job *job) {
-    switch (p->aim) {
-    case AIM_RESULT: answer_submitted(p, record); break;
-    case AIM_ACCEPT: answer_accepted(p->server, p->request, record, p); break;
-    case AIM_POLL: answer_cached(p->request, record, job); break;
-    case AIM_FETCH: answer_result(p->server, p->request, record); break;
-    case AIM_CANCEL:
-    case AIM_DELETE:
-    case AIM_LIST: answer_job(p->request, 200, record, job); break;
+static void answer_by_kind(struct deferred_request *p, struct record *record, const struct job *job) {
+    switch (p->reply_kind) {
+    case REPLY_RESULT: answer_submitted(p, record); break;
+    case REPLY_ACCEPTED: answer_accepted(p->server, p->request, record, p); break;
+    case REPLY_POLL: answer_cached(p->request, record, job); break;
+    case REPLY_FETCH: answer_result(p->server, p->request, record); break;
+    case REPLY_CANCEL:
+    case REPLY_DELETE:
+    case REPLY_LIST: answer_job(p->request, 200, record, job); break;
     }
 }
 
 /* ---- the store ----------------------------------------------------------------------------------------------------- */
 
-void pending_enter_store(struct pending *p) {
+void deferred_enter_store(struct deferred_request *p) {
     p->at_store++;
 }
 
-static void pending_free(struct pending *p) {
+static void deferred_free(struct deferred_request *p) {
     record_unref(p->accepted);
     list_request_free(p->list);
     free(p);
 }
 
-bool pending_leave_store(struct pending *p) {
+bool deferred_leave_store(struct deferred_request *p) {
     p->at_store--;
     if (p->request != NULL)
         return true;
     if (p->at_store == 0)
-        pending_free(p);
+        deferred_free(p);
     return false;
 }
 
 static void on_found(void *arg, enum store_result result, struct record *record) {
-    struct pending *p = arg;
-    if (!pending_leave_store(p))
+    struct deferred_request *p = arg;
+    if (!deferred_leave_store(p))
         return;
     if (result == STORE_OK)
-        answer_by_aim(p, record, jobs_find(p->server->jobs, &record->id));
+        answer_by_kind(p, record, jobs_find(p->server->jobs, &record->id));
     else
         answer_not_found(p->request, result);
 }
 
-void pending_ask(struct pending *p, const struct id *id) {
-    pending_enter_store(p);
+void deferred_ask(struct deferred_request *p, const struct id *id) {
+    deferred_enter_store(p);
     jobs_get(p->server->jobs, id, on_found, p);
 }
 
 static void on_forgotten(void *arg, enum store_result result) {
-    struct pending *p = arg;
-    if (!pending_leave_store(p))
+    struct deferred_request *p = arg;
+    if (!deferred_leave_store(p))
         return;
     if (result == STORE_OK || (result == STORE_NOT_FOUND && p->ended))
         http_answer_static(p->request, 204, NULL, "", 0);
@@ -192,14 +193,14 @@ static void on_forgotten(void *arg, enum store_result result) {
         answer_not_found(p->request, result);
 }
 
-void pending_forget(struct pending *p, const struct id *id) {
-    pending_enter_store(p);
+void deferred_forget(struct deferred_request *p, const struct id *id) {
+    deferred_enter_store(p);
     jobs_forget(p->server->jobs, id, on_forgotten, p);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-void pending_stop_waiting(struct pending *p) {
+void deferred_stop_waiting(struct deferred_request *p) {
     job_unwait(&p->waiter);
     loop_clear_timer(p->server->loop, &p->timer);
     if (p->counted)
@@ -207,49 +208,49 @@ void pending_stop_waiting(struct pending *p) {
     p->counted = false;
 }
 
-static void answer_ended(struct pending *p, struct job *job) {
+static void answer_ended(struct deferred_request *p, struct job *job) {
     struct record *record = job_record(job);
-    if (job_is_refused(job)) {
+    if (job_is_store_failed(job)) {
         answer_not_found(p->request, STORE_UNAVAILABLE);
-    } else if (p->aim == AIM_DELETE) {
+    } else if (p->reply_kind == REPLY_DELETE) {
         p->ended = true;
-        pending_forget(p, &record->id);
-    } else if (p->aim == AIM_ACCEPT && job_is_rejected(job)) {
+        deferred_forget(p, &record->id);
+    } else if (p->reply_kind == REPLY_ACCEPTED && job_is_rejected(job)) {
         answer_job_problem(p->request, record);
     } else {
-        answer_by_aim(p, record, NULL);
+        answer_by_kind(p, record, NULL);
     }
 }
 
 /* The job is safe: its 202 may leave. */
 static void on_stored(void *arg, enum store_result result) {
-    struct pending *p = arg;
+    struct deferred_request *p = arg;
     struct record *record = p->accepted;
     p->accepted = NULL;
     idempotency_settle(&p->claim);
-    if (!pending_leave_store(p)) {
+    if (!deferred_leave_store(p)) {
         record_unref(record);
         return;
     }
     if (result != STORE_OK)
         answer_not_found(p->request, STORE_UNAVAILABLE);
     else if (job_status_is_final(record->status))
-        pending_ask(p, &record->id); /* its end may not be on disk yet: the store answers behind that */
+        deferred_ask(p, &record->id); /* its end may not be on disk yet: the store answers behind that */
     else
         answer_accepted(p->server, p->request, record, p);
     record_unref(record);
 }
 
-struct slice pending_body(const struct pending *p) {
+struct slice deferred_body(const struct deferred_request *p) {
     const struct http_request *r = p->request;
     if (r->large.blob != NULL)
         return slice_ref(&r->large);
     return slice_copy(r->body.data, r->body.size);
 }
 
-static void make_durable(struct pending *p, struct job *job, store_done *done) {
-    struct slice body = pending_body(p);
-    pending_enter_store(p);
+static void make_durable(struct deferred_request *p, struct job *job, store_done *done) {
+    struct slice body = deferred_body(p);
+    deferred_enter_store(p);
     if (body.blob == NULL)
         done(p, STORE_UNAVAILABLE);
     else
@@ -257,13 +258,13 @@ static void make_durable(struct pending *p, struct job *job, store_done *done) {
     slice_deinit(&body);
 }
 
-void pending_accept(struct pending *p, struct job *job) {
-    pending_stop_waiting(p);
+void deferred_accept(struct deferred_request *p, struct job *job) {
+    deferred_stop_waiting(p);
     p->accepted = record_ref(job_record(job));
     make_durable(p, job, on_stored);
 }
 
-void pending_begin_stream(struct pending *p, struct job *job) {
+void deferred_begin_stream(struct deferred_request *p, struct job *job) {
     p->stream = p->stream && job_record(job)->map;
     if (!p->stream)
         return;
@@ -277,39 +278,39 @@ void pending_begin_stream(struct pending *p, struct job *job) {
 
 /* A synchronous request with a key: the answer comes with the job's end, which is recorded behind this. */
 static void on_key_stored(void *arg, enum store_result result) {
-    struct pending *p = arg;
+    struct deferred_request *p = arg;
     idempotency_settle(&p->claim);
-    if (!pending_leave_store(p) || p->waiter.job == NULL)
+    if (!deferred_leave_store(p) || p->waiter.job == NULL)
         return;
     if (result == STORE_OK) /* else the job is refused, too, which tells */
-        pending_begin_stream(p, p->waiter.job);
+        deferred_begin_stream(p, p->waiter.job);
 }
 
 /* The job is not over, and the wait is, or it would be in vain. */
-static void stop_early(struct pending *p, struct job *job) {
-    if (p->aim != AIM_POLL) {
-        pending_accept(p, job);
+static void stop_early(struct deferred_request *p, struct job *job) {
+    if (p->reply_kind != REPLY_POLL) {
+        deferred_accept(p, job);
         return;
     }
-    pending_stop_waiting(p);
+    deferred_stop_waiting(p);
     answer_cached(p->request, job_record(job), job);
 }
 
-void pending_go_on(struct pending *p, struct job *job) {
+void deferred_go_on(struct deferred_request *p, struct job *job) {
     if (p->late)
         stop_early(p, job);
-    else if (p->aim == AIM_ACCEPT)
-        pending_accept(p, job);
+    else if (p->reply_kind == REPLY_ACCEPTED)
+        deferred_accept(p, job);
     else if (idempotency_owns(&p->claim))
         make_durable(p, job, on_key_stored);
     else
-        pending_begin_stream(p, job);
+        deferred_begin_stream(p, job);
 }
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
-    struct pending *p = (struct pending *)((char *)w - offsetof(struct pending, waiter));
+    struct deferred_request *p = (struct deferred_request *)((char *)w - offsetof(struct deferred_request, waiter));
     if (event == JOB_ENDED) {
-        pending_stop_waiting(p);
+        deferred_stop_waiting(p);
         idempotency_settle(&p->claim);
         answer_ended(p, job);
     } else if (event == JOB_PARKED) {
@@ -317,12 +318,12 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     } else if (p->planned != NULL) {
         p->planned(p, job);
     } else {
-        pending_go_on(p, job);
+        deferred_go_on(p, job);
     }
 }
 
 static void on_wait_over(struct timer *t) {
-    struct pending *p = (struct pending *)((char *)t - offsetof(struct pending, timer));
+    struct deferred_request *p = (struct deferred_request *)((char *)t - offsetof(struct deferred_request, timer));
     struct job *job = p->waiter.job;
     if (job_is_ending(job))
         return;
@@ -331,15 +332,15 @@ static void on_wait_over(struct timer *t) {
         stop_early(p, job);
 }
 
-struct pending *pending_new(struct server *s, struct http_request *r, enum aim aim) {
-    struct pending *p = calloc(1, sizeof *p);
+struct deferred_request *deferred_new(struct server *s, struct http_request *r, enum reply_kind reply_kind) {
+    struct deferred_request *p = calloc(1, sizeof *p);
     if (p == NULL) {
         http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return NULL;
     }
     p->server = s;
     p->request = r;
-    p->aim = aim;
+    p->reply_kind = reply_kind;
     p->granted_s = -1;
     p->waiter.notify = on_job_event;
     p->timer.fire = on_wait_over;
@@ -347,17 +348,17 @@ struct pending *pending_new(struct server *s, struct http_request *r, enum aim a
     return p;
 }
 
-void pending_wait(struct pending *p, struct job *job, int64_t wait_ns) {
+void deferred_wait(struct deferred_request *p, struct job *job, int64_t wait_ns) {
     job_wait(job, &p->waiter);
     if (wait_ns >= 0)
         loop_set_timer(p->server->loop, &p->timer, clock_monotonic_ns() + wait_ns);
-    if (p->aim == AIM_RESULT || p->aim == AIM_POLL) {
+    if (p->reply_kind == REPLY_RESULT || p->reply_kind == REPLY_POLL) {
         p->counted = true;
         p->server->waiting++;
     }
 }
 
-void pending_suspend(struct pending *p) {
+void deferred_suspend(struct deferred_request *p) {
     if (!p->request->answered)
         http_suspend(p->request);
 }
@@ -365,13 +366,13 @@ void pending_suspend(struct pending *p) {
 /* ---- the client leaves ------------------------------------------------------------------------------------------ */
 
 void api_hangup(struct server *s, struct http_request *r) {
-    struct pending *p = r->state;
+    struct deferred_request *p = r->state;
     (void)s;
     if (p != NULL) {
         struct job *job = p->waiter.job;
-        pending_stop_waiting(p);
+        deferred_stop_waiting(p);
         /* Nobody waits for the CPU that the job would burn, unless it is to be had by its id or its key. */
-        if (job != NULL && p->aim == AIM_RESULT && !p->prefer.respond_async && !p->keyed)
+        if (job != NULL && p->reply_kind == REPLY_RESULT && !p->prefer.respond_async && !p->keyed)
             job_cancel(job);
         else if (job != NULL && p->planned != NULL)
             job_drop(job);
@@ -384,17 +385,17 @@ void api_hangup(struct server *s, struct http_request *r) {
 }
 
 void api_done(struct server *s, struct http_request *r) {
-    struct pending *p = r->state;
+    struct deferred_request *p = r->state;
     (void)s;
     if (p == NULL)
         return;
-    pending_stop_waiting(p);
+    deferred_stop_waiting(p);
     r->state = NULL;
     if (p->at_store == 0)
         idempotency_withdraw(&p->claim);
     p->request = NULL;
     if (p->at_store == 0)
-        pending_free(p); /* else when the store has answered */
+        deferred_free(p); /* else when the store has answered */
 }
 
 /* ---- what was asked for ---------------------------------------------------------------------------------------------- */
@@ -403,13 +404,13 @@ static void add_prefer(void *arg, const char *line) {
     prefer_parse(arg, line);
 }
 
-struct prefer pending_read_prefer(struct http_request *r) {
+struct prefer deferred_read_prefer(struct http_request *r) {
     struct prefer p = {0};
     http_each_header(r, "Prefer", add_prefer, &p);
     return p;
 }
 
-int64_t pending_wait_time(const struct server *s, const struct prefer *prefer, int64_t *granted_s) {
+int64_t deferred_wait_time(const struct server *s, const struct prefer *prefer, int64_t *granted_s) {
     if (!prefer->has_wait)
         return prefer->respond_async ? 0 : s->config.sync_wait_ns;
     int64_t max_s = s->config.max_wait_ns / NS_PER_S;

@@ -1,4 +1,4 @@
-/* health.c: see health.h. Front end. A worker at a long piece of work cannot answer; it counts as well unless its process
+/* health.c: see health.h. Front end. A worker at a long task cannot answer; it counts as well unless its process
  * is stopped. A worker that is starting is not held against the service while its lane has another, or if it takes the place
  * of one that was asked to leave. */
 #include "server/api/health.h"
@@ -50,8 +50,8 @@ static void conclude_if_complete(struct health *h) {
 
 static enum canary probe_worker(struct worker *w) {
     if (w->state != WORKER_READY && w->state != WORKER_RETIRING)
-        return w->replaced || w->leaving ? CANARY_BUSY : CANARY_NONE;
-    if (w->long_work > 0 || !worker_takes_work(w) || !worker_can_send(w))
+        return w->replaced || w->exit_requested ? CANARY_BUSY : CANARY_NONE;
+    if (w->long_tasks > 0 || !worker_takes_tasks(w) || !worker_can_send(w))
         return worker_is_stopped(w) ? CANARY_LOST : CANARY_BUSY;
     pool_ping(w);
     return CANARY_SENT;

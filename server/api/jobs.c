@@ -22,70 +22,70 @@ bool read_id(struct route_match m, struct id *id) {
 }
 
 /* Hangs the request on a live job; false if there is none. */
-static bool wait_if_live(struct pending *p, const struct id *id, int64_t wait_ns) {
+static bool wait_if_live(struct deferred_request *p, const struct id *id, int64_t wait_ns) {
     struct job *job = jobs_find(p->server->jobs, id);
     if (job == NULL)
         return false;
-    pending_wait(p, job, wait_ns);
+    deferred_wait(p, job, wait_ns);
     return true;
 }
 
 /* A request about one job, or NULL: answered. */
-static struct pending *begin(struct server *s, struct http_request *r, struct route_match m, enum aim aim,
-                             struct id *id) {
+static struct deferred_request *begin(struct server *s, struct http_request *r, struct route_match m,
+                                      enum reply_kind kind, struct id *id) {
     if (read_id(m, id))
-        return pending_new(s, r, aim);
+        return deferred_new(s, r, kind);
     answer_not_found(r, STORE_NOT_FOUND);
     return NULL;
 }
 
 void api_get_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct pending *p = begin(s, r, m, AIM_POLL, &id);
+    struct deferred_request *p = begin(s, r, m, REPLY_POLL, &id);
     int64_t wait_ns = 0;
     if (p == NULL)
         return;
-    p->prefer = pending_read_prefer(r);
+    p->prefer = deferred_read_prefer(r);
     if (p->prefer.has_wait) {
-        wait_ns = pending_wait_time(s, &p->prefer, &p->granted_s);
+        wait_ns = deferred_wait_time(s, &p->prefer, &p->granted_s);
         http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)p->granted_s);
     }
     if (wait_ns == 0 || s->waiting >= s->config.max_sync || !wait_if_live(p, &id, wait_ns))
-        pending_ask(p, &id);
-    pending_suspend(p);
+        deferred_ask(p, &id);
+    deferred_suspend(p);
 }
 
 void api_get_result(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct pending *p = begin(s, r, m, AIM_FETCH, &id);
+    struct deferred_request *p = begin(s, r, m, REPLY_FETCH, &id);
     if (p == NULL)
         return;
-    pending_ask(p, &id);
-    pending_suspend(p);
+    deferred_ask(p, &id);
+    deferred_suspend(p);
 }
 
 void api_cancel_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct pending *p = begin(s, r, m, AIM_CANCEL, &id);
+    struct deferred_request *p = begin(s, r, m, REPLY_CANCEL, &id);
     if (p == NULL)
         return;
     if (wait_if_live(p, &id, -1))
         job_cancel(p->waiter.job);
     else
-        pending_ask(p, &id);
-    pending_suspend(p);
+        deferred_ask(p, &id);
+    deferred_suspend(p);
 }
 
 void api_delete_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct pending *p = begin(s, r, m, AIM_DELETE, &id);
+    struct deferred_request *p = begin(s, r, m, REPLY_DELETE, &id);
     if (p == NULL)
         return;
     if (wait_if_live(p, &id, -1))
         job_cancel(p->waiter.job);
     else
-        pending_forget(p, &id);
-    pending_suspend(p);
+        deferred_forget(p, &id);
+    deferred_suspend(p);
 }
 
 /* ---- GET /v1/jobs -------------------------------------------------------------------------------------------------------- */
@@ -127,7 +127,7 @@ static void read_parameter(void *arg, const char *name, const char *value) {
     }
 }
 
-static void finish_list(struct pending *p) {
+static void finish_list(struct deferred_request *p) {
     struct list_request *l = p->list;
     char id[ID_TEXT_SIZE];
     buf_putc(&l->body, ']');
@@ -140,7 +140,7 @@ static void finish_list(struct pending *p) {
 }
 
 static void on_listed(void *arg, enum store_result result, struct record *record) {
-    struct pending *p = arg;
+    struct deferred_request *p = arg;
     struct list_request *l = p->list;
     if (record != NULL) {
         if (l->count++ >= l->limit)
@@ -149,7 +149,7 @@ static void on_listed(void *arg, enum store_result result, struct record *record
             buf_putc(&l->body, ',');
         render_job(&l->body, record, jobs_find(p->server->jobs, &record->id), false);
         l->last = record->id;
-    } else if (pending_leave_store(p)) {
+    } else if (deferred_leave_store(p)) {
         if (result == STORE_OK)
             finish_list(p);
         else
@@ -164,7 +164,7 @@ void list_request_free(struct list_request *l) {
 }
 
 void api_list_jobs(struct server *s, struct http_request *r, struct route_match m) {
-    struct pending *p = pending_new(s, r, AIM_LIST);
+    struct deferred_request *p = deferred_new(s, r, REPLY_LIST);
     struct list_request *l = p == NULL ? NULL : calloc(1, sizeof *l);
     (void)m;
     if (l == NULL) {
@@ -182,7 +182,7 @@ void api_list_jobs(struct server *s, struct http_request *r, struct route_match 
     }
     l->filter.limit = l->limit + 1; /* one more tells whether there is a next page */
     buf_puts(&l->body, "{\"jobs\":[");
-    pending_enter_store(p);
+    deferred_enter_store(p);
     jobs_list(s->jobs, &l->filter, on_listed, p);
-    pending_suspend(p);
+    deferred_suspend(p);
 }

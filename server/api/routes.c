@@ -91,7 +91,7 @@ static void on_begin(void *arg, struct http_request *r) {
         return;
     if (route->handlers[METHOD_POST] == api_submit && strcmp(r->method, "POST") == 0 &&
         !is_json(http_header(r, "Content-Type")))
-        http_refuse(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+        http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
 }
 
 static void on_handle(void *arg, struct http_request *r) {

@@ -95,7 +95,7 @@ static void answer_ready(struct server *s, struct http_request *r) {
         buf_printf(&body, "[-]store failed: %s\n", trouble);
     else
         buf_printf(&body, "[+]store ok: %s\n", config_is_in_memory(&s->config) ? "in memory" : "on disk");
-    bool good = workers && s->ready_logged && !s->draining && trouble == NULL;
+    bool good = workers && s->handlers_loaded && !s->draining && trouble == NULL;
     if (http_query(r, "verbose") == NULL)
         buf_clear(&body);
     buf_puts(&body, good ? "ready\n" : "not ready\n");

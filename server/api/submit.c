@@ -29,37 +29,37 @@ static void answer_fault(struct http_request *r, const struct fault *fault) {
 }
 
 /* Decides whether it waits for the job's end, or for the 202; returns for how long. */
-static int64_t choose_aim(struct pending *p) {
+static int64_t choose_reply_kind(struct deferred_request *p) {
     struct server *s = p->server;
-    p->prefer = pending_read_prefer(p->request);
-    int64_t wait_ns = pending_wait_time(s, &p->prefer, &p->granted_s);
+    p->prefer = deferred_read_prefer(p->request);
+    int64_t wait_ns = deferred_wait_time(s, &p->prefer, &p->granted_s);
     if (wait_ns != 0 && s->waiting < s->config.max_sync) {
         p->stream = ndjson_is_wanted(p->request);
         return wait_ns;
     }
-    p->aim = AIM_ACCEPT;
+    p->reply_kind = REPLY_ACCEPTED;
     return ACCEPT_WAIT_NS;
 }
 
 /* ---- a new job ------------------------------------------------------------------------------------------------- */
 
-static void submit_job(struct pending *p, struct job_request *q) {
+static void submit_job(struct deferred_request *p, struct job_request *q) {
     struct server *s = p->server;
     struct http_request *r = p->request;
     struct job *job;
     enum problem_code why;
-    int64_t wait_ns = choose_aim(p);
+    int64_t wait_ns = choose_reply_kind(p);
     const char *trace = http_header(r, "traceparent");
     q->asynchronous =
-        p->aim == AIM_ACCEPT || p->stream; /* the items of each chunk are wanted, not the result at once */
+        p->reply_kind == REPLY_ACCEPTED || p->stream; /* the items of each chunk are wanted, not the result at once */
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {
         idempotency_withdraw(&p->claim);
-        answer_refused(s, r, why);
+        answer_overloaded(s, r, why);
         return;
     }
-    pending_wait(p, job, wait_ns);
+    deferred_wait(p, job, wait_ns);
     if (p->claim.entry != NULL)
         idempotency_own(&p->claim, &job_record(job)->id);
     jobs_dispatch_early(s->jobs);
@@ -67,9 +67,9 @@ static void submit_job(struct pending *p, struct job_request *q) {
 
 static bool is_welcome(struct server *s, struct http_request *r) {
     if (s->draining)
-        answer_refused(s, r, PROBLEM_DRAINING);
-    else if (!s->ready_logged)
-        answer_refused(s, r, PROBLEM_STARTING);
+        answer_overloaded(s, r, PROBLEM_DRAINING);
+    else if (!s->handlers_loaded)
+        answer_overloaded(s, r, PROBLEM_STARTING);
     else
         return true;
     return false;
@@ -80,13 +80,13 @@ static bool may_be_long_map(const struct buf *body) {
     return body->size > SMALL_MAP && memmem(body->data, body->size, "\"items\"", 7) != NULL;
 }
 
-static bool is_for_worker(const struct http_request *r) {
+static bool is_raw(const struct http_request *r) {
     return r->large.blob != NULL || may_be_long_map(&r->body);
 }
 
 /* To be parsed by a worker. */
-static void submit_text(struct pending *p, const struct store_key *key) {
-    struct slice text = pending_body(p);
+static void submit_raw(struct deferred_request *p, const struct store_key *key) {
+    struct slice text = deferred_body(p);
     if (text.blob == NULL) {
         idempotency_withdraw(&p->claim);
         http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
@@ -97,7 +97,7 @@ static void submit_text(struct pending *p, const struct store_key *key) {
 }
 
 /* False after an answer. */
-static bool webhook_is_allowed(struct pending *p, const char *url) {
+static bool webhook_is_allowed(struct deferred_request *p, const char *url) {
     struct buf wrong = {0}, members = {0};
     int rc = webhooks_check(p->server->webhooks, url, &wrong);
     if (rc != 0) {
@@ -110,7 +110,7 @@ static bool webhook_is_allowed(struct pending *p, const char *url) {
     return rc == 0;
 }
 
-static void submit_body(struct pending *p) {
+static void submit_body(struct deferred_request *p) {
     struct server *s = p->server;
     struct http_request *r = p->request;
     struct submission submission = {0};
@@ -118,8 +118,8 @@ static void submit_body(struct pending *p) {
     const struct store_key *key = p->claim.entry == NULL ? NULL : &p->claim.key;
     struct job_request q = {.submission = &submission, .key = key};
     const char *body = r->body.data == NULL ? "" : r->body.data;
-    if (is_for_worker(r)) {
-        submit_text(p, key);
+    if (is_raw(r)) {
+        submit_raw(p, key);
         return;
     }
     if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
@@ -134,24 +134,24 @@ static void submit_body(struct pending *p) {
 
 /* ---- a job that another request made --------------------------------------------------------------------------------- */
 
-static void join(struct pending *p, const struct id *id) {
+static void join(struct deferred_request *p, const struct id *id) {
     struct job *job = jobs_find(p->server->jobs, id);
-    p->aim = AIM_RESULT; /* for a large body it was chosen before */
+    p->reply_kind = REPLY_RESULT; /* for a large body it was chosen before */
     p->stream = false;
-    int64_t wait_ns = choose_aim(p);
+    int64_t wait_ns = choose_reply_kind(p);
     p->replayed = true;
     if (job == NULL)
-        pending_ask(p, id);
-    else if (p->aim == AIM_ACCEPT && job_is_planned(job))
-        pending_accept(p, job);
+        deferred_ask(p, id);
+    else if (p->reply_kind == REPLY_ACCEPTED && job_is_planned(job))
+        deferred_accept(p, job);
     else
-        pending_wait(p, job, wait_ns);
+        deferred_wait(p, job, wait_ns);
     if (p->stream && job != NULL && job_is_planned(job))
-        pending_begin_stream(p, job);
+        deferred_begin_stream(p, job);
 }
 
 static void on_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
-    struct pending *p = (struct pending *)((char *)c - offsetof(struct pending, claim));
+    struct deferred_request *p = (struct deferred_request *)((char *)c - offsetof(struct deferred_request, claim));
     switch (verdict) {
     case KEY_YOURS:
         if (is_welcome(p->server, p->request))
@@ -180,19 +180,19 @@ static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
     return ok;
 }
 
-static void claim_key(struct pending *p, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
+static void claim_key(struct deferred_request *p, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = p->server;
     if (hash_query(p->request, hash) &&
         idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
         return;
     struct job *job = p->waiter.job;
-    pending_stop_waiting(p);
+    deferred_stop_waiting(p);
     http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     if (job != NULL)
         job_drop(job);
 }
 
-static void submit_with_key(struct pending *p, const char *key) {
+static void submit_with_key(struct deferred_request *p, const char *key) {
     struct http_request *r = p->request;
     uint8_t hash[STORE_HASH_SIZE];
     struct fault fault = {{0}};
@@ -207,35 +207,35 @@ static void submit_with_key(struct pending *p, const char *key) {
 
 /* ---- a large body with a key: parsed and planned first, then it is known whether it is wanted ------------------------- */
 
-static void on_text_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
-    struct pending *p = (struct pending *)((char *)c - offsetof(struct pending, claim));
+static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
+    struct deferred_request *p = (struct deferred_request *)((char *)c - offsetof(struct deferred_request, claim));
     struct job *job = p->waiter.job;
     p->planned = NULL;
     if (verdict == KEY_YOURS) {
         idempotency_own(c, &job_record(job)->id);
         job_unthrottle(job);
-        pending_go_on(p, job);
+        deferred_go_on(p, job);
         return;
     }
-    pending_stop_waiting(p);
+    deferred_stop_waiting(p);
     job_drop(job);
     on_decided(c, verdict, id);
 }
 
-static void on_text_planned(struct pending *p, struct job *job) {
+static void on_raw_planned(struct deferred_request *p, struct job *job) {
     char key[IDEMPOTENCY_MAX_KEY + 1];
     job_throttle(job);
-    p->claim.decided = on_text_decided;
+    p->claim.decided = on_raw_decided;
     if (idempotency_parse(http_header(p->request, "Idempotency-Key"), key))
         claim_key(p, key, job_request_hash(job));
 }
 
-static void submit_text_with_key(struct pending *p, const char *key) {
+static void submit_raw_with_key(struct deferred_request *p, const char *key) {
     struct server *s = p->server;
     if (!is_welcome(s, p->request))
         return;
-    p->planned = on_text_planned;
-    submit_text(p, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
+    p->planned = on_raw_planned;
+    submit_raw(p, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {
@@ -244,7 +244,7 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
     if (key == NULL && !is_welcome(s, r))
         return;
     char parsed[IDEMPOTENCY_MAX_KEY + 1];
-    struct pending *p = pending_new(s, r, AIM_RESULT);
+    struct deferred_request *p = deferred_new(s, r, REPLY_RESULT);
     if (p == NULL)
         return;
     p->keyed = key != NULL;
@@ -252,9 +252,9 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
         submit_body(p);
     else if (!idempotency_parse(key, parsed))
         http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
-    else if (is_for_worker(r))
-        submit_text_with_key(p, parsed);
+    else if (is_raw(r))
+        submit_raw_with_key(p, parsed);
     else
         submit_with_key(p, parsed);
-    pending_suspend(p);
+    deferred_suspend(p);
 }

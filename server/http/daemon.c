@@ -95,7 +95,7 @@ static void request_free(struct http_request *r) {
     h->spare_count++;
 }
 
-void http_refuse(struct http_request *r, enum problem_code code, char *members) {
+void http_reject(struct http_request *r, enum problem_code code, char *members) {
     if (r->failed) {
         free(members);
         return;
@@ -116,12 +116,12 @@ static void check_head(struct http_request *r) {
     struct http *h = r->http;
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     if (r->connection->over_limit)
-        http_refuse(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
+        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
     if (info != NULL && info->header_size > h->config.max_header)
-        http_refuse(r, PROBLEM_HEADER_TOO_LARGE, limit_member(h->config.max_header));
+        http_reject(r, PROBLEM_HEADER_TOO_LARGE, limit_member(h->config.max_header));
     const char *length = MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (length != NULL && strtoull(length, NULL, 10) > h->config.max_body)
-        http_refuse(r, PROBLEM_BODY_TOO_LARGE, limit_member(h->config.max_body));
+        http_reject(r, PROBLEM_BODY_TOO_LARGE, limit_member(h->config.max_body));
 }
 
 static struct http_request *request_begin(struct http *h, struct MHD_Connection *mhd, const char *url,
@@ -149,7 +149,7 @@ static struct http_request *request_begin(struct http *h, struct MHD_Connection 
 
 /* A refused body is better read to its end, so that the client sees the answer and the connection lives; unless it is
  * long, or the client waits for "100 Continue" before it sends any. */
-static bool refuse_at_once(struct http_request *r) {
+static bool reject_at_once(struct http_request *r) {
     if (!r->failed)
         return false;
     if (MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL)
@@ -175,13 +175,13 @@ static void take_body(struct http_request *r, const char *bytes, size_t size) {
     if (r->failed)
         return;
     if (r->body_size > r->http->config.max_body) {
-        http_refuse(r, PROBLEM_BODY_TOO_LARGE, limit_member(r->http->config.max_body));
+        http_reject(r, PROBLEM_BODY_TOO_LARGE, limit_member(r->http->config.max_body));
         return;
     }
     if (r->spool_fd < 0 && r->body.size + size <= HTTP_SMALL_BODY)
         buf_append(&r->body, bytes, size);
     else if (!spool(r, bytes, size))
-        http_refuse(r, PROBLEM_OVER_MEMORY, NULL);
+        http_reject(r, PROBLEM_OVER_MEMORY, NULL);
 }
 
 static void watch_body(struct http_connection *c) {
@@ -199,14 +199,14 @@ static void finish_body(struct http_request *r) {
     struct blob *b = blob_seal(r->spool_fd, (size_t)r->body_size);
     r->spool_fd = -1;
     if (b == NULL)
-        http_refuse(r, PROBLEM_OVER_MEMORY, NULL);
+        http_reject(r, PROBLEM_OVER_MEMORY, NULL);
     else
         r->large = slice_all(b);
 }
 
 /* ---- callbacks of libmicrohttpd ----------------------------------------------------------------------------------- */
 
-static void answer_refusal(struct http_request *r) {
+static void answer_rejection(struct http_request *r) {
     if (r->arrived_ns == 0)
         r->arrived_ns = clock_monotonic_ns();
     if (problem_get(r->problem)->status == 503 || problem_get(r->problem)->status == 429)
@@ -224,8 +224,8 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         *context = r;
         if (r == NULL)
             return MHD_NO;
-        if (refuse_at_once(r))
-            answer_refusal(r);
+        if (reject_at_once(r))
+            answer_rejection(r);
         return MHD_YES;
     }
     if (*upload_size > 0) {
@@ -240,7 +240,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         return MHD_NO; /* resumed without an answer: the client is gone */
     finish_body(r);
     if (r->failed)
-        answer_refusal(r);
+        answer_rejection(r);
     else
         h->events.handle(h->events.arg, r);
     return r->answered || r->suspended ? MHD_YES : MHD_NO;
@@ -355,10 +355,10 @@ void http_suspend(struct http_request *r) {
         r->http->events.hangup(r->http->events.arg, r);
         return;
     }
-    http_put_aside(r);
+    http_suspend_connection(r);
 }
 
-void http_put_aside(struct http_request *r) {
+void http_suspend_connection(struct http_request *r) {
     r->suspended = true;
     DL_APPEND2(r->http->suspended, r, suspended_prev, suspended_next);
     MHD_suspend_connection(r->mhd);

@@ -60,7 +60,7 @@ struct http_request {
 
 struct http_events {
     void *arg;
-    /* The head is here, the body is not. May call http_refuse. */
+    /* The head is here, the body is not. May call http_reject. */
     void (*begin)(void *arg, struct http_request *r);
     /* Whole and welcome: answer, or http_suspend. */
     void (*handle)(void *arg, struct http_request *r);
@@ -97,7 +97,7 @@ const char *http_query(struct http_request *r, const char *name); /* NULL if abs
 void http_each_query(struct http_request *r, void (*f)(void *arg, const char *name, const char *value), void *arg);
 
 /* Answer with a problem as soon as possible, and throw the body away. members as for problem_write; taken. */
-void http_refuse(struct http_request *r, enum problem_code code, char *members);
+void http_reject(struct http_request *r, enum problem_code code, char *members);
 
 void http_set_header(struct http_request *r, const char *name, const char *value);
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...)

@@ -133,7 +133,7 @@ static int open_unix(struct http *h, const char *path, struct http_listener *l, 
 
 /* ---- accepting --------------------------------------------------------------------------------------------------- */
 
-static void pause_accepting(struct http *h) {
+static void suspend_accepting(struct http *h) {
     for (unsigned i = 0; i < h->listener_count; i++)
         loop_rewatch(h->loop, &h->listeners[i].watch, 0);
     loop_set_timer(h->loop, &h->accept_timer, clock_monotonic_ns() + ACCEPT_RETRY_NS);
@@ -156,7 +156,7 @@ static void on_listener(struct watch *w, uint32_t events) {
         int fd = accept4(w->fd, (struct sockaddr *)&a, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
             LOG(LOG_ERROR, "accept_failed", LOG_STR("error", strerror(errno)));
-            pause_accepting(h);
+            suspend_accepting(h);
         }
         if (fd < 0)
             return;

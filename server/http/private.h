@@ -48,8 +48,8 @@ void http_close_listeners(struct http *h);
 
 /* http.c */
 enum MHD_Result http_queue(struct http_request *r, unsigned status, struct MHD_Response *response);
-void http_put_aside(struct http_request *r); /* suspends its connection */
-void http_resume(struct http_request *r);    /* in the next turn */
+void http_suspend_connection(struct http_request *r); /* suspends its connection */
+void http_resume(struct http_request *r);             /* in the next turn */
 
 /* http_answer.c: adds the request's headers, and queues. NULL: out of memory, the connection is closed. */
 void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response);

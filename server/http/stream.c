@@ -25,7 +25,7 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max) {
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (n == HTTP_STREAM_CUT || r->http->closing)
         return MHD_CONTENT_READER_END_WITH_ERROR;
-    http_put_aside(r);
+    http_suspend_connection(r);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* backoff.c: the pause before a piece of work that was lost with its worker is tried again, so that what kills its workers
+/* backoff.c: the pause before a task that was lost with its worker is tried again, so that what kills its workers
  * every time does not keep the pool busy with replacing them. Front end.
  *
  * After the k-th loss of a chunk (or of the plan, or the merge) it is --retry-delay * 2^(k-1), at most
@@ -22,19 +22,19 @@ static int64_t delay_ns(const struct jobs_config *c, unsigned lost) {
 }
 
 static int64_t first_due_ns(const struct job *job) {
-    const struct pauses *p = job->pauses;
+    const struct backoffs *p = job->backoffs;
     int64_t first = p == NULL || p->count == 0 ? 0 : p->list[0].due_ns;
     for (uint32_t i = 1; first != 0 && i < p->count; i++)
         first = p->list[i].due_ns < first ? p->list[i].due_ns : first;
     return first;
 }
 
-static void on_pause_timer(struct timer *t) {
-    struct pauses *p = (struct pauses *)((char *)t - offsetof(struct pauses, timer));
+static void on_backoff_timer(struct timer *t) {
+    struct backoffs *p = (struct backoffs *)((char *)t - offsetof(struct backoffs, timer));
     struct job *job = p->job;
     int64_t now_ns = clock_monotonic_ns();
     for (uint32_t i = p->count; i-- > 0;) {
-        struct pause over = p->list[i];
+        struct backoff over = p->list[i];
         if (over.due_ns > now_ns)
             continue;
         p->list[i] = p->list[--p->count];
@@ -49,25 +49,25 @@ static void on_pause_timer(struct timer *t) {
 
 /* Room for one more; the timer is not set afterwards. */
 static bool grow(struct job *job) {
-    uint32_t count = job->pauses == NULL ? 0 : job->pauses->count;
-    if (job->pauses != NULL)
-        loop_clear_timer(job->js->loop, &job->pauses->timer);
-    struct pauses *more = realloc(job->pauses, sizeof *more + (count + 1) * sizeof more->list[0]);
+    uint32_t count = job->backoffs == NULL ? 0 : job->backoffs->count;
+    if (job->backoffs != NULL)
+        loop_clear_timer(job->js->loop, &job->backoffs->timer);
+    struct backoffs *more = realloc(job->backoffs, sizeof *more + (count + 1) * sizeof more->list[0]);
     if (more == NULL)
         return false;
-    *more = (struct pauses){.job = job, .timer = {.fire = on_pause_timer}, .count = count};
-    job->pauses = more;
+    *more = (struct backoffs){.job = job, .timer = {.fire = on_backoff_timer}, .count = count};
+    job->backoffs = more;
     return true;
 }
 
-bool job_pause(struct job *job, uint32_t chunk, unsigned lost) {
+bool job_back_off(struct job *job, uint32_t chunk, unsigned lost) {
     struct jobs *js = job->js;
     if (js->config.retry_delay_ns == 0)
         return false;
     bool grown = grow(job);
-    struct pauses *p = job->pauses;
+    struct backoffs *p = job->backoffs;
     if (grown)
-        p->list[p->count++] = (struct pause){clock_monotonic_ns() + delay_ns(&js->config, lost), chunk};
+        p->list[p->count++] = (struct backoff){clock_monotonic_ns() + delay_ns(&js->config, lost), chunk};
     if (p != NULL && p->count > 0 && loop_set_timer(js->loop, &p->timer, first_due_ns(job)) == 0)
         return grown;
     if (grown)
@@ -75,17 +75,17 @@ bool job_pause(struct job *job, uint32_t chunk, unsigned lost) {
     return false;
 }
 
-void job_clear_pauses(struct job *job) {
-    if (job->pauses != NULL)
-        loop_clear_timer(job->js->loop, &job->pauses->timer);
-    free(job->pauses);
-    job->pauses = NULL;
+void job_clear_backoffs(struct job *job) {
+    if (job->backoffs != NULL)
+        loop_clear_timer(job->js->loop, &job->backoffs->timer);
+    free(job->backoffs);
+    job->backoffs = NULL;
 }
 
-bool job_is_pausing(const struct job *job) {
-    return job->pauses != NULL && job->pauses->count > 0;
+bool job_is_backing_off(const struct job *job) {
+    return job->backoffs != NULL && job->backoffs->count > 0;
 }
 
 int64_t job_held_until_ns(const struct job *job) {
-    return job->tasks == NULL && job_count_units(job) == 0 ? first_due_ns(job) : 0;
+    return job->tasks == NULL && job_count_tasks(job) == 0 ? first_due_ns(job) : 0;
 }

@@ -1,13 +1,13 @@
 /* dispatch.c: from the jobs to the workers: which worker gets what. What comes back is for replies.c. Front end.
  *
- * A worker of the main lane does long pieces one at a time, and nothing else meanwhile. Short pieces (plans, merges,
- * chunks estimated below --express-cost) go to the express lane, and to main workers while no long piece waits, several
- * in flight and several in a datagram. A main worker that comes back from a long piece takes the next long piece, but
+ * A worker of the main lane does long tasks one at a time, and nothing else meanwhile. Short tasks (plans, merges,
+ * chunks estimated below --express-cost) go to the express lane, and to main workers while no long task waits, several
+ * in flight and several in a datagram. A main worker that comes back from a long task takes the next long task, but
  * every other time a batch of short ones if these have had to wait: then the express lane cannot keep up.
  *
- * A job that has processes of its own (dispatch_fresh.c) waits in a third class and takes its turn among the long pieces.
+ * A job that has processes of its own (dispatch_fresh.c) waits in a third class and takes its turn among the long tasks.
  *
- * Waking a process costs as much as a short job. So short pieces are packed onto one worker until it has PACK_NS of them,
+ * Waking a process costs as much as a short job. So short tasks are packed onto one worker until it has PACK_NS of them,
  * by what jobs of their type have taken lately, before the next worker is woken.
  */
 #include <stdlib.h>
@@ -17,13 +17,13 @@
 #include "base/clock.h"
 #include "server/jobs/private.h"
 
-#define LARGE_BODY       (256 * 1024)          /* parsing more JSON than this is a long piece */
-#define SHORT_DEPTH      48                    /* short pieces in flight per worker */
-#define SHORT_BATCH      WIRE_MAX_FRAMES       /* that a main worker takes between two long pieces */
+#define LARGE_BODY       (256 * 1024)          /* parsing more JSON than this is a long task */
+#define SHORT_DEPTH      48                    /* short tasks in flight per worker */
+#define SHORT_BATCH      WIRE_MAX_FRAMES       /* that a main worker takes between two long tasks */
 #define SHORT_BACKLOG_NS (2 * NS_PER_MS)       /* short work waiting longer: the express lane cannot keep up */
 #define PACK_NS          (150 * INT64_C(1000)) /* short work that one worker gets before a second is woken for more */
 #define UNKNOWN_COST_NS  (50 * INT64_C(1000))
-#define EARLY_BATCH      6 /* short pieces that are worth waking a worker for before the turn is over */
+#define EARLY_BATCH      6 /* short tasks that are worth waking a worker for before the turn is over */
 
 /* ---- tasks ------------------------------------------------------------------------------------------------ */
 
@@ -45,8 +45,8 @@ static struct task *task_new(struct job *job, enum task_kind kind) {
 void task_free(struct task *t) {
     struct jobs *js = t->job->js;
     DL_DELETE(t->job->tasks, t);
-    if (t->is_long && t->worker->long_work > 0)
-        t->worker->long_work--;
+    if (t->is_long && t->worker->long_tasks > 0)
+        t->worker->long_tasks--;
     if (t->worker != NULL)
         js->load_ns[t->worker->slot] -= t->cost_ns;
     if (js->feeding != NULL && t->worker != NULL && js->feeding[t->worker->slot] == t)
@@ -80,35 +80,35 @@ static bool is_active(const struct job *job, enum task_kind kind) {
     return false;
 }
 
-uint32_t job_count_units(const struct job *job) {
+uint32_t job_count_tasks(const struct job *job) {
     uint32_t chunk;
     if (job->delayed && job->phase != PHASE_PLAN) /* to be checked is not to be started */
         return 0;
     switch (job->phase) {
-    case PHASE_PLAN: return !job_is_pausing(job) && !is_active(job, TASK_PLAN);
+    case PHASE_PLAN: return !job_is_backing_off(job) && !is_active(job, TASK_PLAN);
     case PHASE_CHUNKS:
         if (job->throttles > 0)
             return 0;
         return next_chunk(job, &chunk) ? job->again_count + job->record->chunks_total - job->next_chunk : 0;
-    case PHASE_MERGE: return !job_is_pausing(job) && !is_active(job, TASK_MERGE);
+    case PHASE_MERGE: return !job_is_backing_off(job) && !is_active(job, TASK_MERGE);
     case PHASE_DONE: return 0;
     }
     return 0;
 }
 
-static bool has_long_unit(const struct job *job) {
+static bool has_long_task(const struct job *job) {
     if (job->phase == PHASE_PLAN)
-        return job->input_is_json && job->input.size > LARGE_BODY;
+        return job->input_is_raw && job->input.size > LARGE_BODY;
     return job->phase == PHASE_CHUNKS && job_next_cost_ns(job) >= job->js->config.express_cost_ns;
 }
 
-bool job_has_unit(const struct job *job, enum sched_class *class) {
-    uint32_t units = job_count_units(job);
-    if (units > 0 && job_is_fresh(job)) {
-        *class = SCHED_FRESH;
-        return units > job_free_workers(job);
+bool job_has_task(const struct job *job, enum sched_class *class) {
+    uint32_t units = job_count_tasks(job);
+    if (units > 0 && job_is_isolated(job)) {
+        *class = SCHED_ISOLATED;
+        return units > job_free_isolated_workers(job);
     }
-    *class = units > 0 && has_long_unit(job) ? SCHED_LONG : SCHED_SHORT;
+    *class = units > 0 && has_long_task(job) ? SCHED_LONG : SCHED_SHORT;
     return units > 0;
 }
 
@@ -121,7 +121,7 @@ int64_t job_next_cost_ns(const struct job *job) {
 
 /* ---- sending --------------------------------------------------------------------------------------------------- */
 
-/* Of every piece of work of this job. */
+/* Of every task of this job. */
 static uint16_t wire_flags(const struct job *job) {
     return job->record->map ? WIRE_ITEMS : 0;
 }
@@ -129,20 +129,20 @@ static uint16_t wire_flags(const struct job *job) {
 static void send_plan(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {.kind = WIRE_PLAN, .flags = wire_flags(job), .count = job->record->wanted_chunks};
     bool bulk = job->input.blob->fd >= 0;
-    if (job->input_is_json) {
-        h.flags = WIRE_JSON | (job->request_hash != NULL ? WIRE_HASH : 0);
+    if (job->input_is_raw) {
+        h.flags = WIRE_RAW | (job->request_hash != NULL ? WIRE_HASH : 0);
         h.count = job->js->config.max_json_depth;
     } else {
         h.type = job->record->type;
     }
     /* A worker died at this job before: learn its chunks first, so that the attempts are counted per chunk. */
     bool in_one_go = !job->asynchronous && !job->delayed && !job->record->map; /* a map's items are told apart */
-    if (in_one_go && job->plan_lost == 0 && !job->input_is_json) {
+    if (in_one_go && job->plan_lost == 0 && !job->input_is_raw) {
         h.flags |= WIRE_GO;
         h.budget_ns = (uint64_t)job->js->config.express_cost_ns;
     }
     const unsigned char *bytes = bulk ? NULL : slice_map(&job->input);
-    t->ticket = pool_send_work(w, &h, bytes, bulk ? 0 : job->input.size, NULL, 0, bulk ? &job->input : NULL, t);
+    t->ticket = pool_send_task(w, &h, bytes, bulk ? 0 : job->input.size, NULL, 0, bulk ? &job->input : NULL, t);
     job->run_started_ns = t->sent_ns; /* until we know whether it ran, the run's clock guards the plan */
     job_arm_timer(job);
 }
@@ -175,17 +175,17 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
         h.flags |= WIRE_GO;
     struct slice bytes = slice_part(&job->chunk_bytes, (size_t)c->plan.offset, (size_t)c->plan.size);
     bool bulk = bytes.blob->fd >= 0;
-    struct buf deadly = {0};
+    struct buf poison = {0};
     const void *front = job->common;
     size_t front_size = job->common_size;
     if (job->record->map) {
-        job_put_deadly(job, t->chunk, &deadly);
-        front = deadly.data;
-        front_size = deadly.size;
+        job_put_poison(job, t->chunk, &poison);
+        front = poison.data;
+        front_size = poison.size;
     }
-    t->ticket = pool_send_work(w, &h, front, front_size, bulk ? NULL : slice_map(&bytes), bulk ? 0 : bytes.size,
+    t->ticket = pool_send_task(w, &h, front, front_size, bulk ? NULL : slice_map(&bytes), bulk ? 0 : bytes.size,
                                bulk ? &bytes : NULL, t);
-    buf_deinit(&deadly);
+    buf_deinit(&poison);
     slice_deinit(&bytes);
     begin_run(job, t);
 }
@@ -203,13 +203,13 @@ bool dispatch_feed_merge(struct job *job, struct task *t) {
 static void send_merge(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {
         .kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type, .count = job->record->chunks_total};
-    t->ticket = pool_send_work(w, &h, job->common, job->common_size, NULL, 0, NULL, t);
+    t->ticket = pool_send_task(w, &h, job->common, job->common_size, NULL, 0, NULL, t);
     begin_run(job, t);
     job->merge_fed = 0;
     dispatch_feed_merge(job, t);
 }
 
-/* What a short piece will take: a chunk was estimated by its handler, the rest as those of its type took lately. */
+/* What a short task will take: a chunk was estimated by its handler, the rest as those of its type took lately. */
 static int64_t short_cost_ns(const struct job *job) {
     const struct jobs *js = job->js;
     if (job->phase == PHASE_CHUNKS)
@@ -219,7 +219,7 @@ static int64_t short_cost_ns(const struct job *job) {
 }
 
 /* A task for the job's next unit. NULL: memory ran out. */
-struct task *dispatch_take_unit(struct job *job, struct worker *w) {
+struct task *dispatch_take_task(struct job *job, struct worker *w) {
     static const enum task_kind kinds[] = {
         [PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
     struct task *t = task_new(job, kinds[job->phase]);
@@ -233,16 +233,16 @@ struct task *dispatch_take_unit(struct job *job, struct worker *w) {
 }
 
 /* Sends the job's next unit to a worker, and puts the job behind the others of its urgency. */
-bool dispatch_send_unit(struct job *job, struct worker *w, bool is_long) {
+bool dispatch_send_task(struct job *job, struct worker *w, bool is_long) {
     int64_t cost_ns = is_long ? job_next_cost_ns(job) : short_cost_ns(job);
-    struct task *t = dispatch_take_unit(job, w);
+    struct task *t = dispatch_take_task(job, w);
     if (t == NULL)
         return false;
     t->is_long = is_long;
     t->cost_ns = is_long ? 0 : cost_ns;
     job->js->load_ns[w->slot] += t->cost_ns;
     if (is_long) {
-        w->long_work++;
+        w->long_tasks++;
         job->js->long_due_ns[w->slot] = t->sent_ns + cost_ns;
     }
     if (t->kind == TASK_PLAN)
@@ -263,11 +263,11 @@ static struct job *job_of(struct sched_entry *e) {
 }
 
 bool dispatch_can_send(const struct jobs *js, const struct worker *w) {
-    return worker_takes_work(w) && worker_can_send(w) && js->feeding[w->slot] == NULL && w->long_work == 0;
+    return worker_takes_tasks(w) && worker_can_send(w) && js->feeding[w->slot] == NULL && w->long_tasks == 0;
 }
 
 static bool is_free(const struct jobs *js, const struct worker *w) {
-    return w->dedicated == NULL && dispatch_can_send(js, w);
+    return w->isolated_for == NULL && dispatch_can_send(js, w);
 }
 
 static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) {
@@ -276,21 +276,21 @@ static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) 
         struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
         if (e == NULL)
             return i > 0;
-        if (!dispatch_send_unit(job_of(e), w, false))
+        if (!dispatch_send_task(job_of(e), w, false))
             return false;
     }
     return true;
 }
 
 struct sched_entry *dispatch_peek_main(const struct jobs *js, int64_t now_ns, int *urgency) {
-    int fresh_urgency = 0;
+    int isolated_urgency = 0;
     struct sched_entry *e = sched_peek(&js->scheduler, SCHED_LONG, now_ns, urgency);
-    struct sched_entry *fresh = sched_peek(&js->scheduler, SCHED_FRESH, now_ns, &fresh_urgency);
+    struct sched_entry *fresh = sched_peek(&js->scheduler, SCHED_ISOLATED, now_ns, &isolated_urgency);
     if (fresh == NULL)
         return e;
-    if (e != NULL && (*urgency < fresh_urgency || (*urgency == fresh_urgency && e->since_ns <= fresh->since_ns)))
+    if (e != NULL && (*urgency < isolated_urgency || (*urgency == isolated_urgency && e->since_ns <= fresh->since_ns)))
         return e;
-    *urgency = fresh_urgency;
+    *urgency = isolated_urgency;
     return fresh;
 }
 
@@ -305,12 +305,12 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
     js->short_turn[w->slot] = !short_first;
     if (short_first)
         return send_short_batch(js, w, now_ns);
-    if (e->class == SCHED_FRESH)
-        return fresh_serve(js, w, job_of(e));
-    return dispatch_send_unit(job_of(e), w, true);
+    if (e->class == SCHED_ISOLATED)
+        return isolate_serve(js, w, job_of(e));
+    return dispatch_send_task(job_of(e), w, true);
 }
 
-static void send_long_pieces(struct jobs *js, int64_t now_ns) {
+static void send_long_tasks(struct jobs *js, int64_t now_ns) {
     int urgency;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
@@ -322,11 +322,11 @@ static void send_long_pieces(struct jobs *js, int64_t now_ns) {
     }
 }
 
-/* The worker for a short piece: the first that has less than PACK_NS to do, the main lane before the express one; else
+/* The worker for a short task: the first that has less than PACK_NS to do, the main lane before the express one; else
  * the least loaded; NULL if none may take it. */
 static struct worker *short_worker(struct jobs *js) {
     struct worker *best = NULL;
-    bool long_waits = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] > 0;
+    bool long_waits = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] > 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
         if (!is_free(js, w) || w->count >= SHORT_DEPTH || (w->lane == LANE_MAIN && long_waits))
@@ -339,12 +339,12 @@ static struct worker *short_worker(struct jobs *js) {
     return best;
 }
 
-static void send_short_pieces(struct jobs *js, int64_t now_ns) {
+static void send_short_tasks(struct jobs *js, int64_t now_ns) {
     int urgency;
     for (;;) {
         struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
         struct worker *w = e == NULL ? NULL : short_worker(js);
-        if (w == NULL || !dispatch_send_unit(job_of(e), w, false))
+        if (w == NULL || !dispatch_send_task(job_of(e), w, false))
             return;
     }
 }
@@ -354,9 +354,9 @@ void jobs_dispatch(struct jobs *js) {
         return;
     js->dirty = false;
     int64_t now_ns = loop_now_ns(js->loop);
-    fresh_send_pieces(js, now_ns);
-    send_long_pieces(js, now_ns);
-    send_short_pieces(js, now_ns);
+    isolate_send_tasks(js, now_ns);
+    send_long_tasks(js, now_ns);
+    send_short_tasks(js, now_ns);
     for (size_t i = 0; i < pool_size(js->pool); i++)
         pool_flush(pool_worker(js->pool, i));
 }

@@ -39,8 +39,8 @@ void jobs_check_clock(struct jobs *js) {
         return;
     js->wall_offset_ms = offset_ms;
     LOG(LOG_WARN, "clock_stepped", LOG_INT("by_ms", by_ms));
-    js->store->ops->shift(js->store, by_ms);
-    js->remembered->ops->shift(js->remembered, by_ms);
+    js->store->ops->adjust_clock(js->store, by_ms);
+    js->remembered->ops->adjust_clock(js->remembered, by_ms);
 }
 
 void jobs_start_gc(struct jobs *js) {
@@ -84,9 +84,9 @@ static void free_plan(struct job *job) {
     for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
         slice_deinit(&job->chunks[i].part);
     free(job->chunks);
-    free(job->deadly);
-    job->deadly = NULL;
-    job->deadly_count = 0;
+    free(job->poison);
+    job->poison = NULL;
+    job->poison_count = 0;
     job->chunks = NULL;
     job->again = NULL;
     slice_deinit(&job->chunk_bytes);
@@ -107,7 +107,7 @@ void job_leave_live(struct job *job) {
     struct jobs *js = job->js;
     job_dequeue(job);
     job_release_workers(job);
-    job_clear_pauses(job);
+    job_clear_backoffs(job);
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
@@ -304,11 +304,11 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
     job->stop_detail = detail;
     job->stop_members = members;
     job_dequeue(job);
-    job_clear_pauses(job);
+    job_clear_backoffs(job);
     loop_clear_timer(job->js->loop, &job->timer);
     DL_FOREACH_SAFE(job->tasks, t, next) {
         /* A worker that is still being fed parts must get them all before it can hear of anything else. */
-        if (!task_is_feeding(t) && !pool_stop_work(t->worker, t->ticket, reason))
+        if (!task_is_feeding(t) && !pool_stop_task(t->worker, t->ticket, reason))
             task_free(t);
     }
     job_end_if_stopped(job);

@@ -1,7 +1,7 @@
 /* dispatch_fresh.c: jobs that do all their work in processes of their own: isolation "fresh", and types that must not be
  * forked after load. Front end.
  *
- *     waits in SCHED_FRESH ──► its turn: an idle main worker is dedicated to it ──┬──► unused: takes the piece at once
+ *     waits in SCHED_ISOLATED ──► its turn: an idle main worker is isolated_for to it ──┬──► unused: takes the piece at once
  *            ▲                                                                     └──► being replaced: takes it when ready
  *            │                                                                                        │
  *            └── more to send ◄── gives its worker back ◄── others have waited for their turn ◄───────┤
@@ -26,17 +26,17 @@ static uint32_t start_type_of(const struct job *job) {
     return h != NULL && (h->flags & HANDLER_SPAWN) != 0 ? job->record->type : START_FORKED;
 }
 
-bool job_is_fresh(const struct job *job) {
-    if (job->phase == PHASE_PLAN && job->input_is_json)
+bool job_is_isolated(const struct job *job) {
+    if (job->phase == PHASE_PLAN && job->input_is_raw)
         return false; /* the one who parses it will tell */
     return job->record->fresh || start_type_of(job) != START_FORKED;
 }
 
-unsigned job_free_workers(const struct job *job) {
+unsigned job_free_isolated_workers(const struct job *job) {
     const struct task *t;
     unsigned tasks = 0;
     DL_COUNT(job->tasks, t, tasks);
-    return job->kept_workers > tasks ? job->kept_workers - tasks : 0;
+    return job->isolated_workers > tasks ? job->isolated_workers - tasks : 0;
 }
 
 static bool is_idle(const struct jobs *js, const struct worker *w) {
@@ -51,18 +51,18 @@ static struct worker *best_worker(struct jobs *js, struct worker *offered, uint3
         return offered;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        if (w->dedicated == NULL && is_idle(js, w) && worker_is_unused(w) && w->start_type == start_type)
+        if (w->isolated_for == NULL && is_idle(js, w) && worker_is_unused(w) && w->start_type == start_type)
             return w;
     }
     return offered;
 }
 
-bool fresh_serve(struct jobs *js, struct worker *w, struct job *job) {
+bool isolate_serve(struct jobs *js, struct worker *w, struct job *job) {
     uint32_t start_type = start_type_of(job);
     struct worker *best = best_worker(js, w, start_type);
-    job->kept_workers++;
-    if (pool_dedicate_worker(best, job, start_type))
-        return dispatch_send_unit(job, best, true);
+    job->isolated_workers++;
+    if (pool_isolate_worker(best, job, start_type))
+        return dispatch_send_task(job, best, true);
     job_dequeue(job);
     job_enqueue(job);
     return true;
@@ -71,18 +71,18 @@ bool fresh_serve(struct jobs *js, struct worker *w, struct job *job) {
 /* ---- giving back ------------------------------------------------------------------------------------------------- */
 
 static void give_back(struct worker *w, struct job *job) {
-    job->kept_workers--;
+    job->isolated_workers--;
     pool_release_worker(w);
     if (!job->sched.queued)
         job_enqueue(job);
 }
 
 void job_release_workers(struct job *job) {
-    for (size_t i = 0; job->kept_workers > 0 && i < pool_size(job->js->pool); i++) {
+    for (size_t i = 0; job->isolated_workers > 0 && i < pool_size(job->js->pool); i++) {
         struct worker *w = pool_worker(job->js->pool, i);
-        if (w->dedicated != job)
+        if (w->isolated_for != job)
             continue;
-        job->kept_workers--;
+        job->isolated_workers--;
         pool_release_worker(w);
     }
 }
@@ -92,7 +92,7 @@ static size_t count_spare(const struct jobs *js) {
     size_t spare = 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         const struct worker *w = pool_worker(js->pool, i);
-        spare += w->lane == LANE_MAIN && w->dedicated == NULL && w->count == 0;
+        spare += w->lane == LANE_MAIN && w->isolated_for == NULL && w->count == 0;
     }
     return spare;
 }
@@ -105,19 +105,19 @@ static bool must_yield(const struct jobs *js, const struct worker *w, const stru
     bool turn_is_over = now_ns - w->ready_ns >= TURN_STARTS * (w->ready_ns - w->asked_ns);
     if (urgency > own || (urgency == own && !turn_is_over))
         return false;
-    size_t waiting = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] - job->sched.queued;
+    size_t waiting = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] - job->sched.queued;
     return waiting > count_spare(js);
 }
 
-void fresh_send_pieces(struct jobs *js, int64_t now_ns) {
+void isolate_send_tasks(struct jobs *js, int64_t now_ns) {
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        struct job *job = w->dedicated;
+        struct job *job = w->isolated_for;
         if (job == NULL || !is_idle(js, w))
             continue;
-        if (job->stopping || job_is_parked(job) || job_count_units(job) == 0 || must_yield(js, w, job, now_ns))
+        if (job->stopping || job_is_parked(job) || job_count_tasks(job) == 0 || must_yield(js, w, job, now_ns))
             give_back(w, job);
         else
-            dispatch_send_unit(job, w, true);
+            dispatch_send_task(job, w, true);
     }
 }

@@ -158,7 +158,7 @@ bool job_is_parked(const struct job *job) {
 void job_enqueue(struct job *job) {
     enum sched_class class;
     job_dequeue(job);
-    if (job->stopping || job_is_parked(job) || !job_has_unit(job, &class))
+    if (job->stopping || job_is_parked(job) || !job_has_task(job, &class))
         return;
     sched_put(&job->js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(job->js->loop));
     job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
@@ -171,7 +171,7 @@ void job_enqueue(struct job *job) {
 void job_throttle(struct job *job) {
     enum sched_class class;
     job->throttles++;
-    if (!job_has_unit(job, &class))
+    if (!job_has_task(job, &class))
         job_dequeue(job);
 }
 
@@ -194,7 +194,7 @@ bool job_is_rejected(const struct job *job) {
     return job->rejected;
 }
 
-bool job_is_refused(const struct job *job) {
+bool job_is_store_failed(const struct job *job) {
     return job->refused;
 }
 
@@ -234,11 +234,11 @@ int64_t job_estimated_start_ms(const struct job *job) {
         if (w->lane != LANE_MAIN)
             continue;
         workers++;
-        idle += w->long_work == 0;
-        if (w->long_work > 0 && js->long_due_ns[i] > now_ns)
+        idle += w->long_tasks == 0;
+        if (w->long_tasks > 0 && js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
     }
-    if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_FRESH] <= idle)
+    if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] <= idle)
         work_ns = 0;
     int64_t held_until_ns = job_held_until_ns(job);
     int64_t held_ns = held_until_ns > now_ns ? held_until_ns - now_ns : 0;

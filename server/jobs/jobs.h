@@ -109,12 +109,12 @@ void job_cancel(struct job *job);
 void job_throttle(struct job *job);
 void job_unthrottle(struct job *job);
 
-struct record *job_record(struct job *job);  /* borrowed */
-bool job_is_rejected(const struct job *job); /* ended because its submission was wrong: it never existed */
-bool job_is_refused(const struct job *job);  /* ended because the store did not take it: likewise */
-bool job_is_ending(const struct job *job);   /* its end is being recorded: JOB_ENDED comes by itself */
-bool job_is_planned(const struct job *job);  /* JOB_PLANNED was told */
-bool job_is_delayed(const struct job *job);  /* waits for its delay, not for a worker */
+struct record *job_record(struct job *job);      /* borrowed */
+bool job_is_rejected(const struct job *job);     /* ended because its submission was wrong: it never existed */
+bool job_is_store_failed(const struct job *job); /* ended because the store did not take it: likewise */
+bool job_is_ending(const struct job *job);       /* its end is being recorded: JOB_ENDED comes by itself */
+bool job_is_planned(const struct job *job);      /* JOB_PLANNED was told */
+bool job_is_delayed(const struct job *job);      /* waits for its delay, not for a worker */
 /* 0..1, with what running chunks report by the scoreboard. */
 double job_fraction(const struct job *job);
 /* When a queued job may start (wall clock ms), and how long its remaining work takes once it runs alone (ms): by what the
@@ -143,7 +143,7 @@ size_t jobs_live(const struct jobs *js); /* queued and running */
 size_t jobs_running(const struct jobs *js);
 uint64_t jobs_retry_after_s(const struct jobs *js); /* when a slot may be free, by the measured drain rate; 1..3600 */
 void jobs_write_metrics(const struct jobs *js, struct buf *out);
-/* Milliseconds for which the oldest unit of work has waited for a worker; 0: nothing waits. */
+/* Milliseconds for which the oldest task has waited for a worker; 0: nothing waits. */
 int64_t jobs_oldest_wait_ms(const struct jobs *js);
 
 #endif

@@ -26,10 +26,10 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
         return false;
     if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
         return false;
-    bool parsed_here = !job->input_is_json && job->input.blob != NULL; /* else by a worker, maybe of an earlier run */
+    bool parsed_here = !job->input_is_raw && job->input.blob != NULL; /* else by a worker, maybe of an earlier run */
     if (head->webhook_size > (parsed_here ? 0 : HOST_MAX_WEBHOOK))
         return false;
-    if (head->type >= host_count() || (!job->input_is_json && head->type != job->record->type))
+    if (head->type >= host_count() || (!job->input_is_raw && head->type != job->record->type))
         return false;
     return plan->size >= plan_front(head);
 }
@@ -124,7 +124,7 @@ static void drop_plan(struct job *job) {
 bool job_take_plan(struct job *job, const struct slice *plan) {
     struct wire_plan head;
     bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
-              (!job->input_is_json || take_parsed(job, plan, &head));
+              (!job->input_is_raw || take_parsed(job, plan, &head));
     if (!ok) {
         drop_plan(job);
         return false;
@@ -150,13 +150,13 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
 bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_plan head;
     struct slice reply = wire_payload(f, bulk, 0);
-    bool ok = reply.blob != NULL && job->input_is_json && slice_read(&reply, 0, &head, sizeof head) == 0 &&
+    bool ok = reply.blob != NULL && job->input_is_raw && slice_read(&reply, 0, &head, sizeof head) == 0 &&
               head.chunks == 0 && head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK &&
               reply.size >= plan_front(&head) && head.type < host_count() && take_parsed(job, &reply, &head);
     if (ok) {
         slice_deinit(&job->input);
         job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
-        job->input_is_json = false;
+        job->input_is_raw = false;
         job->record->cpu_ns += (int64_t)head.cpu_ns;
     }
     slice_deinit(&reply);

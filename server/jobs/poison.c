@@ -1,20 +1,20 @@
-/* deadly.c: items of a map that kill the worker that runs them. When a group of items was lost as often as max_attempts
+/* poison.c: items of a map that kill the worker that runs them. When a group of items was lost as often as max_attempts
  * allows, the item at which its worker died, by the scoreboard, fails, and the others of the group are tried again
  * without it: one bad item fails alone. Front end. Not kept over a restart, which tries them anew. */
 #include <stdlib.h>
 
 #include "server/jobs/private.h"
 
-uint32_t job_count_deadly(const struct job *job, uint32_t chunk) {
+uint32_t job_count_poison(const struct job *job, uint32_t chunk) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < job->deadly_count; i++)
-        count += job->deadly[i].chunk == chunk;
+    for (uint32_t i = 0; i < job->poison_count; i++)
+        count += job->poison[i].chunk == chunk;
     return count;
 }
 
-static bool is_known(const struct job *job, const struct deadly_item *item) {
-    for (uint32_t i = 0; i < job->deadly_count; i++)
-        if (job->deadly[i].chunk == item->chunk && job->deadly[i].place == item->place)
+static bool is_known(const struct job *job, const struct poison_item *item) {
+    for (uint32_t i = 0; i < job->poison_count; i++)
+        if (job->poison[i].chunk == item->chunk && job->poison[i].place == item->place)
             return true;
     return false;
 }
@@ -23,24 +23,24 @@ bool job_gives_up_item(struct job *job, const struct task *t) {
     if (!job->record->map || t->kind != TASK_RUN)
         return false;
     uint64_t place = pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS;
-    struct deadly_item item = {t->chunk, (uint32_t)place};
+    struct poison_item item = {t->chunk, (uint32_t)place};
     /* A known one is not run: then it was something else that killed the worker. */
-    if (place >= job->record->items || is_known(job, &item) || job_count_deadly(job, t->chunk) == HOST_MAX_DEADLY)
+    if (place >= job->record->items || is_known(job, &item) || job_count_poison(job, t->chunk) == HOST_MAX_POISON)
         return false;
-    struct deadly_item *more = realloc(job->deadly, (job->deadly_count + 1) * sizeof *more);
+    struct poison_item *more = realloc(job->poison, (job->poison_count + 1) * sizeof *more);
     if (more == NULL)
         return false;
-    job->deadly = more;
-    job->deadly[job->deadly_count++] = item;
+    job->poison = more;
+    job->poison[job->poison_count++] = item;
     return true;
 }
 
-void job_put_deadly(const struct job *job, uint32_t chunk, struct buf *out) {
+void job_put_poison(const struct job *job, uint32_t chunk, struct buf *out) {
     static const char zeros[8];
-    uint32_t front[2] = {job_count_deadly(job, chunk) * (uint32_t)sizeof(uint32_t), 0};
+    uint32_t front[2] = {job_count_poison(job, chunk) * (uint32_t)sizeof(uint32_t), 0};
     buf_append(out, front, sizeof front);
-    for (uint32_t i = 0; i < job->deadly_count; i++)
-        if (job->deadly[i].chunk == chunk)
-            buf_append(out, &job->deadly[i].place, sizeof job->deadly[i].place);
+    for (uint32_t i = 0; i < job->poison_count; i++)
+        if (job->poison[i].chunk == chunk)
+            buf_append(out, &job->poison[i].place, sizeof job->poison[i].place);
     buf_append(out, zeros, WIRE_PAD(front[0]) - front[0]);
 }

@@ -1,6 +1,6 @@
 /* jobs_private.h: shared by jobs.c (state), jobs_submit.c (acceptance), jobs_end.c (the end), jobs_recover.c (restart and
  * drain), jobs_query.c (looking things up), dispatch.c and replies.c (workers), job_plan.c (plans), dispatch_fresh.c (workers
- * kept for a job), backoff.c (pauses between attempts) and deadly.c (items that kill their worker) only. */
+ * kept for a job), backoff.c (pauses between attempts) and poison.c (items that kill their worker) only. */
 #ifndef OFFLOAD_JOBS_PRIVATE_H
 #define OFFLOAD_JOBS_PRIVATE_H
 
@@ -14,16 +14,16 @@
 enum job_phase { PHASE_PLAN, PHASE_CHUNKS, PHASE_MERGE, PHASE_DONE };
 enum task_kind { TASK_PLAN, TASK_RUN, TASK_MERGE };
 
-/* One piece of work on its way to, at, or back from a worker. */
+/* One task on its way to, at, or back from a worker. */
 struct task {
     struct job *job;
     enum task_kind kind;
     uint32_t chunk; /* TASK_RUN */
-    bool is_long;   /* counted in worker->long_work */
+    bool is_long;   /* counted in worker->long_tasks */
     struct worker *worker;
     uint64_t ticket;
     int64_t sent_ns;
-    int64_t cost_ns;          /* counted in jobs->load_ns; 0 for long pieces */
+    int64_t cost_ns;          /* counted in jobs->load_ns; 0 for long tasks */
     struct task *prev, *next; /* the job's list, or the free list */
 };
 
@@ -34,23 +34,23 @@ struct chunk {
     struct slice part; /* when done */
 };
 
-/* A piece of work that was lost and is not to be tried again yet. */
-struct pause {
+/* A task that was lost and is not to be tried again yet. */
+struct backoff {
     int64_t due_ns;
     uint32_t chunk; /* NO_CHUNK: the plan or the merge */
 };
 #define NO_CHUNK UINT32_MAX
 
 /* Made when a job first loses something: most never do. */
-struct pauses {
+struct backoffs {
     struct job *job;
     struct timer timer; /* the first that is due */
     uint32_t count;
-    struct pause list[];
+    struct backoff list[];
 };
 
 /* An item of a map at which workers died until its chunk had no attempts left. */
-struct deadly_item {
+struct poison_item {
     uint32_t chunk, place; /* place: in the chunk's group */
 };
 
@@ -58,7 +58,7 @@ struct job {
     struct jobs *js;
     struct record *record;
     struct sched_entry sched;
-    int64_t queued_cost_ns; /* of the long piece for which it is in the scheduler; else 0 */
+    int64_t queued_cost_ns; /* of the long task for which it is in the scheduler; else 0 */
     struct timer timer;     /* queue timeout, then run timeout */
     UT_hash_handle hh;
     struct job_waiter *waiters;
@@ -66,9 +66,9 @@ struct job {
     unsigned throttles;  /* readers of its items that are too far behind */
     struct job_log *log; /* NULL: nothing to tell yet, and nobody asked */
 
-    struct slice input; /* packed params, or JSON if input_is_json; until planned */
+    struct slice input; /* packed params, or JSON if input_is_raw; until planned */
     enum job_phase phase : 8;
-    bool input_is_json, asynchronous, planned_told, telling, rejected;
+    bool input_is_raw, asynchronous, planned_told, telling, rejected;
     bool delayed;  /* record->not_before_ms has not come */
     bool refused;  /* by the store: it never existed */
     bool stopping; /* to end, as the next three say, as soon as its tasks are gone */
@@ -90,10 +90,10 @@ struct job {
     uint32_t again_count;
     unsigned plan_lost, merge_lost;
     uint32_t merge_fed; /* parts sent to the merging worker */
-    struct pauses *pauses;
-    struct deadly_item *deadly; /* of a map */
-    uint32_t deadly_count;
-    unsigned kept_workers; /* dedicated to this job, those included that are only starting */
+    struct backoffs *backoffs;
+    struct poison_item *poison; /* of a map */
+    uint32_t poison_count;
+    unsigned isolated_workers; /* isolated_for to this job, those included that are only starting */
 
     struct task *tasks;
     struct job *ending_prev, *ending_next;
@@ -122,10 +122,10 @@ struct jobs {
     struct scheduler scheduler;
     struct task *free_tasks;
     struct task **feeding;               /* by worker slot: the merge whose parts are not all sent */
-    bool *short_turn;                    /* by worker slot: it did a long piece last */
-    int64_t *load_ns;                    /* by worker slot: what its short pieces in flight will take */
-    int64_t *long_due_ns;                /* by worker slot: when its long piece should be done */
-    int64_t long_backlog_ns;             /* what the long pieces that wait will take */
+    bool *short_turn;                    /* by worker slot: it did a long task last */
+    int64_t *load_ns;                    /* by worker slot: what its short tasks in flight will take */
+    int64_t *long_due_ns;                /* by worker slot: when its long task should be done */
+    int64_t long_backlog_ns;             /* what the long tasks that wait will take */
     int64_t type_cost_ns[METRICS_TYPES]; /* what a short job of each type took lately */
     bool dirty;                          /* something may have become sendable */
     struct timer gc_timer;
@@ -171,8 +171,8 @@ struct job *job_new(struct jobs *js, struct record *r);
 void jobs_park_all(struct jobs *js); /* at the end: what still runs is queued in the store again */
 
 /* ---- dispatch.c, for jobs.c ---- */
-bool job_has_unit(const struct job *job, enum sched_class *class);
-uint32_t job_count_units(const struct job *job); /* pieces that could be sent to as many workers */
+bool job_has_task(const struct job *job, enum sched_class *class);
+uint32_t job_count_tasks(const struct job *job); /* pieces that could be sent to as many workers */
 bool job_merges_at_once(const struct job *job);  /* its only chunk is run and merged in one go */
 int64_t job_next_cost_ns(const struct job *job); /* of its next chunk; 0 if that is not what it has to send */
 void task_free(struct task *t);
@@ -185,38 +185,38 @@ bool job_take_plan(struct job *job, const struct slice *plan);
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
 bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
 
-/* ---- deadly.c ---- */
+/* ---- poison.c ---- */
 /* The chunk's attempts are used up. True: it was a map's, and the item at which the worker died fails alone. */
 bool job_gives_up_item(struct job *job, const struct task *t);
-uint32_t job_count_deadly(const struct job *job, uint32_t chunk); /* items of that chunk */
+uint32_t job_count_poison(const struct job *job, uint32_t chunk); /* items of that chunk */
 /* As WIRE_RUN wants it in place of common: u32 size, zeros, the places, padding. */
-void job_put_deadly(const struct job *job, uint32_t chunk, struct buf *out);
+void job_put_poison(const struct job *job, uint32_t chunk, struct buf *out);
 
 /* ---- replies.c ---- */
 void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d); /* t, d: or NULL */
 
 /* ---- dispatch.c, for replies.c and dispatch_fresh.c ---- */
 /* A task for the job's next unit, on that worker, not sent yet. NULL: memory ran out. */
-struct task *dispatch_take_unit(struct job *job, struct worker *w);
+struct task *dispatch_take_task(struct job *job, struct worker *w);
 bool dispatch_feed_merge(struct job *job,
                          struct task *t); /* sends parts while the socket takes them; true: all are sent */
 bool dispatch_can_send(const struct jobs *js, const struct worker *w);    /* whoever it is kept for */
-bool dispatch_send_unit(struct job *job, struct worker *w, bool is_long); /* false: memory ran out */
+bool dispatch_send_task(struct job *job, struct worker *w, bool is_long); /* false: memory ran out */
 /* The job whose turn it is on the main lane, long or fresh; as sched_peek. */
 struct sched_entry *dispatch_peek_main(const struct jobs *js, int64_t now_ns, int *urgency);
 
 /* ---- dispatch_fresh.c ---- */
-bool job_is_fresh(const struct job *job);         /* does all its work in processes of its own */
-unsigned job_free_workers(const struct job *job); /* of those kept for it: without a piece of work, or starting */
-bool fresh_serve(struct jobs *js, struct worker *w,
-                 struct job *job);                       /* an idle main worker is the job's; false: no memory */
-void fresh_send_pieces(struct jobs *js, int64_t now_ns); /* to workers that are kept for a job */
-void job_release_workers(struct job *job);               /* all of them */
+bool job_is_isolated(const struct job *job);               /* does all its work in processes of its own */
+unsigned job_free_isolated_workers(const struct job *job); /* of those kept for it: without a task, or starting */
+bool isolate_serve(struct jobs *js, struct worker *w,
+                   struct job *job);                      /* an idle main worker is the job's; false: no memory */
+void isolate_send_tasks(struct jobs *js, int64_t now_ns); /* to workers that are kept for a job */
+void job_release_workers(struct job *job);                /* all of them */
 
 /* ---- backoff.c ---- */
 /* A piece was lost for the lost-th time: true if it has to wait; it becomes sendable by itself. */
-bool job_pause(struct job *job, uint32_t chunk, unsigned lost);
-void job_clear_pauses(struct job *job);
-bool job_is_pausing(const struct job *job);
+bool job_back_off(struct job *job, uint32_t chunk, unsigned lost);
+void job_clear_backoffs(struct job *job);
+bool job_is_backing_off(const struct job *job);
 
 #endif

@@ -191,7 +191,7 @@ void jobs_write_metrics(const struct jobs *js, struct buf *out) {
     buf_printf(out, "offload_jobs_running %zu\n", js->running_count);
     metrics_write_head(out, "offload_jobs_recovered_total", "counter", "Jobs that an earlier process left unfinished.");
     buf_printf(out, "offload_jobs_recovered_total %zu\n", js->recovered_count);
-    metrics_write_head(out, "offload_queue_oldest_seconds", "gauge", "How long the oldest unit of work has waited.");
+    metrics_write_head(out, "offload_queue_oldest_seconds", "gauge", "How long the oldest task has waited.");
     buf_printf(out, "offload_queue_oldest_seconds %.3f\n", (double)jobs_oldest_wait_ms(js) / 1000);
     metrics_write_head(out, "offload_held_bytes", "gauge", "Bytes held for jobs, bounded by --max-memory.");
     buf_printf(out, "offload_held_bytes{what=\"payloads\"} %zu\n", blob_held_bytes);

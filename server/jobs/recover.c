@@ -57,7 +57,7 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
     set_clocks(job);
     if (in->plan.size == 0 || !job_take_plan(job, &in->plan)) {
         r->chunks_total = 0;
-        job->input_is_json = true;
+        job->input_is_raw = true;
         job->input = slice_ref(&in->request);
     }
     js->recovered_count++;
@@ -86,7 +86,7 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
 /* Behind all chunks: what is left to send. */
 static void resume(struct job *job) {
     struct record *r = job->record;
-    if (job->input_is_json && job->input.size == 0) { /* its file is gone */
+    if (job->input_is_raw && job->input.size == 0) { /* its file is gone */
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, strdup("the request could not be read back"),
                  NULL);
         return;

@@ -1,4 +1,4 @@
-/* replies.c: from the workers to the jobs: what a reply, or a worker's death, means for the job that the piece of work
+/* replies.c: from the workers to the jobs: what a reply, or a worker's death, means for the job that the task
  * belongs to. Front end.
  *
  *     PARSED ──► planned again, elsewhere     PLANNED ──► chunks     DONE ──► part or result     FAILED ──► the job fails
@@ -82,7 +82,7 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
 static bool on_done(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_times times;
     struct slice body;
-    if (t->kind == TASK_PLAN && job->input_is_json)
+    if (t->kind == TASK_PLAN && job->input_is_raw)
         return false; /* a type we do not know yet cannot have been run */
     if (!take_body(f, bulk, &times, &body))
         return false;
@@ -175,7 +175,7 @@ static void queue_again(struct job *job, struct task *t) {
 }
 
 /* The worker that parsed the body does not know where webhooks may go. */
-static bool refuse_webhook(struct job *job, struct task *t) {
+static bool reject_webhook(struct job *job, struct task *t) {
     struct buf members = {0};
     size_t size;
     if (job->bad_webhook == NULL)
@@ -191,7 +191,7 @@ static bool refuse_webhook(struct job *job, struct task *t) {
 static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (!plan_arrived(job, f, bulk))
         return false;
-    if (refuse_webhook(job, t))
+    if (reject_webhook(job, t))
         return true;
     slice_deinit(&job->input);
     queue_again(job, t);
@@ -203,7 +203,7 @@ static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f,
 static bool on_submission(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (f->header.kind != WIRE_PARSED || !submission_arrived(job, f, bulk))
         return false;
-    if (refuse_webhook(job, t))
+    if (reject_webhook(job, t))
         return true;
     queue_again(job, t);
     return true;
@@ -239,7 +239,7 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
 }
 
-/* How often this piece of work was lost, this time included. */
+/* How often this task was lost, this time included. */
 static unsigned count_loss(struct job *job, const struct task *t) {
     if (t->kind == TASK_PLAN)
         return ++job->plan_lost;
@@ -268,7 +268,7 @@ static void record_loss(struct job *job, const struct task *t, unsigned lost) {
 static void log_retry(const struct job *job, const struct task *t, const struct death *d) {
     char id[ID_TEXT_SIZE];
     id_format(&job->record->id, id);
-    LOG(LOG_WARN, "work_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
+    LOG(LOG_WARN, "task_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
         LOG_INT("worker", t->worker->slot), LOG_STR("cause", d->cause), LOG_INT("attempts", job->record->attempts),
         LOG_STR("trace", job->record->trace));
 }
@@ -288,10 +288,10 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     }
     uint64_t allowed = job->record->max_attempts;
     if (t->kind == TASK_RUN) /* each item that is given up makes room for as many attempts at the others */
-        allowed *= 1 + job_count_deadly(job, t->chunk);
+        allowed *= 1 + job_count_poison(job, t->chunk);
     bool give_up = lost >= allowed && !job_gives_up_item(job, t);
     if (!give_up) {
-        if (!job_pause(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
+        if (!job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
             requeue(job, t);
         metrics_count(job->js->metrics->chunk_retries, 16, d->cause);
     }
@@ -330,12 +330,12 @@ static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const 
 static void on_vacated(void *arg, struct worker *w, void *owner, const struct death *start) {
     struct job *job = owner;
     struct task *t = NULL;
-    job->kept_workers--;
+    job->isolated_workers--;
     ((struct jobs *)arg)->dirty = true;
     if (job->stopping)
         return;
-    if (start != NULL && job_count_units(job) > 0)
-        t = dispatch_take_unit(job, w);
+    if (start != NULL && job_count_tasks(job) > 0)
+        t = dispatch_take_task(job, w);
     if (t != NULL)
         on_guilty(job, t, start);
     else if (!job->sched.queued)
@@ -347,7 +347,7 @@ static void on_drained(void *arg, struct worker *w) {
     struct task *t = js->feeding[w->slot];
     if (t != NULL && dispatch_feed_merge(t->job, t)) {
         js->dirty = true;
-        if (t->job->stopping && !pool_stop_work(w, t->ticket, t->job->stop_reason))
+        if (t->job->stopping && !pool_stop_task(w, t->ticket, t->job->stop_reason))
             absorb(t->job, t);
     }
     pool_flush(w);

@@ -1,4 +1,4 @@
-/* scheduler.h: whose turn it is. Holds entries (jobs that have a unit of work to send) in three classes, short, long and
+/* scheduler.h: whose turn it is. Holds entries (jobs that have a task to send) in three classes, short, long and
  * fresh (for processes of their own), and decides the order within each; which worker takes what is decided in dispatch.c.
  *
  *   - strict by urgency (RFC 9218: 0 first .. 7), and within one urgency round robin: who was served goes to the tail,
@@ -18,7 +18,7 @@
 #define SCHEDULER_LEVELS 8
 #define SCHEDULER_AGE_NS INT64_C(5000000000)
 
-enum sched_class { SCHED_SHORT, SCHED_LONG, SCHED_FRESH, SCHED_CLASSES };
+enum sched_class { SCHED_SHORT, SCHED_LONG, SCHED_ISOLATED, SCHED_CLASSES };
 
 /* Embedded in its owner. Zeroed: in no queue. */
 struct sched_entry {

@@ -103,7 +103,7 @@ static int fill_input(struct job *job, const struct job_request *q) {
     if (q->key != NULL && job->key == NULL)
         return -1;
     if (q->submission == NULL) {
-        job->input_is_json = true;
+        job->input_is_raw = true;
         job->input = slice_ref(&q->body);
         apply_options(job, &unknown, q->default_priority);
         if (q->wants_hash)

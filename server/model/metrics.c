@@ -112,7 +112,7 @@ static void write_routes(const struct metrics *m, struct buf *out) {
 
 void metrics_write(const struct metrics *m, struct buf *out) {
     write_jobs(m, out);
-    write_labels(out, "offload_chunk_retries_total", "cause", "Pieces of work run again after a worker was lost.",
+    write_labels(out, "offload_chunk_retries_total", "cause", "Tasks run again after a worker was lost.",
                  m->chunk_retries, 16);
     write_labels(out, "offload_worker_restarts_total", "cause", "Workers replaced.", m->worker_restarts, 16);
     write_labels(out, "offload_rejected_total", "reason", "Jobs not accepted.", m->rejected, 16);

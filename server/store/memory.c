@@ -354,7 +354,7 @@ static bool is_over_limit(const struct memory_store *m) {
 }
 
 /* Not the job that ended just now: however large it is, its owner shall see it. */
-static void push_out(struct memory_store *m) {
+static void evict_ended(struct memory_store *m) {
     while (is_over_limit(m) && m->ended_count > 1) {
         if (m->bury_pushed_out)
             bury(m, m->by_end, clock_wall_ms());
@@ -388,7 +388,7 @@ static void memory_finish(struct store *s, struct record *r, const struct delive
     end_entry(m, e, r);
     if (webhook != NULL)
         memory_deliver(s, webhook);
-    push_out(m);
+    evict_ended(m);
     done(arg, STORE_OK);
 }
 
@@ -470,7 +470,7 @@ static int64_t memory_gc(struct store *s, int64_t now_ms) {
 }
 
 /* All by as much: the order stays. */
-static void memory_shift(struct store *s, int64_t by_ms) {
+static void memory_adjust_clock(struct store *s, int64_t by_ms) {
     struct memory_store *m = self(s);
     struct timed *t;
     DL_FOREACH(m->by_due[TIMED_KEY], t) {
@@ -555,7 +555,7 @@ static const struct store_ops memory_ops = {
     .deliver = memory_deliver,
     .delivered = memory_delivered,
     .gc = memory_gc,
-    .shift = memory_shift,
+    .adjust_clock = memory_adjust_clock,
     .evict = memory_evict,
     .trouble = memory_trouble,
     .recover = memory_recover,

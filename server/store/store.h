@@ -118,7 +118,7 @@ struct store_ops {
      * may be too early), 0: nothing to wait for. */
     int64_t (*gc)(struct store *s, int64_t now_ms);
     /* The wall clock was stepped by that much: what is to expire does so that much later. */
-    void (*shift)(struct store *s, int64_t by_ms);
+    void (*adjust_clock)(struct store *s, int64_t by_ms);
     /* Gives up the oldest ended jobs until `bytes` of memory are free; returns how many bytes that freed. A store that
      * keeps no results in memory returns 0. */
     uint64_t (*evict)(struct store *s, uint64_t bytes);

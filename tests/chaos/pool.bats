@@ -165,7 +165,7 @@ teardown() {
     wait_for none_alive "${pids[@]}"
 }
 
-@test "workers are recycled after 1, 2 and 3 pieces of work, with a backlog" {
+@test "workers are recycled after 1, 2 and 3 tasks, with a backlog" {
     for limit in 1 2 3; do
         start_daemon --workers 2 --max-jobs-per-worker "$limit" --max-sync 1000000
         jobs=$((2000 * ROUNDS / (limit == 1 ? 1 : 4)))

@@ -337,7 +337,7 @@ has_attempts() {
     done
 }
 
-@test "--max-worker-rss: a worker leaves after its piece of work, never in the middle" {
+@test "--max-worker-rss: a worker leaves after its task, never in the middle" {
     start_daemon --workers 1 --max-worker-rss 1MiB
     call_job '{"type":"sleep","params":{"ms":700}}'
     holds '.status == "succeeded" and .attempts == 1'

@@ -261,7 +261,7 @@ END
     call_job -H "traceparent: $good" '{"type":"crash","params":{"how":"exit","times":1}}'
     [ "$CODE" = 200 ]
     id=$(field .id)
-    for event in job_accepted job_started work_lost job_ended; do
+    for event in job_accepted job_started task_lost job_ended; do
         # shellcheck disable=SC2016
         jq -e -s --arg id "$id" --arg event $event --arg trace "$good" \
             'map(select(.event == $event and .job == $id)) | length == 1 and .[0].trace == $trace' "$LOG"

@@ -12,9 +12,9 @@
 
 enum { FAKE_MAIN = 2, FAKE_WORKERS = 3, FAKE_SENT = 8192 };
 
-/* One piece of work, or one part of a merge, that was sent. */
+/* One task, or one part of a merge, that was sent. */
 struct fake_sent {
-    uint32_t deadly; /* WIRE_RUN: the first number of its common */
+    uint32_t poison; /* WIRE_RUN: the first number of its common */
     struct wire_header header;
     struct buf bytes; /* inline or bulk, after the common front of a run or a merge */
     void *work;
@@ -29,7 +29,7 @@ struct pool {
     struct fake_sent *sent;
     size_t count;
     unsigned exits;       /* processes that ended */
-    bool not_begun;       /* pool_stop_work answers that the piece had not begun */
+    bool not_begun;       /* pool_stop_task answers that the piece had not begun */
     unsigned parts_taken; /* parts that the socket takes before it is full; UINT32_MAX: all */
 };
 
@@ -80,7 +80,7 @@ struct worker *pool_worker(const struct pool *p, size_t i) {
     return &fake.workers[i];
 }
 
-bool worker_takes_work(const struct worker *w) {
+bool worker_takes_tasks(const struct worker *w) {
     return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT;
 }
 
@@ -89,13 +89,13 @@ bool worker_can_send(const struct worker *w) {
     return fake.parts_taken > 0;
 }
 
-uint64_t pool_send_work(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
                         const void *second, size_t second_size, const struct slice *bulk, void *work) {
     struct fake_sent *s = fake_add(w, h, work);
     if (h->kind == WIRE_PLAN)
         buf_append(&s->bytes, first, first_size);
     if (h->kind == WIRE_RUN && first_size >= 12)
-        memcpy(&s->deadly, (const char *)first + 8, sizeof s->deadly);
+        memcpy(&s->poison, (const char *)first + 8, sizeof s->poison);
     buf_append(&s->bytes, second, second_size);
     if (bulk != NULL)
         fake_append(&s->bytes, bulk);
@@ -109,8 +109,8 @@ bool worker_is_unused(const struct worker *w) {
     return w->state == WORKER_READY && w->type == UINT32_MAX;
 }
 
-bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
-    w->dedicated = owner;
+bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type) {
+    w->isolated_for = owner;
     if (worker_is_unused(w) && w->start_type == start_type)
         return true;
     w->start_type = start_type;
@@ -121,7 +121,7 @@ bool pool_dedicate_worker(struct worker *w, void *owner, uint32_t start_type) {
 
 void pool_release_worker(struct worker *w) {
     bool is_pooled = w->start_type == START_FORKED;
-    w->dedicated = NULL;
+    w->isolated_for = NULL;
     w->replacing = false;
     if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
         w->state = WORKER_RETIRING;
@@ -129,10 +129,10 @@ void pool_release_worker(struct worker *w) {
 
 /* The worker's process ends and the next one is ready. `start`: it never was ready itself. */
 static inline void fake_exit(struct worker *w, const struct pool_events *e, const struct death *start) {
-    void *owner = w->replacing ? NULL : w->dedicated;
+    void *owner = w->replacing ? NULL : w->isolated_for;
     if (!w->replacing) {
         w->start_type = START_FORKED;
-        w->dedicated = NULL;
+        w->isolated_for = NULL;
     }
     w->replacing = false;
     w->state = WORKER_DYING;
@@ -166,7 +166,7 @@ void pool_flush(struct worker *w) {
     (void)w;
 }
 
-bool pool_stop_work(struct worker *w, uint64_t ticket, enum stop_reason reason) {
+bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) {
     for (size_t i = 0; i < fake.count; i++) {
         struct fake_sent *s = &fake.sent[i];
         if (s->worker != w || s->header.ticket != ticket || s->answered)

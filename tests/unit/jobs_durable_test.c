@@ -180,7 +180,7 @@ static void on_event(struct job_waiter *w, struct job *job, enum job_event event
     if (event != JOB_ENDED)
         return;
     c->ended++;
-    c->refused = job_is_refused(job);
+    c->refused = job_is_store_failed(job);
     c->job = NULL;
 }
 
@@ -465,12 +465,12 @@ static void a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do(void *
     for (unsigned i = 0; i < FAKE_MAIN; i++)
         fake.workers[i].type = TOY_PLAIN; /* used: to be replaced first */
     dispatch();
-    assert_int_equal(c.job->kept_workers, 1);
+    assert_int_equal(c.job->isolated_workers, 1);
     jobs_drain(jobs);
     assert_int_equal(fake_restart(&events), 1);
     dispatch();
     assert_int_equal(fake.count, 0);
-    assert_int_equal(c.job->kept_workers, 0);
+    assert_int_equal(c.job->isolated_workers, 0);
     assert_true(jobs_are_drained(jobs));
     leave(&c);
 }
@@ -549,7 +549,7 @@ static void a_job_that_was_not_planned_is_planned_again(void **state) {
     restart(&c, true);
     dispatch();
     assert_int_equal(LAST->header.kind, WIRE_PLAN);
-    assert_true(LAST->header.flags & WIRE_JSON);
+    assert_true(LAST->header.flags & WIRE_RAW);
     planned(LAST, 2);
     assert_succeeds(&c, 1);
 }

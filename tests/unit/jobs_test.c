@@ -58,9 +58,9 @@ static int close_world(void **state) {
             assert_int_equal(jobs->scheduler.count[i], 0);
         for (unsigned i = 0; i < FAKE_WORKERS; i++) {
             assert_int_equal(jobs->load_ns[i], 0);
-            assert_int_equal(fake.workers[i].long_work, 0);
+            assert_int_equal(fake.workers[i].long_tasks, 0);
             assert_null(jobs->feeding[i]);
-            assert_null(fake.workers[i].dedicated);
+            assert_null(fake.workers[i].isolated_for);
         }
     }
     jobs_free(jobs);
@@ -358,7 +358,7 @@ static void a_large_body_is_parsed_by_a_worker_and_its_options_obeyed(void **sta
     slice_deinit(&q.body);
     follow(&c, job);
     dispatch();
-    assert_int_equal(LAST->header.flags, WIRE_JSON);
+    assert_int_equal(LAST->header.flags, WIRE_RAW);
     assert_int_equal(LAST->header.count, config.max_json_depth);
     assert_int_equal(c.record->type, UINT32_MAX);
     struct wire_plan head = {
@@ -475,13 +475,13 @@ static void an_item_that_kills_its_worker_is_given_up_and_the_others_run(void **
     struct client c;
     start_map(&c, 3);
     die_at(1);
-    assert_int_equal(find_sent(WIRE_RUN, 0)->deadly, 0);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 0);
     die_at(1);
-    assert_int_equal(find_sent(WIRE_RUN, 0)->deadly, 1);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 1);
     die_at(2); /* as many attempts again for the others */
-    assert_int_equal(job_count_deadly(c.job, 0), 1);
+    assert_int_equal(job_count_poison(c.job, 0), 1);
     die_at(2);
-    assert_int_equal(job_count_deadly(c.job, 0), 2);
+    assert_int_equal(job_count_poison(c.job, 0), 2);
     assert_true(item_done(find_sent(WIRE_RUN, 0), 0));
     dispatch();
     assert_true(done(find_sent(WIRE_MERGE, 0), "{}"));
@@ -1363,12 +1363,12 @@ static void a_fresh_job_does_all_its_work_on_workers_of_its_own(void **state) {
     submit_fresh(&c, 3);
     dispatch();
     struct worker *w = LAST->worker;
-    assert_ptr_equal(w->dedicated, c.job);
+    assert_ptr_equal(w->isolated_for, c.job);
     assert_int_equal(w->lane, LANE_MAIN);
     assert_true(planned(LAST, 2, SHORT_NS));
     dispatch();
     assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker, w);
-    assert_ptr_equal(find_sent(WIRE_RUN, 1)->worker->dedicated, c.job);
+    assert_ptr_equal(find_sent(WIRE_RUN, 1)->worker->isolated_for, c.job);
     assert_true(done(find_sent(WIRE_RUN, 1), "b"));
     dispatch();
     assert_int_equal(count_state(WORKER_RETIRING), 1); /* nothing to do until the merge */
@@ -1393,7 +1393,7 @@ static void a_used_worker_is_replaced_before_a_fresh_job_gets_it(void **state) {
     assert_int_equal(count_state(WORKER_RETIRING), 1); /* one piece, one worker */
     restart();
     assert_int_equal(fake.count, 1);
-    assert_ptr_equal(LAST->worker->dedicated, c.job);
+    assert_ptr_equal(LAST->worker->isolated_for, c.job);
     assert_true(done(LAST, "1"));
     assert_ended(&c, JOB_SUCCEEDED);
     leave(&c);
@@ -1423,7 +1423,7 @@ static void nobody_else_gets_a_worker_that_is_kept(void **state) {
     submit(&other, true);
     dispatch();
     for (size_t i = 0; i < fake.count; i++)
-        assert_true((fake.sent[i].worker->dedicated != NULL) == (fake.sent[i].work != LAST->work));
+        assert_true((fake.sent[i].worker->isolated_for != NULL) == (fake.sent[i].work != LAST->work));
     assert_int_equal(LAST->worker->lane, LANE_EXPRESS);
     assert_true(planned(LAST, 1, LONG_NS));
     dispatch();
@@ -1490,7 +1490,8 @@ static void a_kept_worker_gives_way_to_a_more_urgent_job(void **state) {
     dispatch();
     assert_int_equal(count_state(WORKER_RETIRING), 1); /* one is enough */
     restart();
-    assert_true(find_sent(WIRE_RUN, 0)->worker->dedicated == NULL || find_sent(WIRE_RUN, 1)->worker->dedicated == NULL);
+    assert_true(find_sent(WIRE_RUN, 0)->worker->isolated_for == NULL ||
+                find_sent(WIRE_RUN, 1)->worker->isolated_for == NULL);
     cancel_all(&fresh);
     while (other.job != NULL) {
         restart();
@@ -1540,7 +1541,7 @@ static void a_cancelled_fresh_job_leaves_no_worker_kept(void **state) {
     assert_true(answer_text(find_sent(WIRE_RUN, 0), WIRE_CANCELLED, ""));
     assert_ended(&running, JOB_CANCELLED);
     for (int i = 0; i < FAKE_WORKERS; i++)
-        assert_null(fake.workers[i].dedicated);
+        assert_null(fake.workers[i].isolated_for);
     leave(&starting);
     leave(&running);
 }
@@ -1590,7 +1591,7 @@ static void a_load_that_fails_is_a_lost_attempt(void **state) {
     submit(&c, true);
     for (int attempt = 1; attempt <= 3; attempt++) {
         dispatch();
-        assert_ptr_equal(fake.workers[0].dedicated, c.job);
+        assert_ptr_equal(fake.workers[0].isolated_for, c.job);
         fake.workers[0].replacing = false; /* the next process was started, and died */
         fake_exit(&fake.workers[0], &events, &d);
         assert_int_equal(c.record->attempts, attempt + 1);
@@ -1630,17 +1631,17 @@ static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **
     struct client c;
     submit_large(&c);
     struct worker *parser = LAST->worker;
-    assert_null(parser->dedicated);
+    assert_null(parser->isolated_for);
     assert_true(parsed(LAST, parsed_fresh, "packed"));
     assert_int_equal(c.planned, 0);
     assert_int_equal(c.record->priority, 1);
     dispatch();
     assert_int_equal(LAST->header.kind, WIRE_PLAN);
-    assert_int_equal(LAST->header.flags & WIRE_JSON, 0);
+    assert_int_equal(LAST->header.flags & WIRE_RAW, 0);
     assert_int_equal(LAST->header.type, TOY_PLAIN);
     assert_string_equal(LAST->bytes.data, "packed");
     assert_ptr_not_equal(LAST->worker, parser);
-    assert_ptr_equal(LAST->worker->dedicated, c.job);
+    assert_ptr_equal(LAST->worker->isolated_for, c.job);
     assert_false(parsed(LAST, parsed_fresh, "packed")); /* once is enough */
     assert_true(done(LAST, "1"));
     assert_ended(&c, JOB_SUCCEEDED);
@@ -1677,9 +1678,9 @@ static void set_retry_delay(int64_t first_ns, int64_t longest_ns) {
 }
 
 static void end_pause(struct job *job) {
-    for (uint32_t i = 0; i < job->pauses->count; i++)
-        job->pauses->list[i].due_ns = 1;
-    fire(&job->pauses->timer);
+    for (uint32_t i = 0; i < job->backoffs->count; i++)
+        job->backoffs->list[i].due_ns = 1;
+    fire(&job->backoffs->timer);
 }
 
 static void the_pause_doubles_with_each_loss_up_to_a_limit(void **state) {
@@ -1699,9 +1700,9 @@ static void the_pause_doubles_with_each_loss_up_to_a_limit(void **state) {
         int64_t after_ns = clock_monotonic_ns(), longest_ns = longest_ms[i] * NS_PER_MS;
         dispatch();
         assert_null(find_sent(WIRE_RUN, 0));
-        assert_int_equal(c.job->pauses->timer.due_ns, c.job->pauses->list[0].due_ns);
-        assert_true(c.job->pauses->list[0].due_ns >= before_ns + longest_ns / 2);
-        assert_true(c.job->pauses->list[0].due_ns <= after_ns + longest_ns);
+        assert_int_equal(c.job->backoffs->timer.due_ns, c.job->backoffs->list[0].due_ns);
+        assert_true(c.job->backoffs->list[0].due_ns >= before_ns + longest_ns / 2);
+        assert_true(c.job->backoffs->list[0].due_ns <= after_ns + longest_ns);
         end_pause(c.job);
     }
     job_cancel(c.job);
@@ -1722,10 +1723,10 @@ static void other_chunks_go_on_while_one_pauses(void **state) {
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
     assert_null(find_sent(WIRE_RUN, 0));
-    assert_int_equal(c.job->pauses->count, 2);
-    assert_int_equal(job_held_until_ns(c.job), c.job->pauses->timer.due_ns);
-    c.job->pauses->list[1].due_ns = 1;
-    fire(&c.job->pauses->timer);
+    assert_int_equal(c.job->backoffs->count, 2);
+    assert_int_equal(job_held_until_ns(c.job), c.job->backoffs->timer.due_ns);
+    c.job->backoffs->list[1].due_ns = 1;
+    fire(&c.job->backoffs->timer);
     dispatch();
     assert_int_equal(chunk_of(find_sent(WIRE_RUN, 0)), 2);
     assert_null(find_sent(WIRE_RUN, 1));
@@ -1777,7 +1778,7 @@ static void what_had_not_begun_does_not_pause(void **state) {
     die(find_sent(WIRE_RUN, 0), false, "signal");
     dispatch();
     assert_non_null(find_sent(WIRE_RUN, 1));
-    assert_false(job_is_pausing(c.job));
+    assert_false(job_is_backing_off(c.job));
     cancel_all(&c);
 }
 
@@ -1810,11 +1811,11 @@ static void a_fresh_job_keeps_no_worker_while_it_pauses(void **state) {
     assert_true(done(find_sent(WIRE_RUN, 0), "0"));
     restart();
     for (int i = 0; i < FAKE_WORKERS; i++)
-        assert_null(fake.workers[i].dedicated);
-    assert_int_equal(c.job->kept_workers, 0);
+        assert_null(fake.workers[i].isolated_for);
+    assert_int_equal(c.job->isolated_workers, 0);
     end_pause(c.job);
     restart();
-    assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker->dedicated, c.job);
+    assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker->isolated_for, c.job);
     cancel_all(&c);
 }
 
@@ -1871,8 +1872,8 @@ static void any_course_of_events_ends_every_job_and_the_books_balance(void **sta
         if (dice(40) == 0 && c->job != NULL && c->job->timer.slot != 0)
             fire(&c->job->timer);
         for (int i = 0; i < MANY; i++)
-            if (clients[i].job != NULL && job_is_pausing(clients[i].job))
-                fire(&clients[i].job->pauses->timer);
+            if (clients[i].job != NULL && job_is_backing_off(clients[i].job))
+                fire(&clients[i].job->backoffs->timer);
         struct fake_sent *s = NULL;
         for (uint8_t kind = WIRE_PLAN; kind <= WIRE_MERGE && (s == NULL || dice(3) == 0); kind++)
             s = find_sent(kind, dice(3)) != NULL ? find_sent(kind, 0) : s;

@@ -568,16 +568,16 @@ static void a_step_of_the_clock_moves_what_is_to_expire(void **state) {
     (void)state;
     struct record *r = ended_record(10000, 1000), *found;
     for (int sign = -1; sign <= 1; sign += 2) {
-        store->ops->shift(store, sign * 5000);
+        store->ops->adjust_clock(store, sign * 5000);
         assert_int_equal(get_record(&r->id, &found), STORE_OK);
         assert_int_equal(found->expires_ms, sign < 0 ? 6000 : 11000);
         record_unref(found);
     }
-    store->ops->shift(store, 5000);
+    store->ops->adjust_clock(store, 5000);
     assert_int_equal(gc(15999), 16000);
     assert_int_equal(get(r), STORE_OK);
     assert_int_equal(gc(16000), 17000);
-    store->ops->shift(store, 1000000);
+    store->ops->adjust_clock(store, 1000000);
     assert_int_equal(gc(1016999), 1017000);
     assert_int_equal(get(r), STORE_GONE);
     assert_int_equal(gc(1017000), 0);

@@ -1,5 +1,5 @@
 /* wire_test.c: datagrams between the front end and its workers, pool/wire.c: what goes in comes out, and what breaks the
- * rules is refused without leaving a descriptor behind. */
+ * rules is refused without exit_requested a descriptor behind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -10,8 +10,8 @@
 #include "pool/wire.h"
 #include "server/store/sqlite/sql.h"
 
-#define GC_ROWS    1000 /* of each table in one go */
-#define MAX_PUSHED 1000 /* jobs that one which ends pushes out at most */
+#define GC_ROWS     1000 /* of each table in one go */
+#define MAX_EVICTED 1000 /* jobs that one which ends pushes out at most */
 
 enum state { ABSENT, OPEN, ENDED, BURIED };
 
@@ -252,9 +252,9 @@ static bool oldest_ended(struct sql *s, struct id *id) {
 }
 
 /* Not the job that ended just now: however large it is, its owner shall see it. */
-static void push_out(struct sql *s, struct op *op) {
+static void evict_ended(struct sql *s, struct op *op) {
     struct id oldest;
-    for (int i = 0; i < MAX_PUSHED && is_over_limit(s) && s->totals.ended > 1; i++) {
+    for (int i = 0; i < MAX_EVICTED && is_over_limit(s) && s->totals.ended > 1; i++) {
         if (!oldest_ended(s, &oldest) || memcmp(&oldest, &op->id, sizeof oldest) == 0)
             return;
         apply_bury(s, &oldest, op->time_ms, op);
@@ -274,7 +274,7 @@ static void apply_finish(struct sql *s, struct op *op) {
     s->totals.ended++;
     s->totals.bytes += row_bytes(&op->row, op->payloads[0].slice.size);
     note_due(op, op->row.expires_ms > 0 ? op->row.expires_ms : 1);
-    push_out(s, op);
+    evict_ended(s, op);
 }
 
 static void apply_forget(struct sql *s, struct op *op) {
@@ -369,8 +369,8 @@ static void apply_gc(struct sql *s, struct op *op) {
     op->due_ms = sql_next_due_ms(s);
 }
 
-static void apply_shift(struct sql *s, struct op *op) {
-    static const enum statement statements[] = {SQL_SHIFT_JOBS, SQL_SHIFT_TOMBSTONES, SQL_SHIFT_KEYS};
+static void apply_adjust_clock(struct sql *s, struct op *op) {
+    static const enum statement statements[] = {SQL_ADJUST_JOBS, SQL_ADJUST_TOMBSTONES, SQL_ADJUST_KEYS};
     for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++) {
         sqlite3_stmt *q = sql_use(s, statements[i]);
         sqlite3_bind_int64(q, 1, op->time_ms);
@@ -397,7 +397,7 @@ static void (*const kinds[OP_KINDS])(struct sql *s, struct op *op) = {
     [OP_DELIVER] = apply_deliver,
     [OP_DELIVERED] = apply_delivered,
     [OP_GC] = apply_gc,
-    [OP_SHIFT] = apply_shift,
+    [OP_ADJUST_CLOCK] = apply_adjust_clock,
     [OP_PROBE] = apply_probe,
 };
 

@@ -140,7 +140,7 @@ static bool transaction(struct sql *s, struct op *from, const struct op *until) 
     sql_run_statement(s, sql_use(s, any_writes(from, until) ? SQL_BEGIN_WRITING : SQL_BEGIN));
     for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next) {
         forget_outcome(op);
-        if (op->trouble == NULL && !op->overtaken)
+        if (op->trouble == NULL && !op->superseded)
             apply(s, op);
     }
     if (s->code == SQLITE_OK && files_sync(&s->files) != 0)
@@ -216,9 +216,9 @@ static void write_all_payloads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next)
         if (op->kind == OP_FINISH)
             write_payloads(s, op);
-    mark_overtaken(batch);
+    mark_superseded(batch);
     for (struct op *op = batch; op != NULL; op = op->next)
-        if (op->kind != OP_FINISH && !op->overtaken)
+        if (op->kind != OP_FINISH && !op->superseded)
             write_payloads(s, op);
 }
 

@@ -93,7 +93,7 @@ enum op_kind {
     OP_DELIVER,
     OP_DELIVERED,
     OP_GC,
-    OP_SHIFT,
+    OP_ADJUST_CLOCK,
     OP_PROBE, /* writes something, to see whether that is possible */
     OP_KINDS
 };
@@ -115,13 +115,13 @@ struct op {
     unsigned tries;
     int64_t webhook_due_ms;
     struct store_filter filter;
-    int64_t time_ms; /* the time of the call; OP_SHIFT: by how much */
+    int64_t time_ms; /* the time of the call; OP_ADJUST_CLOCK: by how much */
 
     /* What came of it. */
     enum store_result result;
     const char *trouble;   /* the store cannot work: why, a constant; NULL: it did */
     int code;              /* SQLite's, or errno */
-    bool overtaken;        /* its job ends in the same batch: it was not carried out */
+    bool superseded;       /* its job ends in the same batch: it was not carried out */
     bool refused;          /* this op alone cannot be carried out */
     bool more;             /* OP_GC: there is more to do */
     int64_t due_ms;        /* something expires then; 0: nothing */
@@ -174,7 +174,7 @@ struct sqlite_store {
     bool stopping;
     unsigned max_batch; /* ops in one transaction; 0: all there are */
 
-    struct watch handed_back; /* eventfd */
+    struct watch returned; /* eventfd */
     struct timer wake_timer, probe_timer;
     struct op *pending; /* ops that cannot be written now and must be */
     const char *trouble;
@@ -188,7 +188,7 @@ int queue_start(struct sqlite_store *s); /* 0, or -1 */
 void queue_stop(struct sqlite_store *s); /* all that was posted is done, and its callbacks were called */
 /* Takes the op. In times of trouble it may be refused at once, or kept till they are over. */
 void queue_post(struct sqlite_store *s, struct op *op);
-void queue_pause(struct sqlite_store *s, bool paused);
+void queue_suspend(struct sqlite_store *s, bool paused);
 /* The bench's: at most that many ops in one transaction. */
 void store_sqlite_set_max_batch(struct store *s, unsigned ops);
 

@@ -32,8 +32,8 @@ static const struct {
     bool must_last; /* is tried until it is written */
     bool reads;
 } kinds[OP_KINDS] = {
-    [OP_FINISH] = {.must_last = true},    [OP_FORGET] = {.must_last = true}, [OP_DELIVER] = {.must_last = true},
-    [OP_DELIVERED] = {.must_last = true}, [OP_SHIFT] = {.must_last = true},  [OP_GET] = {.reads = true},
+    [OP_FINISH] = {.must_last = true},    [OP_FORGET] = {.must_last = true},       [OP_DELIVER] = {.must_last = true},
+    [OP_DELIVERED] = {.must_last = true}, [OP_ADJUST_CLOCK] = {.must_last = true}, [OP_GET] = {.reads = true},
     [OP_LIST] = {.reads = true},          [OP_FIND_KEY] = {.reads = true},
 };
 
@@ -68,7 +68,7 @@ static struct op *take_batch(struct sqlite_store *s) {
     return batch;
 }
 
-static void hand_back(struct sqlite_store *s, struct op *batch) {
+static void return_batch(struct sqlite_store *s, struct op *batch) {
     struct op **end = &batch->next;
     const uint64_t one = 1;
     while (*end != NULL)
@@ -77,7 +77,7 @@ static void hand_back(struct sqlite_store *s, struct op *batch) {
     *s->done_end = batch;
     s->done_end = end;
     pthread_mutex_unlock(&s->lock);
-    ssize_t n = write(s->handed_back.fd, &one, sizeof one);
+    ssize_t n = write(s->returned.fd, &one, sizeof one);
     (void)n; /* fails only when the counter is full: then it is readable all the same */
 }
 
@@ -85,7 +85,7 @@ static void *run_thread(void *arg) {
     struct sqlite_store *s = arg;
     for (struct op *batch = take_batch(s); batch != NULL; batch = take_batch(s)) {
         sql_run(s->sql, batch);
-        hand_back(s, batch);
+        return_batch(s, batch);
     }
     return NULL;
 }
@@ -136,7 +136,7 @@ static void tell_done(struct op *op, enum store_result result) {
 }
 
 /* It cannot be written now. */
-static void keep_or_refuse(struct sqlite_store *s, struct op *op) {
+static void keep_or_fail(struct sqlite_store *s, struct op *op) {
     if (kinds[op->kind].must_last) {
         op->in_flight = false;
         DL_APPEND2(s->pending, op, pending_prev, pending_next);
@@ -151,7 +151,7 @@ void queue_post(struct sqlite_store *s, struct op *op) {
     if (s->trouble == NULL || op_reads(op->kind))
         enqueue(s, op);
     else
-        keep_or_refuse(s, op);
+        keep_or_fail(s, op);
 }
 
 /* ---- trouble ----------------------------------------------------------------------------------------------------- */
@@ -294,7 +294,7 @@ static void complete_failed(struct sqlite_store *s, struct op *op) {
         complete(s, op);
         op_free(op);
     } else if (op->trouble != NULL) {
-        keep_or_refuse(s, op);
+        keep_or_fail(s, op);
     } else {
         tell_done(op, op->result);
         op_free(op);
@@ -315,7 +315,7 @@ static void take_back(struct sqlite_store *s, struct op *op) {
     }
 }
 
-static void take_all_back(struct sqlite_store *s) {
+static void complete_batch(struct sqlite_store *s) {
     pthread_mutex_lock(&s->lock);
     struct op *op = s->done;
     s->done = NULL;
@@ -328,18 +328,18 @@ static void take_all_back(struct sqlite_store *s) {
     }
 }
 
-static void on_handed_back(struct watch *w, uint32_t events) {
-    struct sqlite_store *s = (struct sqlite_store *)((char *)w - offsetof(struct sqlite_store, handed_back));
+static void on_returned(struct watch *w, uint32_t events) {
+    struct sqlite_store *s = (struct sqlite_store *)((char *)w - offsetof(struct sqlite_store, returned));
     uint64_t count;
     (void)events;
     ssize_t n = read(w->fd, &count, sizeof count);
     (void)n; /* nothing to be read: nothing was handed back */
-    take_all_back(s);
+    complete_batch(s);
 }
 
 /* ---- start and stop ---------------------------------------------------------------------------------------------- */
 
-void queue_pause(struct sqlite_store *s, bool paused) {
+void queue_suspend(struct sqlite_store *s, bool paused) {
     pthread_mutex_lock(&s->lock);
     s->paused = paused;
     pthread_cond_signal(&s->wake);
@@ -362,30 +362,30 @@ int queue_start(struct sqlite_store *s) {
     s->done_end = &s->done;
     s->probe_timer.fire = on_probe_timer;
     s->wake_timer.fire = on_wake_timer;
-    s->handed_back = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = on_handed_back};
-    if (s->handed_back.fd < 0)
+    s->returned = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = on_returned};
+    if (s->returned.fd < 0)
         return -1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
-    if (loop_watch(s->loop, &s->handed_back, EPOLLIN) == 0) {
+    if (loop_watch(s->loop, &s->returned, EPOLLIN) == 0) {
         if (start_thread(s) == 0)
             return 0;
-        loop_unwatch(s->loop, &s->handed_back);
+        loop_unwatch(s->loop, &s->returned);
     }
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);
-    close(s->handed_back.fd);
+    close(s->returned.fd);
     return -1;
 }
 
 /* The thread has ended; callbacks may have posted more. */
 static void run_rest(struct sqlite_store *s) {
-    take_all_back(s);
+    complete_batch(s);
     while (s->todo != NULL) {
         struct op *batch = cut_batch(s);
         sql_run(s->sql, batch);
-        hand_back(s, batch);
-        take_all_back(s);
+        return_batch(s, batch);
+        complete_batch(s);
     }
 }
 
@@ -415,8 +415,8 @@ void queue_stop(struct sqlite_store *s) {
     give_up_pending(s);
     loop_clear_timer(s->loop, &s->probe_timer);
     loop_clear_timer(s->loop, &s->wake_timer);
-    loop_unwatch(s->loop, &s->handed_back);
+    loop_unwatch(s->loop, &s->returned);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);
-    close(s->handed_back.fd);
+    close(s->returned.fd);
 }

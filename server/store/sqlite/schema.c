@@ -99,9 +99,9 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_NEXT_DUE] = "SELECT min(due) FROM (SELECT min(expires_ms) AS due FROM jobs INDEXED BY jobs_by_expiry"
                      " WHERE status >= 2 UNION ALL SELECT min(expires_ms) FROM tombstones"
                      " UNION ALL SELECT min(expires_ms) FROM keys)",
-    [SQL_SHIFT_JOBS] = "UPDATE jobs SET expires_ms = expires_ms + ?1 WHERE status >= 2",
-    [SQL_SHIFT_TOMBSTONES] = "UPDATE tombstones SET expires_ms = expires_ms + ?1",
-    [SQL_SHIFT_KEYS] = "UPDATE keys SET expires_ms = expires_ms + ?1",
+    [SQL_ADJUST_JOBS] = "UPDATE jobs SET expires_ms = expires_ms + ?1 WHERE status >= 2",
+    [SQL_ADJUST_TOMBSTONES] = "UPDATE tombstones SET expires_ms = expires_ms + ?1",
+    [SQL_ADJUST_KEYS] = "UPDATE keys SET expires_ms = expires_ms + ?1",
     [SQL_RECOVER_JOBS] = "SELECT id, @, request, wire, plan FROM inputs CROSS JOIN jobs ON id = job ORDER BY job",
     [SQL_RECOVER_CHUNKS] = "SELECT job, chunk, attempt, done, part FROM chunks ORDER BY job, chunk",
     [SQL_RECOVER_DELIVERIES] = "SELECT job, url, attempt, due_ms, trace, body FROM deliveries ORDER BY job",

@@ -44,9 +44,9 @@ enum statement {
     SQL_DELETE_TOMBSTONES,
     SQL_DELETE_KEYS,
     SQL_NEXT_DUE,
-    SQL_SHIFT_JOBS,
-    SQL_SHIFT_TOMBSTONES,
-    SQL_SHIFT_KEYS,
+    SQL_ADJUST_JOBS,
+    SQL_ADJUST_TOMBSTONES,
+    SQL_ADJUST_KEYS,
     SQL_RECOVER_JOBS,
     SQL_RECOVER_CHUNKS,
     SQL_RECOVER_DELIVERIES,
@@ -103,8 +103,8 @@ int payload_read(struct sql *s, sqlite3_stmt *q, int column, const struct id *jo
                  struct stored *out);
 
 /* ---- store_overtaken.c */
-/* Sets op->overtaken. After the payloads of ends were written, before those of other ops. */
-void mark_overtaken(struct op *batch);
+/* Sets op->superseded. After the payloads of ends were written, before those of other ops. */
+void mark_superseded(struct op *batch);
 
 /* ---- store_apply.c */
 void apply(struct sql *s, struct op *op);

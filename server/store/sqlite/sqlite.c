@@ -235,8 +235,8 @@ static int64_t sqlite_gc(struct store *s, int64_t now_ms) {
     return now_ms + GC_AGAIN_MS;
 }
 
-static void sqlite_shift(struct store *s, int64_t by_ms) {
-    struct op *op = new_op(OP_SHIFT, NULL, 0);
+static void sqlite_adjust_clock(struct store *s, int64_t by_ms) {
+    struct op *op = new_op(OP_ADJUST_CLOCK, NULL, 0);
     if (op != NULL)
         op->time_ms = by_ms;
     if (self(s)->next_due_ms != 0)
@@ -255,10 +255,10 @@ static const char *sqlite_trouble(struct store *s) {
 
 static int sqlite_recover(struct store *s, const struct store_recovery *to) {
     struct sqlite_store *q = self(s);
-    queue_pause(q, true);
+    queue_suspend(q, true);
     int status = sql_recover(q->sql, to);
     q->next_due_ms = sql_next_due_ms(q->sql);
-    queue_pause(q, false);
+    queue_suspend(q, false);
     return status;
 }
 
@@ -285,7 +285,7 @@ static const struct store_ops sqlite_ops = {
     .deliver = sqlite_deliver,
     .delivered = sqlite_delivered,
     .gc = sqlite_gc,
-    .shift = sqlite_shift,
+    .adjust_clock = sqlite_adjust_clock,
     .evict = sqlite_evict,
     .trouble = sqlite_trouble,
     .recover = sqlite_recover,

@@ -42,7 +42,7 @@ static size_t count_ends(const struct op *batch) {
     return steps > 0 ? count : 0;
 }
 
-void mark_overtaken(struct op *batch) {
+void mark_superseded(struct op *batch) {
     size_t count = count_ends(batch), room = 2;
     while (room < 2 * count)
         room *= 2;
@@ -53,6 +53,6 @@ void mark_overtaken(struct op *batch) {
         if (is_end(op))
             *find_slot(&ends, &op->id) = &op->id;
     for (struct op *op = batch; op != NULL; op = op->next)
-        op->overtaken = is_step(op) && *find_slot(&ends, &op->id) != NULL;
+        op->superseded = is_step(op) && *find_slot(&ends, &op->id) != NULL;
     free(ends.slots);
 }
