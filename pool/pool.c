@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "pool/pool_private.h"
 #include "pool/zygote.h"
@@ -29,13 +30,14 @@ static struct in_flight *ring_at(struct worker *w, unsigned i) {
     return &w->ring[(w->head + i) % WIRE_MAX_IN_FLIGHT];
 }
 
-static struct in_flight *ring_push(struct worker *w, void *work) {
+static struct in_flight *ring_push(struct worker *w, void *task) {
     struct in_flight *f = ring_at(w, w->count++);
-    *f = (struct in_flight){.ticket = ++w->next_ticket, .work = work};
+    *f = (struct in_flight){.ticket = ++w->next_ticket, .task = task};
     return f;
 }
 
 static void ring_pop(struct worker *w) {
+    w->long_tasks -= ring_at(w, 0)->is_long;
     w->head = (w->head + 1) % WIRE_MAX_IN_FLIGHT;
     w->count--;
 }
@@ -119,7 +121,7 @@ const char *signal_name(int signal) {
 }
 
 static void on_spawn_timer(struct timer *t) {
-    struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, spawn_timer));
+    struct worker *w = container_of(t, struct worker, spawn_timer);
     if (w->state == WORKER_STARTING && w->start_type != START_FORKED && w->pid > 0)
         kill_worker(w, STOP_TIMEOUT); /* its load takes too long */
     else
@@ -156,10 +158,9 @@ static void give_up_tasks(struct worker *w, const struct death *d) {
         ring_pop(w);
         bool guilty = known ? f.ticket == current : first;
         first = false;
-        if (f.work != NULL)
-            e->lost(e->arg, w, f.work, guilty, d);
+        if (f.task != NULL)
+            e->lost(e->arg, w, f.task, guilty, d);
     }
-    w->long_tasks = 0;
 }
 
 /* What becomes of the slot: the next process is kept for the owner who asked for it, or is anybody's. */
@@ -240,9 +241,9 @@ static void recycle_if_due(struct worker *w) {
             send_exit(w);
         return;
     }
-    bool many = c->max_jobs_per_worker > 0 && w->jobs >= c->max_jobs_per_worker;
+    bool many = c->max_jobs_per_worker > 0 && w->tasks >= c->max_jobs_per_worker;
     /* Not before it did any work, or a limit that is too low would replace it for ever. */
-    bool large = c->max_worker_rss > 0 && w->jobs > 0 && worker_rss(w) > c->max_worker_rss;
+    bool large = c->max_worker_rss > 0 && w->tasks > 0 && worker_rss(w) > c->max_worker_rss;
     if (many || large)
         pool_retire_worker(w);
 }
@@ -284,7 +285,7 @@ void pool_release_worker(struct worker *w) {
 /* ---- stopping work: ask, insist, kill --------------------------------------------------------------------------- */
 
 static void on_stop_timer(struct timer *t) {
-    struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, stop_timer));
+    struct worker *w = container_of(t, struct worker, stop_timer);
     struct in_flight *f = w->count > 0 ? ring_at(w, 0) : NULL;
     if (f == NULL || f->reason == STOP_NONE || w->state == WORKER_DYING)
         return;
@@ -320,7 +321,7 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
             press_stop(w);
             return true;
         }
-        f->work = NULL;
+        f->task = NULL;
         return false;
     }
     return false;
@@ -329,7 +330,7 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
 /* ---- memory limit --------------------------------------------------------------------------------------------------- */
 
 static void on_memory_timer(struct timer *t) {
-    struct pool *p = (struct pool *)((char *)t - offsetof(struct pool, memory_timer));
+    struct pool *p = container_of(t, struct pool, memory_timer);
     bool busy = false;
     for (size_t i = 0; i < p->size; i++) {
         struct worker *w = &p->workers[i];
@@ -368,11 +369,11 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
     if (f->header.kind == WIRE_PONG) {
         ring_pop(w);
         e->pong(e->owner, w);
-    } else if (answered.work != NULL) {
-        if (!e->reply(e->arg, w, answered.work, f, bulk))
+    } else if (answered.task != NULL) {
+        if (!e->reply(e->arg, w, answered.task, f, bulk))
             return false;
         ring_pop(w);
-        w->jobs++;
+        w->tasks++;
     } else {
         ring_pop(w);
     }
@@ -485,7 +486,7 @@ static void send_backlog(struct worker *w) {
 }
 
 static void on_socket(struct watch *watch, uint32_t events) {
-    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, watch));
+    struct worker *w = container_of(watch, struct worker, watch);
     if ((events & EPOLLOUT) != 0)
         send_backlog(w);
     if ((events & ~(uint32_t)EPOLLOUT) != 0)
@@ -499,7 +500,7 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     w->pid = pid;
     w->started_wall_ms = clock_wall_ms();
     w->started_ns = w->answered_ns = clock_monotonic_ns();
-    w->jobs = w->next_ticket = 0;
+    w->tasks = w->next_ticket = 0;
     w->head = w->count = 0;
     w->long_tasks = 0;
     w->type = UINT32_MAX;
@@ -517,7 +518,7 @@ void pool_adopt_worker(struct worker *w, pid_t pid, int socket, int stderr_fd) {
 
 bool worker_takes_tasks(const struct worker *w) {
     uint64_t limit = w->pool->config.max_jobs_per_worker;
-    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT && (limit == 0 || w->jobs + w->count < limit);
+    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT && (limit == 0 || w->tasks + w->count < limit);
 }
 
 bool worker_can_send(const struct worker *w) {
@@ -532,10 +533,13 @@ static void put_frame(struct worker *w, const struct wire_header *h, const void 
 }
 
 uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
-                        const void *second, size_t second_size, const struct slice *bulk, void *work) {
+                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long) {
     struct wire_header header = *h;
     struct pool *p = w->pool;
-    header.ticket = ring_push(w, work)->ticket;
+    struct in_flight *f = ring_push(w, task);
+    header.ticket = f->ticket;
+    f->is_long = is_long;
+    w->long_tasks += is_long;
     w->type = h->type;
     put_frame(w, &header, first, first_size, second, second_size, bulk);
     if (p->config.max_job_memory > 0 && p->memory_timer.slot == 0)

@@ -61,53 +61,7 @@ struct death {
 /* "SIGKILL", in memory that the next call reuses; NULL for 0 and for numbers that are no signal. */
 const char *signal_name(int signal);
 
-struct in_flight {
-    uint64_t ticket;
-    void *work;              /* NULL: a ping, or forgotten by its owner */
-    enum stop_reason reason; /* asked to stop */
-};
-
-struct zygote_link;
-
-/* Read-only outside pool.c. */
-struct worker {
-    struct pool *pool;
-    unsigned slot;
-    enum lane lane;
-    enum worker_state state;
-    pid_t pid;
-    struct zygote_link *zygote;
-    pid_t zygote_pid; /* who forked it: stays when that is dead */
-    int64_t started_wall_ms, started_ns;
-    uint64_t jobs;       /* tasks answered by this process */
-    uint32_t type;       /* of the last piece sent; UINT32_MAX: none */
-    uint32_t start_type; /* START_FORKED, or the handler that it loads by itself; of the next process if `replacing` */
-    void *isolated_for;  /* the owner for whom it is kept; NULL: anybody's */
-    bool replacing;      /* this process leaves so that the next one can be kept for `isolated_for` */
-    bool exit_requested; /* asked to leave */
-    bool replaced;       /* the one before left because it was asked to, and this one is not ready yet */
-    int64_t asked_ns, ready_ns; /* when the zygote was asked for this process, and when it was ready; 0: not yet */
-    uint64_t long_tasks;        /* pieces in flight that were sent as long ones */
-    int64_t answered_ns;        /* last sign of life on the wire */
-    struct scoreboard_slot *board;
-
-    struct watch watch, stderr_watch;
-    bool wants_write;
-    struct wire_writer writer;
-    struct wire_writer *backlog; /* datagrams that did not go out yet, oldest first */
-    size_t backlog_count;
-
-    uint64_t next_ticket;
-    struct in_flight ring[WIRE_MAX_IN_FLIGHT];
-    unsigned head, count; /* ring[head .. head+count), in order */
-
-    enum stop_reason killed; /* why we sent SIGKILL */
-    struct timer stop_timer, spawn_timer;
-    int64_t stop_asked_ns;
-    unsigned quick_deaths; /* in a row, for the backoff */
-    char stderr_tail[STDERR_TAIL];
-    size_t stderr_size, stderr_line;
-};
+struct worker;
 
 struct pool_config {
     unsigned workers, express_workers;
@@ -126,11 +80,11 @@ struct pool_events {
     void (*pong)(void *owner, struct worker *w);    /* answered a pool_ping */
 
     void *arg; /* of those below, which are about work */
-    /* A reply for `work`. `bulk` is empty unless the frame has one; take a reference to keep it. False if the
+    /* A reply for `task`. `bulk` is empty unless the frame has one; take a reference to keep it. False if the
      * reply makes no sense: the worker is killed, and the work reported lost to `protocol`. */
-    bool (*reply)(void *arg, struct worker *w, void *work, const struct wire_frame *f, const struct slice *bulk);
+    bool (*reply)(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk);
     /* The worker is gone. guilty: this piece was being worked on; the others had not begun. */
-    void (*lost)(void *arg, struct worker *w, void *work, bool guilty, const struct death *d);
+    void (*lost)(void *arg, struct worker *w, void *task, bool guilty, const struct death *d);
     void (*restarted)(void *arg, const char *cause); /* a worker died and is replaced */
     /* The process kept for `owner` is gone, and the slot is anybody's. start: how it died if it never was ready
      * although it was to load a handler by itself; else NULL. */
@@ -155,21 +109,48 @@ void pool_free(struct pool *p);
 size_t pool_size(const struct pool *p);
 struct worker *pool_worker(const struct pool *p, size_t i);
 
-/* True if the worker takes new work now. */
+/* What can be seen of a worker. */
+enum worker_activity { WORKER_IS_STARTING, WORKER_IS_IDLE, WORKER_IS_BUSY, WORKER_ACTIVITIES };
+const char *worker_activity_name(enum worker_activity a); /* "starting", "idle", "busy" */
+const char *lane_name(enum lane lane);                    /* "main", "express" */
+struct worker_view {
+    pid_t pid; /* 0: there is no process */
+    enum lane lane;
+    enum worker_activity activity;
+    uint32_t type;           /* of the last task sent; UINT32_MAX: none */
+    uint64_t tasks;          /* answered by this process */
+    int64_t started_wall_ms; /* milliseconds since the epoch */
+};
+struct worker_view worker_look(const struct worker *w);
+unsigned worker_slot(const struct worker *w); /* 0 .. pool_size - 1 */
+enum lane worker_lane(const struct worker *w);
+unsigned worker_in_flight(const struct worker *w); /* tasks and pings sent and not answered */
+bool worker_has_long_task(const struct worker *w); /* one of them was sent as a long one */
+/* True while a process that was asked to leave is being replaced: its slot will be ready again by itself. */
+bool worker_is_changing(const struct worker *w);
+bool worker_is_up(const struct worker *w); /* its process is ready, or leaves when it has answered */
+
+/* True if the worker takes a new task now. */
 bool worker_takes_tasks(const struct worker *w);
 bool worker_can_send(const struct worker *w); /* nothing waits for the socket */
 
 /* Keeps an idle worker that is nobody's yet for one owner. True: its process is unused and was started as wanted, and
  * takes work now. False: it is being replaced by one that is; `changed` tells when that is ready. */
 bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type);
+/* For whom it is isolated; NULL: unowned. */
+void *worker_owner(const struct worker *w);
+uint32_t worker_start_type(const struct worker *w);   /* as pool_isolate_worker was told; START_FORKED: unowned */
+int64_t worker_ready_ns(const struct worker *w);      /* monotonic: since when the process is ready; 0: not yet */
+int64_t worker_start_took_ns(const struct worker *w); /* from the request for the process until it was ready */
 /* The owner needs it no more: the process leaves when it has answered, unless it is as good as any pooled one. */
 void pool_release_worker(struct worker *w);
 bool worker_is_unused(const struct worker *w); /* ready, and never got any work */
 
 /* Adds a task to the worker's next datagram (h->ticket is filled in) and returns its ticket. `bulk` may be
- * NULL. Goes out with pool_flush, or earlier when a datagram is full. Only if worker_takes_tasks. */
+ * NULL. is_long: it counts in worker_has_long_task. Goes out with pool_flush, or earlier when a datagram is full.
+ * Only if worker_takes_tasks. */
 uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
-                        const void *second, size_t second_size, const struct slice *bulk, void *work);
+                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long);
 /* More of the same task (WIRE_PART). Look at worker_can_send between parts. */
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part);
 void pool_flush(struct worker *w);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/container.h"
 #include "base/log.h"
 #include "pool/pool_private.h"
 
@@ -66,7 +67,7 @@ void pool_read_stderr(struct worker *w) {
 
 static void on_stderr(struct watch *watch, uint32_t events) {
     (void)events;
-    pool_read_stderr((struct worker *)((char *)watch - offsetof(struct worker, stderr_watch)));
+    pool_read_stderr(container_of(watch, struct worker, stderr_watch));
 }
 
 int pool_watch_stderr(struct worker *w, int fd) {
@@ -109,4 +110,68 @@ bool worker_is_stopped(const struct worker *w) {
     text[n < 0 ? 0 : n] = '\0';
     const char *state = strrchr(text, ')'); /* the name before it may hold anything */
     return state != NULL && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
+}
+
+/* ---- what others may know of a worker --------------------------------------------------------------------------- */
+
+const char *worker_activity_name(enum worker_activity a) {
+    static const char *const names[WORKER_ACTIVITIES] = {"starting", "idle", "busy"};
+    return names[a];
+}
+
+const char *lane_name(enum lane lane) {
+    return lane == LANE_MAIN ? "main" : "express";
+}
+
+bool worker_is_up(const struct worker *w) {
+    return w->state == WORKER_READY || w->state == WORKER_RETIRING;
+}
+
+bool worker_is_changing(const struct worker *w) {
+    return !worker_is_up(w) && (w->replaced || w->exit_requested);
+}
+
+struct worker_view worker_look(const struct worker *w) {
+    return (struct worker_view){
+        .pid = w->pid,
+        .lane = w->lane,
+        .activity = !worker_is_up(w) ? WORKER_IS_STARTING
+                    : w->count == 0  ? WORKER_IS_IDLE
+                                     : WORKER_IS_BUSY,
+        .type = w->type,
+        .tasks = w->tasks,
+        .started_wall_ms = w->started_wall_ms,
+    };
+}
+
+unsigned worker_slot(const struct worker *w) {
+    return w->slot;
+}
+
+enum lane worker_lane(const struct worker *w) {
+    return w->lane;
+}
+
+unsigned worker_in_flight(const struct worker *w) {
+    return w->count;
+}
+
+bool worker_has_long_task(const struct worker *w) {
+    return w->long_tasks > 0;
+}
+
+void *worker_owner(const struct worker *w) {
+    return w->isolated_for;
+}
+
+uint32_t worker_start_type(const struct worker *w) {
+    return w->start_type;
+}
+
+int64_t worker_ready_ns(const struct worker *w) {
+    return w->ready_ns;
+}
+
+int64_t worker_start_took_ns(const struct worker *w) {
+    return w->ready_ns - w->asked_ns;
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "pool/pool_private.h"
 #include "pool/zygote.h"
@@ -84,7 +85,7 @@ static void retry_start(struct pool *p) {
 }
 
 static void on_zygote_timer(struct timer *t) {
-    retry_start((struct pool *)((char *)t - offsetof(struct pool, zygote_timer)));
+    retry_start(container_of(t, struct pool, zygote_timer));
 }
 
 /* EOF: its workers are dying or dead; make sure, since only a dead one's work may be given to another. */
@@ -210,7 +211,7 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
 
 static void on_control(struct watch *watch, uint32_t events) {
     (void)events;
-    struct zygote_link *z = (struct zygote_link *)((char *)watch - offsetof(struct zygote_link, watch));
+    struct zygote_link *z = container_of(watch, struct zygote_link, watch);
     struct zygote_report r;
     int fds[2];
     int got = wire_receive_control(z->watch.fd, &r, sizeof r, fds);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "pool/worker.h"
 #include "pool/zygote.h"
@@ -144,7 +145,7 @@ static void finish_if_drained(struct server *s) {
 }
 
 static void on_drain_timeout(struct timer *t) {
-    struct server *s = (struct server *)((char *)t - offsetof(struct server, drain_timer));
+    struct server *s = container_of(t, struct server, drain_timer);
     LOG(LOG_WARN, "drain_timeout", LOG_INT("jobs", jobs_live(s->jobs)), LOG_INT("running", jobs_running(s->jobs)));
     loop_stop(s->loop);
 }
@@ -199,7 +200,7 @@ static void reload(struct server *s) {
 }
 
 static void on_signal(struct watch *w, uint32_t events) {
-    struct server *s = (struct server *)((char *)w - offsetof(struct server, signal_watch));
+    struct server *s = container_of(w, struct server, signal_watch);
     struct signalfd_siginfo info;
     (void)events;
     while (read(w->fd, &info, sizeof info) == (ssize_t)sizeof info) {

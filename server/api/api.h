@@ -47,7 +47,7 @@ typedef void route_handler(struct server *s, struct http_request *r, struct rout
 /* api_submit.c, api_jobs.c; pending.c */
 route_handler api_submit, api_get_job, api_get_result, api_cancel_job, api_delete_job, api_list_jobs;
 void api_hangup(struct server *s, struct http_request *r); /* of a suspended request */
-void api_done(struct server *s, struct http_request *r);   /* frees r->state */
+void api_done(struct server *s, struct http_request *r);   /* frees its state */
 
 /* events.c */
 route_handler api_events;

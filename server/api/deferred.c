@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "server/api/ndjson.h"
 #include "server/model/render.h"
@@ -241,15 +242,8 @@ static void on_stored(void *arg, enum store_result result) {
     record_unref(record);
 }
 
-struct slice deferred_body(const struct deferred_request *p) {
-    const struct http_request *r = p->request;
-    if (r->large.blob != NULL)
-        return slice_ref(&r->large);
-    return slice_copy(r->body.data, r->body.size);
-}
-
 static void make_durable(struct deferred_request *p, struct job *job, store_done *done) {
-    struct slice body = deferred_body(p);
+    struct slice body = http_body(p->request);
     deferred_enter_store(p);
     if (body.blob == NULL)
         done(p, STORE_UNAVAILABLE);
@@ -308,7 +302,7 @@ void deferred_go_on(struct deferred_request *p, struct job *job) {
 }
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
-    struct deferred_request *p = (struct deferred_request *)((char *)w - offsetof(struct deferred_request, waiter));
+    struct deferred_request *p = container_of(w, struct deferred_request, waiter);
     if (event == JOB_ENDED) {
         deferred_stop_waiting(p);
         idempotency_settle(&p->claim);
@@ -323,7 +317,7 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
 }
 
 static void on_wait_over(struct timer *t) {
-    struct deferred_request *p = (struct deferred_request *)((char *)t - offsetof(struct deferred_request, timer));
+    struct deferred_request *p = container_of(t, struct deferred_request, timer);
     struct job *job = p->waiter.job;
     if (job_is_ending(job))
         return;
@@ -344,7 +338,7 @@ struct deferred_request *deferred_new(struct server *s, struct http_request *r, 
     p->granted_s = -1;
     p->waiter.notify = on_job_event;
     p->timer.fire = on_wait_over;
-    r->state = p;
+    http_set_state(r, p);
     return p;
 }
 
@@ -359,14 +353,14 @@ void deferred_wait(struct deferred_request *p, struct job *job, int64_t wait_ns)
 }
 
 void deferred_suspend(struct deferred_request *p) {
-    if (!p->request->answered)
+    if (!http_is_answered(p->request))
         http_suspend(p->request);
 }
 
 /* ---- the client leaves ------------------------------------------------------------------------------------------ */
 
 void api_hangup(struct server *s, struct http_request *r) {
-    struct deferred_request *p = r->state;
+    struct deferred_request *p = http_state(r);
     (void)s;
     if (p != NULL) {
         struct job *job = p->waiter.job;
@@ -385,12 +379,12 @@ void api_hangup(struct server *s, struct http_request *r) {
 }
 
 void api_done(struct server *s, struct http_request *r) {
-    struct deferred_request *p = r->state;
+    struct deferred_request *p = http_state(r);
     (void)s;
     if (p == NULL)
         return;
     deferred_stop_waiting(p);
-    r->state = NULL;
+    http_set_state(r, NULL);
     if (p->at_store == 0)
         idempotency_withdraw(&p->claim);
     p->request = NULL;

@@ -48,7 +48,7 @@ struct deferred_request {
     struct list_request *list;
 };
 
-/* r->state of the request; NULL if memory ran out (then the request is answered). */
+/* Becomes the state of the request; NULL if memory ran out (then the request is answered). */
 struct deferred_request *deferred_new(struct server *s, struct http_request *r, enum reply_kind reply_kind);
 /* Hangs the request on the job; wait_ns < 0: as long as it takes. */
 void deferred_wait(struct deferred_request *p, struct job *job, int64_t wait_ns);
@@ -65,8 +65,6 @@ bool deferred_leave_store(struct deferred_request *p);
 
 /* From now on the answer is the items of the planned job; no effect if that is no map. */
 void deferred_begin_stream(struct deferred_request *p, struct job *job);
-/* The request's body, as a reference or a copy; empty if memory ran out. */
-struct slice deferred_body(const struct deferred_request *p);
 
 /* The job is planned: it is accepted, made durable, or its items begin to stream, as the request wants. */
 void deferred_go_on(struct deferred_request *p, struct job *job);

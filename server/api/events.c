@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "server/api/item_text.h"
 #include "server/jobs/log.h"
 #include "server/api/deferred.h"
@@ -152,7 +153,7 @@ static void put_progress(struct subscriber *s, uint64_t number, uint32_t done, u
 }
 
 static void begin_item(struct item_reader *r, uint32_t index, bool ok) {
-    struct subscriber *s = (struct subscriber *)((char *)r - offsetof(struct subscriber, items));
+    struct subscriber *s = container_of(r, struct subscriber, items);
     (void)ok;
     snprintf(r->head, sizeof r->head, "id: %016" PRIx64 "-%" PRIu64 "\nevent: item\ndata: {\"index\":%u,", s->epoch,
              s->next++, index);
@@ -224,7 +225,7 @@ static bool put_next(struct subscriber *s, struct span *out) {
 /* ---- the stream --------------------------------------------------------------------------------------------------------- */
 
 static struct subscriber *subscriber_of(struct http_stream *stream) {
-    return (struct subscriber *)((char *)stream - offsetof(struct subscriber, stream));
+    return container_of(stream, struct subscriber, stream);
 }
 
 static void set_timer(struct subscriber *s) {
@@ -236,7 +237,7 @@ static void set_timer(struct subscriber *s) {
 }
 
 static void on_timer(struct timer *t) {
-    struct subscriber *s = (struct subscriber *)((char *)t - offsetof(struct subscriber, timer));
+    struct subscriber *s = container_of(t, struct subscriber, timer);
     int64_t now_ns = clock_monotonic_ns();
     if (permille_now(s) > s->shown || now_ns - s->written_ns >= COMMENT_NS) {
         http_wake_stream(s->request);
@@ -285,12 +286,12 @@ static void subscriber_free(struct subscriber *s) {
 
 static void on_close(struct http_stream *stream) {
     struct subscriber *s = subscriber_of(stream);
-    s->request->state = NULL;
+    http_set_state(s->request, NULL);
     subscriber_free(s);
 }
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
-    struct subscriber *s = (struct subscriber *)((char *)w - offsetof(struct subscriber, waiter));
+    struct subscriber *s = container_of(w, struct subscriber, waiter);
     (void)job;
     s->ended = event == JOB_ENDED;
     http_wake_stream(s->request);
@@ -353,7 +354,7 @@ static struct subscriber *subscriber_new(struct server *server, struct http_requ
     s->request = r;
     s->items.begin = begin_item;
     s->items.tail = "\n\n";
-    r->state = s;
+    http_set_state(r, s);
     return s;
 }
 
@@ -372,15 +373,15 @@ void api_events(struct server *server, struct http_request *r, struct route_matc
     } else {
         s->looking = true;
         jobs_get(server->jobs, &id, on_found, s);
-        if (!r->answered)
+        if (!http_is_answered(r))
             http_suspend(r);
     }
 }
 
 void api_events_done(struct server *server, struct http_request *r) {
-    struct subscriber *s = r->state;
+    struct subscriber *s = http_state(r);
     (void)server;
-    r->state = NULL;
+    http_set_state(r, NULL);
     if (s != NULL && s->looking)
         s->request = NULL; /* freed when the store answers */
     else if (s != NULL)

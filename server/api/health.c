@@ -7,6 +7,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 
 #define VERDICT_NS  NS_PER_S
 #define PATIENCE_NS NS_PER_S
@@ -38,7 +39,7 @@ static void conclude(struct health *h) {
 }
 
 static void on_patience(struct timer *t) {
-    conclude((struct health *)((char *)t - offsetof(struct health, timer)));
+    conclude(container_of(t, struct health, timer));
 }
 
 static void conclude_if_complete(struct health *h) {
@@ -49,9 +50,9 @@ static void conclude_if_complete(struct health *h) {
 }
 
 static enum canary probe_worker(struct worker *w) {
-    if (w->state != WORKER_READY && w->state != WORKER_RETIRING)
-        return w->replaced || w->exit_requested ? CANARY_BUSY : CANARY_NONE;
-    if (w->long_tasks > 0 || !worker_takes_tasks(w) || !worker_can_send(w))
+    if (!worker_is_up(w))
+        return worker_is_changing(w) ? CANARY_BUSY : CANARY_NONE;
+    if (worker_has_long_task(w) || !worker_takes_tasks(w) || !worker_can_send(w))
         return worker_is_stopped(w) ? CANARY_LOST : CANARY_BUSY;
     pool_ping(w);
     return CANARY_SENT;
@@ -67,7 +68,7 @@ static void probe(struct health *h) {
 void health_pong(struct health *h, struct worker *w) {
     if (!h->probing)
         return;
-    h->canaries[w->slot] = CANARY_ANSWERED;
+    h->canaries[worker_slot(w)] = CANARY_ANSWERED;
     conclude_if_complete(h);
 }
 
@@ -97,20 +98,19 @@ bool health_verdict(const struct health *h, struct buf *lines) {
     bool good = true;
     for (size_t i = 0; i < pool_size(h->pool); i++) {
         struct worker *w = pool_worker(h->pool, i);
-        well[w->lane] += h->canaries[i] == CANARY_ANSWERED || h->canaries[i] == CANARY_BUSY;
+        well[worker_lane(w)] += h->canaries[i] == CANARY_ANSWERED || h->canaries[i] == CANARY_BUSY;
         if (h->canaries[i] != CANARY_LOST)
             continue;
         good = false;
-        buf_printf(lines, "[-]worker %zu failed: pid %d %s\n", i, (int)w->pid,
+        buf_printf(lines, "[-]worker %zu failed: pid %d %s\n", i, (int)worker_look(w).pid,
                    worker_is_stopped(w) ? "is stopped" : "does not answer");
     }
-    static const char *const lanes[] = {"main", "express"};
     for (int lane = 0; lane < 2; lane++) {
         good = good && well[lane] > 0;
         if (well[lane] > 0)
-            buf_printf(lines, "[+]%s workers ok: %u\n", lanes[lane], well[lane]);
+            buf_printf(lines, "[+]%s workers ok: %u\n", lane_name((enum lane)lane), well[lane]);
         else
-            buf_printf(lines, "[-]%s workers failed: none is ready\n", lanes[lane]);
+            buf_printf(lines, "[-]%s workers failed: none is ready\n", lane_name((enum lane)lane));
     }
     return good;
 }

@@ -13,6 +13,7 @@
 #include "server/api/item_text.h"
 #include "server/jobs/log.h"
 #include "server/api/prefer.h"
+#include "base/container.h"
 #include "server/api/api.h"
 
 struct ndjson {
@@ -37,7 +38,7 @@ struct ndjson {
 /* ---- what the reader is told ---------------------------------------------------------------------------------- */
 
 static void begin_line(struct item_reader *r, uint32_t index, bool ok) {
-    struct ndjson *n = (struct ndjson *)((char *)r - offsetof(struct ndjson, items));
+    struct ndjson *n = container_of(r, struct ndjson, items);
     n->succeeded += ok;
     n->failed += !ok;
     snprintf(r->head, sizeof r->head, "{\"index\":%u,", index);
@@ -64,7 +65,7 @@ static void put_last_line(struct ndjson *n) {
 static void put_farewell(struct ndjson *n) {
     struct buf problem = {0};
     n->over = true;
-    problem_write(&problem, PROBLEM_DRAINING, NULL, NULL, n->request->path.data);
+    problem_write(&problem, PROBLEM_DRAINING, NULL, NULL, http_path(n->request));
     put_error(&n->text, problem.data, problem.size);
     n->text.failed = n->text.failed || problem.failed;
     buf_deinit(&problem);
@@ -98,7 +99,7 @@ static bool put_next(struct ndjson *n, struct span *out) {
         put_entry(n, out);
     else if (n->ended)
         put_last_line(n);
-    else if (n->parked || http_is_closing(n->request->http))
+    else if (n->parked || http_is_closing(n->server->http))
         put_farewell(n);
     else
         return false;
@@ -135,7 +136,7 @@ static bool send_text(struct ndjson *n, struct span *out) {
 }
 
 static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
-    struct ndjson *n = (struct ndjson *)((char *)stream - offsetof(struct ndjson, stream));
+    struct ndjson *n = container_of(stream, struct ndjson, stream);
     struct span out = {to, to + max};
     while (out.at < out.end && (send_text(n, &out) || put_next(n, &out)))
         ;
@@ -148,7 +149,7 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
 }
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
-    struct ndjson *n = (struct ndjson *)((char *)w - offsetof(struct ndjson, waiter));
+    struct ndjson *n = container_of(w, struct ndjson, waiter);
     (void)job;
     n->ended = event == JOB_ENDED;
     n->parked |= event == JOB_PARKED;
@@ -157,7 +158,7 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
 }
 
 static void on_close(struct http_stream *stream) {
-    struct ndjson *n = (struct ndjson *)((char *)stream - offsetof(struct ndjson, stream));
+    struct ndjson *n = container_of(stream, struct ndjson, stream);
     struct job *job = n->waiter.job;
     job_unwait(&n->waiter);
     if (job != NULL && n->throttling)
@@ -166,7 +167,7 @@ static void on_close(struct http_stream *stream) {
     record_unref(n->record);
     buf_deinit(&n->text);
     /* The client left: nobody waits for the CPU that the job would burn. */
-    if (job != NULL && !n->keep && !http_is_closing(n->request->http))
+    if (job != NULL && !n->keep && !http_is_closing(n->server->http))
         job_cancel(job);
     free(n);
 }

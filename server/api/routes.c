@@ -84,39 +84,39 @@ static bool is_json(const char *media_type) {
 
 static void on_begin(void *arg, struct http_request *r) {
     struct route_match m;
-    const struct route *route = find_route(r->path.data, &m);
+    const struct route *route = find_route(http_path(r), &m);
     (void)arg;
-    r->route = route;
-    if (route == NULL || strcmp(r->method, "OPTIONS") == 0)
+    http_set_route(r, route);
+    if (route == NULL || strcmp(http_method(r), "OPTIONS") == 0)
         return;
-    if (route->handlers[METHOD_POST] == api_submit && strcmp(r->method, "POST") == 0 &&
+    if (route->handlers[METHOD_POST] == api_submit && strcmp(http_method(r), "POST") == 0 &&
         !is_json(http_header(r, "Content-Type")))
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
 }
 
 static void on_handle(void *arg, struct http_request *r) {
     struct route_match m = {"", 0};
-    const struct route *route = r->route; /* found in on_begin; only its variable part is wanted again */
+    const struct route *route = http_route(r); /* found in on_begin; only its variable part is wanted again */
     if (route != NULL)
-        match(route, r->path.data, &m);
-    if (route == NULL && strcmp(r->path.data, "*") != 0) {
+        match(route, http_path(r), &m);
+    if (route == NULL && strcmp(http_path(r), "*") != 0) {
         http_answer_problem(r, PROBLEM_NOT_FOUND, NULL, NULL);
         return;
     }
-    route_handler *handler = route == NULL ? NULL : find_handler(route, r->method);
+    route_handler *handler = route == NULL ? NULL : find_handler(route, http_method(r));
     if (handler != NULL) {
         handler(arg, r, m);
         return;
     }
     http_set_header(r, "Allow", route == NULL ? "DELETE, GET, HEAD, OPTIONS, POST" : route->allow);
-    if (strcmp(r->method, "OPTIONS") == 0)
+    if (strcmp(http_method(r), "OPTIONS") == 0)
         http_answer_static(r, 204, NULL, "", 0);
     else
         http_answer_problem(r, PROBLEM_METHOD_NOT_ALLOWED, NULL, NULL);
 }
 
 static void on_hangup(void *arg, struct http_request *r) {
-    const struct route *route = r->route;
+    const struct route *route = http_route(r);
     if (route != NULL && route->hangup != NULL)
         route->hangup(arg, r);
     else
@@ -125,14 +125,15 @@ static void on_hangup(void *arg, struct http_request *r) {
 
 static void on_done(void *arg, struct http_request *r) {
     struct server *s = arg;
-    const struct route *route = r->route;
-    int64_t ns = r->arrived_ns == 0 ? 0 : clock_monotonic_ns() - r->arrived_ns;
+    const struct route *route = http_route(r);
+    int64_t arrived_ns = http_arrived_ns(r);
+    int64_t ns = arrived_ns == 0 ? 0 : clock_monotonic_ns() - arrived_ns;
     if (route != NULL && route->done != NULL)
         route->done(s, r);
     size_t row = route == NULL ? ROUTES : (size_t)(route - routes);
-    metrics_count_request(&s->metrics.routes[row], r->status, ns);
-    LOG(LOG_DEBUG, "request", LOG_STR("request", r->id), LOG_STR("method", r->method), LOG_STR("path", r->path.data),
-        LOG_INT("status", r->status), LOG_REAL("ms", (double)ns / 1e6));
+    metrics_count_request(&s->metrics.routes[row], http_status(r), ns);
+    LOG(LOG_DEBUG, "request", LOG_STR("request", http_id(r)), LOG_STR("method", http_method(r)),
+        LOG_STR("path", http_path(r)), LOG_INT("status", http_status(r)), LOG_REAL("ms", (double)ns / 1e6));
 }
 
 struct http_events routes_events(struct server *s) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "handlers/host/host.h"
 #include "server/api/assets.h"
 #include "server/api/api.h"
@@ -40,19 +41,15 @@ void api_type(struct server *s, struct http_request *r, struct route_match m) {
 
 /* ---- workers -------------------------------------------------------------------------------------------------- */
 
-static void put_worker(struct buf *out, const struct worker *w) {
+static void put_worker(struct buf *out, const struct worker *w, const struct worker_view *v) {
     char started[CLOCK_TEXT_SIZE];
-    bool up = w->state == WORKER_READY || w->state == WORKER_RETIRING;
-    const struct handler *h = host_handler(w->type);
-    clock_format(w->started_wall_ms, started);
-    buf_printf(out, "{\"pid\":%d,\"lane\":\"%s\",\"state\":\"%s\"", (int)w->pid,
-               w->lane == LANE_MAIN ? "main" : "express",
-               !up            ? "starting"
-               : w->count > 0 ? "busy"
-                              : "idle");
+    const struct handler *h = host_handler(v->type);
+    clock_format(v->started_wall_ms, started);
+    buf_printf(out, "{\"pid\":%d,\"lane\":\"%s\",\"state\":\"%s\"", (int)v->pid, lane_name(v->lane),
+               worker_activity_name(v->activity));
     if (h != NULL)
         buf_printf(out, ",\"type\":\"%s\"", h->name);
-    buf_printf(out, ",\"jobs\":%llu,\"rss_bytes\":%llu,\"started_at\":\"%s\"}", (unsigned long long)w->jobs,
+    buf_printf(out, ",\"jobs\":%llu,\"rss_bytes\":%llu,\"started_at\":\"%s\"}", (unsigned long long)v->tasks,
                (unsigned long long)worker_rss(w), started);
 }
 
@@ -63,11 +60,12 @@ void api_workers(struct server *s, struct http_request *r, struct route_match m)
     buf_puts(&body, "{\"workers\":[");
     for (size_t i = 0; i < pool_size(s->pool); i++) {
         const struct worker *w = pool_worker(s->pool, i);
-        if (w->pid <= 0)
+        struct worker_view v = worker_look(w);
+        if (v.pid <= 0)
             continue;
         if (shown++ > 0)
             buf_putc(&body, ',');
-        put_worker(&body, w);
+        put_worker(&body, w, &v);
     }
     buf_puts(&body, "]}");
     http_answer(r, 200, JSON_TYPE, &body);
@@ -105,7 +103,7 @@ static void answer_ready(struct server *s, struct http_request *r) {
 }
 
 static void on_verdict(struct health_waiter *w) {
-    struct ready_request *q = (struct ready_request *)((char *)w - offsetof(struct ready_request, waiter));
+    struct ready_request *q = container_of(w, struct ready_request, waiter);
     answer_ready(q->server, q->request);
 }
 
@@ -118,7 +116,7 @@ void api_readyz(struct server *s, struct http_request *r, struct route_match m) 
         return;
     }
     *q = (struct ready_request){.waiter = {.notify = on_verdict}, .server = s, .request = r};
-    r->state = q;
+    http_set_state(r, q);
     if (health_check(s->health, &q->waiter))
         answer_ready(s, r);
     else
@@ -126,18 +124,18 @@ void api_readyz(struct server *s, struct http_request *r, struct route_match m) 
 }
 
 void api_ready_hangup(struct server *s, struct http_request *r) {
-    struct ready_request *q = r->state;
+    struct ready_request *q = http_state(r);
     if (q != NULL)
         health_forget(s->health, &q->waiter);
     http_abandon(r);
 }
 
 void api_ready_done(struct server *s, struct http_request *r) {
-    struct ready_request *q = r->state;
+    struct ready_request *q = http_state(r);
     if (q != NULL)
         health_forget(s->health, &q->waiter);
     free(q);
-    r->state = NULL;
+    http_set_state(r, NULL);
 }
 
 /* ---- documents ------------------------------------------------------------------------------------------------------ */

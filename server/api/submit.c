@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/hash.h"
 #include "handlers/host/host.h"
 #include "server/api/ndjson.h"
@@ -76,17 +77,19 @@ static bool is_welcome(struct server *s, struct http_request *r) {
 }
 
 /* Bad items take a microsecond or more each, even if they are two bytes long: a list of many is for a worker. */
-static bool may_be_long_map(const struct buf *body) {
-    return body->size > SMALL_MAP && memmem(body->data, body->size, "\"items\"", 7) != NULL;
+static bool may_be_long_map(const struct http_request *r) {
+    size_t size;
+    const char *body = http_small_body(r, &size);
+    return size > SMALL_MAP && memmem(body, size, "\"items\"", 7) != NULL;
 }
 
 static bool is_raw(const struct http_request *r) {
-    return r->large.blob != NULL || may_be_long_map(&r->body);
+    return http_body_is_large(r) || may_be_long_map(r);
 }
 
 /* To be parsed by a worker. */
 static void submit_raw(struct deferred_request *p, const struct store_key *key) {
-    struct slice text = deferred_body(p);
+    struct slice text = http_body(p->request);
     if (text.blob == NULL) {
         idempotency_withdraw(&p->claim);
         http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
@@ -117,12 +120,13 @@ static void submit_body(struct deferred_request *p) {
     struct fault fault = {{0}};
     const struct store_key *key = p->claim.entry == NULL ? NULL : &p->claim.key;
     struct job_request q = {.submission = &submission, .key = key};
-    const char *body = r->body.data == NULL ? "" : r->body.data;
+    size_t size;
+    const char *body = http_small_body(r, &size);
     if (is_raw(r)) {
         submit_raw(p, key);
         return;
     }
-    if (submission_parse(body, r->body.size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
+    if (submission_parse(body, size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
         idempotency_withdraw(&p->claim);
         answer_fault(r, &fault);
     } else if (submission.options.webhook == NULL || webhook_is_allowed(p, submission.options.webhook)) {
@@ -151,7 +155,7 @@ static void join(struct deferred_request *p, const struct id *id) {
 }
 
 static void on_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
-    struct deferred_request *p = (struct deferred_request *)((char *)c - offsetof(struct deferred_request, claim));
+    struct deferred_request *p = container_of(c, struct deferred_request, claim);
     switch (verdict) {
     case KEY_YOURS:
         if (is_welcome(p->server, p->request))
@@ -196,9 +200,10 @@ static void submit_with_key(struct deferred_request *p, const char *key) {
     struct http_request *r = p->request;
     uint8_t hash[STORE_HASH_SIZE];
     struct fault fault = {{0}};
-    const char *body = r->body.data == NULL ? "" : r->body.data;
+    size_t size;
+    const char *body = http_small_body(r, &size);
     p->claim.decided = on_decided;
-    if (host_request_hash(body, r->body.size, (unsigned)p->server->config.max_json_depth, hash, &fault) != 0)
+    if (host_request_hash(body, size, (unsigned)p->server->config.max_json_depth, hash, &fault) != 0)
         answer_fault(r, &fault);
     else
         claim_key(p, key, hash);
@@ -208,7 +213,7 @@ static void submit_with_key(struct deferred_request *p, const char *key) {
 /* ---- a large body with a key: parsed and planned first, then it is known whether it is wanted ------------------------- */
 
 static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
-    struct deferred_request *p = (struct deferred_request *)((char *)c - offsetof(struct deferred_request, claim));
+    struct deferred_request *p = container_of(c, struct deferred_request, claim);
     struct job *job = p->waiter.job;
     p->planned = NULL;
     if (verdict == KEY_YOURS) {

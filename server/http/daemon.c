@@ -16,6 +16,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "server/http/private.h"
@@ -93,6 +94,61 @@ static void request_free(struct http_request *r) {
     r->next = h->spare;
     h->spare = r;
     h->spare_count++;
+}
+
+/* ---- what handlers may know of it ------------------------------------------------------------------------------- */
+
+const char *http_method(const struct http_request *r) {
+    return r->method;
+}
+
+const char *http_path(const struct http_request *r) {
+    return r->path.data;
+}
+
+const char *http_id(const struct http_request *r) {
+    return r->id;
+}
+
+bool http_body_is_large(const struct http_request *r) {
+    return r->large.blob != NULL;
+}
+
+const char *http_small_body(const struct http_request *r, size_t *size) {
+    *size = r->body.size;
+    return r->body.data == NULL ? "" : r->body.data;
+}
+
+struct slice http_body(const struct http_request *r) {
+    return r->large.blob != NULL ? slice_ref(&r->large) : slice_copy(r->body.data, r->body.size);
+}
+
+int64_t http_arrived_ns(const struct http_request *r) {
+    return r->arrived_ns;
+}
+
+bool http_is_answered(const struct http_request *r) {
+    return r->answered;
+}
+
+unsigned http_status(const struct http_request *r) {
+    return r->status;
+}
+
+const void *http_route(const struct http_request *r) {
+    return r->route;
+}
+
+void http_set_route(struct http_request *r, const void *route) {
+    r->route = route;
+}
+
+void *http_state(const struct http_request *r) {
+    return r->state;
+}
+
+void http_set_state(struct http_request *r, void *state) {
+    r->state = state;
 }
 
 void http_reject(struct http_request *r, enum problem_code code, char *members) {
@@ -264,7 +320,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
 /* ---- connections ---------------------------------------------------------------------------------------------------- */
 
 static void on_fin(struct watch *w, uint32_t events) {
-    struct http_connection *c = (struct http_connection *)((char *)w - offsetof(struct http_connection, watch));
+    struct http_connection *c = container_of(w, struct http_connection, watch);
     (void)events;
     c->gone = true;
     if (c->request != NULL && c->request->stream != NULL)
@@ -294,7 +350,7 @@ static void send_timeout(struct http_connection *c) {
 }
 
 static void on_connection_timer(struct timer *t) {
-    struct http_connection *c = (struct http_connection *)((char *)t - offsetof(struct http_connection, timer));
+    struct http_connection *c = container_of(t, struct http_connection, timer);
     int64_t due_ns = c->active_ns + c->http->config.idle_timeout_ns;
     if (!c->head_seen)
         send_timeout(c);
@@ -407,7 +463,7 @@ int64_t http_turn(struct http *h) {
 
 static void on_daemon_ready(struct watch *w, uint32_t events) {
     (void)events;
-    ((struct http *)((char *)w - offsetof(struct http, watch)))->run_due = true;
+    (container_of(w, struct http, watch))->run_due = true;
 }
 
 bool http_busy(const struct http *h) {

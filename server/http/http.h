@@ -18,7 +18,6 @@
 #include "server/model/problem.h"
 
 struct http;
-struct MHD_Connection;
 
 #define HTTP_SMALL_BODY (32 * 1024) /* larger ones go into a memfd as they arrive */
 
@@ -30,33 +29,7 @@ struct http_config {
     int64_t header_timeout_ns, idle_timeout_ns;
 };
 
-struct http_connection;
-
-/* One request. Fields are read-only for handlers unless said. */
-struct http_request {
-    struct http *http;
-    struct http_connection *connection;
-    struct MHD_Connection *mhd;
-    const char *method;
-    struct buf path;    /* decoded, without the query */
-    struct buf body;    /* a small body */
-    struct slice large; /* a large one; then `body` is empty */
-    int spool_fd;
-    uint64_t body_size;
-    int64_t arrived_ns; /* when the request was complete */
-    char id[33];        /* X-Request-Id */
-    const void *route;  /* for the owner: set in begin */
-    void *state;        /* for the owner: freed by `done` */
-    bool failed;        /* `problem` is the answer whatever follows: the body is thrown away */
-    enum problem_code problem;
-    char *problem_members; /* heap or NULL */
-    bool suspended, answered;
-    struct http_stream *stream; /* the answer, if it comes bit by bit */
-    unsigned status;            /* of the answer */
-    struct buf headers;         /* of the answer: name NUL value NUL ... */
-    struct http_request *next;  /* to be resumed; or spare */
-    struct http_request *suspended_prev, *suspended_next, *stream_prev, *stream_next;
-};
+struct http_request;
 
 struct http_events {
     void *arg;
@@ -88,7 +61,23 @@ bool http_is_closing(const struct http *h);
 /* Every stream is read again, as if by http_wake_stream. */
 void http_wake_streams(struct http *h);
 
-/* ---- for handlers ---- */
+/* ---- for handlers: the request ---- */
+
+const char *http_method(const struct http_request *r);
+const char *http_path(const struct http_request *r);        /* decoded, without the query */
+const char *http_id(const struct http_request *r);          /* X-Request-Id */
+bool http_body_is_large(const struct http_request *r);      /* it lies in a memfd */
+const char *http_small_body(const struct http_request *r, size_t *size); /* borrowed; of no bytes if it is large */
+struct slice http_body(const struct http_request *r);  /* small or large: a reference or a copy; empty: no memory */
+int64_t http_arrived_ns(const struct http_request *r); /* monotonic: when it was complete; 0: not yet */
+bool http_is_answered(const struct http_request *r);
+unsigned http_status(const struct http_request *r); /* of the answer; 0: none yet */
+
+/* Two pointers of the owner's: what it found in `begin`, and its state, to be freed in `done`. */
+const void *http_route(const struct http_request *r);
+void http_set_route(struct http_request *r, const void *route);
+void *http_state(const struct http_request *r);
+void http_set_state(struct http_request *r, void *state);
 
 const char *http_header(struct http_request *r, const char *name); /* NULL if absent; several lines: the first */
 /* Calls back for each line of that header. */

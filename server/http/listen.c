@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "server/http/private.h"
 
@@ -140,13 +141,13 @@ static void suspend_accepting(struct http *h) {
 }
 
 static void on_accept_timer(struct timer *t) {
-    struct http *h = (struct http *)((char *)t - offsetof(struct http, accept_timer));
+    struct http *h = container_of(t, struct http, accept_timer);
     for (unsigned i = 0; i < h->listener_count; i++)
         loop_rewatch(h->loop, &h->listeners[i].watch, EPOLLIN);
 }
 
 static void on_listener(struct watch *w, uint32_t events) {
-    struct http_listener *l = (struct http_listener *)((char *)w - offsetof(struct http_listener, watch));
+    struct http_listener *l = container_of(w, struct http_listener, watch);
     struct http *h = l->http;
     int on = 1;
     (void)events;

@@ -15,6 +15,32 @@ struct http_listener {
     char *unlink_path; /* of a Unix socket; heap or NULL */
 };
 
+/* One request. Fields are read-only for handlers unless said. */
+struct http_request {
+    struct http *http;
+    struct http_connection *connection;
+    struct MHD_Connection *mhd;
+    const char *method;
+    struct buf path;    /* decoded, without the query */
+    struct buf body;    /* a small body */
+    struct slice large; /* a large one; then `body` is empty */
+    int spool_fd;
+    uint64_t body_size;
+    int64_t arrived_ns; /* when the request was complete */
+    char id[33];        /* X-Request-Id */
+    const void *route;  /* for the owner: set in begin */
+    void *state;        /* for the owner: freed by `done` */
+    bool failed;        /* `problem` is the answer whatever follows: the body is thrown away */
+    enum problem_code problem;
+    char *problem_members; /* heap or NULL */
+    bool suspended, answered;
+    struct http_stream *stream; /* the answer, if it comes bit by bit */
+    unsigned status;            /* of the answer */
+    struct buf headers;         /* of the answer: name NUL value NUL ... */
+    struct http_request *next;  /* to be resumed; or spare */
+    struct http_request *suspended_prev, *suspended_next, *stream_prev, *stream_next;
+};
+
 struct http_connection {
     struct http *http;
     struct watch watch; /* the client's FIN: libmicrohttpd does not look at a suspended connection */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "server/jobs/private.h"
 
 static int64_t delay_ns(const struct jobs_config *c, unsigned lost) {
@@ -30,7 +31,7 @@ static int64_t first_due_ns(const struct job *job) {
 }
 
 static void on_backoff_timer(struct timer *t) {
-    struct backoffs *p = (struct backoffs *)((char *)t - offsetof(struct backoffs, timer));
+    struct backoffs *p = container_of(t, struct backoffs, timer);
     struct job *job = p->job;
     int64_t now_ns = clock_monotonic_ns();
     for (uint32_t i = p->count; i-- > 0;) {

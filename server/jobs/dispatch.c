@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "server/jobs/private.h"
 
 #define LARGE_BODY       (256 * 1024)          /* parsing more JSON than this is a long task */
@@ -45,18 +46,16 @@ static struct task *task_new(struct job *job, enum task_kind kind) {
 void task_free(struct task *t) {
     struct jobs *js = t->job->js;
     DL_DELETE(t->job->tasks, t);
-    if (t->is_long && t->worker->long_tasks > 0)
-        t->worker->long_tasks--;
     if (t->worker != NULL)
-        js->load_ns[t->worker->slot] -= t->cost_ns;
-    if (js->feeding != NULL && t->worker != NULL && js->feeding[t->worker->slot] == t)
-        js->feeding[t->worker->slot] = NULL;
+        js->load_ns[worker_slot(t->worker)] -= t->cost_ns;
+    if (js->feeding != NULL && t->worker != NULL && js->feeding[worker_slot(t->worker)] == t)
+        js->feeding[worker_slot(t->worker)] = NULL;
     t->next = js->free_tasks;
     js->free_tasks = t;
 }
 
 bool task_is_feeding(const struct task *t) {
-    return t->job->js->feeding[t->worker->slot] == t;
+    return t->job->js->feeding[worker_slot(t->worker)] == t;
 }
 
 /* ---- what there is to send ---------------------------------------------------------------------------------- */
@@ -142,7 +141,8 @@ static void send_plan(struct job *job, struct task *t, struct worker *w) {
         h.budget_ns = (uint64_t)job->js->config.express_cost_ns;
     }
     const unsigned char *bytes = bulk ? NULL : slice_map(&job->input);
-    t->ticket = pool_send_task(w, &h, bytes, bulk ? 0 : job->input.size, NULL, 0, bulk ? &job->input : NULL, t);
+    t->ticket =
+        pool_send_task(w, &h, bytes, bulk ? 0 : job->input.size, NULL, 0, bulk ? &job->input : NULL, t, t->is_long);
     job->run_started_ns = t->sent_ns; /* until we know whether it ran, the run's clock guards the plan */
     job_arm_timer(job);
 }
@@ -184,7 +184,7 @@ static void send_chunk(struct job *job, struct task *t, struct worker *w) {
         front_size = poison.size;
     }
     t->ticket = pool_send_task(w, &h, front, front_size, bulk ? NULL : slice_map(&bytes), bulk ? 0 : bytes.size,
-                               bulk ? &bytes : NULL, t);
+                               bulk ? &bytes : NULL, t, t->is_long);
     buf_deinit(&poison);
     slice_deinit(&bytes);
     begin_run(job, t);
@@ -196,14 +196,14 @@ bool dispatch_feed_merge(struct job *job, struct task *t) {
     while (job->merge_fed < r->chunks_total && worker_can_send(t->worker))
         pool_send_part(t->worker, t->ticket, &job->chunks[job->merge_fed++].part);
     bool all = job->merge_fed == r->chunks_total;
-    job->js->feeding[t->worker->slot] = all ? NULL : t;
+    job->js->feeding[worker_slot(t->worker)] = all ? NULL : t;
     return all;
 }
 
 static void send_merge(struct job *job, struct task *t, struct worker *w) {
     struct wire_header h = {
         .kind = WIRE_MERGE, .flags = wire_flags(job), .type = job->record->type, .count = job->record->chunks_total};
-    t->ticket = pool_send_task(w, &h, job->common, job->common_size, NULL, 0, NULL, t);
+    t->ticket = pool_send_task(w, &h, job->common, job->common_size, NULL, 0, NULL, t, t->is_long);
     begin_run(job, t);
     job->merge_fed = 0;
     dispatch_feed_merge(job, t);
@@ -240,10 +240,9 @@ bool dispatch_send_task(struct job *job, struct worker *w, bool is_long) {
         return false;
     t->is_long = is_long;
     t->cost_ns = is_long ? 0 : cost_ns;
-    job->js->load_ns[w->slot] += t->cost_ns;
+    job->js->load_ns[worker_slot(w)] += t->cost_ns;
     if (is_long) {
-        w->long_tasks++;
-        job->js->long_due_ns[w->slot] = t->sent_ns + cost_ns;
+        job->js->long_due_ns[worker_slot(w)] = t->sent_ns + cost_ns;
     }
     if (t->kind == TASK_PLAN)
         send_plan(job, t, w);
@@ -259,15 +258,16 @@ bool dispatch_send_task(struct job *job, struct worker *w, bool is_long) {
 /* ---- who gets what ------------------------------------------------------------------------------------------------ */
 
 static struct job *job_of(struct sched_entry *e) {
-    return (struct job *)((char *)e - offsetof(struct job, sched));
+    return container_of(e, struct job, sched);
 }
 
 bool dispatch_can_send(const struct jobs *js, const struct worker *w) {
-    return worker_takes_tasks(w) && worker_can_send(w) && js->feeding[w->slot] == NULL && w->long_tasks == 0;
+    return worker_takes_tasks(w) && worker_can_send(w) && js->feeding[worker_slot(w)] == NULL &&
+           !worker_has_long_task(w);
 }
 
 static bool is_free(const struct jobs *js, const struct worker *w) {
-    return w->isolated_for == NULL && dispatch_can_send(js, w);
+    return worker_owner(w) == NULL && dispatch_can_send(js, w);
 }
 
 static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) {
@@ -301,8 +301,8 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
     struct sched_entry *other = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &short_urgency);
     bool backlog = other != NULL && now_ns - other->since_ns > SHORT_BACKLOG_NS;
     bool short_first =
-        backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[w->slot]));
-    js->short_turn[w->slot] = !short_first;
+        backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[worker_slot(w)]));
+    js->short_turn[worker_slot(w)] = !short_first;
     if (short_first)
         return send_short_batch(js, w, now_ns);
     if (e->class == SCHED_ISOLATED)
@@ -314,7 +314,8 @@ static void send_long_tasks(struct jobs *js, int64_t now_ns) {
     int urgency;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        while (w->lane == LANE_MAIN && w->count == 0 && is_free(js, w)) { /* still, if a fresh job took another one */
+        while (worker_lane(w) == LANE_MAIN && worker_in_flight(w) == 0 &&
+               is_free(js, w)) { /* still, if a fresh job took another one */
             struct sched_entry *e = dispatch_peek_main(js, now_ns, &urgency);
             if (e == NULL || !serve_main_worker(js, w, e, urgency, now_ns))
                 return;
@@ -329,11 +330,11 @@ static struct worker *short_worker(struct jobs *js) {
     bool long_waits = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] > 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        if (!is_free(js, w) || w->count >= SHORT_DEPTH || (w->lane == LANE_MAIN && long_waits))
+        if (!is_free(js, w) || worker_in_flight(w) >= SHORT_DEPTH || (worker_lane(w) == LANE_MAIN && long_waits))
             continue;
-        if (js->load_ns[w->slot] < PACK_NS)
+        if (js->load_ns[worker_slot(w)] < PACK_NS)
             return w;
-        if (best == NULL || js->load_ns[w->slot] < js->load_ns[best->slot])
+        if (best == NULL || js->load_ns[worker_slot(w)] < js->load_ns[worker_slot(best)])
             best = w;
     }
     return best;

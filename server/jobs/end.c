@@ -14,6 +14,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "server/jobs/private.h"
 #include "server/webhooks/webhooks.h"
 
@@ -54,7 +55,7 @@ void jobs_start_gc(struct jobs *js) {
 }
 
 void jobs_on_gc_timer(struct timer *t) {
-    jobs_start_gc((struct jobs *)((char *)t - offsetof(struct jobs, gc_timer)));
+    jobs_start_gc(container_of(t, struct jobs, gc_timer));
 }
 
 static void on_remembered(void *arg, enum store_result result) {

@@ -40,18 +40,18 @@ unsigned job_free_isolated_workers(const struct job *job) {
 }
 
 static bool is_idle(const struct jobs *js, const struct worker *w) {
-    return w->lane == LANE_MAIN && w->count == 0 && dispatch_can_send(js, w);
+    return worker_lane(w) == LANE_MAIN && worker_in_flight(w) == 0 && dispatch_can_send(js, w);
 }
 
 /* ---- taking ---------------------------------------------------------------------------------------------------- */
 
 /* An idle worker that could do it at once, or the one offered. */
 static struct worker *best_worker(struct jobs *js, struct worker *offered, uint32_t start_type) {
-    if (worker_is_unused(offered) && offered->start_type == start_type)
+    if (worker_is_unused(offered) && worker_start_type(offered) == start_type)
         return offered;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        if (w->isolated_for == NULL && is_idle(js, w) && worker_is_unused(w) && w->start_type == start_type)
+        if (worker_owner(w) == NULL && is_idle(js, w) && worker_is_unused(w) && worker_start_type(w) == start_type)
             return w;
     }
     return offered;
@@ -80,7 +80,7 @@ static void give_back(struct worker *w, struct job *job) {
 void job_release_workers(struct job *job) {
     for (size_t i = 0; job->isolated_workers > 0 && i < pool_size(job->js->pool); i++) {
         struct worker *w = pool_worker(job->js->pool, i);
-        if (w->isolated_for != job)
+        if (worker_owner(w) != job)
             continue;
         job->isolated_workers--;
         pool_release_worker(w);
@@ -92,7 +92,7 @@ static size_t count_spare(const struct jobs *js) {
     size_t spare = 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         const struct worker *w = pool_worker(js->pool, i);
-        spare += w->lane == LANE_MAIN && w->isolated_for == NULL && w->count == 0;
+        spare += worker_lane(w) == LANE_MAIN && worker_owner(w) == NULL && worker_in_flight(w) == 0;
     }
     return spare;
 }
@@ -102,7 +102,7 @@ static bool must_yield(const struct jobs *js, const struct worker *w, const stru
     const struct sched_entry *other = dispatch_peek_main(js, now_ns, &urgency);
     if (other == NULL || other == &job->sched || worker_is_unused(w))
         return false;
-    bool turn_is_over = now_ns - w->ready_ns >= TURN_STARTS * (w->ready_ns - w->asked_ns);
+    bool turn_is_over = now_ns - worker_ready_ns(w) >= TURN_STARTS * worker_start_took_ns(w);
     if (urgency > own || (urgency == own && !turn_is_over))
         return false;
     size_t waiting = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] - job->sched.queued;
@@ -112,7 +112,7 @@ static bool must_yield(const struct jobs *js, const struct worker *w, const stru
 void isolate_send_tasks(struct jobs *js, int64_t now_ns) {
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        struct job *job = w->isolated_for;
+        struct job *job = worker_owner(w);
         if (job == NULL || !is_idle(js, w))
             continue;
         if (job->stopping || job_is_parked(job) || job_count_tasks(job) == 0 || must_yield(js, w, job, now_ns))

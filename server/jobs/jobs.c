@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "server/jobs/private.h"
 
@@ -104,7 +105,7 @@ void job_tell_waiters(struct job *job) {
 /* ---- time limits ---------------------------------------------------------------------------------------------------- */
 
 void job_on_timer(struct timer *t) {
-    struct job *job = (struct job *)((char *)t - offsetof(struct job, timer));
+    struct job *job = container_of(t, struct job, timer);
     if (job->run_started_ns != 0) {
         job_stop(job, STOP_TIMEOUT, JOB_FAILED, PROBLEM_JOB_TIMEOUT, NULL, NULL);
     } else if (job->delayed) {
@@ -231,11 +232,11 @@ int64_t job_estimated_start_ms(const struct job *job) {
     unsigned workers = 0, idle = 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         const struct worker *w = pool_worker(js->pool, i);
-        if (w->lane != LANE_MAIN)
+        if (worker_lane(w) != LANE_MAIN)
             continue;
         workers++;
-        idle += w->long_tasks == 0;
-        if (w->long_tasks > 0 && js->long_due_ns[i] > now_ns)
+        idle += !worker_has_long_task(w);
+        if (worker_has_long_task(w) && js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
     }
     if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] <= idle)

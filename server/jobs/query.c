@@ -168,19 +168,16 @@ int64_t jobs_oldest_wait_ms(const struct jobs *js) {
 }
 
 static void write_workers(const struct jobs *js, struct buf *out) {
-    static const char *const lanes[] = {"main", "express"};
-    static const char *const states[] = {"starting", "idle", "busy"};
-    unsigned count[2][3] = {{0}};
+    unsigned count[2][WORKER_ACTIVITIES] = {{0}};
     for (size_t i = 0; js->pool != NULL && i < pool_size(js->pool); i++) {
-        const struct worker *w = pool_worker(js->pool, i);
-        bool up = w->state == WORKER_READY || w->state == WORKER_RETIRING;
-        count[w->lane][!up ? 0 : w->count == 0 ? 1 : 2]++;
+        struct worker_view v = worker_look(pool_worker(js->pool, i));
+        count[v.lane][v.activity]++;
     }
     metrics_write_head(out, "offload_workers", "gauge", "Worker processes.");
     for (int lane = 0; lane < 2; lane++)
-        for (int state = 0; state < 3; state++)
-            buf_printf(out, "offload_workers{lane=\"%s\",state=\"%s\"} %u\n", lanes[lane], states[state],
-                       count[lane][state]);
+        for (int state = 0; state < WORKER_ACTIVITIES; state++)
+            buf_printf(out, "offload_workers{lane=\"%s\",state=\"%s\"} %u\n", lane_name((enum lane)lane),
+                       worker_activity_name((enum worker_activity)state), count[lane][state]);
 }
 
 void jobs_write_metrics(const struct jobs *js, struct buf *out) {

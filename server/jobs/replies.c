@@ -269,8 +269,8 @@ static void log_retry(const struct job *job, const struct task *t, const struct 
     char id[ID_TEXT_SIZE];
     id_format(&job->record->id, id);
     LOG(LOG_WARN, "task_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
-        LOG_INT("worker", t->worker->slot), LOG_STR("cause", d->cause), LOG_INT("attempts", job->record->attempts),
-        LOG_STR("trace", job->record->trace));
+        LOG_INT("worker", worker_slot(t->worker)), LOG_STR("cause", d->cause),
+        LOG_INT("attempts", job->record->attempts), LOG_STR("trace", job->record->trace));
 }
 
 /* The piece that the worker died at. */
@@ -344,7 +344,7 @@ static void on_vacated(void *arg, struct worker *w, void *owner, const struct de
 
 static void on_drained(void *arg, struct worker *w) {
     struct jobs *js = arg;
-    struct task *t = js->feeding[w->slot];
+    struct task *t = js->feeding[worker_slot(w)];
     if (t != NULL && dispatch_feed_merge(t->job, t)) {
         js->dirty = true;
         if (t->job->stopping && !pool_stop_task(w, t->ticket, t->job->stop_reason))

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 
 struct transfers {
     struct loop *loop;
@@ -91,14 +92,14 @@ static void act(struct transfers *ts, curl_socket_t fd, int events) {
 }
 
 static void on_link(struct watch *w, uint32_t events) {
-    struct link *l = (struct link *)((char *)w - offsetof(struct link, watch));
+    struct link *l = container_of(w, struct link, watch);
     int what = (events & (EPOLLIN | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
     act(l->owner, w->fd, what); /* may free the link */
 }
 
 static void on_timer(struct timer *t) {
-    act((struct transfers *)((char *)t - offsetof(struct transfers, timer)), CURL_SOCKET_TIMEOUT, 0);
+    act(container_of(t, struct transfers, timer), CURL_SOCKET_TIMEOUT, 0);
 }
 
 /* ---- libcurl's side ---------------------------------------------------------------------------------------------- */

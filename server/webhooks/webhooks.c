@@ -21,6 +21,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "server/model/metrics.h"
 #include "server/model/render.h"
@@ -287,14 +288,14 @@ static void start(struct webhook *h) {
 }
 
 static void on_start(struct timer *t) {
-    struct webhooks *w = (struct webhooks *)((char *)t - offsetof(struct webhooks, start_timer));
+    struct webhooks *w = container_of(t, struct webhooks, start_timer);
     for (int i = 0; i < STARTS_AT_A_TIME && w->ready != NULL && w->running_count < w->config.max_running; i++)
         start(w->ready);
     start_soon(w);
 }
 
 static void on_due(struct timer *t) {
-    struct webhook *h = (struct webhook *)((char *)t - offsetof(struct webhook, timer));
+    struct webhook *h = container_of(t, struct webhook, timer);
     move_to(h, WEBHOOK_READY);
     start_soon(h->owner);
 }

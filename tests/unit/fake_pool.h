@@ -17,10 +17,25 @@ struct fake_sent {
     uint32_t poison; /* WIRE_RUN: the first number of its common */
     struct wire_header header;
     struct buf bytes; /* inline or bulk, after the common front of a run or a merge */
-    void *work;
+    void *task;
     struct worker *worker;
-    bool answered;
+    bool answered, is_long;
     enum stop_reason stopped;
+};
+
+enum fake_state { FAKE_READY, FAKE_RETIRING, FAKE_DYING };
+
+struct worker {
+    struct pool *pool;
+    unsigned slot;
+    enum lane lane;
+    enum fake_state state;
+    uint32_t type, start_type;
+    void *owner;
+    bool replacing;
+    unsigned count, long_tasks;
+    int64_t asked_ns, ready_ns;
+    uint64_t next_ticket;
 };
 
 struct pool {
@@ -44,7 +59,7 @@ static inline void fake_open(void) {
     for (unsigned i = 0; i < FAKE_WORKERS; i++)
         fake.workers[i] = (struct worker){.pool = &fake,
                                           .slot = i,
-                                          .state = WORKER_READY,
+                                          .state = FAKE_READY,
                                           .lane = i < FAKE_MAIN ? LANE_MAIN : LANE_EXPRESS,
                                           .type = UINT32_MAX,
                                           .start_type = START_FORKED};
@@ -56,11 +71,11 @@ static inline void fake_close(void) {
     free(fake.sent);
 }
 
-static inline struct fake_sent *fake_add(struct worker *w, const struct wire_header *h, void *work) {
+static inline struct fake_sent *fake_add(struct worker *w, const struct wire_header *h, void *task) {
     if (fake.count == FAKE_SENT)
         abort();
     struct fake_sent *s = &fake.sent[fake.count++];
-    *s = (struct fake_sent){.header = *h, .work = work, .worker = w};
+    *s = (struct fake_sent){.header = *h, .task = task, .worker = w};
     return s;
 }
 
@@ -68,6 +83,12 @@ static inline void fake_append(struct buf *to, const struct slice *from) {
     const unsigned char *bytes = slice_map(from);
     buf_append(to, bytes, from->size);
     slice_unmap(from, bytes);
+}
+
+/* It is not in flight any more. */
+static inline void fake_answered(struct fake_sent *s) {
+    s->worker->count--;
+    s->worker->long_tasks -= s->is_long;
 }
 
 size_t pool_size(const struct pool *p) {
@@ -81,7 +102,7 @@ struct worker *pool_worker(const struct pool *p, size_t i) {
 }
 
 bool worker_takes_tasks(const struct worker *w) {
-    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT;
+    return w->state == FAKE_READY && w->count < WIRE_MAX_IN_FLIGHT;
 }
 
 bool worker_can_send(const struct worker *w) {
@@ -90,8 +111,8 @@ bool worker_can_send(const struct worker *w) {
 }
 
 uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
-                        const void *second, size_t second_size, const struct slice *bulk, void *work) {
-    struct fake_sent *s = fake_add(w, h, work);
+                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long) {
+    struct fake_sent *s = fake_add(w, h, task);
     if (h->kind == WIRE_PLAN)
         buf_append(&s->bytes, first, first_size);
     if (h->kind == WIRE_RUN && first_size >= 12)
@@ -100,46 +121,93 @@ uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const voi
     if (bulk != NULL)
         fake_append(&s->bytes, bulk);
     w->count++;
+    w->long_tasks += is_long;
+    s->is_long = is_long;
     w->type = h->type;
     s->header.ticket = ++w->next_ticket;
     return s->header.ticket;
 }
 
+unsigned worker_slot(const struct worker *w) {
+    return w->slot;
+}
+
+enum lane worker_lane(const struct worker *w) {
+    return w->lane;
+}
+
+unsigned worker_in_flight(const struct worker *w) {
+    return w->count;
+}
+
+bool worker_has_long_task(const struct worker *w) {
+    return w->long_tasks > 0;
+}
+
+void *worker_owner(const struct worker *w) {
+    return w->owner;
+}
+
+uint32_t worker_start_type(const struct worker *w) {
+    return w->start_type;
+}
+
+int64_t worker_ready_ns(const struct worker *w) {
+    return w->ready_ns;
+}
+
+int64_t worker_start_took_ns(const struct worker *w) {
+    return w->ready_ns - w->asked_ns;
+}
+
+struct worker_view worker_look(const struct worker *w) {
+    return (struct worker_view){.lane = w->lane, .activity = w->count > 0 ? WORKER_IS_BUSY : WORKER_IS_IDLE};
+}
+
+const char *worker_activity_name(enum worker_activity a) {
+    (void)a;
+    return "idle";
+}
+
+const char *lane_name(enum lane lane) {
+    return lane == LANE_MAIN ? "main" : "express";
+}
+
 bool worker_is_unused(const struct worker *w) {
-    return w->state == WORKER_READY && w->type == UINT32_MAX;
+    return w->state == FAKE_READY && w->type == UINT32_MAX;
 }
 
 bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type) {
-    w->isolated_for = owner;
+    w->owner = owner;
     if (worker_is_unused(w) && w->start_type == start_type)
         return true;
     w->start_type = start_type;
     w->replacing = true;
-    w->state = WORKER_RETIRING;
+    w->state = FAKE_RETIRING;
     return false;
 }
 
 void pool_release_worker(struct worker *w) {
     bool is_pooled = w->start_type == START_FORKED;
-    w->isolated_for = NULL;
+    w->owner = NULL;
     w->replacing = false;
-    if (w->state == WORKER_READY && !(is_pooled && worker_is_unused(w)))
-        w->state = WORKER_RETIRING;
+    if (w->state == FAKE_READY && !(is_pooled && worker_is_unused(w)))
+        w->state = FAKE_RETIRING;
 }
 
 /* The worker's process ends and the next one is ready. `start`: it never was ready itself. */
 static inline void fake_exit(struct worker *w, const struct pool_events *e, const struct death *start) {
-    void *owner = w->replacing ? NULL : w->isolated_for;
+    void *owner = w->replacing ? NULL : w->owner;
     if (!w->replacing) {
         w->start_type = START_FORKED;
-        w->isolated_for = NULL;
+        w->owner = NULL;
     }
     w->replacing = false;
-    w->state = WORKER_DYING;
+    w->state = FAKE_DYING;
     if (owner != NULL)
         e->vacated(e->arg, w, owner, start);
     w->type = UINT32_MAX;
-    w->state = WORKER_READY;
+    w->state = FAKE_READY;
     w->pool->exits++;
 }
 
@@ -147,7 +215,7 @@ static inline void fake_exit(struct worker *w, const struct pool_events *e, cons
 static inline unsigned fake_restart(const struct pool_events *e) {
     unsigned restarted = 0;
     for (unsigned i = 0; i < FAKE_WORKERS; i++) {
-        if (fake.workers[i].state != WORKER_RETIRING || fake.workers[i].count > 0)
+        if (fake.workers[i].state != FAKE_RETIRING || fake.workers[i].count > 0)
             continue;
         fake_exit(&fake.workers[i], e, NULL);
         restarted++;
@@ -174,7 +242,7 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
         s->stopped = reason;
         if (fake.not_begun) {
             s->answered = true;
-            w->count--;
+            fake_answered(s);
         }
         return !fake.not_begun;
     }

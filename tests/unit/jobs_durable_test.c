@@ -234,9 +234,9 @@ static void answer(struct fake_sent *s, uint8_t kind, const struct buf *body) {
     const struct slice nothing = {NULL, 0, 0};
     struct wire_frame f = {{.kind = kind, .ticket = s->header.ticket, .length = (uint32_t)body->size},
                            (unsigned char *)body->data};
-    assert_true(events.reply(events.arg, s->worker, s->work, &f, &nothing));
+    assert_true(events.reply(events.arg, s->worker, s->task, &f, &nothing));
     s->answered = true;
-    s->worker->count--;
+    fake_answered(s);
 }
 
 static void done(struct fake_sent *s, const char *text) {
@@ -263,8 +263,8 @@ static void planned(struct fake_sent *s, uint32_t chunks) {
 static void die(struct fake_sent *s) {
     const struct death d = {.cause = "signal", .signal = 9, .exit_code = -1, .stderr_tail = ""};
     s->answered = true;
-    s->worker->count--;
-    events.lost(events.arg, s->worker, s->work, true, &d);
+    fake_answered(s);
+    events.lost(events.arg, s->worker, s->task, true, &d);
     fake_exit(s->worker, &events, NULL);
 }
 
@@ -445,7 +445,7 @@ static void a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others(vo
     assert_int_equal(running.ended, 1);
     assert_false(jobs_are_drained(jobs));
     dispatch();
-    assert_ptr_equal(LAST->work, transient.job->tasks);
+    assert_ptr_equal(LAST->task, transient.job->tasks);
     job_cancel(transient.job);
     answer(LAST, WIRE_CANCELLED, &(struct buf){0});
     assert_int_equal(transient.ended, 1);

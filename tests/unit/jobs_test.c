@@ -60,7 +60,7 @@ static int close_world(void **state) {
             assert_int_equal(jobs->load_ns[i], 0);
             assert_int_equal(fake.workers[i].long_tasks, 0);
             assert_null(jobs->feeding[i]);
-            assert_null(fake.workers[i].isolated_for);
+            assert_null(fake.workers[i].owner);
         }
     }
     jobs_free(jobs);
@@ -131,11 +131,11 @@ static bool answer_bulk(struct fake_sent *s, uint8_t kind, const struct buf *bod
     if (body->size > 0)
         memcpy(exact, body->data, body->size);
     struct wire_frame f = {{.kind = kind, .ticket = s->header.ticket, .length = (uint32_t)body->size}, exact};
-    bool good = events.reply(events.arg, s->worker, s->work, &f, bulk);
+    bool good = events.reply(events.arg, s->worker, s->task, &f, bulk);
     free(exact);
     if (good) {
         s->answered = true;
-        s->worker->count--;
+        fake_answered(s);
     }
     return good;
 }
@@ -194,8 +194,8 @@ static void die(struct fake_sent *s, bool guilty, const char *cause) {
                             .cpu_ms = 12,
                             .stderr_tail = "last \"words\"\n"};
     s->answered = true;
-    s->worker->count--;
-    events.lost(events.arg, s->worker, s->work, guilty, &d);
+    fake_answered(s);
+    events.lost(events.arg, s->worker, s->task, guilty, &d);
     fake_exit(s->worker, &events, NULL);
 }
 
@@ -340,7 +340,7 @@ static void the_more_urgent_job_is_sent_first(void **state) {
     s.options.priority = 0;
     submit_as(&urgent, &s, false);
     dispatch();
-    assert_ptr_equal(((struct task *)fake.sent[0].work)->job, urgent.job);
+    assert_ptr_equal(((struct task *)fake.sent[0].task)->job, urgent.job);
     assert_true(done(&fake.sent[0], "1"));
     assert_true(done(&fake.sent[1], "2"));
     leave(&calm);
@@ -1331,7 +1331,7 @@ static void submit_fresh(struct client *c, int priority) {
     submit_as(c, &s, true);
 }
 
-static unsigned count_state(enum worker_state state) {
+static unsigned count_state(enum fake_state state) {
     unsigned n = 0;
     for (unsigned i = 0; i < FAKE_WORKERS; i++)
         n += fake.workers[i].state == state;
@@ -1363,21 +1363,21 @@ static void a_fresh_job_does_all_its_work_on_workers_of_its_own(void **state) {
     submit_fresh(&c, 3);
     dispatch();
     struct worker *w = LAST->worker;
-    assert_ptr_equal(w->isolated_for, c.job);
+    assert_ptr_equal(w->owner, c.job);
     assert_int_equal(w->lane, LANE_MAIN);
     assert_true(planned(LAST, 2, SHORT_NS));
     dispatch();
     assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker, w);
-    assert_ptr_equal(find_sent(WIRE_RUN, 1)->worker->isolated_for, c.job);
+    assert_ptr_equal(find_sent(WIRE_RUN, 1)->worker->owner, c.job);
     assert_true(done(find_sent(WIRE_RUN, 1), "b"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 1); /* nothing to do until the merge */
+    assert_int_equal(count_state(FAKE_RETIRING), 1); /* nothing to do until the merge */
     assert_true(done(find_sent(WIRE_RUN, 0), "a"));
     dispatch();
     assert_ptr_equal(find_sent(WIRE_MERGE, 0)->worker, w);
     assert_true(done(find_sent(WIRE_MERGE, 0), "ab"));
     assert_ended(&c, JOB_SUCCEEDED);
-    assert_int_equal(count_state(WORKER_RETIRING), 2);
+    assert_int_equal(count_state(FAKE_RETIRING), 2);
     assert_int_equal(fake_restart(&events), 2);
     leave(&c);
 }
@@ -1390,10 +1390,10 @@ static void a_used_worker_is_replaced_before_a_fresh_job_gets_it(void **state) {
     dispatch();
     dispatch();
     assert_int_equal(fake.count, 0);
-    assert_int_equal(count_state(WORKER_RETIRING), 1); /* one piece, one worker */
+    assert_int_equal(count_state(FAKE_RETIRING), 1); /* one piece, one worker */
     restart();
     assert_int_equal(fake.count, 1);
-    assert_ptr_equal(LAST->worker->isolated_for, c.job);
+    assert_ptr_equal(LAST->worker->owner, c.job);
     assert_true(done(LAST, "1"));
     assert_ended(&c, JOB_SUCCEEDED);
     leave(&c);
@@ -1406,7 +1406,7 @@ static void an_unused_worker_is_taken_rather_than_another_replaced(void **state)
     submit_fresh(&c, 3);
     dispatch();
     assert_ptr_equal(LAST->worker, &fake.workers[1]);
-    assert_int_equal(count_state(WORKER_RETIRING), 0);
+    assert_int_equal(count_state(FAKE_RETIRING), 0);
     assert_true(done(LAST, "1"));
     leave(&c);
 }
@@ -1418,12 +1418,12 @@ static void nobody_else_gets_a_worker_that_is_kept(void **state) {
     for (int i = 0; i < FAKE_MAIN; i++)
         submit_fresh(&fresh[i], 3);
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), FAKE_MAIN);
+    assert_int_equal(count_state(FAKE_RETIRING), FAKE_MAIN);
     fake_restart(&events);
     submit(&other, true);
     dispatch();
     for (size_t i = 0; i < fake.count; i++)
-        assert_true((fake.sent[i].worker->isolated_for != NULL) == (fake.sent[i].work != LAST->work));
+        assert_true((fake.sent[i].worker->owner != NULL) == (fake.sent[i].task != LAST->task));
     assert_int_equal(LAST->worker->lane, LANE_EXPRESS);
     assert_true(planned(LAST, 1, LONG_NS));
     dispatch();
@@ -1443,18 +1443,18 @@ static void a_fresh_job_waits_its_turn_and_no_longer(void **state) {
     start_chunks(&ordinary, 100);
     submit_fresh(&fresh, 3);
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 0); /* no worker is idle */
+    assert_int_equal(count_state(FAKE_RETIRING), 0); /* no worker is idle */
     ordinary.job->sched.since_ns = fresh.job->sched.since_ns - 1;
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 0); /* the other has waited longer */
+    assert_int_equal(count_state(FAKE_RETIRING), 0); /* the other has waited longer */
     ordinary.job->sched.since_ns = fresh.job->sched.since_ns + 1;
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 1);
+    assert_int_equal(count_state(FAKE_RETIRING), 1);
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 1); /* and the other one goes on */
+    assert_int_equal(count_state(FAKE_RETIRING), 1); /* and the other one goes on */
     restart();
     assert_true(done(find_sent(WIRE_PLAN, 0), "1"));
     assert_ended(&fresh, JOB_SUCCEEDED);
@@ -1488,10 +1488,9 @@ static void a_kept_worker_gives_way_to_a_more_urgent_job(void **state) {
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 1); /* one is enough */
+    assert_int_equal(count_state(FAKE_RETIRING), 1); /* one is enough */
     restart();
-    assert_true(find_sent(WIRE_RUN, 0)->worker->isolated_for == NULL ||
-                find_sent(WIRE_RUN, 1)->worker->isolated_for == NULL);
+    assert_true(find_sent(WIRE_RUN, 0)->worker->owner == NULL || find_sent(WIRE_RUN, 1)->worker->owner == NULL);
     cancel_all(&fresh);
     while (other.job != NULL) {
         restart();
@@ -1511,12 +1510,12 @@ static void a_kept_worker_gives_way_to_an_equal_when_its_turn_is_over(void **sta
     }
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 0);
+    assert_int_equal(count_state(FAKE_RETIRING), 0);
     fake.workers[0].ready_ns = fake.workers[0].asked_ns = now_ns - NS_PER_S;
     fake.workers[1].ready_ns = fake.workers[1].asked_ns = now_ns - NS_PER_S;
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 1);
+    assert_int_equal(count_state(FAKE_RETIRING), 1);
     job_cancel(other.job);
     leave(&other);
     cancel_all(&fresh);
@@ -1533,7 +1532,7 @@ static void a_cancelled_fresh_job_leaves_no_worker_kept(void **state) {
     use_workers();
     submit_fresh(&starting, 3);
     dispatch();
-    assert_int_equal(count_state(WORKER_RETIRING), 1);
+    assert_int_equal(count_state(FAKE_RETIRING), 1);
     job_cancel(starting.job);
     assert_ended(&starting, JOB_CANCELLED);
     job_cancel(running.job);
@@ -1541,7 +1540,7 @@ static void a_cancelled_fresh_job_leaves_no_worker_kept(void **state) {
     assert_true(answer_text(find_sent(WIRE_RUN, 0), WIRE_CANCELLED, ""));
     assert_ended(&running, JOB_CANCELLED);
     for (int i = 0; i < FAKE_WORKERS; i++)
-        assert_null(fake.workers[i].isolated_for);
+        assert_null(fake.workers[i].owner);
     leave(&starting);
     leave(&running);
 }
@@ -1571,7 +1570,7 @@ static void a_type_that_must_not_be_forked_gets_processes_that_load_it(void **st
     submit(&c, true);
     dispatch();
     assert_int_equal(fake.count, 0);
-    assert_int_equal(count_state(WORKER_RETIRING), 1); /* the unused ones are forked */
+    assert_int_equal(count_state(FAKE_RETIRING), 1); /* the unused ones are forked */
     restart();
     assert_int_equal(LAST->worker->start_type, TOY_PLAIN);
     assert_true(done(LAST, "1"));
@@ -1591,7 +1590,7 @@ static void a_load_that_fails_is_a_lost_attempt(void **state) {
     submit(&c, true);
     for (int attempt = 1; attempt <= 3; attempt++) {
         dispatch();
-        assert_ptr_equal(fake.workers[0].isolated_for, c.job);
+        assert_ptr_equal(fake.workers[0].owner, c.job);
         fake.workers[0].replacing = false; /* the next process was started, and died */
         fake_exit(&fake.workers[0], &events, &d);
         assert_int_equal(c.record->attempts, attempt + 1);
@@ -1631,7 +1630,7 @@ static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **
     struct client c;
     submit_large(&c);
     struct worker *parser = LAST->worker;
-    assert_null(parser->isolated_for);
+    assert_null(parser->owner);
     assert_true(parsed(LAST, parsed_fresh, "packed"));
     assert_int_equal(c.planned, 0);
     assert_int_equal(c.record->priority, 1);
@@ -1641,7 +1640,7 @@ static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **
     assert_int_equal(LAST->header.type, TOY_PLAIN);
     assert_string_equal(LAST->bytes.data, "packed");
     assert_ptr_not_equal(LAST->worker, parser);
-    assert_ptr_equal(LAST->worker->isolated_for, c.job);
+    assert_ptr_equal(LAST->worker->owner, c.job);
     assert_false(parsed(LAST, parsed_fresh, "packed")); /* once is enough */
     assert_true(done(LAST, "1"));
     assert_ended(&c, JOB_SUCCEEDED);
@@ -1811,11 +1810,11 @@ static void a_fresh_job_keeps_no_worker_while_it_pauses(void **state) {
     assert_true(done(find_sent(WIRE_RUN, 0), "0"));
     restart();
     for (int i = 0; i < FAKE_WORKERS; i++)
-        assert_null(fake.workers[i].isolated_for);
+        assert_null(fake.workers[i].owner);
     assert_int_equal(c.job->isolated_workers, 0);
     end_pause(c.job);
     restart();
-    assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker->isolated_for, c.job);
+    assert_ptr_equal(find_sent(WIRE_RUN, 0)->worker->owner, c.job);
     cancel_all(&c);
 }
 

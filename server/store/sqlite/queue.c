@@ -22,6 +22,7 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "server/store/sqlite/private.h"
 
@@ -99,7 +100,7 @@ static void wake_thread(struct sqlite_store *s) {
 }
 
 static void on_wake_timer(struct timer *t) {
-    wake_thread((struct sqlite_store *)((char *)t - offsetof(struct sqlite_store, wake_timer)));
+    wake_thread(container_of(t, struct sqlite_store, wake_timer));
 }
 
 /* A thread that sleeps is woken when the event loop is through with what it is at: the first op of many shall not be
@@ -190,7 +191,7 @@ static void retry(struct sqlite_store *s) {
 }
 
 static void on_probe_timer(struct timer *t) {
-    retry((struct sqlite_store *)((char *)t - offsetof(struct sqlite_store, probe_timer)));
+    retry(container_of(t, struct sqlite_store, probe_timer));
 }
 
 static bool any_failed(const struct sqlite_store *s) {
@@ -329,7 +330,7 @@ static void complete_batch(struct sqlite_store *s) {
 }
 
 static void on_returned(struct watch *w, uint32_t events) {
-    struct sqlite_store *s = (struct sqlite_store *)((char *)w - offsetof(struct sqlite_store, returned));
+    struct sqlite_store *s = container_of(w, struct sqlite_store, returned);
     uint64_t count;
     (void)events;
     ssize_t n = read(w->fd, &count, sizeof count);
