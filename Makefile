@@ -87,8 +87,9 @@ WARNINGS := \
 	-Wno-missing-field-initializers
 
 CFLAGS ?= -O2 -g
+DEFINES := $(if $(SANITIZE)$(DEBUG),-DOFFLOAD_DEBUG)
 HARDENING := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
-override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(VERSION)"' $(WARNINGS) $(HARDENING) -pthread \
+override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(VERSION)"' $(WARNINGS) $(DEFINES) $(HARDENING) -pthread \
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
 	$(if $(COVERAGE),--coverage) $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(COVERAGE),--coverage)
