@@ -55,7 +55,7 @@ TEST_PACKAGES := \
 
 # One directory per variant, so that a sanitized build never mixes with a plain one.
 comma := ,
-VARIANT := $(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(COVERAGE),-coverage)
+VARIANT := $(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(DEBUG),-debug)$(if $(COVERAGE),-coverage)
 BUILD ?= build$(VARIANT)
 
 LIBRARIES := \
