@@ -246,6 +246,15 @@ static struct store *open_store(const struct server *s, struct buf *error) {
     return store_sqlite_open(s->loop, c->data_dir, &limits, error);
 }
 
+/* Where the jobs' webhooks go: the two rooms do not know each other. */
+static int check_webhook(void *arg, const char *url, struct buf *detail) {
+    return webhooks_check(arg, url, detail);
+}
+
+static void send_webhook(void *arg, const struct delivery *d) {
+    webhooks_send(arg, d);
+}
+
 static int open_jobs(struct server *s, struct buf *error) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct pool_config pc = pool_config_of(&s->config);
@@ -263,7 +272,7 @@ static int open_jobs(struct server *s, struct buf *error) {
     s->webhooks = webhooks_new(s->loop, &wc, s->store, error);
     if (s->jobs == NULL || s->idempotency == NULL || s->webhooks == NULL)
         return -1;
-    jobs_set_webhooks(s->jobs, s->webhooks);
+    jobs_set_webhooks(s->jobs, &(struct jobs_webhooks){s->webhooks, check_webhook, webhook_body, send_webhook});
     struct pool_events events = jobs_pool_events(s->jobs);
     events.owner = s;
     events.loaded = on_loaded;
@@ -305,7 +314,7 @@ static void close_server(struct server *s) {
     if (s->health != NULL)
         health_free(s->health);
     if (s->jobs != NULL)
-        jobs_set_webhooks(s->jobs, NULL);
+        jobs_set_webhooks(s->jobs, &(struct jobs_webhooks){0});
     if (s->webhooks != NULL)
         webhooks_free(s->webhooks);
     if (s->jobs != NULL)

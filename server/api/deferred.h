@@ -1,23 +1,15 @@
-/* pending.h: a request that waits: for a job, for the store, or for its Idempotency-Key to be decided; and the answers that
- * all routes about jobs give. What to answer when its turn comes is decided by what it asked for (enum reply_kind). Shared by
- * pending.c, api_submit.c, api_jobs.c and events.c only. Front end.
- *
- *     request ──► deferred_new ──┬─► wait_for_job ──► JOB_PLANNED, JOB_ENDED, or the wait is over ──► answer
- *                               └─► ask the store ──► its callback ──► answer
- *     client gone: api_hangup, api_done. While the store has a pending it stays, without its request.
- */
-#ifndef OFFLOAD_PENDING_H
-#define OFFLOAD_PENDING_H
+/* deferred.h: a request about jobs that cannot be answered at once: it waits for a job, for the store, or until it is known
+ * whose its Idempotency-Key is. What to answer when its turn comes is decided by what it asked for (enum reply_kind).
+ * Front end. The states are drawn in deferred.c. */
+#ifndef OFFLOAD_API_DEFERRED_H
+#define OFFLOAD_API_DEFERRED_H
 
+#include "server/api/answers.h"
 #include "server/api/idempotency.h"
-#include "server/api/prefer.h"
-#include "server/api/api.h"
-
-#define JSON_TYPE "application/json"
 
 enum reply_kind {
-    REPLY_RESULT,   /* POST, synchronous */
-    REPLY_ACCEPTED, /* POST, to be answered 202 once the submission is known to be good */
+    REPLY_RESULT,   /* POST, synchronous: the Job when it has ended */
+    REPLY_ACCEPTED, /* POST: 202 once the submission is known to be good, and is safe */
     REPLY_POLL,     /* GET, with or without wait */
     REPLY_FETCH,    /* GET result */
     REPLY_CANCEL,
@@ -25,63 +17,83 @@ enum reply_kind {
     REPLY_LIST
 };
 
-struct list_request;
-
-struct deferred_request {
-    struct job_waiter waiter;
-    struct timer timer;
-    struct key_claim claim;
-    struct server *server;
-    struct http_request *request; /* NULL: the client is gone */
-    enum reply_kind reply_kind;
-    struct prefer prefer;
-    int64_t granted_s;    /* the wait that is in effect; -1: none was asked for */
-    bool counted;         /* among server->waiting */
-    bool stream;          /* REPLY_RESULT: the items of a map job are wanted as they are finished */
-    bool late;            /* the wait was over before it was known whose key it has */
-    bool keyed, replayed; /* has an Idempotency-Key; its job is another request's */
-    /* Its job is planned, and goes no further before it is known whose key it has; NULL: nothing to decide. */
-    void (*planned)(struct deferred_request *p, struct job *job);
-    bool ended;              /* the job that is to be forgotten; it need not have been remembered */
-    unsigned at_store;       /* answers of the store that are to come */
-    struct record *accepted; /* being stored: the 202's record */
-    struct list_request *list;
+enum deferred_state {
+    DEFERRED_IDLE,       /* nothing is under way, or it is answered */
+    DEFERRED_CLAIMING,   /* its key is being decided */
+    DEFERRED_WAITING,    /* waits for a job: for its plan, or its end */
+    DEFERRED_UNDECIDED,  /* likewise, and what follows depends on whose its key is, which is asked when it is planned */
+    DEFERRED_EXPIRED,    /* likewise, and the wait has expired meanwhile */
+    DEFERRED_STORING,    /* its job is being stored: then 202 */
+    DEFERRED_ASKING,     /* the store was asked */
+    DEFERRED_FORGETTING, /* its job has ended, and is being forgotten */
+    DEFERRED_STREAMING,  /* the items of its job are the answer */
+    DEFERRED_GONE,       /* the request is over: freed when the store has answered */
+    DEFERRED_STATES
 };
 
-/* Becomes the state of the request; NULL if memory ran out (then the request is answered). */
-struct deferred_request *deferred_new(struct server *s, struct http_request *r, enum reply_kind reply_kind);
-/* Hangs the request on the job; wait_ns < 0: as long as it takes. */
-void deferred_wait(struct deferred_request *p, struct job *job, int64_t wait_ns);
-void deferred_stop_waiting(struct deferred_request *p);
-/* Asks for the job wherever it is, and answers by the aim. */
-void deferred_ask(struct deferred_request *p, const struct id *id);
-/* Forgets it, ended as it is, and answers. */
-void deferred_forget(struct deferred_request *p, const struct id *id);
-/* Suspends the request unless the answer is there already. */
-void deferred_suspend(struct deferred_request *p);
-/* Before and after a call of the store. After: false if the request is gone and the pending freed. */
-void deferred_enter_store(struct deferred_request *p);
-bool deferred_leave_store(struct deferred_request *p);
+/* Embedded by its owner, if that needs more. */
+struct deferred_request {
+    enum deferred_state state;
+    enum reply_kind reply_kind;
+    struct server *server;
+    struct http_request *request; /* NULL when it is gone */
+    struct reply reply;
+    bool keyed;               /* it has an Idempotency-Key */
+    bool streamed;            /* REPLY_RESULT: the items of a map are wanted as they are finished */
+    struct job_waiter waiter; /* waiter.job: the job that it waits for, or NULL */
+    struct timer timer;       /* when the wait expires */
+    struct key_claim claim;
+    /* Its job is planned, and goes no further before it is known whose key it has: asks for that, and calls
+     * deferred_decided. NULL: there is nothing to decide. */
+    void (*decide)(struct deferred_request *d, struct job *job);
+    unsigned at_store;                           /* answers of the store that are to come */
+    struct record *accepted;                     /* while STORING: a reference */
+    void (*release)(struct deferred_request *d); /* frees it, and what its owner has */
+};
 
+/* On the heap. NULL if memory ran out; then the request is answered. */
+struct deferred_request *deferred_new(struct server *s, struct http_request *r, enum reply_kind kind);
+/* The same in memory of the owner's, zeroed and on the heap; `release` frees it. It is the state of the request now. */
+void deferred_init(struct deferred_request *d, struct server *s, struct http_request *r, enum reply_kind kind,
+                   void (*release)(struct deferred_request *d));
+void deferred_deinit(struct deferred_request *d); /* for `release` */
+
+/* Suspends the request, unless it is answered already. To be called at last by the route. */
+void deferred_suspend(struct deferred_request *d);
+
+/* ---- waiting for a job ---- */
+
+/* wait_ns < 0: as long as it takes. */
+void deferred_wait(struct deferred_request *d, struct job *job, int64_t wait_ns);
+void deferred_stop_waiting(struct deferred_request *d);
+/* The key of the planned job is this request's own: it goes on. */
+void deferred_decided(struct deferred_request *d, struct job *job);
+/* Hands the planned job to the store, and answers 202 when it is safe. */
+void deferred_accept(struct deferred_request *d, struct job *job);
 /* From now on the answer is the items of the planned job; no effect if that is no map. */
-void deferred_begin_stream(struct deferred_request *p, struct job *job);
+void deferred_begin_stream(struct deferred_request *d, struct job *job);
 
-/* The job is planned: it is accepted, made durable, or its items begin to stream, as the request wants. */
-void deferred_go_on(struct deferred_request *p, struct job *job);
-/* Hands the job to the store, and answers 202 when it is there. */
-void deferred_accept(struct deferred_request *p, struct job *job);
+/* ---- asking the store ---- */
 
-/* How long this request may wait, ns; *granted_s as Preference-Applied shows it. */
+/* Its key is being claimed; and has been decided. */
+void deferred_begin_claim(struct deferred_request *d);
+void deferred_end_claim(struct deferred_request *d);
+/* Asks for the job wherever it is, and answers by the reply kind. */
+void deferred_ask(struct deferred_request *d, const struct id *id);
+/* Forgets a job that has ended, and answers. */
+void deferred_forget(struct deferred_request *d, const struct id *id);
+/* Before and after a call of the store that the caller makes. After: false if the request is gone; then `d` may be
+ * freed. */
+void deferred_enter_store(struct deferred_request *d);
+bool deferred_leave_store(struct deferred_request *d);
+
+/* ---- the routes' part ---- */
+
+void deferred_on_hangup(struct server *s, struct http_request *r);
+void deferred_on_done(struct server *s, struct http_request *r);
+
+/* How long this request may wait, ns, by its Prefer; *granted_s as Preference-Applied shows it. */
 int64_t deferred_wait_time(const struct server *s, const struct prefer *prefer, int64_t *granted_s);
 struct prefer deferred_read_prefer(struct http_request *r);
-
-void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
-                     const struct deferred_request *p);
-void answer_not_found(struct http_request *r, enum store_result result);
-void answer_overloaded(struct server *s, struct http_request *r, enum problem_code code); /* with Retry-After */
-
-/* api_jobs.c */
-bool read_id(struct route_match m, struct id *id); /* false: that is not one */
-void list_request_free(struct list_request *l);    /* NULL is allowed */
 
 #endif

@@ -1,9 +1,9 @@
 /* events.c: GET /v1/jobs/{id}/events: what happens to a job, as server-sent events (WHATWG HTML, "Server-sent events").
  * Front end.
  *
- * A subscriber is a place in the job's log (job_log.h) and hardly more: each event is written when the client can take
+ * A subscriber is a place in the job's history (jobs.h) and hardly more: each event is written when the client can take
  * it, so a slow one costs no memory, and one that comes late is told everything from the start. Ids are
- * "<epoch>-<number>": the number as in the log, the epoch made from the job and this run of the service, because numbers
+ * "<epoch>-<number>": the number as in the history, the epoch made from the job and this run of the service, because numbers
  * begin anew after a restart. The end has the id "end" in any epoch.
  *
  *     no Last-Event-ID           everything from the start, then what comes
@@ -11,9 +11,11 @@
  *     any other                  `snapshot` with the whole Job, then what comes
  *     the job has ended before   `end` with the whole Job; to who knows that already 204, so that EventSource stops
  *
- * Between two finished chunks there may be `progress` with a higher fraction. It is not in the log, and has the id of the
+ * Between two finished chunks there may be `progress` with a higher fraction. It is not in the history, and has the id of the
  * event before it.
  */
+#include "server/api/events.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +24,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "server/api/item_text.h"
-#include "server/jobs/log.h"
-#include "server/api/deferred.h"
-#include "server/model/render.h"
+#include "server/api/answers.h"
 
 #define EVENT_STREAM "text/event-stream"
 #define RETRY        "retry: 1000\n\n"
@@ -40,10 +40,10 @@ struct subscriber {
     struct http_request *request; /* NULL: it left while the job was looked for */
     bool looking;                 /* for a job that is not live */
     struct record *record;
-    struct job_log *log;
+    struct history *history;
     uint64_t epoch;
     uint64_t next;            /* number of the event to be written */
-    uint32_t entry;           /* of the log, from JOB_LOG_FIRST on */
+    uint32_t entry;           /* of the history, from HISTORY_FIRST on */
     struct item_reader items; /* of that entry */
     bool greeted, snapshot_due, ended;
     bool over;      /* the end is written */
@@ -71,7 +71,9 @@ static bool has_started(const struct subscriber *s) {
 
 /* The highest number that was given to an event. */
 static uint64_t last_event(const struct subscriber *s) {
-    return s->log->count > 0 ? s->log->events : has_started(s) ? JOB_LOG_RUNNING : JOB_LOG_QUEUED;
+    return history_count(s->history) > 0 ? history_last_event(s->history)
+           : has_started(s)              ? HISTORY_RUNNING
+                                         : HISTORY_QUEUED;
 }
 
 /* The number of an event of this epoch that did happen, or 0. */
@@ -86,31 +88,30 @@ static uint64_t parse_id(const struct subscriber *s, const char *text) {
     return number <= last_event(s) ? number : 0;
 }
 
-/* ---- where a subscriber is in the log ----------------------------------------------------------------------------- */
+/* ---- where a subscriber is in the history ----------------------------------------------------------------------------- */
 
 /* The items of the entry, or nothing. */
 static struct slice part_of(const struct subscriber *s) {
     static const struct slice none;
-    return s->record->map ? job_log_part(s->log, s->entry) : none;
+    return s->record->map ? history_part(s->history, s->entry) : none;
 }
 
 static void go_to(struct subscriber *s, uint64_t next) {
-    const struct job_log *log = s->log;
-    uint32_t low = 0, high = log->count; /* the first entry that begins behind `next` */
+    uint32_t low = 0, high = history_count(s->history); /* the first entry that begins behind `next` */
     s->next = next;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (log->entries[middle].event <= next)
+        if (history_event(s->history, middle) <= next)
             low = middle + 1;
         else
             high = middle;
     }
     s->entry = low == 0 ? 0 : low - 1;
     if (next > last_event(s)) {
-        s->entry = log->count;
+        s->entry = history_count(s->history);
     } else if (low > 0) {
         struct slice part = part_of(s);
-        items_skip(&s->items, &part, next - log->entries[s->entry].event);
+        items_skip(&s->items, &part, next - history_event(s->history, s->entry));
     }
 }
 
@@ -128,7 +129,8 @@ static void put_event(struct subscriber *s, const char *event, uint64_t number) 
 
 static void put_job(struct buf *out, const struct record *record, const struct job *job) {
     size_t from = out->size;
-    render_job(out, record, job, true);
+    struct job_view view = job_look(job);
+    render_job(out, record, &view, true);
     json_flatten(out, from);
     buf_puts(out, "\n\n");
 }
@@ -173,11 +175,10 @@ static void put_entry(struct subscriber *s, struct span *out) {
 }
 
 static unsigned permille_now(const struct subscriber *s) {
-    const struct job *job = s->waiter.job;
-    return job == NULL || s->record->status != JOB_RUNNING ? 0 : (unsigned)(job_fraction(job) * 1000);
+    return (unsigned)(job_look(s->waiter.job).fraction * 1000);
 }
 
-/* What is not in the log: progress within chunks, and comments; if it is time for one. */
+/* What is not in the history: progress within chunks, and comments; if it is time for one. */
 static bool put_between(struct subscriber *s) {
     int64_t now_ns = clock_monotonic_ns();
     unsigned permille = now_ns - s->looked_ns < PROGRESS_NS ? 0 : permille_now(s);
@@ -208,11 +209,11 @@ static bool put_next(struct subscriber *s, struct span *out) {
         buf_puts(&s->text, RETRY);
     else if (s->snapshot_due)
         put_snapshot(s);
-    else if (s->next == JOB_LOG_QUEUED)
+    else if (s->next == HISTORY_QUEUED)
         put_status(s, JOB_QUEUED, r->created_ms);
-    else if (s->next == JOB_LOG_RUNNING && has_started(s))
+    else if (s->next == HISTORY_RUNNING && has_started(s))
         put_status(s, JOB_RUNNING, r->started_ms);
-    else if (s->next >= JOB_LOG_FIRST && s->entry < s->log->count)
+    else if (s->next >= HISTORY_FIRST && s->entry < history_count(s->history))
         put_entry(s, out);
     else if (s->ended && !s->over)
         put_last(s);
@@ -263,7 +264,7 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
     struct span out = {to, to + max};
     while (out.at < out.end && (send_text(s, &out) || put_next(s, &out)))
         ;
-    if (s->text.failed || s->broken || s->log->broken)
+    if (s->text.failed || s->broken || history_is_broken(s->history))
         return HTTP_STREAM_CUT;
     if (out.at > to) {
         s->written_ns = clock_monotonic_ns();
@@ -278,7 +279,7 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
 static void subscriber_free(struct subscriber *s) {
     job_unwait(&s->waiter);
     loop_clear_timer(s->server->loop, &s->timer);
-    job_log_close(s->log);
+    history_close(s->history);
     record_unref(s->record);
     buf_deinit(&s->text);
     free(s);
@@ -305,8 +306,8 @@ static void set_headers(struct http_request *r) {
 }
 
 static void subscribe(struct subscriber *s, struct job *job) {
-    s->log = job_log_open(job);
-    if (s->log == NULL) {
+    s->history = history_open(job);
+    if (s->history == NULL) {
         http_answer_problem(s->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
@@ -360,7 +361,7 @@ static struct subscriber *subscriber_new(struct server *server, struct http_requ
 
 void api_events(struct server *server, struct http_request *r, struct route_match m) {
     struct id id;
-    if (!read_id(m, &id)) {
+    if (!route_read_id(m, &id)) {
         answer_not_found(r, STORE_NOT_FOUND);
         return;
     }

@@ -1,39 +1,31 @@
-/* api_jobs.c: the routes under /v1/jobs but the POST of a job (api_submit.c). Front end. */
+/* jobs.c: see jobs.h. Front end. */
+#include "server/api/jobs.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/container.h"
 #include "server/api/deferred.h"
-#include "server/model/render.h"
 
 #define DEFAULT_LIMIT 50
 #define MAX_LIMIT     1000
 
 /* ---- one job ---------------------------------------------------------------------------------------------------- */
 
-bool read_id(struct route_match m, struct id *id) {
-    char text[ID_TEXT_SIZE];
-    if (m.size != sizeof text - 1)
-        return false;
-    memcpy(text, m.text, m.size);
-    text[m.size] = '\0';
-    return id_parse(text, id);
-}
-
 /* Hangs the request on a live job; false if there is none. */
-static bool wait_if_live(struct deferred_request *p, const struct id *id, int64_t wait_ns) {
-    struct job *job = jobs_find(p->server->jobs, id);
+static bool wait_if_live(struct deferred_request *d, const struct id *id, int64_t wait_ns) {
+    struct job *job = jobs_find(d->server->jobs, id);
     if (job == NULL)
         return false;
-    deferred_wait(p, job, wait_ns);
+    deferred_wait(d, job, wait_ns);
     return true;
 }
 
 /* A request about one job, or NULL: answered. */
 static struct deferred_request *begin(struct server *s, struct http_request *r, struct route_match m,
                                       enum reply_kind kind, struct id *id) {
-    if (read_id(m, id))
+    if (route_read_id(m, id))
         return deferred_new(s, r, kind);
     answer_not_found(r, STORE_NOT_FOUND);
     return NULL;
@@ -41,56 +33,57 @@ static struct deferred_request *begin(struct server *s, struct http_request *r, 
 
 void api_get_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct deferred_request *p = begin(s, r, m, REPLY_POLL, &id);
+    struct deferred_request *d = begin(s, r, m, REPLY_POLL, &id);
     int64_t wait_ns = 0;
-    if (p == NULL)
+    if (d == NULL)
         return;
-    p->prefer = deferred_read_prefer(r);
-    if (p->prefer.has_wait) {
-        wait_ns = deferred_wait_time(s, &p->prefer, &p->granted_s);
-        http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)p->granted_s);
+    d->reply.prefer = deferred_read_prefer(r);
+    if (d->reply.prefer.has_wait) {
+        wait_ns = deferred_wait_time(s, &d->reply.prefer, &d->reply.granted_s);
+        http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)d->reply.granted_s);
     }
-    if (wait_ns == 0 || s->waiting >= s->config.max_sync || !wait_if_live(p, &id, wait_ns))
-        deferred_ask(p, &id);
-    deferred_suspend(p);
+    if (wait_ns == 0 || s->waiting >= s->config.max_sync || !wait_if_live(d, &id, wait_ns))
+        deferred_ask(d, &id);
+    deferred_suspend(d);
 }
 
 void api_get_result(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct deferred_request *p = begin(s, r, m, REPLY_FETCH, &id);
-    if (p == NULL)
+    struct deferred_request *d = begin(s, r, m, REPLY_FETCH, &id);
+    if (d == NULL)
         return;
-    deferred_ask(p, &id);
-    deferred_suspend(p);
+    deferred_ask(d, &id);
+    deferred_suspend(d);
 }
 
 void api_cancel_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct deferred_request *p = begin(s, r, m, REPLY_CANCEL, &id);
-    if (p == NULL)
+    struct deferred_request *d = begin(s, r, m, REPLY_CANCEL, &id);
+    if (d == NULL)
         return;
-    if (wait_if_live(p, &id, -1))
-        job_cancel(p->waiter.job);
+    if (wait_if_live(d, &id, -1))
+        job_cancel(d->waiter.job);
     else
-        deferred_ask(p, &id);
-    deferred_suspend(p);
+        deferred_ask(d, &id);
+    deferred_suspend(d);
 }
 
 void api_delete_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
-    struct deferred_request *p = begin(s, r, m, REPLY_DELETE, &id);
-    if (p == NULL)
+    struct deferred_request *d = begin(s, r, m, REPLY_DELETE, &id);
+    if (d == NULL)
         return;
-    if (wait_if_live(p, &id, -1))
-        job_cancel(p->waiter.job);
+    if (wait_if_live(d, &id, -1))
+        job_cancel(d->waiter.job);
     else
-        deferred_forget(p, &id);
-    deferred_suspend(p);
+        deferred_forget(d, &id);
+    deferred_suspend(d);
 }
 
 /* ---- GET /v1/jobs -------------------------------------------------------------------------------------------------------- */
 
 struct list_request {
+    struct deferred_request deferred;
     struct store_filter filter;
     char bad[160]; /* what is wrong with the query, or "" */
     struct buf body;
@@ -127,8 +120,7 @@ static void read_parameter(void *arg, const char *name, const char *value) {
     }
 }
 
-static void finish_list(struct deferred_request *p) {
-    struct list_request *l = p->list;
+static void finish_list(struct list_request *l) {
     char id[ID_TEXT_SIZE];
     buf_putc(&l->body, ']');
     if (l->count > l->limit) {
@@ -136,45 +128,46 @@ static void finish_list(struct deferred_request *p) {
         buf_printf(&l->body, ",\"next_cursor\":\"%s\"", id);
     }
     buf_putc(&l->body, '}');
-    http_answer(p->request, 200, JSON_TYPE, &l->body);
+    http_answer(l->deferred.request, 200, JSON_TYPE, &l->body);
 }
 
 static void on_listed(void *arg, enum store_result result, struct record *record) {
-    struct deferred_request *p = arg;
-    struct list_request *l = p->list;
+    struct list_request *l = arg;
+    struct server *server = l->deferred.server;
     if (record != NULL) {
         if (l->count++ >= l->limit)
             return;
         if (l->count > 1)
             buf_putc(&l->body, ',');
-        render_job(&l->body, record, jobs_find(p->server->jobs, &record->id), false);
+        struct job_view view = job_look(jobs_find(server->jobs, &record->id));
+        render_job(&l->body, record, &view, false);
         l->last = record->id;
-    } else if (deferred_leave_store(p)) {
+    } else if (deferred_leave_store(&l->deferred)) {
         if (result == STORE_OK)
-            finish_list(p);
+            finish_list(l);
         else
-            answer_not_found(p->request, result);
+            answer_not_found(l->deferred.request, result);
     }
 }
 
-void list_request_free(struct list_request *l) {
-    if (l != NULL)
-        buf_deinit(&l->body);
+static void release_list(struct deferred_request *d) {
+    struct list_request *l = container_of(d, struct list_request, deferred);
+    buf_deinit(&l->body);
+    deferred_deinit(d);
     free(l);
 }
 
 void api_list_jobs(struct server *s, struct http_request *r, struct route_match m) {
-    struct deferred_request *p = deferred_new(s, r, REPLY_LIST);
-    struct list_request *l = p == NULL ? NULL : calloc(1, sizeof *l);
+    struct list_request *l = calloc(1, sizeof *l);
     (void)m;
     if (l == NULL) {
-        if (p != NULL)
-            http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
-    p->list = l;
-    *l = (struct list_request){.limit = DEFAULT_LIMIT, .filter = {.status = -1, .type = -1}};
+    l->limit = DEFAULT_LIMIT;
+    l->filter = (struct store_filter){.status = -1, .type = -1};
     memset(&l->filter.before, 0xFF, sizeof l->filter.before);
+    deferred_init(&l->deferred, s, r, REPLY_LIST, release_list);
     http_each_query(r, read_parameter, l);
     if (l->bad[0] != '\0') {
         http_answer_problem(r, PROBLEM_INVALID_QUERY, l->bad, NULL);
@@ -182,7 +175,7 @@ void api_list_jobs(struct server *s, struct http_request *r, struct route_match 
     }
     l->filter.limit = l->limit + 1; /* one more tells whether there is a next page */
     buf_puts(&l->body, "{\"jobs\":[");
-    deferred_enter_store(p);
-    jobs_list(s->jobs, &l->filter, on_listed, p);
-    deferred_suspend(p);
+    deferred_enter_store(&l->deferred);
+    jobs_list(s->jobs, &l->filter, on_listed, l);
+    deferred_suspend(&l->deferred);
 }

@@ -1,6 +1,6 @@
 /* ndjson.c: see ndjson.h. Front end.
  *
- *     items of the log's entries, or of the merged result ──► last line ──► end
+ *     items of the history's entries, or of the merged result ──► last line ──► end
  *            ▲       │
  *            └───────┘  suspended until the job has finished more
  */
@@ -11,10 +11,7 @@
 #include <string.h>
 
 #include "server/api/item_text.h"
-#include "server/jobs/log.h"
-#include "server/api/prefer.h"
 #include "base/container.h"
-#include "server/api/api.h"
 
 struct ndjson {
     struct http_stream stream;
@@ -22,8 +19,8 @@ struct ndjson {
     struct server *server;
     struct http_request *request;
     struct record *record;
-    struct job_log *log;      /* NULL: the items are taken from record->result */
-    uint32_t entry;           /* of the log */
+    struct history *history;  /* NULL: the items are taken from record->result */
+    uint32_t entry;           /* of the history */
     uint64_t passed_bytes;    /* of the parts before that entry */
     struct item_reader items; /* of that entry, or of the result */
     uint32_t succeeded, failed;
@@ -72,13 +69,13 @@ static void put_farewell(struct ndjson *n) {
 }
 
 static void put_entry(struct ndjson *n, struct span *out) {
-    struct slice part = job_log_part(n->log, n->entry);
+    struct slice part = history_part(n->history, n->entry);
     enum items_state state = items_put_part(&n->items, &part, out);
     n->broken = state == ITEMS_BAD;
     if (state != ITEMS_ALL)
         return;
     n->passed_bytes += part.size;
-    job_log_drop_part(n->log, n->entry++);
+    history_drop_part(n->history, n->entry++);
     item_reader_rewind(&n->items);
 }
 
@@ -93,9 +90,9 @@ static void put_result(struct ndjson *n, struct span *out) {
 static bool put_next(struct ndjson *n, struct span *out) {
     if (n->over)
         return false;
-    if (n->log == NULL && n->record->status == JOB_SUCCEEDED)
+    if (n->history == NULL && n->record->status == JOB_SUCCEEDED)
         put_result(n, out);
-    else if (n->log != NULL && n->entry < n->log->count)
+    else if (n->history != NULL && n->entry < history_count(n->history))
         put_entry(n, out);
     else if (n->ended)
         put_last_line(n);
@@ -113,7 +110,7 @@ static void steer(struct ndjson *n) {
     struct job *job = n->waiter.job;
     if (job == NULL)
         return;
-    uint64_t behind = n->log->bytes - n->passed_bytes - n->items.at;
+    uint64_t behind = history_bytes(n->history) - n->passed_bytes - n->items.at;
     uint64_t limit = (uint64_t)n->server->config.stream_buffer;
     if (!n->throttling && behind > limit) {
         n->throttling = true;
@@ -140,7 +137,7 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
     struct span out = {to, to + max};
     while (out.at < out.end && (send_text(n, &out) || put_next(n, &out)))
         ;
-    if (n->text.failed || n->broken || (n->log != NULL && n->log->broken))
+    if (n->text.failed || n->broken || (n->history != NULL && history_is_broken(n->history)))
         return HTTP_STREAM_CUT;
     steer(n);
     if (out.at > to)
@@ -163,7 +160,7 @@ static void on_close(struct http_stream *stream) {
     job_unwait(&n->waiter);
     if (job != NULL && n->throttling)
         job_unthrottle(job);
-    job_log_close(n->log);
+    history_close(n->history);
     record_unref(n->record);
     buf_deinit(&n->text);
     /* The client left: nobody waits for the CPU that the job would burn. */
@@ -186,33 +183,34 @@ static struct ndjson *ndjson_new(struct server *s, struct http_request *r, struc
     return n;
 }
 
-static void answer(struct ndjson *n) {
+static void answer(struct ndjson *n, const struct reply *reply) {
     char id[ID_TEXT_SIZE];
     id_format(&n->record->id, id);
+    answer_set_reply(n->request, reply);
     http_set_header_f(n->request, "Location", "/v1/jobs/%s", id);
     http_answer_stream(n->request, 200, NDJSON_TYPE, &n->stream);
 }
 
-bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, bool keep) {
-    struct job_log *log = job_log_open(job);
-    struct ndjson *n = log == NULL ? NULL : ndjson_new(s, r, job_record(job));
+bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, const struct reply *reply, bool keep) {
+    struct history *history = history_open(job);
+    struct ndjson *n = history == NULL ? NULL : ndjson_new(s, r, job_record(job));
     if (n == NULL) {
-        job_log_close(log);
+        history_close(history);
         return false;
     }
-    n->log = log;
+    n->history = history;
     n->keep = keep;
     job_wait(job, &n->waiter);
-    answer(n);
+    answer(n, reply);
     return true;
 }
 
-bool ndjson_from_record(struct server *s, struct http_request *r, struct record *record) {
+bool ndjson_from_record(struct server *s, struct http_request *r, struct record *record, const struct reply *reply) {
     struct ndjson *n = ndjson_new(s, r, record);
     if (n == NULL)
         return false;
     n->ended = true;
-    answer(n);
+    answer(n, reply);
     return true;
 }
 

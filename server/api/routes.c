@@ -6,6 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/api/api.h"
+#include "server/api/deferred.h"
+#include "server/api/events.h"
+#include "server/api/jobs.h"
+#include "server/api/service.h"
+#include "server/api/submit.h"
 
 enum method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHODS };
 static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
@@ -21,17 +26,35 @@ struct route {
 };
 
 static const struct route routes[] = {
-    {"/v1/jobs", "/v1/jobs", NULL, {api_list_jobs, api_submit}, api_hangup, api_done, "GET, HEAD, OPTIONS, POST"},
+    {"/v1/jobs",
+     "/v1/jobs",
+     NULL,
+     {api_list_jobs, api_submit},
+     deferred_on_hangup,
+     deferred_on_done,
+     "GET, HEAD, OPTIONS, POST"},
     {"/v1/jobs/{id}",
      "/v1/jobs/",
      "",
      {api_get_job, NULL, api_delete_job},
-     api_hangup,
-     api_done,
+     deferred_on_hangup,
+     deferred_on_done,
      "DELETE, GET, HEAD, OPTIONS"},
-    {"/v1/jobs/{id}/result", "/v1/jobs/", "/result", {api_get_result}, api_hangup, api_done, "GET, HEAD, OPTIONS"},
+    {"/v1/jobs/{id}/result",
+     "/v1/jobs/",
+     "/result",
+     {api_get_result},
+     deferred_on_hangup,
+     deferred_on_done,
+     "GET, HEAD, OPTIONS"},
     {"/v1/jobs/{id}/events", "/v1/jobs/", "/events", {api_events}, NULL, api_events_done, "GET, HEAD, OPTIONS"},
-    {"/v1/jobs/{id}/cancel", "/v1/jobs/", "/cancel", {NULL, api_cancel_job}, api_hangup, api_done, "OPTIONS, POST"},
+    {"/v1/jobs/{id}/cancel",
+     "/v1/jobs/",
+     "/cancel",
+     {NULL, api_cancel_job},
+     deferred_on_hangup,
+     deferred_on_done,
+     "OPTIONS, POST"},
     {"/v1/types", "/v1/types", NULL, {api_types}, NULL, NULL, "GET, HEAD, OPTIONS"},
     {"/v1/types/{name}", "/v1/types/", "", {api_type}, NULL, NULL, "GET, HEAD, OPTIONS"},
     {"/v1/workers", "/v1/workers", NULL, {api_workers}, NULL, NULL, "GET, HEAD, OPTIONS"},

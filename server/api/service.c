@@ -1,4 +1,6 @@
-/* api_service.c: the routes about the service itself. Front end. */
+/* service.c: the routes about the service itself. Front end. */
+#include "server/api/service.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +8,6 @@
 #include "base/container.h"
 #include "handlers/host/host.h"
 #include "server/api/assets.h"
-#include "server/api/api.h"
 
 #define JSON_TYPE "application/json"
 #define TEXT_TYPE "text/plain; charset=utf-8"

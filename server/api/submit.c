@@ -1,4 +1,4 @@
-/* api_submit.c: POST /v1/jobs. Front end.
+/* submit.c: see submit.h. Front end.
  *
  *     body ──► (has a key: claimed, see idempotency.h) ──► checked, queued ──► waits as Prefer says ──► answer
  *                     └─► another request made the job: waits for that one
@@ -6,6 +6,8 @@
  * The JSON of a large body is checked by a worker; its key is claimed when that has told what the request is, and if the
  * key is another's, the job is dropped.
  */
+#include "server/api/submit.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +17,6 @@
 #include "handlers/host/host.h"
 #include "server/api/ndjson.h"
 #include "server/api/deferred.h"
-#include "server/webhooks/webhooks.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
 #define SMALL_MAP      2048     /* bytes of a body with items that is parsed here */
@@ -30,39 +31,39 @@ static void answer_fault(struct http_request *r, const struct fault *fault) {
 }
 
 /* Decides whether it waits for the job's end, or for the 202; returns for how long. */
-static int64_t choose_reply_kind(struct deferred_request *p) {
-    struct server *s = p->server;
-    p->prefer = deferred_read_prefer(p->request);
-    int64_t wait_ns = deferred_wait_time(s, &p->prefer, &p->granted_s);
+static int64_t choose_reply_kind(struct deferred_request *d) {
+    struct server *s = d->server;
+    d->reply.prefer = deferred_read_prefer(d->request);
+    int64_t wait_ns = deferred_wait_time(s, &d->reply.prefer, &d->reply.granted_s);
     if (wait_ns != 0 && s->waiting < s->config.max_sync) {
-        p->stream = ndjson_is_wanted(p->request);
+        d->streamed = ndjson_is_wanted(d->request);
         return wait_ns;
     }
-    p->reply_kind = REPLY_ACCEPTED;
+    d->reply_kind = REPLY_ACCEPTED;
     return ACCEPT_WAIT_NS;
 }
 
 /* ---- a new job ------------------------------------------------------------------------------------------------- */
 
-static void submit_job(struct deferred_request *p, struct job_request *q) {
-    struct server *s = p->server;
-    struct http_request *r = p->request;
+static void submit_job(struct deferred_request *d, struct job_request *q) {
+    struct server *s = d->server;
+    struct http_request *r = d->request;
     struct job *job;
     enum problem_code why;
-    int64_t wait_ns = choose_reply_kind(p);
+    int64_t wait_ns = choose_reply_kind(d);
     const char *trace = http_header(r, "traceparent");
     q->asynchronous =
-        p->reply_kind == REPLY_ACCEPTED || p->stream; /* the items of each chunk are wanted, not the result at once */
+        d->reply_kind == REPLY_ACCEPTED || d->streamed; /* the items of each chunk are wanted, not the result at once */
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {
-        idempotency_withdraw(&p->claim);
+        idempotency_withdraw(&d->claim);
         answer_overloaded(s, r, why);
         return;
     }
-    deferred_wait(p, job, wait_ns);
-    if (p->claim.entry != NULL)
-        idempotency_own(&p->claim, &job_record(job)->id);
+    deferred_wait(d, job, wait_ns);
+    if (d->claim.entry != NULL)
+        idempotency_own(&d->claim, &job_record(job)->id);
     jobs_dispatch_early(s->jobs);
 }
 
@@ -88,49 +89,49 @@ static bool is_raw(const struct http_request *r) {
 }
 
 /* To be parsed by a worker. */
-static void submit_raw(struct deferred_request *p, const struct store_key *key) {
-    struct slice text = http_body(p->request);
+static void submit_raw(struct deferred_request *d, const struct store_key *key) {
+    struct slice text = http_body(d->request);
     if (text.blob == NULL) {
-        idempotency_withdraw(&p->claim);
-        http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        idempotency_withdraw(&d->claim);
+        http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
-    submit_job(p, &(struct job_request){.body = text, .key = key, .wants_hash = p->planned != NULL});
+    submit_job(d, &(struct job_request){.body = text, .key = key, .wants_hash = d->decide != NULL});
     slice_deinit(&text);
 }
 
 /* False after an answer. */
-static bool webhook_is_allowed(struct deferred_request *p, const char *url) {
+static bool webhook_is_allowed(struct deferred_request *d, const char *url) {
     struct buf wrong = {0}, members = {0};
-    int rc = webhooks_check(p->server->webhooks, url, &wrong);
+    int rc = webhooks_check(d->server->webhooks, url, &wrong);
     if (rc != 0) {
         problem_put_error(&members, "/options/webhook", wrong.data);
-        idempotency_withdraw(&p->claim);
-        http_answer_problem(p->request, PROBLEM_INVALID_PARAMS, "/options/webhook cannot be used", members.data);
+        idempotency_withdraw(&d->claim);
+        http_answer_problem(d->request, PROBLEM_INVALID_PARAMS, "/options/webhook cannot be used", members.data);
     }
     buf_deinit(&wrong);
     buf_deinit(&members);
     return rc == 0;
 }
 
-static void submit_body(struct deferred_request *p) {
-    struct server *s = p->server;
-    struct http_request *r = p->request;
+static void submit_body(struct deferred_request *d) {
+    struct server *s = d->server;
+    struct http_request *r = d->request;
     struct submission submission = {0};
     struct fault fault = {{0}};
-    const struct store_key *key = p->claim.entry == NULL ? NULL : &p->claim.key;
+    const struct store_key *key = d->claim.entry == NULL ? NULL : &d->claim.key;
     struct job_request q = {.submission = &submission, .key = key};
     size_t size;
     const char *body = http_small_body(r, &size);
     if (is_raw(r)) {
-        submit_raw(p, key);
+        submit_raw(d, key);
         return;
     }
     if (submission_parse(body, size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
-        idempotency_withdraw(&p->claim);
+        idempotency_withdraw(&d->claim);
         answer_fault(r, &fault);
-    } else if (submission.options.webhook == NULL || webhook_is_allowed(p, submission.options.webhook)) {
-        submit_job(p, &q);
+    } else if (submission.options.webhook == NULL || webhook_is_allowed(d, submission.options.webhook)) {
+        submit_job(d, &q);
     }
     submission_deinit(&submission);
     fault_deinit(&fault);
@@ -138,35 +139,41 @@ static void submit_body(struct deferred_request *p) {
 
 /* ---- a job that another request made --------------------------------------------------------------------------------- */
 
-static void join(struct deferred_request *p, const struct id *id) {
-    struct job *job = jobs_find(p->server->jobs, id);
-    p->reply_kind = REPLY_RESULT; /* for a large body it was chosen before */
-    p->stream = false;
-    int64_t wait_ns = choose_reply_kind(p);
-    p->replayed = true;
+static void join(struct deferred_request *d, const struct id *id) {
+    struct job *job = jobs_find(d->server->jobs, id);
+    d->reply_kind = REPLY_RESULT; /* for a large body it was chosen before */
+    d->streamed = false;
+    int64_t wait_ns = choose_reply_kind(d);
+    d->reply.replayed = true;
     if (job == NULL)
-        deferred_ask(p, id);
-    else if (p->reply_kind == REPLY_ACCEPTED && job_is_planned(job))
-        deferred_accept(p, job);
+        deferred_ask(d, id);
+    else if (d->reply_kind == REPLY_ACCEPTED && job_is_planned(job))
+        deferred_accept(d, job);
     else
-        deferred_wait(p, job, wait_ns);
-    if (p->stream && job != NULL && job_is_planned(job))
-        deferred_begin_stream(p, job);
+        deferred_wait(d, job, wait_ns);
+    if (d->streamed && job != NULL && job_is_planned(job))
+        deferred_begin_stream(d, job);
+}
+
+/* The key is not its own. */
+static void follow_verdict(struct deferred_request *d, enum key_verdict verdict, const struct id *id) {
+    if (verdict == KEY_SAME)
+        join(d, id);
+    else if (verdict == KEY_OTHER)
+        http_answer_problem(d->request, PROBLEM_IDEMPOTENCY_MISMATCH, NULL, NULL);
+    else
+        answer_not_found(d->request, STORE_UNAVAILABLE);
 }
 
 static void on_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
-    struct deferred_request *p = container_of(c, struct deferred_request, claim);
-    switch (verdict) {
-    case KEY_YOURS:
-        if (is_welcome(p->server, p->request))
-            submit_body(p);
-        else
-            idempotency_withdraw(c);
-        break;
-    case KEY_SAME: join(p, id); break;
-    case KEY_OTHER: http_answer_problem(p->request, PROBLEM_IDEMPOTENCY_MISMATCH, NULL, NULL); break;
-    case KEY_UNAVAILABLE: answer_not_found(p->request, STORE_UNAVAILABLE); break;
-    }
+    struct deferred_request *d = container_of(c, struct deferred_request, claim);
+    deferred_end_claim(d);
+    if (verdict != KEY_YOURS)
+        follow_verdict(d, verdict, id);
+    else if (is_welcome(d->server, d->request))
+        submit_body(d);
+    else
+        idempotency_withdraw(c);
 }
 
 static void put_parameter(void *arg, const char *name, const char *value) {
@@ -184,63 +191,67 @@ static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
     return ok;
 }
 
-static void claim_key(struct deferred_request *p, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
-    struct server *s = p->server;
-    if (hash_query(p->request, hash) &&
-        idempotency_claim(s->idempotency, &p->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
+static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
+    struct server *s = d->server;
+    if (hash_query(d->request, hash) &&
+        idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
         return;
-    struct job *job = p->waiter.job;
-    deferred_stop_waiting(p);
-    http_answer_problem(p->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    struct job *job = d->waiter.job;
+    if (job == NULL)
+        deferred_end_claim(d);
+    deferred_stop_waiting(d);
+    http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     if (job != NULL)
-        job_drop(job);
+        job_undo_submission(job);
 }
 
-static void submit_with_key(struct deferred_request *p, const char *key) {
-    struct http_request *r = p->request;
+static void submit_with_key(struct deferred_request *d, const char *key) {
+    struct http_request *r = d->request;
     uint8_t hash[STORE_HASH_SIZE];
     struct fault fault = {{0}};
     size_t size;
     const char *body = http_small_body(r, &size);
-    p->claim.decided = on_decided;
-    if (host_request_hash(body, size, (unsigned)p->server->config.max_json_depth, hash, &fault) != 0)
+    d->claim.decided = on_decided;
+    if (host_request_hash(body, size, (unsigned)d->server->config.max_json_depth, hash, &fault) != 0) {
         answer_fault(r, &fault);
-    else
-        claim_key(p, key, hash);
+    } else {
+        deferred_begin_claim(d);
+        claim_key(d, key, hash);
+    }
     fault_deinit(&fault);
 }
 
 /* ---- a large body with a key: parsed and planned first, then it is known whether it is wanted ------------------------- */
 
 static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
-    struct deferred_request *p = container_of(c, struct deferred_request, claim);
-    struct job *job = p->waiter.job;
-    p->planned = NULL;
+    struct deferred_request *d = container_of(c, struct deferred_request, claim);
+    struct job *job = d->waiter.job;
     if (verdict == KEY_YOURS) {
         idempotency_own(c, &job_record(job)->id);
         job_unthrottle(job);
-        deferred_go_on(p, job);
+        deferred_decided(d, job);
         return;
     }
-    deferred_stop_waiting(p);
-    job_drop(job);
-    on_decided(c, verdict, id);
+    d->decide = NULL;
+    deferred_stop_waiting(d);
+    job_undo_submission(job);
+    follow_verdict(d, verdict, id);
 }
 
-static void on_raw_planned(struct deferred_request *p, struct job *job) {
+static void on_raw_planned(struct deferred_request *d, struct job *job) {
     char key[IDEMPOTENCY_MAX_KEY + 1];
     job_throttle(job);
-    p->claim.decided = on_raw_decided;
-    if (idempotency_parse(http_header(p->request, "Idempotency-Key"), key))
-        claim_key(p, key, job_request_hash(job));
+    d->claim.decided = on_raw_decided;
+    if (idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
+        claim_key(d, key, job_request_hash(job));
 }
 
-static void submit_raw_with_key(struct deferred_request *p, const char *key) {
-    struct server *s = p->server;
-    if (!is_welcome(s, p->request))
+static void submit_raw_with_key(struct deferred_request *d, const char *key) {
+    struct server *s = d->server;
+    if (!is_welcome(s, d->request))
         return;
-    p->planned = on_raw_planned;
-    submit_raw(p, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
+    d->decide = on_raw_planned;
+    submit_raw(d, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {
@@ -249,17 +260,17 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
     if (key == NULL && !is_welcome(s, r))
         return;
     char parsed[IDEMPOTENCY_MAX_KEY + 1];
-    struct deferred_request *p = deferred_new(s, r, REPLY_RESULT);
-    if (p == NULL)
+    struct deferred_request *d = deferred_new(s, r, REPLY_RESULT);
+    if (d == NULL)
         return;
-    p->keyed = key != NULL;
+    d->keyed = key != NULL;
     if (key == NULL)
-        submit_body(p);
+        submit_body(d);
     else if (!idempotency_parse(key, parsed))
         http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
     else if (is_raw(r))
-        submit_raw_with_key(p, parsed);
+        submit_raw_with_key(d, parsed);
     else
-        submit_with_key(p, parsed);
-    deferred_suspend(p);
+        submit_with_key(d, parsed);
+    deferred_suspend(d);
 }

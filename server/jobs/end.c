@@ -1,62 +1,18 @@
-/* jobs_end.c: how a job ends: stopped or finished, recorded, told, remembered, and dropped in the end. Front end. finish is the
- * one place where a job leaves the live table.
- *
- * The end of a durable job is told when it is recorded, so that nobody sees an end that a crash could take back:
- *
- *     live ──finish──► ending (the store writes; who asks for the job is answered by the store, after that write)
- *       │                 └──► told, freed
- *       └──(not durable)──► remembered, told, freed
- */
+/* end.c: see end.h. Front end. */
+#include "server/jobs/end.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <utlist.h>
 
 #include "base/clock.h"
-#include "base/container.h"
-#include "server/jobs/private.h"
-#include "server/webhooks/webhooks.h"
+#include "server/jobs/backoff.h"
+#include "server/jobs/expiry.h"
+#include "server/jobs/history.h"
+#include "server/jobs/queue.h"
 
-#define CLOCK_STEP_MS 1000 /* the wall clock was stepped if it and the monotonic one differ by more */
-#define GC_LEAST_NS   (50 * NS_PER_MS)
-
-/* ---- keeping ended jobs ---------------------------------------------------------------------------------------- */
-
-static void schedule_gc(struct jobs *js, int64_t due_ms) {
-    int64_t in_ms = due_ms - clock_wall_ms();
-    if (due_ms == 0)
-        return;
-    int64_t due_ns = clock_monotonic_ns() + (in_ms < 0 ? 0 : job_limit_ns(in_ms));
-    if (js->gc_timer.slot == 0 || due_ns < js->gc_timer.due_ns)
-        loop_set_timer(js->loop, &js->gc_timer, due_ns);
-}
-
-/* What is kept for an hour is kept for an hour, also when somebody sets the clock meanwhile. */
-void jobs_check_clock(struct jobs *js) {
-    int64_t offset_ms = clock_wall_ms() - clock_monotonic_ns() / NS_PER_MS;
-    int64_t by_ms = offset_ms - js->wall_offset_ms;
-    if (by_ms < CLOCK_STEP_MS && by_ms > -CLOCK_STEP_MS)
-        return;
-    js->wall_offset_ms = offset_ms;
-    LOG(LOG_WARN, "clock_stepped", LOG_INT("by_ms", by_ms));
-    js->store->ops->adjust_clock(js->store, by_ms);
-    js->remembered->ops->adjust_clock(js->remembered, by_ms);
-}
-
-void jobs_start_gc(struct jobs *js) {
-    jobs_check_clock(js);
-    int64_t now_ms = clock_wall_ms();
-    schedule_gc(js, js->store->ops->gc(js->store, now_ms));
-    schedule_gc(js, js->remembered->ops->gc(js->remembered, now_ms));
-    /* A store may guess too early: do not ask again and again. */
-    if (js->gc_timer.slot != 0 && js->gc_timer.due_ns < clock_monotonic_ns() + GC_LEAST_NS)
-        loop_set_timer(js->loop, &js->gc_timer, clock_monotonic_ns() + GC_LEAST_NS);
-}
-
-void jobs_on_gc_timer(struct timer *t) {
-    jobs_start_gc(container_of(t, struct jobs, gc_timer));
-}
+/* ---- remembering ------------------------------------------------------------------------------------------------- */
 
 static void on_remembered(void *arg, enum store_result result) {
     (void)arg, (void)result; /* if memory ran out it is not remembered */
@@ -67,7 +23,7 @@ static void remember(struct job *job) {
     if (js->config.keep_sync == 0)
         return;
     js->remembered->ops->finish(js->remembered, job->record, NULL, on_remembered, NULL);
-    schedule_gc(js, job->record->expires_ms);
+    expiry_schedule(js, job->record->expires_ms);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
@@ -97,27 +53,8 @@ static void free_plan(struct job *job) {
     job->common = NULL;
 }
 
-void job_dequeue(struct job *job) {
-    sched_remove(&job->js->scheduler, &job->sched);
-    job->js->long_backlog_ns -= job->queued_cost_ns;
-    job->queued_cost_ns = 0;
-}
-
-/* Nobody finds it by its id any more, and it takes no room in the queue. */
-void job_leave_live(struct job *job) {
-    struct jobs *js = job->js;
-    job_dequeue(job);
-    job_release_workers(job);
-    job_clear_backoffs(job);
-    loop_clear_timer(js->loop, &job->timer);
-    HASH_DEL(js->live, job);
-    js->live_count--;
-    if (!job->record->durable)
-        js->transient_count--;
-}
-
-void job_release(struct job *job) {
-    job_log_end(job); /* may want the parts */
+static void job_free(struct job *job) {
+    history_end(job); /* may want the parts */
     free_plan(job);
     free(job->stop_detail);
     free(job->stop_members);
@@ -129,10 +66,24 @@ void job_release(struct job *job) {
     free(job);
 }
 
+/* It takes no turn, no worker and no room in the queue any more. */
+static void leave(struct job *job) {
+    job_dequeue(job);
+    job_clear_backoffs(job);
+    job_leave_live(job);
+}
+
+void job_abandon(struct job *job) {
+    while (job->tasks != NULL)
+        task_free(job->tasks);
+    leave(job);
+    job_free(job);
+}
+
 static void stamp_end(struct job *job) {
     struct record *r = job->record;
     int64_t now_ns = clock_monotonic_ns();
-    jobs_check_clock(job->js);
+    expiry_check_clock(job->js);
     r->finished_ms = clock_wall_ms();
     r->expires_ms = r->finished_ms + r->ttl_ms;
     if (r->started_ms != 0)
@@ -169,9 +120,9 @@ static struct delivery delivery_of(const struct job *job) {
 /* False: there is nobody to tell. */
 static bool prepare_webhook(struct job *job) {
     struct buf body = {0};
-    if (job->record->webhook == NULL || job->js->webhooks == NULL || job->refused)
+    if (job->record->webhook == NULL || job->js->webhooks.send == NULL || job_is_store_failed(job))
         return false;
-    webhook_body(&body, job->record);
+    job->js->webhooks.write_body(&body, job->record);
     job->webhook = body.failed ? NULL : blob_copy(body.data, body.size);
     buf_deinit(&body);
     if (job->webhook == NULL)
@@ -180,13 +131,14 @@ static bool prepare_webhook(struct job *job) {
 }
 
 static void send_webhook(struct job *job) {
+    const struct jobs_webhooks *w = &job->js->webhooks;
     struct delivery d = delivery_of(job);
-    if (job->webhook != NULL && job->js->webhooks != NULL)
-        webhooks_send(job->js->webhooks, &d);
+    if (job->webhook != NULL && w->send != NULL)
+        w->send(w->arg, &d);
 }
 
-/* It was refused when it may have been on its way to the disk, or had ended. */
-static void unmake(struct job *job) {
+/* Its submission failed, or was undone, when it may have been on its way to the disk. */
+static void undo_submission(struct job *job) {
     struct store *s = job->js->store;
     s->ops->forget(s, &job->record->id, on_remembered, NULL);
     if (job->webhook != NULL)
@@ -195,24 +147,25 @@ static void unmake(struct job *job) {
 
 void job_tell_end(struct job *job) {
     struct jobs *js = job->js;
-    if (job->refused) {
-        unmake(job);
+    if (job_is_store_failed(job)) {
+        undo_submission(job);
     } else {
         log_end(job);
         send_webhook(job);
     }
     DL_DELETE2(js->ending, job, ending_prev, ending_next);
     js->ending_count--;
-    job_tell_waiters(job);
-    job_release(job);
+    job_tell_ended(job);
+    job_free(job);
 }
 
 static void on_end_recorded(void *arg, enum store_result result) {
     struct job *job = arg;
     if (result != STORE_OK && result != STORE_GONE)
         job_log_event(LOG_ERROR, "end_not_recorded", job); /* the store tries again; meanwhile it answers from memory */
-    job->end_recorded = true;
-    if (!job->at_store) /* a store in trouble may answer this before the submission */
+    if (job->durability == DURABILITY_SUBMITTING)
+        job_set_durability(job, DURABILITY_END_RECORDED); /* told when the submission is answered */
+    else
         job_tell_end(job);
 }
 
@@ -228,10 +181,10 @@ static void tell_webhook(struct job *job) {
 
 static void record_end(struct job *job) {
     struct jobs *js = job->js;
-    job_leave_live(job);
+    leave(job);
     DL_APPEND2(js->ending, job, ending_prev, ending_next);
     js->ending_count++;
-    schedule_gc(js, job->record->expires_ms);
+    expiry_schedule(js, job->record->expires_ms);
     bool told = prepare_webhook(job);
     struct delivery d = delivery_of(job);
     js->store->ops->finish(js->store, job->record, told ? &d : NULL, on_end_recorded, job);
@@ -239,10 +192,10 @@ static void record_end(struct job *job) {
 
 /* The status is final; no task is left. */
 static void finish(struct job *job) {
-    bool real = !job->rejected && !job->refused;
+    bool real = !job->rejected && !job_is_store_failed(job);
     if (real)
         count_end(job);
-    job->phase = PHASE_DONE;
+    job_enter_phase(job, PHASE_DONE);
     if (job->record->durable) {
         record_end(job);
         return;
@@ -252,9 +205,9 @@ static void finish(struct job *job) {
         remember(job);
         tell_webhook(job);
     }
-    job_tell_waiters(job);
-    job_leave_live(job);
-    job_release(job);
+    job_tell_ended(job);
+    leave(job);
+    job_free(job);
 }
 
 void job_succeed(struct job *job, struct slice result) {
@@ -282,7 +235,7 @@ static void write_error(struct job *job) {
 }
 
 void job_end_if_stopped(struct job *job) {
-    if (!job->stopping || job->tasks != NULL || job->telling)
+    if (!job_is_stopping(job) || job->tasks != NULL || job->telling)
         return;
     stamp_end(job);
     write_error(job);
@@ -293,12 +246,12 @@ void job_end_if_stopped(struct job *job) {
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem, char *detail,
               char *members) {
     struct task *t, *next;
-    if (job->stopping || job->phase == PHASE_DONE) {
+    if (job_is_stopping(job) || job->phase == PHASE_DONE) {
         free(detail);
         free(members);
         return;
     }
-    job->stopping = true;
+    job_enter_phase(job, PHASE_STOPPING);
     job->stop_reason = reason;
     job->stop_status = status;
     job->stop_problem = problem;
@@ -319,7 +272,8 @@ void job_cancel(struct job *job) {
     job_stop(job, STOP_CANCEL, JOB_CANCELLED, PROBLEM_CANCELLED, NULL, NULL);
 }
 
-void job_drop(struct job *job) {
-    job->refused = true;
+void job_undo_submission(struct job *job) {
+    if (job->durability == DURABILITY_NONE)
+        job_set_durability(job, DURABILITY_STORE_FAILED);
     job_cancel(job);
 }

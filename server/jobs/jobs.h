@@ -1,20 +1,23 @@
-/* jobs.h: the life of a job: accepted, planned, its chunks run, merged, ended; who waits for it; where it is
- * remembered. Front end; all from the event loop.
+/* jobs.h: the life of a job: it is accepted, planned, its chunks are run and merged, it ends and is remembered; and who waits for
+ * it. The interface of this room: other rooms include nothing else of it. Front end; all from the event loop.
  *
- *     queued ──► running ──► succeeded
- *       │           ├──────► failed
- *       └───────────┴──────► cancelled         (job_set_status in jobs.c changes it; ended is final)
+ *     queued ──► running ──► succeeded         queued → running      [its first chunk is sent, or a short job was
+ *       │           ├──────► failed                                   done in one go]
+ *       └───────────┴──────► cancelled         queued → failed       [queue timeout; its plan failed or crashed]
+ *                                              running → succeeded   [merged]
+ *                                              running → failed      [handler, crash, timeout, memory]
+ *                                              queued, running → cancelled   [by a client, or because the client that
+ *                                                                     waited for it has left]
+ *                                              running → queued      [the daemon ends: the next one takes it from the
+ *                                                                     store]
  *
- *     queued → running      [first chunk sent, or a short job answered in one go]
- *     queued → failed       [queue timeout; the plan failed or crashed]
- *     running → succeeded   [merged]          running → failed  [handler, crash, timeout, memory]
- *     queued, running → cancelled  [client, or the client that waited left]
- *     running → queued      [the daemon ended: left to the next one, which takes it from the store]
+ * job_set_status changes it; an ended job is final. The way of a job through the files of this room:
  *
- * Within queued and running a job is in a phase, which says what there is to send to a worker:
+ *     submit ──► queue ──► dispatch (isolate) ──► send ──► a worker ──► replies ──► end ──► expiry
+ *                  ▲ backoff, poison ◄───────────────────────────────────┘ │          └─► durable: what the store has of it
+ *                  └─────────────── plan: more to send ◄───────────────────┘
  *
- *     PLAN ──► CHUNKS ──► MERGE ──► DONE
- *       └───────(one short chunk: all in one go)──────▲
+ *     recover: from one process to the next   limits: its time   log: what streams tell   query, estimate: looked at
  */
 #ifndef OFFLOAD_JOBS_H
 #define OFFLOAD_JOBS_H
@@ -27,6 +30,7 @@
 #include "pool/pool.h"
 #include "server/model/metrics.h"
 #include "server/model/record.h"
+#include "server/model/render.h"
 #include "server/store/store.h"
 
 struct jobs;
@@ -38,6 +42,17 @@ struct jobs_config {
     uint64_t max_queue, max_memory, keep_sync;
     unsigned max_json_depth;
     bool persistent; /* the store outlives the process: a drain leaves queued jobs to it */
+};
+
+/* Where the ends of jobs with options.webhook go. Whoever owns both rooms wires it to the webhooks. */
+struct jobs_webhooks {
+    void *arg;
+    /* Whether that URL may be used. 0, or -1 with what is wrong with it in `detail`. */
+    int (*check)(void *arg, const char *url, struct buf *detail);
+    /* Appends what is to be sent about a job that has ended. */
+    void (*write_body)(struct buf *out, const struct record *r);
+    /* Sends it; it is recorded in the store by then. Copies what it keeps. */
+    void (*send)(void *arg, const struct delivery *d);
 };
 
 /* What a client submits. */
@@ -72,9 +87,8 @@ struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struc
 void jobs_free(struct jobs *js);
 void jobs_configure(struct jobs *js, const struct jobs_config *config);
 void jobs_set_pool(struct jobs *js, struct pool *pool);
-/* Borrowed: where the ends of jobs with options.webhook are sent. */
-struct webhooks;
-void jobs_set_webhooks(struct jobs *js, struct webhooks *webhooks);
+/* Copied. {0}: webhooks are not sent. */
+void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks);
 struct pool_events jobs_pool_events(struct jobs *js); /* all that is about work; the owner adds its own */
 
 /* Accepts a job. 0, or -1 with *why: PROBLEM_QUEUE_FULL, PROBLEM_OVER_MEMORY, PROBLEM_INTERNAL_ERROR. */
@@ -98,8 +112,8 @@ void job_unwait(struct job_waiter *w); /* no effect if it waits for nothing */
 /* What a worker found to be the hash of the body; only if it was wanted, and when it is planned. May be changed until the
  * job is made durable: to that of the whole request. */
 uint8_t *job_request_hash(struct job *job);
-/* Cancels it as if it had never been. */
-void job_drop(struct job *job);
+/* Cancels it as if it had never been. Only before it is made durable. */
+void job_undo_submission(struct job *job);
 
 /* Stops the job and ends it as cancelled once its processes have stopped. No effect on one that is stopping. */
 void job_cancel(struct job *job);
@@ -114,15 +128,10 @@ bool job_is_rejected(const struct job *job);     /* ended because its submission
 bool job_is_store_failed(const struct job *job); /* ended because the store did not take it: likewise */
 bool job_is_ending(const struct job *job);       /* its end is being recorded: JOB_ENDED comes by itself */
 bool job_is_planned(const struct job *job);      /* JOB_PLANNED was told */
-bool job_is_delayed(const struct job *job);      /* waits for its delay, not for a worker */
-/* 0..1, with what running chunks report by the scoreboard. */
-double job_fraction(const struct job *job);
-/* When a queued job may start (wall clock ms), and how long its remaining work takes once it runs alone (ms): by what the
- * handlers estimated for the pieces that wait and run. */
-int64_t job_estimated_start_ms(const struct job *job);
+/* What a live job is at, for its document; {0} for NULL. */
+struct job_view job_look(const struct job *job);
+/* How long its remaining work takes once it runs alone, ms: by what the handlers estimated. */
 int64_t job_estimated_work_ms(const struct job *job);
-/* When the job goes on (monotonic) that waits for nothing but the pause before its next attempt; else 0. */
-int64_t job_held_until_ns(const struct job *job);
 
 /* The live job with that id, or NULL. */
 struct job *jobs_find(struct jobs *js, const struct id *id);
@@ -143,7 +152,33 @@ size_t jobs_live(const struct jobs *js); /* queued and running */
 size_t jobs_running(const struct jobs *js);
 uint64_t jobs_retry_after_s(const struct jobs *js); /* when a slot may be free, by the measured drain rate; 1..3600 */
 void jobs_write_metrics(const struct jobs *js, struct buf *out);
-/* Milliseconds for which the oldest task has waited for a worker; 0: nothing waits. */
+/* How long the oldest task has waited for a worker, ms; 0: nothing waits. */
 int64_t jobs_oldest_wait_ms(const struct jobs *js);
+
+/* ---- the history of a job: history.c -------------------------------------------------------------------------------------
+ *
+ * The chunks of a job that are finished, in the order in which they were. All streams about a job are made from this and
+ * its record while they are read; nothing is rendered in advance. Shared by counted reference: a reader may be
+ * behind when the job has ended.
+ *
+ * What a stream of events tells has numbers, the same for every reader:
+ *
+ *     1 queued   2 running   3.. for each finished chunk: its items, if the job is a map, then the progress
+ */
+struct history;
+enum { HISTORY_QUEUED = 1, HISTORY_RUNNING, HISTORY_FIRST };
+
+/* A reference. NULL if memory ran out. */
+struct history *history_open(struct job *job);
+void history_close(struct history *h);                           /* NULL is allowed */
+uint32_t history_count(const struct history *h);                 /* of entries: finished chunks */
+uint64_t history_event(const struct history *h, uint32_t entry); /* the number of its first event */
+uint64_t history_last_event(const struct history *h);            /* the highest number given */
+uint64_t history_bytes(const struct history *h);                 /* of the parts of all entries */
+bool history_is_broken(const struct history *h);                 /* memory ran out: entries are missing */
+/* The part that a chunk gave, borrowed; empty if it is not kept. */
+struct slice history_part(const struct history *h, uint32_t entry);
+/* The reader is done with it. If it is the last one the memory is freed, once the job has ended. */
+void history_drop_part(struct history *h, uint32_t entry);
 
 #endif

@@ -1,10 +1,12 @@
 /* job_plan.c: the plan of a job, as a worker made it in this run or an earlier one: read without believing it, see struct
  * wire_plan. Front end. */
+#include "server/jobs/plan.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "server/jobs/private.h"
+#include "server/jobs/options.h"
 
 #define MAX_COST_NS  (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
 #define MAX_DELAY_MS (INT64_C(365) * 24 * 3600 * 1000)
@@ -107,7 +109,7 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
     job->record->type = h->type;
     job->record->map = h->map != 0;
     job->record->items = h->items;
-    job_apply_parsed_options(job, &o);
+    options_apply_parsed(job, &o);
     return true;
 }
 
@@ -121,7 +123,7 @@ static void drop_plan(struct job *job) {
     slice_deinit(&job->chunk_bytes);
 }
 
-bool job_take_plan(struct job *job, const struct slice *plan) {
+bool plan_take(struct job *job, const struct slice *plan) {
     struct wire_plan head;
     bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
               (!job->input_is_raw || take_parsed(job, plan, &head));
@@ -132,13 +134,13 @@ bool job_take_plan(struct job *job, const struct slice *plan) {
     job->record->chunks_total = head.chunks;
     job->record->plan_ns = (int64_t)head.plan_ns;
     job->record->cpu_ns += (int64_t)head.cpu_ns;
-    job->phase = PHASE_CHUNKS;
+    job_enter_phase(job, PHASE_CHUNKS);
     return true;
 }
 
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct slice plan = wire_payload(f, bulk, 0);
-    bool ok = plan.blob != NULL && job_take_plan(job, &plan);
+    bool ok = plan.blob != NULL && plan_take(job, &plan);
     slice_deinit(&plan);
     struct record *r = job->record;
     if (ok && r->durable)
@@ -147,7 +149,7 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
 }
 
 /* A large body that must not be planned where it was parsed: from here on as if the front end had parsed it. */
-bool submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_plan head;
     struct slice reply = wire_payload(f, bulk, 0);
     bool ok = reply.blob != NULL && job->input_is_raw && slice_read(&reply, 0, &head, sizeof head) == 0 &&

@@ -1,9 +1,7 @@
-/* poison.c: items of a map that kill the worker that runs them. When a group of items was lost as often as max_attempts
- * allows, the item at which its worker died, by the scoreboard, fails, and the others of the group are tried again
- * without it: one bad item fails alone. Front end. Not kept over a restart, which tries them anew. */
-#include <stdlib.h>
+/* poison.c: see poison.h. Front end. */
+#include "server/jobs/poison.h"
 
-#include "server/jobs/private.h"
+#include <stdlib.h>
 
 uint32_t job_count_poison(const struct job *job, uint32_t chunk) {
     uint32_t count = 0;

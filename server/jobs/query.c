@@ -1,10 +1,12 @@
-/* jobs_query.c: looking jobs up, wherever they are: live, remembered (answered inline), or in the store. Front end. */
+/* query.c: looking jobs up, wherever they are: live, remembered (answered inline), or in the store. Front end. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/jobs/private.h"
+#include "server/jobs/job.h"
 
 struct job *jobs_find(struct jobs *js, const struct id *id) {
     struct job *job;
@@ -64,15 +66,9 @@ struct listing {
 };
 
 static void collect(struct listing *l, struct record *r) {
-    if (l->count == l->room) {
-        size_t room = l->room == 0 ? 256 : 2 * l->room;
-        struct record **more = realloc(l->records, room * sizeof *more);
-        if (more == NULL) {
-            l->failed = true;
-            return;
-        }
-        l->records = more;
-        l->room = room;
+    if (GROW_ARRAY(&l->records, l->count, &l->room) != 0) {
+        l->failed = true;
+        return;
     }
     l->records[l->count++] = record_ref(r);
 }
@@ -193,4 +189,21 @@ void jobs_write_metrics(const struct jobs *js, struct buf *out) {
     metrics_write_head(out, "offload_held_bytes", "gauge", "Bytes held for jobs, bounded by --max-memory.");
     buf_printf(out, "offload_held_bytes{what=\"payloads\"} %zu\n", blob_held_bytes);
     write_workers(js, out);
+}
+
+size_t jobs_live(const struct jobs *js) {
+    return js->live_count;
+}
+
+size_t jobs_running(const struct jobs *js) {
+    return js->running_count;
+}
+
+uint64_t jobs_retry_after_s(const struct jobs *js) {
+    double idle_s = (double)(clock_monotonic_ns() - js->rate_ns) / 1e9;
+    double rate = js->rate * exp(-idle_s / JOBS_RATE_WINDOW_S);
+    if (rate <= 1.0 / 3600)
+        return js->rate > 0 ? 3600 : 5; /* nothing has ended lately; nothing has ended ever */
+    double s = ceil(1 / rate);
+    return s < 1 ? 1 : s > 3600 ? 3600 : (uint64_t)s;
 }

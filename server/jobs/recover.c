@@ -1,4 +1,4 @@
-/* jobs_recover.c: from one process to the next: what the store has of an earlier run is queued again, and what still runs
+/* recover.c: from one process to the next: what the store has of an earlier run is queued again, and what still runs
  * when this one ends is left to it. Front end.
  *
  *     stored as            comes back as
@@ -7,14 +7,19 @@
  *       with its plan      the chunks that were done are not run again
  *       without            planned again from the request
  */
+#include "server/jobs/recover.h"
+
 #include <string.h>
-#include <utlist.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/api/item_text.h"
-#include "server/jobs/private.h"
-#include "server/webhooks/webhooks.h"
+#include "server/jobs/end.h"
+#include "server/jobs/expiry.h"
+#include "server/jobs/history.h"
+#include "server/jobs/lost.h"
+#include "server/jobs/plan.h"
+#include "server/jobs/queue.h"
 
 /* Its work was lost with a daemon. */
 static void lose_to_restart(struct job *job) {
@@ -22,7 +27,7 @@ static void lose_to_restart(struct job *job) {
     r->attempts++;
     r->started_ms = 0;
     r->queued_ns = 0;
-    job_add_lost(job, NULL, "restart", NULL);
+    lost_add(job, NULL, "restart", NULL);
     job_set_status(job, JOB_QUEUED);
 }
 
@@ -53,9 +58,10 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
     id_follow(&r->id);
     r->version = (uint64_t)clock_wall_ms(); /* above all of the earlier run: a tag is not used twice */
     r->chunks_done = 0;
-    job->asynchronous = job->planned_told = job->safe = true;
+    job->asynchronous = job->planned_told = true;
+    job_set_durability(job, DURABILITY_STORED);
     set_clocks(job);
-    if (in->plan.size == 0 || !job_take_plan(job, &in->plan)) {
+    if (in->plan.size == 0 || !plan_take(job, &in->plan)) {
         r->chunks_total = 0;
         job->input_is_raw = true;
         job->input = slice_ref(&in->request);
@@ -80,7 +86,7 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
     c->part = slice_ref(&stored->part);
     c->done = true;
     job->record->chunks_done++;
-    job_log_chunk(job, stored->chunk, (uint64_t)items);
+    history_chunk(job, stored->chunk, (uint64_t)items);
 }
 
 /* Behind all chunks: what is left to send. */
@@ -97,7 +103,7 @@ static void resume(struct job *job) {
             if (!job->chunks[i].done)
                 job->again[job->again_count++] = i; /* taken from its end */
         if (r->chunks_done == r->chunks_total)
-            job->phase = PHASE_MERGE;
+            job_enter_phase(job, PHASE_MERGE);
     }
     job_arm_timer(job);
     job_enqueue(job);
@@ -105,8 +111,8 @@ static void resume(struct job *job) {
 
 static void on_delivery(void *arg, const struct delivery *d) {
     struct jobs *js = arg;
-    if (js->webhooks != NULL)
-        webhooks_send(js->webhooks, d);
+    if (js->webhooks.send != NULL)
+        js->webhooks.send(js->webhooks.arg, d);
 }
 
 int jobs_recover(struct jobs *js) {
@@ -117,7 +123,7 @@ int jobs_recover(struct jobs *js) {
     HASH_ITER(hh, js->live, job, next) { /* in the order in which they came */
         resume(job);
     }
-    jobs_start_gc(js);
+    expiry_start(js);
     if (js->recovered_count > 0)
         LOG(LOG_INFO, "recovered", LOG_INT("jobs", js->recovered_count));
     return 0;
@@ -126,19 +132,16 @@ int jobs_recover(struct jobs *js) {
 /* ---- end ------------------------------------------------------------------------------------------------------------ */
 
 static void park(struct job *job) {
-    struct job_waiter *w, *next;
     job_dequeue(job);
     loop_clear_timer(job->js->loop, &job->timer);
-    DL_FOREACH_SAFE(job->waiters, w, next) {
-        w->notify(w, job, JOB_PARKED);
-    }
+    job_tell_parked(job);
 }
 
 void jobs_drain(struct jobs *js) {
     struct job *job, *next;
     js->draining = true;
     HASH_ITER(hh, js->live, job, next) {
-        if (job_is_parked(job) && !job->stopping)
+        if (job_is_parked(job) && !job_is_stopping(job))
             park(job);
     }
 }
@@ -149,7 +152,7 @@ bool jobs_are_drained(const struct jobs *js) {
     return js->running_count == 0 && js->transient_count == 0 && js->ending_count == 0;
 }
 
-void jobs_park_all(struct jobs *js) {
+void recover_park_all(struct jobs *js) {
     struct job *job, *next;
     HASH_ITER(hh, js->live, job, next) {
         struct record *r = job->record;

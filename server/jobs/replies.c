@@ -13,9 +13,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/api/item_text.h"
-#include "server/jobs/private.h"
-
-#define MAX_STDERR_SHOWN 1024
+#include "server/jobs/backoff.h"
+#include "server/jobs/end.h"
+#include "server/jobs/history.h"
+#include "server/jobs/lost.h"
+#include "server/jobs/plan.h"
+#include "server/jobs/poison.h"
+#include "server/jobs/send.h"
 
 /* ---- parts and results ----------------------------------------------------------------------------------------------- */
 
@@ -49,10 +53,10 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
     job->js->metrics->chunks[r->type]++;
     if (r->durable)
         job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
-    job_log_chunk(job, chunk, items);
+    history_chunk(job, chunk, items);
     job_touch(job);
     if (r->chunks_done == r->chunks_total) {
-        job->phase = PHASE_MERGE;
+        job_enter_phase(job, PHASE_MERGE);
         job_enqueue(job);
     }
 }
@@ -63,9 +67,9 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
     if (kind == TASK_PLAN) {
         r->chunks_total = 1;
         job_started(job, sent_ns);
-        job_planned(job);
+        job_tell_planned(job);
     }
-    if (job->stopping) {
+    if (job_is_stopping(job)) {
         slice_deinit(&result);
         job_end_if_stopped(job);
         return;
@@ -75,7 +79,7 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
         r->chunks_done = r->chunks_total;
     }
     if (kind == TASK_RUN && job->watchers > 0)
-        job_log_chunk(job, 0, 0);
+        history_chunk(job, 0, 0);
     job_succeed(job, result);
 }
 
@@ -123,35 +127,12 @@ static bool on_failed(struct job *job, struct task *t, const struct wire_frame *
     return true;
 }
 
-void job_add_lost(struct job *job, const struct task *t, const char *cause, const struct death *d) {
-    struct record *r = job->record;
-    if (r->lost_count == RECORD_MAX_LOST)
-        return;
-    buf_puts(&r->lost, r->lost_count++ == 0 ? "{" : ",{");
-    if (t != NULL && t->kind == TASK_RUN)
-        buf_printf(&r->lost, "\"chunk\":%u,", t->chunk);
-    buf_printf(&r->lost, "\"cause\":\"%s\"", cause);
-    if (d != NULL && signal_name(d->signal) != NULL)
-        buf_printf(&r->lost, ",\"signal\":\"%s\"", signal_name(d->signal));
-    if (d != NULL && d->exit_code >= 0)
-        buf_printf(&r->lost, ",\"exit_code\":%d", d->exit_code);
-    if (d != NULL)
-        buf_printf(&r->lost, ",\"max_rss_bytes\":%llu,\"cpu_ms\":%llu", (unsigned long long)d->max_rss_bytes,
-                   (unsigned long long)d->cpu_ms);
-    if (d != NULL && d->stderr_tail[0] != '\0') {
-        size_t n = strlen(d->stderr_tail), skip = n > MAX_STDERR_SHOWN ? n - MAX_STDERR_SHOWN : 0;
-        buf_puts(&r->lost, ",\"stderr_tail\":");
-        buf_json_string(&r->lost, d->stderr_tail + skip, n - skip);
-    }
-    buf_putc(&r->lost, '}');
-}
-
 /* It stopped because we asked it to. */
 static bool on_cancelled(struct job *job, struct task *t) {
-    if (!job->stopping)
+    if (!job_is_stopping(job))
         return false;
     if (job->stop_reason == STOP_TIMEOUT)
-        job_add_lost(job, t, "timeout", NULL);
+        lost_add(job, t, "timeout", NULL);
     task_free(t);
     job_end_if_stopped(job);
     return true;
@@ -195,13 +176,13 @@ static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f,
         return true;
     slice_deinit(&job->input);
     queue_again(job, t);
-    job_planned(job);
+    job_tell_planned(job);
     job_end_if_stopped(job);
     return true;
 }
 
 static bool on_submission(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
-    if (f->header.kind != WIRE_PARSED || !submission_arrived(job, f, bulk))
+    if (f->header.kind != WIRE_PARSED || !plan_submission_arrived(job, f, bulk))
         return false;
     if (reject_webhook(job, t))
         return true;
@@ -216,7 +197,7 @@ static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_
     job->js->dirty = true;
     if (f->header.kind == WIRE_CANCELLED)
         return on_cancelled(job, t);
-    if (job->stopping)
+    if (job_is_stopping(job))
         return absorb(job, t);
     if (f->header.kind == WIRE_FAILED)
         return on_failed(job, t, f);
@@ -277,7 +258,7 @@ static void log_retry(const struct job *job, const struct task *t, const struct 
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t);
     job->record->attempts++;
-    job_add_lost(job, t, d->cause, d);
+    lost_add(job, t, d->cause, d);
     job_touch(job);
     record_loss(job, t, lost);
     log_retry(job, t, d);
@@ -307,9 +288,9 @@ static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const 
     struct job *job = t->job;
     (void)arg, (void)w;
     job->js->dirty = true;
-    if (job->stopping) {
+    if (job_is_stopping(job)) {
         if (job->stop_reason == STOP_TIMEOUT)
-            job_add_lost(job, t, "timeout", d);
+            lost_add(job, t, "timeout", d);
         absorb(job, t);
         return;
     }
@@ -332,10 +313,10 @@ static void on_vacated(void *arg, struct worker *w, void *owner, const struct de
     struct task *t = NULL;
     job->isolated_workers--;
     ((struct jobs *)arg)->dirty = true;
-    if (job->stopping)
+    if (job_is_stopping(job))
         return;
     if (start != NULL && job_count_tasks(job) > 0)
-        t = dispatch_take_task(job, w);
+        t = send_take_task(job, w);
     if (t != NULL)
         on_guilty(job, t, start);
     else if (!job->sched.queued)
@@ -345,9 +326,9 @@ static void on_vacated(void *arg, struct worker *w, void *owner, const struct de
 static void on_drained(void *arg, struct worker *w) {
     struct jobs *js = arg;
     struct task *t = js->feeding[worker_slot(w)];
-    if (t != NULL && dispatch_feed_merge(t->job, t)) {
+    if (t != NULL && send_merge_parts(t->job, t)) {
         js->dirty = true;
-        if (t->job->stopping && !pool_stop_task(w, t->ticket, t->job->stop_reason))
+        if (job_is_stopping(t->job) && !pool_stop_task(w, t->ticket, t->job->stop_reason))
             absorb(t->job, t);
     }
     pool_flush(w);

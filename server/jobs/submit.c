@@ -1,5 +1,4 @@
-/* jobs_submit.c: how a job comes to be: within the bounds or refused, its options, and its way into the store. Front
- * end. */
+/* submit.c: how a job comes to be: within the bounds or not accepted; jobs_submit of jobs.h. Front end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +6,11 @@
 #include <utlist.h>
 
 #include "base/clock.h"
-#include "server/jobs/private.h"
-#include "server/webhooks/webhooks.h"
+#include "server/jobs/end.h"
+#include "server/jobs/options.h"
+#include "server/jobs/queue.h"
 
 #define DEFAULT_ATTEMPTS 3
-#define DEFAULT_PRIORITY 3 /* RFC 9218 section 4.1 */
 
 /* ---- acceptance ------------------------------------------------------------------------------------------------ */
 
@@ -44,32 +43,6 @@ static int copy_params(const struct buf *params, struct slice *s) {
     if (b != NULL)
         *s = slice_all(b);
     return b == NULL ? -1 : 0;
-}
-
-/* Half of what fits, so that it can be added to a clock. */
-int64_t job_limit_ns(int64_t ms) {
-    return ms < INT64_MAX / NS_PER_MS / 2 ? ms * NS_PER_MS : INT64_MAX / 2;
-}
-
-/* What the client asked for, or the default; also called when a worker has parsed a large body. */
-static void apply_options(struct job *job, const struct submission_options *o, int default_priority) {
-    const struct jobs_config *c = &job->js->config;
-    struct record *r = job->record;
-    int priority = o->priority >= 0 ? o->priority : default_priority >= 0 ? default_priority : DEFAULT_PRIORITY;
-    r->priority = (uint8_t)priority;
-    r->timeout_ms = o->timeout_ms >= 0 ? o->timeout_ms : c->job_timeout_ns / NS_PER_MS;
-    r->queue_timeout_ms = o->queue_timeout_ms;
-    r->max_attempts = (uint32_t)o->max_attempts;
-    r->wanted_chunks = (uint32_t)o->chunks;
-    r->ttl_ms = o->ttl_s >= 0 ? o->ttl_s * 1000 : c->result_ttl_ms;
-    r->fresh = o->fresh;
-    if (o->webhook != NULL)
-        r->webhook = strdup(o->webhook);
-    if (o->delay_ms == 0)
-        return;
-    r->not_before_ms = r->created_ms + o->delay_ms;
-    job->due_ns = job->accepted_ns + job_limit_ns(o->delay_ms);
-    job->delayed = job->due_ns > clock_monotonic_ns();
 }
 
 static struct store_key *copy_key(const struct store_key *from) {
@@ -105,7 +78,7 @@ static int fill_input(struct job *job, const struct job_request *q) {
     if (q->submission == NULL) {
         job->input_is_raw = true;
         job->input = slice_ref(&q->body);
-        apply_options(job, &unknown, q->default_priority);
+        options_apply(job, &unknown, q->default_priority);
         if (q->wants_hash)
             job->request_hash = calloc(1, STORE_HASH_SIZE);
         return q->wants_hash && job->request_hash == NULL ? -1 : 0;
@@ -114,23 +87,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
     r->options_known = true;
     r->map = q->submission->map;
     r->items = q->submission->items;
-    apply_options(job, &q->submission->options, q->default_priority);
+    options_apply(job, &q->submission->options, q->default_priority);
     return copy_params(&q->submission->params, &job->input);
-}
-
-struct job *job_new(struct jobs *js, struct record *r) {
-    struct job *job = calloc(1, sizeof *job);
-    if (job == NULL)
-        return NULL;
-    job->js = js;
-    job->record = r;
-    job->timer.fire = job_on_timer;
-    job->accepted_ns = job->due_ns = clock_monotonic_ns();
-    HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
-    js->live_count++;
-    js->transient_count += !r->durable;
-    job_count_status(job, r->status, 1);
-    return job;
 }
 
 int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, enum problem_code *why) {
@@ -154,7 +112,7 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
     int rc = fill_input(job, q);
     job_count_status(job, JOB_QUEUED, 1);
     if (rc != 0) {
-        job_drop(job);
+        job_undo_submission(job);
         return -1;
     }
     job_arm_timer(job);
@@ -162,89 +120,4 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
     job_log_event(LOG_DEBUG, "job_accepted", job);
     *out = job;
     return 0;
-}
-
-void job_apply_parsed_options(struct job *job, const struct submission_options *o) {
-    int before = job->record->priority;
-    if (job->record->options_known) /* as the store has them */
-        return;
-    job->record->options_known = true;
-    struct buf wrong = {0};
-    if (o->webhook != NULL && job->js->webhooks != NULL && webhooks_check(job->js->webhooks, o->webhook, &wrong) != 0)
-        job->bad_webhook = buf_steal(&wrong, &(size_t){0});
-    buf_deinit(&wrong);
-    job_count_status(job, JOB_QUEUED, -1);
-    apply_options(job, o, before);
-    job_count_status(job, JOB_QUEUED, 1);
-}
-
-/* ---- into the store ------------------------------------------------------------------------------------------- */
-
-struct submitting {
-    struct submitting *next;
-    store_done *done;
-    void *arg;
-};
-
-/* It never existed. If the store said so at once it has nothing of it, and need not hear of its end. */
-static void refuse(struct job *job, bool at_once) {
-    job->refused = true;
-    metrics_count(job->js->metrics->rejected, 16, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
-    if (!at_once)
-        return;
-    job->record->durable = false;
-    job->js->transient_count++;
-}
-
-/* The store has it, or has refused it. The job is still there: its end is told after this. */
-static void settle(struct job *job, bool at_once) {
-    if (!job->safe && !job->refused)
-        refuse(job, at_once);
-    while (job->submitting != NULL) {
-        struct submitting *s = job->submitting;
-        LL_DELETE(job->submitting, s);
-        s->done(s->arg, job->safe ? STORE_OK : STORE_UNAVAILABLE);
-        free(s);
-    }
-    if (job->end_recorded)
-        job_tell_end(job);
-    else if (!job->safe)
-        job_cancel(job); /* may free it */
-}
-
-static void on_submitted(void *arg, enum store_result result) {
-    struct job *job = arg;
-    job->at_store = false;
-    job->safe = result == STORE_OK;
-    if (!job->posting)
-        settle(job, false);
-}
-
-static void submit_to_store(struct job *job, const struct slice *body) {
-    struct jobs *js = job->js;
-    struct record *r = job->record;
-    struct store_input in = {.request = *body, .key = job->key};
-    if (job->key != NULL && job->request_hash != NULL)
-        memcpy(job->key->hash, job->request_hash, sizeof job->key->hash);
-    if (r->chunks_total > 1)
-        in.plan = job->plan;
-    r->durable = true;
-    js->transient_count--;
-    job->at_store = job->posting = true;
-    js->store->ops->submit(js->store, r, &in, on_submitted, job);
-    job->posting = false;
-    if (!job->at_store)
-        settle(job, true);
-}
-
-void job_make_durable(struct job *job, const struct slice *body, store_done *done, void *arg) {
-    struct submitting *s = job->refused || job->safe ? NULL : malloc(sizeof *s);
-    if (s == NULL) {
-        done(arg, job->safe && !job->refused ? STORE_OK : STORE_UNAVAILABLE);
-        return;
-    }
-    *s = (struct submitting){.done = done, .arg = arg};
-    LL_APPEND(job->submitting, s);
-    if (!job->at_store)
-        submit_to_store(job, body);
 }

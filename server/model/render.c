@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "handlers/host/host.h"
 
 static void put_time(struct buf *out, const char *name, int64_t wall_ms) {
     char text[CLOCK_TEXT_SIZE];
@@ -40,22 +41,21 @@ static void put_number(struct buf *out, const char *name, uint64_t value) {
     buf_u64(out, value);
 }
 
-static void put_progress(struct buf *out, const struct record *r, const struct job *job) {
+static void put_progress(struct buf *out, const struct record *r, const struct job_view *view) {
     if (r->chunks_total == 0)
         return;
     put_number(out, ",\"progress\":{\"done\":", r->chunks_done);
     put_number(out, ",\"total\":", r->chunks_total);
-    if (job != NULL && r->status == JOB_RUNNING)
-        buf_printf(out, ",\"fraction\":%.3f", job_fraction(job));
+    if (view->live && r->status == JOB_RUNNING)
+        buf_printf(out, ",\"fraction\":%.3f", view->fraction);
     buf_putc(out, '}');
 }
 
-static void put_waiting(struct buf *out, const struct record *r, const struct job *job) {
-    if (job == NULL || r->status != JOB_QUEUED)
+static void put_waiting(struct buf *out, const struct record *r, const struct job_view *view) {
+    if (!view->live || r->status != JOB_QUEUED)
         return;
-    buf_puts(out, job_is_delayed(job) || job_held_until_ns(job) > 0 ? ",\"waiting_for\":\"delay\""
-                                                                    : ",\"waiting_for\":\"worker\"");
-    put_time(out, "estimated_start", job_estimated_start_ms(job));
+    buf_puts(out, view->delayed ? ",\"waiting_for\":\"delay\"" : ",\"waiting_for\":\"worker\"");
+    put_time(out, "estimated_start", view->estimated_start_ms);
 }
 
 static void put_result(struct buf *out, const struct record *r) {
@@ -83,7 +83,7 @@ static void put_timings(struct buf *out, const struct record *r) {
     buf_putc(out, '}');
 }
 
-void render_job(struct buf *out, const struct record *r, const struct job *job, bool with_result) {
+void render_job(struct buf *out, const struct record *r, const struct job_view *view, bool with_result) {
     const struct handler *h = host_handler(r->type);
     char id[ID_TEXT_SIZE];
     id_format(&r->id, id);
@@ -100,14 +100,14 @@ void render_job(struct buf *out, const struct record *r, const struct job *job, 
     put_time(out, "started_at", r->started_ms);
     put_time(out, "finished_at", r->finished_ms);
     put_time(out, "expires_at", r->expires_ms);
-    put_progress(out, r, job);
+    put_progress(out, r, view);
     put_number(out, ",\"attempts\":", r->attempts);
     if (r->lost_count > 0) {
         buf_puts(out, ",\"lost\":[");
         buf_append(out, r->lost.data, r->lost.size);
         buf_putc(out, ']');
     }
-    put_waiting(out, r, job);
+    put_waiting(out, r, view);
     put_number(out, ",\"priority\":", r->priority);
     if (with_result)
         put_result(out, r);
@@ -125,8 +125,8 @@ void render_job(struct buf *out, const struct record *r, const struct job *job, 
     buf_puts(out, "/events\"}}");
 }
 
-void render_etag(char *to, size_t size, const struct record *r, const struct job *job) {
-    unsigned permille = job == NULL || r->status != JOB_RUNNING ? 0 : (unsigned)(job_fraction(job) * 1000);
+void render_etag(char *to, size_t size, const struct record *r, const struct job_view *view) {
+    unsigned permille = !view->live || r->status != JOB_RUNNING ? 0 : (unsigned)(view->fraction * 1000);
     snprintf(to, size, "W/\"%llu-%u\"", (unsigned long long)r->version, permille);
 }
 

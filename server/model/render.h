@@ -5,14 +5,22 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
-#include "server/jobs/jobs.h"
+#include "server/model/record.h"
 
 #define RENDER_MAX_INLINE (256 * 1024) /* a larger result is not in the Job, only behind links.result */
 
-/* Appends the Job. `job`: the live one, or NULL if it has ended. */
-void render_job(struct buf *out, const struct record *r, const struct job *job, bool with_result);
+/* What a live job is at, beside its record. {0}: it is not live. */
+struct job_view {
+    bool live;
+    double fraction;            /* 0..1, while running: with what running chunks have reported */
+    bool delayed;               /* while queued: it waits for a time, not for a worker */
+    int64_t estimated_start_ms; /* while queued: wall clock */
+};
+
+/* Appends the Job. */
+void render_job(struct buf *out, const struct record *r, const struct job_view *view, bool with_result);
 /* A tag that changes with the document: W/"..." */
-void render_etag(char *to, size_t size, const struct record *r, const struct job *job);
+void render_etag(char *to, size_t size, const struct record *r, const struct job_view *view);
 /* queue;dur=0.2, plan;dur=..., in ms (Server-Timing, W3C). */
 #define RENDER_TIMING_SIZE 160
 void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r);

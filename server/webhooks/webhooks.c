@@ -358,7 +358,7 @@ void webhook_body(struct buf *out, const struct record *r) {
     char ended[CLOCK_TEXT_SIZE];
     clock_format(r->finished_ms, ended);
     buf_printf(out, "{\"type\":\"job.%s\",\"timestamp\":\"%s\",\"data\":", job_status_name(r->status), ended);
-    render_job(out, r, NULL, true);
+    render_job(out, r, &(struct job_view){0}, true);
     buf_putc(out, '}');
 }
 

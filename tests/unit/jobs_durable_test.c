@@ -10,7 +10,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/jobs/private.h"
+#include "server/jobs/backoff.h"
+#include "server/jobs/end.h"
+#include "server/jobs/poison.h"
 #include "tests/unit/fake_pool.h"
 #include "tests/unit/toy_types.h"
 

@@ -11,7 +11,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/jobs/private.h"
+#include "server/jobs/backoff.h"
+#include "server/jobs/end.h"
+#include "server/jobs/poison.h"
 #include "tests/unit/fake_pool.h"
 #include "tests/unit/toy_types.h"
 
@@ -1032,7 +1034,7 @@ static void absurd_costs_do_no_harm(void **state) {
         assert_true(planned(find_sent(WIRE_PLAN, 0), HANDLER_MAX_CHUNKS, UINT64_MAX));
         assert_true(job_estimated_work_ms(c[i].job) > 0);
     }
-    assert_true(job_estimated_start_ms(c[2].job) > clock_wall_ms());
+    assert_true(job_look(c[2].job).estimated_start_ms > clock_wall_ms());
     dispatch();
     for (int i = 0; i < 3; i++)
         job_cancel(c[i].job);
@@ -1316,7 +1318,7 @@ static void progress_counts_chunks_done_and_what_running_ones_report(void **stat
     struct client c;
     start_chunks(&c, 4);
     assert_true(done(find_sent(WIRE_RUN, 0), "0"));
-    assert_true(job_fraction(c.job) > 0.37 && job_fraction(c.job) < 0.38);
+    assert_true(job_look(c.job).fraction > 0.37 && job_look(c.job).fraction < 0.38);
     job_cancel(c.job);
     assert_true(answer_text(find_sent(WIRE_RUN, 0), WIRE_CANCELLED, ""));
     leave(&c);
@@ -1717,13 +1719,13 @@ static void other_chunks_go_on_while_one_pauses(void **state) {
     dispatch();
     assert_int_equal(chunk_of(find_sent(WIRE_RUN, 0)), 1);
     assert_int_equal(chunk_of(find_sent(WIRE_RUN, 1)), 2);
-    assert_int_equal(job_held_until_ns(c.job), 0);
+    assert_int_not_equal(job_not_runnable(c.job), NOT_RUNNABLE_BACKING_OFF);
     die(find_sent(WIRE_RUN, 1), true, "signal");
     assert_true(done(find_sent(WIRE_RUN, 0), "1"));
     dispatch();
     assert_null(find_sent(WIRE_RUN, 0));
     assert_int_equal(c.job->backoffs->count, 2);
-    assert_int_equal(job_held_until_ns(c.job), c.job->backoffs->timer.due_ns);
+    assert_int_equal(job_backoff_until_ns(c.job), c.job->backoffs->timer.due_ns);
     c.job->backoffs->list[1].due_ns = 1;
     fire(&c.job->backoffs->timer);
     dispatch();
@@ -1750,9 +1752,9 @@ static void a_lost_plan_and_a_lost_merge_pause_too(void **state) {
     dispatch();
     assert_null(find_sent(WIRE_PLAN, 0));
     assert_int_equal(c.record->status, JOB_QUEUED);
-    assert_true(job_held_until_ns(c.job) > 0);
+    assert_int_equal(job_not_runnable(c.job), NOT_RUNNABLE_BACKING_OFF);
     end_pause(c.job);
-    assert_int_equal(job_held_until_ns(c.job), 0);
+    assert_int_not_equal(job_not_runnable(c.job), NOT_RUNNABLE_BACKING_OFF);
     dispatch();
     assert_true(planned(find_sent(WIRE_PLAN, 0), 2, LONG_NS));
     dispatch();

@@ -13,7 +13,7 @@
 
 static json_t *render(const struct record *r, bool with_result) {
     struct buf b = {0};
-    render_job(&b, r, NULL, with_result);
+    render_job(&b, r, &(struct job_view){0}, with_result);
     json_t *o = json_loadb(b.data, b.size, JSON_REJECT_DUPLICATES, NULL);
     if (o == NULL)
         fail_msg("%s", b.data);
@@ -114,11 +114,11 @@ static void the_tag_changes_with_the_document(void **state) {
     (void)state;
     char before[32], after[32];
     struct record *r = ended(JOB_SUCCEEDED);
-    render_etag(before, sizeof before, r, NULL);
-    render_etag(after, sizeof after, r, NULL);
+    render_etag(before, sizeof before, r, &(struct job_view){0});
+    render_etag(after, sizeof after, r, &(struct job_view){0});
     assert_string_equal(before, after);
     r->version++;
-    render_etag(after, sizeof after, r, NULL);
+    render_etag(after, sizeof after, r, &(struct job_view){0});
     assert_string_not_equal(before, after);
     assert_memory_equal(after, "W/\"", 3);
     record_unref(r);

@@ -1,0 +1,139 @@
+/* answers.c: see answers.h. Front end. */
+#include "server/api/answers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* ---- headers ----------------------------------------------------------------------------------------------------- */
+
+static void set_preference_applied(struct http_request *r, const struct reply *reply, bool accepted) {
+    char value[96] = "";
+    size_t n = 0;
+    if (reply->prefer.respond_async)
+        n += (size_t)snprintf(value + n, sizeof value - n, "respond-async");
+    if (reply->prefer.has_wait)
+        n += (size_t)snprintf(value + n, sizeof value - n, "%swait=%lld", n > 0 ? ", " : "",
+                              (long long)reply->granted_s);
+    if (accepted && reply->prefer.minimal && !reply->prefer.representation)
+        n += (size_t)snprintf(value + n, sizeof value - n, "%sreturn=minimal", n > 0 ? ", " : "");
+    if (n > 0)
+        http_set_header(r, "Preference-Applied", value);
+}
+
+static void set_replayed(struct http_request *r, const struct reply *reply) {
+    if (reply->replayed)
+        http_set_header(r, "Idempotency-Replayed", "true");
+}
+
+void answer_set_reply(struct http_request *r, const struct reply *reply) {
+    set_preference_applied(r, reply, false);
+    set_replayed(r, reply);
+}
+
+static void set_server_timing(struct http_request *r, const struct record *record) {
+    char value[RENDER_TIMING_SIZE];
+    render_server_timing(value, record);
+    http_set_header(r, "Server-Timing", value);
+}
+
+/* ---- the Job --------------------------------------------------------------------------------------------------------- */
+
+void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job) {
+    struct job_view view = job_look(job);
+    struct buf body = {0};
+    buf_reserve(&body, 700);
+    render_job(&body, record, &view, true);
+    set_server_timing(r, record);
+    http_answer(r, status, JSON_TYPE, &body);
+}
+
+void answer_job_problem(struct http_request *r, const struct record *record) {
+    struct buf body = {0};
+    const struct problem *p = problem_get(record->problem);
+    buf_append(&body, record->error.data, record->error.size);
+    if (p->status == 503)
+        http_set_header(r, "Retry-After", "1");
+    set_server_timing(r, record);
+    http_answer(r, p->status, "application/problem+json", &body);
+}
+
+/* When it is worth asking again: when the job may be done. */
+static int64_t retry_after_s(const struct record *record, const struct job *job) {
+    int64_t ms = 0;
+    if (job != NULL)
+        ms = job_estimated_work_ms(job);
+    if (job != NULL && record->status == JOB_QUEUED)
+        ms += job_look(job).estimated_start_ms - clock_wall_ms();
+    return ms <= 1000 ? 1 : ms > 3600000 ? 3600 : (ms + 999) / 1000;
+}
+
+void answer_accepted(struct server *s, struct http_request *r, const struct record *record, const struct reply *reply) {
+    char id[ID_TEXT_SIZE];
+    const struct job *job = jobs_find(s->jobs, &record->id);
+    id_format(&record->id, id);
+    http_set_header_f(r, "Location", "/v1/jobs/%s", id);
+    http_set_header_f(r, "Retry-After", "%lld", (long long)retry_after_s(record, job));
+    if (reply != NULL) {
+        set_replayed(r, reply);
+        set_preference_applied(r, reply, true);
+    }
+    if (reply != NULL && reply->prefer.minimal && !reply->prefer.representation) {
+        set_server_timing(r, record);
+        http_answer_static(r, 202, NULL, "", 0);
+    } else {
+        answer_job(r, 202, record, job);
+    }
+}
+
+void answer_submitted(struct http_request *r, const struct record *record, const struct reply *reply) {
+    answer_set_reply(r, reply);
+    if (record->status == JOB_SUCCEEDED)
+        answer_job(r, 200, record, NULL);
+    else
+        answer_job_problem(r, record);
+}
+
+void answer_polled(struct http_request *r, const struct record *record, const struct job *job) {
+    char tag[48];
+    struct job_view view = job_look(job);
+    render_etag(tag, sizeof tag, record, &view);
+    http_set_header(r, "ETag", tag);
+    const char *known = http_header(r, "If-None-Match");
+    /* Weak comparison, RFC 9110 section 13.1.2; a list is searched for our tag. */
+    if (known != NULL && (strcmp(known, "*") == 0 || strstr(known, tag + 2) != NULL)) {
+        http_answer_static(r, 304, NULL, "", 0);
+        return;
+    }
+    answer_job(r, 200, record, job);
+}
+
+void answer_result(struct server *s, struct http_request *r, const struct record *record) {
+    if (!job_status_is_final(record->status)) {
+        answer_accepted(s, r, record, NULL);
+    } else if (record->status == JOB_SUCCEEDED) {
+        set_server_timing(r, record);
+        http_answer_slice(r, JSON_TYPE, &record->result);
+    } else {
+        answer_job_problem(r, record);
+    }
+}
+
+/* ---- no Job -------------------------------------------------------------------------------------------------------- */
+
+void answer_not_found(struct http_request *r, enum store_result result) {
+    if (result == STORE_GONE) {
+        http_answer_problem(r, PROBLEM_GONE, NULL, NULL);
+    } else if (result == STORE_UNAVAILABLE) {
+        http_set_header(r, "Retry-After", "1");
+        http_answer_problem(r, PROBLEM_STORE_UNAVAILABLE, NULL, NULL);
+    } else {
+        http_answer_problem(r, PROBLEM_NOT_FOUND, "no such job, or it is no longer remembered", NULL);
+    }
+}
+
+void answer_overloaded(struct server *s, struct http_request *r, enum problem_code code) {
+    http_set_header_f(r, "Retry-After", "%llu", (unsigned long long)jobs_retry_after_s(s->jobs));
+    http_answer_problem(r, code, NULL, NULL);
+}

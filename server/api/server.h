@@ -1,0 +1,52 @@
+/* server.h: what the routes need to know of the front end: one struct, which main.c makes and owns; and what a route is. Front
+ * end. */
+#ifndef OFFLOAD_API_SERVER_H
+#define OFFLOAD_API_SERVER_H
+
+#include "server/api/health.h"
+#include "server/api/idempotency.h"
+#include "server/config.h"
+#include "server/http/http.h"
+#include "server/jobs/jobs.h"
+#include "server/webhooks/webhooks.h"
+
+struct server {
+    struct config config;
+    struct loop *loop;
+    struct http *http;
+    struct jobs *jobs;
+    struct pool *pool;
+    struct health *health;
+    struct store *store; /* of jobs that last; belongs to `jobs` */
+    struct idempotency *idempotency;
+    struct webhooks *webhooks;
+    struct metrics metrics;
+    bool handlers_loaded; /* once: jobs are taken from now on */
+    bool draining;
+    int exit_status;
+    int64_t waiting; /* clients that wait for a job: bounded by --max-sync */
+    int argc;
+    char **argv;
+    struct watch signal_watch;
+    struct timer drain_timer;
+};
+
+/* The text behind the route's prefix: the id of /v1/jobs/{id}/result. Not NUL-terminated where it ends. */
+struct route_match {
+    const char *text;
+    size_t size;
+};
+
+/* The id in a path. False: that is not one. */
+static inline bool route_read_id(struct route_match m, struct id *id) {
+    char text[ID_TEXT_SIZE] = "";
+    if (m.size != sizeof text - 1)
+        return false;
+    memcpy(text, m.text, m.size);
+    return id_parse(text, id);
+}
+
+/* Answers the request, or suspends it. */
+typedef void route_handler(struct server *s, struct http_request *r, struct route_match m);
+
+#endif

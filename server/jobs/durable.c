@@ -1,0 +1,85 @@
+/* durable.c: how a job gets into the store: job_make_durable of jobs.h. Front end. The states of its durability are drawn in
+ * job.h.
+ *
+ * Several requests may want the same job to be durable; the first hands it to the store, and all are told. */
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "server/jobs/end.h"
+
+struct submitting {
+    struct submitting *next;
+    store_done *done;
+    void *arg;
+};
+
+/* The store did not take it. If it said so at once it has nothing of the job, and need not hear of its end. */
+static void fail_submission(struct job *job, bool at_once) {
+    job_set_durability(job, DURABILITY_STORE_FAILED);
+    metrics_count(job->js->metrics->rejected, 16, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
+    if (!at_once)
+        return;
+    job->record->durable = false;
+    job->js->transient_count++;
+}
+
+static void tell_submitted(struct job *job) {
+    enum store_result result = job->durability == DURABILITY_STORED ? STORE_OK : STORE_UNAVAILABLE;
+    while (job->submitting != NULL) {
+        struct submitting *s = job->submitting;
+        LL_DELETE(job->submitting, s);
+        s->done(s->arg, result);
+        free(s);
+    }
+}
+
+/* The store has answered. While the job is being posted nobody is told: its poster does that, who still holds it. */
+static void on_submitted(void *arg, enum store_result result) {
+    struct job *job = arg;
+    enum durability from = job->durability;
+    if (result == STORE_OK)
+        job_set_durability(job, DURABILITY_STORED);
+    else
+        fail_submission(job, from == DURABILITY_POSTING);
+    if (from == DURABILITY_POSTING)
+        return;
+    tell_submitted(job);
+    if (from == DURABILITY_END_RECORDED)
+        job_tell_end(job);
+    else if (job->durability == DURABILITY_STORE_FAILED)
+        job_cancel(job); /* may free it */
+}
+
+static void post(struct job *job, const struct slice *body) {
+    struct jobs *js = job->js;
+    struct record *r = job->record;
+    struct store_input in = {.request = *body, .key = job->key};
+    if (job->key != NULL && job->request_hash != NULL)
+        memcpy(job->key->hash, job->request_hash, sizeof job->key->hash);
+    if (r->chunks_total > 1)
+        in.plan = job->plan;
+    r->durable = true;
+    js->transient_count--;
+    job_set_durability(job, DURABILITY_POSTING);
+    js->store->ops->submit(js->store, r, &in, on_submitted, job);
+    if (job->durability == DURABILITY_POSTING) {
+        job_set_durability(job, DURABILITY_SUBMITTING);
+        return;
+    }
+    tell_submitted(job);
+    if (job->durability == DURABILITY_STORE_FAILED)
+        job_cancel(job); /* may free it */
+}
+
+void job_make_durable(struct job *job, const struct slice *body, store_done *done, void *arg) {
+    bool answered = job->durability == DURABILITY_STORED || job->durability == DURABILITY_STORE_FAILED;
+    struct submitting *s = answered ? NULL : malloc(sizeof *s);
+    if (s == NULL) {
+        done(arg, job->durability == DURABILITY_STORED ? STORE_OK : STORE_UNAVAILABLE);
+        return;
+    }
+    *s = (struct submitting){.done = done, .arg = arg};
+    LL_APPEND(job->submitting, s);
+    if (job->durability == DURABILITY_NONE)
+        post(job, body);
+}

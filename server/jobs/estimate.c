@@ -1,0 +1,63 @@
+/* estimate.c: how far a job is, and when it may start and end, by what the handlers estimated for the tasks that wait and run:
+ * job_look and job_estimated_work_ms of jobs.h. Front end. */
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "server/jobs/backoff.h"
+
+static double count_fraction(const struct job *job) {
+    const struct record *r = job->record;
+    const struct task *t;
+    double done = r->chunks_done;
+    if (r->chunks_total == 0)
+        return 0;
+    DL_FOREACH(job->tasks, t) {
+        if (t->kind == TASK_RUN)
+            done += pool_progress(t->worker, t->ticket);
+    }
+    done /= r->chunks_total;
+    return done > 1 ? 1 : done;
+}
+
+/* Under round robin, each job that waits sends one chunk before this one does; the workers first finish theirs. */
+static int64_t estimate_start_ms(const struct job *job, int64_t waits_until_ns) {
+    const struct jobs *js = job->js;
+    int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;
+    unsigned workers = 0, idle = 0;
+    for (size_t i = 0; i < pool_size(js->pool); i++) {
+        const struct worker *w = pool_worker(js->pool, i);
+        if (worker_lane(w) != LANE_MAIN)
+            continue;
+        workers++;
+        idle += !worker_has_long_task(w);
+        if (worker_has_long_task(w) && js->long_due_ns[i] > now_ns)
+            work_ns += js->long_due_ns[i] - now_ns;
+    }
+    if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] <= idle)
+        work_ns = 0;
+    int64_t held_ns = waits_until_ns > now_ns ? waits_until_ns - now_ns : 0;
+    int64_t start_ms = clock_wall_ms() + (work_ns / workers + held_ns) / NS_PER_MS;
+    return job->delayed && job->record->not_before_ms > start_ms ? job->record->not_before_ms : start_ms;
+}
+
+int64_t job_estimated_work_ms(const struct job *job) {
+    int64_t work_ns = 0;
+    for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
+        work_ns += job->chunks[i].done ? 0 : (int64_t)job->chunks[i].plan.cost_ns;
+    uint32_t parts = job->record->chunks_total, workers = (uint32_t)pool_size(job->js->pool);
+    return work_ns / NS_PER_MS / (parts == 0 ? 1 : parts < workers ? parts : workers);
+}
+
+struct job_view job_look(const struct job *job) {
+    struct job_view v = {.live = job != NULL};
+    if (job == NULL)
+        return v;
+    if (job->record->status == JOB_RUNNING)
+        v.fraction = count_fraction(job);
+    if (job->record->status != JOB_QUEUED)
+        return v;
+    bool backing_off = job_not_runnable(job) == NOT_RUNNABLE_BACKING_OFF;
+    v.delayed = job->delayed || backing_off;
+    v.estimated_start_ms = estimate_start_ms(job, backing_off ? job_backoff_until_ns(job) : 0);
+    return v;
+}

@@ -1,0 +1,269 @@
+/* job.c: see job.h. Front end. */
+#include "server/jobs/job.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/state.h"
+
+/* ---- the live table ---------------------------------------------------------------------------------------------- */
+
+struct job *job_new(struct jobs *js, struct record *r) {
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL)
+        return NULL;
+    job->js = js;
+    job->record = r;
+    job->timer.fire = js->on_job_timer;
+    job->accepted_ns = job->due_ns = clock_monotonic_ns();
+    HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
+    js->live_count++;
+    js->transient_count += !r->durable;
+    job_count_status(job, r->status, 1);
+    return job;
+}
+
+void job_leave_live(struct job *job) {
+    struct jobs *js = job->js;
+    job_release_workers(job);
+    loop_clear_timer(js->loop, &job->timer);
+    HASH_DEL(js->live, job);
+    js->live_count--;
+    js->transient_count -= !job->record->durable;
+}
+
+/* ---- states ------------------------------------------------------------------------------------------------------ */
+
+void job_count_status(struct job *job, enum job_status status, int by) {
+    struct jobs *js = job->js;
+    if (status == JOB_QUEUED)
+        js->queued[job->record->priority] += (size_t)by;
+    else if (status == JOB_RUNNING)
+        js->running_count += (size_t)by;
+}
+
+void job_set_status(struct job *job, enum job_status to) {
+    static const bool allowed[JOB_STATUSES][JOB_STATUSES] = {
+        [JOB_QUEUED] = {[JOB_RUNNING] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
+        [JOB_RUNNING] = {[JOB_QUEUED] = true, [JOB_SUCCEEDED] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
+    };
+    struct record *r = job->record;
+    if (!allowed[r->status][to])
+        state_illegal_move("job status", job_status_name(r->status), job_status_name(to));
+    job_count_status(job, r->status, -1);
+    r->status = to;
+    job_count_status(job, to, 1);
+    job_touch(job);
+}
+
+void job_enter_phase(struct job *job, enum job_phase to) {
+    static const char *const names[PHASES] = {"plan", "chunks", "merge", "stopping", "done"};
+    static const bool allowed[PHASES][PHASES] = {
+        [PHASE_PLAN] = {[PHASE_CHUNKS] = true, [PHASE_STOPPING] = true, [PHASE_DONE] = true},
+        [PHASE_CHUNKS] = {[PHASE_MERGE] = true, [PHASE_STOPPING] = true, [PHASE_DONE] = true},
+        [PHASE_MERGE] = {[PHASE_STOPPING] = true, [PHASE_DONE] = true},
+        [PHASE_STOPPING] = {[PHASE_DONE] = true},
+    };
+    if (!allowed[job->phase][to])
+        state_illegal_move("job phase", names[job->phase], names[to]);
+    job->phase = to;
+}
+
+void job_set_durability(struct job *job, enum durability to) {
+    static const char *const names[DURABILITIES] = {"none",         "posting", "submitting",
+                                                    "end_recorded", "stored",  "store_failed"};
+    static const bool allowed[DURABILITIES][DURABILITIES] = {
+        [DURABILITY_NONE] = {[DURABILITY_POSTING] = true, [DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
+        [DURABILITY_POSTING] =
+            {[DURABILITY_SUBMITTING] = true, [DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
+        [DURABILITY_SUBMITTING] =
+            {[DURABILITY_END_RECORDED] = true, [DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
+        [DURABILITY_END_RECORDED] = {[DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
+    };
+    if (!allowed[job->durability][to])
+        state_illegal_move("job durability", names[job->durability], names[to]);
+    job->durability = to;
+}
+
+bool job_is_parked(const struct job *job) {
+    const struct jobs *js = job->js;
+    return js->draining && js->config.persistent && job->record->durable && job->record->status == JOB_QUEUED;
+}
+
+void job_started(struct job *job, int64_t now_ns) {
+    struct record *r = job->record;
+    if (r->status != JOB_QUEUED)
+        return;
+    r->queued_ns = now_ns - job->accepted_ns;
+    r->started_ms = r->created_ms + r->queued_ns / NS_PER_MS;
+    metrics_observe(&job->js->metrics->job_wait, r->queued_ns);
+    job_set_status(job, JOB_RUNNING);
+    if (r->durable)
+        job->js->store->ops->update(job->js->store, r);
+    job_log_event(LOG_DEBUG, "job_started", job);
+}
+
+/* ---- who waits --------------------------------------------------------------------------------------------------- */
+
+void job_wait(struct job *job, struct job_waiter *w) {
+    w->job = job;
+    job->watchers += w->wants_changes;
+    DL_APPEND(job->waiters, w);
+}
+
+void job_unwait(struct job_waiter *w) {
+    if (w->job == NULL)
+        return;
+    w->job->watchers -= w->wants_changes;
+    DL_DELETE(w->job->waiters, w);
+    w->job = NULL;
+}
+
+static void tell(struct job *job, enum job_event event) {
+    struct job_waiter *w, *next;
+    DL_FOREACH_SAFE(job->waiters, w, next) {
+        if (event != JOB_CHANGED || w->wants_changes)
+            w->notify(w, job, event);
+    }
+}
+
+void job_touch(struct job *job) {
+    job->record->version++;
+    if (job->watchers > 0)
+        tell(job, JOB_CHANGED);
+}
+
+void job_tell_planned(struct job *job) {
+    if (job->planned_told)
+        return;
+    job->planned_told = true;
+    job->telling = true;
+    tell(job, JOB_PLANNED);
+    job->telling = false;
+}
+
+void job_tell_parked(struct job *job) {
+    tell(job, JOB_PARKED);
+}
+
+void job_tell_ended(struct job *job) {
+    while (job->waiters != NULL) {
+        struct job_waiter *w = job->waiters;
+        job_unwait(w);
+        w->notify(w, job, JOB_ENDED);
+    }
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------------------- */
+
+struct task *task_new(struct job *job, enum task_kind kind) {
+    struct jobs *js = job->js;
+    struct task *t = js->free_tasks;
+    if (t != NULL)
+        js->free_tasks = t->next;
+    else
+        t = malloc(sizeof *t);
+    if (t == NULL)
+        return NULL;
+    *t = (struct task){.job = job, .kind = kind};
+    DL_APPEND(job->tasks, t);
+    return t;
+}
+
+void task_free(struct task *t) {
+    struct jobs *js = t->job->js;
+    DL_DELETE(t->job->tasks, t);
+    if (t->worker != NULL) {
+        unsigned slot = worker_slot(t->worker);
+        js->load_ns[slot] -= t->cost_ns;
+        if (js->feeding[slot] == t)
+            js->feeding[slot] = NULL;
+    }
+    t->next = js->free_tasks;
+    js->free_tasks = t;
+}
+
+bool task_is_feeding(const struct task *t) {
+    return t->job->js->feeding[worker_slot(t->worker)] == t;
+}
+
+/* Of the items of a map the parts are wanted, too. */
+bool job_merges_at_once(const struct job *job) {
+    return job->record->chunks_total == 1 && !job->record->map;
+}
+
+void job_release_workers(struct job *job) {
+    for (size_t i = 0; job->isolated_workers > 0 && i < pool_size(job->js->pool); i++) {
+        struct worker *w = pool_worker(job->js->pool, i);
+        if (worker_owner(w) != job)
+            continue;
+        job->isolated_workers--;
+        pool_release_worker(w);
+    }
+}
+
+/* ---- time -------------------------------------------------------------------------------------------------------- */
+
+int64_t job_limit_ns(int64_t ms) {
+    return ms < INT64_MAX / NS_PER_MS / 2 ? ms * NS_PER_MS : INT64_MAX / 2;
+}
+
+void job_arm_timer(struct job *job) {
+    struct loop *l = job->js->loop;
+    const struct record *r = job->record;
+    if (job_is_stopping(job))
+        return;
+    if (job->run_started_ns != 0)
+        loop_set_timer(l, &job->timer, job->run_started_ns + job_limit_ns(r->timeout_ms));
+    else if (job_is_parked(job))
+        loop_clear_timer(l, &job->timer);
+    else if (job->delayed)
+        loop_set_timer(l, &job->timer, job->due_ns);
+    else if (r->queue_timeout_ms > 0)
+        loop_set_timer(l, &job->timer, job->due_ns + job_limit_ns(r->queue_timeout_ms));
+    else
+        loop_clear_timer(l, &job->timer);
+}
+
+/* ---- the log ----------------------------------------------------------------------------------------------------- */
+
+void job_log_event(enum log_level level, const char *event, const struct job *job) {
+    const struct record *r = job->record;
+    const struct handler *h = host_handler(r->type);
+    char id[ID_TEXT_SIZE];
+    if (level < log_threshold)
+        return;
+    id_format(&r->id, id);
+    LOG(level, event, LOG_STR("job", id), LOG_STR("type", h == NULL ? NULL : h->name),
+        LOG_STR("status", job_status_name(r->status)),
+        LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL), LOG_INT("chunks", r->chunks_total),
+        LOG_INT("attempts", r->attempts), LOG_REAL("queued_ms", (double)r->queued_ns / 1e6),
+        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace));
+}
+
+/* ---- what others may know of it ---------------------------------------------------------------------------------- */
+
+struct record *job_record(struct job *job) {
+    return job->record;
+}
+
+uint8_t *job_request_hash(struct job *job) {
+    return job->request_hash;
+}
+
+bool job_is_rejected(const struct job *job) {
+    return job->rejected;
+}
+
+bool job_is_store_failed(const struct job *job) {
+    return job->durability == DURABILITY_STORE_FAILED;
+}
+
+bool job_is_ending(const struct job *job) {
+    return job->phase == PHASE_DONE;
+}
+
+bool job_is_planned(const struct job *job) {
+    return job->planned_told;
+}

@@ -1,0 +1,157 @@
+/* queue.c: see queue.h. Front end. */
+#include "server/jobs/queue.h"
+
+#include <utlist.h>
+
+#include "base/container.h"
+
+#define LARGE_BODY (256 * 1024) /* bytes of a raw body: to parse more is a long task */
+
+/* ---- what there is to send --------------------------------------------------------------------------------------- */
+
+bool job_next_chunk(const struct job *job, uint32_t *chunk) {
+    if (job->again_count > 0)
+        *chunk = job->again[job->again_count - 1];
+    else if (job->next_chunk < job->record->chunks_total)
+        *chunk = job->next_chunk;
+    else
+        return false;
+    return true;
+}
+
+static bool is_at_worker(const struct job *job, enum task_kind kind) {
+    const struct task *t;
+    DL_FOREACH(job->tasks, t) {
+        if (t->kind == kind)
+            return true;
+    }
+    return false;
+}
+
+/* Of a plan or a merge, of which a job has one. */
+static enum not_runnable single_not_runnable(const struct job *job, enum task_kind kind) {
+    if (job_is_backing_off(job))
+        return NOT_RUNNABLE_BACKING_OFF;
+    return is_at_worker(job, kind) ? NOT_RUNNABLE_SENT : RUNNABLE;
+}
+
+static enum not_runnable chunks_not_runnable(const struct job *job) {
+    uint32_t chunk;
+    if (job->throttles > 0)
+        return NOT_RUNNABLE_THROTTLED;
+    if (job_next_chunk(job, &chunk))
+        return RUNNABLE;
+    return job_is_backing_off(job) && job->tasks == NULL ? NOT_RUNNABLE_BACKING_OFF : NOT_RUNNABLE_SENT;
+}
+
+enum not_runnable job_not_runnable(const struct job *job) {
+    if (job->phase == PHASE_STOPPING || job->phase == PHASE_DONE)
+        return NOT_RUNNABLE_ENDED;
+    if (job_is_parked(job))
+        return NOT_RUNNABLE_PARKED;
+    if (job->phase == PHASE_PLAN)
+        return single_not_runnable(job, TASK_PLAN);
+    if (job->delayed)
+        return NOT_RUNNABLE_DELAYED;
+    return job->phase == PHASE_CHUNKS ? chunks_not_runnable(job) : single_not_runnable(job, TASK_MERGE);
+}
+
+uint32_t job_count_tasks(const struct job *job) {
+    if (job_not_runnable(job) != RUNNABLE)
+        return 0;
+    return job->phase == PHASE_CHUNKS ? job->again_count + job->record->chunks_total - job->next_chunk : 1;
+}
+
+int64_t job_next_cost_ns(const struct job *job) {
+    uint32_t chunk;
+    if (job->phase != PHASE_CHUNKS || !job_next_chunk(job, &chunk))
+        return 0;
+    return (int64_t)job->chunks[chunk].plan.cost_ns;
+}
+
+/* ---- isolated jobs ----------------------------------------------------------------------------------------------- */
+
+uint32_t job_start_type(const struct job *job) {
+    const struct handler *h = host_handler(job->record->type);
+    return h != NULL && (h->flags & HANDLER_SPAWN) != 0 ? job->record->type : START_FORKED;
+}
+
+bool job_is_isolated(const struct job *job) {
+    if (job->phase == PHASE_PLAN && job->input_is_raw)
+        return false; /* that is known when it is parsed */
+    return job->record->fresh || job_start_type(job) != START_FORKED;
+}
+
+/* Isolated workers of the job that have no task, or are starting. */
+static unsigned count_free_workers(const struct job *job) {
+    const struct task *t;
+    unsigned tasks = 0;
+    DL_COUNT(job->tasks, t, tasks);
+    return job->isolated_workers > tasks ? job->isolated_workers - tasks : 0;
+}
+
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
+
+static bool has_long_task(const struct job *job) {
+    if (job->phase == PHASE_PLAN)
+        return job->input_is_raw && job->input.size > LARGE_BODY;
+    return job->phase == PHASE_CHUNKS && job_next_cost_ns(job) >= job->js->config.express_cost_ns;
+}
+
+/* Whether the job needs a turn, and in which class. */
+static bool needs_turn(const struct job *job, enum sched_class *class) {
+    uint32_t tasks = job_count_tasks(job);
+    if (tasks > 0 && job_is_isolated(job)) {
+        *class = SCHED_ISOLATED;
+        return tasks > count_free_workers(job);
+    }
+    *class = tasks > 0 && has_long_task(job) ? SCHED_LONG : SCHED_SHORT;
+    return tasks > 0;
+}
+
+void job_enqueue(struct job *job) {
+    enum sched_class class;
+    struct jobs *js = job->js;
+    job_dequeue(job);
+    if (!needs_turn(job, &class))
+        return;
+    sched_put(&js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(js->loop));
+    job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
+    js->long_backlog_ns += job->queued_cost_ns;
+    js->dirty = true;
+}
+
+void job_dequeue(struct job *job) {
+    sched_remove(&job->js->scheduler, &job->sched);
+    job->js->long_backlog_ns -= job->queued_cost_ns;
+    job->queued_cost_ns = 0;
+}
+
+void job_throttle(struct job *job) {
+    enum sched_class class;
+    job->throttles++;
+    if (!needs_turn(job, &class))
+        job_dequeue(job);
+}
+
+void job_unthrottle(struct job *job) {
+    job->throttles--;
+    job_enqueue(job);
+}
+
+struct job *queue_job(struct sched_entry *e) {
+    return container_of(e, struct job, sched);
+}
+
+struct sched_entry *queue_peek_main(const struct jobs *js, int64_t now_ns, int *urgency) {
+    int isolated_urgency = 0;
+    struct sched_entry *e = sched_peek(&js->scheduler, SCHED_LONG, now_ns, urgency);
+    struct sched_entry *isolated = sched_peek(&js->scheduler, SCHED_ISOLATED, now_ns, &isolated_urgency);
+    if (isolated == NULL)
+        return e;
+    if (e != NULL &&
+        (*urgency < isolated_urgency || (*urgency == isolated_urgency && e->since_ns <= isolated->since_ns)))
+        return e;
+    *urgency = isolated_urgency;
+    return isolated;
+}

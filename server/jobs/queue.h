@@ -1,0 +1,41 @@
+/* queue.h: which jobs have something that can be sent to a worker, and their turns in the scheduler. A job stands there once,
+ * whatever number of tasks it has. Front end.
+ *
+ * What a job has to send depends on its phase: its plan, its next chunk, or its merge. Why it has nothing, if so, is one of
+ * enum not_runnable. */
+#ifndef OFFLOAD_JOBS_QUEUE_H
+#define OFFLOAD_JOBS_QUEUE_H
+
+#include "server/jobs/job.h"
+
+enum not_runnable {
+    RUNNABLE,
+    NOT_RUNNABLE_ENDED,       /* it is stopping, or has ended */
+    NOT_RUNNABLE_PARKED,      /* a drain leaves it to the next process */
+    NOT_RUNNABLE_DELAYED,     /* its time has not come; its plan may be made all the same */
+    NOT_RUNNABLE_THROTTLED,   /* a reader of its items is too far behind */
+    NOT_RUNNABLE_BACKING_OFF, /* all that is left to send was lost, and waits before it is tried again */
+    NOT_RUNNABLE_SENT         /* all that can be sent is at workers */
+};
+enum not_runnable job_not_runnable(const struct job *job);
+
+/* Tasks that could be sent to as many workers now; 0 if the job is not runnable. */
+uint32_t job_count_tasks(const struct job *job);
+/* The chunk that is sent next; false if none is left. */
+bool job_next_chunk(const struct job *job, uint32_t *chunk);
+/* What its next chunk is estimated to take, ns; 0 if a chunk is not what it has to send. */
+int64_t job_next_cost_ns(const struct job *job);
+
+/* (Back) into the scheduler, if it has a task to send that no isolated worker of its own will take. */
+void job_enqueue(struct job *job);
+void job_dequeue(struct job *job); /* no effect if it is not in there */
+
+/* True if the job does all its work in processes of its own: isolation "fresh", or a type with HANDLER_SPAWN. */
+bool job_is_isolated(const struct job *job);
+/* How those processes are to be started: START_FORKED, or the type that they load by themselves. */
+uint32_t job_start_type(const struct job *job);
+/* The jobs whose turn it is in the main lane, long or isolated, as sched_peek. */
+struct sched_entry *queue_peek_main(const struct jobs *js, int64_t now_ns, int *urgency);
+struct job *queue_job(struct sched_entry *e);
+
+#endif

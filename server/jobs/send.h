@@ -1,0 +1,23 @@
+/* send.h: a job's next task is made and sent to a worker that was chosen for it. Front end.
+ *
+ *     PLAN    the params, or the raw body           → WIRE_PLAN, with WIRE_GO if it may be run in the same go
+ *     CHUNKS  one chunk                             → WIRE_RUN
+ *     MERGE   the parts, as fast as the worker's socket takes them → WIRE_MERGE, WIRE_PART ...
+ */
+#ifndef OFFLOAD_JOBS_SEND_H
+#define OFFLOAD_JOBS_SEND_H
+
+#include "server/jobs/queue.h"
+
+/* True if the worker takes a task now, whoever it is isolated for. */
+bool send_is_possible(const struct jobs *js, const struct worker *w);
+
+/* Sends the job's next task, and puts the job behind the others of its urgency. The job has to be runnable, and sending
+ * to the worker possible. False: memory ran out, and nothing was sent. It leaves with pool_flush. */
+MUST_CHECK bool send_task(struct job *job, struct worker *w, bool is_long);
+/* The same task, not sent yet: to be lost or sent by the caller. NULL: memory ran out. */
+struct task *send_take_task(struct job *job, struct worker *w);
+/* Sends parts of a merge while the socket takes them. True: all are sent. */
+bool send_merge_parts(struct job *job, struct task *t);
+
+#endif

@@ -1,0 +1,63 @@
+/* setup.c: the start and the end of all that this room has; see jobs.h. Front end. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "server/jobs/end.h"
+#include "server/jobs/expiry.h"
+#include "server/jobs/limits.h"
+#include "server/jobs/recover.h"
+
+struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struct metrics *metrics, struct store *store,
+                      struct store *remembered) {
+    struct jobs *js = calloc(1, sizeof *js);
+    if (js == NULL)
+        return NULL;
+    js->loop = loop;
+    js->config = *config;
+    js->metrics = metrics;
+    js->store = store;
+    js->remembered = remembered;
+    js->on_job_timer = limits_on_timer;
+    js->rate_ns = clock_monotonic_ns();
+    js->wall_offset_ms = clock_wall_ms() - js->rate_ns / NS_PER_MS;
+    return js;
+}
+
+void jobs_set_pool(struct jobs *js, struct pool *pool) {
+    js->pool = pool;
+    js->feeding = calloc(pool_size(pool), sizeof *js->feeding);
+    js->short_turn = calloc(pool_size(pool), sizeof *js->short_turn);
+    js->load_ns = calloc(pool_size(pool), sizeof *js->load_ns);
+    js->long_due_ns = calloc(pool_size(pool), sizeof *js->long_due_ns);
+    if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL)
+        abort(); /* some bytes, at the start */
+}
+
+void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks) {
+    js->webhooks = *webhooks;
+}
+
+void jobs_configure(struct jobs *js, const struct jobs_config *config) {
+    js->config = *config;
+}
+
+void jobs_free(struct jobs *js) {
+    struct job *job, *next;
+    expiry_stop(js);
+    recover_park_all(js);
+    js->store->ops->close(js->store); /* what ends by that is told and freed */
+    js->remembered->ops->close(js->remembered);
+    HASH_ITER(hh, js->live, job, next) {
+        job_abandon(job);
+    }
+    while (js->free_tasks != NULL) {
+        struct task *t = js->free_tasks;
+        js->free_tasks = t->next;
+        free(t);
+    }
+    free(js->feeding);
+    free(js->short_turn);
+    free(js->load_ns);
+    free(js->long_due_ns);
+    free(js);
+}
