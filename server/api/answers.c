@@ -8,28 +8,28 @@
 
 /* ---- headers ----------------------------------------------------------------------------------------------------- */
 
-static void set_preference_applied(struct http_request *r, const struct reply *reply, bool accepted) {
+static void set_preference_applied(struct http_request *r, const struct answer_terms *terms, bool accepted) {
     char value[96] = "";
     size_t n = 0;
-    if (reply->prefer.respond_async)
+    if (terms->prefer.respond_async)
         n += (size_t)snprintf(value + n, sizeof value - n, "respond-async");
-    if (reply->prefer.has_wait)
+    if (terms->prefer.has_wait)
         n += (size_t)snprintf(value + n, sizeof value - n, "%swait=%lld", n > 0 ? ", " : "",
-                              (long long)reply->granted_s);
-    if (accepted && reply->prefer.minimal && !reply->prefer.representation)
+                              (long long)terms->granted_s);
+    if (accepted && terms->prefer.minimal && !terms->prefer.representation)
         n += (size_t)snprintf(value + n, sizeof value - n, "%sreturn=minimal", n > 0 ? ", " : "");
     if (n > 0)
         http_set_header(r, "Preference-Applied", value);
 }
 
-static void set_replayed(struct http_request *r, const struct reply *reply) {
-    if (reply->replayed)
+static void set_replayed(struct http_request *r, const struct answer_terms *terms) {
+    if (terms->replayed)
         http_set_header(r, "Idempotency-Replayed", "true");
 }
 
-void answer_set_reply(struct http_request *r, const struct reply *reply) {
-    set_preference_applied(r, reply, false);
-    set_replayed(r, reply);
+void answer_set_terms(struct http_request *r, const struct answer_terms *terms) {
+    set_preference_applied(r, terms, false);
+    set_replayed(r, terms);
 }
 
 static void set_server_timing(struct http_request *r, const struct record *record) {
@@ -69,17 +69,18 @@ static int64_t retry_after_s(const struct record *record, const struct job *job)
     return ms <= 1000 ? 1 : ms > 3600000 ? 3600 : (ms + 999) / 1000;
 }
 
-void answer_accepted(struct server *s, struct http_request *r, const struct record *record, const struct reply *reply) {
+void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
+                     const struct answer_terms *terms) {
     char id[ID_TEXT_SIZE];
     const struct job *job = jobs_find(s->jobs, &record->id);
     id_format(&record->id, id);
     http_set_header_f(r, "Location", "/v1/jobs/%s", id);
     http_set_header_f(r, "Retry-After", "%lld", (long long)retry_after_s(record, job));
-    if (reply != NULL) {
-        set_replayed(r, reply);
-        set_preference_applied(r, reply, true);
+    if (terms != NULL) {
+        set_replayed(r, terms);
+        set_preference_applied(r, terms, true);
     }
-    if (reply != NULL && reply->prefer.minimal && !reply->prefer.representation) {
+    if (terms != NULL && terms->prefer.minimal && !terms->prefer.representation) {
         set_server_timing(r, record);
         http_answer_static(r, 202, NULL, "", 0);
     } else {
@@ -87,8 +88,8 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
     }
 }
 
-void answer_submitted(struct http_request *r, const struct record *record, const struct reply *reply) {
-    answer_set_reply(r, reply);
+void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms) {
+    answer_set_terms(r, terms);
     if (record->status == JOB_SUCCEEDED)
         answer_job(r, 200, record, NULL);
     else

@@ -8,18 +8,19 @@
 #define JSON_TYPE "application/json"
 
 /* What the client asked of the answer to its submission, and what became of it. */
-struct reply {
+struct answer_terms {
     struct prefer prefer;
     int64_t granted_s; /* the wait that is in effect, s; -1: none was asked for */
     bool replayed;     /* the job is another request's with the same Idempotency-Key */
 };
 
-/* 202 and the Job. reply: NULL for a request that submitted nothing. */
-void answer_accepted(struct server *s, struct http_request *r, const struct record *record, const struct reply *reply);
+/* 202 and the Job. terms: NULL for a request that submitted nothing. */
+void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
+                     const struct answer_terms *terms);
 /* The end of the job that the request submitted: the Job, or the problem that it ended with. */
-void answer_submitted(struct http_request *r, const struct record *record, const struct reply *reply);
+void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms);
 /* Preference-Applied and Idempotency-Replayed, for an answer that the caller gives. */
-void answer_set_reply(struct http_request *r, const struct reply *reply);
+void answer_set_terms(struct http_request *r, const struct answer_terms *terms);
 /* 200 and the Job, or 304. job: the live one, or NULL. */
 void answer_polled(struct http_request *r, const struct record *record, const struct job *job);
 void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job);

@@ -83,10 +83,10 @@ static void answer_by_kind(struct deferred_request *d, struct record *record, co
     struct http_request *r = d->request;
     switch (d->reply_kind) {
     case REPLY_RESULT:
-        if (!d->streamed || !record->map || !ndjson_from_record(d->server, r, record, &d->reply))
-            answer_submitted(r, record, &d->reply);
+        if (!d->streamed || !record->map || !ndjson_from_record(d->server, r, record, &d->terms))
+            answer_submitted(r, record, &d->terms);
         break;
-    case REPLY_ACCEPTED: answer_accepted(d->server, r, record, &d->reply); break;
+    case REPLY_ACCEPTED: answer_accepted(d->server, r, record, &d->terms); break;
     case REPLY_POLL: answer_polled(r, record, job); break;
     case REPLY_FETCH: answer_result(d->server, r, record); break;
     case REPLY_CANCEL:
@@ -161,7 +161,7 @@ static void on_stored(void *arg, enum store_result result) {
     else if (job_status_is_final(record->status))
         deferred_ask(d, &record->id); /* its end may not be on disk yet: the store answers behind that */
     else
-        answer_accepted(d->server, d->request, record, &d->reply);
+        answer_accepted(d->server, d->request, record, &d->terms);
     record_unref(record);
 }
 
@@ -202,9 +202,9 @@ void deferred_stop_waiting(struct deferred_request *d) {
 }
 
 void deferred_begin_stream(struct deferred_request *d, struct job *job) {
-    bool keep = d->reply.prefer.respond_async || d->keyed;
+    bool keep = d->terms.prefer.respond_async || d->keyed;
     d->streamed = d->streamed && job_record(job)->map;
-    if (!d->streamed || !ndjson_from_job(d->server, d->request, job, &d->reply, keep))
+    if (!d->streamed || !ndjson_from_job(d->server, d->request, job, &d->terms, keep))
         return;
     leave_job(d);
     move_to(d, DEFERRED_STREAMING);
@@ -284,7 +284,7 @@ void deferred_init(struct deferred_request *d, struct server *s, struct http_req
     d->server = s;
     d->request = r;
     d->reply_kind = kind;
-    d->reply.granted_s = -1;
+    d->terms.granted_s = -1;
     d->waiter.notify = on_job_event;
     d->timer.fire = on_wait_expired;
     d->release = release;
@@ -321,7 +321,7 @@ void deferred_on_hangup(struct server *s, struct http_request *r) {
         struct job *job = d->waiter.job;
         deferred_stop_waiting(d);
         /* Nobody waits for the CPU that the job would burn, unless it is to be had by its id or its key. */
-        if (job != NULL && d->reply_kind == REPLY_RESULT && !d->reply.prefer.respond_async && !d->keyed)
+        if (job != NULL && d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed)
             job_cancel(job);
         else if (job != NULL && d->decide != NULL)
             job_undo_submission(job);

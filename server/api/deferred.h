@@ -37,7 +37,7 @@ struct deferred_request {
     enum reply_kind reply_kind;
     struct server *server;
     struct http_request *request; /* NULL when it is gone */
-    struct reply reply;
+    struct answer_terms terms;
     bool keyed;               /* it has an Idempotency-Key */
     bool streamed;            /* REPLY_RESULT: the items of a map are wanted as they are finished */
     struct job_waiter waiter; /* waiter.job: the job that it waits for, or NULL */

@@ -37,10 +37,10 @@ void api_get_job(struct server *s, struct http_request *r, struct route_match m)
     int64_t wait_ns = 0;
     if (d == NULL)
         return;
-    d->reply.prefer = deferred_read_prefer(r);
-    if (d->reply.prefer.has_wait) {
-        wait_ns = deferred_wait_time(s, &d->reply.prefer, &d->reply.granted_s);
-        http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)d->reply.granted_s);
+    d->terms.prefer = deferred_read_prefer(r);
+    if (d->terms.prefer.has_wait) {
+        wait_ns = deferred_wait_time(s, &d->terms.prefer, &d->terms.granted_s);
+        http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)d->terms.granted_s);
     }
     if (wait_ns == 0 || s->waiting >= s->config.max_sync || !wait_if_live(d, &id, wait_ns))
         deferred_ask(d, &id);

@@ -183,15 +183,16 @@ static struct ndjson *ndjson_new(struct server *s, struct http_request *r, struc
     return n;
 }
 
-static void answer(struct ndjson *n, const struct reply *reply) {
+static void answer(struct ndjson *n, const struct answer_terms *terms) {
     char id[ID_TEXT_SIZE];
     id_format(&n->record->id, id);
-    answer_set_reply(n->request, reply);
+    answer_set_terms(n->request, terms);
     http_set_header_f(n->request, "Location", "/v1/jobs/%s", id);
     http_answer_stream(n->request, 200, NDJSON_TYPE, &n->stream);
 }
 
-bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, const struct reply *reply, bool keep) {
+bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, const struct answer_terms *terms,
+                     bool keep) {
     struct history *history = history_open(job);
     struct ndjson *n = history == NULL ? NULL : ndjson_new(s, r, job_record(job));
     if (n == NULL) {
@@ -201,16 +202,17 @@ bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, 
     n->history = history;
     n->keep = keep;
     job_wait(job, &n->waiter);
-    answer(n, reply);
+    answer(n, terms);
     return true;
 }
 
-bool ndjson_from_record(struct server *s, struct http_request *r, struct record *record, const struct reply *reply) {
+bool ndjson_from_record(struct server *s, struct http_request *r, struct record *record,
+                        const struct answer_terms *terms) {
     struct ndjson *n = ndjson_new(s, r, record);
     if (n == NULL)
         return false;
     n->ended = true;
-    answer(n, reply);
+    answer(n, terms);
     return true;
 }
 

@@ -20,10 +20,10 @@ bool ndjson_is_wanted(struct http_request *r);
 
 /* Answers with the items of a live map job that is planned. A client that leaves before the end cancels it, unless `keep`.
  * False: out of memory, nothing was answered. */
-MUST_CHECK bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, const struct reply *reply,
-                                bool keep);
+MUST_CHECK bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job,
+                                const struct answer_terms *terms, bool keep);
 /* The same of one that has ended, in the order of its items; takes a reference. */
 MUST_CHECK bool ndjson_from_record(struct server *s, struct http_request *r, struct record *record,
-                                   const struct reply *reply);
+                                   const struct answer_terms *terms);
 
 #endif

@@ -33,8 +33,8 @@ static void answer_fault(struct http_request *r, const struct fault *fault) {
 /* Decides whether it waits for the job's end, or for the 202; returns for how long. */
 static int64_t choose_reply_kind(struct deferred_request *d) {
     struct server *s = d->server;
-    d->reply.prefer = deferred_read_prefer(d->request);
-    int64_t wait_ns = deferred_wait_time(s, &d->reply.prefer, &d->reply.granted_s);
+    d->terms.prefer = deferred_read_prefer(d->request);
+    int64_t wait_ns = deferred_wait_time(s, &d->terms.prefer, &d->terms.granted_s);
     if (wait_ns != 0 && s->waiting < s->config.max_sync) {
         d->streamed = ndjson_is_wanted(d->request);
         return wait_ns;
@@ -144,7 +144,7 @@ static void join(struct deferred_request *d, const struct id *id) {
     d->reply_kind = REPLY_RESULT; /* for a large body it was chosen before */
     d->streamed = false;
     int64_t wait_ns = choose_reply_kind(d);
-    d->reply.replayed = true;
+    d->terms.replayed = true;
     if (job == NULL)
         deferred_ask(d, id);
     else if (d->reply_kind == REPLY_ACCEPTED && job_is_planned(job))
