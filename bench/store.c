@@ -56,11 +56,11 @@ static void submit_one(struct bench *b) {
     r->id = id_new(clock_wall_ms());
     r->type = 0;
     r->options_known = true;
-    r->priority = 4;
+    r->options.priority = 4;
     r->created_ms = clock_wall_ms();
-    r->ttl_ms = 3600000;
-    r->timeout_ms = 60000;
-    r->max_attempts = 3;
+    r->options.ttl_ms = 3600000;
+    r->options.timeout_ms = 60000;
+    r->options.max_attempts = 3;
     b->flying++;
     b->store->ops->submit(b->store, r, &(struct store_input){.request = b->request}, on_submitted, b);
     record_unref(r);

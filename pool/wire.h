@@ -40,8 +40,8 @@
  * Of a map, common in WIRE_RUN is the list of the group's poison items, see host_run_items.
  *
  * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of
- * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_RAW the worker finds that out, and says so
- * in wire_plan.
+ * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_RAW the worker finds that out. What it found
+ * in the body are bytes that the host makes and reads, and nobody else (host_parse_raw, host_read_submission).
  *
  * With the zygote, on a socket pair of its own: one struct per datagram, see below.
  *
@@ -58,7 +58,7 @@
 
 #include "pool/blob.h"
 
-#define WIRE_VERSION       2
+#define WIRE_VERSION       3
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
@@ -107,18 +107,14 @@ struct wire_times {
 };
 
 /* Front of a WIRE_PARSED, and of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8;
- * then webhook_size bytes, padded to 8; then the chunks' bytes, which the chunks' offsets count from; or, of a
+ * then submission_size bytes, padded to 8; then the chunks' bytes, which the chunks' offsets count from; or, of a
  * WIRE_PARSED, which has no chunks, the packed params. */
 struct wire_plan {
     uint32_t type, chunks, common_size;
-    uint32_t webhook_size; /* WIRE_RAW; 0: none */
-    uint32_t map, items;   /* WIRE_RAW: 1 for a map, and of how many items */
-    int64_t priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, wanted_chunks; /* WIRE_RAW: the options */
-    int64_t delay_ms, fresh;                                                            /* likewise */
+    uint32_t submission_size; /* WIRE_RAW: what was found in the body, for host_read_submission; else 0 */
     uint64_t plan_ns, cpu_ns;
-    uint8_t hash[32]; /* WIRE_HASH: of the canonical request, see host_request_hash */
 };
-_Static_assert(sizeof(struct wire_plan) == 6 * 4 + 10 * 8 + 32, "what follows is aligned to 8");
+_Static_assert(sizeof(struct wire_plan) == 4 * 4 + 2 * 8, "what follows is aligned to 8");
 struct wire_chunk {
     uint64_t cost_ns, offset, size;
 };

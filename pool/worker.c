@@ -174,37 +174,22 @@ static void put_padded(struct buf *to, const void *from, size_t size) {
     buf_append(to, zeros, WIRE_PAD(size) - size);
 }
 
-/* What the front end does not know yet of a body that was parsed here. */
-static void describe_submission(struct wire_plan *head, const struct submission *s) {
-    const struct submission_options *o = &s->options;
-    head->map = s->map;
-    head->items = s->items;
-    head->webhook_size = o->webhook == NULL ? 0 : (uint32_t)strlen(o->webhook);
-    head->priority = o->priority;
-    head->timeout_ms = o->timeout_ms;
-    head->queue_timeout_ms = o->queue_timeout_ms;
-    head->max_attempts = o->max_attempts;
-    head->ttl_s = o->ttl_s;
-    head->wanted_chunks = o->chunks;
-    head->delay_ms = o->delay_ms;
-    head->fresh = o->fresh;
-}
-
-/* struct wire_plan, chunks, common, webhook, bytes: see wire.h. */
-static void write_plan(struct buf *out, uint32_t type, const struct submission *s, const struct host_plan *plan,
+/* struct wire_plan, chunks, common, submission (NULL: none), bytes: see wire.h. */
+static void write_plan(struct buf *out, uint32_t type, const struct buf *submission, const struct host_plan *plan,
                        uint64_t plan_ns) {
-    struct wire_plan head = {
-        .type = type, .chunks = (uint32_t)plan->count, .common_size = (uint32_t)plan->common.size, .plan_ns = plan_ns};
-    if (s != NULL)
-        describe_submission(&head, s);
+    struct wire_plan head = {.type = type,
+                             .chunks = (uint32_t)plan->count,
+                             .common_size = (uint32_t)plan->common.size,
+                             .submission_size = submission == NULL ? 0 : (uint32_t)submission->size,
+                             .plan_ns = plan_ns};
     buf_append(out, &head, sizeof head);
     for (size_t i = 0; i < plan->count; i++) {
         struct wire_chunk c = {plan->chunks[i].cost_ns, plan->chunks[i].offset, plan->chunks[i].size};
         buf_append(out, &c, sizeof c);
     }
     put_padded(out, plan->common.data, plan->common.size);
-    if (head.webhook_size > 0)
-        put_padded(out, s->options.webhook, head.webhook_size);
+    if (submission != NULL)
+        put_padded(out, submission->data, submission->size);
     buf_append(out, plan->bytes.data, plan->bytes.size);
 }
 
@@ -217,8 +202,8 @@ static void set_title(uint32_t type) {
 }
 
 /* Plans checked params, or a map's list of them; with WIRE_GO goes on to run and merge a single cheap chunk. The
- * submission, if it was parsed here, is reported. */
-static void plan_params(struct outcome *o, struct wire_header h, struct bytes params, const struct submission *s) {
+ * submission, if it was parsed here, is sent along. */
+static void plan_params(struct outcome *o, struct wire_header h, struct bytes params, const struct buf *submission) {
     struct host_plan plan = {0};
     bool map = (h.flags & WIRE_ITEMS) != 0;
     set_title(h.type);
@@ -234,45 +219,29 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
         run_and_merge(o, &h, common, chunk);
     } else if (planned) {
         o->kind = WIRE_PLANNED;
-        write_plan(&o->body, h.type, s, &plan, o->times.plan_ns);
+        write_plan(&o->body, h.type, submission, &plan, o->times.plan_ns);
     }
     host_plan_deinit(&plan);
 }
 
-/* Of a request that has an Idempotency-Key and was parsed well. */
-static void hash_request(struct outcome *o, struct bytes text, unsigned depth) {
-    struct fault none = {{0}};
-    unsigned char *at = (unsigned char *)o->body.data + offsetof(struct wire_plan, hash);
-    if (o->kind == WIRE_FAILED || o->body.failed)
-        return;
-    if (host_request_hash(text.data, text.size, depth, at, &none) != 0)
-        die(); /* no memory */
-    fault_deinit(&none);
-}
-
-static void do_plan(struct outcome *o, const struct wire_header *h, struct bytes payload) {
-    if ((h->flags & WIRE_RAW) == 0) {
-        plan_params(o, *h, payload, NULL);
-        return;
-    }
-    struct submission s = {0};
-    struct wire_header checked = *h;
+/* Parses the body of a request, and plans it unless that must be done in another process. */
+static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes body) {
+    struct host_parsed p;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
-    if (submission_parse(payload.data, payload.size, depth, &s, &o->fault) != 0) {
+    if (host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &p, &o->fault) != 0) {
         o->kind = WIRE_FAILED;
-    } else if (s.options.fresh || (host_handler(s.type)->flags & HANDLER_SPAWN) != 0) {
-        o->kind = WIRE_PARSED; /* its plan belongs to a process of its own */
-        write_plan(&o->body, s.type, &s, &(struct host_plan){0}, 0);
-        buf_append(&o->body, s.params.data, s.params.size);
+    } else if (p.isolated) {
+        o->kind = WIRE_PARSED;
+        write_plan(&o->body, p.type, &p.submission, &(struct host_plan){0}, 0);
+        buf_append(&o->body, p.params.data, p.params.size);
     } else {
-        checked.flags = s.map ? WIRE_ITEMS : 0;
-        checked.type = s.type;
-        checked.count = (uint32_t)s.options.chunks;
-        plan_params(o, checked, (struct bytes){s.params.data, s.params.size}, &s);
+        struct wire_header checked = *h;
+        checked.flags = p.map ? WIRE_ITEMS : 0;
+        checked.type = p.type;
+        checked.count = p.wanted_chunks;
+        plan_params(o, checked, (struct bytes){p.params.data, p.params.size}, &p.submission);
     }
-    if ((h->flags & WIRE_HASH) != 0)
-        hash_request(o, payload, depth);
-    submission_deinit(&s);
+    host_parsed_deinit(&p);
 }
 
 /* Splits "u32 n, n bytes of common, padded" off the front of an inline payload. */
@@ -365,8 +334,10 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     atomic_store(&self.board->current, h->ticket);
     if (is_cancelled(NULL))
         o.kind = WIRE_CANCELLED;
+    else if (h->kind == WIRE_PLAN && (h->flags & WIRE_RAW) != 0)
+        plan_raw(&o, h, bulk != NULL ? *bulk : payload);
     else if (h->kind == WIRE_PLAN)
-        do_plan(&o, h, bulk != NULL ? *bulk : payload);
+        plan_params(&o, *h, bulk != NULL ? *bulk : payload, NULL);
     else if (h->kind == WIRE_RUN)
         do_run(&o, h, payload, bulk);
     else

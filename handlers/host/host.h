@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "handlers/handler.h"
+#include "handlers/host/options.h"
 
 /* ---- registry: registry.c ---------------------------------------------------------------------- */
 
@@ -27,7 +28,7 @@ int host_load(const char **failed);
 /* A process made for one type (HANDLER_SPAWN, which host_load leaves out): calls its load. 0 or -1. */
 int host_load_type(size_t type);
 
-/* ---- submissions: submission.c, on top of jsontext.c and params.c -------------------------------- */
+/* ---- submissions: submission.c, options.c and raw.c -------------------------------- */
 
 /* What is wrong with a submission or a call, as it travels to the client: a stable code of the HTTP
  * contract and the members of its problem document, as compact JSON in `json`:
@@ -40,20 +41,7 @@ struct fault {
 };
 void fault_deinit(struct fault *f);
 
-struct submission_options {
-    int priority;             /* 0..7; -1: not given */
-    int64_t timeout_ms;       /* -1: not given */
-    int64_t queue_timeout_ms; /* 0: none */
-    int64_t max_attempts;     /* default 3 */
-    int64_t ttl_s;            /* -1: not given */
-    int64_t chunks;           /* 0: the handler decides */
-    int64_t delay_ms;         /* 0: may start at once */
-    bool fresh;               /* isolation: a new process for this job alone */
-    char *webhook;            /* 1..HOST_MAX_WEBHOOK bytes without NUL, not checked further; heap or NULL */
-};
-
-#define HOST_MAX_WEBHOOK 2048
-#define HOST_MAX_ITEMS   1000000 /* of one map */
+#define HOST_MAX_ITEMS 1000000 /* of one map */
 
 struct submission {
     uint32_t type;
@@ -67,8 +55,32 @@ struct submission {
  * at most max_depth deep, unknown members refused by name. 0, or -1 with *fault filled (all faults at once). An
  * item that is wrong is no fault of the submission: it is packed as one that has failed. submission_deinit frees
  * in both cases. */
-int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault);
+MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s,
+                                struct fault *fault);
 void submission_deinit(struct submission *s);
+
+/* A raw body that a worker parsed: what the worker needs for the plan, and what the front end wants to know of it. */
+struct host_parsed {
+    uint32_t type;
+    bool map;               /* to be planned by host_plan_items */
+    bool isolated;          /* it must not be planned in this process */
+    unsigned wanted_chunks; /* for the plan */
+    struct buf params;      /* packed: for the plan */
+    struct buf submission;  /* for host_read_submission; at most HOST_MAX_SUBMISSION bytes, a multiple of 8 */
+};
+#define HOST_MAX_SUBMISSION 4096
+
+/* As submission_parse, in a worker. With want_hash, host_request_hash of the body comes along. host_parsed_deinit frees in
+ * both cases. */
+MUST_CHECK int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, struct host_parsed *p,
+                              struct fault *fault);
+void host_parsed_deinit(struct host_parsed *p);
+/* Appends a submission without its params, with the hash of the request, as host_parse_raw does. */
+void host_write_submission(const struct submission *s, const uint8_t hash[32], struct buf *out);
+/* In the front end: reads such a submission, at an address that is a multiple of 8, into *s, whose params stay empty. The
+ * hash is written to hash[32] if that is not NULL. False if no parser would have said so: a worker is not believed. Then
+ * *s needs no submission_deinit. */
+MUST_CHECK bool host_read_submission(struct bytes submission, struct submission *s, uint8_t *hash);
 
 /* The SHA-256 of a JSON text in canonical form (host/canonical.c): two texts with the same members and values have the same,
  * however they are written. 0, or -1 with *fault filled: it is not JSON. */

@@ -85,7 +85,7 @@ static void stamp_end(struct job *job) {
     int64_t now_ns = clock_monotonic_ns();
     expiry_check_clock(job->js);
     r->finished_ms = clock_wall_ms();
-    r->expires_ms = r->finished_ms + r->ttl_ms;
+    r->expires_ms = r->finished_ms + r->options.ttl_ms;
     if (r->started_ms != 0)
         r->run_ns = now_ns - job->run_started_ns;
     else
@@ -112,7 +112,7 @@ static void log_end(const struct job *job) {
 static struct delivery delivery_of(const struct job *job) {
     const struct record *r = job->record;
     return (struct delivery){.job = r->id,
-                             .url = r->webhook,
+                             .url = r->options.webhook,
                              .trace = r->trace,
                              .body = {job->webhook, 0, job->webhook == NULL ? 0 : job->webhook->size}};
 }
@@ -120,7 +120,7 @@ static struct delivery delivery_of(const struct job *job) {
 /* False: there is nobody to tell. */
 static bool prepare_webhook(struct job *job) {
     struct buf body = {0};
-    if (job->record->webhook == NULL || job->js->webhooks.send == NULL || job_is_store_failed(job))
+    if (job->record->options.webhook == NULL || job->js->webhooks.send == NULL || job_is_store_failed(job))
         return false;
     job->js->webhooks.write_body(&body, job->record);
     job->webhook = body.failed ? NULL : blob_copy(body.data, body.size);

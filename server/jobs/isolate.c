@@ -54,7 +54,7 @@ static size_t count_spare(const struct jobs *js) {
 }
 
 static bool must_yield(const struct jobs *js, const struct worker *w, const struct job *job, int64_t now_ns) {
-    int urgency, own = job->record->priority;
+    int urgency, own = (int)job->record->options.priority;
     const struct sched_entry *other = queue_peek_main(js, now_ns, &urgency);
     if (other == NULL || other == &job->sched || worker_is_unused(w))
         return false;

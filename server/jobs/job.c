@@ -38,7 +38,7 @@ void job_leave_live(struct job *job) {
 void job_count_status(struct job *job, enum job_status status, int by) {
     struct jobs *js = job->js;
     if (status == JOB_QUEUED)
-        js->queued[job->record->priority] += (size_t)by;
+        js->queued[job->record->options.priority] += (size_t)by;
     else if (status == JOB_RUNNING)
         js->running_count += (size_t)by;
 }
@@ -215,13 +215,13 @@ void job_arm_timer(struct job *job) {
     if (job_is_stopping(job))
         return;
     if (job->run_started_ns != 0)
-        loop_set_timer(l, &job->timer, job->run_started_ns + job_limit_ns(r->timeout_ms));
+        loop_set_timer(l, &job->timer, job->run_started_ns + job_limit_ns(r->options.timeout_ms));
     else if (job_is_parked(job))
         loop_clear_timer(l, &job->timer);
     else if (job->delayed)
         loop_set_timer(l, &job->timer, job->due_ns);
-    else if (r->queue_timeout_ms > 0)
-        loop_set_timer(l, &job->timer, job->due_ns + job_limit_ns(r->queue_timeout_ms));
+    else if (r->options.queue_timeout_ms > 0)
+        loop_set_timer(l, &job->timer, job->due_ns + job_limit_ns(r->options.queue_timeout_ms));
     else
         loop_clear_timer(l, &job->timer);
 }

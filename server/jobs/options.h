@@ -6,9 +6,9 @@
 
 #define DEFAULT_PRIORITY 3 /* RFC 9218 section 4.1 */
 
-/* Resolves the options into the record. default_priority: of the Priority header, or -1. */
-void options_apply(struct job *job, const struct submission_options *o, int default_priority);
-/* The same, of a raw body, when a worker has parsed it. No effect if they are known already. */
-void options_apply_parsed(struct job *job, const struct submission_options *o);
+/* Resolves the options into the record. default_priority: of the Priority header, or -1. False if memory ran out. */
+MUST_CHECK bool options_apply(struct job *job, const struct submission_options *asked, int64_t default_priority);
+/* The same, of a raw body, when a worker has parsed it. No effect if they are known already, as the store has them. */
+MUST_CHECK bool options_apply_parsed(struct job *job, const struct submission_options *o);
 
 #endif

@@ -8,18 +8,17 @@
 #include "base/clock.h"
 #include "server/jobs/options.h"
 
-#define MAX_COST_NS  (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
-#define MAX_DELAY_MS (INT64_C(365) * 24 * 3600 * 1000)
+#define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
 
-/* Where the webhook starts, and where the chunks' bytes do. */
-static size_t plan_webhook(const struct wire_plan *head) {
+/* Where the submission starts, and where the chunks' bytes do. */
+static size_t plan_submission(const struct wire_plan *head) {
     return sizeof *head + head->chunks * sizeof(struct wire_chunk) + WIRE_PAD(head->common_size);
 }
 
 static size_t plan_front(const struct wire_plan *head) {
-    return plan_webhook(head) + WIRE_PAD(head->webhook_size);
+    return plan_submission(head) + WIRE_PAD(head->submission_size);
 }
 
 /* Checks a plan's front and its chunk table against its size; a worker is not believed. */
@@ -29,7 +28,7 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
     if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
         return false;
     bool parsed_here = !job->input_is_raw && job->input.blob != NULL; /* else by a worker, maybe of an earlier run */
-    if (head->webhook_size > (parsed_here ? 0 : HOST_MAX_WEBHOOK))
+    if (head->submission_size > (parsed_here ? 0 : HOST_MAX_SUBMISSION))
         return false;
     if (head->type >= host_count() || (!job->input_is_raw && head->type != job->record->type))
         return false;
@@ -82,35 +81,21 @@ static bool read_common(struct job *job, const struct slice *plan, const struct 
                       padded) == 0;
 }
 
-static bool options_in_range(const struct wire_plan *h) {
-    return h->priority >= -1 && h->priority < SCHEDULER_LEVELS && h->timeout_ms >= -1 && h->queue_timeout_ms >= 0 &&
-           h->max_attempts >= 1 && h->max_attempts <= INT32_MAX && h->ttl_s >= -1 &&
-           h->ttl_s <= INT64_MAX / NS_PER_S / 2 && h->wanted_chunks >= 0 && h->wanted_chunks <= HANDLER_MAX_CHUNKS &&
-           h->delay_ms >= 0 && h->delay_ms <= MAX_DELAY_MS && h->fresh >= 0 && h->fresh <= 1 && h->map <= 1 &&
-           h->items <= (h->map ? HOST_MAX_ITEMS : 0);
-}
-
+/* What a worker found in a raw body; it has at most HOST_MAX_SUBMISSION bytes. */
 static bool take_parsed(struct job *job, const struct slice *plan, const struct wire_plan *h) {
-    char webhook[HOST_MAX_WEBHOOK + 1] = "";
-    if (!options_in_range(h) || slice_read(plan, plan_webhook(h), webhook, h->webhook_size) != 0 ||
-        strlen(webhook) != h->webhook_size)
+    _Alignas(8) unsigned char bytes[HOST_MAX_SUBMISSION];
+    struct submission s;
+    if (slice_read(plan, plan_submission(h), bytes, h->submission_size) != 0 ||
+        !host_read_submission((struct bytes){bytes, h->submission_size}, &s, job->request_hash))
         return false;
-    struct submission_options o = {.priority = (int)h->priority,
-                                   .timeout_ms = h->timeout_ms,
-                                   .queue_timeout_ms = h->queue_timeout_ms,
-                                   .max_attempts = h->max_attempts,
-                                   .ttl_s = h->ttl_s,
-                                   .chunks = h->wanted_chunks,
-                                   .delay_ms = h->delay_ms,
-                                   .fresh = h->fresh != 0,
-                                   .webhook = h->webhook_size > 0 ? webhook : NULL};
-    if (job->request_hash != NULL)
-        memcpy(job->request_hash, h->hash, sizeof h->hash);
-    job->record->type = h->type;
-    job->record->map = h->map != 0;
-    job->record->items = h->items;
-    options_apply_parsed(job, &o);
-    return true;
+    bool ok = s.type == h->type && options_apply_parsed(job, &s.options);
+    if (ok) {
+        job->record->type = s.type;
+        job->record->map = s.map;
+        job->record->items = s.items;
+    }
+    submission_deinit(&s);
+    return ok;
 }
 
 static void drop_plan(struct job *job) {
@@ -153,7 +138,7 @@ bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const 
     struct wire_plan head;
     struct slice reply = wire_payload(f, bulk, 0);
     bool ok = reply.blob != NULL && job->input_is_raw && slice_read(&reply, 0, &head, sizeof head) == 0 &&
-              head.chunks == 0 && head.common_size == 0 && head.webhook_size <= HOST_MAX_WEBHOOK &&
+              head.chunks == 0 && head.common_size == 0 && head.submission_size <= HOST_MAX_SUBMISSION &&
               reply.size >= plan_front(&head) && head.type < host_count() && take_parsed(job, &reply, &head);
     if (ok) {
         slice_deinit(&job->input);

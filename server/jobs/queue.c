@@ -79,7 +79,7 @@ uint32_t job_start_type(const struct job *job) {
 bool job_is_isolated(const struct job *job) {
     if (job->phase == PHASE_PLAN && job->input_is_raw)
         return false; /* that is known when it is parsed */
-    return job->record->fresh || job_start_type(job) != START_FORKED;
+    return job->record->options.isolated || job_start_type(job) != START_FORKED;
 }
 
 /* Isolated workers of the job that have no task, or are starting. */
@@ -115,7 +115,7 @@ void job_enqueue(struct job *job) {
     job_dequeue(job);
     if (!needs_turn(job, &class))
         return;
-    sched_put(&js->scheduler, &job->sched, class, job->record->priority, loop_now_ns(js->loop));
+    sched_put(&js->scheduler, &job->sched, class, (unsigned)job->record->options.priority, loop_now_ns(js->loop));
     job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
     js->long_backlog_ns += job->queued_cost_ns;
     js->dirty = true;

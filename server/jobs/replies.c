@@ -216,7 +216,7 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
     else
         snprintf(how, sizeof how, "exited with status %d", d->exit_code);
     snprintf(detail, sizeof detail, "the worker %s (cause: %s), attempt %u of %lld", how, d->cause, lost,
-             (long long)job->record->max_attempts);
+             (long long)job->record->options.max_attempts);
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
 }
 
@@ -267,7 +267,7 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
         return;
     }
-    uint64_t allowed = job->record->max_attempts;
+    uint64_t allowed = (uint64_t)job->record->options.max_attempts;
     if (t->kind == TASK_RUN) /* each item that is given up makes room for as many attempts at the others */
         allowed *= 1 + job_count_poison(job, t->chunk);
     bool give_up = lost >= allowed && !job_gives_up_item(job, t);

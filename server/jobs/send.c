@@ -14,7 +14,8 @@ static uint16_t wire_flags(const struct job *job) {
 }
 
 static void send_plan(struct job *job, struct task *t, struct worker *w) {
-    struct wire_header h = {.kind = WIRE_PLAN, .flags = wire_flags(job), .count = job->record->wanted_chunks};
+    struct wire_header h = {
+        .kind = WIRE_PLAN, .flags = wire_flags(job), .count = (uint32_t)job->record->options.chunks};
     bool bulk = job->input.blob->fd >= 0;
     if (job->input_is_raw) {
         h.flags = WIRE_RAW | (job->request_hash != NULL ? WIRE_HASH : 0);

@@ -10,8 +10,6 @@
 #include "server/jobs/options.h"
 #include "server/jobs/queue.h"
 
-#define DEFAULT_ATTEMPTS 3
-
 /* ---- acceptance ------------------------------------------------------------------------------------------------ */
 
 static bool too_much_memory(struct jobs *js, size_t more) {
@@ -68,8 +66,6 @@ static void fill_record(struct record *r, const struct job_request *q) {
 }
 
 static int fill_input(struct job *job, const struct job_request *q) {
-    static const struct submission_options unknown = {
-        .priority = -1, .timeout_ms = -1, .max_attempts = DEFAULT_ATTEMPTS, .ttl_s = -1};
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
     job->key = q->key == NULL ? NULL : copy_key(q->key);
@@ -78,16 +74,20 @@ static int fill_input(struct job *job, const struct job_request *q) {
     if (q->submission == NULL) {
         job->input_is_raw = true;
         job->input = slice_ref(&q->body);
-        options_apply(job, &unknown, q->default_priority);
+        struct submission_options unknown;
+        options_init(&unknown);
         if (q->wants_hash)
             job->request_hash = calloc(1, STORE_HASH_SIZE);
-        return q->wants_hash && job->request_hash == NULL ? -1 : 0;
+        if (q->wants_hash && job->request_hash == NULL)
+            return -1;
+        return options_apply(job, &unknown, q->default_priority) ? 0 : -1;
     }
     r->type = q->submission->type;
     r->options_known = true;
     r->map = q->submission->map;
     r->items = q->submission->items;
-    options_apply(job, &q->submission->options, q->default_priority);
+    if (!options_apply(job, &q->submission->options, q->default_priority))
+        return -1;
     return copy_params(&q->submission->params, &job->input);
 }
 
@@ -102,7 +102,7 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
     if (r == NULL)
         return -1;
     fill_record(r, q);
-    r->priority = DEFAULT_PRIORITY;
+    r->options.priority = DEFAULT_PRIORITY;
     struct job *job = job_new(js, r);
     if (job == NULL) {
         record_unref(r);

@@ -38,7 +38,7 @@ void record_unref(struct record *r) {
     slice_deinit(&r->result);
     buf_deinit(&r->lost);
     buf_deinit(&r->error);
-    free(r->webhook);
+    options_deinit(&r->options);
     free(r->trace);
     free(r);
 }

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/id.h"
+#include "handlers/host/options.h"
 #include "pool/blob.h"
 #include "server/model/problem.h"
 
@@ -28,17 +29,13 @@ struct record {
     struct id id;
     uint32_t type; /* UINT32_MAX: not known yet (a large body that is not parsed yet) */
     enum job_status status;
-    uint8_t priority;
     bool durable;       /* belongs to the store: it was answered 202, or has an Idempotency-Key */
-    bool fresh;         /* isolation: a new process for this job alone */
     bool options_known; /* false: a large body that is not parsed yet */
     int64_t created_ms, started_ms, finished_ms, expires_ms; /* wall clock; 0: not yet */
     int64_t not_before_ms;                                   /* wall clock; 0: may start at once */
-    int64_t ttl_ms, timeout_ms, queue_timeout_ms;            /* queue_timeout_ms 0: none */
-    uint32_t max_attempts, wanted_chunks;
-    bool map; /* one call for each of `items` */
+    struct submission_options options;                       /* none is OPTION_UNSET; delay_ms is not stored */
+    bool map;                                                /* one call for each of `items` */
     uint32_t items;
-    char *webhook;                      /* heap or NULL */
     uint32_t chunks_done, chunks_total; /* total 0: not planned yet */
     unsigned attempts;                  /* 1 + times that work was lost */
     unsigned lost_count;

@@ -108,7 +108,7 @@ void render_job(struct buf *out, const struct record *r, const struct job_view *
         buf_putc(out, ']');
     }
     put_waiting(out, r, view);
-    put_number(out, ",\"priority\":", r->priority);
+    options_render(&r->options, out);
     if (with_result)
         put_result(out, r);
     if (r->status == JOB_FAILED && r->error.size > 0) {

@@ -122,7 +122,7 @@ static struct entry *add(struct memory_store *m, struct record *r) {
         return NULL;
     e->id = r->id;
     e->record = record_ref(r);
-    e->ttl_ms = r->ttl_ms;
+    e->ttl_ms = r->options.ttl_ms;
     HASH_ADD(hh, m->by_id, id, sizeof e->id, e);
     return e;
 }
@@ -367,7 +367,7 @@ static void end_entry(struct memory_store *m, struct entry *e, struct record *r)
     struct record *before = e->record;
     e->record = record_ref(r);
     record_unref(before);
-    e->ttl_ms = r->ttl_ms;
+    e->ttl_ms = r->options.ttl_ms;
     drop_work(e);
     DL_APPEND2(m->by_end, e, ended_prev, ended_next);
     m->ended_count++;

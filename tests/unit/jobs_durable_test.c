@@ -203,9 +203,9 @@ static void leave(struct client *c) {
 }
 
 static void submit_as(struct client *c, const char *key, bool fresh) {
-    struct submission s = {
-        .type = TOY_PLAIN,
-        .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1, .fresh = fresh}};
+    struct submission s = {.type = TOY_PLAIN};
+    options_init(&s.options);
+    s.options.isolated = fresh;
     struct store_key k = {.tenant = "", .key = key, .ttl_ms = 1000};
     struct job_request q = {
         .submission = &s, .default_priority = -1, .asynchronous = true, .key = key == NULL ? NULL : &k};
@@ -251,14 +251,21 @@ static void done(struct fake_sent *s, const char *text) {
 }
 
 static void planned(struct fake_sent *s, uint32_t chunks) {
-    struct wire_plan head = {.type = TOY_PLAIN, .chunks = chunks, .max_attempts = 3};
-    struct buf b = {0};
+    static const uint8_t no_hash[32];
+    struct submission raw = {.type = TOY_PLAIN};
+    struct buf b = {0}, submission = {0};
+    options_init(&raw.options);
+    if ((s->header.flags & WIRE_RAW) != 0)
+        host_write_submission(&raw, no_hash, &submission);
+    struct wire_plan head = {.type = TOY_PLAIN, .chunks = chunks, .submission_size = (uint32_t)submission.size};
     buf_append(&b, &head, sizeof head);
     for (uint64_t i = 0; i < chunks; i++)
         buf_append(&b, &(struct wire_chunk){LONG_NS, 8 * i, 8}, sizeof(struct wire_chunk));
+    buf_append(&b, submission.data, submission.size);
     for (uint64_t i = 0; i < chunks; i++)
         buf_append(&b, &i, sizeof i);
     answer(s, WIRE_PLANNED, &b);
+    buf_deinit(&submission);
     buf_deinit(&b);
 }
 

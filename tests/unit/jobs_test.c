@@ -102,8 +102,19 @@ static void follow(struct client *c, struct job *job) {
 }
 
 static struct submission plain(void) {
-    return (struct submission){.type = TOY_PLAIN,
-                               .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1}};
+    struct submission s = {.type = TOY_PLAIN};
+    options_init(&s.options);
+    return s;
+}
+
+/* As a worker found them in a raw body. */
+static struct submission parsed_options(void) {
+    struct submission s = plain();
+    s.options.priority = 1;
+    s.options.timeout_ms = 7000;
+    s.options.max_attempts = 1;
+    s.options.ttl_ms = 60000;
+    return s;
 }
 
 static void submit_as(struct client *c, struct submission *s, bool asynchronous) {
@@ -165,18 +176,30 @@ static bool done(struct fake_sent *s, const char *text) {
     return good;
 }
 
-/* A plan whose chunks hold their own numbers. */
-static void write_plan(struct buf *b, struct wire_plan head, uint64_t cost_ns) {
+/* A plan whose chunks hold their own numbers; of a raw body if there is a submission. */
+static void write_raw_plan(struct buf *b, struct wire_plan head, const struct submission *raw, uint64_t cost_ns) {
+    static const uint8_t no_hash[32];
+    struct buf submission = {0};
+    if (raw != NULL) {
+        host_write_submission(raw, no_hash, &submission);
+        head.submission_size = (uint32_t)submission.size;
+    }
     buf_append(b, &head, sizeof head);
     for (uint64_t i = 0; i < head.chunks; i++)
         buf_append(b, &(struct wire_chunk){cost_ns, 8 * i, 8}, sizeof(struct wire_chunk));
     buf_append(b, "common..", head.common_size == 0 ? 0 : 8);
-    buf_append(b, "https://", head.webhook_size == 0 ? 0 : 8);
+    buf_append(b, submission.data, submission.size);
     for (uint64_t i = 0; i < head.chunks; i++)
         buf_append(b, &i, sizeof i);
+    buf_deinit(&submission);
 }
 
-static const struct wire_plan two_chunks = {.type = TOY_PLAIN, .chunks = 2, .common_size = 6, .max_attempts = 3};
+static void write_plan(struct buf *b, struct wire_plan head, uint64_t cost_ns) {
+    write_raw_plan(b, head, NULL, cost_ns);
+}
+
+static const struct wire_plan two_chunks = {.type = TOY_PLAIN, .chunks = 2, .common_size = 6};
+static const struct wire_plan one_chunk = {.type = TOY_PLAIN, .chunks = 1};
 
 static bool planned(struct fake_sent *s, uint32_t chunks, uint64_t cost_ns) {
     struct wire_plan head = two_chunks;
@@ -363,15 +386,14 @@ static void a_large_body_is_parsed_by_a_worker_and_its_options_obeyed(void **sta
     assert_int_equal(LAST->header.flags, WIRE_RAW);
     assert_int_equal(LAST->header.count, config.max_json_depth);
     assert_int_equal(c.record->type, UINT32_MAX);
-    struct wire_plan head = {
-        .type = TOY_PLAIN, .chunks = 1, .priority = 1, .timeout_ms = 7000, .max_attempts = 1, .ttl_s = 60};
-    write_plan(&plan, head, LONG_NS);
+    struct submission s = parsed_options();
+    write_raw_plan(&plan, one_chunk, &s, LONG_NS);
     assert_true(answer(LAST, WIRE_PLANNED, &plan));
     buf_deinit(&plan);
     assert_int_equal(c.record->type, TOY_PLAIN);
-    assert_int_equal(c.record->priority, 1);
-    assert_int_equal(c.record->ttl_ms, 60000);
-    assert_int_equal(c.record->timeout_ms, 7000);
+    assert_int_equal(c.record->options.priority, 1);
+    assert_int_equal(c.record->options.ttl_ms, 60000);
+    assert_int_equal(c.record->options.timeout_ms, 7000);
     assert_int_equal(jobs->queued[1], 1);
     dispatch();
     assert_true(done(LAST, "1"));
@@ -398,10 +420,9 @@ static void a_map_is_planned_run_and_merged_as_one(void **state) {
     struct client c;
     struct job *job;
     enum problem_code why;
-    struct submission s = {.type = TOY_PLAIN,
-                           .map = true,
-                           .items = 2,
-                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 3, .ttl_s = -1}};
+    struct submission s = plain();
+    s.map = true;
+    s.items = 2;
     struct job_request q = {.submission = &s, .default_priority = -1, .asynchronous = true};
     assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
     follow(&c, job);
@@ -433,9 +454,12 @@ static void a_large_body_may_turn_out_to_be_a_map(void **state) {
     slice_deinit(&q.body);
     follow(&c, job);
     dispatch();
-    struct wire_plan head = {
-        .type = TOY_PLAIN, .chunks = 1, .webhook_size = 8, .map = 1, .items = 70, .max_attempts = 1};
-    write_plan(&plan, head, LONG_NS);
+    char webhook[] = "https://";
+    struct submission s = plain();
+    s.map = true;
+    s.items = 70;
+    s.options.webhook = webhook;
+    write_raw_plan(&plan, one_chunk, &s, LONG_NS);
     assert_true(answer(LAST, WIRE_PLANNED, &plan));
     buf_deinit(&plan);
     assert_true(c.record->map);
@@ -452,10 +476,10 @@ static void a_large_body_may_turn_out_to_be_a_map(void **state) {
 static void start_map(struct client *c, unsigned items) {
     struct job *job;
     enum problem_code why;
-    struct submission s = {.type = TOY_PLAIN,
-                           .map = true,
-                           .items = items,
-                           .options = {.priority = -1, .timeout_ms = -1, .max_attempts = 2, .ttl_s = -1}};
+    struct submission s = plain();
+    s.map = true;
+    s.items = items;
+    s.options.max_attempts = 2;
     struct job_request q = {.submission = &s, .default_priority = -1};
     assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
     follow(c, job);
@@ -593,8 +617,8 @@ static void a_timeout_of_centuries_is_kept_and_not_taken_for_none(void **state) 
     s.options.timeout_ms = INT64_C(9007199254740991);
     s.options.queue_timeout_ms = INT64_C(9007199254740991);
     submit_as(&c, &s, true);
-    assert_true(job_limit_ns(c.record->timeout_ms) > INT64_C(100) * 365 * 86400 * NS_PER_S);
-    assert_int_equal(c.record->queue_timeout_ms, INT64_C(9007199254740991));
+    assert_true(job_limit_ns(c.record->options.timeout_ms) > INT64_C(100) * 365 * 86400 * NS_PER_S);
+    assert_int_equal(c.record->options.queue_timeout_ms, INT64_C(9007199254740991));
     assert_true(c.job->timer.due_ns > c.job->accepted_ns);
     job_cancel(c.job);
     leave(&c);
@@ -987,7 +1011,7 @@ static void plans_that_make_no_sense_are_refused(void **state) {
     head.common_size = UINT32_MAX;
     assert_head_refused(head);
     head = two_chunks;
-    head.webhook_size = 8; /* of a submission that the front end parsed */
+    head.submission_size = 8; /* of a submission that the front end parsed */
     assert_head_refused(head);
 }
 
@@ -1073,73 +1097,90 @@ static void a_plan_in_answer_to_a_chunk_is_refused(void **state) {
     leave(&c);
 }
 
-static void assert_options_refused(struct wire_plan head) {
+static void assert_raw_plan_refused(const struct buf *plan) {
     struct job *job;
-    struct buf plan = {0};
     enum problem_code why;
     struct job_request q = {.body = slice_all(blob_copy("{}", 2)), .default_priority = -1};
     assert_int_equal(jobs_submit(jobs, &q, &job, &why), 0);
     slice_deinit(&q.body);
     dispatch();
-    write_plan(&plan, head, LONG_NS);
-    assert_false(answer(LAST, WIRE_PLANNED, &plan));
-    buf_deinit(&plan);
+    assert_false(answer(LAST, WIRE_PLANNED, plan));
     assert_null(job->chunks);
     job_cancel(job);
     assert_true(answer_text(LAST, WIRE_CANCELLED, ""));
 }
 
+static void assert_options_refused(const struct submission *s) {
+    struct buf plan = {0};
+    write_raw_plan(&plan, two_chunks, s, LONG_NS);
+    assert_raw_plan_refused(&plan);
+    buf_deinit(&plan);
+}
+
 static void options_that_no_parser_would_accept_are_refused(void **state) {
     (void)state;
-    const struct wire_plan good = two_chunks;
-    struct wire_plan head = good;
-    head.priority = SCHEDULER_LEVELS;
-    assert_options_refused(head);
-    head.priority = -2;
-    assert_options_refused(head);
-    head = good;
-    head.max_attempts = 0;
-    assert_options_refused(head);
-    head.max_attempts = (int64_t)1 << 32;
-    assert_options_refused(head);
-    head = good;
-    head.ttl_s = INT64_MAX;
-    assert_options_refused(head);
-    head.ttl_s = INT64_MAX / 2000;
-    assert_options_refused(head);
-    head = good;
-    head.timeout_ms = -2;
-    assert_options_refused(head);
-    head = good;
-    head.queue_timeout_ms = -1;
-    assert_options_refused(head);
-    head = good;
-    head.wanted_chunks = -1;
-    assert_options_refused(head);
-    head = good;
-    head.delay_ms = -1;
-    assert_options_refused(head);
-    head.delay_ms = (int64_t)366 * 24 * 3600 * 1000;
-    assert_options_refused(head);
-    head = good;
-    head.fresh = 2;
-    assert_options_refused(head);
-    head = good;
-    head.map = 2;
-    assert_options_refused(head);
-    head = good;
-    head.items = 1; /* of what is no map */
-    assert_options_refused(head);
-    head.map = 1;
-    head.items = HOST_MAX_ITEMS + 1;
-    assert_options_refused(head);
-    head = good;
-    head.webhook_size = HOST_MAX_WEBHOOK + 1;
-    assert_options_refused(head);
-    head.webhook_size = UINT32_MAX;
-    assert_options_refused(head);
-    head.webhook_size = 9; /* of which the last is a NUL: it is the first chunk's number */
-    assert_options_refused(head);
+    const struct submission good = plain();
+    struct submission s = good;
+    s.options.priority = SCHEDULER_LEVELS;
+    assert_options_refused(&s);
+    s.options.priority = -2;
+    assert_options_refused(&s);
+    s = good;
+    s.options.max_attempts = 0;
+    assert_options_refused(&s);
+    s.options.max_attempts = (int64_t)1 << 32;
+    assert_options_refused(&s);
+    s = good;
+    s.options.ttl_ms = INT64_MAX;
+    assert_options_refused(&s);
+    s.options.ttl_ms = INT64_MAX / 2000;
+    assert_options_refused(&s);
+    s = good;
+    s.options.timeout_ms = -2;
+    assert_options_refused(&s);
+    s = good;
+    s.options.queue_timeout_ms = -1;
+    assert_options_refused(&s);
+    s = good;
+    s.options.chunks = -1;
+    assert_options_refused(&s);
+    s = good;
+    s.options.delay_ms = -1;
+    assert_options_refused(&s);
+    s.options.delay_ms = (int64_t)366 * 24 * 3600 * 1000;
+    assert_options_refused(&s);
+    s = good;
+    s.options.isolated = 2;
+    assert_options_refused(&s);
+    s = good;
+    s.items = 1; /* of what is no map */
+    assert_options_refused(&s);
+    s.map = true;
+    s.items = HOST_MAX_ITEMS + 1;
+    assert_options_refused(&s);
+    s = good;
+    char webhook[OPTIONS_MAX_WEBHOOK + 2];
+    memset(webhook, 'w', sizeof webhook - 1);
+    webhook[sizeof webhook - 1] = '\0';
+    s.options.webhook = webhook;
+    assert_options_refused(&s);
+}
+
+static void submissions_of_another_size_are_refused(void **state) {
+    (void)state;
+    static const uint32_t more[] = {(uint32_t)-8, 8, HOST_MAX_SUBMISSION + 1, UINT32_MAX / 2};
+    const struct submission good = plain();
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        struct buf plan = {0};
+        uint32_t size;
+        write_raw_plan(&plan, two_chunks, &good, LONG_NS);
+        char *at = plan.data + offsetof(struct wire_plan, submission_size);
+        memcpy(&size, at, sizeof size);
+        size += more[i];
+        memcpy(at, &size, sizeof size);
+        assert_raw_plan_refused(&plan);
+        buf_deinit(&plan);
+    }
 }
 
 static void a_worker_cannot_finish_a_job_whose_type_is_not_known(void **state) {
@@ -1328,7 +1369,7 @@ static void progress_counts_chunks_done_and_what_running_ones_report(void **stat
 
 static void submit_fresh(struct client *c, int priority) {
     struct submission s = plain();
-    s.options.fresh = true;
+    s.options.isolated = 1;
     s.options.priority = priority;
     submit_as(c, &s, true);
 }
@@ -1615,16 +1656,28 @@ static void submit_large(struct client *c) {
     dispatch();
 }
 
-static const struct wire_plan parsed_fresh = {
-    .type = TOY_PLAIN, .fresh = 1, .priority = 1, .timeout_ms = 7000, .max_attempts = 1, .ttl_s = 60};
+static const struct wire_plan no_chunks = {.type = TOY_PLAIN};
 
-static bool parsed(struct fake_sent *s, struct wire_plan head, const char *params) {
+static struct submission parsed_isolated(void) {
+    struct submission s = parsed_options();
+    s.options.isolated = 1;
+    return s;
+}
+
+static bool parsed_as(struct fake_sent *s, struct wire_plan head, struct submission raw, const char *params) {
     struct buf body = {0};
-    buf_append(&body, &head, sizeof head);
+    uint32_t chunks = head.chunks;
+    head.chunks = 0;
+    write_raw_plan(&body, head, &raw, 0);
+    memcpy(body.data + offsetof(struct wire_plan, chunks), &chunks, sizeof chunks);
     buf_puts(&body, params);
     bool good = answer(s, WIRE_PARSED, &body);
     buf_deinit(&body);
     return good;
+}
+
+static bool parsed(struct fake_sent *s, const char *params) {
+    return parsed_as(s, no_chunks, parsed_isolated(), params);
 }
 
 static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **state) {
@@ -1633,9 +1686,9 @@ static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **
     submit_large(&c);
     struct worker *parser = LAST->worker;
     assert_null(parser->owner);
-    assert_true(parsed(LAST, parsed_fresh, "packed"));
+    assert_true(parsed(LAST, "packed"));
     assert_int_equal(c.planned, 0);
-    assert_int_equal(c.record->priority, 1);
+    assert_int_equal(c.record->options.priority, 1);
     dispatch();
     assert_int_equal(LAST->header.kind, WIRE_PLAN);
     assert_int_equal(LAST->header.flags & WIRE_RAW, 0);
@@ -1643,7 +1696,7 @@ static void a_large_body_of_a_fresh_job_is_parsed_here_and_planned_there(void **
     assert_string_equal(LAST->bytes.data, "packed");
     assert_ptr_not_equal(LAST->worker, parser);
     assert_ptr_equal(LAST->worker->owner, c.job);
-    assert_false(parsed(LAST, parsed_fresh, "packed")); /* once is enough */
+    assert_false(parsed(LAST, "packed")); /* once is enough */
     assert_true(done(LAST, "1"));
     assert_ended(&c, JOB_SUCCEEDED);
     leave(&c);
@@ -1654,17 +1707,20 @@ static void a_parsed_submission_that_makes_no_sense_is_refused(void **state) {
     struct client c;
     struct buf cut = {0};
     submit_large(&c);
-    struct wire_plan with_chunks = parsed_fresh, of_no_type = parsed_fresh, no_attempts = parsed_fresh;
-    with_chunks.chunks = 1;
+    struct submission good = parsed_isolated(), of_no_type = good, of_other_type = good, no_attempts = good;
     of_no_type.type = TOY_TYPES;
-    no_attempts.max_attempts = 0;
-    assert_false(parsed(LAST, with_chunks, ""));
-    assert_false(parsed(LAST, of_no_type, ""));
-    assert_false(parsed(LAST, no_attempts, ""));
-    buf_append(&cut, &parsed_fresh, sizeof parsed_fresh - 1);
+    of_other_type.type = TOY_SHAPE;
+    no_attempts.options.max_attempts = 0;
+    assert_false(parsed_as(LAST, one_chunk, good, ""));
+    assert_false(parsed_as(LAST, (struct wire_plan){.type = TOY_TYPES}, of_no_type, ""));
+    assert_false(parsed_as(LAST, no_chunks, of_other_type, ""));
+    assert_false(parsed_as(LAST, no_chunks, no_attempts, ""));
+    buf_append(&cut, &no_chunks, sizeof no_chunks - 1);
+    assert_false(answer(LAST, WIRE_PARSED, &cut));
+    buf_append(&cut, &no_chunks, 1); /* without a submission */
     assert_false(answer(LAST, WIRE_PARSED, &cut));
     buf_deinit(&cut);
-    assert_true(parsed(LAST, parsed_fresh, ""));
+    assert_true(parsed(LAST, ""));
     job_cancel(c.job);
     leave(&c);
 }
@@ -1859,7 +1915,7 @@ static void any_course_of_events_ends_every_job_and_the_books_balance(void **sta
     set_retry_delay(2, 2);
     for (int i = 0; i < MANY; i++) {
         struct submission s = plain();
-        s.options.fresh = dice(4) == 0;
+        s.options.isolated = dice(4) == 0;
         submit_as(&clients[i], &s, dice(2) == 0);
     }
     while (jobs_live(jobs) > 0) {
@@ -1940,6 +1996,7 @@ int main(void) {
         TEST(answers_that_do_not_fit_the_question_are_refused),
         TEST(a_plan_in_answer_to_a_chunk_is_refused),
         TEST(options_that_no_parser_would_accept_are_refused),
+        TEST(submissions_of_another_size_are_refused),
         TEST(a_worker_cannot_finish_a_job_whose_type_is_not_known),
         TEST(jobs_beyond_the_queue_are_refused),
         TEST(results_give_way_to_new_work_and_then_work_is_refused),

@@ -26,7 +26,7 @@ static struct record *ended(enum job_status status) {
     assert_true(id_parse("01927f0e-abcd-7abc-8def-0123456789ab", &r->id));
     r->type = TOY_PLAIN;
     r->status = status;
-    r->priority = 3;
+    r->options.priority = 3;
     r->created_ms = 1000;
     r->started_ms = 1002;
     r->finished_ms = 2000;

@@ -212,7 +212,7 @@ UNUSED static void assert_same_bytes(const struct slice *a, const struct slice *
 UNUSED static struct record *new_record(void) {
     struct record *r = record_new();
     r->id = id_new(clock_wall_ms());
-    r->ttl_ms = 1000;
+    r->options.ttl_ms = 1000;
     r->created_ms = clock_wall_ms();
     return r;
 }
@@ -221,12 +221,12 @@ UNUSED static struct record *new_record(void) {
 UNUSED static void end_at(struct record *r, int64_t now_ms) {
     r->status = JOB_SUCCEEDED;
     r->finished_ms = now_ms;
-    r->expires_ms = now_ms + r->ttl_ms;
+    r->expires_ms = now_ms + r->options.ttl_ms;
 }
 
 UNUSED static struct record *ended_record(int64_t now_ms, int64_t ttl_ms) {
     struct record *r = new_record();
-    r->ttl_ms = ttl_ms;
+    r->options.ttl_ms = ttl_ms;
     end_at(r, now_ms);
     assert_int_equal(finish(r), STORE_OK);
     return r;

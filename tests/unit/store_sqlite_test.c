@@ -141,7 +141,7 @@ static void ended_gone_and_keyed_jobs_survive_a_restart(void **state) {
     struct record *ended = new_record(), *gone = new_record(), *keyed = new_record(), *found;
     ended->type = 0;
     ended->result = large_slice(50000, 'r');
-    ended->ttl_ms = 3600000;
+    ended->options.ttl_ms = 3600000;
     end_at(ended, clock_wall_ms());
     assert_int_equal(finish(ended), STORE_OK);
     assert_int_equal(submit(gone), STORE_OK);
@@ -359,7 +359,7 @@ static void one_op_that_is_refused_does_not_undo_the_others(void **state) {
     sync_takes_us = 10000;
     for (int i = 0; i < COUNT; i++) {
         struct record *r = new_record();
-        r->priority = i == 7 ? 5 : 1;
+        r->options.priority = i == 7 ? 5 : 1;
         store->ops->submit(store, r, &(struct store_input){.key = NULL}, on_done, &answers[i]);
         record_unref(r);
     }
@@ -515,6 +515,58 @@ static void a_plan_of_another_wire_version_is_made_again(void **state) {
     assert_int_equal(v->jobs[0]->chunks_total, 0);
     free_recovered(v);
     assert_int_equal(count_files("files", "-plan-") + count_files("files", "-part-"), 0);
+}
+
+/* The row, and the wire version of the plan, are those of offloadd 0.2.0. */
+static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
+    (void)state;
+    close_store();
+    alter(
+        "INSERT INTO jobs (id, status, type, priority, fresh, options_known, map, items, created_ms, started_ms,"
+        "  finished_ms, expires_ms, not_before_ms, ttl_ms, timeout_ms, queue_timeout_ms, max_attempts, wanted_chunks,"
+        "  chunks_done, chunks_total, attempts, lost_count, queued_ns, run_ns, cpu_ns, plan_ns, merge_ns, version,"
+        "  webhook, bytes)"
+        " VALUES (x'019aa000000070008000000000000001', 0, 'echo', 6, 1, 1, 0, 0, 1000, 0, 0, 0, 1500, 60000, 7000, 800,"
+        "  9, 12, 0, 2, 1, 0, 0, 0, 0, 0, 0, 3, 'https://example.org/', 10);"
+        "INSERT INTO inputs (job, request, wire, plan)"
+        " VALUES (x'019aa000000070008000000000000001', x'7B7D', 2, zeroblob(400))");
+    open_sqlite(&(struct store_limits){0});
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 1);
+    const struct submission_options *o = &v->jobs[0]->options;
+    assert_int_equal(o->priority, 6);
+    assert_int_equal(o->isolated, 1);
+    assert_int_equal(o->ttl_ms, 60000);
+    assert_int_equal(o->timeout_ms, 7000);
+    assert_int_equal(o->queue_timeout_ms, 800);
+    assert_int_equal(o->max_attempts, 9);
+    assert_int_equal(o->chunks, 12);
+    assert_string_equal(o->webhook, "https://example.org/");
+    assert_int_equal(v->jobs[0]->not_before_ms, 1500);
+    assert_int_equal(v->plans[0].size, 0);
+    assert_int_equal(v->requests[0].size, 2);
+    free_recovered(v);
+}
+
+static void the_column_of_an_option_that_a_database_lacks_is_added(void **state) {
+    (void)state;
+    struct record *r = new_record(), *found;
+    r->options.queue_timeout_ms = 5;
+    r->options.max_attempts = 7;
+    assert_int_equal(submit(r), STORE_OK);
+    close_store();
+    alter("ALTER TABLE jobs DROP COLUMN max_attempts; ALTER TABLE jobs DROP COLUMN webhook");
+    for (int i = 0; i < 2; i++) {
+        open_sqlite(&(struct store_limits){0});
+        assert_int_equal(get_record(&r->id, &found), STORE_OK);
+        assert_int_equal(found->options.queue_timeout_ms, 5);
+        assert_int_equal(found->options.max_attempts, 3);
+        assert_null(found->options.webhook);
+        record_unref(found);
+        close_store();
+        assert_int_equal(ask("PRAGMA user_version"), 1);
+    }
+    record_unref(r);
 }
 
 static void a_type_is_known_by_its_name_whatever_its_index(void **state) {
@@ -847,6 +899,8 @@ int main(void) {
         OPENED(a_missing_file_is_made_up_for_where_that_can_be),
         OPENED(a_job_whose_result_is_missing_is_gone),
         OPENED(a_plan_of_another_wire_version_is_made_again),
+        OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
+        OPENED(the_column_of_an_option_that_a_database_lacks_is_added),
         OPENED(a_type_is_known_by_its_name_whatever_its_index),
         OPENED(a_job_of_a_type_that_is_gone_comes_with_its_request_alone),
         CLOSED(an_empty_database_is_brought_to_the_present_schema),

@@ -197,17 +197,17 @@ static struct record *full_record(void) {
     struct record *r = new_record();
     r->durable = true;
     r->type = 1;
-    r->priority = 7;
-    r->fresh = r->options_known = r->map = true;
+    r->options.priority = 7;
+    r->options.isolated = r->options_known = r->map = true;
     r->created_ms = 101, r->started_ms = 102, r->not_before_ms = 103;
-    r->ttl_ms = 104, r->timeout_ms = 105, r->queue_timeout_ms = 106;
-    r->max_attempts = 4000000001, r->wanted_chunks = 4000000002, r->items = 4000000003;
+    r->options.ttl_ms = 104, r->options.timeout_ms = 105, r->options.queue_timeout_ms = 106;
+    r->options.max_attempts = 4000000001, r->options.chunks = 4000000002, r->items = 4000000003;
     r->chunks_done = 4000000004, r->chunks_total = 4000000005;
     r->attempts = 107, r->lost_count = 108;
     r->queued_ns = INT64_MAX, r->run_ns = 109, r->cpu_ns = 110, r->plan_ns = 111, r->merge_ns = 112;
     r->version = 113;
     buf_puts(&r->lost, "{\"cause\":\"signal\"},{\"cause\":\"restart\"}");
-    set_text(&r->webhook, "https://example.com/hook?a=\xc3\xa4");
+    set_text(&r->options.webhook, "https://example.com/hook?a=\xc3\xa4");
     set_text(&r->trace, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     return r;
 }
@@ -216,17 +216,18 @@ static struct record *full_record(void) {
 
 static void assert_same_record(const struct record *a, const struct record *b) {
     assert_memory_equal(&a->id, &b->id, sizeof a->id);
-    SAME(type), SAME(status), SAME(priority), SAME(durable), SAME(fresh), SAME(options_known);
+    SAME(type), SAME(status), SAME(options.priority), SAME(durable), SAME(options.isolated), SAME(options_known);
     SAME(created_ms), SAME(started_ms), SAME(finished_ms), SAME(expires_ms), SAME(not_before_ms);
-    SAME(ttl_ms), SAME(timeout_ms), SAME(queue_timeout_ms), SAME(max_attempts), SAME(wanted_chunks);
+    SAME(options.ttl_ms), SAME(options.timeout_ms), SAME(options.queue_timeout_ms), SAME(options.max_attempts);
+    SAME(options.chunks), SAME(options.delay_ms);
     SAME(map), SAME(items), SAME(chunks_done), SAME(chunks_total), SAME(attempts), SAME(lost_count);
     SAME(queued_ns), SAME(run_ns), SAME(cpu_ns), SAME(plan_ns), SAME(merge_ns), SAME(version);
     assert_int_equal(a->trace == NULL, b->trace == NULL);
     if (a->trace != NULL)
         assert_string_equal(a->trace, b->trace);
-    assert_int_equal(a->webhook == NULL, b->webhook == NULL);
-    if (a->webhook != NULL)
-        assert_string_equal(a->webhook, b->webhook);
+    assert_int_equal(a->options.webhook == NULL, b->options.webhook == NULL);
+    if (a->options.webhook != NULL)
+        assert_string_equal(a->options.webhook, b->options.webhook);
     assert_int_equal(a->lost.size, b->lost.size);
     assert_memory_equal(a->lost.data, b->lost.data, a->lost.size);
     assert_int_equal(a->error.size, b->error.size);

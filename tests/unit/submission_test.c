@@ -63,10 +63,10 @@ static void a_type_alone_is_a_job_with_default_options(void **state) {
     assert_int_equal(s.options.timeout_ms, -1);
     assert_int_equal(s.options.queue_timeout_ms, 0);
     assert_int_equal(s.options.max_attempts, 3);
-    assert_int_equal(s.options.ttl_s, -1);
+    assert_int_equal(s.options.ttl_ms, -1);
     assert_int_equal(s.options.chunks, 0);
     assert_int_equal(s.options.delay_ms, 0);
-    assert_false(s.options.fresh);
+    assert_false(s.options.isolated);
     assert_null(s.options.webhook);
     submission_deinit(&s);
 }
@@ -81,16 +81,16 @@ static void every_option_is_read(void **state) {
     assert_int_equal(o.timeout_ms, 9007199254740991);
     assert_int_equal(o.queue_timeout_ms, 5);
     assert_int_equal(o.max_attempts, 100);
-    assert_int_equal(o.ttl_s, 31536000);
+    assert_int_equal(o.ttl_ms, 31536000000);
     assert_int_equal(o.chunks, 4096);
     assert_int_equal(o.delay_ms, 31536000000);
-    assert_true(o.fresh);
+    assert_true(o.isolated);
 }
 
 static void isolation_is_one_of_two_words(void **state) {
     (void)state;
-    assert_false(options_of("{\"isolation\":\"pool\"}").fresh);
-    assert_true(options_of("{\"isolation\":\"fresh\"}").fresh);
+    assert_false(options_of("{\"isolation\":\"pool\"}").isolated);
+    assert_true(options_of("{\"isolation\":\"fresh\"}").isolated);
     assert_option_refused("isolation", "\"Fresh\"");
     assert_option_refused("isolation", "\"\"");
     assert_option_refused("isolation", "true");
@@ -155,7 +155,7 @@ static void the_least_value_of_every_option_is_read(void **state) {
     assert_int_equal(o.priority, 0);
     assert_int_equal(o.timeout_ms, 1);
     assert_int_equal(o.max_attempts, 1);
-    assert_int_equal(o.ttl_s, 0);
+    assert_int_equal(o.ttl_ms, 0);
 }
 
 static void options_beyond_their_bounds_are_refused(void **state) {
@@ -179,8 +179,8 @@ static void options_take_integers_however_they_are_written(void **state) {
     (void)state;
     assert_int_equal(options_of("{\"priority\":3.0}").priority, 3);
     assert_int_equal(options_of("{\"priority\":\"3\"}").priority, 3);
-    assert_int_equal(options_of("{\"ttl_s\":1e3}").ttl_s, 1000);
-    assert_int_equal(options_of("{\"ttl_s\":0.00001e8}").ttl_s, 1000);
+    assert_int_equal(options_of("{\"ttl_s\":1e3}").ttl_ms, 1000000);
+    assert_int_equal(options_of("{\"ttl_s\":0.00001e8}").ttl_ms, 1000000);
     assert_option_refused("priority", "3.5");
     assert_option_refused("priority", "true");
     assert_option_refused("priority", "null");

@@ -1,5 +1,6 @@
-/* store_rows.c: records and payloads as columns. One table says which member of a record is which column; statements
- * are built from it, bound and read by it. Store thread; front end in recovery.
+/* rows.c: records and payloads as columns. Two tables say which member of a record is which column: option_specs for the
+ * options (handlers/host/options.h), and the one below for all else. Statements are built from them, bound and read by
+ * them: the id, the options, the other columns. Store thread; front end in recovery.
  *
  * What differs between builds is stored by its name: types and problems. Statuses are stored as numbers.
  */
@@ -15,7 +16,6 @@ _Static_assert(JOB_QUEUED == 0 && JOB_RUNNING == 1 && JOB_SUCCEEDED == 2 && JOB_
 
 enum column_kind {
     COLUMN_BOOL,
-    COLUMN_U8,
     COLUMN_U32,
     COLUMN_I64,
     COLUMN_STATUS,
@@ -35,40 +35,54 @@ static const struct column {
     enum column_kind kind;
     size_t offset;
 } columns[] = {
-    MEMBER(status, COLUMN_STATUS),    MEMBER(type, COLUMN_TYPE),          MEMBER(priority, COLUMN_U8),
-    MEMBER(fresh, COLUMN_BOOL),       MEMBER(options_known, COLUMN_BOOL), MEMBER(map, COLUMN_BOOL),
-    MEMBER(items, COLUMN_U32),        MEMBER(created_ms, COLUMN_I64),     MEMBER(started_ms, COLUMN_I64),
-    MEMBER(finished_ms, COLUMN_I64),  MEMBER(expires_ms, COLUMN_I64),     MEMBER(not_before_ms, COLUMN_I64),
-    MEMBER(ttl_ms, COLUMN_I64),       MEMBER(timeout_ms, COLUMN_I64),     MEMBER(queue_timeout_ms, COLUMN_I64),
-    MEMBER(max_attempts, COLUMN_U32), MEMBER(wanted_chunks, COLUMN_U32),  MEMBER(chunks_done, COLUMN_U32),
-    MEMBER(chunks_total, COLUMN_U32), MEMBER(attempts, COLUMN_U32),       MEMBER(lost_count, COLUMN_U32),
-    MEMBER(queued_ns, COLUMN_I64),    MEMBER(run_ns, COLUMN_I64),         MEMBER(cpu_ns, COLUMN_I64),
-    MEMBER(plan_ns, COLUMN_I64),      MEMBER(merge_ns, COLUMN_I64),       MEMBER(version, COLUMN_I64),
-    MEMBER(trace, COLUMN_STRING),     MEMBER(webhook, COLUMN_STRING),     MEMBER(problem, COLUMN_PROBLEM),
-    {"bytes", COLUMN_BYTES, 0},       MEMBER(lost, COLUMN_BUF),           MEMBER(error, COLUMN_BUF),
-    MEMBER(result, COLUMN_RESULT),
+    MEMBER(status, COLUMN_STATUS),     MEMBER(type, COLUMN_TYPE),       MEMBER(options_known, COLUMN_BOOL),
+    MEMBER(map, COLUMN_BOOL),          MEMBER(items, COLUMN_U32),       MEMBER(created_ms, COLUMN_I64),
+    MEMBER(started_ms, COLUMN_I64),    MEMBER(finished_ms, COLUMN_I64), MEMBER(expires_ms, COLUMN_I64),
+    MEMBER(not_before_ms, COLUMN_I64), MEMBER(chunks_done, COLUMN_U32), MEMBER(chunks_total, COLUMN_U32),
+    MEMBER(attempts, COLUMN_U32),      MEMBER(lost_count, COLUMN_U32),  MEMBER(queued_ns, COLUMN_I64),
+    MEMBER(run_ns, COLUMN_I64),        MEMBER(cpu_ns, COLUMN_I64),      MEMBER(plan_ns, COLUMN_I64),
+    MEMBER(merge_ns, COLUMN_I64),      MEMBER(version, COLUMN_I64),     MEMBER(trace, COLUMN_STRING),
+    MEMBER(problem, COLUMN_PROBLEM),   {"bytes", COLUMN_BYTES, 0},      MEMBER(lost, COLUMN_BUF),
+    MEMBER(error, COLUMN_BUF),         MEMBER(result, COLUMN_RESULT),
 };
 
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
 
 _Static_assert(sizeof(unsigned) == sizeof(uint32_t), "attempts and lost_count are stored as u32");
 
+static const struct option_spec *skip_not_stored(const struct option_spec *spec) {
+    while (spec->name != NULL && spec->column == NULL)
+        spec++;
+    return spec;
+}
+
+#define FOR_EACH_STORED_OPTION(spec)                                                                                   \
+    for (const struct option_spec *spec = skip_not_stored(option_specs); spec->name != NULL;                           \
+         spec = skip_not_stored(spec + 1))
+
 void row_write_columns(struct buf *out) {
+    FOR_EACH_STORED_OPTION(spec) {
+        buf_printf(out, "%s, ", spec->column);
+    }
     for (int i = 0; i < COLUMNS; i++)
         buf_printf(out, "%s%s", i == 0 ? "" : ", ", columns[i].name);
 }
 
 void row_write_values(struct buf *out) {
-    for (int i = 0; i < COLUMNS; i++)
-        buf_printf(out, "%s?%d", i == 0 ? "" : ", ", i + 2);
-}
-
-int row_result_parameter(void) {
-    return COLUMNS + 1;
+    for (int i = 2; i <= row_columns(); i++)
+        buf_printf(out, "%s?%d", i == 2 ? "" : ", ", i);
 }
 
 int row_columns(void) {
-    return COLUMNS + 1;
+    int count = 1 + COLUMNS;
+    FOR_EACH_STORED_OPTION(spec) {
+        count++;
+    }
+    return count;
+}
+
+int row_result_parameter(void) {
+    return row_columns();
 }
 
 uint64_t row_bytes(const struct record *r, size_t result_size) {
@@ -94,7 +108,6 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
     const struct buf *b = member;
     switch (c->kind) {
     case COLUMN_BOOL: sqlite3_bind_int(q, at, *(const bool *)member); break;
-    case COLUMN_U8: sqlite3_bind_int(q, at, *(const uint8_t *)member); break;
     case COLUMN_U32: sqlite3_bind_int64(q, at, *(const uint32_t *)member); break;
     case COLUMN_I64: sqlite3_bind_int64(q, at, *(const int64_t *)member); break;
     case COLUMN_STATUS: sqlite3_bind_int(q, at, (int)r->status); break;
@@ -111,9 +124,16 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
 }
 
 void row_bind(sqlite3_stmt *q, const struct record *r, size_t result_size) {
-    sql_bind_id(q, 1, &r->id);
+    int at = 1;
+    sql_bind_id(q, at++, &r->id);
+    FOR_EACH_STORED_OPTION(spec) {
+        if (spec->kind == OPTION_STRING)
+            bind_text(q, at++, option_string(&r->options, spec));
+        else
+            sqlite3_bind_int64(q, at++, option_number(&r->options, spec));
+    }
     for (int i = 0; i < COLUMNS; i++)
-        bind_column(q, i + 2, &columns[i], r, result_size);
+        bind_column(q, at++, &columns[i], r, result_size);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
@@ -145,7 +165,6 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
         n = sqlite3_column_int64(q, at);
     switch (c->kind) {
     case COLUMN_BOOL: *(bool *)member = n != 0; break;
-    case COLUMN_U8: *(uint8_t *)member = (uint8_t)n; break;
     case COLUMN_U32: *(uint32_t *)member = (uint32_t)n; break;
     case COLUMN_I64: *(int64_t *)member = n; break;
     case COLUMN_STATUS: r->status = n < 0 || n >= JOB_STATUSES ? JOB_FAILED : (enum job_status)n; break;
@@ -161,11 +180,25 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
     return true;
 }
 
+static bool read_options(sqlite3_stmt *q, int *at, struct submission_options *o) {
+    bool ok = true;
+    options_init(o);
+    FOR_EACH_STORED_OPTION(spec) {
+        if (spec->kind == OPTION_STRING)
+            ok = option_set_string(o, spec, (const char *)sqlite3_column_text(q, *at)) && ok;
+        else
+            option_set_number(o, spec, sqlite3_column_int64(q, *at));
+        ++*at;
+    }
+    return ok;
+}
+
 struct record *row_read(sqlite3_stmt *q) {
     struct record *r = record_new();
-    bool ok = r != NULL && sql_read_id(q, 0, &r->id);
+    int at = 1;
+    bool ok = r != NULL && sql_read_id(q, 0, &r->id) && read_options(q, &at, &r->options);
     for (int i = 0; ok && i < COLUMNS; i++)
-        ok = read_column(q, i + 1, &columns[i], r);
+        ok = read_column(q, at++, &columns[i], r);
     if (!ok) {
         record_unref(r);
         return NULL;

@@ -1,8 +1,10 @@
-/* store_schema.c: the database: its tables, the statements, how it is opened, migrated and checked. Front end, at
+/* schema.c: the database: its tables, the statements, how it is opened, migrated and checked. Front end, at
  * start.
  *
  * To change the schema: append to `migrations` what makes the new one of the last, and add a test that migrates. What
- * is there is never edited: databases out there were made by it.
+ * is there is never edited: databases out there were made by it. The column of an option (handlers/host/options.h) needs
+ * no migration: where it is lacking it is added. An older service goes on using such a database, and leaves the column at
+ * its default.
  */
 #include "server/store/sqlite/sql.h"
 
@@ -213,6 +215,31 @@ static int migrate(struct sql *s, int64_t from) {
     return code;
 }
 
+static int add_column(struct sql *s, const struct option_spec *spec) {
+    struct buf b = {0};
+    if (spec->kind == OPTION_STRING)
+        buf_printf(&b, "ALTER TABLE jobs ADD COLUMN %s TEXT", spec->column);
+    else
+        buf_printf(&b, "ALTER TABLE jobs ADD COLUMN %s INTEGER NOT NULL DEFAULT %lld", spec->column,
+                   (long long)spec->fallback);
+    int code = b.failed ? SQLITE_NOMEM : sqlite3_exec(s->db, b.data, NULL, NULL, NULL);
+    buf_deinit(&b);
+    if (code == SQLITE_OK)
+        LOG(LOG_INFO, "store_column_added", LOG_STR("column", spec->column));
+    return code;
+}
+
+/* The columns of options that are newer than the database. */
+static int add_missing_columns(struct sql *s) {
+    int code = SQLITE_OK;
+    for (const struct option_spec *spec = option_specs; code == SQLITE_OK && spec->name != NULL; spec++) {
+        if (spec->column != NULL &&
+            sqlite3_table_column_metadata(s->db, NULL, "jobs", spec->column, NULL, NULL, NULL, NULL, NULL) != SQLITE_OK)
+            code = add_column(s, spec);
+    }
+    return code;
+}
+
 static int read_totals(struct sql *s) {
     sqlite3_stmt *q = sql_use(s, SQL_TOTALS);
     if (sql_step(s, q)) {
@@ -333,6 +360,8 @@ static int open_all(struct sql *s, struct buf *error) {
         code = check(s);
     if (code == SQLITE_OK)
         code = migrate(s, version);
+    if (code == SQLITE_OK)
+        code = add_missing_columns(s);
     if (code == SQLITE_OK)
         code = prepare_all(s);
     if (code == SQLITE_OK)

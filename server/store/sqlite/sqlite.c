@@ -43,7 +43,7 @@ static size_t text_size(const char *text) {
 }
 
 static size_t row_text_size(const struct record *r) {
-    return r->lost.size + r->error.size + text_size(r->webhook) + text_size(r->trace) + 2;
+    return r->lost.size + r->error.size + options_text_size(&r->options) + text_size(r->trace) + 2;
 }
 
 static struct buf copy_buf(const struct buf *from, char **at) {
@@ -57,7 +57,7 @@ static void copy_row(struct op *op, const struct record *r, char **at) {
     op->row = *r;
     op->row.lost = copy_buf(&r->lost, at);
     op->row.error = copy_buf(&r->error, at);
-    op->row.webhook = r->webhook == NULL ? NULL : put_text(at, r->webhook, strlen(r->webhook));
+    *at = options_place_texts(&op->row.options, *at);
     op->row.trace = r->trace == NULL ? NULL : put_text(at, r->trace, strlen(r->trace));
     op->row.result = (struct slice){NULL, 0, 0};
 }

@@ -1,0 +1,78 @@
+/* raw.c: raw bodies, which a worker parses because they are large: what it finds travels to the front end as bytes that
+ * only this file knows (host.h). In this machine's byte order, at an address that is a multiple of 8:
+ *
+ *     OFFSET  SIZE  FIELD
+ *          0     4  type
+ *          4     4  map      1: yes
+ *          8     4  items    of a map
+ *         12     4  zero
+ *         16    32  hash     of the request in canonical form; zeros if it was not wanted
+ *         48        the options (options.h)
+ *
+ * The bytes belong to the wire: raise WIRE_VERSION (pool/wire.h) with every change of them.
+ *
+ * Written in workers, read in the front end. */
+#include <string.h>
+
+#include "handlers/host/fault.h"
+#include "handlers/host/host.h"
+
+struct raw_head {
+    uint32_t type, map, items, zero;
+    uint8_t hash[32];
+};
+_Static_assert(sizeof(struct raw_head) == 48, "the options behind it are aligned to 8");
+
+void host_write_submission(const struct submission *s, const uint8_t hash[32], struct buf *out) {
+    struct raw_head head = {.type = s->type, .map = s->map, .items = s->items};
+    memcpy(head.hash, hash, sizeof head.hash);
+    buf_append(out, &head, sizeof head);
+    options_pack(&s->options, out);
+}
+
+int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, struct host_parsed *p, struct fault *fault) {
+    struct submission s;
+    memset(p, 0, sizeof *p);
+    int rc = submission_parse(body.data, body.size, max_depth, &s, fault);
+    uint8_t hash[32] = {0};
+    if (rc == 0 && want_hash)
+        rc = host_request_hash(body.data, body.size, max_depth, hash, fault);
+    if (rc == 0) {
+        *p = (struct host_parsed){.type = s.type,
+                                  .map = s.map,
+                                  .isolated =
+                                      s.options.isolated != 0 || (host_handler(s.type)->flags & HANDLER_SPAWN) != 0,
+                                  .wanted_chunks = (unsigned)s.options.chunks,
+                                  .params = s.params};
+        s.params = (struct buf){0};
+        host_write_submission(&s, hash, &p->submission);
+        if (p->submission.failed)
+            rc = fault_set(fault, "memory_limit", "there is no memory for the request");
+    }
+    submission_deinit(&s);
+    return rc;
+}
+
+void host_parsed_deinit(struct host_parsed *p) {
+    buf_deinit(&p->params);
+    buf_deinit(&p->submission);
+}
+
+bool host_read_submission(struct bytes submission, struct submission *s, uint8_t *hash) {
+    struct raw_head head;
+    const char *bytes = submission.data;
+    memset(s, 0, sizeof *s);
+    if (submission.size < sizeof head)
+        return false;
+    memcpy(&head, bytes, sizeof head);
+    if (head.type >= host_count() || head.map > 1 || head.zero != 0 || head.items > (head.map ? HOST_MAX_ITEMS : 0))
+        return false;
+    if (!options_unpack(bytes + sizeof head, submission.size - sizeof head, &s->options))
+        return false;
+    s->type = head.type;
+    s->map = head.map != 0;
+    s->items = head.items;
+    if (hash != NULL)
+        memcpy(hash, head.hash, sizeof head.hash);
+    return true;
+}
