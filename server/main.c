@@ -57,6 +57,8 @@ static struct jobs_config jobs_config_of(const struct config *c) {
     };
 }
 
+_Static_assert(CONFIG_MAX_LIST <= HTTP_MAX_LISTENERS, "as many listeners as --listen can name");
+
 static struct http_config http_config_of(const struct config *c) {
     return (struct http_config){
         .listen = c->listen.at,

@@ -501,6 +501,12 @@ static int start_daemon(struct http *h) {
     return loop_watch(h->loop, &h->watch, EPOLLIN);
 }
 
+static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size) {
+    struct http *h = container_of(l, struct http, listeners);
+    MHD_add_connection(h->daemon, fd, peer, peer_size); /* if it fails it has closed the socket */
+    h->run_due = true;
+}
+
 struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                        struct buf *error, bool *misconfigured) {
     struct http *h = calloc(1, sizeof *h);
@@ -509,14 +515,15 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
     h->loop = loop;
     h->config = *config;
     h->events = *events;
+    h->listeners.loop = loop;
+    h->listeners.accepted = on_accepted;
     if (start_daemon(h) != 0) {
         buf_puts(error, "the HTTP server could not be started");
         http_close(h);
         return NULL;
     }
-    if (http_open_listeners(h, error) == 0)
+    if (http_listeners_open(&h->listeners, config, error, misconfigured) == 0)
         return h;
-    *misconfigured = h->misconfigured;
     http_close(h);
     return NULL;
 }
@@ -528,7 +535,7 @@ void http_configure(struct http *h, const struct http_config *config) {
 }
 
 void http_close(struct http *h) {
-    http_close_listeners(h);
+    http_listeners_close(&h->listeners);
     /* Stopping libmicrohttpd with suspended connections is not allowed; and who still waits deserves an answer. */
     h->closing = true;
     http_wake_streams(h);
@@ -550,10 +557,10 @@ void http_close(struct http *h) {
 
 void http_addresses(const struct http *h, struct buf *out) {
     buf_putc(out, '[');
-    for (unsigned i = 0; i < h->listener_count; i++) {
+    for (unsigned i = 0; i < h->listeners.count; i++) {
         if (i > 0)
             buf_putc(out, ',');
-        buf_json_string(out, h->listeners[i].address, strlen(h->listeners[i].address));
+        buf_json_string(out, h->listeners.at[i].address, strlen(h->listeners.at[i].address));
     }
     buf_putc(out, ']');
 }

@@ -21,8 +21,10 @@ struct http;
 
 #define HTTP_SMALL_BODY (32 * 1024) /* larger ones go into a memfd as they arrive */
 
+#define HTTP_MAX_LISTENERS 16
+
 struct http_config {
-    const char *const *listen;
+    const char *const *listen; /* at most HTTP_MAX_LISTENERS */
     unsigned listen_count;
     bool any_address; /* not only loopback and Unix sockets */
     uint64_t max_body, max_connections, max_header;
@@ -64,9 +66,9 @@ void http_wake_streams(struct http *h);
 /* ---- for handlers: the request ---- */
 
 const char *http_method(const struct http_request *r);
-const char *http_path(const struct http_request *r);        /* decoded, without the query */
-const char *http_id(const struct http_request *r);          /* X-Request-Id */
-bool http_body_is_large(const struct http_request *r);      /* it lies in a memfd */
+const char *http_path(const struct http_request *r);                     /* decoded, without the query */
+const char *http_id(const struct http_request *r);                       /* X-Request-Id */
+bool http_body_is_large(const struct http_request *r);                   /* it lies in a memfd */
 const char *http_small_body(const struct http_request *r, size_t *size); /* borrowed; of no bytes if it is large */
 struct slice http_body(const struct http_request *r);  /* small or large: a reference or a copy; empty: no memory */
 int64_t http_arrived_ns(const struct http_request *r); /* monotonic: when it was complete; 0: not yet */

@@ -1,5 +1,7 @@
-/* http_listen.c: the listening sockets, TCP and Unix, and accepting from them; see http.h. Front end. Connections are
- * accepted here and handed to libmicrohttpd, so that there can be several listeners and a connection limit of our own. */
+/* listen.c: see listen.h. Front end. We accept connections ourselves, and not libmicrohttpd, so that there can be
+ * several listeners, and a limit of connections that is answered. */
+#include "server/http/listen.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -16,7 +18,6 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
-#include "server/http/private.h"
 
 #define BACKLOG         4096
 #define MAX_ACCEPTS     64 /* from one listener in one go */
@@ -50,7 +51,8 @@ static bool is_loopback(const struct sockaddr *a) {
     return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr) != 0;
 }
 
-static void describe(int fd, struct http_listener *l) {
+/* The address as bound: port 0 was replaced by a free one. */
+static void describe(struct http_listener *l, int fd) {
     struct sockaddr_storage a;
     socklen_t size = sizeof a;
     char host[NI_MAXHOST], port[NI_MAXSERV];
@@ -61,13 +63,14 @@ static void describe(int fd, struct http_listener *l) {
     snprintf(l->address, sizeof l->address, a.ss_family == AF_INET6 ? "[%.80s]:%.10s" : "%.80s:%.10s", host, port);
 }
 
-static int open_tcp(struct http *h, const char *text, struct http_listener *l, struct buf *error) {
+static int open_tcp(struct http_listener *l, const char *text, bool any_address, struct buf *error,
+                    bool *misconfigured) {
     char host[256], port[16];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
     int on = 1;
     if (split_address(text, host, sizeof host, port, sizeof port) != 0) {
         buf_printf(error, "--listen %s: host:port, [address]:port or unix:/path is wanted", text);
-        h->misconfigured = true;
+        *misconfigured = true;
         return -1;
     }
     int rc = getaddrinfo(host, port, &hints, &found);
@@ -76,29 +79,29 @@ static int open_tcp(struct http *h, const char *text, struct http_listener *l, s
         return -1;
     }
     int fd = -1;
-    h->misconfigured = !h->config.any_address && !is_loopback(found->ai_addr);
-    if (h->misconfigured)
+    if (!any_address && !is_loopback(found->ai_addr)) {
         buf_printf(error,
                    "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
                    "--insecure-no-auth allows it",
                    text);
-    else
+        *misconfigured = true;
+    } else {
         fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+            bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
             buf_printf(error, "--listen %s: %s", text, strerror(errno));
-            close(fd);
+            if (fd >= 0)
+                close(fd);
             fd = -1;
         }
     }
     freeaddrinfo(found);
     if (fd >= 0)
-        describe(fd, l);
+        describe(l, fd);
     return fd;
 }
 
-/* True if a socket file is there and nobody listens on it: left behind by a crash. */
+/* True if a socket file is there and nobody listens on it: a crash has left it behind. */
 static bool is_stale(const struct sockaddr_un *a) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct stat st;
@@ -109,12 +112,12 @@ static bool is_stale(const struct sockaddr_un *a) {
     return stale;
 }
 
-static int open_unix(struct http *h, const char *path, struct http_listener *l, struct buf *error) {
+static int open_unix(struct http_listener *l, const char *path, struct buf *error, bool *misconfigured) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (path[0] != '/' || strlen(path) >= sizeof a.sun_path) {
         buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path,
                    sizeof a.sun_path);
-        h->misconfigured = true;
+        *misconfigured = true;
         return -1;
     }
     memcpy(a.sun_path, path, strlen(path) + 1);
@@ -134,68 +137,78 @@ static int open_unix(struct http *h, const char *path, struct http_listener *l, 
 
 /* ---- accepting --------------------------------------------------------------------------------------------------- */
 
-static void suspend_accepting(struct http *h) {
-    for (unsigned i = 0; i < h->listener_count; i++)
-        loop_rewatch(h->loop, &h->listeners[i].watch, 0);
-    loop_set_timer(h->loop, &h->accept_timer, clock_monotonic_ns() + ACCEPT_RETRY_NS);
+static void watch_listeners(struct http_listeners *l, uint32_t events) {
+    for (unsigned i = 0; i < l->count; i++)
+        loop_rewatch(l->loop, &l->at[i].watch, events);
 }
 
-static void on_accept_timer(struct timer *t) {
-    struct http *h = container_of(t, struct http, accept_timer);
-    for (unsigned i = 0; i < h->listener_count; i++)
-        loop_rewatch(h->loop, &h->listeners[i].watch, EPOLLIN);
+/* A listener that cannot be served is ready all the time: it would keep the loop from sleeping. */
+static void suspend_accepting(struct http_listeners *l) {
+    watch_listeners(l, 0);
+    loop_set_timer(l->loop, &l->retry_timer, clock_monotonic_ns() + ACCEPT_RETRY_NS);
+}
+
+static void on_retry_timer(struct timer *t) {
+    watch_listeners(container_of(t, struct http_listeners, retry_timer), EPOLLIN);
 }
 
 static void on_listener(struct watch *w, uint32_t events) {
-    struct http_listener *l = container_of(w, struct http_listener, watch);
-    struct http *h = l->http;
+    struct http_listeners *l = container_of(w, struct http_listener, watch)->all;
     int on = 1;
     (void)events;
     for (int i = 0; i < MAX_ACCEPTS; i++) {
-        struct sockaddr_storage a;
-        socklen_t size = sizeof a;
-        int fd = accept4(w->fd, (struct sockaddr *)&a, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof peer;
+        int fd = accept4(w->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
             LOG(LOG_ERROR, "accept_failed", LOG_STR("error", strerror(errno)));
-            suspend_accepting(h);
+            suspend_accepting(l);
         }
         if (fd < 0)
             return;
-        if (a.ss_family != AF_UNIX)
+        if (peer.ss_family != AF_UNIX)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        /* It closes the descriptor if it fails, as it does beyond its own limit. */
-        MHD_add_connection(h->daemon, fd, (struct sockaddr *)&a, size);
-        h->run_due = true;
+        l->accepted(l, fd, (struct sockaddr *)&peer, size);
     }
 }
 
-int http_open_listeners(struct http *h, struct buf *error) {
-    h->accept_timer.fire = on_accept_timer;
-    for (unsigned i = 0; i < h->config.listen_count; i++) {
-        const char *text = h->config.listen[i];
-        struct http_listener *l = &h->listeners[i];
-        bool local = strncmp(text, "unix:", 5) == 0;
-        int fd = local ? open_unix(h, text + 5, l, error) : open_tcp(h, text, l, error);
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
+
+int http_listeners_open(struct http_listeners *l, const struct http_config *config, struct buf *error,
+                        bool *misconfigured) {
+    l->retry_timer.fire = on_retry_timer;
+    if (config->listen_count > HTTP_MAX_LISTENERS) {
+        buf_printf(error, "--listen: at most %d addresses are possible", HTTP_MAX_LISTENERS);
+        *misconfigured = true;
+        return -1;
+    }
+    for (unsigned i = 0; i < config->listen_count; i++) {
+        const char *text = config->listen[i];
+        struct http_listener *one = &l->at[i];
+        int fd = strncmp(text, "unix:", 5) == 0 ? open_unix(one, text + 5, error, misconfigured)
+                                                : open_tcp(one, text, config->any_address, error, misconfigured);
         if (fd < 0)
             return -1;
-        l->http = h;
-        l->watch = (struct watch){fd, on_listener};
-        h->listener_count++;
-        if (loop_watch(h->loop, &l->watch, EPOLLIN) != 0)
+        one->all = l;
+        one->watch = (struct watch){fd, on_listener};
+        l->count++;
+        if (loop_watch(l->loop, &one->watch, EPOLLIN) != 0) {
+            buf_printf(error, "--listen %s: %s", text, strerror(errno));
             return -1;
+        }
     }
     return 0;
 }
 
-void http_close_listeners(struct http *h) {
-    loop_clear_timer(h->loop, &h->accept_timer);
-    for (unsigned i = 0; i < h->listener_count; i++) {
-        struct http_listener *l = &h->listeners[i];
-        loop_unwatch(h->loop, &l->watch);
-        close(l->watch.fd);
-        if (l->unlink_path != NULL)
-            unlink(l->unlink_path);
-        free(l->unlink_path);
+void http_listeners_close(struct http_listeners *l) {
+    loop_clear_timer(l->loop, &l->retry_timer);
+    for (unsigned i = 0; i < l->count; i++) {
+        struct http_listener *one = &l->at[i];
+        loop_unwatch(l->loop, &one->watch);
+        close(one->watch.fd);
+        if (one->unlink_path != NULL)
+            unlink(one->unlink_path);
+        free(one->unlink_path);
     }
-    h->listener_count = 0;
+    l->count = 0;
 }

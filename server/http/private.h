@@ -1,19 +1,12 @@
-/* http_private.h: shared by http.c (daemon, requests), http_listen.c (sockets), http_answer.c (answers) and
+/* http_private.h: shared by http.c (daemon, requests), http_answer.c (answers) and
  * http_stream.c (answers that come bit by bit) only. */
 #ifndef OFFLOAD_HTTP_PRIVATE_H
 #define OFFLOAD_HTTP_PRIVATE_H
 
 #include <microhttpd.h>
 
-#include "server/config.h"
 #include "server/http/http.h"
-
-struct http_listener {
-    struct http *http;
-    struct watch watch;
-    char address[128]; /* as bound */
-    char *unlink_path; /* of a Unix socket; heap or NULL */
-};
+#include "server/http/listen.h"
 
 /* One request. Fields are read-only for handlers unless said. */
 struct http_request {
@@ -56,21 +49,16 @@ struct http {
     struct http_events events;
     struct MHD_Daemon *daemon;
     struct watch watch; /* libmicrohttpd's epoll descriptor */
-    struct http_listener listeners[CONFIG_MAX_LIST];
-    unsigned listener_count, connections, requests;
+    struct http_listeners listeners;
+    unsigned connections, requests;
     unsigned expendable;            /* of the requests: http_stream.expendable */
-    struct timer accept_timer;      /* out of descriptors: try again */
     struct http_request *suspended; /* all of them: none may be left when libmicrohttpd is stopped */
     struct http_request *spare;     /* freed ones, with the memory of their buffers */
     unsigned spare_count;
     struct http_request *resume;  /* answered while suspended; resumed together in http_turn */
     struct http_request *streams; /* all that are being answered bit by bit */
-    bool run_due, misconfigured, closing;
+    bool run_due, closing;
 };
-
-/* http_listen.c */
-int http_open_listeners(struct http *h, struct buf *error);
-void http_close_listeners(struct http *h);
 
 /* http.c */
 enum MHD_Result http_queue(struct http_request *r, unsigned status, struct MHD_Response *response);
