@@ -1,19 +1,19 @@
-/* http_answer.c: answers: from memory, from a memfd (sent by sendfile, with Range), or compressed while it is sent; see
- * http.h. Front end. */
-#include <errno.h>
+/* answer.c: see answer.h and http.h. Front end. Answers come from memory, from a memfd (sent by sendfile), or are
+ * compressed while they are sent. */
+#include "server/http/answer.h"
+
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "server/http/private.h"
+#include "server/http/gzip.h"
 
-#define GZIP_FROM  (64 * 1024) /* smaller answers are not worth it */
-#define GZIP_PIECE (32 * 1024) /* compressed in one turn: well under a millisecond */
+#define GZIP_FROM (64 * 1024) /* smaller answers are not worth it */
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
     buf_append(&r->headers, name, strlen(name) + 1);
@@ -42,7 +42,7 @@ void http_queue_answer(struct http_request *r, unsigned status, const char *medi
             MHD_add_response_header(response, at, value);
             at = value + strlen(value) + 1;
         }
-        if (r->connection != NULL && r->connection->over_limit)
+        if (r->connection->over_limit)
             MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     http_queue(r, status, response);
@@ -73,75 +73,13 @@ void http_answer_problem(struct http_request *r, enum problem_code code, const c
     http_answer(r, problem_get(code)->status, "application/problem+json", &body);
 }
 
-/* ---- gzip, piece by piece -------------------------------------------------------------------------------------- */
-
-struct gzip {
-    struct slice body;
-    size_t at;
-    z_stream z;
-    bool ended;
-    unsigned char in[GZIP_PIECE];
-};
-
-static ssize_t gzip_read(void *cls, uint64_t pos, char *to, size_t max) {
-    struct gzip *g = cls;
-    (void)pos;
-    g->z.next_out = (Bytef *)to;
-    g->z.avail_out = (uInt)(max > GZIP_PIECE ? GZIP_PIECE : max);
-    uInt room = g->z.avail_out;
-    while (!g->ended && g->z.avail_out == room) {
-        if (g->z.avail_in == 0 && g->at < g->body.size) {
-            size_t n = g->body.size - g->at < sizeof g->in ? g->body.size - g->at : sizeof g->in;
-            if (slice_read(&g->body, g->at, g->in, n) != 0)
-                return MHD_CONTENT_READER_END_WITH_ERROR;
-            g->at += n;
-            g->z.next_in = g->in;
-            g->z.avail_in = (uInt)n;
-        }
-        int rc = deflate(&g->z, g->at == g->body.size ? Z_FINISH : Z_NO_FLUSH);
-        g->ended = rc == Z_STREAM_END;
-        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-    ssize_t n = (ssize_t)(room - g->z.avail_out);
-    return n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
-}
-
-static void gzip_free(void *cls) {
-    struct gzip *g = cls;
-    deflateEnd(&g->z);
-    slice_deinit(&g->body);
-    free(g);
-}
-
-static struct MHD_Response *gzip_response(const struct slice *body) {
-    struct gzip *g = calloc(1, sizeof *g);
-    /* 15 + 16: the largest window, and gzip's frame. */
-    if (g == NULL || deflateInit2(&g->z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
-        free(g);
-        return NULL;
-    }
-    g->body = slice_ref(body);
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, GZIP_PIECE, gzip_read, g, gzip_free);
-    if (response == NULL)
-        gzip_free(g);
-    return response;
-}
-
-/* True if the list has gzip (or *) and does not rule it out with q=0. RFC 9110 section 12.5.3. */
-static bool accepts_gzip(struct http_request *r) {
-    const char *list = http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING);
-    const char *at = list == NULL ? NULL : strcasestr(list, "gzip");
-    if (at == NULL && list != NULL)
-        at = strchr(list, '*');
-    if (at == NULL)
-        return false;
-    at += strcspn(at, ";,");
-    double q = 1;
-    if (*at == ';' && sscanf(at, "; q=%lf", &q) != 1)
-        q = 1;
-    return q > 0;
+void http_answer_rejection(struct http_request *r) {
+    unsigned status = problem_get(r->problem)->status;
+    if (r->arrived_ns == 0)
+        r->arrived_ns = clock_monotonic_ns();
+    if (status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS)
+        http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+    http_answer_problem(r, r->problem, NULL, r->problem_members);
 }
 
 /* ---- slices --------------------------------------------------------------------------------------------------------- */
@@ -216,57 +154,11 @@ void http_answer_slice(struct http_request *r, const char *media_type, const str
         slice_deinit(&part);
         return;
     }
-    if (body->size >= GZIP_FROM && accepts_gzip(r)) {
+    if (body->size >= GZIP_FROM && http_gzip_is_accepted(http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING))) {
         http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
-        http_queue_answer(r, MHD_HTTP_OK, media_type, gzip_response(body));
+        http_queue_answer(r, MHD_HTTP_OK, media_type, http_gzip_response(body));
         return;
     }
     http_set_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
     http_queue_answer(r, MHD_HTTP_OK, media_type, slice_response(body));
-}
-
-/* ---- the request's own headers and query ------------------------------------------------------------------------------ */
-
-const char *http_header(struct http_request *r, const char *name) {
-    return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
-}
-
-const char *http_query(struct http_request *r, const char *name) {
-    const char *value = NULL;
-    size_t size;
-    if (MHD_lookup_connection_value_n(r->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &size) != MHD_YES)
-        return NULL;
-    return value == NULL ? "" : value;
-}
-
-struct header_visit {
-    const char *name;
-    void (*on_header)(void *arg, const char *value);
-    void (*on_query)(void *arg, const char *name, const char *value);
-    void *arg;
-};
-
-static enum MHD_Result visit_header(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
-    struct header_visit *v = cls;
-    (void)kind;
-    if (value != NULL && strcasecmp(key, v->name) == 0)
-        v->on_header(v->arg, value);
-    return MHD_YES;
-}
-
-static enum MHD_Result visit_query(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
-    struct header_visit *v = cls;
-    (void)kind;
-    v->on_query(v->arg, key, value == NULL ? "" : value);
-    return MHD_YES;
-}
-
-void http_each_header(struct http_request *r, const char *name, void (*f)(void *arg, const char *value), void *arg) {
-    struct header_visit v = {.name = name, .on_header = f, .arg = arg};
-    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, visit_header, &v);
-}
-
-void http_each_query(struct http_request *r, void (*f)(void *arg, const char *name, const char *value), void *arg) {
-    struct header_visit v = {.on_query = f, .arg = arg};
-    MHD_get_connection_values(r->mhd, MHD_GET_ARGUMENT_KIND, visit_query, &v);
 }

@@ -1,14 +1,17 @@
-/* http_stream.c: answers that come bit by bit; see http.h. Front end.
+/* stream.c: see stream.h and http.h. Front end.
  *
  * libmicrohttpd asks for more when the client has taken what there was. If there is nothing then, the connection is
- * suspended from within its question, and asked again after it was woken: nobody polls.
+ * suspended from within its question, and asked again after it was woken: nobody polls. The states STREAMING and
+ * STALLED are in request.c.
  *
  *     read ──bytes──► sent ──► read ...
- *      └──nothing──► suspended ──[http_wake_stream, or the client left]──► read ...
+ *      └──nothing──► STALLED ──[http_wake_stream, or the client left]──► read ...
  */
+#include "server/http/stream.h"
+
 #include <utlist.h>
 
-#include "server/http/private.h"
+#include "server/http/answer.h"
 
 /* Of the buffer that libmicrohttpd wants for clients of HTTP/1.0; others are served from the connection's memory. */
 #define BLOCK 4096
@@ -16,7 +19,7 @@
 static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max) {
     struct http_request *r = cls;
     (void)pos;
-    if (r->connection == NULL || r->connection->gone)
+    if (r->connection->fin_seen)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     ssize_t n = r->stream->read(r->stream, to, max);
     if (n > 0)
@@ -25,7 +28,7 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max) {
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (n == HTTP_STREAM_CUT || r->http->closing)
         return MHD_CONTENT_READER_END_WITH_ERROR;
-    http_suspend_connection(r);
+    http_stall_stream(r);
     return 0;
 }
 
@@ -35,11 +38,6 @@ void http_answer_stream(struct http_request *r, unsigned status, const char *med
     r->http->expendable += s->expendable;
     http_queue_answer(r, status, media_type,
                       MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, r, NULL));
-}
-
-void http_wake_stream(struct http_request *r) {
-    if (r->stream != NULL && r->suspended)
-        http_resume(r);
 }
 
 void http_wake_streams(struct http *h) {

@@ -1,0 +1,77 @@
+/* gzip.c: see gzip.h. Front end. libmicrohttpd asks for a portion when the client has taken the one before: the event
+ * loop is never held up for long, and memory does not grow with the answer. */
+#include "server/http/gzip.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#define PORTION (32 * 1024) /* compressed in one turn: well under a millisecond */
+
+bool http_gzip_is_accepted(const char *accept_encoding) {
+    const char *at = accept_encoding == NULL ? NULL : strcasestr(accept_encoding, "gzip");
+    if (at == NULL && accept_encoding != NULL)
+        at = strchr(accept_encoding, '*');
+    if (at == NULL)
+        return false;
+    at += strcspn(at, ";,");
+    double q = 1;
+    if (*at == ';' && sscanf(at, "; q=%lf", &q) != 1)
+        q = 1;
+    return q > 0;
+}
+
+struct gzip {
+    struct slice body;
+    size_t at;
+    z_stream z;
+    bool ended;
+    unsigned char in[PORTION];
+};
+
+static ssize_t gzip_read(void *cls, uint64_t pos, char *to, size_t max) {
+    struct gzip *g = cls;
+    (void)pos;
+    g->z.next_out = (Bytef *)to;
+    g->z.avail_out = (uInt)(max > PORTION ? PORTION : max);
+    uInt room = g->z.avail_out;
+    while (!g->ended && g->z.avail_out == room) {
+        if (g->z.avail_in == 0 && g->at < g->body.size) {
+            size_t n = g->body.size - g->at < sizeof g->in ? g->body.size - g->at : sizeof g->in;
+            if (slice_read(&g->body, g->at, g->in, n) != 0)
+                return MHD_CONTENT_READER_END_WITH_ERROR;
+            g->at += n;
+            g->z.next_in = g->in;
+            g->z.avail_in = (uInt)n;
+        }
+        int rc = deflate(&g->z, g->at == g->body.size ? Z_FINISH : Z_NO_FLUSH);
+        g->ended = rc == Z_STREAM_END;
+        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    ssize_t n = (ssize_t)(room - g->z.avail_out);
+    return n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
+}
+
+static void gzip_free(void *cls) {
+    struct gzip *g = cls;
+    deflateEnd(&g->z);
+    slice_deinit(&g->body);
+    free(g);
+}
+
+struct MHD_Response *http_gzip_response(const struct slice *body) {
+    struct gzip *g = calloc(1, sizeof *g);
+    /* 15 + 16: the largest window, and gzip's frame. */
+    if (g == NULL || deflateInit2(&g->z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+        free(g);
+        return NULL;
+    }
+    g->body = slice_ref(body);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PORTION, gzip_read, g, gzip_free);
+    if (response == NULL)
+        gzip_free(g);
+    return response;
+}

@@ -1,0 +1,332 @@
+/* request.c: see request.h. Front end.
+ *
+ *               the head
+ *                  │
+ *                  ▼        http_reject
+ *              RECEIVING ────────────────► REJECTED ──────────────────────────┐
+ *                  │ the body is whole                                        │ the problem
+ *                  ▼              an answer                                   ▼
+ *              HANDLING ─────────────────────────────────────────────────► ANSWERED
+ *                │  │ │           a stream                                    ▲
+ *                │  │ └─────────────────────────► STREAMING ◄───┐             │
+ *                │  │ http_suspend                 ▲   │ nothing│to read      │
+ *                │  ▼                              │   ▼        │             │
+ *                │ SUSPENDED ──── a stream ────────┘ STALLED ───┘             │
+ *                │     │ │                                 http_wake_stream   │
+ *                │     │ └──────── an answer ─────────────────────────────────┘
+ *                ▼     ▼ http_abandon
+ *              DROPPED                     Also when memory for an answer runs out.
+ *
+ * In SUSPENDED and STALLED libmicrohttpd does not look at the connection; the request is in the list `suspended`.
+ * When it leaves these states it goes to the list `to_resume`: resumes are gathered, because each walks all
+ * connections that are suspended. In all other states libmicrohttpd may end the request at any time, because the
+ * client has left or is too slow: then it is freed (on_completed in daemon.c). ANSWERED, STREAMING and DROPPED can
+ * only end so.
+ *
+ * A client may leave in any state. That is a fact of the connection, `fin_seen`, and no state of the request: only
+ * where an answer has to wait does it make a difference.
+ */
+#include "server/http/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/state.h"
+
+#define MAX_SPARE  256
+#define SPARE_BODY 4096 /* requests with larger buffers are not kept */
+
+/* ---- states ----------------------------------------------------------------------------------------------------- */
+
+#define TO(state) (1U << REQUEST_##state)
+static const struct {
+    const char *name;
+    unsigned next; /* a bit for each state that may follow */
+} states[REQUEST_STATES] = {
+    [REQUEST_RECEIVING] = {"receiving", TO(REJECTED) | TO(HANDLING)},
+    [REQUEST_REJECTED] = {"rejected", TO(ANSWERED) | TO(DROPPED)},
+    [REQUEST_HANDLING] = {"handling", TO(SUSPENDED) | TO(ANSWERED) | TO(STREAMING) | TO(DROPPED)},
+    [REQUEST_SUSPENDED] = {"suspended", TO(ANSWERED) | TO(STREAMING) | TO(DROPPED)},
+    [REQUEST_ANSWERED] = {"answered", 0},
+    [REQUEST_STREAMING] = {"streaming", TO(STALLED)},
+    [REQUEST_STALLED] = {"stalled", TO(STREAMING)},
+    [REQUEST_DROPPED] = {"dropped", 0},
+};
+
+bool http_is_suspended(const struct http_request *r) {
+    return r->state == REQUEST_SUSPENDED || r->state == REQUEST_STALLED;
+}
+
+/* Moves it, and its connection into and out of suspension with it. */
+static void move(struct http_request *r, enum http_request_state to) {
+    struct http *h = r->http;
+    if ((states[r->state].next & 1U << to) == 0)
+        state_illegal_move("http request", states[r->state].name, states[to].name);
+    bool before = http_is_suspended(r);
+    r->state = to;
+    bool after = http_is_suspended(r);
+    if (after && !before) {
+        DL_APPEND2(h->suspended, r, suspended_prev, suspended_next);
+        MHD_suspend_connection(r->mhd);
+    } else if (before && !after) {
+        DL_DELETE2(h->suspended, r, suspended_prev, suspended_next);
+        r->next = h->to_resume;
+        h->to_resume = r;
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static void destroy(struct http_request *r) {
+    buf_deinit(&r->body);
+    buf_deinit(&r->headers);
+    buf_deinit(&r->path);
+    free(r);
+}
+
+/* Most requests are alike: their memory is used again. */
+struct http_request *http_request_new(struct http *h, struct http_connection *c, struct MHD_Connection *mhd,
+                                      const char *path, const char *method) {
+    struct http_request *r = h->spare;
+    struct buf body = {0}, headers = {0}, kept = {0};
+    if (r != NULL) {
+        h->spare = r->next;
+        h->spare_count--;
+        body = r->body;
+        headers = r->headers;
+        kept = r->path;
+    } else {
+        r = malloc(sizeof *r);
+    }
+    if (r == NULL)
+        return NULL;
+    *r = (struct http_request){.http = h,
+                               .connection = c,
+                               .mhd = mhd,
+                               .method = method,
+                               .body = body,
+                               .headers = headers,
+                               .path = kept,
+                               .spool_fd = -1};
+    buf_clear(&r->body);
+    buf_clear(&r->headers);
+    buf_clear(&r->path);
+    buf_puts(&r->path, path);
+    if (r->path.failed) {
+        destroy(r);
+        return NULL;
+    }
+    http_id_make(r->id, http_header(r, "X-Request-Id"));
+    http_connection_begin(c, r, r->id);
+    h->requests++;
+    return r;
+}
+
+void http_request_free(struct http_request *r) {
+    struct http *h = r->http;
+    if (http_is_suspended(r)) {
+        state_illegal_move("http request", states[r->state].name, "freed");
+        DL_DELETE2(h->suspended, r, suspended_prev, suspended_next);
+    }
+    http_connection_end(r->connection);
+    h->requests--;
+    if (r->spool_fd >= 0)
+        close(r->spool_fd);
+    slice_deinit(&r->large);
+    free(r->problem_members);
+    if (h->spare_count == MAX_SPARE || r->body.capacity > SPARE_BODY) {
+        destroy(r);
+        return;
+    }
+    r->next = h->spare;
+    h->spare = r;
+    h->spare_count++;
+}
+
+void http_free_spare_requests(struct http *h) {
+    while (h->spare != NULL) {
+        struct http_request *r = h->spare;
+        h->spare = r->next;
+        destroy(r);
+    }
+    h->spare_count = 0;
+}
+
+void http_reject(struct http_request *r, enum problem_code code, char *members) {
+    if (r->state == REQUEST_REJECTED) {
+        free(members);
+        return;
+    }
+    move(r, REQUEST_REJECTED);
+    r->problem = code;
+    r->problem_members = members;
+    buf_clear(&r->body);
+}
+
+void http_request_handle(struct http_request *r) {
+    move(r, REQUEST_HANDLING);
+    r->http->events.handle(r->http->events.arg, r);
+    if (r->state == REQUEST_HANDLING)
+        move(r, REQUEST_DROPPED);
+}
+
+void http_suspend(struct http_request *r) {
+    /* The FIN may have come before the request was even looked at. libmicrohttpd would not see it from here on. */
+    if (r->connection->fin_seen)
+        r->http->events.hangup(r->http->events.arg, r);
+    else
+        move(r, REQUEST_SUSPENDED);
+}
+
+void http_request_hangup(struct http_request *r) {
+    if (r->state == REQUEST_SUSPENDED)
+        r->http->events.hangup(r->http->events.arg, r);
+    else
+        http_wake_stream(r);
+}
+
+void http_abandon(struct http_request *r) {
+    if (r->state == REQUEST_SUSPENDED)
+        move(r, REQUEST_DROPPED);
+}
+
+void http_queue(struct http_request *r, unsigned status, struct MHD_Response *response) {
+    if (r->state == REQUEST_DROPPED) { /* its client has left, and what it waited for came in the same turn */
+        if (response != NULL)
+            MHD_destroy_response(response);
+        return;
+    }
+    bool queued = response != NULL && MHD_queue_response(r->mhd, status, response) == MHD_YES;
+    if (response != NULL)
+        MHD_destroy_response(response);
+    r->status = status;
+    if (!queued)
+        move(r, REQUEST_DROPPED);
+    else
+        move(r, r->stream != NULL ? REQUEST_STREAMING : REQUEST_ANSWERED);
+}
+
+void http_stall_stream(struct http_request *r) {
+    move(r, REQUEST_STALLED);
+}
+
+void http_wake_stream(struct http_request *r) {
+    if (r->state == REQUEST_STALLED)
+        move(r, REQUEST_STREAMING);
+}
+
+bool http_resume_requests(struct http *h) {
+    bool any = h->to_resume != NULL;
+    while (h->to_resume != NULL) {
+        struct http_request *r = h->to_resume;
+        h->to_resume = r->next;
+        MHD_resume_connection(r->mhd);
+    }
+    return any;
+}
+
+/* ---- what handlers may know of it ------------------------------------------------------------------------------- */
+
+const char *http_method(const struct http_request *r) {
+    return r->method;
+}
+
+const char *http_path(const struct http_request *r) {
+    return r->path.data;
+}
+
+const char *http_id(const struct http_request *r) {
+    return r->id;
+}
+
+bool http_body_is_large(const struct http_request *r) {
+    return r->large.blob != NULL;
+}
+
+const char *http_small_body(const struct http_request *r, size_t *size) {
+    *size = r->body.size;
+    return r->body.data == NULL ? "" : r->body.data;
+}
+
+struct slice http_body(const struct http_request *r) {
+    return r->large.blob != NULL ? slice_ref(&r->large) : slice_copy(r->body.data, r->body.size);
+}
+
+int64_t http_arrived_ns(const struct http_request *r) {
+    return r->arrived_ns;
+}
+
+bool http_is_answered(const struct http_request *r) {
+    return r->state == REQUEST_ANSWERED || r->state == REQUEST_STREAMING || r->state == REQUEST_STALLED;
+}
+
+unsigned http_status(const struct http_request *r) {
+    return r->status;
+}
+
+const void *http_route(const struct http_request *r) {
+    return r->route;
+}
+
+void http_set_route(struct http_request *r, const void *route) {
+    r->route = route;
+}
+
+void *http_state(const struct http_request *r) {
+    return r->owner_state;
+}
+
+void http_set_state(struct http_request *r, void *state) {
+    r->owner_state = state;
+}
+
+const char *http_header(struct http_request *r, const char *name) {
+    return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
+}
+
+const char *http_query(struct http_request *r, const char *name) {
+    const char *value = NULL;
+    size_t size;
+    if (MHD_lookup_connection_value_n(r->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &size) != MHD_YES)
+        return NULL;
+    return value == NULL ? "" : value;
+}
+
+struct header_visit {
+    const char *name;
+    void (*f)(void *arg, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result visit_header(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+    struct header_visit *v = cls;
+    (void)kind;
+    if (value != NULL && strcasecmp(key, v->name) == 0)
+        v->f(v->arg, value);
+    return MHD_YES;
+}
+
+void http_each_header(struct http_request *r, const char *name, void (*f)(void *arg, const char *value), void *arg) {
+    struct header_visit v = {name, f, arg};
+    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, visit_header, &v);
+}
+
+struct query_visit {
+    void (*f)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result visit_query(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+    struct query_visit *v = cls;
+    (void)kind;
+    v->f(v->arg, key, value == NULL ? "" : value);
+    return MHD_YES;
+}
+
+void http_each_query(struct http_request *r, void (*f)(void *arg, const char *name, const char *value), void *arg) {
+    struct query_visit v = {f, arg};
+    MHD_get_connection_values(r->mhd, MHD_GET_ARGUMENT_KIND, visit_query, &v);
+}
