@@ -1,7 +1,7 @@
 /* daemon.c: see daemon.h and http.h. Front end. Calls libmicrohttpd and is called by it: what it says of connections
  * and requests is passed on to the modules below.
  *
- *      listen, connection ◄── request ◄── receive, answer ◄── stream ◄── daemon      (◄── includes and calls)
+ *      listen, connection ◄── request ◄── receive, answer ◄── stream ◄── daemon      (◄── is included and called by)
  *
  * What libmicrohttpd does not do in external mode with suspended connections is done in this room: after a resume
  * MHD_run is called at once (MHD_get_timeout does not see it); resumes are gathered; a client that leaves while it is
@@ -28,7 +28,7 @@
 #include "server/http/stream.h"
 
 #define LAST_TURNS        4    /* to send the answers of the end */
-#define SPARE_CONNECTIONS 128  /* above the limit: these get an answer that says so; more are closed */
+#define SPARE_CONNECTIONS 128  /* above the limit: they get an answer that says so; still more are closed at once */
 #define SPARE_HEAD        8192 /* above the limit of a head: so much gets an answer that says so */
 #define LEAST_MEMORY      16384
 

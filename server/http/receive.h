@@ -4,7 +4,7 @@
 
 #include "server/http/request.h"
 
-/* Rejects a request whose head shows that it is not welcome. Looks at the connection, too. */
+/* Looks at the head: rejects a request that is too large, or whose connection is above the limit. */
 void http_receive_head(struct http_request *r);
 /* True if the rest of a rejected request is not worth reading: it is answered now, and its connection closed. */
 bool http_receive_no_more(struct http_request *r);

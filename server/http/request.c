@@ -13,14 +13,15 @@
  *                │  ▼                              │   ▼        │             │
  *                │ SUSPENDED ──── a stream ────────┘ STALLED ───┘             │
  *                │     │ │                                 http_wake_stream   │
- *                │     │ └──────── an answer ─────────────────────────────────┘
- *                ▼     ▼ http_abandon
- *              DROPPED                     Also when memory for an answer runs out.
+ *        neither │     │ └──────── an answer ─────────────────────────────────┘
+ *        of them │     │ http_abandon
+ *                ▼     ▼
+ *              DROPPED ◄── from REJECTED, HANDLING and SUSPENDED also if there is no memory for an answer
  *
  * In SUSPENDED and STALLED libmicrohttpd does not look at the connection; the request is in the list `suspended`.
  * When it leaves these states it goes to the list `to_resume`: resumes are gathered, because each walks all
- * connections that are suspended. In all other states libmicrohttpd may end the request at any time, because the
- * client has left or is too slow: then it is freed (on_completed in daemon.c). ANSWERED, STREAMING and DROPPED can
+ * connections that are suspended. From then on libmicrohttpd may end the request at any time, as in other states: the
+ * client has left or is too slow. Then it is freed (on_completed in daemon.c). ANSWERED, STREAMING and DROPPED can
  * only end so.
  *
  * A client may leave in any state. That is a fact of the connection, `fin_seen`, and no state of the request: only
@@ -56,7 +57,7 @@ static const struct {
     [REQUEST_DROPPED] = {"dropped", 0},
 };
 
-bool http_is_suspended(const struct http_request *r) {
+static bool is_suspended(const struct http_request *r) {
     return r->state == REQUEST_SUSPENDED || r->state == REQUEST_STALLED;
 }
 
@@ -65,9 +66,9 @@ static void move(struct http_request *r, enum http_request_state to) {
     struct http *h = r->http;
     if ((states[r->state].next & 1U << to) == 0)
         state_illegal_move("http request", states[r->state].name, states[to].name);
-    bool before = http_is_suspended(r);
+    bool before = is_suspended(r);
     r->state = to;
-    bool after = http_is_suspended(r);
+    bool after = is_suspended(r);
     if (after && !before) {
         DL_APPEND2(h->suspended, r, suspended_prev, suspended_next);
         MHD_suspend_connection(r->mhd);
@@ -127,7 +128,7 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
 
 void http_request_free(struct http_request *r) {
     struct http *h = r->http;
-    if (http_is_suspended(r)) {
+    if (is_suspended(r)) {
         state_illegal_move("http request", states[r->state].name, "freed");
         DL_DELETE2(h->suspended, r, suspended_prev, suspended_next);
     }

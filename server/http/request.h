@@ -89,7 +89,6 @@ void http_request_hangup(struct http_request *r);
 /* Answers it: `response` is taken. NULL, or one that libmicrohttpd does not want: the request is dropped. The answer
  * to a dropped request is thrown away. */
 void http_queue(struct http_request *r, unsigned status, struct MHD_Response *response);
-bool http_is_suspended(const struct http_request *r); /* SUSPENDED or STALLED */
 
 /* STREAMING → STALLED, from within libmicrohttpd's question for more. */
 void http_stall_stream(struct http_request *r);

@@ -1,5 +1,5 @@
-/* http_world.h: a server of server/http over socket pairs, for tests: the real library, clients that send raw bytes, and
- * a handler that does what the path says. All in one thread: the server works only in step(), which the until_...()
+/* http_world.h: a server of server/http over socket pairs, for tests: the real library, clients that send raw bytes,
+ * and a handler that does what the path says. All in one thread: the server works only in step(), which the until_...()
  * functions call until what they wait for is there, or fail after PATIENCE_NS.
  *
  * A test changes `world.config` if it likes, makes clients, and looks at what they received and at the trace: one entry
