@@ -278,7 +278,7 @@ static int open_jobs(struct server *s, struct buf *error) {
     struct pool_events events = jobs_pool_events(s->jobs);
     events.owner = s;
     events.loaded = on_loaded;
-    events.refused = on_load_failed;
+    events.load_failed = on_load_failed;
     events.pong = on_pong;
     s->pool = pool_new(s->loop, &pc, &events);
     if (s->pool == NULL)

@@ -347,7 +347,7 @@ struct pool_events jobs_pool_events(struct jobs *js) {
                                 .reply = on_reply,
                                 .lost = on_lost,
                                 .restarted = on_restarted,
-                                .vacated = on_vacated,
-                                .drained = on_drained,
+                                .isolation_ended = on_vacated,
+                                .can_send = on_drained,
                                 .changed = on_changed};
 }

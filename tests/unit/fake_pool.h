@@ -205,7 +205,7 @@ static inline void fake_exit(struct worker *w, const struct pool_events *e, cons
     w->replacing = false;
     w->state = FAKE_DYING;
     if (owner != NULL)
-        e->vacated(e->arg, w, owner, start);
+        e->isolation_ended(e->arg, w, owner, start);
     w->type = UINT32_MAX;
     w->state = FAKE_READY;
     w->pool->exits++;

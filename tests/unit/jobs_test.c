@@ -761,7 +761,7 @@ static void a_merge_cancelled_while_it_is_fed_is_stopped_when_it_has_all_parts(v
     job_cancel(c.job);
     assert_int_equal(merge->stopped, STOP_NONE);
     fake.parts_taken = UINT32_MAX;
-    events.drained(events.arg, merge->worker);
+    events.can_send(events.arg, merge->worker);
     assert_int_equal(LAST->bytes.data[0], 'b');
     assert_int_equal(merge->stopped, STOP_CANCEL);
     assert_int_equal(c.ended, 0);
@@ -784,7 +784,7 @@ static void a_merge_that_is_being_fed_gets_nothing_between_its_parts(void **stat
     fake.parts_taken = UINT32_MAX;
     dispatch();
     assert_ptr_not_equal(find_sent(WIRE_PLAN, 0)->worker, w);
-    events.drained(events.arg, w);
+    events.can_send(events.arg, w);
     assert_true(done(find_sent(WIRE_MERGE, 0), "1"));
     assert_true(done(find_sent(WIRE_PLAN, 0), "2"));
     leave(&c);

@@ -1,0 +1,27 @@
+/* death.h: how a worker process died, and why we ended it. Front end; the event loop's thread. */
+#ifndef OFFLOAD_DEATH_H
+#define OFFLOAD_DEATH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Why we end a task or a worker. */
+enum stop_reason { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_MEMORY, STOP_PROTOCOL };
+
+/* How a worker died. */
+struct death {
+    const char *cause; /* signal | exit | oom | timeout | memory | protocol; static */
+    int signal;        /* 0: none */
+    int exit_code;     /* -1: none, it died of a signal */
+    uint64_t max_rss_bytes, cpu_ms;
+    const char *stderr_tail; /* the last bytes that it wrote to stderr; "": none. Valid during the callback */
+};
+
+/* "SIGKILL", in memory that the next call reuses; NULL for 0 and for numbers that are no signal. */
+const char *signal_name(int signal);
+
+/* Sets cause, signal and exit_code. status: as waitpid(2) gives it. oom: the kernel's OOM killer was at work. killed: the
+ * reason for which we sent SIGKILL; STOP_NONE: we did not. */
+void death_set_cause(struct death *d, int status, bool oom, enum stop_reason killed);
+
+#endif

@@ -1,0 +1,132 @@
+/* receiving.c: see receiving.h. Front end. All bytes of a worker are hostile: it may run other people's code. */
+#include "pool/receiving.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/container.h"
+#include "base/log.h"
+#include "pool/retiring.h"
+#include "pool/sending.h"
+#include "pool/stopping.h"
+
+#define MAX_DATAGRAMS 64 /* in one go, so that one worker cannot keep the event loop busy */
+
+/* The first frame of a process. False if it makes no sense. */
+static bool handle_ready(struct worker *w, const struct wire_header *h) {
+    if (w->state == WORKER_DYING && h->ticket == 0)
+        return true; /* it was given up while it started */
+    if (w->state != WORKER_STARTING || h->ticket != 0)
+        return false;
+    slot_move(w, WORKER_READY);
+    slot_hand_over(w, HANDOVER_NONE);
+    w->ready_ns = clock_monotonic_ns();
+    loop_clear_timer(w->slots->loop, &w->spawn_timer); /* the limit for loading a handler */
+    LOG(LOG_DEBUG, "worker_ready", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
+    if (w->link != w->slots->current)
+        retiring_begin(w); /* a reload came while it started */
+    return true;
+}
+
+/* Replies come in the order of the requests: a worker that answers another task than the oldest has made that up. */
+static bool handle_reply(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
+    const struct pool_events *e = &w->slots->events;
+    if (f->header.kind == WIRE_READY)
+        return handle_ready(w, &f->header);
+    if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || !wire_is_reply(f->header.kind))
+        return false;
+    struct in_flight answered = *slot_task(w, 0);
+    if (f->header.kind == WIRE_PONG) {
+        slot_pop_task(w);
+        e->pong(e->owner, w);
+    } else if (answered.task != NULL) {
+        if (!e->reply(e->arg, w, answered.task, f, bulk))
+            return false;
+        slot_pop_task(w);
+        w->answered++;
+    } else {
+        slot_pop_task(w);
+    }
+    const struct in_flight *next = slot_oldest_task(w);
+    if (answered.reason != STOP_NONE || w->stop_timer.slot != 0 || (next != NULL && next->reason != STOP_NONE))
+        stopping_press(w);
+    return true;
+}
+
+/* False if a frame of the datagram breaks the protocol. */
+static bool handle_datagram(struct worker *w, struct wire_reader *r) {
+    struct wire_frame f;
+    int got = wire_next(r, &f);
+    bool good = true;
+    for (; good && got == 1; got = good ? wire_next(r, &f) : -1) {
+        struct slice bulk = {NULL, 0, 0};
+        good = (f.header.flags & WIRE_BULK) == 0 || wire_take_bulk(r, &f, &bulk) == 0;
+        good = good && handle_reply(w, &f, &bulk);
+        slice_deinit(&bulk);
+    }
+    wire_close_reader(r);
+    return good && got == 0;
+}
+
+/* EOF: the process is dying, or has closed its socket and must die. */
+static void handle_eof(struct worker *w) {
+    loop_unwatch(w->slots->loop, &w->watch);
+    if (w->state != WORKER_DYING && w->state != WORKER_RETIRING)
+        LOG(LOG_DEBUG, "worker_eof", LOG_INT("worker", w->slot));
+    slot_kill(w, STOP_NONE);
+}
+
+static void handle_protocol_error(struct worker *w) {
+    LOG(LOG_ERROR, "worker_protocol_error", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
+    loop_unwatch(w->slots->loop, &w->watch);
+    slot_kill(w, STOP_PROTOCOL);
+}
+
+void receiving_take_replies(struct worker *w) {
+    struct slots *s = w->slots;
+    bool any = false;
+    for (int turn = 0; turn < MAX_DATAGRAMS && w->watch.fd >= 0; turn++) {
+        struct wire_reader r;
+        int got = wire_receive(w->watch.fd, s->buffer, &r);
+        if (got < 0 && errno == EAGAIN)
+            break;
+        if (got == 0) {
+            handle_eof(w);
+            break;
+        }
+        if (got < 0 || !handle_datagram(w, &r)) {
+            handle_protocol_error(w);
+            break;
+        }
+        any = true;
+    }
+    if (!any)
+        return;
+    if (w->state == WORKER_READY || w->state == WORKER_RETIRING)
+        retiring_continue(w);
+    s->events.changed(s->events.arg);
+}
+
+static void on_socket(struct watch *watch, uint32_t events) {
+    struct worker *w = container_of(watch, struct worker, watch);
+    if ((events & EPOLLOUT) != 0)
+        sending_resume(w);
+    if ((events & ~(uint32_t)EPOLLOUT) != 0)
+        receiving_take_replies(w);
+}
+
+int receiving_open(struct worker *w, int socket) {
+    fcntl(socket, F_SETFL, O_NONBLOCK);
+    w->watch = (struct watch){socket, on_socket};
+    return loop_watch(w->slots->loop, &w->watch, EPOLLIN);
+}
+
+void receiving_close(struct worker *w) {
+    if (w->watch.fd < 0)
+        return;
+    loop_unwatch(w->slots->loop, &w->watch);
+    close(w->watch.fd);
+    w->watch.fd = -1;
+}

@@ -1,0 +1,77 @@
+/* sending.c: see sending.h. Front end. */
+#include "pool/sending.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+int sending_open(struct worker *w) {
+    w->wants_write = false;
+    return wire_open_writer(&w->writer);
+}
+
+void sending_close(struct worker *w) {
+    for (size_t i = 0; i < w->backlog_count; i++)
+        wire_close_writer(&w->backlog[i]);
+    free(w->backlog);
+    w->backlog = NULL;
+    w->backlog_count = 0;
+    wire_close_writer(&w->writer);
+}
+
+static void want_write(struct worker *w, bool want) {
+    if (w->wants_write == want)
+        return;
+    w->wants_write = want;
+    loop_rewatch(w->slots->loop, &w->watch, want ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+/* Puts the datagram behind the backlog. */
+static void set_aside(struct worker *w) {
+    struct wire_writer next;
+    struct wire_writer *more = realloc(w->backlog, (w->backlog_count + 1) * sizeof *more);
+    if (more != NULL)
+        w->backlog = more;
+    if (more == NULL || wire_open_writer(&next) != 0) {
+        slot_kill(w, STOP_MEMORY);
+        return;
+    }
+    w->backlog[w->backlog_count++] = w->writer;
+    w->writer = next;
+    want_write(w, true);
+}
+
+void sending_flush(struct worker *w) {
+    if (w->watch.fd < 0)
+        return;
+    if (w->backlog_count == 0 && wire_flush(&w->writer, w->watch.fd) == 0)
+        return;
+    if (w->backlog_count > 0 || errno == EAGAIN) {
+        set_aside(w);
+        return;
+    }
+    /* The worker cannot get it: drop it. EPIPE and ECONNRESET: the process is gone, and the zygote will report that. With any
+     * other error (no memory, too many descriptors in flight) it lives, and would never answer these tasks. */
+    if (errno != EPIPE && errno != ECONNRESET) {
+        LOG(LOG_ERROR, "send_failed", LOG_INT("worker", w->slot), LOG_STR("error", strerror(errno)));
+        slot_kill(w, STOP_NONE);
+    }
+    slice_deinit(&w->writer.bulk);
+    w->writer.size = 0;
+    w->writer.frames = 0;
+}
+
+void sending_resume(struct worker *w) {
+    size_t sent = 0;
+    while (sent < w->backlog_count && wire_flush(&w->backlog[sent], w->watch.fd) == 0)
+        wire_close_writer(&w->backlog[sent++]);
+    if (sent > 0)
+        memmove(w->backlog, w->backlog + sent, (w->backlog_count - sent) * sizeof *w->backlog);
+    w->backlog_count -= sent;
+    if (w->backlog_count > 0)
+        return;
+    want_write(w, false);
+    w->slots->events.can_send(w->slots->events.arg, w);
+}

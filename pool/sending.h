@@ -1,0 +1,30 @@
+/* sending.h: datagrams to a worker. Frames are gathered into one datagram; what the socket does not take waits in the backlog.
+ * Front end; the event loop's thread. */
+#ifndef OFFLOAD_SENDING_H
+#define OFFLOAD_SENDING_H
+
+#include <stddef.h>
+
+#include "base/attributes.h"
+#include "pool/slot.h"
+
+/* For a process that was just adopted. 0, or -1: out of memory. */
+MUST_CHECK int sending_open(struct worker *w);
+/* Drops what was not sent. No effect if it is closed. */
+void sending_close(struct worker *w);
+
+/* Sends the datagram, or puts it behind the backlog. If neither is possible the worker is killed, so that its tasks are
+ * reported lost. Only if it has a frame. */
+void sending_flush(struct worker *w);
+/* The socket has room: sends the backlog, and tells the pool's owner (can_send) when all of it is gone. */
+void sending_resume(struct worker *w);
+
+/* Adds a frame to the datagram, see wire_put; the one before is sent if this one does not fit in. */
+static inline void sending_put(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+                               const void *second, size_t second_size, const struct slice *bulk) {
+    if (!wire_fits(&w->writer, first_size + second_size, bulk != NULL))
+        sending_flush(w);
+    wire_put(&w->writer, h, first, first_size, second, second_size, bulk);
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* stderr_tail.h: the stderr of a worker. Each line is logged, and the last bytes are kept for the report on the worker's
+ * death. Front end; the event loop's thread. */
+#ifndef OFFLOAD_STDERR_TAIL_H
+#define OFFLOAD_STDERR_TAIL_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/attributes.h"
+#include "base/loop.h"
+
+#define STDERR_TAIL 2048 /* bytes, with the NUL at the end */
+
+/* Embedded by its owner, who may read `text` only. */
+struct stderr_tail {
+    char text[STDERR_TAIL]; /* ends with a NUL; has no other */
+    size_t size, logged;    /* bytes of text, and how many of them are lines that were logged */
+    struct loop *loop;
+    struct watch watch; /* the reading end of the pipe; fd -1: closed */
+    unsigned slot;      /* for the log, as is the pid */
+    pid_t pid;
+};
+
+void stderr_tail_init(struct stderr_tail *t, struct loop *loop, unsigned slot);
+/* Forgets the text of the process before, and watches the pipe of a new one. Takes the descriptor. 0, or -1 with errno: the
+ * pipe is not watched, but stderr_tail_read works. */
+MUST_CHECK int stderr_tail_open(struct stderr_tail *t, int fd, pid_t pid);
+/* Reads what there is now, at most 16 KiB. */
+void stderr_tail_read(struct stderr_tail *t);
+void stderr_tail_close(struct stderr_tail *t); /* keeps the text; no effect if it is closed */
+
+#endif

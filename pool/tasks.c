@@ -1,0 +1,72 @@
+/* tasks.c: see tasks.h. Front end. */
+#include "pool/tasks.h"
+
+#include "pool/memory_limit.h"
+#include "pool/sending.h"
+#include "pool/stopping.h"
+#include "pool/worker_view.h"
+
+uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
+                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long) {
+    struct wire_header header = *h;
+    uint64_t ticket = slot_push_task(w, task, is_long)->ticket;
+    header.ticket = ticket;
+    w->type = h->type;
+    sending_put(w, &header, first, first_size, second, second_size, bulk);
+    if (w->slots->config.max_job_memory > 0)
+        memory_limit_watch(w->slots);
+    return ticket;
+}
+
+void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part) {
+    struct wire_header h = {.kind = WIRE_PART, .ticket = ticket};
+    bool bulk = part->blob != NULL && part->blob->fd >= 0;
+    const unsigned char *bytes = bulk ? NULL : slice_map(part);
+    sending_put(w, &h, bytes, bulk ? 0 : part->size, NULL, 0, bulk ? part : NULL);
+}
+
+void pool_flush(struct worker *w) {
+    if (w->writer.frames > 0)
+        sending_flush(w);
+}
+
+void pool_ping(struct worker *w) {
+    struct wire_header h = {.kind = WIRE_PING};
+    if (!worker_takes_tasks(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
+        return;
+    h.ticket = slot_push_task(w, NULL, false)->ticket;
+    sending_put(w, &h, NULL, 0, NULL, 0, NULL);
+    sending_flush(w);
+}
+
+bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) {
+    for (unsigned i = 0; i < w->count; i++) {
+        struct in_flight *f = slot_task(w, i);
+        if (f->ticket != ticket)
+            continue;
+        atomic_store(&w->board->cancelled[ticket % WIRE_MAX_IN_FLIGHT], ticket);
+        if (f->reason == STOP_NONE)
+            f->reason = reason;
+        if (i > 0) {
+            f->task = NULL;
+            return false;
+        }
+        stopping_press(w);
+        return true;
+    }
+    return false;
+}
+
+double pool_progress(const struct worker *w, uint64_t ticket) {
+    uint64_t total = atomic_load_explicit(&w->board->total, memory_order_relaxed);
+    uint64_t done = atomic_load_explicit(&w->board->done, memory_order_relaxed);
+    if (atomic_load_explicit(&w->board->current, memory_order_relaxed) != ticket || total == 0)
+        return 0;
+    return done >= total ? 1 : (double)done / (double)total;
+}
+
+uint64_t pool_steps(const struct worker *w, uint64_t ticket) {
+    if (atomic_load_explicit(&w->board->current, memory_order_relaxed) != ticket)
+        return 0;
+    return atomic_load_explicit(&w->board->done, memory_order_relaxed);
+}

@@ -1,0 +1,73 @@
+/* zygote_start.c: see zygote_start.h. Front end. posix_spawn(3), because the front end has threads and a large memory: only an
+ * exec gives the zygote one thread and an empty memory. */
+#include "pool/zygote_start.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "pool/wire.h"
+#include "pool/zygote.h"
+
+/* Descriptors for the child are moved up to here and beyond, so that none sits on a number that another is to get. */
+#define FIRST_FREE_FD 16
+
+extern char **environ;
+
+/* 0, or an errno. */
+static int spawn_zygote(int socket, int scoreboard, pid_t *pid) {
+    char *argv[] = {(char[]){"offloadd"}, (char[]){ZYGOTE_ROLE}, (char[]){ZYGOTE_TITLE_ROOM}, NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, socket, ZYGOTE_SOCKET_FD);
+    posix_spawn_file_actions_adddup2(&files, scoreboard, ZYGOTE_SCOREBOARD_FD);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int error = posix_spawn(pid, "/proc/self/exe", &files, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&files);
+    return error;
+}
+
+static int send_config(int socket, bool test_types) {
+    struct zygote_config c = {.version = WIRE_VERSION,
+                              .parent = getpid(),
+                              .test_types = test_types,
+                              .log_level = (uint32_t)log_threshold,
+                              .log_format = (uint32_t)log_style};
+    return wire_send_control(socket, &c, sizeof c, NULL);
+}
+
+int zygote_start(int scoreboard_fd, bool test_types, pid_t *pid) {
+    int fds[2], theirs = -1, scoreboard = -1, error = 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
+        return -1;
+    theirs = fcntl(fds[1], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    scoreboard = fcntl(scoreboard_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    if (theirs < 0 || scoreboard < 0)
+        error = errno;
+    else
+        error = spawn_zygote(theirs, scoreboard, pid);
+    if (error == 0 && send_config(fds[0], test_types) != 0)
+        error = errno;
+    close(fds[1]);
+    if (theirs >= 0)
+        close(theirs);
+    if (scoreboard >= 0)
+        close(scoreboard);
+    if (error == 0)
+        return fds[0];
+    close(fds[0]);
+    errno = error;
+    return -1;
+}
