@@ -1,0 +1,244 @@
+/* pool_death_test.c: workers that break the protocol, die, use too much memory or are recycled: what becomes of their tasks and of
+ * their slots, pool/life.c, pool/receiving.c and pool/memory_limit.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/pool_world.h"
+
+/* ---- workers that break the protocol -------------------------------------------------------------------------------- */
+
+/* The worker is killed, and its task lost to its bad manners. */
+static void expect_protocol_death(struct fake_worker *w) {
+    await_signal(w, SIGKILL);
+    assert_false(worker_takes_tasks(slot(0)));
+    report_exit(w, SIGKILL);
+    assert_int_equal(told.replies, 0);
+    assert_int_equal(told.lost, 1);
+    assert_string_equal(told.lost_tasks[0].cause, "protocol");
+    next_worker(&zygotes[0]);
+}
+
+static void a_reply_out_of_order_kills_the_worker(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, NULL);
+    say(w, WIRE_DONE, give_now(0, &tasks[0]));
+    expect_protocol_death(w);
+}
+
+static void a_reply_that_the_owner_rejects_kills_the_worker(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    told.reject_replies = true;
+    say(w, WIRE_DONE, give_now(0, &tasks[0]));
+    expect_protocol_death(w);
+}
+
+static void a_request_from_a_worker_kills_it(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    say(w, WIRE_RUN, give_now(0, &tasks[0]));
+    expect_protocol_death(w);
+}
+
+static void a_second_ready_kills_the_worker(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    say(w, WIRE_READY, 0);
+    expect_protocol_death(w);
+}
+
+static void bytes_that_are_no_frame_kill_the_worker(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    assert_int_equal(send(w->socket, "nonsense", 8, 0), 8);
+    expect_protocol_death(w);
+}
+
+static void a_reply_without_a_task_kills_the_worker(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    say(w, WIRE_DONE, 1);
+    await_signal(w, SIGKILL);
+}
+
+static void a_worker_that_closes_its_socket_is_killed(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    close(w->socket);
+    w->socket = -1;
+    await_signal(w, SIGKILL);
+    report_exit(w, SIGKILL);
+    assert_string_equal(told.lost_tasks[0].cause, "signal");
+}
+
+/* ---- death -------------------------------------------------------------------------------------------------------- */
+
+/* Three tasks in flight, the scoreboard at `current`; the worker dies, and the task at `guilty` is the one. */
+static void expect_guilty(uint64_t current, unsigned guilty) {
+    struct fake_worker *w = ready_worker(&small);
+    struct scoreboard_slot *board = board_of(0);
+    for (int i = 0; i < 3; i++)
+        give_now(0, &tasks[i]);
+    atomic_store(&board->current, current);
+    scoreboard_unmap(board);
+    report_exit(w, SIGSEGV);
+    assert_int_equal(told.lost, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_ptr_equal(told.lost_tasks[i].task, &tasks[i]);
+        assert_int_equal(told.lost_tasks[i].guilty, i == guilty);
+        assert_string_equal(told.lost_tasks[i].cause, "signal");
+        assert_int_equal(told.lost_tasks[i].signal, SIGSEGV);
+        assert_int_equal(told.lost_tasks[i].exit_code, -1);
+    }
+    assert_string_equal(told.cause, "signal");
+}
+
+static void the_task_on_the_scoreboard_is_guilty(void **state) {
+    (void)state;
+    expect_guilty(2, 1);
+}
+
+static void without_one_on_the_scoreboard_the_oldest_is_guilty(void **state) {
+    (void)state;
+    expect_guilty(0, 0);
+}
+
+static void a_scoreboard_that_names_a_foreign_task_is_not_believed(void **state) {
+    (void)state;
+    expect_guilty(12345, 0);
+}
+
+static void what_a_worker_said_before_it_died_counts(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t ticket = give_now(0, &tasks[0]);
+    give_now(0, &tasks[1]);
+    say(w, WIRE_DONE, ticket);
+    report_exit(w, 3 << 8);
+    assert_int_equal(told.replies, 1);
+    assert_int_equal(told.lost, 1);
+    assert_ptr_equal(told.lost_tasks[0].task, &tasks[1]);
+    assert_string_equal(told.lost_tasks[0].cause, "exit");
+    assert_int_equal(told.lost_tasks[0].exit_code, 3);
+}
+
+static void the_last_words_on_stderr_come_with_the_death(void **state) {
+    (void)state;
+    char line[3000];
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    memset(line, 'x', sizeof line);
+    assert_int_equal(write(w->stderr_fd, line, sizeof line), sizeof line);
+    assert_int_equal(write(w->stderr_fd, "last\0words", 10), 10);
+    report_exit(w, SIGABRT);
+    const char *tail = told.lost_tasks[0].stderr_tail;
+    assert_int_equal(strlen(tail), sizeof told.lost_tasks[0].stderr_tail - 1);
+    assert_string_equal(tail + strlen(tail) - 10, "last words");
+}
+
+static void workers_that_die_at_once_again_and_again_are_replaced_with_a_delay(void **state) {
+    (void)state;
+    struct zygote_request q;
+    start_pool(&small);
+    report_loaded(&zygotes[0]);
+    bool delayed = false;
+    await_request(&zygotes[0], ZYGOTE_SPAWN);
+    q = (struct zygote_request){.slot = 0};
+    while (!delayed) {
+        assert_true(workers_forked < MAX_WORKERS - 1);
+        struct fake_worker *w = fork_worker_as(&zygotes[0], &q, FIRST_PID + (pid_t)workers_forked, false);
+        become_ready(w);
+        report_exit(w, SIGSEGV);
+        do
+            delayed = !fake_zygote_receive(&zygotes[0], &q);
+        while (!delayed && q.kind != ZYGOTE_SPAWN);
+    }
+    assert_true(workers_forked > 2); /* the first ones were replaced at once */
+    next_worker(&zygotes[0]);        /* there is one in the end */
+}
+
+static void a_worker_over_the_memory_limit_is_killed_while_it_works(void **state) {
+    (void)state;
+    struct pool_config c = small;
+    c.max_job_memory = 1;
+    start_pool(&c);
+    report_loaded(&zygotes[0]);
+    struct zygote_request q = await_request(&zygotes[0], ZYGOTE_SPAWN);
+    struct fake_worker *w = fork_worker_as(&zygotes[0], &q, getpid(), false); /* its memory is ours */
+    become_ready(w);
+    settle();
+    assert_no_request(&zygotes[0]); /* it is idle */
+    give_now(0, &tasks[0]);
+    await_signal(w, SIGKILL);
+    report_exit(w, SIGKILL);
+    assert_string_equal(told.lost_tasks[0].cause, "memory");
+}
+
+static void a_memory_limit_that_a_reload_takes_away_kills_nobody(void **state) {
+    (void)state;
+    struct pool_config c = small;
+    c.max_job_memory = UINT64_C(1) << 60;
+    start_pool(&c);
+    report_loaded(&zygotes[0]);
+    struct zygote_request q = await_request(&zygotes[0], ZYGOTE_SPAWN);
+    struct fake_worker *w = fork_worker_as(&zygotes[0], &q, getpid(), false);
+    become_ready(w);
+    uint64_t ticket = give_now(0, &tasks[0]);
+    pool_configure(pool, &small);
+    for (int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_MS; clock_monotonic_ns() < end_ns;)
+        loop_step(loop, NS_PER_MS); /* it would be looked at after 20 ms */
+    assert_no_request(&zygotes[0]);
+    answer(w, ticket);
+}
+
+static void a_worker_is_recycled_after_so_many_tasks(void **state) {
+    (void)state;
+    struct pool_config c = small;
+    c.max_jobs_per_worker = 2;
+    struct fake_worker *w = ready_worker(&c);
+    struct wire_header h[WIRE_MAX_FRAMES];
+    uint64_t first = give_now(0, &tasks[0]);
+    assert_true(worker_takes_tasks(slot(0)));
+    uint64_t second = give_now(0, &tasks[1]);
+    assert_false(worker_takes_tasks(slot(0)));
+    answer(w, first);
+    answer(w, second);
+    assert_int_equal(hear(w, h) + hear(w, h), 2);
+    expect_frame(w, WIRE_EXIT);
+    assert_true(worker_is_up(slot(0)));
+    report_exit(w, 0);
+    assert_string_equal(told.cause, "recycled");
+    assert_true(worker_is_changing(slot(0)));
+    next_worker(&zygotes[0]);
+    assert_false(worker_is_changing(slot(0)));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        POOL_TEST(a_reply_out_of_order_kills_the_worker),
+        POOL_TEST(a_reply_that_the_owner_rejects_kills_the_worker),
+        POOL_TEST(a_request_from_a_worker_kills_it),
+        POOL_TEST(a_second_ready_kills_the_worker),
+        POOL_TEST(bytes_that_are_no_frame_kill_the_worker),
+        POOL_TEST(a_reply_without_a_task_kills_the_worker),
+        POOL_TEST(a_worker_that_closes_its_socket_is_killed),
+        POOL_TEST(the_task_on_the_scoreboard_is_guilty),
+        POOL_TEST(without_one_on_the_scoreboard_the_oldest_is_guilty),
+        POOL_TEST(a_scoreboard_that_names_a_foreign_task_is_not_believed),
+        POOL_TEST(what_a_worker_said_before_it_died_counts),
+        POOL_TEST(the_last_words_on_stderr_come_with_the_death),
+        POOL_TEST(workers_that_die_at_once_again_and_again_are_replaced_with_a_delay),
+        POOL_TEST(a_worker_over_the_memory_limit_is_killed_while_it_works),
+        POOL_TEST(a_memory_limit_that_a_reload_takes_away_kills_nobody),
+        POOL_TEST(a_worker_is_recycled_after_so_many_tasks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,335 @@
+/* pool_world.h: a pool over zygotes and workers that the test plays, for the tests of pool/pool.c and what is below it:
+ * zygote_start is the one below (the linker leaves the real one in the archive), and a worker is the far end of a socket.
+ * Include cmocka.h before. */
+#ifndef OFFLOAD_TESTS_POOL_WORLD_H
+#define OFFLOAD_TESTS_POOL_WORLD_H
+
+#include <stdio.h>
+#include <string.h>
+
+#include "pool/pool.h"
+#include "pool/scoreboard.h"
+#include "pool/zygote_start.h"
+#include "tests/unit/fake_zygote.h"
+
+enum {
+    MAX_ZYGOTES = 8,
+    MAX_WORKERS = 64,
+    MAX_LOST = 64,
+    FIRST_PID = 5000000 /* beyond what Linux gives to a process */
+};
+
+static struct loop *loop;
+static struct pool *pool;
+static unsigned descriptors;
+
+static struct fake_zygote zygotes[MAX_ZYGOTES];
+static unsigned zygotes_started;
+static int scoreboard_fd;
+
+/* A worker's end. */
+struct fake_worker {
+    struct fake_zygote *zygote;
+    unsigned slot;
+    bool express;
+    uint32_t start_type;
+    pid_t pid;
+    int socket, stderr_fd; /* -1: closed */
+};
+static struct fake_worker workers[MAX_WORKERS];
+static unsigned workers_forked;
+
+struct lost_task {
+    void *task;
+    bool guilty;
+    char cause[16], stderr_tail[2048];
+    int signal, exit_code;
+};
+
+/* What the pool told. */
+static struct {
+    unsigned loaded, load_failed, pongs, replies, lost, restarted, isolation_ended, can_send, changed;
+    void *last_task;
+    uint8_t last_kind;
+    struct lost_task lost_tasks[MAX_LOST];
+    char cause[16];
+    void *owner;
+    bool start_failed, reject_replies;
+} told;
+
+/* What is sent as a task: an address. */
+static char tasks[MAX_LOST];
+
+int zygote_start(int fd, bool test_types, pid_t *pid) {
+    (void)test_types;
+    struct fake_zygote *z = &zygotes[zygotes_started++];
+    int socket = fake_zygote_open(z, true);
+    scoreboard_fd = fd;
+    *pid = z->pid;
+    return socket;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------- */
+
+static inline void on_loaded(void *owner) {
+    (void)owner;
+    told.loaded++;
+}
+
+static inline void on_load_failed(void *owner, const char *type) {
+    (void)owner, (void)type;
+    told.load_failed++;
+}
+
+static inline void on_pong(void *owner, struct worker *w) {
+    (void)owner, (void)w;
+    told.pongs++;
+}
+
+static inline bool on_reply(void *arg, struct worker *w, void *task, const struct wire_frame *f,
+                            const struct slice *bulk) {
+    (void)arg, (void)w, (void)bulk;
+    told.last_task = task;
+    told.last_kind = f->header.kind;
+    told.replies += !told.reject_replies;
+    return !told.reject_replies;
+}
+
+static inline void on_lost(void *arg, struct worker *w, void *task, bool guilty, const struct death *d) {
+    (void)arg, (void)w;
+    struct lost_task *l = &told.lost_tasks[told.lost++];
+    *l = (struct lost_task){.task = task, .guilty = guilty, .signal = d->signal, .exit_code = d->exit_code};
+    snprintf(l->cause, sizeof l->cause, "%s", d->cause);
+    snprintf(l->stderr_tail, sizeof l->stderr_tail, "%s", d->stderr_tail);
+}
+
+static inline void on_restarted(void *arg, const char *cause) {
+    (void)arg;
+    told.restarted++;
+    snprintf(told.cause, sizeof told.cause, "%s", cause);
+}
+
+static inline void on_isolation_ended(void *arg, struct worker *w, void *owner, const struct death *start) {
+    (void)arg, (void)w;
+    told.isolation_ended++;
+    told.owner = owner;
+    told.start_failed = start != NULL;
+}
+
+static inline void on_can_send(void *arg, struct worker *w) {
+    (void)arg, (void)w;
+    told.can_send++;
+}
+
+static inline void on_changed(void *arg) {
+    (void)arg;
+    told.changed++;
+}
+
+/* ---- the world ---------------------------------------------------------------------------------------------------- */
+
+static const struct pool_config small = {.workers = 1, .cancel_grace_ns = 10 * NS_PER_S};
+
+static inline void start_pool(const struct pool_config *config) {
+    static const struct pool_events events = {.loaded = on_loaded,
+                                              .load_failed = on_load_failed,
+                                              .pong = on_pong,
+                                              .reply = on_reply,
+                                              .lost = on_lost,
+                                              .restarted = on_restarted,
+                                              .isolation_ended = on_isolation_ended,
+                                              .can_send = on_can_send,
+                                              .changed = on_changed};
+    pool = pool_new(loop, config, &events);
+    assert_non_null(pool);
+    assert_int_equal(pool_start(pool), 0);
+}
+
+static inline int open_world(void **state) {
+    (void)state;
+    memset(&told, 0, sizeof told);
+    zygotes_started = workers_forked = 0;
+    pool = NULL;
+    descriptors = count_descriptors();
+    loop = loop_new();
+    return loop == NULL ? -1 : 0;
+}
+
+static inline void close_worker(struct fake_worker *w) {
+    if (w->socket >= 0)
+        close(w->socket);
+    if (w->stderr_fd >= 0)
+        close(w->stderr_fd);
+    w->socket = w->stderr_fd = -1;
+}
+
+/* Whatever a test did, no descriptor, no blob and no child is left. */
+static inline int close_world(void **state) {
+    (void)state;
+    pool_free(pool);
+    for (unsigned i = 0; i < workers_forked; i++)
+        close_worker(&workers[i]);
+    for (unsigned i = 0; i < zygotes_started; i++)
+        fake_zygote_close(&zygotes[i]);
+    while (waitpid(-1, NULL, 0) > 0)
+        continue;
+    loop_free(loop);
+    assert_int_equal(count_descriptors(), descriptors);
+    assert_int_equal(blob_held_bytes, 0);
+    return 0;
+}
+
+/* Everything that was said is heard. */
+static inline void settle(void) {
+    for (int i = 0; i < 5; i++)
+        loop_step(loop, 0);
+}
+
+static inline struct worker *slot(unsigned i) {
+    return pool_worker(pool, i);
+}
+
+/* ---- the zygote's part -------------------------------------------------------------------------------------------- */
+
+/* The next request of that kind to that zygote, when it comes. A SIGKILL may come before a request for a worker: the one whose
+ * socket is closed gets it, even if it has exited. */
+static inline struct zygote_request await_request(struct fake_zygote *z, enum zygote_request_kind kind) {
+    struct zygote_request q = {.kind = 0};
+    do {
+        STEP_UNTIL(loop, fake_zygote_receive(z, &q));
+        assert_int_equal(q.version, WIRE_VERSION);
+        assert_true(q.kind == kind || (q.kind == ZYGOTE_SIGNAL && q.signal == SIGKILL));
+    } while (q.kind != kind);
+    return q;
+}
+
+static inline void assert_no_request(struct fake_zygote *z) {
+    struct zygote_request q;
+    assert_false(fake_zygote_receive(z, &q));
+}
+
+static inline void report_loaded(struct fake_zygote *z) {
+    unsigned before = told.loaded;
+    fake_zygote_report(z, (struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
+    STEP_UNTIL(loop, told.loaded > before);
+}
+
+/* Answers a request for a worker with a process of that pid, with a socket whose buffer is small if wanted. */
+static inline struct fake_worker *fork_worker_as(struct fake_zygote *z, const struct zygote_request *q, pid_t pid,
+                                                 bool narrow) {
+    struct fake_worker *w = &workers[workers_forked++];
+    int sockets[2], pipes[2], size = 4096;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets), 0);
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    if (narrow)
+        setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    *w = (struct fake_worker){z, q->slot, q->express != 0, q->start_type, pid, sockets[1], pipes[1]};
+    fake_zygote_report(z, (struct zygote_report){.kind = ZYGOTE_SPAWNED, .slot = q->slot, .pid = pid},
+                       (int[]){sockets[0], pipes[0]});
+    close(sockets[0]);
+    close(pipes[0]);
+    return w;
+}
+
+/* Answers the next request for a worker. */
+static inline struct fake_worker *fork_worker(struct fake_zygote *z) {
+    struct zygote_request q = await_request(z, ZYGOTE_SPAWN);
+    struct fake_worker *w = fork_worker_as(z, &q, FIRST_PID + (pid_t)workers_forked, false);
+    STEP_UNTIL(loop, worker_look(slot(q.slot)).pid == w->pid);
+    return w;
+}
+
+static inline void report_exit(struct fake_worker *w, int status) {
+    unsigned before = told.restarted;
+    close_worker(w);
+    fake_zygote_report(w->zygote,
+                       (struct zygote_report){.kind = ZYGOTE_EXITED, .slot = w->slot, .pid = w->pid, .status = status},
+                       NULL);
+    STEP_UNTIL(loop, told.restarted > before);
+}
+
+/* The zygote is asked to send that signal to that worker. */
+static inline void await_signal(const struct fake_worker *w, int signal) {
+    struct zygote_request q = await_request(w->zygote, ZYGOTE_SIGNAL);
+    assert_int_equal(q.pid, w->pid);
+    assert_int_equal(q.signal, signal);
+}
+
+/* ---- the worker's part -------------------------------------------------------------------------------------------- */
+
+static inline void say(struct fake_worker *w, uint8_t kind, uint64_t ticket) {
+    struct wire_header h = {.version = WIRE_VERSION, .kind = kind, .ticket = ticket};
+    assert_int_equal(send(w->socket, &h, sizeof h, 0), sizeof h);
+}
+
+static inline void become_ready(struct fake_worker *w) {
+    say(w, WIRE_READY, 0);
+    STEP_UNTIL(loop, worker_is_up(slot(w->slot)));
+}
+
+/* One worker, ready. */
+static inline struct fake_worker *ready_worker(const struct pool_config *config) {
+    start_pool(config);
+    report_loaded(&zygotes[0]);
+    struct fake_worker *w = fork_worker(&zygotes[0]);
+    become_ready(w);
+    return w;
+}
+
+/* The next process of the slot, ready. */
+static inline struct fake_worker *next_worker(struct fake_zygote *z) {
+    struct fake_worker *w = fork_worker(z);
+    become_ready(w);
+    return w;
+}
+
+/* Sends a task with some bytes; its ticket. */
+static inline uint64_t give(unsigned i, void *task, size_t size) {
+    static char bytes[WIRE_MAX_INLINE];
+    struct wire_header h = {.kind = WIRE_RUN, .type = 1};
+    assert_true(worker_takes_tasks(slot(i)));
+    return pool_send_task(slot(i), &h, bytes, size, NULL, 0, NULL, task, false);
+}
+
+static inline uint64_t give_now(unsigned i, void *task) {
+    uint64_t ticket = give(i, task, 8);
+    pool_flush(slot(i));
+    return ticket;
+}
+
+static inline void answer(struct fake_worker *w, uint64_t ticket) {
+    unsigned before = told.replies;
+    say(w, WIRE_DONE, ticket);
+    STEP_UNTIL(loop, told.replies > before);
+}
+
+/* The frames of the next datagram that has come; their number, 0: there is none. */
+static inline unsigned hear(struct fake_worker *w, struct wire_header *headers) {
+    static unsigned char buffer[WIRE_MAX_DATAGRAM];
+    struct wire_reader r;
+    struct wire_frame f;
+    unsigned n = 0;
+    if (wire_receive(w->socket, buffer, &r) != 1)
+        return 0;
+    while (wire_next(&r, &f) == 1)
+        headers[n++] = f.header;
+    wire_close_reader(&r);
+    return n;
+}
+
+/* The only frame of the next datagram is of that kind. */
+static inline void expect_frame(struct fake_worker *w, uint8_t kind) {
+    struct wire_header h[WIRE_MAX_FRAMES];
+    assert_int_equal(hear(w, h), 1);
+    assert_int_equal(h[0].kind, kind);
+}
+
+static inline struct scoreboard_slot *board_of(unsigned i) {
+    struct scoreboard_slot *s = scoreboard_map(scoreboard_fd, i);
+    assert_non_null(s);
+    return s;
+}
+
+#define POOL_TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
+
+#endif

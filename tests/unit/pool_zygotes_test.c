@@ -1,0 +1,145 @@
+/* pool_zygotes_test.c: a pool whose zygotes are replaced by a reload, or die, pool/pool.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/pool_world.h"
+
+/* ---- reload, and the zygote's death ---------------------------------------------------------------------------------- */
+
+/* The pool has closed its end of the control socket, and so has the child, which had it for a moment. */
+static bool is_closed(const struct fake_zygote *z) {
+    struct pollfd p = {.fd = z->socket};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
+}
+
+static void a_reload_replaces_zygote_and_workers(void **state) {
+    (void)state;
+    struct wire_header h[WIRE_MAX_FRAMES];
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t ticket = give_now(0, &tasks[0]);
+    assert_int_equal(pool_reload(pool), 0);
+    assert_int_equal(zygotes_started, 2);
+    settle();
+    assert_true(worker_takes_tasks(slot(0))); /* the handlers are not there yet */
+    report_loaded(&zygotes[1]);
+    assert_false(worker_takes_tasks(slot(0)));
+    assert_int_equal(hear(w, h), 1);
+    answer(w, ticket);
+    expect_frame(w, WIRE_EXIT);
+    assert_false(is_closed(&zygotes[0]));
+    report_exit(w, 0);
+    STEP_UNTIL(loop, is_closed(&zygotes[0]));
+    next_worker(&zygotes[1]);
+}
+
+static void a_reload_that_cannot_load_leaves_all_as_it_was(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    assert_int_equal(pool_reload(pool), 0);
+    fake_zygote_report(&zygotes[1], (struct zygote_report){.kind = ZYGOTE_LOAD_FAILED, .text = "primes"}, NULL);
+    STEP_UNTIL(loop, told.load_failed > 0);
+    STEP_UNTIL(loop, is_closed(&zygotes[1]));
+    answer(w, give_now(0, &tasks[0]));
+}
+
+static void a_worker_that_is_ready_after_a_reload_leaves_at_once(void **state) {
+    (void)state;
+    start_pool(&small);
+    report_loaded(&zygotes[0]);
+    struct fake_worker *w = fork_worker(&zygotes[0]);
+    assert_int_equal(pool_reload(pool), 0);
+    report_loaded(&zygotes[1]);
+    become_ready(w);
+    expect_frame(w, WIRE_EXIT);
+}
+
+static void a_zygote_keeps_its_link_while_it_is_asked_for_a_worker(void **state) {
+    (void)state;
+    start_pool(&small);
+    report_loaded(&zygotes[0]);
+    struct zygote_request q = await_request(&zygotes[0], ZYGOTE_SPAWN);
+    assert_int_equal(pool_reload(pool), 0);
+    report_loaded(&zygotes[1]);
+    assert_false(is_closed(&zygotes[0]));
+    struct fake_worker *w = fork_worker_as(&zygotes[0], &q, FIRST_PID, false);
+    become_ready(w);
+    report_exit(w, 0);
+    STEP_UNTIL(loop, is_closed(&zygotes[0]));
+    next_worker(&zygotes[1]);
+}
+
+/* After the current zygote's death: another one was started, and serves. */
+static void expect_new_zygote(void) {
+    STEP_UNTIL(loop, zygotes_started == 2);
+    report_loaded(&zygotes[1]);
+    next_worker(&zygotes[1]);
+}
+
+static void workers_that_a_dead_zygote_took_along_are_lost(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    fake_zygote_die(&zygotes[0]);
+    STEP_UNTIL(loop, zygotes_started == 2);
+    assert_int_equal(told.lost, 0); /* who reaps it is not known yet */
+    close_worker(w);
+    pool_reap(pool);
+    assert_int_equal(told.lost, 1);
+    assert_string_equal(told.lost_tasks[0].cause, "signal");
+    expect_new_zygote();
+}
+
+static void a_zygote_that_is_reaped_before_its_socket_tells_is_replaced_too(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    fake_zygote_die(&zygotes[0]);
+    pool_reap(pool);
+    close_worker(w);
+    STEP_UNTIL(loop, told.lost == 1);
+    expect_new_zygote();
+}
+
+static void an_orphan_is_reaped_by_the_front_end(void **state) {
+    (void)state;
+    start_pool(&small);
+    report_loaded(&zygotes[0]);
+    struct zygote_request q = await_request(&zygotes[0], ZYGOTE_SPAWN);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(9);
+    struct fake_worker *w = fork_worker_as(&zygotes[0], &q, pid, false);
+    become_ready(w);
+    give_now(0, &tasks[0]);
+    siginfo_t info;
+    waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+    pool_reap(pool);
+    assert_int_equal(told.lost, 1);
+    assert_string_equal(told.lost_tasks[0].cause, "exit");
+    assert_int_equal(told.lost_tasks[0].exit_code, 9);
+}
+
+static void a_zygote_that_dies_before_it_has_loaded_is_started_again(void **state) {
+    (void)state;
+    start_pool(&small);
+    fake_zygote_die(&zygotes[0]);
+    expect_new_zygote();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        POOL_TEST(a_reload_replaces_zygote_and_workers),
+        POOL_TEST(a_reload_that_cannot_load_leaves_all_as_it_was),
+        POOL_TEST(a_worker_that_is_ready_after_a_reload_leaves_at_once),
+        POOL_TEST(a_zygote_keeps_its_link_while_it_is_asked_for_a_worker),
+        POOL_TEST(workers_that_a_dead_zygote_took_along_are_lost),
+        POOL_TEST(a_zygote_that_is_reaped_before_its_socket_tells_is_replaced_too),
+        POOL_TEST(an_orphan_is_reaped_by_the_front_end),
+        POOL_TEST(a_zygote_that_dies_before_it_has_loaded_is_started_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,383 @@
+/* zygote_link_test.c: the front end's end of a control socket, pool/zygote_link.c, with a zygote that the test plays. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "pool/zygote_link.h"
+#include "tests/unit/fake_zygote.h"
+
+static struct loop *loop;
+static struct fake_zygote zygote;
+static struct zygote_link *zlink;
+static unsigned descriptors;
+
+/* What the link told. */
+static struct {
+    unsigned events, loaded, load_failed, spawned, not_spawned, exited, lost;
+    unsigned slot;
+    pid_t pid;
+    int socket, stderr_fd, error;
+    char type[64];
+    struct zygote_exit exit;
+    bool was_loaded, close_at_once;
+} told;
+
+static void note(unsigned *event) {
+    ++*event;
+    told.events++;
+    if (!told.close_at_once)
+        return;
+    zygote_link_close(zlink);
+    zlink = NULL;
+}
+
+static void on_loaded(void *owner, struct zygote_link *z) {
+    assert_ptr_equal(owner, &told);
+    assert_ptr_equal(z, zlink);
+    assert_true(zygote_link_is_loaded(z));
+    note(&told.loaded);
+}
+
+static void on_load_failed(void *owner, struct zygote_link *z, const char *type) {
+    (void)owner, (void)z;
+    snprintf(told.type, sizeof told.type, "%s", type);
+    note(&told.load_failed);
+}
+
+static void on_spawned(void *owner, struct zygote_link *z, unsigned slot, pid_t pid, int socket, int stderr_fd) {
+    (void)owner, (void)z;
+    told.slot = slot;
+    told.pid = pid;
+    told.socket = socket;
+    told.stderr_fd = stderr_fd;
+    note(&told.spawned);
+}
+
+static void on_not_spawned(void *owner, struct zygote_link *z, unsigned slot, int error) {
+    (void)owner, (void)z;
+    told.slot = slot;
+    told.error = error;
+    note(&told.not_spawned);
+}
+
+static void on_exited(void *owner, struct zygote_link *z, const struct zygote_exit *e) {
+    (void)owner, (void)z;
+    told.exit = *e;
+    note(&told.exited);
+}
+
+static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
+    (void)owner, (void)z;
+    told.was_loaded = was_loaded;
+    note(&told.lost);
+}
+
+static int open_link(void **state) {
+    static const struct zygote_link_events events = {&told,          on_loaded, on_load_failed, on_spawned,
+                                                     on_not_spawned, on_exited, on_lost};
+    (void)state;
+    memset(&told, 0, sizeof told);
+    descriptors = count_descriptors();
+    loop = loop_new();
+    int socket = fake_zygote_open(&zygote, false);
+    zlink = zygote_link_open(loop, &events, socket, zygote.pid);
+    return zlink == NULL ? -1 : 0;
+}
+
+/* Whatever a test did, no descriptor is left. */
+static int close_link(void **state) {
+    (void)state;
+    if (zlink != NULL)
+        zygote_link_close(zlink);
+    fake_zygote_close(&zygote);
+    kill(zygote.pid, SIGKILL);
+    waitpid(zygote.pid, NULL, 0);
+    loop_free(loop);
+    assert_int_equal(count_descriptors(), descriptors);
+    return 0;
+}
+
+static void report(struct zygote_report r, const int fds[2]) {
+    unsigned before = told.events;
+    fake_zygote_report(&zygote, r, fds);
+    STEP_UNTIL(loop, told.events > before);
+}
+
+static void report_loaded(void) {
+    report((struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
+}
+
+/* Reports that are to be ignored, with two descriptors each; the report behind them shows that they were read. */
+static void report_in_vain(const struct zygote_report *lies, size_t count) {
+    unsigned before = told.events;
+    for (size_t i = 0; i < count; i++) {
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        fake_zygote_report(&zygote, lies[i], fds);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    for (size_t i = 0; i < count; i++)
+        loop_step(loop, 0);
+    assert_int_equal(told.events, before);
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+static void a_request_for_a_worker_says_which(void **state) {
+    (void)state;
+    struct zygote_request q;
+    assert_int_equal(zygote_link_spawn(zlink, 7, true, 3), 0);
+    assert_true(fake_zygote_receive(&zygote, &q));
+    assert_int_equal(q.version, WIRE_VERSION);
+    assert_int_equal(q.kind, ZYGOTE_SPAWN);
+    assert_int_equal(q.slot, 7);
+    assert_int_equal(q.express, 1);
+    assert_int_equal(q.start_type, 3);
+}
+
+static void a_signal_is_sent_by_the_zygote(void **state) {
+    (void)state;
+    struct zygote_request q;
+    assert_int_equal(zygote_link_signal(zlink, 1234, SIGTERM), 0);
+    assert_true(fake_zygote_receive(&zygote, &q));
+    assert_int_equal(q.kind, ZYGOTE_SIGNAL);
+    assert_int_equal(q.pid, 1234);
+    assert_int_equal(q.signal, SIGTERM);
+}
+
+static void a_request_that_the_socket_does_not_take_is_reported(void **state) {
+    (void)state;
+    struct zygote_request q;
+    unsigned sent = 0;
+    while (sent < 1000000 && zygote_link_spawn(zlink, sent, false, START_FORKED) == 0)
+        sent++;
+    assert_int_equal(errno, EAGAIN);
+    for (unsigned i = 0; i < sent; i++) {
+        assert_true(fake_zygote_receive(&zygote, &q));
+        assert_int_equal(q.slot, i);
+    }
+    assert_false(fake_zygote_receive(&zygote, &q));
+}
+
+/* ---- reports ---------------------------------------------------------------------------------------------------- */
+
+static void it_is_loaded_when_the_zygote_says_so(void **state) {
+    (void)state;
+    assert_false(zygote_link_is_loaded(zlink));
+    report_loaded();
+    assert_int_equal(told.loaded, 1);
+    assert_true(zygote_link_is_loaded(zlink));
+}
+
+static void a_failed_load_names_the_handler(void **state) {
+    (void)state;
+    struct zygote_report r = {.kind = ZYGOTE_LOAD_FAILED};
+    memset(r.text, 'x', sizeof r.text); /* without a NUL */
+    report(r, NULL);
+    assert_int_equal(told.load_failed, 1);
+    assert_int_equal(strlen(told.type), sizeof r.text - 1);
+    assert_false(zygote_link_is_loaded(zlink));
+}
+
+static void a_worker_comes_with_its_socket_and_its_stderr(void **state) {
+    (void)state;
+    int sockets[2], pipes[2];
+    char text[8] = "";
+    report_loaded();
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets), 0);
+    assert_int_equal(pipe(pipes), 0);
+    report((struct zygote_report){.kind = ZYGOTE_SPAWNED, .slot = 2, .pid = 77}, (int[]){sockets[0], pipes[0]});
+    assert_int_equal(told.spawned, 1);
+    assert_int_equal(told.slot, 2);
+    assert_int_equal(told.pid, 77);
+    assert_int_equal(write(sockets[1], "socket", 6), 6);
+    assert_int_equal(read(told.socket, text, sizeof text), 6);
+    assert_int_equal(write(pipes[1], "err", 3), 3);
+    assert_int_equal(read(told.stderr_fd, text, sizeof text), 3);
+    assert_true((fcntl(told.socket, F_GETFD) & FD_CLOEXEC) != 0);
+    close(told.socket);
+    close(told.stderr_fd);
+    for (int i = 0; i < 2; i++) {
+        close(sockets[i]);
+        close(pipes[i]);
+    }
+}
+
+static void a_worker_whose_descriptors_did_not_arrive_is_told_as_well(void **state) {
+    (void)state;
+    report_loaded();
+    report((struct zygote_report){.kind = ZYGOTE_SPAWNED, .slot = 2, .pid = 77}, NULL);
+    assert_int_equal(told.spawned, 1);
+    assert_int_equal(told.socket, -1);
+    assert_int_equal(told.stderr_fd, -1);
+}
+
+static void a_failed_fork_tells_why(void **state) {
+    (void)state;
+    report_loaded();
+    report((struct zygote_report){.kind = ZYGOTE_NOT_SPAWNED, .slot = 4, .status = EAGAIN}, NULL);
+    assert_int_equal(told.not_spawned, 1);
+    assert_int_equal(told.slot, 4);
+    assert_int_equal(told.error, EAGAIN);
+}
+
+static void the_end_of_a_worker_comes_with_its_numbers(void **state) {
+    (void)state;
+    report_loaded();
+    report((struct zygote_report){.kind = ZYGOTE_EXITED,
+                                  .slot = 1,
+                                  .pid = 77,
+                                  .status = SIGSEGV,
+                                  .oom = 1,
+                                  .max_rss_bytes = 1 << 20,
+                                  .cpu_ms = 12},
+           NULL);
+    assert_int_equal(told.exited, 1);
+    assert_int_equal(told.exit.slot, 1);
+    assert_int_equal(told.exit.pid, 77);
+    assert_int_equal(told.exit.status, SIGSEGV);
+    assert_true(told.exit.oom);
+    assert_int_equal(told.exit.max_rss_bytes, 1 << 20);
+    assert_int_equal(told.exit.cpu_ms, 12);
+}
+
+static void descriptors_that_a_report_does_not_need_are_closed(void **state) {
+    (void)state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    report((struct zygote_report){.kind = ZYGOTE_LOADED}, fds);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void reports_that_come_too_early_or_twice_are_ignored(void **state) {
+    (void)state;
+    const struct zygote_report early[] = {
+        {.kind = ZYGOTE_SPAWNED, .pid = 77}, {.kind = ZYGOTE_NOT_SPAWNED}, {.kind = ZYGOTE_EXITED, .pid = 77}};
+    const struct zygote_report twice[] = {{.kind = ZYGOTE_LOADED}, {.kind = ZYGOTE_LOAD_FAILED}};
+    report_in_vain(early, 3);
+    report_loaded();
+    report_in_vain(twice, 2);
+    assert_true(zygote_link_is_loaded(zlink));
+}
+
+static void reports_that_make_no_sense_are_ignored(void **state) {
+    (void)state;
+    const struct zygote_report lies[] = {{.kind = 0},
+                                         {.kind = 99},
+                                         {.kind = ZYGOTE_SPAWNED, .pid = 0},
+                                         {.kind = ZYGOTE_SPAWNED, .pid = -1},
+                                         {.kind = ZYGOTE_EXITED, .pid = -1}};
+    report_loaded();
+    report_in_vain(lies, 5);
+    report((struct zygote_report){.kind = ZYGOTE_NOT_SPAWNED}, NULL); /* it goes on */
+}
+
+/* ---- loss ------------------------------------------------------------------------------------------------------- */
+
+static bool is_killed(pid_t pid) {
+    int status;
+    return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static void send_to_link(const void *bytes, size_t size) {
+    assert_int_equal(send(zygote.socket, bytes, size, 0), size);
+    STEP_UNTIL(loop, told.events > 0);
+    assert_int_equal(told.lost, 1);
+    assert_true(is_killed(zygote.pid));
+}
+
+static void a_zygote_that_closes_its_socket_is_lost_and_killed(void **state) {
+    (void)state;
+    shutdown(zygote.socket, SHUT_RDWR);
+    STEP_UNTIL(loop, told.events > 0);
+    assert_int_equal(told.lost, 1);
+    assert_false(told.was_loaded);
+    assert_true(is_killed(zygote.pid));
+    loop_step(loop, 0);
+    assert_int_equal(told.events, 1);
+}
+
+static void the_loss_tells_whether_it_had_loaded(void **state) {
+    (void)state;
+    report_loaded();
+    fake_zygote_die(&zygote);
+    STEP_UNTIL(loop, told.lost > 0);
+    assert_true(told.was_loaded);
+    assert_false(zygote_link_is_loaded(zlink));
+}
+
+static void a_zygote_of_another_version_is_lost(void **state) {
+    (void)state;
+    struct zygote_report r = {.version = WIRE_VERSION + 1, .kind = ZYGOTE_LOADED};
+    send_to_link(&r, sizeof r);
+}
+
+static void a_report_of_a_wrong_size_loses_the_zygote(void **state) {
+    (void)state;
+    struct zygote_report r = {.version = WIRE_VERSION, .kind = ZYGOTE_LOADED};
+    send_to_link(&r, sizeof r - 1);
+}
+
+static void a_zygote_that_is_reaped_is_not_killed(void **state) {
+    (void)state;
+    zygote_link_set_reaped(zlink); /* as if: its pid may be another process by now */
+    assert_true(zygote_link_is_reaped(zlink));
+    shutdown(zygote.socket, SHUT_RDWR);
+    STEP_UNTIL(loop, told.lost > 0);
+    assert_int_equal(waitpid(zygote.pid, NULL, WNOHANG), 0);
+}
+
+static void the_owner_may_close_it_in_every_callback(void **state) {
+    (void)state;
+    const struct zygote_report reports[] = {{.kind = ZYGOTE_LOADED},
+                                            {.kind = ZYGOTE_LOAD_FAILED},
+                                            {.kind = ZYGOTE_SPAWNED, .pid = 77},
+                                            {.kind = ZYGOTE_NOT_SPAWNED},
+                                            {.kind = ZYGOTE_EXITED, .pid = 77}};
+    for (unsigned i = 0; i <= 5; i++) {
+        if (i > 0)
+            open_link(state);
+        if (i >= 2 && i < 5)
+            report_loaded();
+        told.close_at_once = true;
+        if (i < 5)
+            report(reports[i], NULL);
+        else
+            shutdown(zygote.socket, SHUT_RDWR);
+        STEP_UNTIL(loop, zlink == NULL);
+        if (i < 5)
+            close_link(state);
+    }
+}
+
+#define LINK_TEST(f) cmocka_unit_test_setup_teardown(f, open_link, close_link)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        LINK_TEST(a_request_for_a_worker_says_which),
+        LINK_TEST(a_signal_is_sent_by_the_zygote),
+        LINK_TEST(a_request_that_the_socket_does_not_take_is_reported),
+        LINK_TEST(it_is_loaded_when_the_zygote_says_so),
+        LINK_TEST(a_failed_load_names_the_handler),
+        LINK_TEST(a_worker_comes_with_its_socket_and_its_stderr),
+        LINK_TEST(a_worker_whose_descriptors_did_not_arrive_is_told_as_well),
+        LINK_TEST(a_failed_fork_tells_why),
+        LINK_TEST(the_end_of_a_worker_comes_with_its_numbers),
+        LINK_TEST(descriptors_that_a_report_does_not_need_are_closed),
+        LINK_TEST(reports_that_come_too_early_or_twice_are_ignored),
+        LINK_TEST(reports_that_make_no_sense_are_ignored),
+        LINK_TEST(a_zygote_that_closes_its_socket_is_lost_and_killed),
+        LINK_TEST(the_loss_tells_whether_it_had_loaded),
+        LINK_TEST(a_zygote_of_another_version_is_lost),
+        LINK_TEST(a_report_of_a_wrong_size_loses_the_zygote),
+        LINK_TEST(a_zygote_that_is_reaped_is_not_killed),
+        LINK_TEST(the_owner_may_close_it_in_every_callback),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
