@@ -1,0 +1,562 @@
+/* worker_test.c: a worker process, pool/worker.c: worker_main in a forked child, the test at the front end's end of its socket. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "handlers/host/host.h"
+#include "pool/scoreboard.h"
+#include "pool/wire.h"
+#include "pool/worker.h"
+
+enum { SLOT = 1, SLOTS = 2, PROTOCOL_BROKEN = 70, LARGE = 100000 };
+
+static pid_t worker;
+static int wire_fd; /* our end of its socket */
+static struct scoreboard_slot *board;
+static unsigned char *buffer;
+static struct wire_writer writer;
+static struct wire_reader reader; /* the datagram whose frames are being looked at */
+static bool reading;
+
+/* ---- the world ---------------------------------------------------------------------------------------------------- */
+
+static void expect_reply(uint64_t ticket, uint8_t kind, struct buf *body);
+
+static int open_worker(void **state) {
+    int fds[2];
+    struct timeval hang = {.tv_sec = 60};
+    (void)state;
+    int scoreboard_fd = scoreboard_new(SLOTS);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    worker = fork();
+    if (worker == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(fds[0]);
+        worker_main(SLOT, fds[1], scoreboard_fd);
+    }
+    close(fds[1]);
+    wire_fd = fds[0];
+    setsockopt(wire_fd, SOL_SOCKET, SO_RCVTIMEO, &hang, sizeof hang);
+    board = scoreboard_map(scoreboard_fd, SLOT);
+    close(scoreboard_fd);
+    buffer = malloc(WIRE_MAX_DATAGRAM);
+    reading = false;
+    if (worker < 0 || board == NULL || buffer == NULL || wire_open_writer(&writer) != 0)
+        return -1;
+    expect_reply(0, WIRE_READY, NULL);
+    return 0;
+}
+
+static int close_worker(void **state) {
+    (void)state;
+    close(wire_fd);
+    kill(worker, SIGKILL);
+    waitpid(worker, NULL, 0);
+    scoreboard_unmap(board);
+    if (reading)
+        wire_close_reader(&reader);
+    wire_close_writer(&writer);
+    free(buffer);
+    assert_int_equal(blob_held_bytes, 0);
+    return 0;
+}
+
+/* ---- what the front end says ---------------------------------------------------------------------------------------- */
+
+static uint32_t type_of(const char *name) {
+    int type = host_find(name);
+    assert_true(type >= 0);
+    return (uint32_t)type;
+}
+
+static struct wire_header head(uint8_t kind, uint64_t ticket, uint32_t type) {
+    return (struct wire_header){.kind = kind, .ticket = ticket, .type = type};
+}
+
+static void put(struct wire_header h, const void *bytes, size_t size) {
+    assert_true(wire_fits(&writer, size, false));
+    wire_put(&writer, &h, bytes, size, NULL, 0, NULL);
+}
+
+static void put_bulk(struct wire_header h, const void *inlined, size_t inline_size, const void *bytes, size_t size) {
+    struct slice bulk = slice_all(blob_copy_sealed("worker-test", bytes, size));
+    assert_true(wire_fits(&writer, inline_size, true));
+    wire_put(&writer, &h, inlined, inline_size, NULL, 0, &bulk);
+    slice_deinit(&bulk);
+}
+
+static void flush(void) {
+    assert_int_equal(wire_flush(&writer, wire_fd), 0);
+}
+
+/* The front of a WIRE_RUN or WIRE_MERGE without common: a length of 0, padded. */
+static const char no_common[8];
+
+static void put_run(struct wire_header h, const char *chunk) {
+    char bytes[256] = {0};
+    size_t size = strlen(chunk);
+    memcpy(bytes + sizeof no_common, chunk, size);
+    put(h, bytes, sizeof no_common + size);
+}
+
+/* A plan of the body of POST /v1/jobs, not parsed yet. */
+static void put_raw_plan(uint64_t ticket, const char *body) {
+    struct wire_header h = head(WIRE_PLAN, ticket, 0);
+    h.flags = WIRE_RAW;
+    h.count = 64; /* nesting allowed */
+    put(h, body, strlen(body));
+}
+
+/* A plan of checked parameters, to be run and merged at once if it costs no more than the budget. */
+static void put_plan(uint64_t ticket, const char *body, uint64_t budget_ns) {
+    struct submission s = {0};
+    struct fault fault = {{0}};
+    assert_int_equal(submission_parse(body, strlen(body), 64, &s, &fault), 0);
+    struct wire_header h = head(WIRE_PLAN, ticket, s.type);
+    h.flags = WIRE_GO;
+    h.budget_ns = budget_ns;
+    if (s.params.size <= WIRE_MAX_INLINE)
+        put(h, s.params.data, s.params.size);
+    else
+        put_bulk(h, NULL, 0, s.params.data, s.params.size);
+    submission_deinit(&s);
+}
+
+static void put_sleep(uint64_t ticket, uint64_t ms) {
+    char bytes[sizeof no_common + sizeof ms] = {0};
+    memcpy(bytes + sizeof no_common, &ms, sizeof ms);
+    put(head(WIRE_RUN, ticket, type_of("sleep")), bytes, sizeof bytes);
+}
+
+static void cancel(uint64_t ticket) {
+    atomic_store(&board->cancelled[ticket % WIRE_MAX_IN_FLIGHT], ticket);
+}
+
+/* ---- what the worker says ------------------------------------------------------------------------------------------ */
+
+/* The next reply has this ticket and kind; its payload, behind the times of a WIRE_DONE, is copied, with a NUL behind it. */
+static void expect_reply(uint64_t ticket, uint8_t kind, struct buf *body) {
+    struct wire_frame f;
+    struct slice bulk = {NULL, 0, 0};
+    if (!reading || reader.offset == reader.size)
+        assert_int_equal(wire_receive(wire_fd, buffer, &reader), 1);
+    reading = true;
+    assert_int_equal(wire_next(&reader, &f), 1);
+    assert_int_equal(f.header.ticket, ticket);
+    assert_int_equal(f.header.kind, kind);
+    size_t front = kind == WIRE_DONE ? sizeof(struct wire_times) : 0;
+    assert_true(f.header.length >= front);
+    if ((f.header.flags & WIRE_BULK) != 0) {
+        assert_int_equal(f.header.length, front);
+        assert_int_equal(wire_take_bulk(&reader, &f, &bulk), 0);
+    }
+    if (body != NULL) {
+        struct slice payload = wire_payload(&f, &bulk, front);
+        const unsigned char *bytes = slice_map(&payload);
+        buf_append(body, bytes, payload.size);
+        buf_append(body, "", 1);
+        slice_unmap(&payload, bytes);
+        slice_deinit(&payload);
+    }
+    slice_deinit(&bulk);
+}
+
+static void expect_text(uint64_t ticket, uint8_t kind, const char *text) {
+    struct buf body = {0};
+    expect_reply(ticket, kind, &body);
+    assert_string_equal(body.data, text);
+    buf_deinit(&body);
+}
+
+static void expect_exit(int exit_status) {
+    int status;
+    pid_t pid = 0;
+    for (int ms = 0; ms < 60000 && pid == 0; ms++) {
+        usleep(1000);
+        pid = waitpid(worker, &status, WNOHANG);
+    }
+    assert_int_equal(pid, worker);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), exit_status);
+}
+
+/* What was put breaks the protocol: the worker ends. */
+static void expect_broken(void) {
+    flush();
+    expect_exit(PROTOCOL_BROKEN);
+}
+
+/* ---- tasks ---------------------------------------------------------------------------------------------------------- */
+
+static void a_cheap_job_is_planned_run_and_merged_at_once(void **state) {
+    (void)state;
+    put_plan(7, "{\"type\":\"echo\",\"params\":{\"value\":[1,2]}}", UINT64_MAX);
+    flush();
+    expect_text(7, WIRE_DONE, "{\"value\":[1,2]}");
+    assert_int_equal(atomic_load(&board->current), 0);
+}
+
+static void expect_plan(uint64_t ticket) {
+    struct buf plan = {0};
+    flush();
+    expect_reply(ticket, WIRE_PLANNED, &plan);
+    assert_true(plan.size > sizeof(struct wire_plan));
+    buf_deinit(&plan);
+}
+
+static void a_job_beyond_the_budget_is_planned_only(void **state) {
+    (void)state;
+    put_plan(7, "{\"type\":\"echo\",\"params\":{\"value\":[1,2]}}", 0);
+    expect_plan(7);
+}
+
+static void a_body_is_parsed_and_planned(void **state) {
+    (void)state;
+    put_raw_plan(7, "{\"type\":\"echo\",\"params\":{\"value\":[1,2]}}");
+    expect_plan(7);
+}
+
+static void a_job_for_a_process_of_its_own_is_parsed_only(void **state) {
+    (void)state;
+    put_raw_plan(7, "{\"type\":\"echo\",\"params\":{\"value\":1},\"options\":{\"isolation\":\"fresh\"}}");
+    flush();
+    expect_reply(7, WIRE_PARSED, NULL);
+}
+
+static void a_body_that_is_wrong_fails_with_its_fault(void **state) {
+    (void)state;
+    struct buf fault = {0};
+    put_raw_plan(7, "{\"type\":");
+    flush();
+    expect_reply(7, WIRE_FAILED, &fault);
+    assert_non_null(strstr(fault.data, "invalid_json"));
+    buf_deinit(&fault);
+}
+
+static void a_chunk_becomes_a_part(void **state) {
+    (void)state;
+    put_run(head(WIRE_RUN, 1, type_of("echo")), "\"chunk\"");
+    flush();
+    expect_text(1, WIRE_DONE, "\"chunk\"");
+}
+
+static void a_chunk_to_go_becomes_a_result(void **state) {
+    (void)state;
+    struct wire_header h = head(WIRE_RUN, 1, type_of("echo"));
+    h.flags = WIRE_GO;
+    put_run(h, "\"chunk\"");
+    flush();
+    expect_text(1, WIRE_DONE, "{\"value\":\"chunk\"}");
+}
+
+static void put_merge(uint64_t ticket, uint32_t parts) {
+    struct wire_header h = head(WIRE_MERGE, ticket, type_of("echo"));
+    h.count = parts;
+    put(h, no_common, sizeof no_common);
+}
+
+static void a_merge_is_done_when_its_last_part_is_there(void **state) {
+    (void)state;
+    put_merge(5, 3);
+    put(head(WIRE_PART, 5, 0), "1", 1);
+    flush();
+    put(head(WIRE_PART, 5, 0), "2", 1);
+    put(head(WIRE_PART, 5, 0), "3", 1);
+    put(head(WIRE_PING, 6, 0), NULL, 0);
+    flush();
+    expect_text(5, WIRE_DONE, "{\"value\":1}"); /* of the first part, whatever the others are: that is echo */
+    expect_reply(6, WIRE_PONG, NULL);
+}
+
+static void tasks_of_one_datagram_are_answered_in_order(void **state) {
+    (void)state;
+    for (uint64_t ticket = 1; ticket <= 9; ticket += 2) {
+        put_plan(ticket, "{\"type\":\"echo\",\"params\":{\"value\":0}}", UINT64_MAX);
+        put(head(WIRE_PING, ticket + 1, 0), NULL, 0);
+    }
+    flush();
+    for (uint64_t ticket = 1; ticket <= 9; ticket += 2) {
+        expect_text(ticket, WIRE_DONE, "{\"value\":0}");
+        expect_reply(ticket + 1, WIRE_PONG, NULL);
+    }
+}
+
+/* ---- bulk ------------------------------------------------------------------------------------------------------------ */
+
+static void large_chunks_and_parts_travel_as_memfds(void **state) {
+    (void)state;
+    struct buf part = {0}, result = {0};
+    char *chunk = malloc(LARGE);
+    memset(chunk, ' ', LARGE);
+    chunk[0] = '1';
+    put_bulk(head(WIRE_RUN, 1, type_of("echo")), no_common, sizeof no_common, chunk, LARGE);
+    flush();
+    expect_reply(1, WIRE_DONE, &part);
+    assert_int_equal(part.size, LARGE + 1);
+    assert_memory_equal(part.data, chunk, LARGE);
+    put_merge(2, 2);
+    flush();
+    put_bulk(head(WIRE_PART, 2, 0), NULL, 0, part.data, LARGE);
+    flush();
+    put(head(WIRE_PART, 2, 0), "2", 1); /* a small one is inline beside it */
+    flush();
+    expect_reply(2, WIRE_DONE, &result);
+    assert_true(result.size > LARGE);
+    assert_memory_equal(result.data, "{\"value\":1 ", 11);
+    buf_deinit(&part);
+    buf_deinit(&result);
+    free(chunk);
+}
+
+static void put_text_of(struct buf *body, size_t size) {
+    buf_puts(body, "{\"type\":\"echo\",\"params\":{\"value\":\"");
+    while (body->size < size)
+        buf_puts(body, "xxxxxxxxxx");
+    buf_append(body, "\"}}", 4); /* the NUL, too */
+    body->size--;
+}
+
+static void large_parameters_are_planned_and_run(void **state) {
+    (void)state;
+    struct buf body = {0}, result = {0};
+    put_text_of(&body, LARGE);
+    put_plan(1, body.data, UINT64_MAX);
+    flush();
+    expect_reply(1, WIRE_DONE, &result);
+    assert_true(result.size > LARGE - 100);
+    buf_deinit(&body);
+    buf_deinit(&result);
+}
+
+static void a_large_body_is_planned(void **state) {
+    (void)state;
+    struct wire_header h = head(WIRE_PLAN, 1, 0);
+    struct buf body = {0};
+    put_text_of(&body, LARGE);
+    h.flags = WIRE_RAW;
+    h.count = 64;
+    put_bulk(h, NULL, 0, body.data, body.size);
+    expect_plan(1);
+    buf_deinit(&body);
+}
+
+/* ---- cancelling ------------------------------------------------------------------------------------------------------ */
+
+static void await_current(uint64_t ticket) {
+    for (int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S; atomic_load(&board->current) != ticket;) {
+        assert_true(clock_monotonic_ns() < end_ns);
+        usleep(1000);
+    }
+}
+
+static void a_task_that_is_cancelled_before_it_begins_is_skipped(void **state) {
+    (void)state;
+    cancel(2);
+    put_run(head(WIRE_RUN, 1, type_of("echo")), "1");
+    put_sleep(2, 86400000);
+    put_run(head(WIRE_RUN, 3, type_of("echo")), "3");
+    flush();
+    expect_text(1, WIRE_DONE, "1");
+    expect_reply(2, WIRE_CANCELLED, NULL);
+    expect_text(3, WIRE_DONE, "3");
+}
+
+static void a_task_that_is_cancelled_while_it_runs_stops(void **state) {
+    (void)state;
+    put_sleep(1, 86400000);
+    flush();
+    await_current(1);
+    while (atomic_load(&board->total) != 86400000) /* it shows how far it is, too */
+        usleep(1000);
+    cancel(1);
+    expect_reply(1, WIRE_CANCELLED, NULL);
+    assert_int_equal(atomic_load(&board->current), 0);
+}
+
+static void a_merge_that_is_cancelled_drops_its_parts_and_the_next_works(void **state) {
+    (void)state;
+    cancel(1);
+    put_merge(1, 1);
+    put(head(WIRE_PART, 1, 0), "1", 1);
+    put_merge(2, 1);
+    put(head(WIRE_PART, 2, 0), "2", 1);
+    flush();
+    expect_reply(1, WIRE_CANCELLED, NULL);
+    expect_text(2, WIRE_DONE, "{\"value\":2}");
+}
+
+static void sigterm_ends_no_task_that_is_not_cancelled(void **state) {
+    (void)state;
+    put_sleep(1, 50);
+    flush();
+    await_current(1);
+    assert_int_equal(kill(worker, SIGTERM), 0);
+    expect_reply(1, WIRE_DONE, NULL);
+    assert_int_equal(kill(worker, SIGTERM), 0);
+    put(head(WIRE_PING, 2, 0), NULL, 0);
+    flush();
+    expect_reply(2, WIRE_PONG, NULL);
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------------------- */
+
+static void it_exits_when_it_is_told_after_what_came_before(void **state) {
+    (void)state;
+    put_run(head(WIRE_RUN, 1, type_of("echo")), "1");
+    put(head(WIRE_EXIT, 0, 0), NULL, 0);
+    put_run(head(WIRE_RUN, 2, type_of("echo")), "2");
+    flush();
+    expect_text(1, WIRE_DONE, "1");
+    expect_exit(0);
+    assert_int_equal(wire_receive(wire_fd, buffer, &reader), 0);
+}
+
+static void it_exits_when_the_front_end_is_gone(void **state) {
+    (void)state;
+    shutdown(wire_fd, SHUT_RDWR);
+    expect_exit(0);
+}
+
+static void a_handler_that_exits_takes_the_process_along(void **state) {
+    (void)state;
+    put_plan(1, "{\"type\":\"crash\",\"params\":{\"how\":\"exit\"}}", UINT64_MAX);
+    flush();
+    expect_exit(3);
+}
+
+/* ---- what breaks the protocol ends it ------------------------------------------------------------------------------ */
+
+static void bytes_that_are_no_frame_end_it(void **state) {
+    (void)state;
+    assert_int_equal(send(wire_fd, "nonsense", 8, 0), 8);
+    expect_exit(PROTOCOL_BROKEN);
+}
+
+static void a_reply_instead_of_a_request_ends_it(void **state) {
+    (void)state;
+    put(head(WIRE_DONE, 1, 0), NULL, 0);
+    expect_broken();
+}
+
+static void a_part_without_a_merge_ends_it(void **state) {
+    (void)state;
+    put(head(WIRE_PART, 1, 0), "1", 1);
+    expect_broken();
+}
+
+static void a_part_of_another_merge_ends_it(void **state) {
+    (void)state;
+    put_merge(1, 2);
+    put(head(WIRE_PART, 2, 0), "1", 1);
+    expect_broken();
+}
+
+static void a_merge_of_nothing_ends_it(void **state) {
+    (void)state;
+    put_merge(1, 0);
+    expect_broken();
+}
+
+static void a_merge_of_too_many_parts_ends_it(void **state) {
+    (void)state;
+    put_merge(1, HANDLER_MAX_CHUNKS + 1);
+    expect_broken();
+}
+
+static void a_merge_within_a_merge_ends_it(void **state) {
+    (void)state;
+    put_merge(1, 1);
+    put_merge(2, 1);
+    expect_broken();
+}
+
+static void a_chunk_without_its_front_ends_it(void **state) {
+    (void)state;
+    put(head(WIRE_RUN, 1, type_of("echo")), "1", 1);
+    expect_broken();
+}
+
+static void a_front_that_is_longer_than_the_frame_ends_it(void **state) {
+    (void)state;
+    const uint32_t front[2] = {4096, 0};
+    put(head(WIRE_RUN, 1, type_of("echo")), front, sizeof front);
+    expect_broken();
+}
+
+static void a_memfd_that_is_not_sealed_ends_it(void **state) {
+    (void)state;
+    int fd = memfd_new("worker-test");
+    assert_int_equal(memfd_write(fd, "1234", 4), 0);
+    struct slice bulk = slice_all(blob_adopt(fd, 4));
+    struct wire_header h = head(WIRE_RUN, 1, type_of("echo"));
+    wire_put(&writer, &h, no_common, sizeof no_common, NULL, 0, &bulk);
+    slice_deinit(&bulk);
+    expect_broken();
+}
+
+static void a_type_that_does_not_exist_fails_its_task_only(void **state) {
+    (void)state;
+    put_run(head(WIRE_RUN, 1, 9999), "1");
+    put_run(head(WIRE_RUN, 2, type_of("echo")), "2");
+    flush();
+    expect_reply(1, WIRE_FAILED, NULL);
+    expect_text(2, WIRE_DONE, "2");
+}
+
+static int init(void **state) {
+    (void)state;
+    host_init(true); /* what the zygote does; the types that are used here have nothing to load */
+    return 0;
+}
+
+#define WORKER_TEST(f) cmocka_unit_test_setup_teardown(f, open_worker, close_worker)
+
+int main(int argc, char **argv) {
+    setproctitle_init(argc, argv, environ);
+    const struct CMUnitTest tests[] = {
+        WORKER_TEST(a_cheap_job_is_planned_run_and_merged_at_once),
+        WORKER_TEST(a_job_beyond_the_budget_is_planned_only),
+        WORKER_TEST(a_body_is_parsed_and_planned),
+        WORKER_TEST(a_job_for_a_process_of_its_own_is_parsed_only),
+        WORKER_TEST(a_body_that_is_wrong_fails_with_its_fault),
+        WORKER_TEST(a_chunk_becomes_a_part),
+        WORKER_TEST(a_chunk_to_go_becomes_a_result),
+        WORKER_TEST(a_merge_is_done_when_its_last_part_is_there),
+        WORKER_TEST(tasks_of_one_datagram_are_answered_in_order),
+        WORKER_TEST(large_chunks_and_parts_travel_as_memfds),
+        WORKER_TEST(large_parameters_are_planned_and_run),
+        WORKER_TEST(a_large_body_is_planned),
+        WORKER_TEST(a_task_that_is_cancelled_before_it_begins_is_skipped),
+        WORKER_TEST(a_task_that_is_cancelled_while_it_runs_stops),
+        WORKER_TEST(a_merge_that_is_cancelled_drops_its_parts_and_the_next_works),
+        WORKER_TEST(sigterm_ends_no_task_that_is_not_cancelled),
+        WORKER_TEST(it_exits_when_it_is_told_after_what_came_before),
+        WORKER_TEST(it_exits_when_the_front_end_is_gone),
+        WORKER_TEST(a_handler_that_exits_takes_the_process_along),
+        WORKER_TEST(bytes_that_are_no_frame_end_it),
+        WORKER_TEST(a_reply_instead_of_a_request_ends_it),
+        WORKER_TEST(a_part_without_a_merge_ends_it),
+        WORKER_TEST(a_part_of_another_merge_ends_it),
+        WORKER_TEST(a_merge_of_nothing_ends_it),
+        WORKER_TEST(a_merge_of_too_many_parts_ends_it),
+        WORKER_TEST(a_merge_within_a_merge_ends_it),
+        WORKER_TEST(a_chunk_without_its_front_ends_it),
+        WORKER_TEST(a_front_that_is_longer_than_the_frame_ends_it),
+        WORKER_TEST(a_memfd_that_is_not_sealed_ends_it),
+        WORKER_TEST(a_type_that_does_not_exist_fails_its_task_only),
+    };
+    return cmocka_run_group_tests(tests, init, NULL);
+}
