@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/attributes.h"
+
 struct blob {
     int refs;
     int fd; /* the memfd or file, or -1: the bytes are in data */
@@ -26,32 +28,33 @@ struct slice {
 extern size_t blob_held_bytes;
 
 /* Each returns a blob with one reference, or NULL with errno. */
-struct blob *blob_copy(const void *bytes, size_t size);                          /* on the heap */
-struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size); /* in a memfd of that name */
-struct blob *blob_adopt(int fd, size_t size);                                    /* takes the fd, a sealed memfd */
-struct blob *blob_seal(int fd, size_t size); /* takes the fd, a memfd to be sealed now; closed on failure */
+MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size); /* on the heap */
+MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes,
+                                         size_t size);   /* in a memfd of that name */
+MUST_CHECK struct blob *blob_adopt(int fd, size_t size); /* takes the fd, a sealed memfd */
+MUST_CHECK struct blob *blob_seal(int fd, size_t size);  /* takes the fd, a memfd to be sealed now; closed on failure */
 /* Takes the fd, a regular file that keeps its bytes; not for other processes, and not counted as memory. */
-struct blob *blob_file(int fd, size_t size);
+MUST_CHECK struct blob *blob_file(int fd, size_t size);
 
 struct blob *blob_ref(struct blob *b);
 void blob_unref(struct blob *b); /* NULL is allowed */
 
 /* A copy of the bytes with one reference, on the heap. Empty if memory ran out. */
-struct slice slice_copy(const void *bytes, size_t size);
+MUST_CHECK struct slice slice_copy(const void *bytes, size_t size);
 struct slice slice_all(struct blob *b); /* takes over the caller's reference */
-struct slice slice_ref(const struct slice *s);
-struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
-void slice_deinit(struct slice *s);                                         /* empty afterwards */
+MUST_CHECK struct slice slice_ref(const struct slice *s);
+MUST_CHECK struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
+void slice_deinit(struct slice *s);                                                    /* empty afterwards */
 
 /* The bytes for reading: in place for the heap, else mapped. NULL with errno. slice_unmap when done. */
-const unsigned char *slice_map(const struct slice *s);
+MUST_CHECK const unsigned char *slice_map(const struct slice *s);
 void slice_unmap(const struct slice *s, const unsigned char *mapped);
 /* Copies `size` bytes from `offset` of the slice. 0, or -1. */
-int slice_read(const struct slice *s, size_t offset, void *to, size_t size);
+MUST_CHECK int slice_read(const struct slice *s, size_t offset, void *to, size_t size);
 
 /* A new memfd for writing, CLOEXEC, sealable; -1 with errno. */
-int memfd_new(const char *name);
+MUST_CHECK int memfd_new(const char *name);
 /* Writes all; 0, or -1 with errno. */
-int memfd_write(int fd, const void *bytes, size_t size);
+MUST_CHECK int memfd_write(int fd, const void *bytes, size_t size);
 
 #endif

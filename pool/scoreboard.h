@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/attributes.h"
 #include "pool/wire.h"
 
 #define SCOREBOARD_PAGE 4096
@@ -21,9 +22,9 @@ struct scoreboard_slot {
 _Static_assert(sizeof(struct scoreboard_slot) <= SCOREBOARD_PAGE, "a slot is one page");
 
 /* Makes the memfd for `slots` pages; -1 with errno. */
-int scoreboard_new(unsigned slots);
+MUST_CHECK int scoreboard_new(unsigned slots);
 /* Maps one slot's page; NULL with errno. Unmapped by scoreboard_unmap. */
-struct scoreboard_slot *scoreboard_map(int fd, unsigned slot);
+MUST_CHECK struct scoreboard_slot *scoreboard_map(int fd, unsigned slot);
 void scoreboard_unmap(struct scoreboard_slot *s);
 void scoreboard_clear(struct scoreboard_slot *s); /* for the slot's next worker */
 

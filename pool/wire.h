@@ -56,6 +56,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/attributes.h"
 #include "pool/blob.h"
 
 #define WIRE_VERSION       3
@@ -169,15 +170,15 @@ struct wire_frame {
 /* Receives one datagram into `buffer` of WIRE_MAX_DATAGRAM bytes. 1: there is one; 0: the peer closed;
  * -1 with errno: EAGAIN, or EPROTO for a datagram that is too long, too short or has more than one descriptor
  * (which are closed). wire_close_reader afterwards. */
-int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r);
+MUST_CHECK int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r);
 /* 1 and the next frame; 0 at the end; -1 if the bytes break the rules above. */
-int wire_next(struct wire_reader *r, struct wire_frame *f);
+MUST_CHECK int wire_next(struct wire_reader *r, struct wire_frame *f);
 /* The frame's bulk payload: takes the descriptor, checks the seals and that offset and size lie within.
  * 0, or -1. slice_deinit it. */
-int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
+MUST_CHECK int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
 /* What a frame carries, to be kept: its bulk payload, if it has one, else a copy of the inline bytes from `front` on
  * (it must have so many). A reference; empty if memory ran out. */
-struct slice wire_payload(const struct wire_frame *f, const struct slice *bulk, size_t front);
+MUST_CHECK struct slice wire_payload(const struct wire_frame *f, const struct slice *bulk, size_t front);
 void wire_close_reader(struct wire_reader *r); /* closes a descriptor that nobody took */
 
 /* The kinds that may travel in a direction, as a set for wire_allows. */
@@ -191,7 +192,7 @@ struct wire_writer {
     unsigned frames;
     struct slice bulk; /* of the single frame that has one */
 };
-int wire_open_writer(struct wire_writer *w); /* 0, or -1: out of memory */
+MUST_CHECK int wire_open_writer(struct wire_writer *w); /* 0, or -1: out of memory */
 void wire_close_writer(struct wire_writer *w);
 /* True if a frame with this many inline bytes (and a bulk payload) still fits in. An empty writer takes any
  * frame within the limits. */
@@ -201,10 +202,10 @@ bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk);
 void wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
               const void *second, size_t second_size, const struct slice *bulk);
 /* Sends and empties. 0, or -1 with errno (EAGAIN: nothing was sent, try again later). */
-int wire_flush(struct wire_writer *w, int socket);
+MUST_CHECK int wire_flush(struct wire_writer *w, int socket);
 
 /* Control messages with up to two descriptors. As wire_receive: 1, 0, -1. fds are -1 where there is none. */
-int wire_send_control(int socket, const void *message, size_t size, const int fds[2]);
-int wire_receive_control(int socket, void *message, size_t size, int fds[2]);
+MUST_CHECK int wire_send_control(int socket, const void *message, size_t size, const int fds[2]);
+MUST_CHECK int wire_receive_control(int socket, void *message, size_t size, int fds[2]);
 
 #endif
