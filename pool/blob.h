@@ -1,6 +1,7 @@
-/* blob.h: bytes that several owners share: on the heap, in a sealed memfd that can be passed to another process
- * without a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)), or in a file that nobody changes any more. References are
- * counted by one thread; others may read the bytes meanwhile. A slice is a part of a blob and holds a reference to it.
+/* blob.h: bytes that several owners share: on the heap, in a sealed memfd that can be passed to another process without
+ * a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)), or in a file whose bytes do not change. Only one thread may count
+ * references; others may read the bytes meanwhile. A slice is a part of a blob and holds a reference to it. Any
+ * process.
  */
 #ifndef OFFLOAD_BLOB_H
 #define OFFLOAD_BLOB_H
@@ -15,7 +16,7 @@ struct blob {
     int refs;
     int fd; /* the memfd or file, or -1: the bytes are in data */
     size_t size;
-    size_t held; /* counted in blob_held_bytes: 0 for a file */
+    size_t held; /* its share of blob_held_bytes; 0 for a file */
     _Alignas(8) unsigned char data[];
 };
 
@@ -27,13 +28,14 @@ struct slice {
 /* Bytes of memory held by all blobs of this process: what --max-memory bounds. */
 extern size_t blob_held_bytes;
 
-/* Each returns a blob with one reference, or NULL with errno. */
-MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size); /* on the heap */
-MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes,
-                                         size_t size);   /* in a memfd of that name */
-MUST_CHECK struct blob *blob_adopt(int fd, size_t size); /* takes the fd, a sealed memfd */
-MUST_CHECK struct blob *blob_seal(int fd, size_t size);  /* takes the fd, a memfd to be sealed now; closed on failure */
-/* Takes the fd, a regular file that keeps its bytes; not for other processes, and not counted as memory. */
+/* Each returns a blob with one reference, or NULL with errno. On the heap; and in a memfd of that name. */
+MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);
+MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size);
+/* Likewise, of a descriptor, which they take: of a sealed memfd; of a memfd, which is sealed now; of a regular file whose
+ * bytes do not change: it is not for other processes, and not counted as memory. On failure blob_seal closes the
+ * descriptor, and the others leave it to the caller. */
+MUST_CHECK struct blob *blob_adopt(int fd, size_t size);
+MUST_CHECK struct blob *blob_seal(int fd, size_t size);
 MUST_CHECK struct blob *blob_file(int fd, size_t size);
 
 struct blob *blob_ref(struct blob *b);

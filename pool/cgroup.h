@@ -1,5 +1,5 @@
 /* cgroup.h: what the control group of this process allows and has seen, for cgroup v1, v2 and hybrid mounts.
- * Front end and zygote. All return their "nothing known" value where there is no cgroup file to read. */
+ * Front end and zygote. Where there is no file to read, the result is the one for "no limit", or 0. */
 #ifndef OFFLOAD_CGROUP_H
 #define OFFLOAD_CGROUP_H
 

@@ -20,8 +20,8 @@ struct death {
 /* "SIGKILL", in memory that the next call reuses; NULL for 0 and for numbers that are no signal. */
 const char *signal_name(int signal);
 
-/* Sets cause, signal and exit_code. status: as waitpid(2) gives it. oom: the kernel's OOM killer was at work. killed: the
- * reason for which we sent SIGKILL; STOP_NONE: we did not. */
+/* Sets cause, signal and exit_code. status: as waitpid(2) gives it. oom: the kernel's OOM killer was at work. killed:
+ * the reason for which we sent SIGKILL; STOP_NONE: we did not. */
 void death_set_cause(struct death *d, int status, bool oom, enum stop_reason killed);
 
 #endif

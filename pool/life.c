@@ -102,8 +102,8 @@ static void log_death(const struct worker *w, const struct death *d, bool expect
         LOG_INT("cpu_ms", d->cpu_ms), LOG_STR("stderr_tail", d->stderr_tail[0] ? d->stderr_tail : NULL));
 }
 
-/* Hands back what the worker had not answered. It worked on the scoreboard's current ticket, if that is one of them; else on the
- * oldest. */
+/* Hands back what the worker had not answered. It worked on the scoreboard's current ticket, if that is one of them;
+ * else on the oldest. */
 static void give_up_tasks(struct worker *w, const struct death *d) {
     const struct pool_events *e = &w->slots->events;
     uint64_t current = atomic_load(&w->board->current);

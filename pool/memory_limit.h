@@ -1,4 +1,5 @@
-/* memory_limit.h: ends workers that use more than max_job_memory while they work. Front end; the event loop's thread. */
+/* memory_limit.h: ends workers that use more than max_job_memory while they work. Front end; the event loop's
+ * thread. */
 #ifndef OFFLOAD_MEMORY_LIMIT_H
 #define OFFLOAD_MEMORY_LIMIT_H
 

@@ -1,9 +1,9 @@
-/* pool.c: see pool.h. Front end. The pool owns the slots and the links to the zygotes, and decides what an event of a zygote means
- * for the slots.
+/* pool.c: see pool.h. Front end. The pool owns the slots and the links to the zygotes, and decides what an event of a
+ * zygote means for the slots.
  *
  *     start ──► the first link is the current one: when it has loaded, all slots get a process from it
- *     reload ──► one more link; when it has loaded, it is the current one, and the workers of the one before retire
- *                                                                         when the last of them is dead, its link is closed
+ *     reload ──► one more link. When it has loaded, it is the current one. The workers of the one before retire, and its
+ *                link is closed when the last of them is dead.
  *     the current zygote is lost ──► the next one is started: at once, or after a delay if it never had loaded
  */
 #include "pool/pool.h"
@@ -42,7 +42,7 @@ static void begin_all(struct pool *p) {
         life_begin(&p->slots.at[i]);
 }
 
-/* ---- links to zygotes --------------------------------------------------------------------------------------------- */
+/* ---- links to zygotes ------------------------------------------------------------------------------------------- */
 
 static void close_link(struct pool *p, struct zygote_link *z) {
     size_t i = 0;
@@ -187,7 +187,7 @@ static int start_zygote(struct pool *p) {
     return 0;
 }
 
-/* ---- children of the front end ------------------------------------------------------------------------------------- */
+/* ---- children of the front end ---------------------------------------------------------------------------------- */
 
 /* A worker whose zygote died, a zygote, or, if we are PID 1, anything. */
 static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage *u) {
@@ -217,7 +217,7 @@ void pool_reap(struct pool *p) {
         reap_one(p, pid, status, &usage);
 }
 
-/* ---- the pool ------------------------------------------------------------------------------------------------------- */
+/* ---- the pool --------------------------------------------------------------------------------------------------- */
 
 static int open_slots(struct pool *p) {
     struct slots *s = &p->slots;

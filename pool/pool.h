@@ -1,5 +1,5 @@
-/* pool.h: the worker processes, as the front end sees them. The pool knows nothing of jobs: it carries tasks (an opaque pointer
- * each) to workers, and brings back a reply or the news that the worker is lost.
+/* pool.h: the worker processes, as the front end sees them. The pool knows nothing of jobs: it carries tasks (an opaque
+ * pointer each) to workers, and brings back a reply or the news that the worker is lost.
  *
  *     offloadd (front end)
  *       │ posix_spawn of itself, control socket ──► zygote ──fork──► worker slot 0 .. workers-1      main lane
@@ -51,8 +51,8 @@ MUST_CHECK struct pool *pool_new(struct loop *loop, const struct pool_config *co
 MUST_CHECK int pool_start(struct pool *p); /* 0, or -1 with errno */
 /* Takes over changed limits; the numbers of workers stay. */
 void pool_configure(struct pool *p, const struct pool_config *config);
-/* Starts a new zygote, and so new handlers; when it has loaded, the workers of the old one finish what they do and are replaced.
- * 0, or -1 with errno. */
+/* Starts a new zygote, and so new handlers; when it has loaded, the workers of the old one finish what they do and are
+ * replaced. 0, or -1 with errno. */
 MUST_CHECK int pool_reload(struct pool *p);
 /* Reaps children of the front end: zygotes, and orphans, for it is a subreaper. Call on SIGCHLD. */
 void pool_reap(struct pool *p);

@@ -29,15 +29,16 @@ struct pool_events {
     void (*pong)(void *owner, struct worker *w);        /* answered a pool_ping */
 
     void *arg;
-    /* A reply to `task`. `bulk` is empty unless the frame has one; take a reference to keep it. False if the reply makes no
-     * sense: then the worker is killed, and its tasks are reported lost with the cause "protocol". */
+    /* A reply to `task`. `bulk` is empty unless the frame has one; take a reference to keep it. False if the reply
+     * makes no sense: then the worker is killed, and its tasks are reported lost with the cause "protocol". */
     bool (*reply)(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk);
-    /* The worker is dead, and had not answered this task. guilty: it worked on it when it died; it had not begun the others. */
+    /* The worker is dead, and had not answered this task. guilty: it worked on it when it died; it had not begun the
+     * others. */
     void (*lost)(void *arg, struct worker *w, void *task, bool guilty, const struct death *d);
     /* A worker died and is replaced. cause: "recycled" if it left as it should, else how it died. */
     void (*restarted)(void *arg, const char *cause);
-    /* The worker that was isolated for `owner` is dead, and the slot is unowned. start: how it died, if it was to load a
-     * handler by itself and never was ready; else NULL. */
+    /* The worker that was isolated for `owner` is dead, and the slot is unowned. start: how it died, if it was to load
+     * a handler by itself and never was ready; else NULL. */
     void (*isolation_ended)(void *arg, struct worker *w, void *owner, const struct death *start);
     void (*can_send)(void *arg, struct worker *w); /* worker_can_send is true again */
     void (*changed)(void *arg);                    /* a worker became ready, became idle, or died */

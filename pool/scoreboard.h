@@ -1,6 +1,7 @@
-/* scoreboard.h: a page of shared memory per worker slot, read and written by both sides without a message: what
- * the worker is at, how far it is, and which of its tasks were cancelled. It is a hint; the wire is the
- * truth: a worker that scribbles on its page can mislead nobody but about itself. A worker maps its own page only.
+/* scoreboard.h: a page of shared memory per worker slot, which both ends read and write without a message: what the
+ * worker works on, how far it is, and which of its tasks are cancelled. It is a hint, and the wire is the truth. A
+ * worker maps its own page only, so one that writes nonsense misleads the front end about itself and about no other.
+ * Front end and workers.
  */
 #ifndef OFFLOAD_SCOREBOARD_H
 #define OFFLOAD_SCOREBOARD_H

@@ -52,8 +52,8 @@ void sending_flush(struct worker *w) {
         set_aside(w);
         return;
     }
-    /* The worker cannot get it: drop it. EPIPE and ECONNRESET: the process is gone, and the zygote will report that. With any
-     * other error (no memory, too many descriptors in flight) it lives, and would never answer these tasks. */
+    /* The worker cannot get it: drop it. EPIPE and ECONNRESET: the process is gone, and the zygote will report that.
+     * With any other error (no memory, too many descriptors in flight) it lives, and would never answer these tasks. */
     if (errno != EPIPE && errno != ECONNRESET) {
         LOG(LOG_ERROR, "send_failed", LOG_INT("worker", w->slot), LOG_STR("error", strerror(errno)));
         slot_kill(w, STOP_NONE);

@@ -1,5 +1,5 @@
-/* sending.h: datagrams to a worker. Frames are gathered into one datagram; what the socket does not take waits in the backlog.
- * Front end; the event loop's thread. */
+/* sending.h: datagrams to a worker. Frames are gathered into one datagram; what the socket does not take waits in the
+ * backlog. Front end; the event loop's thread. */
 #ifndef OFFLOAD_SENDING_H
 #define OFFLOAD_SENDING_H
 

@@ -1,10 +1,10 @@
-/* slot.h: a worker slot: the struct that stays while processes come and go in it. Shared by the files of pool/ that make up
- * the front end's side; outside, struct worker is opaque. Front end; the event loop's thread.
+/* slot.h: a worker slot: the struct that stays while processes come and go in it. Shared by the files of pool/ that
+ * make up the front end's side; outside, struct worker is opaque. Front end; the event loop's thread.
  *
  * The process of a slot, enum worker_state, moved by slot_move:
  *
  *     EMPTY ◄──► STARTING ──► READY ──► RETIRING ──┐     EMPTY → STARTING    the zygote was asked for a process
- *       ▲            │          │          │       │     STARTING → EMPTY    there will be none: fork failed, zygote lost
+ *       ▲            │          │          │       │     STARTING → EMPTY    fork failed, or the zygote is lost
  *       │            ▼          ▼          ▼       │     STARTING → READY    it said READY
  *       └───────── DYING ◄──────┴──────────┴───────┘     READY → RETIRING    gets no new tasks; WIRE_EXIT when idle
  *                                                        any → DYING         EOF, SIGKILL, zygote lost
@@ -15,10 +15,10 @@
  *     UNOWNED ──► ISOLATED ──► UNOWNED                   UNOWNED → ISOLATED   the process is unused and suits the owner
  *        │            ▲                                  UNOWNED → REPLACING  it does not, and was asked to leave
  *        └──► REPLACING ──► UNOWNED                      REPLACING → ISOLATED it is reaped: the next one is the owner's
- *                                                        any → UNOWNED        the owner released it; the owner's process died
+ *                                                        any → UNOWNED        the owner released it, or it died
  *
- * How one process gives way to the next, enum handover, moved by slot_hand_over. Without it a slot that is empty for a moment
- * would look as if its worker had crashed:
+ * How one process gives way to the next, enum handover, moved by slot_hand_over. Without it a slot that is empty for a
+ * moment would look as if its worker had crashed:
  *
  *     NONE ──► LEAVING ──► SUCCEEDING ──► NONE           NONE, SUCCEEDING → LEAVING  the process was asked to leave
  *                │                                       LEAVING → SUCCEEDING        it left as asked
@@ -121,7 +121,7 @@ void slot_signal(struct worker *w, int signal);
 /* SIGKILL, and DYING. The first reason given is the one in the report on its death; STOP_NONE gives none. */
 void slot_kill(struct worker *w, enum stop_reason reason);
 
-/* ---- the tasks in flight; for each task, so inline ---------------------------------------------------------------- */
+/* ---- the tasks in flight; for each task, so inline -------------------------------------------------------------- */
 
 /* The i-th oldest, 0 .. count - 1. */
 static inline struct in_flight *slot_task(struct worker *w, unsigned i) {

@@ -1,5 +1,5 @@
-/* stderr_tail.h: the stderr of a worker. Each line is logged, and the last bytes are kept for the report on the worker's
- * death. Front end; the event loop's thread. */
+/* stderr_tail.h: the stderr of a worker. Each line is logged, and the last bytes are kept for the report on the
+ * worker's death. Front end; the event loop's thread. */
 #ifndef OFFLOAD_STDERR_TAIL_H
 #define OFFLOAD_STDERR_TAIL_H
 
@@ -22,8 +22,8 @@ struct stderr_tail {
 };
 
 void stderr_tail_init(struct stderr_tail *t, struct loop *loop, unsigned slot);
-/* Forgets the text of the process before, and watches the pipe of a new one. Takes the descriptor. 0, or -1 with errno: the
- * pipe is not watched, but stderr_tail_read works. */
+/* Forgets the text of the process before, and watches the pipe of a new one. Takes the descriptor. 0, or -1 with errno:
+ * the pipe is not watched, but stderr_tail_read works. */
 MUST_CHECK int stderr_tail_open(struct stderr_tail *t, int fd, pid_t pid);
 /* Reads what there is now, at most 16 KiB. */
 void stderr_tail_read(struct stderr_tail *t);

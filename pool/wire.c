@@ -42,7 +42,8 @@ static int receive(int socket, void *data, size_t *size, int *fds, int *n_fds) {
     struct msghdr m = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t n;
-    /* ECONNRESET comes once, when the peer left without reading all, and before what it had sent: ask again for that. */
+    /* ECONNRESET comes once, when the peer left without reading all, and before what it had sent: ask again for that.
+     * */
     do
         n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
     while (n < 0 && (errno == EINTR || errno == ECONNRESET));

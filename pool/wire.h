@@ -12,7 +12,7 @@
  *        2     2   flags       WIRE_* bits; unknown ones are an error
  *        4     4   length      inline bytes behind this header, without padding
  *        8     8   ticket      the front end's number for this task on this worker, from 1 up; replies
- *                              repeat it, in the order in which the pieces were sent
+ *                              repeat it, in the order in which the tasks were sent
  *       16     8   bulk_offset \ with WIRE_BULK: the part of the memfd that is meant;
  *       24     8   bulk_size   / without: both 0
  *       32     4   type        index of the handler (WIRE_PLAN without WIRE_RAW, WIRE_RUN, WIRE_MERGE)
@@ -120,7 +120,7 @@ struct wire_chunk {
     uint64_t cost_ns, offset, size;
 };
 
-/* ---- zygote -------------------------------------------------------------------------------------- */
+/* ---- zygote ----------------------------------------------------------------------------------------------------- */
 
 #define START_FORKED UINT32_MAX /* a start type: forked by the zygote after it has loaded */
 
@@ -149,7 +149,7 @@ struct zygote_report {
     char text[64];
 };
 
-/* ---- both ends ------------------------------------------------------------------------------------ */
+/* ---- both ends -------------------------------------------------------------------------------------------------- */
 
 #define WIRE_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
 
@@ -167,23 +167,22 @@ struct wire_frame {
     const unsigned char *inlined;
 };
 
-/* Receives one datagram into `buffer` of WIRE_MAX_DATAGRAM bytes. 1: there is one; 0: the peer closed;
- * -1 with errno: EAGAIN, or EPROTO for a datagram that is too long, too short or has more than one descriptor
- * (which are closed). wire_close_reader afterwards. */
+/* Receives one datagram into `buffer` of WIRE_MAX_DATAGRAM bytes. 1: there is one; wire_close_reader when it is done
+ * with. 0: the peer has closed its end. -1 with errno: EAGAIN, or EPROTO for a datagram that is too long or has more
+ * than one descriptor (they are closed). */
 MUST_CHECK int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r);
 /* 1 and the next frame; 0 at the end; -1 if the bytes break the rules above. */
 MUST_CHECK int wire_next(struct wire_reader *r, struct wire_frame *f);
-/* The frame's bulk payload: takes the descriptor, checks the seals and that offset and size lie within.
- * 0, or -1. slice_deinit it. */
+/* The bulk payload of a frame that has one. Checks the seals, and that offset and size lie within. 0, and the caller
+ * deinits the slice; or -1. */
 MUST_CHECK int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
-/* What a frame carries, to be kept: its bulk payload, if it has one, else a copy of the inline bytes from `front` on
- * (it must have so many). A reference; empty if memory ran out. */
+/* A reference to what a frame carries: its bulk payload, if it has one; else a copy of the inline bytes from `front`
+ * on, of which there must be so many. Empty if memory ran out. */
 MUST_CHECK struct slice wire_payload(const struct wire_frame *f, const struct slice *bulk, size_t front);
-void wire_close_reader(struct wire_reader *r); /* closes a descriptor that nobody took */
+void wire_close_reader(struct wire_reader *r); /* closes a descriptor that was not taken */
 
-/* The kinds that may travel in a direction, as a set for wire_allows. */
-bool wire_is_request(uint8_t kind);
-bool wire_is_reply(uint8_t kind);
+bool wire_is_request(uint8_t kind); /* a kind that the front end sends */
+bool wire_is_reply(uint8_t kind);   /* a kind that a worker sends */
 
 /* Builds a datagram; reuse after wire_flush. */
 struct wire_writer {
@@ -197,8 +196,8 @@ void wire_close_writer(struct wire_writer *w);
 /* True if a frame with this many inline bytes (and a bulk payload) still fits in. An empty writer takes any
  * frame within the limits. */
 bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk);
-/* Adds a frame; version and length are filled in here. `inlined` is in two pieces for the convenience of
- * headers; bulk: NULL or a memfd slice (a reference is taken). Only after wire_fits. */
+/* Adds a frame; version and length are filled in. Its inline bytes are `first` and then `second`, which are copied.
+ * bulk: NULL, or a memfd slice, of which a reference is taken. Only after wire_fits. */
 void wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
               const void *second, size_t second_size, const struct slice *bulk);
 /* Sends and empties. 0, or -1 with errno (EAGAIN: nothing was sent, try again later). */

@@ -4,12 +4,12 @@
  *     executed by it, and one handler loaded ──┘                ▲                          │
  *                                                               └──────────────────────────┘
  *     ends by: WIRE_EXIT · EOF (the front end is gone) · SIGKILL (PDEATHSIG when the zygote dies; cancel; limits)
- *              SIGTERM, but only while the current task is cancelled: a SIGTERM meant for the whole
- *              service (a supervisor that signals its control group) must not take work with it
+ *              SIGTERM, but only while the current task is cancelled: a supervisor may send SIGTERM to all processes
+ *              of the service at once, and that must not lose tasks
  *
- * One thread, blocking reads and writes. The pieces of a datagram are done in order and their replies
- * gathered into one datagram, which leaves when it is full, when the batch is done, or after FLUSH_NS, so that
- * a slow piece does not hold up the answers of the quick ones before it.
+ * One thread, blocking reads and writes. The tasks of a datagram are done in order, and their replies are gathered into
+ * one datagram. It is sent when it is full, when all are done, or with the first reply that comes after FLUSH_NS, so
+ * that many slow tasks do not hold up the replies to those before them.
  */
 #include "pool/worker.h"
 
@@ -28,10 +28,10 @@
 #include "pool/scoreboard.h"
 #include "pool/wire.h"
 
-#define FLUSH_NS             (1 * NS_PER_MS)
-#define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
+#define FLUSH_NS             (1 * NS_PER_MS) /* from the arrival of a datagram */
+#define MAX_JSON_DEPTH_LIMIT 2048            /* jansson's own; the front end sends the configured one in `count` */
 
-/* What a task yields: a head and a body, or a fault. */
+/* What comes of a task: times and a body, or a fault. */
 struct outcome {
     uint8_t kind;
     struct wire_times times;
@@ -63,7 +63,7 @@ static _Noreturn void die(void) {
     _exit(70);
 }
 
-/* ---- hooks for the handler ------------------------------------------------------------------------- */
+/* ---- hooks for the handler -------------------------------------------------------------------------------------- */
 
 static bool is_cancelled(void *arg) {
     (void)arg;
@@ -85,7 +85,7 @@ static void on_sigterm(int signal) {
         _exit(128 + SIGTERM);
 }
 
-/* ---- replies ---------------------------------------------------------------------------------------- */
+/* ---- replies ---------------------------------------------------------------------------------------------------- */
 
 static void flush_replies(void) {
     if (self.writer.frames > 0 && wire_flush(&self.writer, self.socket) != 0)
@@ -121,13 +121,13 @@ static void send_outcome(uint64_t ticket, struct outcome *o) {
     const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
     const struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
     if (body->failed)
-        die(); /* out of memory: the death certificate tells it better than half an answer */
+        die(); /* out of memory: the report on our death says more than half an answer */
     send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body);
     buf_deinit(&o->body);
     fault_deinit(&o->fault);
 }
 
-/* ---- work --------------------------------------------------------------------------------------------- */
+/* ---- work ------------------------------------------------------------------------------------------------------- */
 
 /* Sets the outcome's kind from what the host returned; true if the work goes on. */
 static bool proceed(struct outcome *o, int rc) {
@@ -270,7 +270,7 @@ static void do_run(struct outcome *o, const struct wire_header *h, struct bytes 
         run_step(o, h, common, chunk, &o->body);
 }
 
-/* ---- merges: gather the parts, then work ---------------------------------------------------------------- */
+/* ---- merges: gather the parts, then work ------------------------------------------------------------------------ */
 
 static void drop_merge(void) {
     for (size_t i = 0; i < self.merge.have; i++)
@@ -323,7 +323,7 @@ static bool add_part(const struct wire_header *h, struct bytes payload, struct s
     return m->have == m->header.count;
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------------- */
+/* ---- the loop --------------------------------------------------------------------------------------------------- */
 
 /* One task, with its payload in memory. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {

@@ -1,5 +1,5 @@
-/* worker_view.h: what can be seen of a worker without asking it. Nothing here changes anything. Front end; the event loop's
- * thread. */
+/* worker_view.h: what can be seen of a worker without asking it. Nothing here changes anything. Front end; the event
+ * loop's thread. */
 #ifndef OFFLOAD_WORKER_VIEW_H
 #define OFFLOAD_WORKER_VIEW_H
 

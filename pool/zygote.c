@@ -1,9 +1,9 @@
-/* zygote.c: see zygote.h. It stays simple, so that it survives what kills the others: no timers, no memory of its
- * own beyond a list of children.
+/* zygote.c: see zygote.h. The zygote. It stays simple, because all workers die with it: it has no timers, and no memory
+ * but the list of its children.
  *
- *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; one that is to
- *                                                                    │          load its handler by itself is executed
- *                                                                    ├─ SIGNAL  kill(2) a child not yet reaped
+ *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; if it
+ *                                                                    │          is to load a handler by itself, execute it
+ *                                                                    ├─ SIGNAL  kill(2) a child that is not reaped
  *                                                                    ├─ SIGCHLD reap, report EXITED
  *                                                                    └─ EOF     the front end is gone:
  *                                                                               SIGKILL all children, reap, exit
@@ -67,14 +67,14 @@ static struct child *add_child(void) {
     return c;
 }
 
-/* Best effort: if the front end is gone, EOF says so next. */
+/* If the front end is gone, the next read from the socket says so. */
 static void report(struct zygote_report *r, const int fds[2]) {
     r->version = WIRE_VERSION;
     if (wire_send_control(ZYGOTE_SOCKET_FD, r, sizeof *r, fds) != 0 && errno != EPIPE && errno != ECONNRESET)
         LOG(LOG_ERROR, "zygote_report_failed", LOG_STR("error", strerror(errno)));
 }
 
-/* ---- reaping ------------------------------------------------------------------------------------------ */
+/* ---- reaping ---------------------------------------------------------------------------------------------------- */
 
 static void reap(void) {
     int status;
@@ -105,9 +105,9 @@ static void end_all(void) {
         continue;
 }
 
-/* ---- spawning ------------------------------------------------------------------------------------------- */
+/* ---- spawning --------------------------------------------------------------------------------------------------- */
 
-/* Best effort: under memory pressure a worker should go before the front end does. */
+/* When memory runs out, the kernel should end a worker rather than the front end. No harm if it cannot be told. */
 static void offer_to_oom_killer(void) {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -117,7 +117,7 @@ static void offer_to_oom_killer(void) {
     close(fd);
 }
 
-/* In the child: ourselves anew, with nothing in memory that `load` has left there. */
+/* In the child: executes offloadd anew, without what the handlers' `load` has left in memory. */
 static _Noreturn void execute_worker(int socket) {
     char *argv[] = {(char[]){"offloadd"}, (char[]){WORKER_ROLE}, (char[]){ZYGOTE_TITLE_ROOM}, NULL};
     dup2(socket, WORKER_SOCKET_FD);
@@ -127,7 +127,7 @@ static _Noreturn void execute_worker(int socket) {
     _exit(1);
 }
 
-/* In the child: leave everything of the zygote behind, then become the worker. */
+/* In the child: closes and resets what is the zygote's, then works. */
 static _Noreturn void become_worker(const struct zygote_request *q, int socket, int stderr_fd, pid_t parent) {
     sigset_t none;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -151,7 +151,7 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD);
 }
 
-/* What an executed worker must know, laid into its socket. */
+/* An executed worker reads what it must know from its socket. */
 static int send_start(const struct zygote_request *q, int socket) {
     struct worker_start s = {.version = WIRE_VERSION,
                              .parent = getpid(),
@@ -210,7 +210,7 @@ static void spawn(const struct zygote_request *q) {
     close_pair(pipes);
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------------------- */
+/* ---- the loop --------------------------------------------------------------------------------------------------- */
 
 /* False: the front end is gone or talks nonsense. */
 static bool serve_request(void) {

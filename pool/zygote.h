@@ -1,5 +1,5 @@
-/* zygote.h: the process that forks workers. It is offloadd itself, executed anew in this role (so that it has one
- * thread and nothing of the front end, however it is started), loads the handlers once, then only forks and reaps.
+/* zygote.h: the process that forks the workers. It is offloadd, executed anew in this role, so that it has one thread
+ * and nothing of the front end's memory. It loads the handlers once, and then forks and reaps.
  */
 #ifndef OFFLOAD_ZYGOTE_H
 #define OFFLOAD_ZYGOTE_H

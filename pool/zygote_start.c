@@ -1,5 +1,5 @@
-/* zygote_start.c: see zygote_start.h. Front end. posix_spawn(3), because the front end has threads and a large memory: only an
- * exec gives the zygote one thread and an empty memory. */
+/* zygote_start.c: see zygote_start.h. Front end. posix_spawn(3), because the front end has threads and a large memory:
+ * only an exec gives the zygote one thread and an empty memory. */
 #include "pool/zygote_start.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* fake_zygote.h: a zygote that the test plays, at the far end of a control socket, for the tests of pool/zygote_link.c and
- * pool/pool.c. Its process is a child that does nothing. */
+/* fake_zygote.h: a zygote that the test plays, at the far end of a control socket, for the tests of pool/zygote_link.c
+ * and pool/pool.c. Its process is a child that does nothing. */
 #ifndef OFFLOAD_TESTS_FAKE_ZYGOTE_H
 #define OFFLOAD_TESTS_FAKE_ZYGOTE_H
 

@@ -1,6 +1,6 @@
 /* pool_world.h: a pool over zygotes and workers that the test plays, for the tests of pool/pool.c and what is below it:
- * zygote_start is the one below (the linker leaves the real one in the archive), and a worker is the far end of a socket.
- * Include cmocka.h before. */
+ * zygote_start is the one below (the linker leaves the real one in the archive), and a worker is the far end of a
+ * socket. Include cmocka.h before. */
 #ifndef OFFLOAD_TESTS_POOL_WORLD_H
 #define OFFLOAD_TESTS_POOL_WORLD_H
 
@@ -69,7 +69,7 @@ int zygote_start(int fd, bool test_types, pid_t *pid) {
     return socket;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------------------------------------- */
 
 static inline void on_loaded(void *owner) {
     (void)owner;
@@ -126,7 +126,7 @@ static inline void on_changed(void *arg) {
     told.changed++;
 }
 
-/* ---- the world ---------------------------------------------------------------------------------------------------- */
+/* ---- the world -------------------------------------------------------------------------------------------------- */
 
 static const struct pool_config small = {.workers = 1, .cancel_grace_ns = 10 * NS_PER_S};
 
@@ -189,10 +189,10 @@ static inline struct worker *slot(unsigned i) {
     return pool_worker(pool, i);
 }
 
-/* ---- the zygote's part -------------------------------------------------------------------------------------------- */
+/* ---- the zygote's part ------------------------------------------------------------------------------------------ */
 
-/* The next request of that kind to that zygote, when it comes. A SIGKILL may come before a request for a worker: the one whose
- * socket is closed gets it, even if it has exited. */
+/* The next request of that kind to that zygote, when it comes. A SIGKILL may come before a request for a worker: the
+ * one whose socket is closed gets it, even if it has exited. */
 static inline struct zygote_request await_request(struct fake_zygote *z, enum zygote_request_kind kind) {
     struct zygote_request q = {.kind = 0};
     do {
@@ -255,7 +255,7 @@ static inline void await_signal(const struct fake_worker *w, int signal) {
     assert_int_equal(q.signal, signal);
 }
 
-/* ---- the worker's part -------------------------------------------------------------------------------------------- */
+/* ---- the worker's part ------------------------------------------------------------------------------------------ */
 
 static inline void say(struct fake_worker *w, uint8_t kind, uint64_t ticket) {
     struct wire_header h = {.version = WIRE_VERSION, .kind = kind, .ticket = ticket};

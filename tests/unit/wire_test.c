@@ -1,5 +1,5 @@
 /* wire_test.c: datagrams between the front end and its workers, pool/wire.c: what goes in comes out, and what breaks the
- * rules is refused without exit_requested a descriptor behind. */
+ * rules is rejected, and no descriptor is left behind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -86,8 +86,8 @@ static int make_memfd(int seals) {
 
 enum { ALL_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
-/* The datagram that waits is refused at its first frame, or at its bulk payload. */
-static void assert_refused(void) {
+/* The datagram that waits is rejected at its first frame, or at its bulk payload. */
+static void assert_rejected(void) {
     struct wire_reader r;
     struct wire_frame f;
     struct slice bulk = {NULL, 0, 0};
@@ -102,79 +102,79 @@ static void assert_refused(void) {
     wire_close_reader(&r);
 }
 
-static void assert_header_refused(struct wire_header h) {
+static void assert_header_rejected(struct wire_header h) {
     char datagram[sizeof h + 64] = {0};
     memcpy(datagram, &h, sizeof h);
     send_raw(datagram, sizeof h, NULL, 0);
-    assert_refused();
+    assert_rejected();
 }
 
-static void headers_that_break_a_rule_are_refused(void **state) {
+static void headers_that_break_a_rule_are_rejected(void **state) {
     (void)state;
     struct wire_header h = good_header();
     h.version = WIRE_VERSION + 1;
-    assert_header_refused(h);
+    assert_header_rejected(h);
     h.version = 0;
-    assert_header_refused(h);
+    assert_header_rejected(h);
     h = good_header();
     h.flags = 2 * WIRE_HASH;
-    assert_header_refused(h);
+    assert_header_rejected(h);
     h = good_header();
     h.reserved = 1;
-    assert_header_refused(h);
+    assert_header_rejected(h);
     h = good_header();
     h.bulk_size = 1;
-    assert_header_refused(h);
+    assert_header_rejected(h);
     h = good_header();
     h.bulk_offset = 1;
-    assert_header_refused(h);
+    assert_header_rejected(h);
 }
 
-static void kinds_that_nobody_sends_are_refused(void **state) {
+static void kinds_that_nobody_sends_are_rejected(void **state) {
     (void)state;
     for (unsigned kind = 0; kind < 256; kind++) {
         struct wire_header h = good_header();
         h.kind = (uint8_t)kind;
         assert_false(wire_is_request(h.kind) && wire_is_reply(h.kind));
         if (!wire_is_request(h.kind) && !wire_is_reply(h.kind))
-            assert_header_refused(h);
+            assert_header_rejected(h);
     }
     assert_true(wire_is_request(WIRE_PLAN) && wire_is_request(WIRE_EXIT) && !wire_is_request(WIRE_READY));
     assert_true(wire_is_reply(WIRE_READY) && wire_is_reply(WIRE_PONG) && !wire_is_reply(WIRE_PLAN));
 }
 
-static void lengths_beyond_the_datagram_are_refused(void **state) {
+static void lengths_beyond_the_datagram_are_rejected(void **state) {
     (void)state;
     static const uint32_t lengths[] = {1, 8, 64, WIRE_MAX_DATAGRAM, INT32_MAX, UINT32_MAX - 7, UINT32_MAX};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         struct wire_header h = good_header();
         h.length = lengths[i];
-        assert_header_refused(h);
+        assert_header_rejected(h);
     }
 }
 
-static void an_unpadded_payload_is_refused(void **state) {
+static void an_unpadded_payload_is_rejected(void **state) {
     (void)state;
     struct wire_header h = good_header();
     char datagram[sizeof h + 8] = {0};
     h.length = 5;
     memcpy(datagram, &h, sizeof h);
     send_raw(datagram, sizeof h + 5, NULL, 0);
-    assert_refused();
+    assert_rejected();
     send_raw(datagram, sizeof h + 7, NULL, 0);
-    assert_refused();
+    assert_rejected();
 }
 
-static void truncated_headers_are_refused(void **state) {
+static void truncated_headers_are_rejected(void **state) {
     (void)state;
     struct wire_header h = good_header();
     for (size_t size = 1; size < sizeof h; size++) {
         send_raw(&h, size, NULL, 0);
-        assert_refused();
+        assert_rejected();
     }
 }
 
-static void a_truncated_second_frame_is_refused(void **state) {
+static void a_truncated_second_frame_is_rejected(void **state) {
     (void)state;
     struct wire_header two[2] = {good_header(), good_header()};
     struct wire_reader r;
@@ -186,7 +186,7 @@ static void a_truncated_second_frame_is_refused(void **state) {
     wire_close_reader(&r);
 }
 
-static void more_frames_than_allowed_are_refused(void **state) {
+static void more_frames_than_allowed_are_rejected(void **state) {
     (void)state;
     struct wire_header many[WIRE_MAX_FRAMES + 1];
     struct wire_reader r;
@@ -201,7 +201,7 @@ static void more_frames_than_allowed_are_refused(void **state) {
     wire_close_reader(&r);
 }
 
-static void a_datagram_that_is_too_long_is_refused(void **state) {
+static void a_datagram_that_is_too_long_is_rejected(void **state) {
     (void)state;
     struct wire_reader r;
     unsigned char *huge = calloc(1, WIRE_MAX_DATAGRAM + 1);
@@ -214,7 +214,7 @@ static void a_datagram_that_is_too_long_is_refused(void **state) {
     free(huge);
 }
 
-static void more_than_one_descriptor_is_refused(void **state) {
+static void more_than_one_descriptor_is_rejected(void **state) {
     (void)state;
     int fds[8];
     struct wire_reader r;
@@ -232,28 +232,28 @@ static void more_than_one_descriptor_is_refused(void **state) {
         close(fds[i]);
 }
 
-static void a_descriptor_that_was_not_announced_is_refused(void **state) {
+static void a_descriptor_that_was_not_announced_is_rejected(void **state) {
     (void)state;
     int fd = make_memfd(ALL_SEALS);
     struct wire_header h[2] = {good_header(), good_header()};
     send_raw(h, sizeof h[0], &fd, 1);
-    assert_refused();
+    assert_rejected();
     h[0].flags = h[1].flags = WIRE_BULK; /* it must travel alone */
     send_raw(h, sizeof h, &fd, 1);
-    assert_refused();
+    assert_rejected();
     send_raw("", 1, &fd, 1);
-    assert_refused();
+    assert_rejected();
     close(fd);
 }
 
-static void an_announced_descriptor_that_is_missing_is_refused(void **state) {
+static void an_announced_descriptor_that_is_missing_is_rejected(void **state) {
     (void)state;
     struct wire_header h = good_header();
     h.flags = WIRE_BULK;
-    assert_header_refused(h);
+    assert_header_rejected(h);
 }
 
-static void memory_that_can_still_change_is_refused(void **state) {
+static void memory_that_can_still_change_is_rejected(void **state) {
     (void)state;
     static const int seals[] = {0, F_SEAL_SHRINK, F_SEAL_SHRINK | F_SEAL_GROW, F_SEAL_SHRINK | F_SEAL_WRITE,
                                 F_SEAL_GROW | F_SEAL_WRITE};
@@ -263,28 +263,28 @@ static void memory_that_can_still_change_is_refused(void **state) {
     for (size_t i = 0; i < sizeof seals / sizeof seals[0]; i++) {
         int fd = make_memfd(seals[i]);
         send_raw(&h, sizeof h, &fd, 1);
-        assert_refused();
+        assert_rejected();
         close(fd);
     }
 }
 
-static void descriptors_that_are_no_memory_are_refused(void **state) {
+static void descriptors_that_are_no_memory_are_rejected(void **state) {
     (void)state;
     struct wire_header h = good_header();
     int fds[2];
     h.flags = WIRE_BULK;
     assert_int_equal(pipe(fds), 0);
     send_raw(&h, sizeof h, &fds[0], 1);
-    assert_refused();
+    assert_rejected();
     close(fds[0]);
     close(fds[1]);
     fds[0] = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     send_raw(&h, sizeof h, &fds[0], 1);
-    assert_refused();
+    assert_rejected();
     close(fds[0]);
 }
 
-static void parts_outside_the_memory_are_refused(void **state) {
+static void parts_outside_the_memory_are_rejected(void **state) {
     (void)state;
     static const uint64_t parts[][2] = {{0, 8193},
                                         {8192, 1},
@@ -301,7 +301,7 @@ static void parts_outside_the_memory_are_refused(void **state) {
         h.bulk_offset = parts[i][0];
         h.bulk_size = parts[i][1];
         send_raw(&h, sizeof h, &fd, 1);
-        assert_refused();
+        assert_rejected();
     }
     close(fd);
 }
@@ -493,20 +493,20 @@ static void control_messages_carry_two_descriptors_or_none(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(headers_that_break_a_rule_are_refused),
-        TEST(kinds_that_nobody_sends_are_refused),
-        TEST(lengths_beyond_the_datagram_are_refused),
-        TEST(an_unpadded_payload_is_refused),
-        TEST(truncated_headers_are_refused),
-        TEST(a_truncated_second_frame_is_refused),
-        TEST(more_frames_than_allowed_are_refused),
-        TEST(a_datagram_that_is_too_long_is_refused),
-        TEST(more_than_one_descriptor_is_refused),
-        TEST(a_descriptor_that_was_not_announced_is_refused),
-        TEST(an_announced_descriptor_that_is_missing_is_refused),
-        TEST(memory_that_can_still_change_is_refused),
-        TEST(descriptors_that_are_no_memory_are_refused),
-        TEST(parts_outside_the_memory_are_refused),
+        TEST(headers_that_break_a_rule_are_rejected),
+        TEST(kinds_that_nobody_sends_are_rejected),
+        TEST(lengths_beyond_the_datagram_are_rejected),
+        TEST(an_unpadded_payload_is_rejected),
+        TEST(truncated_headers_are_rejected),
+        TEST(a_truncated_second_frame_is_rejected),
+        TEST(more_frames_than_allowed_are_rejected),
+        TEST(a_datagram_that_is_too_long_is_rejected),
+        TEST(more_than_one_descriptor_is_rejected),
+        TEST(a_descriptor_that_was_not_announced_is_rejected),
+        TEST(an_announced_descriptor_that_is_missing_is_rejected),
+        TEST(memory_that_can_still_change_is_rejected),
+        TEST(descriptors_that_are_no_memory_are_rejected),
+        TEST(parts_outside_the_memory_are_rejected),
         TEST(random_bytes_never_do_harm),
         TEST(frames_come_out_as_they_went_in),
         TEST(a_bulk_payload_passes_with_its_bytes),

@@ -1,4 +1,5 @@
-/* zygote_link_test.c: the front end's end of a control socket, pool/zygote_link.c, with a zygote that the test plays. */
+/* zygote_link_test.c: the front end's end of a control socket, pool/zygote_link.c, with a zygote that the test
+ * plays. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
