@@ -48,6 +48,14 @@ MUST_CHECK struct slice slice_ref(const struct slice *s);
 MUST_CHECK struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
 void slice_deinit(struct slice *s);                                                    /* empty afterwards */
 
+/* True if the bytes lie in a memfd or a file: then they travel as a descriptor. False: slice_heap gives them in place. */
+static inline bool slice_is_bulk(const struct slice *s) {
+    return s->blob != NULL && s->blob->fd >= 0;
+}
+static inline const unsigned char *slice_heap(const struct slice *s) {
+    return s->blob == NULL ? NULL : s->blob->data + s->offset;
+}
+
 /* The bytes for reading: in place for the heap, else mapped. NULL with errno. slice_unmap when done. */
 MUST_CHECK const unsigned char *slice_map(const struct slice *s);
 void slice_unmap(const struct slice *s, const unsigned char *mapped);

@@ -6,23 +6,19 @@
 #include "pool/stopping.h"
 #include "pool/worker_view.h"
 
-uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
-                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long) {
-    struct wire_header header = *h;
-    uint64_t ticket = slot_push_task(w, task, is_long)->ticket;
-    header.ticket = ticket;
-    w->type = h->type;
-    sending_put(w, &header, first, first_size, second, second_size, bulk);
+uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
+    struct wire_header header = t->header;
+    header.ticket = slot_push_task(w, t->owner, t->is_long)->ticket;
+    w->type = header.type;
+    sending_put(w, &header, t->front, t->front_size, &t->payload);
     if (w->slots->config.max_job_memory > 0)
         memory_limit_watch(w->slots);
-    return ticket;
+    return header.ticket;
 }
 
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part) {
     struct wire_header h = {.kind = WIRE_PART, .ticket = ticket};
-    bool bulk = part->blob != NULL && part->blob->fd >= 0;
-    const unsigned char *bytes = bulk ? NULL : slice_map(part);
-    sending_put(w, &h, bytes, bulk ? 0 : part->size, NULL, 0, bulk ? part : NULL);
+    sending_put(w, &h, NULL, 0, part);
 }
 
 void pool_flush(struct worker *w) {
@@ -35,7 +31,7 @@ void pool_ping(struct worker *w) {
     if (!worker_takes_tasks(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
         return;
     h.ticket = slot_push_task(w, NULL, false)->ticket;
-    sending_put(w, &h, NULL, 0, NULL, 0, NULL);
+    sending_put(w, &h, NULL, 0, NULL);
     sending_flush(w);
 }
 

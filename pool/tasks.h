@@ -6,14 +6,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pool/blob.h"
 #include "pool/pool_types.h"
+#include "pool/wire.h"
 
-/* Adds a task to the worker's next datagram (h->ticket is filled in) and returns its ticket, from 1 up. `first` and
- * `second` are its inline bytes, one behind the other, which are copied; of `bulk`, NULL or a memfd slice, a reference
- * is taken. `task`: comes back with the reply, or with `lost`. is_long: it counts in worker_has_long_task. The datagram
- * goes out with pool_flush, or earlier when it is full. Only if worker_takes_tasks. */
-uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
-                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long);
+/* A task as it is sent. Borrowed for the call. */
+struct pool_task {
+    struct wire_header header; /* the ticket is filled in */
+    const void *front;         /* inline bytes before the payload; copied */
+    size_t front_size;
+    struct slice payload; /* copied if it lies on the heap, else a reference is taken; may be empty */
+    void *owner;          /* comes back with the reply, or with `lost` */
+    bool is_long;         /* it counts in worker_has_long_task */
+};
+
+/* Adds a task to the worker's next datagram and returns its ticket, from 1 up. The datagram goes out with pool_flush, or
+ * earlier when it is full. Only if worker_takes_tasks. */
+uint64_t pool_send_task(struct worker *w, const struct pool_task *t);
 /* One part for a WIRE_MERGE. Look at worker_can_send between parts: what the socket does not take waits in memory. */
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part);
 void pool_flush(struct worker *w);

@@ -226,6 +226,17 @@ void job_arm_timer(struct job *job) {
         loop_clear_timer(l, &job->timer);
 }
 
+/* Until it is known whether a plan was run in the same go, the run's clock guards the plan. A run begins with the first
+ * chunk, or, after a restart that interrupted it there, with the merge. */
+void job_task_sent(struct job *job, const struct task *t) {
+    if (job->run_started_ns != 0 && t->kind != TASK_PLAN)
+        return;
+    job->run_started_ns = t->sent_ns;
+    job_arm_timer(job);
+    if (t->kind != TASK_PLAN)
+        job_started(job, t->sent_ns);
+}
+
 /* ---- the log ----------------------------------------------------------------------------------------------------- */
 
 void job_log_event(enum log_level level, const char *event, const struct job *job) {

@@ -50,7 +50,6 @@ struct task {
     struct job *job;
     enum task_kind kind;
     uint32_t chunk; /* TASK_RUN */
-    bool is_long;   /* sent as a long task: the worker has no other meanwhile */
     struct worker *worker;
     uint64_t ticket;          /* the pool's number for it, on that worker */
     int64_t sent_ns;          /* monotonic */
@@ -193,6 +192,8 @@ static inline bool job_is_backing_off(const struct job *job) {
 }
 bool job_is_parked(const struct job *job);         /* left to the next process by a drain */
 void job_started(struct job *job, int64_t now_ns); /* queued → running; no effect if it is running */
+/* A task was sent: the clock of the run begins with the first. */
+void job_task_sent(struct job *job, const struct task *t);
 
 /* ---- who waits ---- */
 

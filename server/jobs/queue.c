@@ -5,11 +5,12 @@
 
 #include "base/container.h"
 
-#define LARGE_BODY (256 * 1024) /* bytes of a raw body: to parse more is a long task */
+#define LARGE_BODY      (256 * 1024)         /* bytes of a raw body: to parse more is a long task */
+#define UNKNOWN_COST_NS (50 * INT64_C(1000)) /* of a task of a type that was not run yet */
 
 /* ---- what there is to send --------------------------------------------------------------------------------------- */
 
-bool job_next_chunk(const struct job *job, uint32_t *chunk) {
+static bool next_chunk(const struct job *job, uint32_t *chunk) {
     if (job->again_count > 0)
         *chunk = job->again[job->again_count - 1];
     else if (job->next_chunk < job->record->chunks_total)
@@ -39,7 +40,7 @@ static enum not_runnable chunks_not_runnable(const struct job *job) {
     uint32_t chunk;
     if (job->throttles > 0)
         return NOT_RUNNABLE_THROTTLED;
-    if (job_next_chunk(job, &chunk))
+    if (next_chunk(job, &chunk))
         return RUNNABLE;
     return job_is_backing_off(job) && job->tasks == NULL ? NOT_RUNNABLE_BACKING_OFF : NOT_RUNNABLE_SENT;
 }
@@ -62,11 +63,37 @@ uint32_t job_count_tasks(const struct job *job) {
     return job->phase == PHASE_CHUNKS ? job->again_count + job->record->chunks_total - job->next_chunk : 1;
 }
 
-int64_t job_next_cost_ns(const struct job *job) {
+/* Of its next chunk; 0 if a chunk is not what it has to send. */
+static int64_t chunk_cost_ns(const struct job *job) {
     uint32_t chunk;
-    if (job->phase != PHASE_CHUNKS || !job_next_chunk(job, &chunk))
+    if (job->phase != PHASE_CHUNKS || !next_chunk(job, &chunk))
         return 0;
     return (int64_t)job->chunks[chunk].plan.cost_ns;
+}
+
+int64_t job_next_cost_ns(const struct job *job) {
+    const struct jobs *js = job->js;
+    if (job->phase == PHASE_CHUNKS)
+        return chunk_cost_ns(job);
+    int64_t lately = job->record->type < METRICS_TYPES ? js->type_cost_ns[job->record->type] : 0;
+    return lately > 0 ? lately : UNKNOWN_COST_NS;
+}
+
+struct task *job_take_task(struct job *job, struct worker *w) {
+    static const enum task_kind kinds[] = {
+        [PHASE_PLAN] = TASK_PLAN, [PHASE_CHUNKS] = TASK_RUN, [PHASE_MERGE] = TASK_MERGE};
+    struct task *t = task_new(job, kinds[job->phase]);
+    if (t == NULL)
+        return NULL;
+    t->worker = w;
+    t->sent_ns = loop_now_ns(job->js->loop);
+    if (t->kind != TASK_RUN || !next_chunk(job, &t->chunk))
+        return t;
+    if (job->again_count > 0)
+        job->again_count--;
+    else
+        job->next_chunk = t->chunk + 1;
+    return t;
 }
 
 /* ---- isolated jobs ----------------------------------------------------------------------------------------------- */
@@ -95,7 +122,7 @@ static unsigned count_free_workers(const struct job *job) {
 static bool has_long_task(const struct job *job) {
     if (job->phase == PHASE_PLAN)
         return job->input_is_raw && job->input.size > LARGE_BODY;
-    return job->phase == PHASE_CHUNKS && job_next_cost_ns(job) >= job->js->config.express_cost_ns;
+    return job->phase == PHASE_CHUNKS && chunk_cost_ns(job) >= job->js->config.express_cost_ns;
 }
 
 /* Whether the job needs a turn, and in which class. */
@@ -116,7 +143,7 @@ void job_enqueue(struct job *job) {
     if (!needs_turn(job, &class))
         return;
     sched_put(&js->scheduler, &job->sched, class, (unsigned)job->record->options.priority, loop_now_ns(js->loop));
-    job->queued_cost_ns = class == SCHED_SHORT ? 0 : job_next_cost_ns(job);
+    job->queued_cost_ns = class == SCHED_SHORT ? 0 : chunk_cost_ns(job);
     js->long_backlog_ns += job->queued_cost_ns;
     js->dirty = true;
 }

@@ -21,10 +21,11 @@ enum not_runnable job_not_runnable(const struct job *job);
 
 /* Tasks that could be sent to as many workers now; 0 if the job is not runnable. */
 uint32_t job_count_tasks(const struct job *job);
-/* The chunk that is sent next; false if none is left. */
-bool job_next_chunk(const struct job *job, uint32_t *chunk);
-/* What its next chunk is estimated to take, ns; 0 if a chunk is not what it has to send. */
+/* What its next task is estimated to take, ns: a chunk as its handler estimated it, anything else as those of its type took
+ * lately. */
 int64_t job_next_cost_ns(const struct job *job);
+/* The next task of a job that is runnable, for that worker: it is to be sent, or lost. NULL: memory ran out. */
+struct task *job_take_task(struct job *job, struct worker *w);
 
 /* (Back) into the scheduler, if it has a task to send that no isolated worker of its own will take. */
 void job_enqueue(struct job *job);

@@ -316,7 +316,7 @@ static void on_vacated(void *arg, struct worker *w, void *owner, const struct de
     if (job_is_stopping(job))
         return;
     if (start != NULL && job_count_tasks(job) > 0)
-        t = send_take_task(job, w);
+        t = job_take_task(job, w);
     if (t != NULL)
         on_guilty(job, t, start);
     else if (!job->sched.queued)

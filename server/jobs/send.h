@@ -15,8 +15,6 @@ bool send_is_possible(const struct jobs *js, const struct worker *w);
 /* Sends the job's next task, and puts the job behind the others of its urgency. The job has to be runnable, and sending
  * to the worker possible. False: memory ran out, and nothing was sent. It leaves with pool_flush. */
 MUST_CHECK bool send_task(struct job *job, struct worker *w, bool is_long);
-/* The same task, not sent yet: to be lost or sent by the caller. NULL: memory ran out. */
-struct task *send_take_task(struct job *job, struct worker *w);
 /* Sends parts of a merge while the socket takes them. True: all are sent. */
 bool send_merge_parts(struct job *job, struct task *t);
 

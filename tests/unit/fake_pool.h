@@ -110,19 +110,16 @@ bool worker_can_send(const struct worker *w) {
     return fake.parts_taken > 0;
 }
 
-uint64_t pool_send_task(struct worker *w, const struct wire_header *h, const void *first, size_t first_size,
-                        const void *second, size_t second_size, const struct slice *bulk, void *task, bool is_long) {
-    struct fake_sent *s = fake_add(w, h, task);
-    if (h->kind == WIRE_PLAN)
-        buf_append(&s->bytes, first, first_size);
-    if (h->kind == WIRE_RUN && first_size >= 12)
-        memcpy(&s->poison, (const char *)first + 8, sizeof s->poison);
-    buf_append(&s->bytes, second, second_size);
-    if (bulk != NULL)
-        fake_append(&s->bytes, bulk);
+uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
+    const struct wire_header *h = &t->header;
+    struct fake_sent *s = fake_add(w, h, t->owner);
+    if (h->kind == WIRE_RUN && t->front_size >= 12)
+        memcpy(&s->poison, (const char *)t->front + 8, sizeof s->poison);
+    if (t->payload.blob != NULL)
+        fake_append(&s->bytes, &t->payload);
     w->count++;
-    w->long_tasks += is_long;
-    s->is_long = is_long;
+    w->long_tasks += t->is_long;
+    s->is_long = t->is_long;
     w->type = h->type;
     s->header.ticket = ++w->next_ticket;
     return s->header.ticket;

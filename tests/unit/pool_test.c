@@ -119,7 +119,7 @@ static void a_long_task_is_counted_until_it_is_answered(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
     struct wire_header h = {.kind = WIRE_RUN};
-    uint64_t ticket = pool_send_task(slot(0), &h, NULL, 0, NULL, 0, NULL, &tasks[0], true);
+    uint64_t ticket = pool_send_task(slot(0), &(struct pool_task){.header = h, .owner = &tasks[0], .is_long = true});
     assert_true(worker_has_long_task(slot(0)));
     answer(w, ticket);
     assert_false(worker_has_long_task(slot(0)));
@@ -200,7 +200,7 @@ static void a_bulk_payload_waits_with_its_descriptor(void **state) {
     while (worker_can_send(slot(0)))
         give_now(0, NULL);
     struct slice bulk = slice_all(blob_copy_sealed("pool-test", "bulk", 4));
-    uint64_t ticket = pool_send_task(slot(0), &head, NULL, 0, NULL, 0, &bulk, &tasks[0], false);
+    uint64_t ticket = pool_send_task(slot(0), &(struct pool_task){.header = head, .payload = bulk, .owner = &tasks[0]});
     slice_deinit(&bulk);
     pool_flush(slot(0));
     assert_int_equal(blob_held_bytes, 4);

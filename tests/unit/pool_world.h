@@ -288,7 +288,7 @@ static inline uint64_t give(unsigned i, void *task, size_t size) {
     static char bytes[WIRE_MAX_INLINE];
     struct wire_header h = {.kind = WIRE_RUN, .type = 1};
     assert_true(worker_takes_tasks(slot(i)));
-    return pool_send_task(slot(i), &h, bytes, size, NULL, 0, NULL, task, false);
+    return pool_send_task(slot(i), &(struct pool_task){.header = h, .front = bytes, .front_size = size, .owner = task});
 }
 
 static inline uint64_t give_now(unsigned i, void *task) {
