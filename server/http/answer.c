@@ -82,7 +82,7 @@ void http_answer_rejection(struct http_request *r) {
     http_answer_problem(r, r->problem, NULL, r->problem_members);
 }
 
-/* ---- slices --------------------------------------------------------------------------------------------------------- */
+/* ---- slices ---------------------------------------------------------------------------------------------------- */
 
 static struct MHD_Response *slice_response(const struct slice *body) {
     if (body->blob == NULL || body->size == 0)
