@@ -14,8 +14,7 @@
 
 #include "base/clock.h"
 #include "pool/cgroup.h"
-#include "server/webhooks/guard.h"
-#include "server/webhooks/sign.h"
+#include "server/webhooks/webhooks.h"
 
 extern char **environ;
 
@@ -415,16 +414,12 @@ static const char *default_data_dir(void) {
 
 /* What can be found wrong before it is used. */
 static int check_webhooks(const struct config *c, struct buf *error) {
-    struct webhook_allow allow = {0};
-    struct webhook_secrets secrets;
-    for (unsigned i = 0; i < c->webhook_allow.count; i++)
-        if (webhook_allow_add(&allow, c->webhook_allow.at[i], error) != 0)
-            return -1;
-    if (c->webhook_secret_file == NULL)
-        return 0;
-    int rc = webhook_secrets_read(&secrets, c->webhook_secret_file, error);
-    webhook_secrets_wipe(&secrets);
-    return rc;
+    const struct webhooks_config webhooks = {
+        .secret_file = c->webhook_secret_file,
+        .allow = c->webhook_allow.at,
+        .allow_count = c->webhook_allow.count,
+    };
+    return webhooks_check_config(&webhooks, error);
 }
 
 int config_read(struct config *c, int argc, char **argv, struct buf *error) {

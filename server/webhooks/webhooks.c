@@ -373,13 +373,27 @@ int64_t webhook_delay_ms(unsigned attempt, int64_t retry_ns, int64_t retry_after
 
 /* ---- as a whole ------------------------------------------------------------------------------------------------------- */
 
+/* 0, or -1 with one line in `error`, and no secrets to wipe. */
+static int read_config(const struct webhooks_config *config, struct webhook_allow *allow,
+                       struct webhook_secrets *secrets, struct buf *error) {
+    for (unsigned i = 0; i < config->allow_count; i++)
+        if (webhook_allow_add(allow, config->allow[i], error) != 0)
+            return -1;
+    return config->secret_file == NULL ? 0 : webhook_secrets_read(secrets, config->secret_file, error);
+}
+
+int webhooks_check_config(const struct webhooks_config *config, struct buf *error) {
+    struct webhook_allow allow = {0};
+    struct webhook_secrets secrets = {0};
+    int rc = read_config(config, &allow, &secrets, error);
+    webhook_secrets_wipe(&secrets);
+    return rc;
+}
+
 int webhooks_configure(struct webhooks *w, const struct webhooks_config *config, struct buf *error) {
     struct webhook_allow allow = {0};
     struct webhook_secrets secrets = {0};
-    for (unsigned i = 0; i < config->allow_count; i++)
-        if (webhook_allow_add(&allow, config->allow[i], error) != 0)
-            return -1;
-    if (config->secret_file != NULL && webhook_secrets_read(&secrets, config->secret_file, error) != 0)
+    if (read_config(config, &allow, &secrets, error) != 0)
         return -1;
     w->allow = allow;
     w->secrets = secrets;

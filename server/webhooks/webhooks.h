@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "base/attributes.h"
 #include "base/buf.h"
 #include "base/loop.h"
 #include "server/store/store.h"
@@ -27,6 +28,10 @@ struct webhooks_config {
     unsigned max_running; /* attempts at a time; others wait in order */
     uint64_t max_bytes;   /* held for all that wait; beyond it those that failed most often are given up */
 };
+
+/* Checks what the operator wrote, without using it: the allow list, and the file of secrets. 0, or -1 with one line in
+ * `error`. Needs no struct webhooks, so it can be called before anything is started. */
+MUST_CHECK int webhooks_check_config(const struct webhooks_config *config, struct buf *error);
 
 /* NULL with one line in `error`. The store is borrowed. */
 struct webhooks *webhooks_new(struct loop *loop, const struct webhooks_config *config, struct store *store,
