@@ -22,6 +22,7 @@
 #include "pool/worker.h"
 #include "pool/zygote.h"
 #include "server/api/api.h"
+#include "server/config_options.h"
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2
@@ -59,13 +60,41 @@ static struct jobs_config jobs_config_of(const struct config *c) {
 
 _Static_assert(CONFIG_MAX_LIST <= HTTP_MAX_LISTENERS, "as many listeners as --listen can name");
 
+static int64_t max_descriptors(void) {
+    struct rlimit files;
+    bool known = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur <= INT64_MAX / 2;
+    return known ? (int64_t)files.rlim_cur : INT64_MAX / 2;
+}
+
+/* --max-connections, or as many as there are descriptors for. */
+static int64_t connections_that_fit(const struct config *c) {
+    int64_t room = max_descriptors();
+    /* A job with large parts holds a descriptor for each. */
+    int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
+    room = room > 2 * spare ? room - spare : room / 2;
+    return c->max_connections < room ? c->max_connections : room;
+}
+
+/* As far as RLIMIT_NOFILE goes. */
+static void raise_descriptors(const struct config *c) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    int64_t fitting = connections_that_fit(c);
+    if (fitting < c->max_connections)
+        LOG(LOG_WARN, "connections_limited", LOG_INT("max_connections", fitting), LOG_INT("wanted", c->max_connections),
+            LOG_INT("descriptors", max_descriptors()));
+}
+
 static struct http_config http_config_of(const struct config *c) {
     return (struct http_config){
         .listen = c->listen.at,
         .listen_count = c->listen.count,
         .any_address = c->insecure_no_auth,
         .max_body = (uint64_t)c->max_body,
-        .max_connections = (uint64_t)c->max_connections,
+        .max_connections = (uint64_t)connections_that_fit(c),
         .max_header = (uint64_t)c->max_header,
         .header_timeout_ns = c->header_timeout_ns,
         .idle_timeout_ns = c->idle_timeout_ns,
@@ -82,25 +111,6 @@ static struct webhooks_config webhooks_config_of(const struct config *c) {
         .max_running = (unsigned)c->max_webhooks,
         .max_bytes = (uint64_t)c->max_webhook_bytes,
     };
-}
-
-/* The connections that fit under RLIMIT_NOFILE, raised as far as it goes. */
-static void fit_connections(struct config *c) {
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return;
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-    getrlimit(RLIMIT_NOFILE, &files);
-    int64_t room = files.rlim_cur > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)files.rlim_cur;
-    /* A job with large parts holds a descriptor for each. */
-    int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
-    room = room > 2 * spare ? room - spare : room / 2;
-    if (c->max_connections <= room)
-        return;
-    LOG(LOG_WARN, "connections_limited", LOG_INT("max_connections", room), LOG_INT("wanted", c->max_connections),
-        LOG_INT("descriptors", files.rlim_cur));
-    c->max_connections = room;
 }
 
 /* ---- readiness ------------------------------------------------------------------------------------------------- */
@@ -168,27 +178,24 @@ static void drain(struct server *s, int signal) {
     http_wake_streams(s->http); /* streams of events end now */
 }
 
-/* Limits and handlers anew; listeners and the numbers of workers stay. */
+/* Reads the configuration again and replaces the workers. The table of options says what a reload takes. */
 static void reload(struct server *s) {
-    struct config c;
-    struct buf error = {0};
-    if (config_read(&c, s->argc, s->argv, &error) != 0) {
+    struct config fresh;
+    struct buf error = {0}, ignored = {0};
+    if (config_read(&fresh, s->argc, s->argv, &error) != 0) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
         buf_deinit(&error);
         return;
     }
-    c.workers = s->config.workers;
-    c.express_workers = s->config.express_workers;
-    c.enable_test_types = s->config.enable_test_types;
-    c.max_connections = s->config.max_connections;
-    c.data_dir = s->config.data_dir;
-    memcpy(c.workers_why, s->config.workers_why, sizeof c.workers_why);
-    s->config = c;
-    log_threshold = c.log_level;
-    struct pool_config pc = pool_config_of(&c);
-    struct jobs_config jc = jobs_config_of(&c);
-    struct http_config hc = http_config_of(&c);
-    struct webhooks_config wc = webhooks_config_of(&c);
+    config_take_reload(&s->config, &fresh, &ignored);
+    if (ignored.size > 0)
+        LOG(LOG_WARN, "reload_ignored", LOG_STR("options", ignored.data));
+    buf_deinit(&ignored);
+    log_threshold = s->config.log_level;
+    struct pool_config pc = pool_config_of(&s->config);
+    struct jobs_config jc = jobs_config_of(&s->config);
+    struct http_config hc = http_config_of(&s->config);
+    struct webhooks_config wc = webhooks_config_of(&s->config);
     if (webhooks_configure(s->webhooks, &wc, &error) != 0) /* the file has changed since config_read saw it */
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
     buf_deinit(&error);
@@ -334,7 +341,7 @@ static int run(struct server *s) {
     log_threshold = s->config.log_level;
     log_style = s->config.log_format;
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* orphans of a zygote that died come to us */
-    fit_connections(&s->config);
+    raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
     if (open_server(s, &error) != 0) {
         fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
@@ -363,7 +370,7 @@ int main(int argc, char **argv) {
         return EXIT_USAGE_ERROR;
     }
     if (s.config.show_help) {
-        config_print_help();
+        config_print_help(stdout);
     } else if (s.config.show_version) {
         printf("offloadd " OFFLOAD_VERSION "\n");
     } else if (s.config.check_config) {

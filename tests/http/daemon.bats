@@ -349,6 +349,17 @@ for_signal() { # SIGNAL: drains with a running job
     [ "$CODE" = 200 ]
 }
 
+@test "SIGHUP names the changed options that it does not take, once" {
+    echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
+    start_daemon --workers 1 --config "$BATS_TEST_TMPDIR/conf"
+    printf '%s\n' 'max-body = 5KiB' 'express-workers = 2' 'max-connections = 7' >"$BATS_TEST_TMPDIR/conf"
+    kill -HUP "$DAEMON"
+    wait_for grep -q '"event":"reload"' "$LOG"
+    [ "$(grep -c '"event":"reload_ignored"' "$LOG")" = 1 ]
+    grep -q '"event":"reload_ignored".*"options":"--express-workers, --max-connections"' "$LOG"
+    limit_is 5120
+}
+
 @test "SIGHUP with a wrong config file changes nothing" {
     echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
     start_daemon --config "$BATS_TEST_TMPDIR/conf"

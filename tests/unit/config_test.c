@@ -39,12 +39,14 @@ static void write_file(const char *text) {
 
 /* Reads flags separated by spaces; `error` is NULL if they must be good, else a part of what is said. */
 static struct config read_config(const char *flags, const char *error) {
-    static char words[512]; /* as long-lived as a real argv */
+    static char all_words[4][512]; /* as long-lived as a real argv; those of the last four calls */
+    static unsigned calls;
+    char *words = all_words[calls++ % 4];
     char *argv[MAX_FLAGS] = {(char[]){"offloadd"}}, *rest = words;
     int argc = 1;
     struct config c;
     struct buf why = {0};
-    snprintf(words, sizeof words, "%s", flags);
+    snprintf(words, sizeof all_words[0], "%s", flags);
     for (char *word = strsep(&rest, " "); word != NULL; word = strsep(&rest, " "))
         if (*word != '\0')
             argv[argc++] = word;
@@ -224,6 +226,27 @@ static void the_environment_names_the_file_too(void **state) {
     assert_int_equal(read_both("", NULL).max_body, 5120);
 }
 
+static void a_reload_takes_what_its_row_says_and_names_the_rest(void **state) {
+    (void)state;
+    struct buf ignored = {0};
+    struct config c =
+        read_config("--workers 3 --max-body 1KiB --listen a:1 --listen b:2 --webhook-allow x.internal", NULL);
+    const struct config same = read_config("--workers 3 --max-body 1KiB --listen a:1 --listen b:2", NULL);
+    const struct config other = read_config(
+        "--workers 4 --max-body 2KiB --listen a:1 --listen b:3 --data-dir /x --webhook-allow y.internal", NULL);
+    config_take_reload(&c, &same, &ignored);
+    assert_int_equal(ignored.size, 0);
+    assert_int_equal(c.webhook_allow.count, 0);
+    config_take_reload(&c, &other, &ignored);
+    assert_string_equal(ignored.data, "--data-dir, --listen, --workers");
+    assert_int_equal(c.workers, 3);
+    assert_string_equal(c.listen.at[1], "b:2");
+    assert_string_equal(c.workers_why, "as configured");
+    assert_int_equal(c.max_body, 2048);
+    assert_string_equal(c.webhook_allow.at[0], "y.internal");
+    buf_deinit(&ignored);
+}
+
 static void a_mistake_in_the_environment_is_told_as_such(void **state) {
     (void)state;
     setenv("OFFLOAD_WORKERS", "several", 1);
@@ -282,6 +305,7 @@ int main(void) {
         TEST(a_mistake_in_the_file_is_told_with_its_line),
         TEST(flags_beat_the_environment_and_that_beats_the_file),
         TEST(the_environment_names_the_file_too),
+        TEST(a_reload_takes_what_its_row_says_and_names_the_rest),
         TEST(a_mistake_in_the_environment_is_told_as_such),
         TEST(webhook_options_have_the_defaults_of_the_standard_and_their_list_is_its_own),
         TEST(webhook_mistakes_are_told_before_the_start),

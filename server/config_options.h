@@ -1,0 +1,72 @@
+/* config_options.h: the table of offloadd's options, and what can be done with one of them. A row is all that is known of an
+ * option: the flag, the environment variable and the key of the file are made from its name, and --help, the manual page
+ * and docs/options.md from the rest. To add an option: the row in config_options.c, and the field in struct config.
+ *
+ * Front end, at start-up and on SIGHUP; and the program that writes the manual (tools/manual_offloadd.c). */
+#ifndef OFFLOAD_CONFIG_OPTIONS_H
+#define OFFLOAD_CONFIG_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/attributes.h"
+#include "base/buf.h"
+#include "server/config.h"
+
+/* What a value looks like, and the type of the field that takes it. */
+enum config_kind {
+    CONFIG_COUNT,  /* int64_t */
+    CONFIG_SIZE,   /* int64_t, bytes */
+    CONFIG_TIME,   /* int64_t, ns */
+    CONFIG_SWITCH, /* bool */
+    CONFIG_TEXT,   /* const char * */
+    CONFIG_LIST,   /* struct config_list: the option may be repeated */
+    CONFIG_WORD,   /* an enum whose values are the indexes of `words` */
+};
+
+enum config_reload {
+    CONFIG_AT_START, /* SIGHUP does not take it: a change waits for the next start */
+    CONFIG_RELOADED
+};
+
+struct config_option {
+    const char *name; /* "max-body": --max-body, OFFLOAD_MAX_BODY, and the key max-body */
+    enum config_kind kind;
+    enum config_reload reload;
+    size_t offset;            /* of the field in struct config */
+    int64_t min, max;         /* of CONFIG_COUNT, CONFIG_SIZE and CONFIG_TIME; both are allowed */
+    const char *const *words; /* of CONFIG_WORD; the last is NULL */
+    const char *value;        /* of CONFIG_TEXT and CONFIG_LIST: what the manual calls the value */
+    const char *fallback;     /* the default, as text; NULL: none, or decided at start */
+    const char *decided;      /* how a default is decided at start; NULL: it is not */
+    const char *help;
+};
+
+const struct config_option *config_options(size_t *count);
+/* The row of that name, or NULL. */
+const struct config_option *config_find_option(const char *name);
+
+#define CONFIG_VARIABLE_SIZE 64
+/* "OFFLOAD_MAX_BODY" of "max-body". */
+void config_variable_of(const struct config_option *row, char name[CONFIG_VARIABLE_SIZE]);
+
+/* Reads a value into the field. A value for a list is added to it, if what the list has came from the same source (any
+ * number); else the list begins anew. `value` has to outlive *c. 0, or -1 with one line in `error`. */
+MUST_CHECK int config_set_option(struct config *c, const struct config_option *row, const char *value, int source,
+                                 struct buf *error);
+/* True if both have the same value. */
+bool config_option_is_same(const struct config_option *row, const struct config *a, const struct config *b);
+void config_copy_option(const struct config_option *row, struct config *to, const struct config *from);
+
+/* Appends what the manual calls the value: "SIZE", "text|json". */
+void config_write_value(struct buf *out, const struct config_option *row);
+/* Appends what is allowed, "10ms to 1m"; nothing if that is not limited. */
+void config_write_range(struct buf *out, const struct config_option *row);
+/* The default in words; NULL: there is none. */
+const char *config_default_of(const struct config_option *row);
+/* The page of --help. */
+void config_print_help(FILE *to);
+
+#endif
