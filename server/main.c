@@ -343,6 +343,7 @@ static int run(struct server *s) {
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* orphans of a zygote that died come to us */
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
+    metrics_check_types(host_count());
     if (open_server(s, &error) != 0) {
         fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
         s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;

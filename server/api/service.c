@@ -141,16 +141,26 @@ void api_ready_done(struct server *s, struct http_request *r) {
 
 /* ---- documents ------------------------------------------------------------------------------------------------------ */
 
+static void read_connections(struct metric_out *to, const void *field) {
+    metric_add(to, http_connections(((const struct server *)field)->http), NULL, NULL);
+}
+
+static void read_waiting(struct metric_out *to, const void *field) {
+    metric_add(to, (uint64_t)((const struct server *)field)->waiting, NULL, NULL);
+}
+
+static const struct metric client_metrics[] = {
+    {"offload_http_connections", METRIC_GAUGE, read_connections, .help = "Open connections."},
+    {"offload_http_waiting", METRIC_GAUGE, read_waiting, .help = "Clients waiting for a job, bounded by --max-sync."},
+};
+
 void api_metrics(struct server *s, struct http_request *r, struct route_match m) {
     struct buf body = {0};
     (void)m;
     metrics_write(&s->metrics, &body);
     jobs_write_metrics(s->jobs, &body);
     webhooks_write_metrics(s->webhooks, &body);
-    metrics_write_head(&body, "offload_http_connections", "gauge", "Open connections.");
-    buf_printf(&body, "offload_http_connections %u\n", http_connections(s->http));
-    metrics_write_head(&body, "offload_http_waiting", "gauge", "Clients waiting for a job, bounded by --max-sync.");
-    buf_printf(&body, "offload_http_waiting %lld\n", (long long)s->waiting);
+    METRICS_WRITE_TABLE(&body, client_metrics, s);
     metrics_write_process(&body);
     http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
 }

@@ -16,7 +16,7 @@ struct submitting {
 /* The store did not take it. If it said so at once it has nothing of the job, and need not hear of its end. */
 static void fail_submission(struct job *job, bool at_once) {
     job_set_durability(job, DURABILITY_STORE_FAILED);
-    metrics_count(job->js->metrics->rejected, 16, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
+    metrics_count(job->js->metrics->rejected, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
     if (!at_once)
         return;
     job->record->durable = false;

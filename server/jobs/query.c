@@ -1,5 +1,6 @@
 /* query.c: looking jobs up, wherever they are: live, remembered (answered inline), or in the store. Front end. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,32 +164,54 @@ int64_t jobs_oldest_wait_ms(const struct jobs *js) {
     return oldest == 0 ? 0 : (clock_monotonic_ns() - oldest) / NS_PER_MS;
 }
 
-static void write_workers(const struct jobs *js, struct buf *out) {
+static void read_queued(struct metric_out *to, const void *field) {
+    const size_t *queued = field;
+    for (unsigned level = 0; level < SCHEDULER_LEVELS; level++) {
+        char priority[16];
+        snprintf(priority, sizeof priority, "%u", level);
+        metric_add(to, queued[level], priority, NULL);
+    }
+}
+
+static void read_oldest_seconds(struct metric_out *to, const void *field) {
+    metric_add_real(to, (double)jobs_oldest_wait_ms(field) / 1000, NULL, NULL);
+}
+
+static void read_held_bytes(struct metric_out *to, const void *field) {
+    (void)field;
+    metric_add(to, blob_held_bytes, "payloads", NULL);
+}
+
+static void read_workers(struct metric_out *to, const void *field) {
+    const struct jobs *js = field;
     unsigned count[2][WORKER_ACTIVITIES] = {{0}};
     for (size_t i = 0; js->pool != NULL && i < pool_size(js->pool); i++) {
         struct worker_view v = worker_look(pool_worker(js->pool, i));
         count[v.lane][v.activity]++;
     }
-    metrics_write_head(out, "offload_workers", "gauge", "Worker processes.");
     for (int lane = 0; lane < 2; lane++)
         for (int state = 0; state < WORKER_ACTIVITIES; state++)
-            buf_printf(out, "offload_workers{lane=\"%s\",state=\"%s\"} %u\n", lane_name((enum lane)lane),
-                       worker_activity_name((enum worker_activity)state), count[lane][state]);
+            metric_add(to, count[lane][state], lane_name((enum lane)lane),
+                       worker_activity_name((enum worker_activity)state));
 }
 
+#define AT(member) offsetof(struct jobs, member)
+
+static const struct metric job_metrics[] = {
+    {"offload_jobs_queued", METRIC_GAUGE, read_queued, AT(queued), .label = "priority",
+     .help = "Jobs accepted and not started, by urgency."},
+    {"offload_jobs_running", METRIC_GAUGE, metric_read_size, AT(running_count), .help = "Jobs started and not ended."},
+    {"offload_jobs_recovered_total", METRIC_COUNTER, metric_read_size, AT(recovered_count),
+     .help = "Jobs that an earlier process left unfinished."},
+    {"offload_queue_oldest_seconds", METRIC_GAUGE, read_oldest_seconds, .help = "How long the oldest task has waited."},
+    {"offload_held_bytes", METRIC_GAUGE, read_held_bytes, .label = "what",
+     .help = "Bytes held for jobs, bounded by --max-memory."},
+    {"offload_workers", METRIC_GAUGE, read_workers, .label = "lane", .second_label = "state",
+     .help = "Worker processes."},
+};
+
 void jobs_write_metrics(const struct jobs *js, struct buf *out) {
-    metrics_write_head(out, "offload_jobs_queued", "gauge", "Jobs accepted and not started, by urgency.");
-    for (unsigned level = 0; level < SCHEDULER_LEVELS; level++)
-        buf_printf(out, "offload_jobs_queued{priority=\"%u\"} %zu\n", level, js->queued[level]);
-    metrics_write_head(out, "offload_jobs_running", "gauge", "Jobs started and not ended.");
-    buf_printf(out, "offload_jobs_running %zu\n", js->running_count);
-    metrics_write_head(out, "offload_jobs_recovered_total", "counter", "Jobs that an earlier process left unfinished.");
-    buf_printf(out, "offload_jobs_recovered_total %zu\n", js->recovered_count);
-    metrics_write_head(out, "offload_queue_oldest_seconds", "gauge", "How long the oldest task has waited.");
-    buf_printf(out, "offload_queue_oldest_seconds %.3f\n", (double)jobs_oldest_wait_ms(js) / 1000);
-    metrics_write_head(out, "offload_held_bytes", "gauge", "Bytes held for jobs, bounded by --max-memory.");
-    buf_printf(out, "offload_held_bytes{what=\"payloads\"} %zu\n", blob_held_bytes);
-    write_workers(js, out);
+    METRICS_WRITE_TABLE(out, job_metrics, js);
 }
 
 size_t jobs_live(const struct jobs *js) {

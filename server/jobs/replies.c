@@ -274,7 +274,7 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     if (!give_up) {
         if (!job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
             requeue(job, t);
-        metrics_count(job->js->metrics->chunk_retries, 16, d->cause);
+        metrics_count(job->js->metrics->chunk_retries, d->cause);
     }
     task_free(t);
     if (give_up)
@@ -339,7 +339,7 @@ static void on_changed(void *arg) {
 }
 
 static void on_restarted(void *arg, const char *cause) {
-    metrics_count(((struct jobs *)arg)->metrics->worker_restarts, 16, cause);
+    metrics_count(((struct jobs *)arg)->metrics->worker_restarts, cause);
 }
 
 struct pool_events jobs_pool_events(struct jobs *js) {

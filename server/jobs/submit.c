@@ -94,7 +94,7 @@ static int fill_input(struct job *job, const struct job_request *q) {
 int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, enum problem_code *why) {
     size_t more = q->submission == NULL ? 0 : q->submission->params.size;
     if (check_bounds(js, more, why) != 0) {
-        metrics_count(js->metrics->rejected, 16, problem_get(*why)->code);
+        metrics_count(js->metrics->rejected, problem_get(*why)->code);
         return -1;
     }
     *why = PROBLEM_INTERNAL_ERROR;

@@ -1,6 +1,7 @@
-/* metrics.c: see metrics.h. Front end. */
+/* metrics.c: see metrics.h. Front end; the text is made when it is asked for, and counting is an addition. */
 #include "server/model/metrics.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,8 +24,12 @@ void metrics_observe(struct histogram *h, int64_t ns) {
     h->sum_s += s;
 }
 
-void metrics_count(struct label_count *list, size_t room, const char *label) {
-    for (size_t i = 0; i < room; i++) {
+void metrics_check_types(size_t types) {
+    assert(types <= METRICS_TYPES); /* else raise METRICS_TYPES */
+}
+
+void metrics_count(struct label_count list[METRICS_LABELS], const char *label) {
+    for (size_t i = 0; i < METRICS_LABELS; i++) {
         if (list[i].label == NULL)
             list[i].label = label;
         if (strcmp(list[i].label, label) == 0) {
@@ -43,81 +48,159 @@ void metrics_count_request(struct route_metrics *r, unsigned code, int64_t ns) {
     metrics_observe(&r->seconds, ns);
 }
 
-void metrics_write_head(struct buf *out, const char *name, const char *type, const char *help) {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+
+struct metric_out {
+    struct buf *text;
+    const struct metric *row;
+};
+
+/* name SUFFIX {first="...",second="...",le="..."}, without what is NULL, and a space. */
+static void begin_sample(struct metric_out *to, const char *suffix, const char *label, const char *second_label,
+                         const char *le) {
+    const char *const names[] = {to->row->label, to->row->second_label, "le"};
+    const char *const values[] = {label, second_label, le};
+    char before = '{';
+    buf_puts(to->text, to->row->name);
+    buf_puts(to->text, suffix);
+    for (size_t i = 0; i < 3; i++) {
+        if (values[i] == NULL)
+            continue;
+        buf_printf(to->text, "%c%s=\"%s\"", before, names[i], values[i]);
+        before = ',';
+    }
+    buf_puts(to->text, before == ',' ? "} " : " ");
 }
 
-void metrics_write_histogram(struct buf *out, const char *name, const char *label, const char *value,
-                             const struct histogram *h) {
-    char labels[128] = "";
-    uint64_t total = 0;
-    if (label != NULL)
-        snprintf(labels, sizeof labels, "%s=\"%s\",", label, value);
-    for (size_t i = 0; i < METRICS_BUCKETS; i++) {
-        total += h->buckets[i];
-        buf_printf(out, "%s_bucket{%sle=\"%g\"} %llu\n", name, labels, bounds_s[i], (unsigned long long)total);
-    }
-    buf_printf(out, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, (unsigned long long)h->count);
-    labels[label == NULL ? 0 : strlen(labels) - 1] = '\0';
-    const char *open = label == NULL ? "" : "{", *close = label == NULL ? "" : "}";
-    buf_printf(out, "%s_sum%s%s%s %.9g\n", name, open, labels, close, h->sum_s);
-    buf_printf(out, "%s_count%s%s%s %llu\n", name, open, labels, close, (unsigned long long)h->count);
+static void put_count(struct metric_out *to, uint64_t value) {
+    buf_u64(to->text, value);
+    buf_putc(to->text, '\n');
 }
+
+void metric_add(struct metric_out *to, uint64_t value, const char *label, const char *second_label) {
+    begin_sample(to, "", label, second_label, NULL);
+    put_count(to, value);
+}
+
+void metric_add_real(struct metric_out *to, double value, const char *label, const char *second_label) {
+    begin_sample(to, "", label, second_label, NULL);
+    buf_printf(to->text, "%.6f\n", value);
+}
+
+void metric_add_histogram(struct metric_out *to, const struct histogram *h, const char *label) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+        char bound[32];
+        snprintf(bound, sizeof bound, "%g", bounds_s[i]);
+        total += h->buckets[i];
+        begin_sample(to, "_bucket", label, NULL, bound);
+        put_count(to, total);
+    }
+    begin_sample(to, "_bucket", label, NULL, "+Inf");
+    put_count(to, h->count);
+    begin_sample(to, "_sum", label, NULL, NULL);
+    buf_printf(to->text, "%.9g\n", h->sum_s);
+    begin_sample(to, "_count", label, NULL, NULL);
+    put_count(to, h->count);
+}
+
+void metric_read_size(struct metric_out *to, const void *field) {
+    metric_add(to, *(const size_t *)field, NULL, NULL);
+}
+
+void metric_read_histogram(struct metric_out *to, const void *field) {
+    metric_add_histogram(to, field, NULL);
+}
+
+void metric_read_label_counts(struct metric_out *to, const void *field) {
+    const struct label_count *list = field;
+    for (size_t i = 0; i < METRICS_LABELS && list[i].label != NULL; i++)
+        metric_add(to, list[i].count, list[i].label, NULL);
+}
+
+void metrics_write_table(struct buf *out, const struct metric *rows, size_t count, const void *owner) {
+    static const char *const types[] = {"counter", "gauge", "histogram"}; /* enum metric_type */
+    for (size_t i = 0; i < count; i++) {
+        struct metric_out to = {out, &rows[i]};
+        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", rows[i].name, rows[i].help, rows[i].name, types[rows[i].type]);
+        rows[i].read(&to, (const char *)owner + rows[i].offset);
+    }
+}
+
+/* ---- what is counted here --------------------------------------------------------------------------------------- */
 
 static const char *type_name(size_t type) {
     const struct handler *h = host_handler(type);
     return h == NULL ? "unknown" : h->name;
 }
 
-static size_t type_at(size_t i) { /* the known types, then the row for unknown ones */
-    return i < host_count() ? i : METRICS_TYPES;
-}
-
-static void write_jobs(const struct metrics *m, struct buf *out) {
-    metrics_write_head(out, "offload_jobs_total", "counter", "Jobs that ended, by type and how.");
-    for (size_t i = 0; i <= host_count(); i++)
+static void read_jobs(struct metric_out *to, const void *field) {
+    const uint64_t(*jobs)[JOB_STATUSES] = field;
+    for (size_t i = 0; i <= host_count(); i++) {
+        size_t type = i < host_count() ? i : METRICS_TYPES; /* the known types, then the row for unknown ones */
         for (int s = JOB_SUCCEEDED; s < JOB_STATUSES; s++)
-            buf_printf(out, "offload_jobs_total{type=\"%s\",status=\"%s\"} %llu\n", type_name(type_at(i)),
-                       job_status_name((enum job_status)s), (unsigned long long)m->jobs[type_at(i)][s]);
-    metrics_write_head(out, "offload_job_wait_seconds", "histogram", "From acceptance to the start of the run.");
-    metrics_write_histogram(out, "offload_job_wait_seconds", NULL, NULL, &m->job_wait);
-    metrics_write_head(out, "offload_job_run_seconds", "histogram", "From the start of the run to the end of the job.");
-    for (size_t i = 0; i < host_count(); i++)
-        metrics_write_histogram(out, "offload_job_run_seconds", "type", type_name(i), &m->job_run[i]);
-    metrics_write_head(out, "offload_chunks_total", "counter", "Chunks finished, by type.");
-    for (size_t i = 0; i < host_count(); i++)
-        buf_printf(out, "offload_chunks_total{type=\"%s\"} %llu\n", type_name(i), (unsigned long long)m->chunks[i]);
+            metric_add(to, jobs[type][s], type_name(type), job_status_name((enum job_status)s));
+    }
 }
 
-static void write_labels(struct buf *out, const char *name, const char *label, const char *help,
-                         const struct label_count *list, size_t room) {
-    metrics_write_head(out, name, "counter", help);
-    for (size_t i = 0; i < room && list[i].label != NULL; i++)
-        buf_printf(out, "%s{%s=\"%s\"} %llu\n", name, label, list[i].label, (unsigned long long)list[i].count);
+static void read_job_run(struct metric_out *to, const void *field) {
+    const struct histogram *of_types = field;
+    for (size_t i = 0; i < host_count(); i++)
+        metric_add_histogram(to, &of_types[i], type_name(i));
 }
 
-static void write_routes(const struct metrics *m, struct buf *out) {
-    metrics_write_head(out, "offload_http_requests_total", "counter", "HTTP requests answered.");
-    for (size_t i = 0; i < m->route_count; i++)
-        for (size_t k = 0; k < METRICS_CODES && m->routes[i].codes[k].count != 0; k++)
-            buf_printf(out, "offload_http_requests_total{route=\"%s\",code=\"%u\"} %llu\n", m->routes[i].route,
-                       m->routes[i].codes[k].code, (unsigned long long)m->routes[i].codes[k].count);
-    metrics_write_head(out, "offload_http_request_seconds", "histogram",
-                       "From the end of the request to the queueing of its answer.");
+static void read_chunks(struct metric_out *to, const void *field) {
+    const uint64_t *of_types = field;
+    for (size_t i = 0; i < host_count(); i++)
+        metric_add(to, of_types[i], type_name(i), NULL);
+}
+
+static void read_requests(struct metric_out *to, const void *field) {
+    const struct metrics *m = field;
+    for (size_t i = 0; i < m->route_count; i++) {
+        for (size_t k = 0; k < METRICS_CODES && m->routes[i].codes[k].count != 0; k++) {
+            char code[16];
+            snprintf(code, sizeof code, "%u", m->routes[i].codes[k].code);
+            metric_add(to, m->routes[i].codes[k].count, m->routes[i].route, code);
+        }
+    }
+}
+
+static void read_request_seconds(struct metric_out *to, const void *field) {
+    const struct metrics *m = field;
     for (size_t i = 0; i < m->route_count; i++)
         if (m->routes[i].seconds.count > 0)
-            metrics_write_histogram(out, "offload_http_request_seconds", "route", m->routes[i].route,
-                                    &m->routes[i].seconds);
+            metric_add_histogram(to, &m->routes[i].seconds, m->routes[i].route);
 }
 
+#define AT(member) offsetof(struct metrics, member)
+
+static const struct metric service_metrics[] = {
+    {"offload_jobs_total", METRIC_COUNTER, read_jobs, AT(jobs), .label = "type", .second_label = "status",
+     .help = "Jobs that ended, by type and how."},
+    {"offload_job_wait_seconds", METRIC_HISTOGRAM, metric_read_histogram, AT(job_wait),
+     .help = "From acceptance to the start of the run."},
+    {"offload_job_run_seconds", METRIC_HISTOGRAM, read_job_run, AT(job_run), .label = "type",
+     .help = "From the start of the run to the end of the job."},
+    {"offload_chunks_total", METRIC_COUNTER, read_chunks, AT(chunks), .label = "type",
+     .help = "Chunks finished, by type."},
+    {"offload_chunk_retries_total", METRIC_COUNTER, metric_read_label_counts, AT(chunk_retries), .label = "cause",
+     .help = "Tasks run again after a worker was lost."},
+    {"offload_worker_restarts_total", METRIC_COUNTER, metric_read_label_counts, AT(worker_restarts), .label = "cause",
+     .help = "Workers replaced."},
+    {"offload_rejected_total", METRIC_COUNTER, metric_read_label_counts, AT(rejected), .label = "reason",
+     .help = "Jobs not accepted."},
+    {"offload_http_requests_total", METRIC_COUNTER, read_requests, .label = "route", .second_label = "code",
+     .help = "HTTP requests answered."},
+    {"offload_http_request_seconds", METRIC_HISTOGRAM, read_request_seconds, .label = "route",
+     .help = "From the end of the request to the queueing of its answer."},
+};
+
 void metrics_write(const struct metrics *m, struct buf *out) {
-    write_jobs(m, out);
-    write_labels(out, "offload_chunk_retries_total", "cause", "Tasks run again after a worker was lost.",
-                 m->chunk_retries, 16);
-    write_labels(out, "offload_worker_restarts_total", "cause", "Workers replaced.", m->worker_restarts, 16);
-    write_labels(out, "offload_rejected_total", "reason", "Jobs not accepted.", m->rejected, 16);
-    write_routes(m, out);
+    METRICS_WRITE_TABLE(out, service_metrics, m);
 }
+
+/* ---- the process -------------------------------------------------------------------------------------------------- */
 
 static unsigned count_descriptors(void) {
     unsigned n = 0;
@@ -156,28 +239,61 @@ static void read_statm(unsigned long long *size, unsigned long long *resident) {
     fclose(f);
 }
 
-static void write_gauge(struct buf *out, const char *name, const char *help, double value) {
-    metrics_write_head(out, name, "gauge", help);
-    buf_printf(out, "%s %.17g\n", name, value);
+static void read_cpu_seconds(struct metric_out *to, const void *field) {
+    struct rusage u;
+    (void)field;
+    getrusage(RUSAGE_SELF, &u);
+    metric_add_real(
+        to, (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6,
+        NULL, NULL);
 }
 
-void metrics_write_process(struct buf *out) {
-    struct rusage u;
-    struct rlimit files;
+static void read_resident(struct metric_out *to, const void *field) {
     unsigned long long size, resident;
-    double page = (double)sysconf(_SC_PAGESIZE);
-    getrusage(RUSAGE_SELF, &u);
-    getrlimit(RLIMIT_NOFILE, &files);
+    (void)field;
     read_statm(&size, &resident);
-    metrics_write_head(out, "process_cpu_seconds_total", "counter", "CPU time of the front end.");
-    buf_printf(out, "process_cpu_seconds_total %.6f\n",
-               (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6);
-    write_gauge(out, "process_resident_memory_bytes", "Resident memory of the front end.", (double)resident * page);
-    write_gauge(out, "process_virtual_memory_bytes", "Virtual memory of the front end.", (double)size * page);
-    write_gauge(out, "process_open_fds", "Open descriptors of the front end.", count_descriptors());
-    write_gauge(out, "process_max_fds", "Descriptors it may open.", (double)files.rlim_cur);
-    write_gauge(out, "process_start_time_seconds", "Start of the process, Unix time.", start_time_s());
-    metrics_write_head(out, "offload_build_info", "gauge", "Always 1; the version is a label.");
-    buf_puts(out, "offload_build_info{version=\"" OFFLOAD_VERSION "\"} 1\n");
+    metric_add(to, resident * (uint64_t)sysconf(_SC_PAGESIZE), NULL, NULL);
+}
+
+static void read_virtual(struct metric_out *to, const void *field) {
+    unsigned long long size, resident;
+    (void)field;
+    read_statm(&size, &resident);
+    metric_add(to, size * (uint64_t)sysconf(_SC_PAGESIZE), NULL, NULL);
+}
+
+static void read_open_descriptors(struct metric_out *to, const void *field) {
+    (void)field;
+    metric_add(to, count_descriptors(), NULL, NULL);
+}
+
+static void read_max_descriptors(struct metric_out *to, const void *field) {
+    struct rlimit files;
+    (void)field;
+    getrlimit(RLIMIT_NOFILE, &files);
+    metric_add(to, files.rlim_cur, NULL, NULL);
+}
+
+static void read_start_time(struct metric_out *to, const void *field) {
+    (void)field;
+    metric_add_real(to, start_time_s(), NULL, NULL);
+}
+
+static void read_build(struct metric_out *to, const void *field) {
+    (void)field;
+    metric_add(to, 1, OFFLOAD_VERSION, NULL);
+}
+
+static const struct metric process_metrics[] = {
+    {"process_cpu_seconds_total", METRIC_COUNTER, read_cpu_seconds, .help = "CPU time of the front end."},
+    {"process_resident_memory_bytes", METRIC_GAUGE, read_resident, .help = "Resident memory of the front end."},
+    {"process_virtual_memory_bytes", METRIC_GAUGE, read_virtual, .help = "Virtual memory of the front end."},
+    {"process_open_fds", METRIC_GAUGE, read_open_descriptors, .help = "Open descriptors of the front end."},
+    {"process_max_fds", METRIC_GAUGE, read_max_descriptors, .help = "Descriptors it may open."},
+    {"process_start_time_seconds", METRIC_GAUGE, read_start_time, .help = "Start of the process, Unix time."},
+    {"offload_build_info", METRIC_GAUGE, read_build, .label = "version", .help = "Always 1; the version is a label."},
+};
+
+void metrics_write_process(struct buf *out) {
+    METRICS_WRITE_TABLE(out, process_metrics, "");
 }

@@ -1,5 +1,9 @@
 /* metrics.h: counters and histograms of the service, in the front end alone, and their Prometheus text
- * (exposition format 0.0.4). */
+ * (exposition format 0.0.4).
+ *
+ * A metric is a row of a table: its name, what it is, its labels, how it is read, and its help. The room that counts has
+ * the table; metrics_write_table makes HELP, TYPE and the samples of it. To add a counter: a field, the line that counts,
+ * and the row. */
 #ifndef OFFLOAD_METRICS_H
 #define OFFLOAD_METRICS_H
 
@@ -11,7 +15,10 @@
 
 #define METRICS_TYPES   32 /* job types at most; one more row is for "unknown" */
 #define METRICS_CODES   24 /* different HTTP status codes per route */
+#define METRICS_LABELS  16 /* different values of an open label */
 #define METRICS_BUCKETS 14
+
+/* ---- what is counted ---- */
 
 struct histogram {
     uint64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last is +Inf */
@@ -33,27 +40,58 @@ struct route_metrics {
     struct histogram seconds;
 };
 
+/* All zero at first. */
 struct metrics {
     uint64_t jobs[METRICS_TYPES + 1][JOB_STATUSES];
     uint64_t chunks[METRICS_TYPES + 1];
     struct histogram job_wait, job_run[METRICS_TYPES + 1];
-    struct label_count chunk_retries[16], worker_restarts[16], rejected[16];
+    struct label_count chunk_retries[METRICS_LABELS], worker_restarts[METRICS_LABELS], rejected[METRICS_LABELS];
     struct route_metrics *routes;
     size_t route_count;
 };
 
+/* Aborts if there are more job types than the arrays have rows for. Call once, after host_init. */
+void metrics_check_types(size_t types);
+
 void metrics_observe(struct histogram *h, int64_t ns);
-/* Adds one under a label (static text); a small open list. */
-void metrics_count(struct label_count *list, size_t room, const char *label);
+/* Adds one under a label (static text). Labels beyond the last place are not counted. */
+void metrics_count(struct label_count list[METRICS_LABELS], const char *label);
 void metrics_count_request(struct route_metrics *r, unsigned code, int64_t ns);
 
-/* The parts of the exposition that live here: jobs, chunks, restarts, HTTP. */
+/* ---- what is told ---- */
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+struct metric_out; /* where the samples of one row go */
+
+struct metric {
+    const char *name;
+    enum metric_type type;
+    /* Adds the samples by the functions below. `field` is the owner of the table, plus `offset`. */
+    void (*read)(struct metric_out *to, const void *field);
+    size_t offset;
+    const char *label, *second_label; /* their names; NULL: there is none */
+    const char *help;
+};
+
+/* Appends HELP, TYPE and the samples of each row. */
+void metrics_write_table(struct buf *out, const struct metric *rows, size_t count, const void *owner);
+#define METRICS_WRITE_TABLE(out, rows, owner) metrics_write_table((out), (rows), sizeof(rows) / sizeof *(rows), (owner))
+
+/* One sample; the values of the labels are those of the row, in its order. NULL: the row has no such label. */
+void metric_add(struct metric_out *to, uint64_t value, const char *label, const char *second_label);
+/* The same with digits behind the point. */
+void metric_add_real(struct metric_out *to, double value, const char *label, const char *second_label);
+void metric_add_histogram(struct metric_out *to, const struct histogram *h, const char *label);
+
+/* For `read` of a row without labels, by the type of its field; of label counts: a row with one label. */
+void metric_read_size(struct metric_out *to, const void *field);         /* size_t */
+void metric_read_histogram(struct metric_out *to, const void *field);    /* struct histogram */
+void metric_read_label_counts(struct metric_out *to, const void *field); /* struct label_count[METRICS_LABELS] */
+
+/* The table of what is counted here: jobs, chunks, restarts, HTTP. */
 void metrics_write(const struct metrics *m, struct buf *out);
-/* "# HELP name help\n# TYPE name type\n" */
-void metrics_write_head(struct buf *out, const char *name, const char *type, const char *help);
-void metrics_write_histogram(struct buf *out, const char *name, const char *label, const char *value,
-                             const struct histogram *h);
-/* process_*: CPU, memory, descriptors, start time. */
+/* The table of the process: CPU, memory, descriptors, start time; and the version. */
 void metrics_write_process(struct buf *out);
 
 #endif

@@ -14,7 +14,6 @@
  */
 #include "server/webhooks/webhooks.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -447,11 +446,23 @@ size_t webhooks_active(const struct webhooks *w) {
     return w->ready_count + w->running_count;
 }
 
-void webhooks_write_metrics(const struct webhooks *w, struct buf *out) {
-    metrics_write_head(out, "offload_webhooks_total", "counter",
-                       "Attempts to deliver a webhook, by how they ended; gave_up: webhooks, not attempts.");
+static void read_outcomes(struct metric_out *to, const void *field) {
+    const uint64_t *outcomes = field;
     for (int i = 0; i < OUTCOMES; i++)
-        buf_printf(out, "offload_webhooks_total{outcome=\"%s\"} %" PRIu64 "\n", outcome_names[i], w->outcomes[i]);
-    metrics_write_head(out, "offload_webhooks_pending", "gauge", "Webhooks that are neither delivered nor given up.");
-    buf_printf(out, "offload_webhooks_pending %zu\n", webhooks_pending(w));
+        metric_add(to, outcomes[i], outcome_names[i], NULL);
+}
+
+static void read_pending(struct metric_out *to, const void *field) {
+    metric_add(to, webhooks_pending(field), NULL, NULL);
+}
+
+static const struct metric webhook_metrics[] = {
+    {"offload_webhooks_total", METRIC_COUNTER, read_outcomes, offsetof(struct webhooks, outcomes), .label = "outcome",
+     .help = "Attempts to deliver a webhook, by how they ended; gave_up: webhooks, not attempts."},
+    {"offload_webhooks_pending", METRIC_GAUGE, read_pending,
+     .help = "Webhooks that are neither delivered nor given up."},
+};
+
+void webhooks_write_metrics(const struct webhooks *w, struct buf *out) {
+    METRICS_WRITE_TABLE(out, webhook_metrics, w);
 }

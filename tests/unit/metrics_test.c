@@ -1,4 +1,4 @@
-/* metrics_test.c: counters, histograms and their Prometheus text, server/metrics.c. */
+/* metrics_test.c: counters, histograms and their Prometheus text, server/model/metrics.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,30 +26,80 @@ static void a_duration_is_counted_in_the_bucket_that_it_fits(void **state) {
 
 static void buckets_are_cumulative_in_the_text(void **state) {
     (void)state;
+    static const struct metric row[] = {
+        {"x_seconds", METRIC_HISTOGRAM, metric_read_histogram, .help = "How long x took."}};
     struct histogram h = {.count = 0};
     struct buf b = {0};
     for (int i = 0; i < 10; i++)
         metrics_observe(&h, NS_PER_MS << i);
-    metrics_write_histogram(&b, "x_seconds", "type", "t", &h);
-    assert_non_null(strstr(b.data, "x_seconds_bucket{type=\"t\",le=\"0.0005\"} 0\n"));
-    assert_non_null(strstr(b.data, "x_seconds_bucket{type=\"t\",le=\"0.001\"} 1\n"));
-    assert_non_null(strstr(b.data, "x_seconds_bucket{type=\"t\",le=\"0.1\"} 7\n"));
-    assert_non_null(strstr(b.data, "x_seconds_bucket{type=\"t\",le=\"600\"} 10\n"));
-    assert_non_null(strstr(b.data, "x_seconds_bucket{type=\"t\",le=\"+Inf\"} 10\n"));
-    assert_non_null(strstr(b.data, "x_seconds_count{type=\"t\"} 10\n"));
+    METRICS_WRITE_TABLE(&b, row, &h);
+    assert_non_null(strstr(b.data, "# HELP x_seconds How long x took.\n# TYPE x_seconds histogram\n"));
+    assert_non_null(strstr(b.data, "x_seconds_bucket{le=\"0.0005\"} 0\n"));
+    assert_non_null(strstr(b.data, "x_seconds_bucket{le=\"0.001\"} 1\n"));
+    assert_non_null(strstr(b.data, "x_seconds_bucket{le=\"0.1\"} 7\n"));
+    assert_non_null(strstr(b.data, "x_seconds_bucket{le=\"600\"} 10\n"));
+    assert_non_null(strstr(b.data, "x_seconds_bucket{le=\"+Inf\"} 10\n"));
+    assert_non_null(strstr(b.data, "x_seconds_sum 1.023\n"));
+    assert_non_null(strstr(b.data, "x_seconds_count 10\n"));
+    buf_deinit(&b);
+}
+
+struct owner {
+    char other;
+    size_t total;
+    struct histogram seconds;
+};
+
+static void read_both_labels(struct metric_out *to, const void *field) {
+    const struct owner *o = field;
+    metric_add(to, o->total, "a", "b");
+    metric_add_real(to, 0.25, "c", "d");
+}
+
+static void read_labelled_histogram(struct metric_out *to, const void *field) {
+    metric_add_histogram(to, field, "t");
+}
+
+static void a_row_is_all_that_a_metric_needs(void **state) {
+    (void)state;
+    static const struct metric rows[] = {
+        {"y_total", METRIC_COUNTER, metric_read_size, offsetof(struct owner, total), .help = "How many y."},
+        {"y_now", METRIC_GAUGE, read_both_labels, .label = "first", .second_label = "second", .help = "How many now."},
+        {"y_seconds", METRIC_HISTOGRAM, read_labelled_histogram, offsetof(struct owner, seconds), .label = "type",
+         .help = "How long."},
+    };
+    struct owner o = {.total = 3};
+    struct buf b = {0};
+    metrics_observe(&o.seconds, NS_PER_MS);
+    METRICS_WRITE_TABLE(&b, rows, &o);
+    assert_non_null(strstr(b.data, "# HELP y_total How many y.\n# TYPE y_total counter\ny_total 3\n"));
+    assert_non_null(strstr(b.data, "# TYPE y_now gauge\ny_now{first=\"a\",second=\"b\"} 3\n"));
+    assert_non_null(strstr(b.data, "\ny_now{first=\"c\",second=\"d\"} 0.250000\n"));
+    assert_non_null(strstr(b.data, "\ny_seconds_bucket{type=\"t\",le=\"0.001\"} 1\n"));
+    assert_non_null(strstr(b.data, "\ny_seconds_sum{type=\"t\"} 0.001\n"));
+    assert_non_null(strstr(b.data, "\ny_seconds_count{type=\"t\"} 1\n"));
     buf_deinit(&b);
 }
 
 static void labels_are_counted_apart_and_the_list_has_an_end(void **state) {
     (void)state;
-    struct label_count list[2] = {{NULL, 0}};
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n"};
+    _Static_assert(sizeof names / sizeof names[0] == METRICS_LABELS - 2, "with the two below the list is full");
+    struct {
+        struct label_count list[METRICS_LABELS], behind;
+    } m = {.behind = {NULL, 0}};
     char other[] = "exit"; /* the same text elsewhere */
-    metrics_count(list, 2, "signal");
-    metrics_count(list, 2, "exit");
-    metrics_count(list, 2, other);
-    metrics_count(list, 2, "oom");
-    assert_int_equal(list[0].count, 1);
-    assert_int_equal(list[1].count, 2);
+    metrics_count(m.list, "signal");
+    metrics_count(m.list, "exit");
+    metrics_count(m.list, other);
+    for (size_t i = 0; i < METRICS_LABELS - 2; i++)
+        metrics_count(m.list, names[i]);
+    metrics_count(m.list, "oom");
+    assert_int_equal(m.list[0].count, 1);
+    assert_int_equal(m.list[1].count, 2);
+    assert_string_equal(m.list[METRICS_LABELS - 1].label, "n");
+    assert_int_equal(m.list[METRICS_LABELS - 1].count, 1);
+    assert_null(m.behind.label);
 }
 
 static void status_codes_beyond_the_table_share_its_last_row(void **state) {
@@ -99,7 +149,7 @@ static void all_of_the_text_follows_the_format(void **state) {
     m.route_count = 1;
     m.jobs[TOY_PLAIN][JOB_FAILED] = 7;
     m.chunks[TOY_PLAIN] = 9;
-    metrics_count(m.worker_restarts, 16, "oom");
+    metrics_count(m.worker_restarts, "oom");
     metrics_count_request(&route, 202, NS_PER_MS);
     metrics_write(&m, &b);
     metrics_write_process(&b);
@@ -115,6 +165,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_duration_is_counted_in_the_bucket_that_it_fits),
         cmocka_unit_test(buckets_are_cumulative_in_the_text),
+        cmocka_unit_test(a_row_is_all_that_a_metric_needs),
         cmocka_unit_test(labels_are_counted_apart_and_the_list_has_an_end),
         cmocka_unit_test(status_codes_beyond_the_table_share_its_last_row),
         cmocka_unit_test(all_of_the_text_follows_the_format),
