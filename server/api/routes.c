@@ -1,4 +1,5 @@
 /* routes.c: the table of routes, and what is common to all requests: method, media type, counting, logging. Front end. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -15,70 +16,46 @@
 enum method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHODS };
 static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
 
+/* One row is all that there is of a route: metrics show its path, and what Allow says follows from its handlers. */
 struct route {
-    const char *name;   /* as metrics show it */
-    const char *prefix; /* the path up to the variable part */
-    const char *suffix; /* behind the variable part; NULL: the route has none, prefix is the whole path */
-    route_handler *handlers[METHODS];
-    void (*hangup)(struct server *s, struct http_request *r);
-    void (*done)(struct server *s, struct http_request *r);
-    const char *allow;
+    const char *path;                 /* {name} stands for one segment that is not empty, at most once */
+    route_handler *handlers[METHODS]; /* NULL: it does not have that method */
+    void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
+    void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
 };
 
 static const struct route routes[] = {
-    {"/v1/jobs",
-     "/v1/jobs",
-     NULL,
-     {api_list_jobs, api_submit},
-     deferred_on_hangup,
-     deferred_on_done,
-     "GET, HEAD, OPTIONS, POST"},
-    {"/v1/jobs/{id}",
-     "/v1/jobs/",
-     "",
-     {api_get_job, NULL, api_delete_job},
-     deferred_on_hangup,
-     deferred_on_done,
-     "DELETE, GET, HEAD, OPTIONS"},
-    {"/v1/jobs/{id}/result",
-     "/v1/jobs/",
-     "/result",
-     {api_get_result},
-     deferred_on_hangup,
-     deferred_on_done,
-     "GET, HEAD, OPTIONS"},
-    {"/v1/jobs/{id}/events", "/v1/jobs/", "/events", {api_events}, NULL, api_events_done, "GET, HEAD, OPTIONS"},
-    {"/v1/jobs/{id}/cancel",
-     "/v1/jobs/",
-     "/cancel",
-     {NULL, api_cancel_job},
-     deferred_on_hangup,
-     deferred_on_done,
-     "OPTIONS, POST"},
-    {"/v1/types", "/v1/types", NULL, {api_types}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/v1/types/{name}", "/v1/types/", "", {api_type}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/v1/workers", "/v1/workers", NULL, {api_workers}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/livez", "/livez", NULL, {api_livez}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/healthz", "/healthz", NULL, {api_livez}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/readyz", "/readyz", NULL, {api_readyz}, api_ready_hangup, api_ready_done, "GET, HEAD, OPTIONS"},
-    {"/metrics", "/metrics", NULL, {api_metrics}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/openapi.yaml", "/openapi.yaml", NULL, {api_openapi_yaml}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/openapi.json", "/openapi.json", NULL, {api_openapi_json}, NULL, NULL, "GET, HEAD, OPTIONS"},
-    {"/problems/{code}", "/problems/", "", {api_problem}, NULL, NULL, "GET, HEAD, OPTIONS"},
+    {"/v1/jobs", {api_list_jobs, api_submit}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}", {api_get_job, NULL, api_delete_job}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/result", {api_get_result}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/events", {api_events}, NULL, api_events_done},
+    {"/v1/jobs/{id}/cancel", {NULL, api_cancel_job}, deferred_on_hangup, deferred_on_done},
+    {"/v1/types", {api_types}},
+    {"/v1/types/{name}", {api_type}},
+    {"/v1/workers", {api_workers}},
+    {"/livez", {api_livez}},
+    {"/healthz", {api_livez}},
+    {"/readyz", {api_readyz}, api_ready_hangup, api_ready_done},
+    {"/metrics", {api_metrics}},
+    {"/openapi.yaml", {api_openapi_yaml}},
+    {"/openapi.json", {api_openapi_json}},
+    {"/problems/{code}", {api_problem}},
 };
 #define ROUTES (sizeof routes / sizeof routes[0])
 
 /* ---- finding ---------------------------------------------------------------------------------------------------- */
 
 static bool match(const struct route *route, const char *path, struct route_match *m) {
-    size_t prefix = strlen(route->prefix);
-    if (route->suffix == NULL)
-        return strcmp(path, route->prefix) == 0;
-    if (strncmp(path, route->prefix, prefix) != 0)
-        return false;
-    m->text = path + prefix;
-    m->size = strcspn(m->text, "/");
-    return m->size > 0 && strcmp(m->text + m->size, route->suffix) == 0;
+    const char *pattern = route->path;
+    while (*pattern == *path && *pattern != '\0' && *pattern != '{') {
+        pattern++;
+        path++;
+    }
+    if (*pattern != '{')
+        return *pattern == *path; /* both at their end */
+    m->text = path;
+    m->size = strcspn(path, "/");
+    return m->size > 0 && strcmp(path + m->size, strchr(pattern, '}') + 1) == 0;
 }
 
 static const struct route *find_route(const char *path, struct route_match *m) {
@@ -95,6 +72,17 @@ static route_handler *find_handler(const struct route *route, const char *method
         if (strcmp(method_names[i], method) == 0)
             return route->handlers[i];
     return NULL;
+}
+
+/* "DELETE, GET, HEAD, OPTIONS, POST", without what the route does not have. NULL stands for the whole service. */
+static void set_allow(struct http_request *r, const struct route *route) {
+    static const char *const methods[] = {"DELETE", "GET", "HEAD", "OPTIONS", "POST"};
+    char allow[64] = "";
+    size_t size = 0;
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (route == NULL || strcmp(methods[i], "OPTIONS") == 0 || find_handler(route, methods[i]) != NULL)
+            size += (size_t)snprintf(allow + size, sizeof allow - size, "%s%s", size > 0 ? ", " : "", methods[i]);
+    http_set_header(r, "Allow", allow);
 }
 
 /* ---- events of http ------------------------------------------------------------------------------------------------ */
@@ -131,7 +119,7 @@ static void on_handle(void *arg, struct http_request *r) {
         handler(arg, r, m);
         return;
     }
-    http_set_header(r, "Allow", route == NULL ? "DELETE, GET, HEAD, OPTIONS, POST" : route->allow);
+    set_allow(r, route);
     if (strcmp(http_method(r), "OPTIONS") == 0)
         http_answer_static(r, 204, NULL, "", 0);
     else
@@ -169,7 +157,7 @@ int routes_init(struct server *s) {
         return -1;
     s->metrics.route_count = ROUTES + 1;
     for (size_t i = 0; i < ROUTES; i++)
-        s->metrics.routes[i].route = routes[i].name;
+        s->metrics.routes[i].route = routes[i].path;
     s->metrics.routes[ROUTES].route = "other";
     return 0;
 }
