@@ -1,6 +1,6 @@
 /* client.c: see client.h. The multi interface is used for a single transfer, because its poll takes the
  * interrupt's descriptor too: ctrl-C ends a long poll at once, not at libcurl's next look at the clock.
- * Everything the service sends is hostile: bodies are bounded, redirects and other protocols refused.
+ * Everything the service sends is hostile: bodies are bounded, and redirects and other protocols are not followed.
  * Process: the client. */
 #include "cli/client.h"
 
@@ -221,9 +221,9 @@ static void set_request(struct client *c, const struct client_request *request, 
 }
 
 /* CURLE_OK with *interrupted set, or how the transfer ended. */
-static CURLcode drive(struct client *c, bool deaf, bool *interrupted) {
+static CURLcode drive(struct client *c, bool uninterrupted, bool *interrupted) {
     struct curl_waitfd wake = {.fd = interrupt_fd(), .events = CURL_WAIT_POLLIN};
-    bool listens = !deaf && wake.fd >= 0;
+    bool listens = !uninterrupted && wake.fd >= 0;
     int running = 1;
     for (;;) {
         if (curl_multi_perform(c->multi, &running) != CURLM_OK)
@@ -265,7 +265,7 @@ static enum client_result exchange(struct client *c, struct transfer *t) {
     bool interrupted = false;
     CURLcode code = CURLE_FAILED_INIT;
     if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK)
-        code = drive(c, t->request->deaf, &interrupted);
+        code = drive(c, t->request->uninterrupted, &interrupted);
     curl_multi_remove_handle(c->multi, c->easy);
     if (interrupted)
         return CLIENT_INTERRUPTED;

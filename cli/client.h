@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/attributes.h"
 #include "base/buf.h"
 
 struct client; /* a base URL and the connection that is kept between exchanges */
@@ -22,7 +23,7 @@ struct client_request {
     int wait_s;             /* how long the service was asked to hold its answer back */
     int64_t limit_ms;       /* for the whole exchange; 0: as long as something moves every 30 s */
     FILE *sink;             /* takes the body of a 200 as it arrives, if not NULL */
-    bool deaf;              /* goes on when interrupt.h notes a signal */
+    bool uninterrupted;     /* a signal that interrupt.h notes does not end it */
 };
 
 struct client_response {
@@ -40,7 +41,7 @@ enum client_result {
 };
 
 /* http://…, https://… or unix:/path/of/socket. NULL, with a line on stderr, if it is no such URL. */
-struct client *client_new(const char *url);
+MUST_CHECK struct client *client_new(const char *url);
 void client_free(struct client *c);
 const char *client_name(const struct client *c); /* the URL without credentials */
 const char *client_error(const struct client *c);
@@ -48,7 +49,7 @@ const char *client_error(const struct client *c);
 /* Appends text percent-escaped for a path segment or a query. */
 void client_escape(struct client *c, struct buf *out, const char *text);
 /* Overwrites *response, whose body must be initialised; caller frees the body. */
-enum client_result client_perform(struct client *c, const struct client_request *request,
-                                  struct client_response *response);
+MUST_CHECK enum client_result client_perform(struct client *c, const struct client_request *request,
+                                             struct client_response *response);
 
 #endif

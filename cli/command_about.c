@@ -1,6 +1,6 @@
 /* command_about.c: the commands about the service itself. `health` is made for a container's health check: one
  * line, two seconds, no retries. Process: the client. */
-#include "cli/command.h"
+#include "cli/command_about.h"
 
 #include "cli/job.h"
 #include "cli/say.h"
@@ -17,7 +17,7 @@ int command_types(struct command_input *in) {
     }
     int code = service_call(&in->service, &request, false, &a);
     if (code == EXIT_DONE)
-        code = job_print(&a);
+        job_print(&a);
     answer_deinit(&a);
     return code;
 }

@@ -1,6 +1,6 @@
 /* command_job.c: the commands that ask once about jobs and print what the service answers, byte for byte.
  * Process: the client. */
-#include "cli/command.h"
+#include "cli/command_job.h"
 
 #include <string.h>
 
@@ -14,7 +14,7 @@ int command_submit(struct command_input *in) {
     struct answer a = {0};
     int code = job_submit(&in->service, in->words, in->word_count, in->options, "respond-async", 0, &a);
     if (code == EXIT_DONE)
-        code = job_print(&a);
+        job_print(&a);
     answer_deinit(&a);
     return code;
 }
@@ -25,7 +25,7 @@ int command_get(struct command_input *in) {
     int code =
         result ? job_print_result(&in->service, in->words[0], &a) : job_get(&in->service, in->words[0], 0, false, &a);
     if (code == EXIT_DONE && !result)
-        code = job_print(&a);
+        job_print(&a);
     if (code == EXIT_NOT_ENDED)
         say("job %s has not ended yet", in->words[0]);
     answer_deinit(&a);
@@ -36,7 +36,7 @@ int command_cancel(struct command_input *in) {
     struct answer a = {0};
     int code = job_cancel(&in->service, in->words[0], &a);
     if (code == EXIT_DONE)
-        code = job_print(&a);
+        job_print(&a);
     answer_deinit(&a);
     return code;
 }

@@ -4,7 +4,7 @@
  * becomes a 202 that a lost connection does not cancel, and is then awaited by long polls. On a terminal these
  * are short, for the bar to move. Ctrl-C cancels what `run` started; `wait` only watches, and only leaves.
  * Process: the client. */
-#include "cli/command.h"
+#include "cli/command_run.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * of the last event, until the one that is called "end". `map` submits items and prints one line of JSON for each as it is
  * finished; how they went in all is told on stderr. Ctrl-C ends the process, and with it the connection that a map's
  * job hangs on: the service cancels the job, unless it has a key. Process: the client. */
-#include "cli/command.h"
+#include "cli/command_stream.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -55,10 +55,10 @@ int job_submit(struct service *s, char **words, size_t count, const struct optio
             code = 128 + interrupt_signal();
         goto out;
     }
-    /* Deaf: once it is under way the job may exist, and only the answer says under which id. With a key it can be sent
+    /* Uninterrupted: once it is under way the job may exist, and only the answer says under which id. With a key it can be sent
      * again when the connection was lost. */
     struct client_request request = {
-        .method = "POST", .prefer = prefer, .key = key, .body = &body, .wait_s = wait_s, .deaf = true};
+        .method = "POST", .prefer = prefer, .key = key, .body = &body, .wait_s = wait_s, .uninterrupted = true};
     buf_puts(&request.path, "/v1/jobs");
     code = check_job(s, service_call(s, &request, key != NULL, a), a);
 out:
@@ -75,7 +75,7 @@ int job_get(struct service *s, const char *id, int wait_s, bool patient, struct 
 }
 
 int job_cancel(struct service *s, const char *id, struct answer *a) {
-    struct client_request request = {.method = "POST", .path = job_path(s, id, "/cancel"), .deaf = true};
+    struct client_request request = {.method = "POST", .path = job_path(s, id, "/cancel"), .uninterrupted = true};
     return check_job(s, service_call(s, &request, false, a), a);
 }
 
@@ -98,10 +98,9 @@ bool job_has_ended(const struct answer *a) {
     return false;
 }
 
-int job_print(const struct answer *a) {
+void job_print(const struct answer *a) {
     const struct buf *body = &a->http.body;
     fwrite(body->data, 1, body->size, stdout);
     if (body->data[body->size - 1] != '\n')
         putchar('\n');
-    return EXIT_DONE;
 }

@@ -4,23 +4,24 @@
 
 #include <stdbool.h>
 
+#include "base/attributes.h"
 #include "cli/options.h"
 #include "cli/service.h"
 
 /* The --key that was given, or NULL in *key; EXIT_USAGE if it is none. */
-int job_read_key(const struct options *options, const char **key);
+MUST_CHECK int job_read_key(const struct options *options, const char **key);
 /* POST /v1/jobs with the words TYPE KEY=VALUE… The answer is a Job, or a problem that is reported. */
-int job_submit(struct service *s, char **words, size_t count, const struct options *options, const char *prefer,
-               int wait_s, struct answer *a);
+MUST_CHECK int job_submit(struct service *s, char **words, size_t count, const struct options *options,
+                          const char *prefer, int wait_s, struct answer *a);
 /* GET /v1/jobs/{id}; wait_s: the service may hold the answer back so long for the job to end; 0: not. */
-int job_get(struct service *s, const char *id, int wait_s, bool patient, struct answer *a);
-/* Goes on through an interrupt, for it is what an interrupt asks for. */
-int job_cancel(struct service *s, const char *id, struct answer *a);
+MUST_CHECK int job_get(struct service *s, const char *id, int wait_s, bool patient, struct answer *a);
+/* An interrupt does not end it: it is what the interrupted `run` calls. */
+MUST_CHECK int job_cancel(struct service *s, const char *id, struct answer *a);
 /* Writes the result to stdout as it arrives; EXIT_NOT_ENDED, with *a the Job, if there is none yet. */
-int job_print_result(struct service *s, const char *id, struct answer *a);
+MUST_CHECK int job_print_result(struct service *s, const char *id, struct answer *a);
 
 bool job_has_ended(const struct answer *a);
 /* The answer's own bytes to stdout, with a newline if they have none. */
-int job_print(const struct answer *a);
+void job_print(const struct answer *a);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "base/attributes.h"
 #include "base/buf.h"
 
 /* Zeroed but for `take` and `arg`; in place while open. */
@@ -14,7 +15,7 @@ struct lines {
 };
 
 /* NULL, after a line on stderr, if memory ran out. fclose it, then lines_close. */
-FILE *lines_open(struct lines *l);
+MUST_CHECK FILE *lines_open(struct lines *l);
 /* Frees what is left: the part of a line that was cut is passed on to nobody. */
 void lines_close(struct lines *l);
 

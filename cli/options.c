@@ -10,15 +10,7 @@
 
 #include "cli/say.h"
 
-enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
-
-static const struct row {
-    const char *name;
-    enum option_kind kind;
-    const char *value;  /* how help names it */
-    const char *member; /* of a job's "options", or NULL */
-    const char *help;
-} rows[OPTION_COUNT] = {
+static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_PARAMS] = {"params", KIND_TEXT, "JSON|@FILE", NULL, "all parameters at once, in place of KEY=VALUE"},
     [OPTION_PRIORITY] = {"priority", KIND_COUNT, "0..7", "priority", "0 is the most urgent; default 3"},
     [OPTION_TIMEOUT] = {"timeout", KIND_MS, "TIME", "timeout_ms",
@@ -47,6 +39,10 @@ static const struct row {
     [OPTION_VERSION] = {"version", KIND_SWITCH, NULL, NULL, "the version of this program"},
 };
 
+const struct option_row *options_row(enum option_id id) {
+    return &rows[id];
+}
+
 /* Milliseconds in a unit of time; 0: no such unit. */
 static int64_t unit_ms(const char *unit) {
     static const struct {
@@ -59,7 +55,7 @@ static int64_t unit_ms(const char *unit) {
     return 0;
 }
 
-static int parse_number(const struct row *row, const char *text, int64_t *number) {
+static int parse_number(const struct option_row *row, const char *text, int64_t *number) {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
@@ -78,7 +74,7 @@ static int take_option(struct options *o, enum option_id id, const char *text) {
         [KIND_MS] = "a time such as 500ms, 30s, 10m or 1h",
         [KIND_SECONDS] = "a time of whole seconds such as 30s, 10m or 1h",
     };
-    const struct row *row = &rows[id];
+    const struct option_row *row = &rows[id];
     o->text[id] = text != NULL ? text : "";
     if (row->kind < KIND_COUNT || parse_number(row, text, &o->number[id]) == 0)
         return 0;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/attributes.h"
 #include "base/buf.h"
 
 enum option_id {
@@ -45,14 +46,27 @@ enum option_id {
 #define OPTIONS_OF_ALL                                                                                                 \
     (OPTION_BIT(OPTION_URL) | OPTION_BIT(OPTION_RETRIES) | OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
 
+enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
+
+/* One row is all that there is of an option; --help and the manual page are made from it. */
+struct option_row {
+    const char *name;
+    enum option_kind kind;
+    const char *value;  /* how help names it; NULL: it takes none */
+    const char *member; /* of a job's "options", or NULL */
+    const char *help;
+};
+
 struct options {
     const char *text[OPTION_COUNT]; /* as given; "" for a switch; NULL: not given */
     int64_t number[OPTION_COUNT];   /* counts as they are, times in ms; valid where text is not NULL */
 };
 
+const struct option_row *options_row(enum option_id id);
+
 /* Reads all options, wherever they stand, and moves the other arguments to the end of argv. Returns the index
  * of the first of those, or -1 after a line on stderr. */
-int options_parse(struct options *o, int argc, char **argv);
+MUST_CHECK int options_parse(struct options *o, int argc, char **argv);
 static inline bool options_given(const struct options *o, enum option_id id) {
     return o->text[id] != NULL;
 }

@@ -4,7 +4,7 @@
 #include "cli/interrupt.h"
 #include "cli/say.h"
 
-#define RETRY_LIMIT_S 300 /* who asks for more patience than this gets none */
+#define RETRY_LIMIT_S 300 /* a service that names a longer time is not asked again */
 #define ERRORS_TOLD   20
 
 void answer_deinit(struct answer *a) {
@@ -36,8 +36,8 @@ void service_tell_problem(const json_t *problem, const char *subject) {
     }
 }
 
-/* A refusal with a job's id in it is about that job, not about the request. */
-static int report_refusal(const struct answer *a) {
+/* A problem with a job's id in it is about that job, not about the request. */
+static int report_problem(const struct answer *a) {
     char subject[120];
     const char *job = answer_text(a, "job");
     int status = a->http.status;
@@ -51,7 +51,7 @@ static int report_refusal(const struct answer *a) {
         say("%s and no reason", subject);
     if (job != NULL)
         return EXIT_UNSUCCESSFUL;
-    return status / 100 == 4 ? EXIT_REFUSED : EXIT_TROUBLE;
+    return status / 100 == 4 ? EXIT_REJECTED : EXIT_TROUBLE;
 }
 
 static void parse(struct answer *a) {
@@ -93,7 +93,7 @@ static bool wait_to_retry(struct service *s, enum client_result result, const st
 static enum client_result ask(struct service *s, const struct client_request *request, bool patient, struct answer *a) {
     for (unsigned tried = 0;; tried++) {
         enum client_result result = CLIENT_INTERRUPTED;
-        if (request->deaf || interrupt_signal() == 0)
+        if (request->uninterrupted || interrupt_signal() == 0)
             result = client_perform(s->client, request, &a->http);
         parse(a);
         if (result == CLIENT_INTERRUPTED || !wait_to_retry(s, result, a, patient, tried))
@@ -112,7 +112,7 @@ static int judge(struct service *s, const struct client_request *request, enum c
         return EXIT_TROUBLE;
     }
     if (a->http.status / 100 != 2)
-        return report_refusal(a);
+        return report_problem(a);
     if (a->json != NULL || (request->sink != NULL && a->http.status == 200))
         return EXIT_DONE;
     say("%s does not answer as offload does", client_name(s->client));

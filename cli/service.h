@@ -1,5 +1,5 @@
-/* service.h: the service as the commands see it: a request goes out, and what comes back is either an answer of
- * the 2xx kind or an exit code, with the reason already told. */
+/* service.h: the service as the commands see it. A request goes out. What comes back is either an answer of
+ * the 2xx kind, or an exit code, and then the reason was told on stderr. */
 #ifndef OFFLOAD_CLI_SERVICE_H
 #define OFFLOAD_CLI_SERVICE_H
 
@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "base/attributes.h"
 #include "cli/client.h"
 #include "cli/slice.h"
 
@@ -15,7 +16,7 @@ enum exit_code {
     EXIT_DONE = 0,
     EXIT_UNSUCCESSFUL = 1,
     EXIT_USAGE = 2,
-    EXIT_REFUSED = 3,
+    EXIT_REJECTED = 3,
     EXIT_TROUBLE = 4,
     EXIT_NOT_ENDED = 5
 };
@@ -35,7 +36,7 @@ struct service {
 
 /* 0 with *a filled by a 2xx, or an exit code. A busy service (429, 503) is asked again after the time it named; with
  * `patient` one that cannot be reached is, too. Frees what *a held before, and the request's path. */
-int service_call(struct service *s, struct client_request *request, bool patient, struct answer *a);
+MUST_CHECK int service_call(struct service *s, struct client_request *request, bool patient, struct answer *a);
 /* Tells a problem document or a job's error on stderr; `subject` is what it is about. */
 void service_tell_problem(const json_t *problem, const char *subject);
 

@@ -1,4 +1,4 @@
-/* slice.h: pieces of JSON text, byte for byte. The client prints what the service sent, and sends what the
+/* slice.h: parts of a JSON text, byte for byte. The client prints what the service sent, and sends what the
  * user typed, without a trip through doubles: 0.1 stays 0.1, and a number of 300 digits keeps them all. */
 #ifndef OFFLOAD_CLI_SLICE_H
 #define OFFLOAD_CLI_SLICE_H

@@ -12,17 +12,17 @@
 #include "cli/say.h"
 #include "cli/slice.h"
 
-#define FILE_BYTES  (1u << 30) /* beyond what any service would take */
-#define PIECE_BYTES (64u << 10)
+#define FILE_BYTES (1u << 30) /* beyond what any service would take */
+#define READ_BYTES (64u << 10)
 
 static int read_stream(struct buf *out, FILE *from) {
     for (;;) {
-        char *to = buf_reserve(out, PIECE_BYTES);
+        char *to = buf_reserve(out, READ_BYTES);
         if (to == NULL || out->size > FILE_BYTES) {
             errno = to == NULL ? ENOMEM : EFBIG;
             return -1;
         }
-        size_t n = fread(to, 1, PIECE_BYTES, from);
+        size_t n = fread(to, 1, READ_BYTES, from);
         out->size += n;
         if (n == 0)
             return ferror(from) ? -1 : 0;

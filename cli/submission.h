@@ -4,14 +4,16 @@
 
 #include <stddef.h>
 
+#include "base/attributes.h"
 #include "base/buf.h"
 #include "cli/options.h"
 
 /* words: TYPE, then KEY=VALUE. A VALUE that is JSON goes in as it was typed, any other is a string; @FILE (@- is
  * stdin) stands for what the file holds. 0, or -1 after a line on stderr. Caller frees the body in both cases. */
-int submission_write(struct buf *body, char **words, size_t count, const struct options *options);
+MUST_CHECK int submission_write(struct buf *body, char **words, size_t count, const struct options *options);
 
 /* The same for a map: an item for each line of the file at `path` ("-" is stdin) that is not blank. */
-int submission_write_map(struct buf *body, const char *type, const char *path, const struct options *options);
+MUST_CHECK int submission_write_map(struct buf *body, const char *type, const char *path,
+                                    const struct options *options);
 
 #endif

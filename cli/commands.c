@@ -1,0 +1,42 @@
+/* commands.c: see commands.h. Process: the client. */
+#include "cli/commands.h"
+
+#include <string.h>
+
+#include "cli/command_about.h"
+#include "cli/command_job.h"
+#include "cli/command_run.h"
+#include "cli/command_stream.h"
+
+#define WORDS_MAX 100000
+
+static const struct command commands[] = {
+    {"run", "TYPE [KEY=VALUE…]", 1, WORDS_MAX, OPTIONS_OF_JOB | OPTION_BIT(OPTION_JOB), command_run,
+     "submit a job, wait, print its result; ctrl-C cancels it"},
+    {"submit", "TYPE [KEY=VALUE…]", 1, WORDS_MAX, OPTIONS_OF_JOB, command_submit,
+     "submit a job, print it, do not wait"},
+    {"map", "TYPE [FILE]", 1, 2, OPTIONS_OF_JOB & ~OPTION_BIT(OPTION_PARAMS), command_map,
+     "one call for each line of parameters in FILE or stdin"},
+    {"wait", "ID", 1, 1, OPTION_BIT(OPTION_JOB), command_wait, "wait for a job, print its result"},
+    {"events", "ID", 1, 1, 0, command_events, "print what happens to a job until it ends"},
+    {"get", "ID", 1, 1, OPTION_BIT(OPTION_RESULT), command_get, "print a job as it stands"},
+    {"cancel", "ID", 1, 1, 0, command_cancel, "stop a job, print it"},
+    {"ls", "", 0, 0, OPTION_BIT(OPTION_STATUS) | OPTION_BIT(OPTION_TYPE) | OPTION_BIT(OPTION_LIMIT), command_ls,
+     "print the jobs, newest first, one a line"},
+    {"types", "[TYPE]", 0, 1, 0, command_types, "print the job types and the schemas of their parameters"},
+    {"health", "", 0, 0, OPTION_BIT(OPTION_READY) | OPTION_BIT(OPTION_VERBOSE) | OPTION_BIT(OPTION_TIMEOUT),
+     command_health, "ask whether the service answers"},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+const struct command *commands_table(size_t *count) {
+    *count = COMMANDS;
+    return commands;
+}
+
+const struct command *commands_find(const char *name) {
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
