@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "pool/cgroup.h"
-#include "server/config_options.h"
 #include "server/webhooks/webhooks.h"
 
 enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_FLAGS };

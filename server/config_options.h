@@ -1,6 +1,7 @@
-/* config_options.h: the table of offloadd's options, and what can be done with one of them. A row is all that is known of an
+/* config_options.h: struct config, the table of offloadd's options, which are its fields, and what can be done with one of them.
+ * A row is all that is known of an
  * option: the flag, the environment variable and the key of the file are made from its name, and --help, the manual page
- * and docs/options.md from the rest. To add an option: the row in config_options.c, and the field in struct config.
+ * and docs/options.md from the rest. To add an option: the row in config_options.c, and the field here.
  *
  * Front end, at start-up and on SIGHUP; and the program that writes the manual (tools/manual_offloadd.c). */
 #ifndef OFFLOAD_CONFIG_OPTIONS_H
@@ -13,7 +14,45 @@
 
 #include "base/attributes.h"
 #include "base/buf.h"
-#include "server/config.h"
+#include "base/log.h"
+
+#define CONFIG_MAX_LIST 16
+
+/* Of an option that may be repeated. */
+struct config_list {
+    const char *at[CONFIG_MAX_LIST];
+    unsigned count;
+    int source; /* where they are from: one that says anything of a list says all of it */
+};
+
+/* The fields of the options, in the order of their subjects. */
+struct config {
+    struct config_list listen; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    bool insecure_no_auth;
+
+    int64_t workers, express_workers;
+    char workers_why[128]; /* why that many, for the log; not an option */
+    int64_t express_cost_ns;
+
+    int64_t sync_wait_ns, max_wait_ns, max_sync, keep_sync;
+    int64_t max_body, max_queue, max_memory, max_connections, max_json_depth, max_header;
+    int64_t max_queue_age_ns, stream_buffer;
+    int64_t header_timeout_ns, idle_timeout_ns;
+    int64_t retry_delay_ns, max_retry_delay_ns;
+    int64_t result_ttl_ns, job_timeout_ns, cancel_grace_ns, drain_timeout_ns;
+    int64_t max_jobs_per_worker, max_worker_rss, max_job_memory;
+
+    const char *webhook_secret_file;  /* NULL: webhooks are not signed */
+    struct config_list webhook_allow; /* hosts and networks */
+    int64_t webhook_timeout_ns, webhook_retry_ns, max_webhooks, max_webhook_bytes;
+
+    const char *data_dir; /* "none": nothing outlives the process */
+    int64_t max_ended, max_ended_bytes, key_ttl_ns;
+    enum log_level log_level;
+    enum log_format log_format;
+    bool enable_test_types, check_config, show_version, show_help;
+    const char *file; /* --config */
+};
 
 /* What a value looks like, and the type of the field that takes it. */
 enum config_kind {

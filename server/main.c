@@ -22,7 +22,6 @@
 #include "pool/worker.h"
 #include "pool/zygote.h"
 #include "server/api/api.h"
-#include "server/config_options.h"
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2

@@ -33,7 +33,7 @@
 #include "base/log.h"
 #include "base/state.h"
 #include "server/http/request_id.h"
-#include "server/model/problem.h"
+#include "server/model/model.h"
 
 #define GONE_NS NS_PER_S /* a client that has left in the middle of a body is cut off after this */
 

@@ -23,7 +23,7 @@
 #include "base/buf.h"
 #include "base/loop.h"
 #include "pool/blob.h"
-#include "server/model/problem.h"
+#include "server/model/model.h"
 
 struct http;
 struct http_request;

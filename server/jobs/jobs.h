@@ -28,9 +28,7 @@
 #include "base/loop.h"
 #include "handlers/host/host.h"
 #include "pool/pool.h"
-#include "server/model/metrics.h"
-#include "server/model/record.h"
-#include "server/model/render.h"
+#include "server/model/model.h"
 #include "server/store/store.h"
 
 struct jobs;

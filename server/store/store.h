@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#include "server/model/record.h"
+#include "server/model/model.h"
 
 enum store_result {
     STORE_OK,
