@@ -41,6 +41,7 @@ TEST_PACKAGES := \
 	clang-format \
 	cppcheck \
 	curl \
+	groff-base \
 	jq \
 	libcmocka-dev \
 	libfaketime \
@@ -100,22 +101,25 @@ SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c server/*.
 CLI_SOURCES := $(wildcard cli/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
+CLI_LIBRARY := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS)) $(BUILD)/base/buf.o
+CLI_LDLIBS = $(shell $(PKG_CONFIG) --libs libcurl jansson)
 MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,store store_sqlite webhooks)
+MANUAL := $(BUILD)/man/offload.1 $(BUILD)/man/offloadd.8
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 .PHONY: all
-all: $(BUILD)/offloadd $(BUILD)/offload ## build the service (offloadd) and its client (offload)
+all: $(BUILD)/offloadd $(BUILD)/offload $(MANUAL) ## build the service (offloadd), its client (offload) and their manual
 
 $(BUILD)/offloadd: $(MAIN) $(LIBRARY)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/offload: $(CLI_OBJECTS) $(BUILD)/base/buf.o
+$(BUILD)/offload: $(BUILD)/cli/main.o $(CLI_LIBRARY)
 	@echo '  LD   $@'
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcurl jansson)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CLI_LDLIBS)
 
 $(LIBRARY): $(filter-out $(MAIN),$(OBJECTS))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -135,6 +139,23 @@ $(BUILD)/bench/%: bench/%.c $(LIBRARY)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
+# The manual is written by programs that have the same tables as --help.
+$(BUILD)/tools/manual_offloadd: $(BUILD)/tools/manual_offloadd.o $(BUILD)/tools/roff.o $(LIBRARY)
+	@echo '  LD   $@'
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tools/manual_offload: $(BUILD)/tools/manual_offload.o $(BUILD)/tools/roff.o $(CLI_LIBRARY)
+	@echo '  LD   $@'
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CLI_LDLIBS)
+
+$(BUILD)/man/offload.1: $(BUILD)/tools/manual_offload
+	@mkdir -p $(@D)
+	$(Q)$< >$@.part && mv $@.part $@
+
+$(BUILD)/man/offloadd.8: $(BUILD)/tools/manual_offloadd
+	@mkdir -p $(@D)
+	$(Q)$< man >$@.part && mv $@.part $@
+
 # The API's description is part of the program, in both notations.
 $(BUILD)/openapi.json: openapi.yaml
 	@mkdir -p $(@D)
@@ -145,9 +166,9 @@ $(BUILD)/server/api/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
 $(BUILD)/server/api/assets.o: $(BUILD)/openapi.json
 
 # The version comes from the changelog.
-$(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS): CHANGELOG.md
+$(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS) $(BUILD)/tools/roff.o: CHANGELOG.md
 
--include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d)
+-include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(wildcard $(BUILD)/tools/*.d)
 
 # ---- using it ----------------------------------------------------------------------------------
 
@@ -161,9 +182,11 @@ demo: deps ## install what is missing, build, and show the main jobs on real inp
 	@BUILD=$(BUILD) bench/demo
 
 .PHONY: install
-install: all ## install both programs below $(DESTDIR)$(PREFIX)
+install: all ## install both programs and their manual below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 $(BUILD)/offloadd $(DESTDIR)$(PREFIX)/bin/offloadd
 	install -D -m 0755 $(BUILD)/offload $(DESTDIR)$(PREFIX)/bin/offload
+	install -D -m 0644 $(BUILD)/man/offloadd.8 $(DESTDIR)$(PREFIX)/share/man/man8/offloadd.8
+	install -D -m 0644 $(BUILD)/man/offload.1 $(DESTDIR)$(PREFIX)/share/man/man1/offload.1
 
 .PHONY: deps
 deps: ## install the Debian packages that are missing (apt; sudo when not root)
@@ -192,13 +215,18 @@ bench: all $(BENCHES) ## measure: ratios in one run, as a table
 	@BUILD=$(BUILD) bench/run
 
 .PHONY: lint
-lint: deps ## cppcheck, banned calls, layers, openapi.yaml
+lint: deps ## cppcheck, banned calls, the order of the rooms, the manual, openapi.yaml
+	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tests/lint
+
+.PHONY: docs
+docs: $(BUILD)/tools/manual_offloadd ## write docs/options.md anew
+	$< markdown >docs/options.md.part && mv docs/options.md.part docs/options.md
 
 .PHONY: format
 format: ## clang-format all C files in place
 	@./deps.sh clang-format
-	clang-format -i $$(find base pool handlers server cli bench tests -name '*.[ch]')
+	clang-format -i $$(find base pool handlers server cli tools bench tests -name '*.[ch]')
 
 .PHONY: coverage
 coverage: ## line coverage of the whole suite, by gcovr
