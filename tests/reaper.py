@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""reaper.py COMMAND...: runs the command, and then looks for processes that it has left behind.
+
+It adopts them: as a subreaper it becomes the parent of every orphan below it, whatever they call themselves, and of nobody
+else's. What has not ended by itself some seconds after the command is named, as a failed test in TAP, and killed. Exits
+with the command's status, or 1 if something was left behind.
+"""
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+GRACE_S = 10
+
+
+def reap():
+    """Buries what has ended; False: no child is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def children():
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as f:
+        return [int(pid) for pid in f.read().split()]
+
+
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            words = f.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+            return words or f.read().strip()
+    except OSError:
+        return ""  # it has ended since
+
+
+def main():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("reaper.py: prctl: " + os.strerror(ctypes.get_errno()))
+    status = subprocess.call(sys.argv[1:])
+    end = time.monotonic() + GRACE_S
+    while reap() and time.monotonic() < end:
+        time.sleep(0.02)
+    sys.stdout.flush()
+    left = set()
+    while reap():  # the children of those that are killed come to us, too
+        for pid in set(children()) - left:
+            print(f"not ok - left behind: process {pid}: {name_of(pid)}", flush=True)
+            os.kill(pid, signal.SIGKILL)
+            left.add(pid)
+        time.sleep(0.02)
+    sys.exit(1 if left else status if status >= 0 else 128 - status)
+
+
+main()
