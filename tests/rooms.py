@@ -26,7 +26,7 @@ ROOMS = {
     "server/store": (["store.h"], ["server/model"] + SERVER_BASE),
     "server/model": (["model.h"], SERVER_BASE),
     "pool": (None, ["handlers/host", "base"]),
-    "handlers/host": (["host.h"], ["handlers", "base"]),
+    "handlers/host": (["host.h", "options.h", "scan.h"], ["handlers", "base"]),
     "handlers": (["handler.h"], []),
     "cli": (None, ["base"]),
     "base": (None, []),
@@ -53,6 +53,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
 # A definition begins at the start of a line and has a body; clang-format makes it so.
 DEFINITION = re.compile(r"^(?!typedef|struct \w+ \{|else|return)((?:[A-Za-z_]\w*[ *]+)+)(\w+)\([^;{}]*\)\s*\{", re.M)
 DECLARATION = re.compile(r"^(?!typedef|#)[A-Za-z_][\w ,*]*?\b(\w+)\([^;{}]*?\)[^;{}]*;", re.M)
+# "route_handler api_types, api_type;": functions of a type that has a name.
+DECLARATION_BY_TYPE = re.compile(r"^[a-z_]\w* ([a-z_]\w*(?:,\s*[a-z_]\w*)*);", re.M)
 NAME = re.compile(r"(?<![\w.>\"])(?<!struct )(?<!enum )([a-z_]\w*)\b")
 
 
@@ -126,6 +128,9 @@ def find_needs(sources):
     code = {path: without_comments(text) for path, text in sources.items()}
     includes = {path: [own for own, _ in INCLUDE.findall(text) if own in sources] for path, text in sources.items()}
     declared = {path: set(DECLARATION.findall(code[path])) for path in sources if path.endswith(".h")}
+    for path in declared:
+        for names in DECLARATION_BY_TYPE.findall(code[path]):
+            declared[path].update(re.split(r",\s*", names))
     local, public = {}, {}
     for path in sources:
         found = DEFINITION.findall(code[path])
