@@ -1,5 +1,5 @@
-/* config.c: see config.h. Front end, at start-up and on SIGHUP. Each source hands pairs of a row and a value to config_set_option;
- * precedence is the order in which the sources are read, the strongest last. */
+/* config.c: see config.h. Front end, at start-up and on SIGHUP. Each source hands pairs of a row and a value to
+ * config_set_option; precedence is the order in which the sources are read, the strongest last. */
 #include "server/config.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
-/* config.h: the configuration of offloadd, read from flags, environment and file, in that order of precedence. What
- * options there are says the table in config_options.c. Front end, at start-up and on SIGHUP. */
+/* config.h: the configuration of offloadd, read from flags, environment and file, in that order of precedence. Which
+ * options there are, and struct config, is in config_options.h. Front end, at start-up and on SIGHUP. */
 #ifndef OFFLOAD_CONFIG_H
 #define OFFLOAD_CONFIG_H
 

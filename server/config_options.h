@@ -1,7 +1,6 @@
-/* config_options.h: struct config, the table of offloadd's options, which are its fields, and what can be done with one of them.
- * A row is all that is known of an
- * option: the flag, the environment variable and the key of the file are made from its name, and --help, the manual page
- * and docs/options.md from the rest. To add an option: the row in config_options.c, and the field here.
+/* config_options.h: struct config, and the table of offloadd's options, which are its fields. A row is all that is known of
+ * an option: the flag, the environment variable and the key of the file are made from its name, and --help, the manual
+ * page and docs/options.md from the rest. To add an option: the row in config_options.c, and the field here.
  *
  * Front end, at start-up and on SIGHUP; and the program that writes the manual (tools/manual_offloadd.c). */
 #ifndef OFFLOAD_CONFIG_OPTIONS_H

@@ -1,4 +1,5 @@
-/* manual_offload.c: writes offload.1 to stdout, from the tables that --help is made from. Run when the programs are built. */
+/* manual_offload.c: writes offload.1 to stdout, from the tables that --help is made from. Run when the programs are
+ * built. */
 #include <stdio.h>
 
 #include "cli/commands.h"

@@ -1,4 +1,5 @@
-/* config_options_test.c: the table of offloadd's options, server/config_options.c: that its rows are good, and what is said of them. */
+/* config_options_test.c: the table of offloadd's options, server/config_options.c: that its rows are good, and what is said
+ * of them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
