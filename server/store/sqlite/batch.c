@@ -1,68 +1,18 @@
-/* store_sql.c: a batch of operations in one transaction, so that one sync of the disk stands for all of them. Store
- * thread (and the front end in recovery and after the thread has ended).
+/* batch.c: a batch of operations in one transaction, so that one sync of the disk stands for all of them. Store thread;
+ * front end when that has ended.
  *
  *     large payloads to files ──► BEGIN, each op, COMMIT ──ok──► files that no row names any more are removed
  *                                         └─failed──► ROLLBACK ─┬─ the disk's fault: nothing was written; reads once more
  *                                                               └─ else: each op in a transaction of its own
- *
- * What went wrong sticks: from then on statements do nothing, and the end of the transaction looks once.
  */
-#include "server/store/sqlite/sql.h"
+#include "server/store/sqlite/batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- statements -------------------------------------------------------------------------------------------------- */
+#include "server/store/sqlite/statement.h"
 
-void sql_fail(struct sql *s, int code, int system_errno) {
-    if (s->code == SQLITE_OK) {
-        s->code = code;
-        s->system_errno = system_errno;
-    }
-}
-
-sqlite3_stmt *sql_use(struct sql *s, enum statement n) {
-    sqlite3_stmt *q = s->statements[n];
-    sqlite3_clear_bindings(q);
-    return q;
-}
-
-/* Of the log: whatever is written goes there first. sqlite3_system_errno is overwritten by the roll-back. */
-static int last_errno(struct sql *s) {
-    sqlite3_file *log = NULL;
-    int error = 0;
-    if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log != NULL &&
-        log->pMethods != NULL)
-        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
-    return error != 0 ? error : sqlite3_system_errno(s->db);
-}
-
-bool sql_step(struct sql *s, sqlite3_stmt *q) {
-    int code = s->code == SQLITE_OK ? sqlite3_step(q) : SQLITE_DONE;
-    if (code == SQLITE_ROW)
-        return true;
-    if (code != SQLITE_DONE)
-        sql_fail(s, code, last_errno(s));
-    sqlite3_reset(q);
-    return false;
-}
-
-void sql_run_statement(struct sql *s, sqlite3_stmt *q) {
-    while (sql_step(s, q)) {
-    }
-}
-
-void sql_bind_id(sqlite3_stmt *q, int at, const struct id *id) {
-    sqlite3_bind_blob(q, at, id->bytes, sizeof id->bytes, SQLITE_STATIC);
-}
-
-bool sql_read_id(sqlite3_stmt *q, int column, struct id *id) {
-    const void *bytes = sqlite3_column_blob(q, column);
-    if (bytes == NULL || sqlite3_column_bytes(q, column) != (int)sizeof id->bytes)
-        return false;
-    memcpy(id->bytes, bytes, sizeof id->bytes);
-    return true;
-}
+/* ---- what could not be done -------------------------------------------------------------------------------------- */
 
 static const char *trouble_of_errno(int system_errno) {
     switch (system_errno) {
@@ -72,11 +22,13 @@ static const char *trouble_of_errno(int system_errno) {
     case EROFS: return "read-only file system";
     case EMFILE:
     case ENFILE: return "too many open files";
+    case ENOMEM: return "out of memory";
     default: return "input/output error";
     }
 }
 
-const char *sql_trouble(int code, int system_errno) {
+/* NULL: it is no fault of the disk's, but of the op's. */
+static const char *trouble_of_code(int code, int system_errno) {
     switch (code & 0xFF) {
     case SQLITE_FULL: return "disk full";
     case SQLITE_READONLY: return "read-only file system";
@@ -93,17 +45,6 @@ const char *sql_trouble(int code, int system_errno) {
     }
 }
 
-int64_t sql_next_due_ms(struct sql *s) {
-    int64_t due_ms = 0;
-    sqlite3_stmt *q = sql_use(s, SQL_NEXT_DUE);
-    if (sql_step(s, q))
-        due_ms = sqlite3_column_int64(q, 0);
-    sqlite3_reset(q);
-    return due_ms;
-}
-
-/* ---- one transaction --------------------------------------------------------------------------------------------- */
-
 static void forget_outcome(struct op *op) {
     for (size_t i = 0; i < op->found_count; i++)
         record_unref(op->found[i]);
@@ -111,15 +52,102 @@ static void forget_outcome(struct op *op) {
     stored_deinit(&op->stored);
     op->found = NULL;
     op->found_count = 0;
-    op->more = false;
-    op->refused = false;
+    op->outcome = OP_WAITING;
+    op->result = STORE_OK;
+    op->trouble = NULL;
     op->due_ms = 0;
     for (unsigned i = 0; i < op->payload_count; i++)
         op->payloads[i].used = false;
 }
 
+/* As s->code says. */
+static void fail(const struct sql *s, struct op *op) {
+    forget_outcome(op);
+    op->result = STORE_UNAVAILABLE;
+    op->code = s->code;
+    op->trouble = trouble_of_code(s->code, s->system_errno);
+    op->outcome = op->trouble == NULL ? OP_FAILED : sql_is_corrupt(s->code) ? OP_BROKEN : OP_IN_TROUBLE;
+}
+
+/* ---- large payloads ---------------------------------------------------------------------------------------------- */
+
+/* Before the transaction, so that one payload which cannot be written does not undo what other ops do. */
+static void write_payloads(struct sql *s, struct op *op) {
+    for (unsigned i = 0; i < op->payload_count; i++) {
+        struct payload *p = &op->payloads[i];
+        if (p->slice.size <= FILES_INLINE_BYTES || files_write(&s->files, &op->id, p) == 0)
+            continue;
+        op->outcome = OP_IN_TROUBLE;
+        op->code = errno;
+        op->trouble = trouble_of_errno(errno);
+        op->result = STORE_UNAVAILABLE;
+        return;
+    }
+}
+
+static void remove_unused(struct sql *s, struct op *op) {
+    for (unsigned i = 0; i < op->payload_count; i++) {
+        struct payload *p = &op->payloads[i];
+        if (p->number != 0 && !p->used)
+            files_remove(&s->files, &op->id, p->role, p->number);
+        p->number = 0;
+    }
+}
+
+/* Many jobs are planned, started and finished between two commits, and nobody can see their steps then: these are left
+ * out. Only if nothing is read, as a read must see all that was posted before it. An end whose payload could not be
+ * written is no end yet.
+ *
+ * With 20,000 tiny asynchronous jobs, 32 at a time, a job takes 118 us of CPU time with this and 129 without it. */
+static void mark_superseded(struct op *batch) {
+    struct op *ends = NULL, *end;
+    for (struct op *op = batch; op != NULL; op = op->next) {
+        if (op->operation->reads)
+            goto out;
+        if (op->kind != OP_FINISH || op->outcome != OP_WAITING)
+            continue;
+        HASH_FIND(hh, ends, &op->id, sizeof op->id, end);
+        if (end == NULL)
+            HASH_ADD(hh, ends, id, sizeof op->id, op);
+    }
+    for (struct op *op = batch; op != NULL && ends != NULL; op = op->next) {
+        if (!op->operation->is_step)
+            continue;
+        HASH_FIND(hh, ends, &op->id, sizeof op->id, end);
+        if (end != NULL)
+            op->outcome = OP_SUPERSEDED;
+    }
+out:
+    HASH_CLEAR(hh, ends);
+}
+
+/* Those of ends first: the parts of a job whose end is written need no files. */
+static void write_all_payloads(struct sql *s, struct op *batch) {
+    for (struct op *op = batch; op != NULL; op = op->next) {
+        forget_outcome(op);
+        if (op->kind == OP_FINISH)
+            write_payloads(s, op);
+    }
+    mark_superseded(batch);
+    for (struct op *op = batch; op != NULL; op = op->next) {
+        if (op->kind != OP_FINISH && op->outcome == OP_WAITING)
+            write_payloads(s, op);
+    }
+}
+
+/* ---- one transaction --------------------------------------------------------------------------------------------- */
+
+static void apply(struct sql *s, struct op *op) {
+    if (op->outcome == OP_SUPERSEDED || op_in_trouble(op))
+        return;
+    forget_outcome(op);
+    op->operation->apply(s, op);
+    if (op->outcome == OP_WAITING)
+        op->outcome = OP_DONE;
+}
+
 static bool any_writes(const struct op *from, const struct op *until) {
-    while (from != until && op_reads(from->kind))
+    while (from != until && from->operation->reads)
         from = from->next;
     return from != until;
 }
@@ -134,19 +162,16 @@ static void roll_back(struct sql *s, const struct totals *before) {
 }
 
 /* The ops in [from, until). False: none of them took effect, s->code says why. */
-static bool transaction(struct sql *s, struct op *from, const struct op *until) {
+MUST_CHECK static bool transaction(struct sql *s, struct op *from, const struct op *until) {
     struct totals before = s->totals;
     s->code = SQLITE_OK;
-    sql_run_statement(s, sql_use(s, any_writes(from, until) ? SQL_BEGIN_WRITING : SQL_BEGIN));
-    for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next) {
-        forget_outcome(op);
-        if (op->trouble == NULL && !op->superseded)
-            apply(s, op);
-    }
+    sql_run(s, sql_use(s, any_writes(from, until) ? SQL_BEGIN_WRITING : SQL_BEGIN));
+    for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next)
+        apply(s, op);
     if (s->code == SQLITE_OK && files_sync(&s->files) != 0)
         sql_fail(s, SQLITE_IOERR, errno);
     if (s->code == SQLITE_OK)
-        sql_run_statement(s, sql_use(s, SQL_COMMIT));
+        sql_run(s, sql_use(s, SQL_COMMIT));
     if (s->code != SQLITE_OK) {
         roll_back(s, &before);
         return false;
@@ -155,77 +180,29 @@ static bool transaction(struct sql *s, struct op *from, const struct op *until) 
     return true;
 }
 
-/* ---- what could not be done -------------------------------------------------------------------------------------- */
-
-static void refuse(struct sql *s, struct op *op) {
-    forget_outcome(op);
-    op->result = STORE_UNAVAILABLE;
-    op->code = s->code;
-    op->trouble = sql_trouble(s->code, s->system_errno);
-    op->refused = op->trouble == NULL;
-}
-
 static void run_singly(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (op->trouble == NULL && !transaction(s, op, op->next))
-            refuse(s, op);
+        if (!op_in_trouble(op) && !transaction(s, op, op->next))
+            fail(s, op);
     }
 }
 
 /* The disk fails: nothing is written, but what is there may be readable. */
 static void run_reads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (op->trouble == NULL && !op_reads(op->kind))
-            refuse(s, op);
+        if (!op_in_trouble(op) && !op->operation->reads)
+            fail(s, op);
     }
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (op_reads(op->kind) && !transaction(s, op, op->next))
-            refuse(s, op);
+        if (op->operation->reads && !transaction(s, op, op->next))
+            fail(s, op);
     }
 }
 
-/* ---- large payloads ---------------------------------------------------------------------------------------------- */
-
-/* Before the transaction, so that one payload which cannot be written does not undo what others do. */
-static void write_payloads(struct sql *s, struct op *op) {
-    op->trouble = NULL;
-    op->refused = false;
-    for (unsigned i = 0; i < op->payload_count; i++) {
-        struct payload *p = &op->payloads[i];
-        if (p->slice.size <= STORE_INLINE_BYTES || op->trouble != NULL)
-            continue;
-        if (files_write(&s->files, &op->id, p) != 0) {
-            op->code = errno;
-            op->trouble = errno == ENOMEM ? "out of memory" : trouble_of_errno(errno);
-            op->result = STORE_UNAVAILABLE;
-        }
-    }
-}
-
-static void remove_unused(struct sql *s, struct op *op) {
-    for (unsigned i = 0; i < op->payload_count; i++) {
-        struct payload *p = &op->payloads[i];
-        if (p->number != 0 && !p->used)
-            files_remove(&s->files, &op->id, p->role, p->number);
-        p->number = 0;
-    }
-}
-
-/* Those of ends first: the parts of a job whose end is written need no files. */
-static void write_all_payloads(struct sql *s, struct op *batch) {
-    for (struct op *op = batch; op != NULL; op = op->next)
-        if (op->kind == OP_FINISH)
-            write_payloads(s, op);
-    mark_superseded(batch);
-    for (struct op *op = batch; op != NULL; op = op->next)
-        if (op->kind != OP_FINISH && !op->superseded)
-            write_payloads(s, op);
-}
-
-void sql_run(struct sql *s, struct op *batch) {
+void batch_run(struct sql *s, struct op *batch) {
     write_all_payloads(s, batch);
     if (!transaction(s, batch, NULL)) {
-        if (sql_trouble(s->code, s->system_errno) == NULL)
+        if (trouble_of_code(s->code, s->system_errno) == NULL)
             run_singly(s, batch);
         else
             run_reads(s, batch);

@@ -1,10 +1,12 @@
-/* store_directory.c: the data directory: made, locked, and what is done with a database that cannot be read. Front end,
+/* directory.c: the data directory: made, locked, and what is done with a database that cannot be read. Front end,
  * at start.
  *
  *     <directory>/lock       locked as long as a service uses the directory; says whose
  *                 jobs.db    and jobs.db-wal, jobs.db-shm: SQLite's
  *                 files/     large payloads
  */
+#include "server/store/sqlite/directory.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +18,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/store/sqlite/private.h"
 
 /* mkdir -p, for its owner alone. */
 static int make_directory(const char *path) {
@@ -55,7 +56,7 @@ static int write_pid(int fd) {
     return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)size, 0) == size ? 0 : -1;
 }
 
-int store_directory_lock(const char *path, struct buf *error) {
+int directory_lock(const char *path, struct buf *error) {
     struct buf name = {0};
     int fd = -1;
     buf_printf(&name, "%s/lock", path);
@@ -89,7 +90,7 @@ static int64_t free_suffix(const char *path) {
     }
 }
 
-int store_directory_set_aside(const char *path, const char *why) {
+int directory_set_aside(const char *path, const char *why) {
     static const char *const names[] = {"jobs.db", "jobs.db-wal", "jobs.db-shm", "files"};
     int64_t at = free_suffix(path);
     int status = 0;

@@ -1,4 +1,4 @@
-/* store_files.c: large payloads as files beside the database, <directory>/files/<job>-<role>-<number>. Store thread;
+/* files.c: large payloads as files beside the database, <directory>/files/<job>-<role>-<number>. Store thread;
  * and the front end, at start and where it makes slices of what was read.
  *
  *     written under another name ──► synced ──► renamed ──► directory synced ──► a row names it: committed
@@ -8,6 +8,8 @@
  * at the next start removes. No file is ever written twice: a transaction that is rolled back leaves what was there
  * before.
  */
+#include "server/store/sqlite/files.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
+#include "base/buf.h"
 #include "base/clock.h"
-#include "server/store/sqlite/private.h"
 
 #define NAME_SIZE 96
 #define PIECE     (1024 * 1024)
@@ -106,15 +109,8 @@ void files_remove(struct files *f, const struct id *job, enum file_role role, in
 
 /* If memory runs out, the file stays until the next start. */
 void files_drop(struct files *f, const struct id *job, enum file_role role, int64_t number) {
-    if (f->dropped_count == f->dropped_room) {
-        size_t room = f->dropped_room == 0 ? 64 : 2 * f->dropped_room;
-        struct dropped_file *more = realloc(f->dropped, room * sizeof *more);
-        if (more == NULL)
-            return;
-        f->dropped = more;
-        f->dropped_room = room;
-    }
-    f->dropped[f->dropped_count++] = (struct dropped_file){*job, role, number};
+    if (GROW_ARRAY(&f->dropped, f->dropped_count, &f->dropped_room) == 0)
+        f->dropped[f->dropped_count++] = (struct dropped_file){*job, role, number};
 }
 
 void files_committed(struct files *f) {
@@ -173,7 +169,7 @@ int files_read(const struct files *f, const struct id *job, enum file_role role,
     int fd = openat(f->directory, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    if (fstat(fd, &st) != 0 || st.st_size <= STORE_INLINE_BYTES) { /* cut off */
+    if (fstat(fd, &st) != 0 || st.st_size <= FILES_INLINE_BYTES) { /* cut off */
         close(fd);
         errno = ENOENT;
         return -1;

@@ -1,19 +1,30 @@
-/* store_queue.c: the queue between the event loop and the store thread, and what happens when the disk does not work.
+/* queue.c: the queue between the event loop and the store thread, and what happens while nothing can be written. Both
+ * threads; each section says whose it is.
  *
  * The store thread takes all that has been posted, carries it out as one batch, and hands it back; so the rate grows
  * with the load. The lock guards the two lists, and is never held during I/O.
  *
- *     queue_post ──► todo ──► [store thread: sql_run] ──► done ──eventfd──► complete: callbacks, on the event loop
+ *     queue_post ──► todo ──► [store thread: batch_run] ──► done ──eventfd──► complete: callbacks, on the event loop
  *          │                                                                   │
- *          │ in trouble                                                        │ could not be written
- *          ├─ must not be lost ─────────────► pending ◄── must not be lost ────┤
- *          └─ else: refused                      │                             └─ else: refused
+ *          │ not working                                                       │ could not be written
+ *          ├─ must last ────────────────────► pending ◄── must last ───────────┤
+ *          └─ else: ends, unavailable            │                             └─ else: ends, unavailable
  *                                                └──► todo again, about every second, with a probe
  *
- * What must not be lost: that a job ended or was forgotten, webhooks, steps of the clock. What may: how far an open job
- * has come; it is then done again after a restart. Trouble begins with the first batch that cannot be written, and ends
- * with a probe that can, when nothing is pending. It does not end if the database is corrupt.
+ * What must last: that a job ended or was forgotten, webhooks, steps of the clock. What may be lost: how far an open job
+ * has come; a restart does it again. The state of the queue:
+ *
+ *     WORKING ──[a batch cannot be written]────────────► IN_TROUBLE ──[the database is corrupt]──► BROKEN
+ *        ▲ │                                               │                                         ▲
+ *        │ └──[the database is corrupt]────────────────────│─────────────────────────────────────────┘
+ *        └────[a probe was written, and all that is pending, too]
+ *
+ *     WORKING      all ops are tried
+ *     IN_TROUBLE   only reads are tried; pending ops and a probe about every second
+ *     BROKEN       only reads are tried, until the restart, which sets the database aside
  */
+#include "server/store/sqlite/queue.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -24,400 +35,307 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
-#include "server/store/sqlite/private.h"
+#include "base/state.h"
+#include "server/store/sqlite/batch.h"
 
 #define PROBE_NS NS_PER_S
 
-/* What there is for each kind of op. */
-static const struct {
-    bool must_last; /* is tried until it is written */
-    bool reads;
-} kinds[OP_KINDS] = {
-    [OP_FINISH] = {.must_last = true},    [OP_FORGET] = {.must_last = true},       [OP_DELIVER] = {.must_last = true},
-    [OP_DELIVERED] = {.must_last = true}, [OP_ADJUST_CLOCK] = {.must_last = true}, [OP_GET] = {.reads = true},
-    [OP_LIST] = {.reads = true},          [OP_FIND_KEY] = {.reads = true},
-};
-
-bool op_reads(enum op_kind kind) {
-    return kinds[kind].reads;
-}
-
 /* ---- store thread ------------------------------------------------------------------------------------------------ */
 
-/* All there is, or as much as one transaction may have. The lock is held. */
-static struct op *cut_batch(struct sqlite_store *s) {
-    struct op *batch = s->todo, *last = batch;
-    for (unsigned n = 1; s->max_batch > 0 && n < s->max_batch && last->next != NULL; n++)
-        last = last->next;
-    if (s->max_batch == 0 || last == NULL || last->next == NULL) {
-        s->todo = NULL;
-        s->todo_end = &s->todo;
-    } else {
-        s->todo = last->next;
-        last->next = NULL;
-    }
+/* The lock is held, or the thread has ended. */
+static struct op *take_todo(struct queue *q) {
+    struct op *batch = q->todo;
+    q->todo = NULL;
+    q->todo_end = &q->todo;
     return batch;
 }
 
 /* NULL: there is nothing more to do, ever. */
-static struct op *take_batch(struct sqlite_store *s) {
-    pthread_mutex_lock(&s->lock);
-    while (s->paused || (s->todo == NULL && !s->stopping))
-        pthread_cond_wait(&s->wake, &s->lock);
-    struct op *batch = cut_batch(s);
-    pthread_mutex_unlock(&s->lock);
+static struct op *take_batch(struct queue *q) {
+    pthread_mutex_lock(&q->lock);
+    while (q->suspended || (q->todo == NULL && !q->stopping))
+        pthread_cond_wait(&q->wake, &q->lock);
+    struct op *batch = take_todo(q);
+    pthread_mutex_unlock(&q->lock);
     return batch;
 }
 
-static void return_batch(struct sqlite_store *s, struct op *batch) {
+static void return_batch(struct queue *q, struct op *batch) {
     struct op **end = &batch->next;
     const uint64_t one = 1;
     while (*end != NULL)
         end = &(*end)->next;
-    pthread_mutex_lock(&s->lock);
-    *s->done_end = batch;
-    s->done_end = end;
-    pthread_mutex_unlock(&s->lock);
-    ssize_t n = write(s->returned.fd, &one, sizeof one);
+    pthread_mutex_lock(&q->lock);
+    *q->done_end = batch;
+    q->done_end = end;
+    pthread_mutex_unlock(&q->lock);
+    ssize_t n = write(q->returned.fd, &one, sizeof one);
     (void)n; /* fails only when the counter is full: then it is readable all the same */
 }
 
 static void *run_thread(void *arg) {
-    struct sqlite_store *s = arg;
-    for (struct op *batch = take_batch(s); batch != NULL; batch = take_batch(s)) {
-        sql_run(s->sql, batch);
-        return_batch(s, batch);
+    struct queue *q = arg;
+    for (struct op *batch = take_batch(q); batch != NULL; batch = take_batch(q)) {
+        batch_run(q->sql, batch);
+        return_batch(q, batch);
     }
     return NULL;
 }
 
 /* ---- event loop: posting ----------------------------------------------------------------------------------------- */
 
-static void wake_thread(struct sqlite_store *s) {
-    pthread_mutex_lock(&s->lock);
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+static void wake_thread(struct queue *q) {
+    pthread_mutex_lock(&q->lock);
+    pthread_cond_signal(&q->wake);
+    pthread_mutex_unlock(&q->lock);
 }
 
 static void on_wake_timer(struct timer *t) {
-    wake_thread(container_of(t, struct sqlite_store, wake_timer));
+    wake_thread(container_of(t, struct queue, wake_timer));
 }
 
-/* A thread that sleeps is woken when the event loop is through with what it is at: the first op of many shall not be
- * committed without the others. */
-static void enqueue(struct sqlite_store *s, struct op *op) {
+/* A thread that sleeps is woken when the event loop is through with its present events: otherwise the first op of many
+ * would be committed without the others. */
+static void enqueue(struct queue *q, struct op *op) {
     op->next = NULL;
-    pthread_mutex_lock(&s->lock);
-    bool first = s->todo == NULL;
-    *s->todo_end = op;
-    s->todo_end = &op->next;
-    pthread_mutex_unlock(&s->lock);
-    if (first && loop_set_timer(s->loop, &s->wake_timer, loop_now_ns(s->loop)) != 0)
-        wake_thread(s);
+    pthread_mutex_lock(&q->lock);
+    bool first = q->todo == NULL;
+    *q->todo_end = op;
+    q->todo_end = &op->next;
+    pthread_mutex_unlock(&q->lock);
+    if (first && loop_set_timer(q->loop, &q->wake_timer, loop_now_ns(q->loop)) != 0)
+        wake_thread(q);
 }
 
-static void op_free(struct op *op) {
-    for (unsigned i = 0; i < op->payload_count; i++)
-        slice_deinit(&op->payloads[i].slice);
-    for (size_t i = 0; i < op->found_count; i++)
-        record_unref(op->found[i]);
-    free(op->found);
-    stored_deinit(&op->stored);
-    record_unref(op->record);
-    free(op);
-}
-
-static void tell_done(struct op *op, enum store_result result) {
-    bool has_done = op->kind == OP_SUBMIT || op->kind == OP_FINISH || op->kind == OP_FORGET;
-    store_done *done = has_done ? op->tell.done : NULL;
-    if (done == NULL)
-        return;
-    op->tell.done = NULL; /* told once, however often it is tried */
-    done(op->arg, result);
+static void end_op(struct queue *q, struct op *op) {
+    op->operation->complete(q, op);
+    op_free(op);
 }
 
 /* It cannot be written now. */
-static void keep_or_fail(struct sqlite_store *s, struct op *op) {
-    if (kinds[op->kind].must_last) {
-        op->in_flight = false;
-        DL_APPEND2(s->pending, op, pending_prev, pending_next);
-        tell_done(op, STORE_UNAVAILABLE);
+static void keep_or_end(struct queue *q, struct op *op) {
+    op->result = STORE_UNAVAILABLE;
+    if (op->operation->must_last) {
+        DL_APPEND2(q->pending, op, pending_prev, pending_next);
+        op_tell_done(op, op->result);
     } else {
-        tell_done(op, STORE_UNAVAILABLE);
-        op_free(op);
+        end_op(q, op);
     }
 }
 
-void queue_post(struct sqlite_store *s, struct op *op) {
-    if (s->trouble == NULL || op_reads(op->kind))
-        enqueue(s, op);
+void queue_post(struct queue *q, struct op *op) {
+    if (q->state == QUEUE_WORKING || op->operation->reads)
+        enqueue(q, op);
     else
-        keep_or_fail(s, op);
+        keep_or_end(q, op);
 }
 
-/* ---- trouble ----------------------------------------------------------------------------------------------------- */
-
-static void set_probe(struct sqlite_store *s) {
-    if (!s->broken && s->probe_timer.slot == 0)
-        loop_set_timer(s->loop, &s->probe_timer, clock_monotonic_ns() + PROBE_NS);
-}
-
-static void enter_trouble(struct sqlite_store *s, const struct op *op) {
-    if (s->trouble == NULL)
-        LOG(LOG_ERROR, "store_unavailable", LOG_STR("reason", op->trouble), LOG_INT("code", op->code));
-    s->trouble = op->trouble;
-    s->broken |= strcmp(op->trouble, "database is corrupt") == 0;
-}
-
-static void enqueue_pending(struct sqlite_store *s) {
-    struct op *op;
-    DL_FOREACH2(s->pending, op, pending_next) {
-        if (!op->in_flight)
-            enqueue(s, op);
-        op->in_flight = true;
-    }
-}
-
-/* All that is pending, in order, and then the probe: when that comes back, they have been tried. */
-static void retry(struct sqlite_store *s) {
-    struct op *probe = calloc(1, sizeof *probe);
-    if (probe == NULL) {
-        set_probe(s);
-        return;
-    }
-    enqueue_pending(s);
-    probe->kind = OP_PROBE;
-    enqueue(s, probe);
-}
-
-static void on_probe_timer(struct timer *t) {
-    retry(container_of(t, struct sqlite_store, probe_timer));
-}
-
-static bool any_failed(const struct sqlite_store *s) {
-    const struct op *op;
-    DL_FOREACH2(s->pending, op, pending_next) {
-        if (op->trouble != NULL)
-            return true;
-    }
-    return false;
-}
-
-/* What is pending though it was not tried came meanwhile: it is first in the queue now. */
-static void on_probed(struct sqlite_store *s, const struct op *probe) {
-    if (probe->trouble != NULL || probe->refused || any_failed(s)) {
-        set_probe(s);
-    } else if (s->trouble != NULL && !s->broken) {
-        LOG(LOG_WARN, "store_recovered", LOG_STR("reason", s->trouble));
-        s->trouble = NULL;
-        enqueue_pending(s);
-    }
-}
-
-/* The last thing that is pending about that job: it ended or was forgotten. */
-static const struct op *find_pending(const struct sqlite_store *s, const struct id *id) {
+const struct op *queue_find_pending(const struct queue *q, const struct id *job) {
     const struct op *op, *last = NULL;
-    DL_FOREACH2(s->pending, op, pending_next) {
+    DL_FOREACH2(q->pending, op, pending_next) {
         bool ends = op->kind == OP_FINISH || op->kind == OP_FORGET;
-        if (ends && memcmp(&op->id, id, sizeof *id) == 0)
+        if (ends && memcmp(&op->id, job, sizeof *job) == 0)
             last = op;
     }
     return last;
 }
 
+/* ---- event loop: trouble ----------------------------------------------------------------------------------------- */
+
+static void set_state(struct queue *q, enum queue_state to) {
+    static const char *const names[QUEUE_STATES] = {"working", "in trouble", "broken"};
+    static const bool legal[QUEUE_STATES][QUEUE_STATES] = {
+        [QUEUE_WORKING] = {[QUEUE_IN_TROUBLE] = true, [QUEUE_BROKEN] = true},
+        [QUEUE_IN_TROUBLE] = {[QUEUE_WORKING] = true, [QUEUE_BROKEN] = true},
+    };
+    if (!legal[q->state][to])
+        state_illegal_move("store queue", names[q->state], names[to]);
+    q->state = to;
+}
+
+static void set_probe(struct queue *q) {
+    if (q->state == QUEUE_IN_TROUBLE && q->probe_timer.slot == 0 &&
+        loop_set_timer(q->loop, &q->probe_timer, clock_monotonic_ns() + PROBE_NS) != 0)
+        LOG(LOG_ERROR, "store_not_probed", LOG_STR("error", "out of memory"));
+}
+
+static void enter_trouble(struct queue *q, const struct op *op) {
+    enum queue_state to = op->outcome == OP_BROKEN ? QUEUE_BROKEN : QUEUE_IN_TROUBLE;
+    if (q->state == QUEUE_WORKING)
+        LOG(LOG_ERROR, "store_unavailable", LOG_STR("reason", op->trouble), LOG_INT("code", op->code));
+    q->trouble = op->trouble;
+    if (to > q->state)
+        set_state(q, to);
+    set_probe(q);
+}
+
+static void enqueue_pending(struct queue *q) {
+    struct op *op;
+    DL_FOREACH2(q->pending, op, pending_next) {
+        if (!op->in_flight)
+            enqueue(q, op);
+        op->in_flight = true;
+    }
+}
+
+/* Enqueues all that is pending, in order, and then the probe: when that comes back, they have been tried. */
+static void retry(struct queue *q) {
+    struct op *probe = op_new(OP_PROBE, q->probe, NULL, 0);
+    if (probe == NULL) {
+        set_probe(q);
+        return;
+    }
+    enqueue_pending(q);
+    enqueue(q, probe);
+}
+
+static void on_probe_timer(struct timer *t) {
+    retry(container_of(t, struct queue, probe_timer));
+}
+
+/* What is in flight is the store thread's, and not looked at: if it fails, there will be trouble again. */
+static bool any_failed(const struct queue *q) {
+    const struct op *op;
+    DL_FOREACH2(q->pending, op, pending_next) {
+        if (!op->in_flight && op_in_trouble(op))
+            return true;
+    }
+    return false;
+}
+
+/* An op that is pending and was not tried was posted while the probe was on its way: it is first in the queue now. */
+void queue_complete_probe(struct queue *q, struct op *probe) {
+    if (probe->outcome != OP_DONE || any_failed(q)) {
+        set_probe(q);
+    } else if (q->state == QUEUE_IN_TROUBLE) {
+        LOG(LOG_WARN, "store_recovered", LOG_STR("reason", q->trouble));
+        q->trouble = NULL;
+        set_state(q, QUEUE_WORKING);
+        enqueue_pending(q);
+    }
+}
+
 /* ---- event loop: what was handed back ---------------------------------------------------------------------------- */
 
-static void complete_get(struct sqlite_store *s, struct op *op) {
-    const struct op *newer = find_pending(s, &op->id);
-    struct record *r = op->found_count == 1 ? op->found[0] : NULL;
-    bool has_result = op->stored.size > 0;
-    if (newer != NULL) {
-        op->result = newer->kind == OP_FINISH ? STORE_OK : STORE_GONE;
-        r = newer->record;
-    } else if (r != NULL) {
-        r->result = stored_slice(&op->stored);
-        if (has_result && r->result.blob == NULL)
-            op->result = STORE_UNAVAILABLE;
-    }
-    op->tell.found(op->arg, op->result, op->result == STORE_OK ? r : NULL);
-}
-
-static void complete_list(struct sqlite_store *s, struct op *op) {
-    for (size_t i = 0; op->result == STORE_OK && i < op->found_count; i++) {
-        const struct op *newer = find_pending(s, &op->found[i]->id);
-        struct record *r = newer == NULL ? op->found[i] : newer->record; /* NULL: forgotten */
-        if (r != NULL && (op->filter.status < 0 || (int)r->status == op->filter.status))
-            op->tell.found(op->arg, STORE_OK, r);
-    }
-    op->tell.found(op->arg, op->result, NULL);
-}
-
-static void note_due(struct sqlite_store *s, int64_t due_ms) {
-    if (due_ms != 0 && (s->next_due_ms == 0 || due_ms < s->next_due_ms))
-        s->next_due_ms = due_ms;
-}
-
-static void complete_gc(struct sqlite_store *s, struct op *op) {
-    s->gc_posted = op->more;
-    s->next_due_ms = op->due_ms;
-    if (op->more) { /* in steps, with whatever else waits in between */
-        struct op *again = calloc(1, sizeof *again);
-        if (again == NULL) {
-            s->gc_posted = false;
-            return;
-        }
-        again->kind = OP_GC;
-        again->time_ms = op->time_ms;
-        queue_post(s, again);
-        s->gc_posted = s->trouble == NULL;
-    }
-}
-
-static void complete(struct sqlite_store *s, struct op *op) {
-    switch (op->kind) {
-    case OP_GET: complete_get(s, op); break;
-    case OP_LIST: complete_list(s, op); break;
-    case OP_FIND_KEY: op->tell.key_found(op->arg, op->result, &op->key_job, op->hash); break;
-    case OP_GC: complete_gc(s, op); break;
-    case OP_PROBE: on_probed(s, op); break;
-    default: note_due(s, op->due_ms); tell_done(op, op->result);
-    }
-}
-
-static void complete_failed(struct sqlite_store *s, struct op *op) {
-    if (op->trouble != NULL)
-        enter_trouble(s, op);
-    else
-        LOG(LOG_ERROR, "store_refused", LOG_INT("operation", op->kind), LOG_INT("code", op->code));
-    if (op->kind == OP_GC)
-        s->gc_posted = false;
-    if (op_reads(op->kind) || op->kind == OP_PROBE) {
-        complete(s, op);
-        op_free(op);
-    } else if (op->trouble != NULL) {
-        keep_or_fail(s, op);
-    } else {
-        tell_done(op, op->result);
-        op_free(op);
-    }
-    if (s->trouble != NULL)
-        set_probe(s);
-}
-
-static void take_back(struct sqlite_store *s, struct op *op) {
+static void take_back(struct queue *q, struct op *op) {
     if (op->in_flight)
-        DL_DELETE2(s->pending, op, pending_prev, pending_next);
+        DL_DELETE2(q->pending, op, pending_prev, pending_next);
     op->in_flight = false;
-    if (op->trouble != NULL || op->refused) {
-        complete_failed(s, op);
-    } else {
-        complete(s, op);
-        op_free(op);
+    if (op->outcome == OP_FAILED)
+        LOG(LOG_ERROR, "store_operation_failed", LOG_INT("operation", op->kind), LOG_INT("code", op->code));
+    if (!op_in_trouble(op)) {
+        end_op(q, op);
+        return;
     }
+    enter_trouble(q, op);
+    keep_or_end(q, op);
 }
 
-static void complete_batch(struct sqlite_store *s) {
-    pthread_mutex_lock(&s->lock);
-    struct op *op = s->done;
-    s->done = NULL;
-    s->done_end = &s->done;
-    pthread_mutex_unlock(&s->lock);
+static void complete_batch(struct queue *q) {
+    pthread_mutex_lock(&q->lock);
+    struct op *op = q->done;
+    q->done = NULL;
+    q->done_end = &q->done;
+    pthread_mutex_unlock(&q->lock);
     while (op != NULL) {
         struct op *next = op->next;
-        take_back(s, op);
+        take_back(q, op);
         op = next;
     }
 }
 
 static void on_returned(struct watch *w, uint32_t events) {
-    struct sqlite_store *s = container_of(w, struct sqlite_store, returned);
+    struct queue *q = container_of(w, struct queue, returned);
     uint64_t count;
     (void)events;
     ssize_t n = read(w->fd, &count, sizeof count);
     (void)n; /* nothing to be read: nothing was handed back */
-    complete_batch(s);
+    complete_batch(q);
 }
 
-/* ---- start and stop ---------------------------------------------------------------------------------------------- */
-
-void queue_suspend(struct sqlite_store *s, bool paused) {
-    pthread_mutex_lock(&s->lock);
-    s->paused = paused;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+void queue_suspend(struct queue *q, bool suspended) {
+    pthread_mutex_lock(&q->lock);
+    q->suspended = suspended;
+    pthread_cond_signal(&q->wake);
+    pthread_mutex_unlock(&q->lock);
 }
+
+/* ---- event loop: start and stop ---------------------------------------------------------------------------------- */
 
 /* Signals are the event loop's. */
-static int start_thread(struct sqlite_store *s) {
+MUST_CHECK static int start_thread(struct queue *q) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&s->thread, NULL, run_thread, s);
+    int error = pthread_create(&q->thread, NULL, run_thread, q);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = error;
     return error == 0 ? 0 : -1;
 }
 
-int queue_start(struct sqlite_store *s) {
-    s->todo_end = &s->todo;
-    s->done_end = &s->done;
-    s->probe_timer.fire = on_probe_timer;
-    s->wake_timer.fire = on_wake_timer;
-    s->returned = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = on_returned};
-    if (s->returned.fd < 0)
+int queue_start(struct queue *q, struct loop *loop, struct sql *sql, const struct operation *probe) {
+    q->loop = loop;
+    q->sql = sql;
+    q->probe = probe;
+    q->todo_end = &q->todo;
+    q->done_end = &q->done;
+    q->probe_timer.fire = on_probe_timer;
+    q->wake_timer.fire = on_wake_timer;
+    q->returned = (struct watch){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = on_returned};
+    if (q->returned.fd < 0)
         return -1;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
-    if (loop_watch(s->loop, &s->returned, EPOLLIN) == 0) {
-        if (start_thread(s) == 0)
+    pthread_mutex_init(&q->lock, NULL);
+    pthread_cond_init(&q->wake, NULL);
+    if (loop_watch(q->loop, &q->returned, EPOLLIN) == 0) {
+        if (start_thread(q) == 0)
             return 0;
-        loop_unwatch(s->loop, &s->returned);
+        loop_unwatch(q->loop, &q->returned);
     }
-    pthread_cond_destroy(&s->wake);
-    pthread_mutex_destroy(&s->lock);
-    close(s->returned.fd);
+    pthread_cond_destroy(&q->wake);
+    pthread_mutex_destroy(&q->lock);
+    close(q->returned.fd);
     return -1;
 }
 
 /* The thread has ended; callbacks may have posted more. */
-static void run_rest(struct sqlite_store *s) {
-    complete_batch(s);
-    while (s->todo != NULL) {
-        struct op *batch = cut_batch(s);
-        sql_run(s->sql, batch);
-        return_batch(s, batch);
-        complete_batch(s);
+static void run_rest(struct queue *q) {
+    complete_batch(q);
+    while (q->todo != NULL) {
+        struct op *batch = take_todo(q);
+        batch_run(q->sql, batch);
+        return_batch(q, batch);
+        complete_batch(q);
     }
 }
 
-static void give_up_pending(struct sqlite_store *s) {
+static void give_up_pending(struct queue *q) {
     struct op *op, *next;
     unsigned count = 0;
-    DL_FOREACH_SAFE2(s->pending, op, next, pending_next) {
-        DL_DELETE2(s->pending, op, pending_prev, pending_next);
+    DL_FOREACH_SAFE2(q->pending, op, next, pending_next) {
+        DL_DELETE2(q->pending, op, pending_prev, pending_next);
         op_free(op);
         count++;
     }
     if (count > 0)
-        LOG(LOG_ERROR, "store_unwritten", LOG_INT("operations", count), LOG_STR("reason", s->trouble));
+        LOG(LOG_ERROR, "store_unwritten", LOG_INT("operations", count), LOG_STR("reason", q->trouble));
 }
 
-void queue_stop(struct sqlite_store *s) {
-    pthread_mutex_lock(&s->lock);
-    s->stopping = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
-    pthread_join(s->thread, NULL);
-    run_rest(s);
-    if (s->pending != NULL && !s->broken) {
-        retry(s);
-        run_rest(s);
+void queue_stop(struct queue *q) {
+    pthread_mutex_lock(&q->lock);
+    q->stopping = true;
+    pthread_cond_signal(&q->wake);
+    pthread_mutex_unlock(&q->lock);
+    pthread_join(q->thread, NULL);
+    run_rest(q);
+    if (q->pending != NULL && q->state == QUEUE_IN_TROUBLE) {
+        retry(q);
+        run_rest(q);
     }
-    give_up_pending(s);
-    loop_clear_timer(s->loop, &s->probe_timer);
-    loop_clear_timer(s->loop, &s->wake_timer);
-    loop_unwatch(s->loop, &s->returned);
-    pthread_cond_destroy(&s->wake);
-    pthread_mutex_destroy(&s->lock);
-    close(s->returned.fd);
+    give_up_pending(q);
+    loop_clear_timer(q->loop, &q->probe_timer);
+    loop_clear_timer(q->loop, &q->wake_timer);
+    loop_unwatch(q->loop, &q->returned);
+    pthread_cond_destroy(&q->wake);
+    pthread_mutex_destroy(&q->lock);
+    close(q->returned.fd);
 }

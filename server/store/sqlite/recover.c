@@ -6,14 +6,17 @@
  *     a part whose file is missing
  * A missing request is reported as an empty one: with its plan the job can go on, without it, it cannot.
  */
-#include "server/store/sqlite/sql.h"
+#include "server/store/sqlite/recover.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
+#include "base/array.h"
 #include "base/log.h"
 #include "pool/wire.h"
+#include "server/store/sqlite/lifetime.h"
+#include "server/store/sqlite/rows.h"
+#include "server/store/sqlite/schema.h"
 
 #define ALL_CHUNKS (-1)
 
@@ -37,21 +40,11 @@ struct recovery {
     size_t repair_count, repair_room;
 };
 
-static void *room_for_one(void *array, size_t count, size_t *room, size_t size) {
-    if (count < *room)
-        return array;
-    *room = *room == 0 ? 64 : 2 * *room;
-    return realloc(array, *room * size);
-}
-
 static void repair_later(struct recovery *v, const struct id *job, int64_t chunk) {
-    void *more = room_for_one(v->repairs, v->repair_count, &v->repair_room, sizeof *v->repairs);
-    if (more == NULL) {
+    if (GROW_ARRAY(&v->repairs, v->repair_count, &v->repair_room) == 0)
+        v->repairs[v->repair_count++] = (struct repair){*job, chunk};
+    else
         sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
-        return;
-    }
-    v->repairs = more;
-    v->repairs[v->repair_count++] = (struct repair){*job, chunk};
 }
 
 /* True: read, or nothing there. False: missing (logged), or s->code says what went wrong. */
@@ -91,12 +84,10 @@ static void drop_chunks(struct recovery *v) {
 
 static void read_chunk(struct recovery *v) {
     sqlite3_stmt *q = v->chunk_rows;
-    void *more = room_for_one(v->chunks, v->chunk_count, &v->chunk_room, sizeof *v->chunks);
-    if (more == NULL) {
+    if (GROW_ARRAY(&v->chunks, v->chunk_count, &v->chunk_room) != 0) {
         sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
         return;
     }
-    v->chunks = more;
     struct store_chunk *c = &v->chunks[v->chunk_count++];
     *c = (struct store_chunk){.chunk = (uint32_t)sqlite3_column_int64(q, 1),
                               .attempt = (uint32_t)sqlite3_column_int64(q, 2),
@@ -187,25 +178,25 @@ static void recover_deliveries(struct recovery *v) {
 static void repair(struct recovery *v) {
     struct sql *s = v->sql;
     if (v->repair_count > 0)
-        sql_run_statement(s, sql_use(s, SQL_BEGIN_WRITING));
+        sql_run(s, sql_use(s, SQL_BEGIN_WRITING));
     for (size_t i = 0; i < v->repair_count; i++) {
         const struct repair *r = &v->repairs[i];
         if (r->chunk == ALL_CHUNKS) {
-            apply_drop_plan(s, &r->job);
+            lifetime_drop_plan(s, &r->job);
             continue;
         }
         sqlite3_stmt *q = sql_use(s, SQL_UNDO_CHUNK);
         sql_bind_id(q, 1, &r->job);
         sqlite3_bind_int64(q, 2, r->chunk);
-        sql_run_statement(s, q);
+        sql_run(s, q);
     }
     if (v->repair_count > 0)
-        sql_run_statement(s, sql_use(s, SQL_COMMIT));
+        sql_run(s, sql_use(s, SQL_COMMIT));
     if (s->code == SQLITE_OK)
         files_committed(&s->files);
 }
 
-int sql_recover(struct sql *s, const struct store_recovery *to) {
+int recover_all(struct sql *s, const struct store_recovery *to) {
     struct recovery v = {.sql = s, .to = to};
     s->code = SQLITE_OK;
     recover_jobs(&v);

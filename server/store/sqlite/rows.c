@@ -4,7 +4,7 @@
  *
  * What differs between builds is stored by its name: types and problems. Statuses are stored as numbers.
  */
-#include "server/store/sqlite/sql.h"
+#include "server/store/sqlite/rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -215,7 +215,7 @@ static void note_file(struct sql *s, const struct id *job, const struct payload 
     sql_bind_id(q, 2, job);
     sqlite3_bind_int(q, 3, (int)p->role);
     sqlite3_bind_int64(q, 4, p->chunk);
-    sql_run_statement(s, q);
+    sql_run(s, q);
 }
 
 static void bind_small(struct sql *s, sqlite3_stmt *q, int at, const struct slice *p) {

@@ -6,7 +6,7 @@
  * no migration: where it is lacking it is added. An older service goes on using such a database, and leaves the column at
  * its default.
  */
-#include "server/store/sqlite/sql.h"
+#include "server/store/sqlite/schema.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/store/sqlite/directory.h"
+#include "server/store/sqlite/lifetime.h"
+#include "server/store/sqlite/rows.h"
 
 #define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
 #define BUSY_MS           5000                         /* someone else, a backup for example, holds the database */
@@ -108,10 +111,6 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_RECOVER_CHUNKS] = "SELECT job, chunk, attempt, done, part FROM chunks ORDER BY job, chunk",
     [SQL_RECOVER_DELIVERIES] = "SELECT job, url, attempt, due_ms, trace, body FROM deliveries ORDER BY job",
 };
-
-bool sql_is_corrupt(int code) {
-    return (code & 0xFF) == SQLITE_CORRUPT || (code & 0xFF) == SQLITE_NOTADB;
-}
 
 /* ---- statements -------------------------------------------------------------------------------------------------- */
 
@@ -286,12 +285,11 @@ static int read_known(struct sql *s, struct known_files *k) {
 /* An ended job whose result is not there any more is gone; what is missing of other jobs, recovery meets. */
 static void bury_if_missing(struct sql *s, const struct known_files *k, size_t i) {
     char text[ID_TEXT_SIZE];
-    struct op unused = {0};
     if (k->there[i] || k->files[i].role != FILE_RESULT)
         return;
     id_format(&k->files[i].job, text);
     LOG(LOG_ERROR, "result_missing", LOG_STR("job", text));
-    apply_bury(s, &k->files[i].job, clock_wall_ms(), &unused);
+    lifetime_bury(s, &k->files[i].job, clock_wall_ms());
 }
 
 static int sweep(struct sql *s) {
@@ -376,7 +374,7 @@ static int open_all(struct sql *s, struct buf *error) {
 int sql_reopen(struct sql *s) {
     struct buf error = {0};
     close_database(s);
-    int status = store_directory_set_aside(s->path, "the database is corrupt");
+    int status = directory_set_aside(s->path, "the database is corrupt");
     if (status == 0 && open_all(s, &error) != SQLITE_OK) {
         LOG(LOG_ERROR, "store_unavailable", LOG_STR("reason", error.data));
         status = -1;
@@ -396,7 +394,7 @@ struct sql *sql_open(const char *path, const struct store_limits *limits, struct
     if (sql_is_corrupt(code)) {
         close_database(s);
         buf_clear(error);
-        code = store_directory_set_aside(path, "the database is corrupt") == 0 ? open_all(s, error) : SQLITE_CANTOPEN;
+        code = directory_set_aside(path, "the database is corrupt") == 0 ? open_all(s, error) : SQLITE_CANTOPEN;
         if (code != SQLITE_OK && error->size == 0)
             buf_printf(error, "cannot set the corrupt database %s/jobs.db aside", path);
     }

@@ -1,98 +1,134 @@
-/* store_sqlite.c: the store on disk, as the event loop sees it: each call becomes an op with a copy of what it needs,
- * and is posted. Front end; see store_private.h for the rest. */
+/* sqlite.c: the store on disk, as the event loop sees it: each call becomes an op with a copy of what it needs, and is
+ * posted; `complete` tells the caller what came of it. Front end, on the event loop's thread. queue.h has a picture of
+ * the whole.
+ *
+ * To add an operation: a value of enum op_kind (op.h), a row in `operations`, its `apply` (apply.c), its `complete`
+ * here, unless complete_write does it, and the call that posts it.
+ */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
-#include "server/store/sqlite/private.h"
+#include "server/store/sqlite/apply.h"
+#include "server/store/sqlite/directory.h"
+#include "server/store/sqlite/lifetime.h"
+#include "server/store/sqlite/queue.h"
+#include "server/store/sqlite/recover.h"
+#include "server/store/sqlite/schema.h"
 
-#define GC_AGAIN_MS 1000 /* what expires next is not known until the store thread has been at it */
+#define GC_AGAIN_MS 1000 /* what expires next is not known until the store thread has looked */
+
+struct sqlite_store {
+    struct store base;
+    struct queue queue;
+    struct sql *sql;
+    char *path;
+    int lock_fd;
+    int64_t next_due_ms; /* something expires then; 0: nothing does */
+    bool gc_posted;
+};
 
 static struct sqlite_store *self(struct store *s) {
-    return (struct sqlite_store *)s;
+    return container_of(s, struct sqlite_store, base);
 }
 
-/* ---- ops --------------------------------------------------------------------------------------------------------- */
+/* ---- what came of an op ------------------------------------------------------------------------------------------ */
 
-/* With room for texts of that size in all. NULL: no memory. */
-static struct op *new_op(enum op_kind kind, const struct id *id, size_t text_size) {
-    struct op *op = calloc(1, sizeof *op + text_size);
-    if (op == NULL)
-        return NULL;
-    op->kind = kind;
-    op->stored.fd = -1;
-    op->time_ms = clock_wall_ms();
-    if (id != NULL)
-        op->id = *id;
-    return op;
+static void complete_write(struct queue *q, struct op *op) {
+    struct sqlite_store *s = container_of(q, struct sqlite_store, queue);
+    if (op->due_ms != 0 && (s->next_due_ms == 0 || op->due_ms < s->next_due_ms))
+        s->next_due_ms = op->due_ms;
+    op_tell_done(op, op->result);
 }
 
-static char *put_text(char **at, const char *text, size_t size) {
-    char *start = *at;
-    memcpy(start, text, size);
-    start[size] = '\0';
-    *at += size + 1;
-    return start;
+/* An end that could not be written yet is newer than what was read. */
+static void complete_get(struct queue *q, struct op *op) {
+    const struct op *newer = queue_find_pending(q, &op->id);
+    struct record *r = op->found_count == 1 ? op->found[0] : NULL;
+    bool has_result = op->stored.size > 0;
+    if (newer != NULL) {
+        op->result = newer->kind == OP_FINISH ? STORE_OK : STORE_GONE;
+        r = newer->record;
+    } else if (r != NULL) {
+        r->result = stored_slice(&op->stored);
+        if (has_result && r->result.blob == NULL)
+            op->result = STORE_UNAVAILABLE;
+    }
+    op->tell.found(op->arg, op->result, op->result == STORE_OK ? r : NULL);
 }
 
-static size_t text_size(const char *text) {
-    return text == NULL ? 0 : strlen(text) + 1;
+static void complete_list(struct queue *q, struct op *op) {
+    for (size_t i = 0; op->result == STORE_OK && i < op->found_count; i++) {
+        const struct op *newer = queue_find_pending(q, &op->found[i]->id);
+        struct record *r = newer == NULL ? op->found[i] : newer->record; /* NULL: forgotten */
+        if (r != NULL && (op->filter.status < 0 || (int)r->status == op->filter.status))
+            op->tell.found(op->arg, STORE_OK, r);
+    }
+    op->tell.found(op->arg, op->result, NULL);
 }
 
-static size_t row_text_size(const struct record *r) {
-    return r->lost.size + r->error.size + options_text_size(&r->options) + text_size(r->trace) + 2;
+static void complete_find_key(struct queue *q, struct op *op) {
+    (void)q;
+    op->tell.key_found(op->arg, op->result, &op->key_job, op->hash);
 }
 
-static struct buf copy_buf(const struct buf *from, char **at) {
-    if (from->size == 0)
-        return (struct buf){0};
-    return (struct buf){.data = put_text(at, from->data, from->size), .size = from->size};
+/* What is left is done in further steps, with whatever else waits in between. */
+static void complete_gc(struct queue *q, struct op *op) {
+    struct sqlite_store *s = container_of(q, struct sqlite_store, queue);
+    struct op *again = NULL;
+    if (op->outcome == OP_DONE || op->outcome == OP_MORE)
+        s->next_due_ms = op->due_ms;
+    if (op->outcome == OP_MORE)
+        again = op_new(OP_GC, op->operation, NULL, 0);
+    s->gc_posted = again != NULL;
+    if (again != NULL) {
+        again->time_ms = op->time_ms;
+        queue_post(q, again);
+    }
 }
 
-/* The record as it is now: the live one goes on changing. */
-static void copy_row(struct op *op, const struct record *r, char **at) {
-    op->row = *r;
-    op->row.lost = copy_buf(&r->lost, at);
-    op->row.error = copy_buf(&r->error, at);
-    *at = options_place_texts(&op->row.options, *at);
-    op->row.trace = r->trace == NULL ? NULL : put_text(at, r->trace, strlen(r->trace));
-    op->row.result = (struct slice){NULL, 0, 0};
+/* ---- the operations ---------------------------------------------------------------------------------------------- */
+
+/* Each runs in two places: `apply` on the store thread, `complete` on the event loop's. */
+static const struct operation operations[OP_KINDS] = {
+    [OP_SUBMIT] = {apply_submit, complete_write},
+    [OP_PLAN] = {apply_plan, complete_write, .is_step = true},
+    [OP_UPDATE] = {apply_update, complete_write, .is_step = true},
+    [OP_LOST] = {apply_lost, complete_write, .is_step = true},
+    [OP_COMPLETE] = {apply_complete, complete_write, .is_step = true},
+    [OP_FINISH] = {apply_finish, complete_write, .must_last = true},
+    [OP_FORGET] = {apply_forget, complete_write, .must_last = true},
+    [OP_GET] = {apply_get, complete_get, .reads = true},
+    [OP_LIST] = {apply_list, complete_list, .reads = true},
+    [OP_FIND_KEY] = {apply_find_key, complete_find_key, .reads = true},
+    [OP_DELIVER] = {apply_deliver, complete_write, .must_last = true},
+    [OP_DELIVERED] = {apply_delivered, complete_write, .must_last = true},
+    [OP_GC] = {apply_gc, complete_gc},
+    [OP_ADJUST_CLOCK] = {apply_adjust_clock, complete_write, .must_last = true},
+    [OP_PROBE] = {apply_probe, queue_complete_probe},
+};
+
+static struct op *new_op(enum op_kind kind, const struct id *id, size_t text_bytes) {
+    return op_new(kind, &operations[kind], id, text_bytes);
 }
 
-static void add_payload(struct op *op, enum file_role role, uint32_t chunk, const struct slice *slice) {
-    op->payloads[op->payload_count++] = (struct payload){.role = role, .chunk = chunk, .slice = slice_ref(slice)};
-}
-
-static void set_webhook(struct op *op, const struct delivery *d, char **at) {
-    op->url = put_text(at, d->url, strlen(d->url));
-    op->tries = d->attempt;
-    op->webhook_due_ms = d->due_ms;
-    op->row.trace = d->trace == NULL ? NULL : put_text(at, d->trace, strlen(d->trace));
-    add_payload(op, FILE_WEBHOOK, 0, &d->body);
-}
-
-static void set_key(struct op *op, const char *tenant, const char *key, char **at) {
-    op->tenant = put_text(at, tenant, strlen(tenant));
-    op->key = put_text(at, key, strlen(key));
-}
-
-static struct op *new_row_op(enum op_kind kind, const struct record *r) {
-    struct op *op = new_op(kind, &r->id, row_text_size(r));
-    char *at = op == NULL ? NULL : op->text;
+/* With a copy of the record, and room for so many bytes of strings beside it. */
+static struct op *new_row_op(enum op_kind kind, const struct record *r, size_t more_text_bytes) {
+    struct op *op = new_op(kind, &r->id, op_row_bytes(r) + more_text_bytes);
     if (op != NULL)
-        copy_row(op, r, &at);
+        op_set_row(op, r);
     return op;
 }
 
 /* One that nobody is told of: without memory it is as if the disk had failed. */
 static void post(struct store *s, struct op *op) {
     if (op == NULL)
-        LOG(LOG_ERROR, "store_refused", LOG_STR("error", "out of memory"));
+        LOG(LOG_ERROR, "store_operation_failed", LOG_STR("error", "out of memory"));
     else
-        queue_post(self(s), op);
+        queue_post(&self(s)->queue, op);
 }
 
 static void post_done(struct store *s, struct op *op, store_done *done, void *arg) {
@@ -102,7 +138,7 @@ static void post_done(struct store *s, struct op *op, store_done *done, void *ar
     }
     op->tell.done = done;
     op->arg = arg;
-    queue_post(self(s), op);
+    queue_post(&self(s)->queue, op);
 }
 
 static void post_found(struct store *s, struct op *op, store_found *found, void *arg) {
@@ -112,7 +148,7 @@ static void post_found(struct store *s, struct op *op, store_found *found, void 
     }
     op->tell.found = found;
     op->arg = arg;
-    queue_post(self(s), op);
+    queue_post(&self(s)->queue, op);
 }
 
 /* ---- the interface ----------------------------------------------------------------------------------------------- */
@@ -120,35 +156,32 @@ static void post_found(struct store *s, struct op *op, store_found *found, void 
 static void sqlite_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
                           void *arg) {
     const struct store_key *k = in->key;
-    size_t key_size = k == NULL ? 0 : text_size(k->tenant) + text_size(k->key);
-    struct op *op = new_op(OP_SUBMIT, &r->id, row_text_size(r) + key_size);
+    struct op *op = new_row_op(OP_SUBMIT, r, k == NULL ? 0 : op_text_bytes(k->tenant) + op_text_bytes(k->key));
     if (op != NULL) {
-        char *at = op->text;
-        copy_row(op, r, &at);
-        add_payload(op, FILE_REQUEST, 0, &in->request);
-        add_payload(op, FILE_PLAN, 0, &in->plan);
-        if (k != NULL) {
-            set_key(op, k->tenant, k->key, &at);
-            memcpy(op->hash, k->hash, sizeof op->hash);
-            op->key_expires_ms = op->time_ms + k->ttl_ms;
-        }
+        op_add_payload(op, FILE_REQUEST, 0, &in->request);
+        op_add_payload(op, FILE_PLAN, 0, &in->plan);
+    }
+    if (op != NULL && k != NULL) {
+        op_set_key(op, k->tenant, k->key);
+        memcpy(op->hash, k->hash, sizeof op->hash);
+        op->key_expires_ms = op->time_ms + k->ttl_ms;
     }
     post_done(s, op, done, arg);
 }
 
 static void sqlite_plan(struct store *s, struct record *r, const struct slice *plan) {
-    struct op *op = new_row_op(OP_PLAN, r);
+    struct op *op = new_row_op(OP_PLAN, r, 0);
     if (op != NULL)
-        add_payload(op, FILE_PLAN, 0, plan);
+        op_add_payload(op, FILE_PLAN, 0, plan);
     post(s, op);
 }
 
 static void sqlite_update(struct store *s, struct record *r) {
-    post(s, new_row_op(OP_UPDATE, r));
+    post(s, new_row_op(OP_UPDATE, r, 0));
 }
 
 static void sqlite_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
-    struct op *op = new_row_op(OP_LOST, r);
+    struct op *op = new_row_op(OP_LOST, r, 0);
     if (op != NULL) {
         op->chunk = chunk;
         op->attempt = attempt;
@@ -162,23 +195,21 @@ static void sqlite_complete(struct store *s, const struct id *id, uint32_t chunk
     if (op != NULL) {
         op->chunk = chunk;
         op->attempt = attempt;
-        add_payload(op, FILE_PART, chunk, part);
+        op_add_payload(op, FILE_PART, chunk, part);
     }
     post(s, op);
 }
 
 static void sqlite_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
                           void *arg) {
-    size_t url_size = webhook == NULL ? 0 : text_size(webhook->url) + text_size(webhook->trace);
-    struct op *op = new_op(OP_FINISH, &r->id, row_text_size(r) + url_size);
+    size_t webhook_bytes = webhook == NULL ? 0 : op_text_bytes(webhook->url) + op_text_bytes(webhook->trace);
+    struct op *op = new_row_op(OP_FINISH, r, webhook_bytes);
     if (op != NULL) {
-        char *at = op->text;
-        copy_row(op, r, &at);
         op->record = record_ref(r);
-        add_payload(op, FILE_RESULT, 0, &r->result);
-        if (webhook != NULL)
-            set_webhook(op, webhook, &at);
+        op_add_payload(op, FILE_RESULT, 0, &r->result);
     }
+    if (op != NULL && webhook != NULL)
+        op_set_webhook(op, webhook);
     post_done(s, op, done, arg);
 }
 
@@ -198,23 +229,21 @@ static void sqlite_list(struct store *s, const struct store_filter *f, store_fou
 }
 
 static void sqlite_find_key(struct store *s, const char *tenant, const char *key, store_key_found *found, void *arg) {
-    struct op *op = new_op(OP_FIND_KEY, NULL, text_size(tenant) + text_size(key));
+    struct op *op = new_op(OP_FIND_KEY, NULL, op_text_bytes(tenant) + op_text_bytes(key));
     if (op == NULL) {
         found(arg, STORE_UNAVAILABLE, NULL, NULL);
         return;
     }
-    char *at = op->text;
-    set_key(op, tenant, key, &at);
+    op_set_key(op, tenant, key);
     op->tell.key_found = found;
     op->arg = arg;
-    queue_post(self(s), op);
+    queue_post(&self(s)->queue, op);
 }
 
 static void sqlite_deliver(struct store *s, const struct delivery *d) {
-    struct op *op = new_op(OP_DELIVER, &d->job, text_size(d->url) + text_size(d->trace));
-    char *at = op == NULL ? NULL : op->text;
+    struct op *op = new_op(OP_DELIVER, &d->job, op_text_bytes(d->url) + op_text_bytes(d->trace));
     if (op != NULL)
-        set_webhook(op, d, &at);
+        op_set_webhook(op, d);
     post(s, op);
 }
 
@@ -222,15 +251,16 @@ static void sqlite_delivered(struct store *s, const struct id *job) {
     post(s, new_op(OP_DELIVERED, job, 0));
 }
 
-static int64_t sqlite_gc(struct store *s, int64_t now_ms) {
-    struct sqlite_store *q = self(s);
-    if (q->next_due_ms == 0 || q->next_due_ms > now_ms)
-        return q->next_due_ms;
-    struct op *op = q->gc_posted || q->trouble != NULL ? NULL : new_op(OP_GC, NULL, 0);
+static int64_t sqlite_gc(struct store *base, int64_t now_ms) {
+    struct sqlite_store *s = self(base);
+    if (s->next_due_ms == 0 || s->next_due_ms > now_ms)
+        return s->next_due_ms;
+    bool can_post = !s->gc_posted && s->queue.state == QUEUE_WORKING;
+    struct op *op = can_post ? new_op(OP_GC, NULL, 0) : NULL;
     if (op != NULL) {
         op->time_ms = now_ms;
-        q->gc_posted = true;
-        queue_post(q, op);
+        s->gc_posted = true;
+        queue_post(&s->queue, op);
     }
     return now_ms + GC_AGAIN_MS;
 }
@@ -250,25 +280,25 @@ static uint64_t sqlite_evict(struct store *s, uint64_t bytes) {
 }
 
 static const char *sqlite_trouble(struct store *s) {
-    return self(s)->trouble;
+    return self(s)->queue.trouble;
 }
 
-static int sqlite_recover(struct store *s, const struct store_recovery *to) {
-    struct sqlite_store *q = self(s);
-    queue_suspend(q, true);
-    int status = sql_recover(q->sql, to);
-    q->next_due_ms = sql_next_due_ms(q->sql);
-    queue_suspend(q, false);
+static int sqlite_recover(struct store *base, const struct store_recovery *to) {
+    struct sqlite_store *s = self(base);
+    queue_suspend(&s->queue, true);
+    int status = recover_all(s->sql, to);
+    s->next_due_ms = lifetime_next_due_ms(s->sql);
+    queue_suspend(&s->queue, false);
     return status;
 }
 
-static void sqlite_close(struct store *s) {
-    struct sqlite_store *q = self(s);
-    queue_stop(q);
-    sql_close(q->sql);
-    close(q->lock_fd);
-    free(q->path);
-    free(q);
+static void sqlite_close(struct store *base) {
+    struct sqlite_store *s = self(base);
+    queue_stop(&s->queue);
+    sql_close(s->sql);
+    close(s->lock_fd);
+    free(s->path);
+    free(s);
 }
 
 static const struct store_ops sqlite_ops = {
@@ -292,13 +322,6 @@ static const struct store_ops sqlite_ops = {
     .close = sqlite_close,
 };
 
-void store_sqlite_set_max_batch(struct store *s, unsigned ops) {
-    struct sqlite_store *q = self(s);
-    pthread_mutex_lock(&q->lock);
-    q->max_batch = ops;
-    pthread_mutex_unlock(&q->lock);
-}
-
 struct store *store_sqlite_open(struct loop *loop, const char *directory, const struct store_limits *limits,
                                 struct buf *error) {
     struct sqlite_store *s = calloc(1, sizeof *s);
@@ -307,15 +330,14 @@ struct store *store_sqlite_open(struct loop *loop, const char *directory, const 
         return NULL;
     }
     s->base.ops = &sqlite_ops;
-    s->loop = loop;
-    s->lock_fd = store_directory_lock(directory, error);
+    s->lock_fd = directory_lock(directory, error);
     if (s->lock_fd >= 0)
         s->path = realpath(directory, NULL); /* whatever the working directory is later */
     if (s->path != NULL)
         s->sql = sql_open(s->path, limits, error);
     if (s->sql != NULL)
-        s->next_due_ms = sql_next_due_ms(s->sql);
-    if (s->sql != NULL && queue_start(s) == 0)
+        s->next_due_ms = lifetime_next_due_ms(s->sql);
+    if (s->sql != NULL && queue_start(&s->queue, loop, s->sql, &operations[OP_PROBE]) == 0)
         return &s->base;
     if (error->size == 0)
         buf_printf(error, "cannot use the data directory %s: %s", directory, strerror(errno));

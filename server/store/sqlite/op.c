@@ -1,0 +1,95 @@
+/* op.c: an operation with a copy of all that the store thread needs for it. Front end, on the event loop's thread. */
+#include "server/store/sqlite/op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+struct op *op_new(enum op_kind kind, const struct operation *operation, const struct id *id, size_t text_bytes) {
+    struct op *op = calloc(1, sizeof *op + text_bytes);
+    if (op == NULL)
+        return NULL;
+    op->kind = kind;
+    op->operation = operation;
+    op->stored.fd = -1;
+    op->time_ms = clock_wall_ms();
+    op->text_end = op->text;
+    if (id != NULL)
+        op->id = *id;
+    return op;
+}
+
+void op_free(struct op *op) {
+    for (unsigned i = 0; i < op->payload_count; i++)
+        slice_deinit(&op->payloads[i].slice);
+    for (size_t i = 0; i < op->found_count; i++)
+        record_unref(op->found[i]);
+    free(op->found);
+    stored_deinit(&op->stored);
+    record_unref(op->record);
+    free(op);
+}
+
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
+
+size_t op_text_bytes(const char *text) {
+    return text == NULL ? 0 : strlen(text) + 1;
+}
+
+size_t op_row_bytes(const struct record *r) {
+    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace);
+}
+
+static char *copy_bytes(struct op *op, const char *bytes, size_t size) {
+    char *start = op->text_end;
+    memcpy(start, bytes, size);
+    start[size] = '\0';
+    op->text_end += size + 1;
+    return start;
+}
+
+static char *copy_text(struct op *op, const char *text) {
+    return text == NULL ? NULL : copy_bytes(op, text, strlen(text));
+}
+
+static struct buf copy_buf(struct op *op, const struct buf *from) {
+    if (from->size == 0)
+        return (struct buf){0};
+    return (struct buf){.data = copy_bytes(op, from->data, from->size), .size = from->size};
+}
+
+void op_set_row(struct op *op, const struct record *r) {
+    op->row = *r;
+    op->row.lost = copy_buf(op, &r->lost);
+    op->row.error = copy_buf(op, &r->error);
+    op->text_end = options_place_texts(&op->row.options, op->text_end);
+    op->row.trace = copy_text(op, r->trace);
+    op->row.result = (struct slice){NULL, 0, 0};
+}
+
+void op_set_key(struct op *op, const char *tenant, const char *key) {
+    op->tenant = copy_text(op, tenant);
+    op->key = copy_text(op, key);
+}
+
+void op_set_webhook(struct op *op, const struct delivery *d) {
+    op->url = copy_text(op, d->url);
+    op->tries = d->attempt;
+    op->webhook_due_ms = d->due_ms;
+    op->row.trace = copy_text(op, d->trace);
+    op_add_payload(op, FILE_WEBHOOK, 0, &d->body);
+}
+
+void op_add_payload(struct op *op, enum file_role role, uint32_t chunk, const struct slice *slice) {
+    op->payloads[op->payload_count++] = (struct payload){.role = role, .chunk = chunk, .slice = slice_ref(slice)};
+}
+
+/* ---- telling ----------------------------------------------------------------------------------------------------- */
+
+void op_tell_done(struct op *op, enum store_result result) {
+    store_done *done = op->tell.done;
+    op->tell.done = NULL; /* told once, however often it is tried */
+    if (done != NULL)
+        done(op->arg, result);
+}

@@ -1,0 +1,97 @@
+/* statement.h: the connection to SQLite and its prepared statements. Store thread; and the front end while it opens or
+ * recovers the store, or when the thread has ended.
+ *
+ * What goes wrong sticks: `code` is set, from then on statements do nothing, and whoever ends the transaction looks
+ * once. So the functions in between need not test each statement.
+ */
+#ifndef OFFLOAD_STORE_STATEMENT_H
+#define OFFLOAD_STORE_STATEMENT_H
+
+#include <sqlite3.h>
+
+#include "base/attributes.h"
+#include "server/store/sqlite/files.h"
+#include "server/store/store.h"
+
+enum statement {
+    SQL_BEGIN,
+    SQL_BEGIN_WRITING,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_PROBE,
+    SQL_JOB_STATE,
+    SQL_TOMBSTONE,
+    SQL_PUT_JOB,
+    SQL_GET_JOB,
+    SQL_DELETE_JOB,
+    SQL_COUNT_CHUNK,
+    SQL_LIST,
+    SQL_LIST_OPEN,
+    SQL_LIST_ENDED,
+    SQL_PUT_INPUT,
+    SQL_PUT_PLAN,
+    SQL_DELETE_INPUT,
+    SQL_GET_CHUNK,
+    SQL_PUT_CHUNK,
+    SQL_LOSE_CHUNK,
+    SQL_UNDO_CHUNK,
+    SQL_DELETE_CHUNKS,
+    SQL_BURY,
+    SQL_FIND_KEY,
+    SQL_PUT_KEY,
+    SQL_PUT_DELIVERY,
+    SQL_DELETE_DELIVERY,
+    SQL_PUT_FILE,
+    SQL_DELETE_FILES,
+    SQL_FILES,
+    SQL_OLDEST_ENDED,
+    SQL_TOTALS,
+    SQL_EXPIRED_JOBS,
+    SQL_DELETE_TOMBSTONES,
+    SQL_DELETE_KEYS,
+    SQL_NEXT_DUE,
+    SQL_ADJUST_JOBS,
+    SQL_ADJUST_TOMBSTONES,
+    SQL_ADJUST_KEYS,
+    SQL_RECOVER_JOBS,
+    SQL_RECOVER_CHUNKS,
+    SQL_RECOVER_DELIVERIES,
+    SQL_COUNT
+};
+
+/* What is kept of ended jobs; rolled back with the transaction. */
+struct totals {
+    uint64_t ended, bytes;
+};
+
+struct sql {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_COUNT];
+    char *path; /* of the directory */
+    struct store_limits limits;
+    struct files files;
+    struct totals totals;
+    int code; /* the first thing that went wrong since it was last set to SQLITE_OK */
+    int system_errno;
+};
+
+/* The statement, with nothing bound. */
+sqlite3_stmt *sql_use(struct sql *s, enum statement n);
+void sql_bind_id(sqlite3_stmt *q, int at, const struct id *id);
+
+/* True: there is a row. False: there is none, or it went wrong (s->code); the statement is reset then. A caller that
+ * stops before resets it with sqlite3_reset. */
+MUST_CHECK bool sql_step(struct sql *s, sqlite3_stmt *q);
+/* Steps to the end, and takes no notice of rows. */
+void sql_run(struct sql *s, sqlite3_stmt *q);
+/* Runs a statement whose only parameter is the job. */
+void sql_run_for_job(struct sql *s, enum statement n, const struct id *job);
+
+/* False: the column has no id. */
+MUST_CHECK bool sql_read_id(sqlite3_stmt *q, int column, struct id *id);
+
+/* Sets s->code, if nothing went wrong before. */
+void sql_fail(struct sql *s, int code, int system_errno);
+bool sql_is_corrupt(int code);
+
+#endif
