@@ -22,7 +22,7 @@ def rate_of_store():
     """Submissions per second through the store's own interface: all that arrived in one commit, against one commit each."""
     what, target = f"durable submissions, {SUBMITTERS} at a time: rate / that of one commit per job", ">= 8"
     with tempfile.TemporaryDirectory(dir=".") as directory:
-        out = subprocess.run([os.path.join(bench.BUILD, "bench", "store"), "--rounds", str(bench.ROUNDS), "--queued", "0",
+        out = subprocess.run([os.path.join(bench.BUILD, "bench", "store_rate"), "--rounds", str(bench.ROUNDS), "--queued", "0",
                               "--outstanding", str(SUBMITTERS), directory], check=True, capture_output=True, text=True)
     figures = json.loads(out.stdout)
     grouped, single = figures["group_commit_per_s"], figures["commit_each_per_s"]

@@ -1,7 +1,7 @@
-/* store.c: how many submissions a second the store on disk takes, and how long it takes to open. A program of its own,
+/* store_rate.c: how many submissions a second the store on disk takes, and how long it takes to open. A program of its own,
  * with one event loop and the store's thread.
  *
- *     store [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY
+ *     store_rate [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY
  *
  * DIRECTORY is an existing one on the disk to be measured; the program makes a directory in it, and removes it. In each
  * round it measures two rates: group commit, with so many submissions outstanding (32); and a commit for each, where a
@@ -41,7 +41,7 @@ struct options {
 };
 
 static void die(const char *what, const char *why) {
-    fprintf(stderr, "store: %s: %s\n", what, why);
+    fprintf(stderr, "store_rate: %s: %s\n", what, why);
     exit(1);
 }
 
@@ -155,7 +155,7 @@ static double measure_start(struct bench *b, unsigned jobs) {
 /* ---- main -------------------------------------------------------------------------------------------------------- */
 
 static void usage(void) {
-    fputs("usage: store [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY\n",
+    fputs("usage: store_rate [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY\n",
           stderr);
     exit(2);
 }
