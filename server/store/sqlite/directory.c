@@ -1,5 +1,5 @@
-/* directory.c: the data directory: made, locked, and what is done with a database that cannot be read. Front end,
- * at start.
+/* directory.c: makes and locks the data directory, and sets a database aside that cannot be read. Front end, at the
+ * start.
  *
  *     <directory>/lock       locked as long as a service uses the directory; says whose
  *                 jobs.db    and jobs.db-wal, jobs.db-shm: SQLite's
@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* mkdir -p, for its owner alone. */
+/* Like mkdir -p, for the owner alone. */
 static int make_directory(const char *path) {
     struct buf b = {0};
     int status = -1;

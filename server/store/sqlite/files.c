@@ -1,12 +1,11 @@
-/* files.c: large payloads as files beside the database, <directory>/files/<job>-<role>-<number>. Store thread;
- * and the front end, at start and where it makes slices of what was read.
+/* files.c: large payloads as files beside the database: <directory>/files/<job>-<role>-<number>. Store thread; and the
+ * front end, at the start and where it makes slices of what was read.
  *
- *     written under another name ──► synced ──► renamed ──► directory synced ──► a row names it: committed
- *     a row no longer names it: committed ──► unlinked
+ *     draft written and synced ──► renamed ──► directory synced ──► a row names it: committed
+ *     no row names it any more: committed ──► unlinked
  *
- * So a row never names a file that is not there, and a crash in between leaves files that no row names, which the sweep
- * at the next start removes. No file is ever written twice: a transaction that is rolled back leaves what was there
- * before.
+ * So a row never names a file that is not there. A crash in between leaves files that no row names; the sweep at the
+ * next start removes them. No file is ever written twice: a transaction that is rolled back leaves what was there before.
  */
 #include "server/store/sqlite/files.h"
 
@@ -128,7 +127,7 @@ static int by_number(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* -1: the name is none of ours. */
+/* -1: the name has no number, so the file is not ours. */
 static int64_t number_of(const char *name) {
     const char *last = strrchr(name, '-');
     char *end = NULL;
@@ -153,7 +152,7 @@ int files_sweep(struct files *f, const int64_t *numbers, bool *there, size_t cou
             there[known - numbers] = true;
         else if (e->d_name[0] != '.')
             unlinkat(f->directory, e->d_name, 0);
-        if (number > f->last_number) /* the clock was set back */
+        if (number > f->last_number) /* the clock was set back since */
             f->last_number = number;
     }
     closedir(d);

@@ -1,10 +1,10 @@
-/* store_recover.c: what had not ended when the last process did. Front end, at start, before the store thread has
+/* recover.c: reads what had not ended when the last process did. Front end, at the start, before the store thread has
  * anything to do. Jobs and their chunks are both read in the order of their ids, side by side, once.
  *
- * What cannot be used is left out, and then taken out of the tables, so that it can be recorded anew:
- *     a plan of another wire version, of a type that is gone, or whose file is missing: with all the parts made by it
- *     a part whose file is missing
- * A missing request is reported as an empty one: with its plan the job can go on, without it, it cannot.
+ * What cannot be used is left out, and then taken out of the tables, so that it can be recorded again:
+ *     a plan of another wire version, of a type that is gone, or whose file is missing, with all the parts made by it;
+ *     a part whose file is missing.
+ * A missing request is reported as an empty one: with a plan the job can go on, and without one it cannot.
  */
 #include "server/store/sqlite/recover.h"
 
@@ -47,7 +47,7 @@ static void repair_later(struct recovery *v, const struct id *job, int64_t chunk
         sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
 }
 
-/* True: read, or nothing there. False: missing (logged), or s->code says what went wrong. */
+/* True: it was read, or there is none. False: it is missing (logged), or sql->code says what went wrong. */
 static bool read_payload(struct recovery *v, sqlite3_stmt *q, int column, const struct id *job, enum file_role role,
                          const void *front, size_t front_size, struct slice *out) {
     struct stored stored;
@@ -98,7 +98,7 @@ static void read_chunk(struct recovery *v) {
     }
 }
 
-/* The rows of that job; those of earlier ids belong to none that is open. */
+/* Reads the rows of that job. Rows of earlier ids belong to no job that is open. */
 static void read_chunks(struct recovery *v, const struct id *job, bool wanted) {
     while (v->has_chunk_row && v->sql->code == SQLITE_OK) {
         int order = memcmp(&v->chunk_job, job, sizeof *job);

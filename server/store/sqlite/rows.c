@@ -2,7 +2,7 @@
  * options (handlers/host/options.h), and the one below for all else. Statements are built from them, bound and read by
  * them: the id, the options, the other columns. Store thread; front end in recovery.
  *
- * What differs between builds is stored by its name: types and problems. Statuses are stored as numbers.
+ * Numbers of types and problems differ between builds, so these are stored by name. Statuses are stored as numbers.
  */
 #include "server/store/sqlite/rows.h"
 

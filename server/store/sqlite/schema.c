@@ -1,10 +1,9 @@
-/* schema.c: the database: its tables, the statements, how it is opened, migrated and checked. Front end, at
- * start.
+/* schema.c: the database: its tables and statements, and how it is opened, migrated and checked. Front end, at the start.
  *
- * To change the schema: append to `migrations` what makes the new one of the last, and add a test that migrates. What
- * is there is never edited: databases out there were made by it. The column of an option (handlers/host/options.h) needs
- * no migration: where it is lacking it is added. An older service goes on using such a database, and leaves the column at
- * its default.
+ * To change the schema: append a script to `migrations` that makes the new version of the last one, and add a test that
+ * migrates. A script is never edited: there are databases that were made by it. The column of an option
+ * (handlers/host/options.h) needs no migration: it is added to a database that lacks it. An older service goes on using
+ * such a database, and leaves the column at its default.
  */
 #include "server/store/sqlite/schema.h"
 
@@ -23,10 +22,10 @@
 #define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
 #define BUSY_MS           5000                         /* someone else, a backup for example, holds the database */
 
-/* migrations[n] makes version n + 1 of version n; a new database goes through them all. Jobs that have not ended, and
- * only they, are in `inputs`, unless they were never submitted. A `request`, `plan`, `part`, `result` or `body` is NULL
- * when empty, a BLOB when small, and otherwise the number of a file, which `files` has, too. Ids are UUIDv7: their
- * order is that of submission. */
+/* migrations[n] makes version n + 1 of version n; a new database goes through them all. `inputs` has the jobs that were
+ * submitted and have not ended. A `request`, `plan`, `part`, `result` or `body` is NULL when it is empty, a BLOB when it
+ * is small, and otherwise the number of a file; `files` has that number, too. Ids are UUIDv7: their order is the order of
+ * submission. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -56,7 +55,7 @@ static const char *const migrations[] = {
 
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
 
-/* @ stands for the columns of a record but its id, # for their values. */
+/* @ stands for the columns of a record except its id, # for their values, $ for the version of the schema. */
 static const char *const texts[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_BEGIN_WRITING] = "BEGIN IMMEDIATE",
@@ -170,7 +169,7 @@ static int ask(struct sql *s, const char *question, int64_t *number, struct buf 
     return code;
 }
 
-/* The log keeps its size once it has grown: writing over it is cheaper to sync than growing it. */
+/* The log keeps its size once it has grown: it is cheaper to sync what is written over than what is appended. */
 static int configure(struct sql *s) {
     struct buf mode = {0};
     sqlite3_busy_timeout(s->db, BUSY_MS);
@@ -249,7 +248,7 @@ static int read_totals(struct sql *s) {
     return s->code;
 }
 
-/* ---- files that do not fit the rows ------------------------------------------------------------------------------ */
+/* ---- files that no row names, and rows without files ------------------------------------------------------------- */
 
 struct known_file {
     struct id job;
@@ -282,7 +281,7 @@ static int read_known(struct sql *s, struct known_files *k) {
     return s->code;
 }
 
-/* An ended job whose result is not there any more is gone; what is missing of other jobs, recovery meets. */
+/* An ended job whose result is missing is gone. What is missing of open jobs is found by recovery. */
 static void bury_if_missing(struct sql *s, const struct known_files *k, size_t i) {
     char text[ID_TEXT_SIZE];
     if (k->there[i] || k->files[i].role != FILE_RESULT)
@@ -314,7 +313,7 @@ static void say_cannot_open(struct sql *s, int code, struct buf *error) {
                s->db != NULL && sqlite3_errcode(s->db) != SQLITE_OK ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
 }
 
-/* Jobs are their owner's alone, also in a directory that others may read. SQLite gives its other files the mode of this. */
+/* Only the owner may read jobs, also in a directory that others may read. SQLite gives its other files the same mode. */
 static void make_private(const char *name) {
     int fd = name == NULL ? -1 : open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0)
@@ -325,8 +324,8 @@ static int open_database(struct sql *s) {
     struct buf name = {0};
     buf_printf(&name, "%s/jobs.db", s->path);
     make_private(name.data);
-    sqlite3_config(SQLITE_CONFIG_MEMSTATUS,
-                   0); /* its counters cost a mutex per allocation; refused once it is in use */
+    /* Its counters cost a mutex for each allocation. SQLite takes no notice once it is in use. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     int code =
         name.failed
             ? SQLITE_NOMEM
