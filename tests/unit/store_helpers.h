@@ -1,5 +1,5 @@
-/* store_helpers.h: for the tests of the stores: a store of either kind in a directory of its own, and its operations as
- * functions that return what the callback said, by running the event loop until it did. */
+/* store_helpers.h: for the tests of the stores. Each test has an event loop and a directory of its own, and a store. The
+ * operations are functions that run the event loop until the callback was called, and return what it said. */
 #ifndef OFFLOAD_TEST_STORE_HELPERS_H
 #define OFFLOAD_TEST_STORE_HELPERS_H
 
@@ -26,7 +26,7 @@ static struct loop *loop;
 static struct store *store;
 static char directory[64];
 
-/* ---- a directory ------------------------------------------------------------------------------------------------- */
+/* ---- setting up -------------------------------------------------------------------------------------------------- */
 
 UNUSED static void remove_tree(const char *path) {
     DIR *d = opendir(path);
@@ -43,9 +43,26 @@ UNUSED static void remove_tree(const char *path) {
     rmdir(path);
 }
 
-UNUSED static void make_tree(void) {
+/* An event loop and an empty directory; no store yet. */
+UNUSED static void set_up_directory(void) {
+    loop = loop_new();
+    store = NULL;
     strcpy(directory, "/tmp/offload-store-XXXXXX");
     assert_non_null(mkdtemp(directory));
+}
+
+UNUSED static void close_store(void) {
+    store->ops->close(store);
+    store = NULL;
+}
+
+/* Nothing that was in the store is left in memory. */
+UNUSED static void tear_down_directory(void) {
+    if (store != NULL)
+        close_store();
+    loop_free(loop);
+    remove_tree(directory);
+    assert_int_equal(blob_held_bytes, 0);
 }
 
 /* How many entries there are in directory/name that contain `part`. */
@@ -217,7 +234,7 @@ UNUSED static struct record *new_record(void) {
     return r;
 }
 
-/* It ends at that time. */
+/* The job ends at that time. */
 UNUSED static void end_at(struct record *r, int64_t now_ms) {
     r->status = JOB_SUCCEEDED;
     r->finished_ms = now_ms;

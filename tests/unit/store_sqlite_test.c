@@ -1,7 +1,7 @@
-/* store_sqlite_test.c: what only the store on disk promises: that it is all there after a restart, a kill or a full
- * disk; its files, its lock, its schema. How it works beyond that, as any store does, is in store_test.c.
+/* store_sqlite_test.c: what only the store on disk promises: that all is there after a restart, a kill or a full disk; its
+ * files, its lock, its schema. What it has in common with every store is tested by store_test.c.
  *
- * Faults of the disk come from here: this program's pwrite, fsync and fdatasync are called in place of libc's. */
+ * The tests make the disk fail: this program's pwrite, fsync and fdatasync are called in place of libc's. */
 #include "tests/unit/store_helpers.h"
 
 #include <errno.h>
@@ -57,9 +57,7 @@ static void heal(void) {
 static int set_up(void **state) {
     (void)state;
     heal();
-    loop = loop_new();
-    make_tree();
-    store = NULL;
+    set_up_directory();
     return 0;
 }
 
@@ -72,17 +70,8 @@ static int open_store(void **state) {
 static int tear_down(void **state) {
     (void)state;
     heal();
-    if (store != NULL)
-        store->ops->close(store);
-    loop_free(loop);
-    remove_tree(directory);
-    assert_int_equal(blob_held_bytes, 0);
+    tear_down_directory();
     return 0;
-}
-
-static void close_store(void) {
-    store->ops->close(store);
-    store = NULL;
 }
 
 static void restart(void) {
@@ -122,7 +111,7 @@ static int64_t ask(const char *sql) {
 }
 
 /* The store cannot be opened, and says why in these words. */
-static void assert_refused(const char *words) {
+static void assert_not_opened(const char *words) {
     struct buf error = {0};
     struct store *s = store_sqlite_open(loop, directory, &(struct store_limits){0}, &error);
     assert_null(s);
@@ -349,7 +338,7 @@ static void the_steps_of_a_job_that_ends_in_the_same_batch_are_left_out(void **s
     slice_deinit(&part);
 }
 
-static void one_op_that_is_refused_does_not_undo_the_others(void **state) {
+static void one_op_that_fails_does_not_undo_the_others(void **state) {
     (void)state;
     enum { COUNT = 20 };
     struct answer answers[COUNT] = {{false}};
@@ -382,7 +371,7 @@ static void large_payloads_are_files_as_long_as_they_are_needed(void **state) {
     store->ops->plan(store, r, &plan);
     store->ops->plan(store, r, &plan); /* replaces */
     store->ops->complete(store, &r->id, 0, 0, &part);
-    store->ops->complete(store, &r->id, 0, 0, &part); /* refused */
+    store->ops->complete(store, &r->id, 0, 0, &part); /* ignored */
     assert_int_equal(submit_with(r, &(struct store_input){.request = request}), STORE_OK);
     assert_int_equal(count_files("files", ""), 3);
     r->result = slice_ref(&request);
@@ -454,7 +443,7 @@ static struct record *large_job(void) {
     return r;
 }
 
-static void a_missing_file_is_made_up_for_where_that_can_be(void **state) {
+static void a_missing_file_costs_no_more_than_it_must(void **state) {
     (void)state;
     static const char *const missing[] = {"-request-", "-plan-", "-part-", "-webhook-"};
     for (int i = 0; i < 4; i++) {
@@ -620,13 +609,13 @@ static void an_empty_database_is_brought_to_the_present_schema(void **state) {
     record_unref(r);
 }
 
-static void a_newer_schema_is_refused_and_left_alone(void **state) {
+static void a_newer_schema_is_rejected_and_left_alone(void **state) {
     (void)state;
     struct record *r = new_record();
     assert_int_equal(submit(r), STORE_OK);
     close_store();
     alter("PRAGMA user_version = 99");
-    assert_refused("schema version 99");
+    assert_not_opened("schema version 99");
     assert_int_equal(ask("PRAGMA user_version"), 99);
     assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
     assert_int_equal(count_files("", "corrupt"), 0);
@@ -648,7 +637,7 @@ static void the_directory_is_made_for_its_owner_alone(void **state) {
     strcpy(directory, top);
 }
 
-static void a_second_service_is_refused_by_the_first_ones_pid(void **state) {
+static void a_second_service_is_rejected_with_the_pid_of_the_first(void **state) {
     (void)state;
     int ready[2], status;
     char byte, words[64];
@@ -663,10 +652,10 @@ static void a_second_service_is_refused_by_the_first_ones_pid(void **state) {
     }
     assert_int_equal(read(ready[0], &byte, 1), 1);
     snprintf(words, sizeof words, "is in use by another offloadd (pid %ld)", (long)pid);
-    assert_refused(words);
+    assert_not_opened(words);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    open_sqlite(&(struct store_limits){0}); /* the lock went with its holder */
+    open_sqlite(&(struct store_limits){0}); /* the lock ended with its holder */
     close(ready[0]);
     close(ready[1]);
 }
@@ -677,7 +666,7 @@ static void a_place_that_cannot_be_a_directory_is_named(void **state) {
     strcpy(top, directory);
     touch("file");
     strcat(directory, "/file/x");
-    assert_refused(directory);
+    assert_not_opened(directory);
     strcpy(directory, top);
 }
 
@@ -784,6 +773,32 @@ static void live_through(void (*break_disk)(void), const char *reason) {
     record_unref(late);
 }
 
+/* Another connection writes, so that the store's own has to read its pages again; then they are junk. */
+static void a_database_that_becomes_corrupt_in_use_is_broken_until_the_restart(void **state) {
+    (void)state;
+    struct record *old = new_record(), *ended = new_record(), *late = new_record(), *found;
+    assert_int_equal(submit(old), STORE_OK);
+    alter("UPDATE jobs SET priority = priority; PRAGMA wal_checkpoint(TRUNCATE)");
+    overwrite("jobs.db", 4096, 30 * 4096);
+    assert_int_equal(get(old), STORE_UNAVAILABLE);
+    assert_string_equal(store->ops->trouble(store), "database is corrupt");
+    assert_int_equal(submit(late), STORE_UNAVAILABLE);
+    end_at(ended, clock_wall_ms());
+    assert_int_equal(finish(ended), STORE_UNAVAILABLE);
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK);
+    record_unref(found);
+    for (int i = 0; i < 15; i++) /* nothing is tried again */
+        loop_step(loop, 100 * NS_PER_MS);
+    assert_string_equal(store->ops->trouble(store), "database is corrupt");
+    restart();
+    assert_null(store->ops->trouble(store));
+    assert_set_aside();
+    assert_int_equal(get(old), STORE_NOT_FOUND);
+    record_unref(old);
+    record_unref(ended);
+    record_unref(late);
+}
+
 static void fill_disk(void) {
     write_error = ENOSPC;
 }
@@ -811,7 +826,7 @@ static void it_lives_through_syncs_that_fail(void **state) {
     live_through(break_syncs, "input/output error");
 }
 
-static void a_payload_that_cannot_be_written_refuses_its_job_alone(void **state) {
+static void a_payload_that_cannot_be_written_fails_its_job_alone(void **state) {
     (void)state;
     struct record *large = new_record(), *ended = new_record(), *found;
     struct slice request = large_slice(100000, 'a');
@@ -893,10 +908,10 @@ int main(void) {
         OPENED(what_arrives_during_a_commit_goes_into_the_next),
         OPENED(a_commit_is_synced_before_it_is_acknowledged),
         OPENED(the_steps_of_a_job_that_ends_in_the_same_batch_are_left_out),
-        OPENED(one_op_that_is_refused_does_not_undo_the_others),
+        OPENED(one_op_that_fails_does_not_undo_the_others),
         OPENED(large_payloads_are_files_as_long_as_they_are_needed),
         OPENED(files_that_no_row_names_are_removed_at_the_start),
-        OPENED(a_missing_file_is_made_up_for_where_that_can_be),
+        OPENED(a_missing_file_costs_no_more_than_it_must),
         OPENED(a_job_whose_result_is_missing_is_gone),
         OPENED(a_plan_of_another_wire_version_is_made_again),
         OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
@@ -904,16 +919,17 @@ int main(void) {
         OPENED(a_type_is_known_by_its_name_whatever_its_index),
         OPENED(a_job_of_a_type_that_is_gone_comes_with_its_request_alone),
         CLOSED(an_empty_database_is_brought_to_the_present_schema),
-        OPENED(a_newer_schema_is_refused_and_left_alone),
+        OPENED(a_newer_schema_is_rejected_and_left_alone),
         CLOSED(the_directory_is_made_for_its_owner_alone),
-        CLOSED(a_second_service_is_refused_by_the_first_ones_pid),
+        CLOSED(a_second_service_is_rejected_with_the_pid_of_the_first),
         CLOSED(a_place_that_cannot_be_a_directory_is_named),
         CLOSED(a_file_that_is_no_database_is_set_aside),
         OPENED(a_damaged_database_is_set_aside_with_its_files),
+        OPENED(a_database_that_becomes_corrupt_in_use_is_broken_until_the_restart),
         OPENED(it_lives_through_a_full_disk),
         OPENED(it_lives_through_a_read_only_disk),
         OPENED(it_lives_through_syncs_that_fail),
-        OPENED(a_payload_that_cannot_be_written_refuses_its_job_alone),
+        OPENED(a_payload_that_cannot_be_written_fails_its_job_alone),
         OPENED(what_is_pending_when_it_closes_is_tried_once_more),
         OPENED(a_limit_of_file_sizes_is_met_in_the_middle_of_the_work),
     };

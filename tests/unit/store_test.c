@@ -1,4 +1,4 @@
-/* store_test.c: what every store promises (server/store.h), for the one in memory and the one on disk alike: every
+/* store_test.c: what every store promises (server/store/store.h), for the one in memory and the one on disk: every
  * operation in every state of a job, and repeated. */
 #include "tests/unit/store_helpers.h"
 
@@ -12,37 +12,32 @@ static void open_limited(const struct store_limits *limits, bool tombstones) {
     assert_non_null(store);
 }
 
-static int open_store(void) {
-    loop = loop_new();
-    make_tree();
+static int open_store(bool disk) {
+    on_disk = disk;
+    set_up_directory();
     open_limited(&(struct store_limits){0}, true);
     return 0;
 }
 
 static int open_memory(void **state) {
     (void)state;
-    on_disk = false;
-    return open_store();
+    return open_store(false);
 }
 
 static int open_disk(void **state) {
     (void)state;
-    on_disk = true;
-    return open_store();
+    return open_store(true);
 }
 
-static int close_store(void **state) {
+static int tear_down(void **state) {
     (void)state;
-    store->ops->close(store);
-    loop_free(loop);
-    remove_tree(directory);
-    assert_int_equal(blob_held_bytes, 0);
+    tear_down_directory();
     return 0;
 }
 
-/* The same store, with what is to be kept in other bounds */
+/* Opens the store anew, with other bounds of what is to be kept. */
 static void limit(const struct store_limits *limits, bool tombstones) {
-    store->ops->close(store);
+    close_store();
     open_limited(limits, tombstones);
 }
 
@@ -373,7 +368,7 @@ static void parts_are_recovered_with_their_plan_in_order(void **state) {
     record_unref(b);
 }
 
-static void a_part_of_an_earlier_attempt_is_refused_and_so_is_a_second_one(void **state) {
+static void a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one(void **state) {
     (void)state;
     struct record *r = planned_job(3);
     store->ops->lost(store, r, 0, 1);
@@ -702,7 +697,7 @@ static void a_result_lives_as_long_as_its_record(void **state) {
     assert_int_equal(blob_held_bytes, 0);
 }
 
-static void without_tombstones_what_is_pushed_out_is_unknown(void **state) {
+static void without_tombstones_what_is_evicted_is_unknown(void **state) {
     (void)state;
     struct record *r[5];
     limit(&(struct store_limits){.max_ended = 3}, false);
@@ -827,10 +822,10 @@ static void pages_join_without_gap_or_overlap(void **state) {
     assert_int_equal(seen, 30);
 }
 
-/* Each for both. */
-#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, open_memory, close_store)
+/* A test for one kind of store, or for both. */
+#define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, open_memory, tear_down)
 #define ON_DISK(name)                                                                                                  \
-    { #name " (on disk)", name, open_disk, close_store, NULL }
+    { #name " (on disk)", name, open_disk, tear_down, NULL }
 #define BOTH(name) IN_MEMORY(name), ON_DISK(name)
 
 int main(void) {
@@ -850,7 +845,7 @@ int main(void) {
         BOTH(nothing_is_recovered_from_an_empty_store),
         BOTH(what_has_not_ended_is_recovered_in_order),
         BOTH(parts_are_recovered_with_their_plan_in_order),
-        BOTH(a_part_of_an_earlier_attempt_is_refused_and_so_is_a_second_one),
+        BOTH(a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one),
         BOTH(what_comes_for_a_job_that_is_not_open_changes_nothing),
         BOTH(payloads_of_any_size_are_recovered_for_workers),
         BOTH(a_key_leads_to_its_job_and_admits_no_other),
@@ -869,7 +864,7 @@ int main(void) {
         BOTH(the_list_is_filtered_and_newest_first),
         BOTH(pages_join_without_gap_or_overlap),
         IN_MEMORY(a_result_lives_as_long_as_its_record),
-        IN_MEMORY(without_tombstones_what_is_pushed_out_is_unknown),
+        IN_MEMORY(without_tombstones_what_is_evicted_is_unknown),
         IN_MEMORY(evicting_gives_up_the_oldest_that_ended_and_never_a_live_one),
     };
     host_init(true);
