@@ -1,47 +1,47 @@
-/* store_memory.c: the store that keeps everything in this process. Front end.
+/* memory.c: the store that keeps jobs in this process. Front end. It has two uses: all jobs with `--data-dir none`, and the
+ * last jobs that were answered inline, which no disk needs to have.
  *
- * Records and tombstones are in one hash table by id, keys in one by tenant and key. What expires is, for each table,
- * in a list ordered by when it does (most come in that order already, others are inserted from the back), from whose
- * front gc takes. Ended jobs are also in a list by when they ended, from whose front evict takes.
+ * Records and tombstones are in one hash table by id, keys in one by tenant and key. For each of the two, a list of what
+ * expires is kept in the order in which it does; gc takes from its front. Most comes in that order already, and the rest
+ * is inserted from the back. Ended jobs are also in a list in the order in which they ended; eviction takes from its
+ * front.
  *
- * Nothing is copied: requests, plans and parts are held until their job ends, records until they are gone.
+ *     ABSENT ──submit──► OPEN ──finish──► ENDED ──forget, gc, evict──► BURIED (a tombstone) ──gc──► ABSENT
+ *        │                └──────────────── forget ────────────────────► ▲
+ *        └──finish (it was never submitted)──► ENDED
+ *
+ * Nothing is copied: a record is shared with the live job, so it says already what `plan`, `update` and `lost` would have
+ * it say. And nothing is recovered: what it takes to run a job again, and webhooks, would go with the process, so they
+ * are not taken at all.
+ *
+ * Why not SQLite's :memory:, which would spare this file: evict must free memory before it returns, and --max-memory must
+ * know what results take. In SQLite they would be copies that nobody counts, freed by another thread at some time. And
+ * the last inline jobs are on the path of every synchronous job.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "server/store/store.h"
 
 #define MAX_TOMBSTONES 100000
 
 enum timed_kind { TIMED_ENTRY, TIMED_KEY, TIMED_KINDS };
 
-/* Something that expires. First in what it is a part of. */
+/* Something that expires. Embedded. */
 struct timed {
     enum timed_kind kind;
     int64_t due_ms; /* 0: never, and it is not in the list */
     struct timed *prev, *next;
 };
 
-struct part {
-    struct store_chunk chunk;
-    UT_hash_handle hh;
-};
-
-/* What an open job holds. */
-struct work {
-    struct slice request, plan;
-    struct part *parts; /* by index */
-};
-
 struct entry {
-    struct timed timed; /* ended: expires; tombstone: is forgotten */
+    struct timed timed; /* when an ended job expires, or a tombstone; an open job does not */
     struct id id;
-    struct record *record; /* NULL: a tombstone */
-    struct work *work;     /* until it ends */
+    struct record *record; /* a reference; NULL: a tombstone */
     int64_t ttl_ms;
     UT_hash_handle hh;
     struct entry *ended_prev, *ended_next; /* by end */
@@ -56,26 +56,18 @@ struct key {
     char text[]; /* tenant, NUL, key */
 };
 
-struct webhook {
-    struct delivery delivery;
-    char *url;
-    char trace[RECORD_TRACE_SIZE];
-    UT_hash_handle hh;
-};
-
 struct memory_store {
     struct store base;
     struct store_limits limits;
-    bool bury_pushed_out;
+    bool bury_evicted;
     uint64_t ended_count, ended_bytes, tombstones;
     struct entry *by_id, *by_end;
     struct key *keys;
-    struct webhook *webhooks; /* by job */
     struct timed *by_due[TIMED_KINDS];
 };
 
 static struct memory_store *self(struct store *s) {
-    return (struct memory_store *)s;
+    return container_of(s, struct memory_store, base);
 }
 
 /* ---- what expires ------------------------------------------------------------------------------------------------ */
@@ -106,14 +98,8 @@ static struct entry *find(struct memory_store *m, const struct id *id) {
     return e;
 }
 
-static bool is_ended(const struct entry *e) {
-    return e->record != NULL && e->timed.due_ms != 0;
-}
-
-/* NULL unless the job is there and has not ended. */
-static struct entry *find_open(struct memory_store *m, const struct id *id) {
-    struct entry *e = find(m, id);
-    return e == NULL || e->work == NULL ? NULL : e;
+static bool is_open(const struct entry *e) {
+    return e->timed.due_ms == 0;
 }
 
 static struct entry *add(struct memory_store *m, struct record *r) {
@@ -127,32 +113,12 @@ static struct entry *add(struct memory_store *m, struct record *r) {
     return e;
 }
 
-static void drop_parts(struct work *w) {
-    struct part *p, *next;
-    HASH_ITER(hh, w->parts, p, next) {
-        HASH_DEL(w->parts, p);
-        slice_deinit(&p->chunk.part);
-        free(p);
-    }
-}
-
-static void drop_work(struct entry *e) {
-    if (e->work == NULL)
-        return;
-    drop_parts(e->work);
-    slice_deinit(&e->work->request);
-    slice_deinit(&e->work->plan);
-    free(e->work);
-    e->work = NULL;
-}
-
 static void drop_record(struct memory_store *m, struct entry *e) {
-    if (is_ended(e)) {
+    if (!is_open(e)) {
         DL_DELETE2(m->by_end, e, ended_prev, ended_next);
         m->ended_count--;
         m->ended_bytes -= record_bytes(e->record);
     }
-    drop_work(e);
     record_unref(e->record);
     e->record = NULL;
 }
@@ -167,7 +133,7 @@ static void drop_entry(struct memory_store *m, struct entry *e) {
     free(e);
 }
 
-/* Deleted, expired or given up: remembered as gone for one more TTL. */
+/* Deleted, expired or evicted: it is gone for one more TTL. */
 static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
     drop_record(m, e);
     unschedule(m, &e->timed);
@@ -176,7 +142,7 @@ static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
     struct timed *oldest = m->by_due[TIMED_ENTRY];
     while (m->tombstones > MAX_TOMBSTONES && oldest != NULL) {
         struct timed *next = oldest->next;
-        struct entry *other = (struct entry *)oldest;
+        struct entry *other = container_of(oldest, struct entry, timed);
         if (other->record == NULL)
             drop_entry(m, other);
         oldest = next;
@@ -203,7 +169,7 @@ static void drop_key(struct memory_store *m, struct key *k) {
     free(k);
 }
 
-/* The one that is recorded, like `wanted`; NULL if it is free. */
+/* The key that is recorded and equal to `wanted`; NULL if there is none. */
 static struct key *find_key(struct memory_store *m, const struct key *wanted) {
     struct key *k;
     HASH_FIND(hh, m->keys, wanted->text, wanted->size, k);
@@ -214,7 +180,7 @@ static struct key *find_key(struct memory_store *m, const struct key *wanted) {
     return k;
 }
 
-/* STORE_OK: it is the job's now. */
+/* STORE_OK: the key is the job's now. */
 static enum store_result claim_key(struct memory_store *m, const struct id *job, const struct store_key *key) {
     struct key *k = new_key(key->tenant, key->key);
     if (k == NULL)
@@ -244,108 +210,18 @@ static void memory_find_key(struct store *s, const char *tenant, const char *key
         found(arg, STORE_OK, &k->job, k->hash);
 }
 
-/* ---- webhooks ---------------------------------------------------------------------------------------------------- */
-
-static void memory_delivered(struct store *s, const struct id *job) {
-    struct memory_store *m = self(s);
-    struct webhook *w;
-    HASH_FIND(hh, m->webhooks, job, sizeof *job, w);
-    if (w == NULL)
-        return;
-    HASH_DEL(m->webhooks, w);
-    slice_deinit(&w->delivery.body);
-    free(w->url);
-    free(w);
-}
-
-static void memory_deliver(struct store *s, const struct delivery *d) {
-    struct memory_store *m = self(s);
-    struct webhook *w = calloc(1, sizeof *w);
-    char *url = strdup(d->url);
-    if (w == NULL || url == NULL) {
-        free(w);
-        free(url);
-        return;
-    }
-    w->delivery = *d;
-    w->delivery.url = w->url = url;
-    w->delivery.body = slice_ref(&d->body);
-    snprintf(w->trace, sizeof w->trace, "%s", d->trace == NULL ? "" : d->trace);
-    w->delivery.trace = w->trace;
-    memory_delivered(s, &d->job);
-    HASH_ADD(hh, m->webhooks, delivery.job, sizeof w->delivery.job, w);
-}
-
 /* ---- a job's life ------------------------------------------------------------------------------------------------ */
-
-static enum store_result add_open(struct memory_store *m, struct record *r, const struct store_input *in) {
-    struct work *w = calloc(1, sizeof *w);
-    enum store_result result = w == NULL ? STORE_UNAVAILABLE : STORE_OK;
-    if (result == STORE_OK && in->key != NULL)
-        result = claim_key(m, &r->id, in->key);
-    struct entry *e = result == STORE_OK ? add(m, r) : NULL;
-    if (e == NULL) {
-        free(w);
-        return result == STORE_OK ? STORE_UNAVAILABLE : result;
-    }
-    w->request = slice_ref(&in->request);
-    w->plan = slice_ref(&in->plan);
-    e->work = w;
-    return STORE_OK;
-}
 
 static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
                           void *arg) {
-    struct entry *e = find(self(s), &r->id);
-    if (e != NULL)
-        done(arg, e->record == NULL ? STORE_GONE : STORE_OK);
-    else
-        done(arg, add_open(self(s), r, in));
-}
-
-/* The record is shared with the live job: it says already what update and lost would have it say. */
-static void memory_update(struct store *s, struct record *r) {
-    (void)s, (void)r;
-}
-
-static void memory_plan(struct store *s, struct record *r, const struct slice *plan) {
-    struct entry *e = find_open(self(s), &r->id);
-    if (e == NULL)
-        return;
-    struct slice before = e->work->plan;
-    e->work->plan = slice_ref(plan);
-    slice_deinit(&before);
-}
-
-static struct part *find_part(struct entry *e, uint32_t chunk) {
-    struct part *p;
-    HASH_FIND(hh, e->work->parts, &chunk, sizeof chunk, p);
-    if (p != NULL)
-        return p;
-    p = calloc(1, sizeof *p);
-    if (p == NULL)
-        return NULL;
-    p->chunk.chunk = chunk;
-    HASH_ADD(hh, e->work->parts, chunk.chunk, sizeof p->chunk.chunk, p);
-    return p;
-}
-
-static void memory_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
-    struct entry *e = find_open(self(s), &r->id);
-    struct part *p = e == NULL ? NULL : find_part(e, chunk);
-    if (p != NULL && p->chunk.attempt < attempt)
-        p->chunk.attempt = attempt;
-}
-
-static void memory_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,
-                            const struct slice *part) {
-    struct entry *e = find_open(self(s), id);
-    struct part *p = e == NULL ? NULL : find_part(e, chunk);
-    if (p == NULL || p->chunk.done || p->chunk.attempt > attempt)
-        return;
-    p->chunk.attempt = attempt;
-    p->chunk.done = true;
-    p->chunk.part = slice_ref(part);
+    struct memory_store *m = self(s);
+    struct entry *e = find(m, &r->id);
+    enum store_result result = e == NULL || e->record != NULL ? STORE_OK : STORE_GONE;
+    if (e == NULL && in->key != NULL)
+        result = claim_key(m, &r->id, in->key);
+    if (e == NULL && result == STORE_OK && add(m, r) == NULL)
+        result = STORE_UNAVAILABLE;
+    done(arg, result);
 }
 
 static bool is_over_limit(const struct memory_store *m) {
@@ -356,7 +232,7 @@ static bool is_over_limit(const struct memory_store *m) {
 /* Not the job that ended just now: however large it is, its owner shall see it. */
 static void evict_ended(struct memory_store *m) {
     while (is_over_limit(m) && m->ended_count > 1) {
-        if (m->bury_pushed_out)
+        if (m->bury_evicted)
             bury(m, m->by_end, clock_wall_ms());
         else
             drop_entry(m, m->by_end);
@@ -368,7 +244,6 @@ static void end_entry(struct memory_store *m, struct entry *e, struct record *r)
     e->record = record_ref(r);
     record_unref(before);
     e->ttl_ms = r->options.ttl_ms;
-    drop_work(e);
     DL_APPEND2(m->by_end, e, ended_prev, ended_next);
     m->ended_count++;
     m->ended_bytes += record_bytes(r);
@@ -377,17 +252,16 @@ static void end_entry(struct memory_store *m, struct entry *e, struct record *r)
 
 static void memory_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
                           void *arg) {
+    (void)webhook;
     struct memory_store *m = self(s);
     struct entry *e = find(m, &r->id);
     if (e == NULL)
         e = add(m, r);
-    if (e == NULL || e->timed.due_ms != 0) {
+    if (e == NULL || !is_open(e)) {
         done(arg, e == NULL ? STORE_UNAVAILABLE : e->record == NULL ? STORE_GONE : STORE_FINAL);
         return;
     }
     end_entry(m, e, r);
-    if (webhook != NULL)
-        memory_deliver(s, webhook);
     evict_ended(m);
     done(arg, STORE_OK);
 }
@@ -423,7 +297,8 @@ static int newest_first(const void *a, const void *b) {
     return memcmp(&(*y)->id, &(*x)->id, sizeof(*x)->id);
 }
 
-/* Ids are ordered by time, the table is not: keep the `limit` newest of all in a sorted array twice that size. */
+/* Ids are ordered by time, and the table is not: the newest ones are kept in an array of twice the limit, which is sorted
+ * and cut to the limit whenever it is full. */
 static void memory_list(struct store *s, const struct store_filter *f, store_found *found, void *arg) {
     struct memory_store *m = self(s);
     size_t room = 2 * (size_t)f->limit, n = 0;
@@ -462,14 +337,14 @@ static int64_t memory_gc(struct store *s, int64_t now_ms) {
     struct memory_store *m = self(s);
     struct timed **entries = &m->by_due[TIMED_ENTRY], **keys = &m->by_due[TIMED_KEY];
     while (*entries != NULL && (*entries)->due_ms <= now_ms)
-        expire_entry(m, (struct entry *)*entries, now_ms);
+        expire_entry(m, container_of(*entries, struct entry, timed), now_ms);
     while (*keys != NULL && (*keys)->due_ms <= now_ms)
-        drop_key(m, (struct key *)*keys);
+        drop_key(m, container_of(*keys, struct key, timed));
     int64_t due_ms = *entries == NULL ? 0 : (*entries)->due_ms;
     return *keys != NULL && (due_ms == 0 || (*keys)->due_ms < due_ms) ? (*keys)->due_ms : due_ms;
 }
 
-/* All by as much: the order stays. */
+/* All is moved by as much, so the order stays. */
 static void memory_adjust_clock(struct store *s, int64_t by_ms) {
     struct memory_store *m = self(s);
     struct timed *t;
@@ -477,7 +352,7 @@ static void memory_adjust_clock(struct store *s, int64_t by_ms) {
         t->due_ms += by_ms;
     }
     DL_FOREACH(m->by_due[TIMED_ENTRY], t) {
-        struct entry *e = (struct entry *)t;
+        struct entry *e = container_of(t, struct entry, timed);
         t->due_ms += by_ms;
         if (e->record != NULL)
             e->record->expires_ms += by_ms;
@@ -500,35 +375,39 @@ static const char *memory_trouble(struct store *s) {
     return NULL;
 }
 
-/* ---- recovery: a new store has nothing; what has not ended is told all the same ---------------------------------- */
+/* ---- what a store needs that outlives its process ---------------------------------------------------------------- */
 
-static int by_id(const struct entry *a, const struct entry *b) {
-    return memcmp(&a->id, &b->id, sizeof a->id);
+static void memory_plan(struct store *s, struct record *r, const struct slice *plan) {
+    (void)s, (void)r, (void)plan;
 }
 
-static int by_chunk(const struct part *a, const struct part *b) {
-    return a->chunk.chunk < b->chunk.chunk ? -1 : a->chunk.chunk > b->chunk.chunk;
+static void memory_update(struct store *s, struct record *r) {
+    (void)s, (void)r;
 }
 
-static void recover_entry(struct entry *e, const struct store_recovery *to) {
-    struct store_input in = {.request = e->work->request, .plan = e->work->plan};
-    to->job(to->arg, e->record, &in);
-    HASH_SORT(e->work->parts, by_chunk);
-    for (struct part *p = e->work->parts; p != NULL; p = p->hh.next)
-        to->chunk(to->arg, &e->id, &p->chunk);
+static void memory_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
+    (void)s, (void)r, (void)chunk, (void)attempt;
+}
+
+static void memory_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,
+                            const struct slice *part) {
+    (void)s, (void)id, (void)chunk, (void)attempt, (void)part;
+}
+
+static void memory_deliver(struct store *s, const struct delivery *d) {
+    (void)s, (void)d;
+}
+
+static void memory_delivered(struct store *s, const struct id *job) {
+    (void)s, (void)job;
 }
 
 static int memory_recover(struct store *s, const struct store_recovery *to) {
-    struct memory_store *m = self(s);
-    HASH_SORT(m->by_id, by_id);
-    for (struct entry *e = m->by_id; e != NULL; e = e->hh.next) {
-        if (e->work != NULL)
-            recover_entry(e, to);
-    }
-    for (struct webhook *w = m->webhooks; w != NULL; w = w->hh.next)
-        to->delivery(to->arg, &w->delivery);
+    (void)s, (void)to;
     return 0;
 }
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 static void memory_close(struct store *s) {
     struct memory_store *m = self(s);
@@ -536,8 +415,6 @@ static void memory_close(struct store *s) {
         drop_entry(m, m->by_id);
     while (m->keys != NULL)
         drop_key(m, m->keys);
-    while (m->webhooks != NULL)
-        memory_delivered(s, &m->webhooks->delivery.job);
     free(m);
 }
 
@@ -568,6 +445,6 @@ struct store *store_memory_open(const struct store_limits *limits, bool tombston
         return NULL;
     m->base.ops = &memory_ops;
     m->limits = *limits;
-    m->bury_pushed_out = tombstones;
+    m->bury_evicted = tombstones;
     return &m->base;
 }

@@ -1,6 +1,6 @@
 /* jobs_durable_test.c: what the jobs and their store say to each other, server/jobs_submit.c, jobs.c and jobs_recover.c:
  * over a store that answers late, or says that it cannot write, at every moment; and from one process to the next over
- * the store in memory, which is kept while the jobs around it are freed. */
+ * a store in memory, which is kept while the jobs around it are freed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 #include "server/jobs/end.h"
 #include "server/jobs/poison.h"
 #include "tests/unit/fake_pool.h"
+#include "tests/unit/store_kept.h"
 #include "tests/unit/toy_types.h"
 
 #define LONG_NS (40 * NS_PER_MS)
@@ -487,21 +488,11 @@ static void a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do(void *
 /* ---- from one process to the next ------------------------------------------------------------------------------------ */
 
 static struct store *kept;
-static struct store_ops kept_ops;
-static void (*close_kept_store)(struct store *s);
-
-static void keep(struct store *s) {
-    (void)s;
-}
 
 static int open_kept(void **state) {
     (void)state;
     log_threshold = LOG_ERROR + 1;
-    kept = store_memory_open(&(struct store_limits){0}, true);
-    kept_ops = *kept->ops;
-    close_kept_store = kept_ops.close;
-    kept_ops.close = keep;
-    kept->ops = &kept_ops;
+    kept = kept_open();
     open_jobs(kept);
     return 0;
 }
@@ -509,7 +500,7 @@ static int open_kept(void **state) {
 static int close_kept(void **state) {
     (void)state;
     close_jobs();
-    close_kept_store(kept);
+    kept_close(kept);
     assert_int_equal(blob_held_bytes, 0);
     return 0;
 }

@@ -1,0 +1,144 @@
+/* store_kept.h: for the tests of jobs: a store that is kept while the jobs around it are freed, and recovers what had not
+ * ended, as the store on disk does over a restart. It is the store in memory, with a list of what open jobs need. Records
+ * are shared with the live jobs: what a process that is killed would not have written, the test takes back itself. */
+#ifndef OFFLOAD_TEST_STORE_KEPT_H
+#define OFFLOAD_TEST_STORE_KEPT_H
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "server/store/store.h"
+
+#define KEPT_CHUNKS 64
+
+struct kept_job {
+    struct record *record;
+    struct slice request, plan;
+    struct store_chunk chunks[KEPT_CHUNKS]; /* by index */
+    bool known[KEPT_CHUNKS];                /* lost or done */
+    struct kept_job *prev, *next;
+};
+
+static struct store_ops kept_ops, kept_memory_ops;
+static struct kept_job *kept_jobs; /* in the order of their submission, which is that of their ids */
+
+static struct kept_job *kept_find(const struct id *id) {
+    struct kept_job *k;
+    DL_FOREACH(kept_jobs, k) {
+        if (memcmp(&k->record->id, id, sizeof *id) == 0)
+            return k;
+    }
+    return NULL;
+}
+
+static void kept_drop(struct kept_job *k) {
+    if (k == NULL)
+        return;
+    DL_DELETE(kept_jobs, k);
+    for (unsigned i = 0; i < KEPT_CHUNKS; i++)
+        slice_deinit(&k->chunks[i].part);
+    slice_deinit(&k->request);
+    slice_deinit(&k->plan);
+    record_unref(k->record);
+    free(k);
+}
+
+static void kept_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
+    if (kept_find(&r->id) == NULL) {
+        struct kept_job *k = calloc(1, sizeof *k);
+        k->record = record_ref(r);
+        k->request = slice_ref(&in->request);
+        k->plan = slice_ref(&in->plan);
+        DL_APPEND(kept_jobs, k);
+    }
+    kept_memory_ops.submit(s, r, in, done, arg);
+}
+
+static void kept_plan(struct store *s, struct record *r, const struct slice *plan) {
+    struct kept_job *k = kept_find(&r->id);
+    (void)s;
+    if (k == NULL)
+        return;
+    slice_deinit(&k->plan);
+    k->plan = slice_ref(plan);
+}
+
+static struct store_chunk *kept_chunk(const struct id *id, uint32_t chunk) {
+    struct kept_job *k = kept_find(id);
+    if (k == NULL || chunk >= KEPT_CHUNKS)
+        return NULL;
+    k->known[chunk] = true;
+    k->chunks[chunk].chunk = chunk;
+    return &k->chunks[chunk];
+}
+
+static void kept_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
+    struct store_chunk *c = kept_chunk(&r->id, chunk);
+    (void)s;
+    if (c != NULL && c->attempt < attempt)
+        c->attempt = attempt;
+}
+
+static void kept_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,
+                          const struct slice *part) {
+    struct store_chunk *c = kept_chunk(id, chunk);
+    (void)s;
+    if (c == NULL || c->done || c->attempt > attempt)
+        return;
+    *c = (struct store_chunk){.chunk = chunk, .attempt = attempt, .done = true, .part = slice_ref(part)};
+}
+
+static void kept_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
+                        void *arg) {
+    kept_drop(kept_find(&r->id));
+    kept_memory_ops.finish(s, r, webhook, done, arg);
+}
+
+static void kept_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
+    kept_drop(kept_find(id));
+    kept_memory_ops.forget(s, id, done, arg);
+}
+
+static int kept_recover(struct store *s, const struct store_recovery *to) {
+    struct kept_job *k, *next;
+    (void)s;
+    DL_FOREACH_SAFE(kept_jobs, k, next) {
+        struct store_input in = {.request = k->request, .plan = k->plan};
+        to->job(to->arg, k->record, &in);
+        for (unsigned i = 0; i < KEPT_CHUNKS; i++) {
+            if (k->known[i])
+                to->chunk(to->arg, &k->record->id, &k->chunks[i]);
+        }
+    }
+    return 0;
+}
+
+/* By the jobs that end. */
+static void kept_stay(struct store *s) {
+    (void)s;
+}
+
+/* kept_close it. */
+static struct store *kept_open(void) {
+    struct store *s = store_memory_open(&(struct store_limits){0}, true);
+    kept_memory_ops = kept_ops = *s->ops;
+    kept_ops.submit = kept_submit;
+    kept_ops.plan = kept_plan;
+    kept_ops.lost = kept_lost;
+    kept_ops.complete = kept_complete;
+    kept_ops.finish = kept_finish;
+    kept_ops.forget = kept_forget;
+    kept_ops.recover = kept_recover;
+    kept_ops.close = kept_stay;
+    s->ops = &kept_ops;
+    return s;
+}
+
+static void kept_close(struct store *s) {
+    while (kept_jobs != NULL)
+        kept_drop(kept_jobs);
+    kept_memory_ops.close(s);
+}
+
+#endif
