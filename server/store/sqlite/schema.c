@@ -13,11 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "server/store/sqlite/directory.h"
-#include "server/store/sqlite/lifetime.h"
 #include "server/store/sqlite/rows.h"
+#include "server/store/sqlite/sweep.h"
 
 #define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
 #define BUSY_MS           5000                         /* someone else, a backup for example, holds the database */
@@ -248,64 +247,6 @@ static int read_totals(struct sql *s) {
     return s->code;
 }
 
-/* ---- files that no row names, and rows without files ------------------------------------------------------------- */
-
-struct known_file {
-    struct id job;
-    enum file_role role;
-};
-
-struct known_files {
-    int64_t *numbers; /* ascending */
-    struct known_file *files;
-    bool *there;
-    size_t count;
-};
-
-static int read_known(struct sql *s, struct known_files *k) {
-    int64_t count = 0;
-    int code = ask(s, "SELECT count(*) FROM files", &count, NULL);
-    k->numbers = calloc((size_t)count + 1, sizeof *k->numbers);
-    k->files = calloc((size_t)count + 1, sizeof *k->files);
-    k->there = calloc((size_t)count + 1, sizeof *k->there);
-    if (code != SQLITE_OK || k->numbers == NULL || k->files == NULL || k->there == NULL)
-        return code != SQLITE_OK ? code : SQLITE_NOMEM;
-    sqlite3_stmt *q = sql_use(s, SQL_FILES);
-    while (k->count < (size_t)count && sql_step(s, q)) {
-        k->numbers[k->count] = sqlite3_column_int64(q, 0);
-        if (sql_read_id(q, 1, &k->files[k->count].job))
-            k->files[k->count].role = (enum file_role)sqlite3_column_int(q, 2);
-        k->count++;
-    }
-    sqlite3_reset(q);
-    return s->code;
-}
-
-/* An ended job whose result is missing is gone. What is missing of open jobs is found by recovery. */
-static void bury_if_missing(struct sql *s, const struct known_files *k, size_t i) {
-    char text[ID_TEXT_SIZE];
-    if (k->there[i] || k->files[i].role != FILE_RESULT)
-        return;
-    id_format(&k->files[i].job, text);
-    LOG(LOG_ERROR, "result_missing", LOG_STR("job", text));
-    lifetime_bury(s, &k->files[i].job, clock_wall_ms());
-}
-
-static int sweep(struct sql *s) {
-    struct known_files k = {0};
-    int code = read_known(s, &k);
-    if (code == SQLITE_OK && files_sweep(&s->files, k.numbers, k.there, k.count) != 0)
-        code = SQLITE_IOERR;
-    for (size_t i = 0; code == SQLITE_OK && i < k.count; i++) {
-        bury_if_missing(s, &k, i);
-        code = s->code;
-    }
-    free(k.numbers);
-    free(k.files);
-    free(k.there);
-    return code;
-}
-
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static void say_cannot_open(struct sql *s, int code, struct buf *error) {
@@ -364,7 +305,7 @@ static int open_all(struct sql *s, struct buf *error) {
     if (code == SQLITE_OK)
         code = read_totals(s);
     if (code == SQLITE_OK)
-        code = sweep(s);
+        code = sweep_files(s);
     if (code != SQLITE_OK)
         say_cannot_open(s, code, error);
     return code;
