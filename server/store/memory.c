@@ -14,9 +14,9 @@
  * it say. And nothing is recovered: what it takes to run a job again, and webhooks, would go with the process, so they
  * are not taken at all.
  *
- * Why not SQLite's :memory:, which would spare this file: evict must free memory before it returns, and --max-memory must
- * know what results take. In SQLite they would be copies that nobody counts, freed by another thread at some time. And
- * the last inline jobs are on the path of every synchronous job.
+ * SQLite's :memory: would be less code, and was not taken: evict must free memory before it returns, and --max-memory
+ * must know what results take. In SQLite they would be copies that are not counted, and that another thread frees later.
+ * Submitting, starting and ending a job takes 2 us of CPU time here, and 25 us in SQLite where there is no disk.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -229,7 +229,7 @@ static bool is_over_limit(const struct memory_store *m) {
            (m->limits.max_ended_bytes > 0 && m->ended_bytes > m->limits.max_ended_bytes);
 }
 
-/* Not the job that ended just now: however large it is, its owner shall see it. */
+/* The job that ended just now is not evicted, however large it is: its owner must be able to see it. */
 static void evict_ended(struct memory_store *m) {
     while (is_over_limit(m) && m->ended_count > 1) {
         if (m->bury_evicted)
@@ -326,18 +326,16 @@ static void memory_list(struct store *s, const struct store_filter *f, store_fou
 
 /* ---- time and room ----------------------------------------------------------------------------------------------- */
 
-static void expire_entry(struct memory_store *m, struct entry *e, int64_t now_ms) {
-    if (e->record != NULL)
-        bury(m, e, now_ms);
-    else
-        drop_entry(m, e);
-}
-
 static int64_t memory_gc(struct store *s, int64_t now_ms) {
     struct memory_store *m = self(s);
     struct timed **entries = &m->by_due[TIMED_ENTRY], **keys = &m->by_due[TIMED_KEY];
-    while (*entries != NULL && (*entries)->due_ms <= now_ms)
-        expire_entry(m, container_of(*entries, struct entry, timed), now_ms);
+    while (*entries != NULL && (*entries)->due_ms <= now_ms) {
+        struct entry *e = container_of(*entries, struct entry, timed);
+        if (e->record != NULL)
+            bury(m, e, now_ms);
+        else
+            drop_entry(m, e);
+    }
     while (*keys != NULL && (*keys)->due_ms <= now_ms)
         drop_key(m, container_of(*keys, struct key, timed));
     int64_t due_ms = *entries == NULL ? 0 : (*entries)->due_ms;

@@ -29,7 +29,7 @@ static void put_job(struct sql *s, struct op *op, struct payload *result) {
 
 /* ---- a job's life ------------------------------------------------------------------------------------------------ */
 
-/* The key's job; false if the key is free. */
+/* Sets *job to the key's job, and op->hash to its hash. False if no job has the key. */
 static bool find_key(struct sql *s, struct op *op, struct id *job) {
     sqlite3_stmt *q = sql_use(s, SQL_FIND_KEY);
     sqlite3_bind_text(q, 1, op->tenant, -1, SQLITE_STATIC);
@@ -110,7 +110,7 @@ void apply_lost(struct sql *s, struct op *op) {
     sql_run(s, q);
 }
 
-/* The fence: no part for it yet, and none that was lost since. */
+/* The fence: the chunk has no part yet, and was not lost since that attempt began. */
 static bool is_wanted(struct sql *s, const struct op *op) {
     sqlite3_stmt *q = use_chunk(s, SQL_GET_CHUNK, op);
     bool wanted = !sql_step(s, q) || (sqlite3_column_int64(q, 0) <= op->attempt && sqlite3_column_int(q, 1) == 0);
@@ -166,7 +166,7 @@ static bool oldest_ended(struct sql *s, struct id *id) {
     return found;
 }
 
-/* Not the job that ended just now: however large it is, its owner shall see it. */
+/* The job that ended just now is not evicted, however large it is: its owner must be able to see it. */
 static void evict_ended(struct sql *s, struct op *op) {
     struct id oldest;
     for (int i = 0; i < MAX_EVICTED && is_over_limit(s) && s->totals.ended > 1; i++) {

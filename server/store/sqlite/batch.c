@@ -94,11 +94,12 @@ static void remove_unused(struct sql *s, struct op *op) {
     }
 }
 
-/* Many jobs are planned, started and finished between two commits, and nobody can see their steps then: these are left
- * out. Only if nothing is read, as a read must see all that was posted before it. An end whose payload could not be
- * written is no end yet.
+/* Leaves out the steps of jobs that end in the same batch: many jobs are planned, started and finished between two
+ * commits, and their steps cannot be seen then. Unless something is read: a read must see all that was posted before
+ * it. An end whose payload could not be written is no end yet.
  *
- * With 20,000 tiny asynchronous jobs, 32 at a time, a job takes 118 us of CPU time with this and 129 without it. */
+ * Without this a tiny asynchronous job takes 129 us of CPU time in place of 118, and the store executes 24 % more
+ * instructions (20,000 jobs, 32 at a time). */
 static void mark_superseded(struct op *batch) {
     struct op *ends = NULL, *end;
     for (struct op *op = batch; op != NULL; op = op->next) {

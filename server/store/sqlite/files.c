@@ -21,8 +21,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
-#define NAME_SIZE 96
-#define PIECE     (1024 * 1024)
+#define NAME_SIZE  96
+#define COPY_BYTES (1024 * 1024)
 
 struct dropped_file {
     struct id job;
@@ -197,20 +197,20 @@ struct slice stored_slice(struct stored *s) {
 }
 
 static int copy_file(int from, int to, size_t size) {
-    char *piece = malloc(PIECE);
+    char *bytes = malloc(COPY_BYTES);
     size_t at = 0;
     int status = -1;
-    while (piece != NULL && at < size) {
-        ssize_t n = pread(from, piece, PIECE, (off_t)at);
+    while (bytes != NULL && at < size) {
+        ssize_t n = pread(from, bytes, COPY_BYTES, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0 || memfd_write(to, piece, (size_t)n) != 0)
+        if (n <= 0 || memfd_write(to, bytes, (size_t)n) != 0)
             goto out;
         at += (size_t)n;
     }
-    status = piece == NULL ? -1 : 0;
+    status = bytes == NULL ? -1 : 0;
 out:
-    free(piece);
+    free(bytes);
     return status;
 }
 

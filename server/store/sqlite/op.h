@@ -94,7 +94,7 @@ struct op {
 
     /* The event loop's own. */
     union {
-        store_done *done; /* NULL: nobody is to be told */
+        store_done *done; /* NULL: there is no callback, or it was called */
         store_found *found;
         store_key_found *key_found;
     } tell;

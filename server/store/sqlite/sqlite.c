@@ -123,7 +123,7 @@ static struct op *new_row_op(enum op_kind kind, const struct record *r, size_t m
     return op;
 }
 
-/* One that nobody is told of: without memory it is as if the disk had failed. */
+/* An op without a callback. If memory ran out, it is as if the disk had failed. */
 static void post(struct store *s, struct op *op) {
     if (op == NULL)
         LOG(LOG_ERROR, "store_operation_failed", LOG_STR("error", "out of memory"));

@@ -1,8 +1,8 @@
 /* statement.h: the connection to SQLite and its prepared statements. Store thread; and the front end while it opens or
  * recovers the store, or when the thread has ended.
  *
- * What goes wrong sticks: `code` is set, from then on statements do nothing, and whoever ends the transaction looks
- * once. So the functions in between need not test each statement.
+ * An error sticks: `code` is set, statements do nothing from then on, and the function that ends the transaction looks at
+ * it once. The functions in between need not test each statement.
  */
 #ifndef OFFLOAD_STORE_STATEMENT_H
 #define OFFLOAD_STORE_STATEMENT_H
