@@ -14,15 +14,13 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "handlers/host/arena.h"
 #include "handlers/host/number.h"
 
 enum {
     MARK_SIZE = 32,
     MARK_GROWTH = MARK_SIZE + 2, /* with the quotes */
     EXACT_DIGITS = 15,           /* a double keeps that many decimal digits (DBL_DIG) */
-    SURE_INTEGER_DIGITS = 18,    /* an int64 holds them all */
-    SMALL_TEXT = 2048            /* its tree has room in the arena */
+    SURE_INTEGER_DIGITS = 18     /* an int64 holds them all */
 };
 
 static char mark[MARK_SIZE];
@@ -239,10 +237,7 @@ json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct
         fault_set(fault, "memory_limit", "there is no memory to read the JSON");
         goto out;
     }
-    if (size <= SMALL_TEXT)
-        arena_open();
     value = json_loadb(source, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    arena_close();
     if (value == NULL)
         report_error(&s, &error, fault);
 out:

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "handlers/host/arena.h"
-
 extern const struct handler handler_primes;
 extern const struct handler handler_sum;
 extern const struct handler handler_embeddings;
@@ -40,7 +38,6 @@ static size_t count;
 void host_init(bool test_types) {
     while (count > 0)
         params_table_deinit(&tables[--count]);
-    arena_install();
     for (size_t i = 0; i < HANDLERS; i++) {
         const struct handler *h = all_handlers[i];
         if (h->abi != HANDLER_ABI) {
