@@ -48,6 +48,10 @@ static int conclude(struct call *c, int returned) {
     return call_fail(c, CALL_FAILED, NULL, "the %s handler gave no reason for its failure", c->type);
 }
 
+bool execute_is_cancelled(const struct host_hooks *hooks) {
+    return hooks != NULL && hooks->cancelled != NULL && hooks->cancelled(hooks->arg);
+}
+
 int execute_no_memory(struct fault *fault) {
     return fault_set(fault, "memory_limit", "there is no memory for the work");
 }

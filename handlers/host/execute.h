@@ -1,5 +1,5 @@
 /* execute.h: one call of a handler that is known, on bytes that are in place: what execute.c does for a job, and
- * items.c for each item of a map. Private to handlers/host. */
+ * items_plan.c and items_run.c for each item of a map. Private to handlers/host. */
 #ifndef OFFLOAD_HOST_EXECUTE_H
 #define OFFLOAD_HOST_EXECUTE_H
 
@@ -16,7 +16,8 @@ int execute_run(struct call *c, const struct handler *handler, struct bytes comm
 int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
                   size_t count);
 
-int execute_no_memory(struct fault *fault); /* returns -1 */
+bool execute_is_cancelled(const struct host_hooks *hooks); /* NULL: no */
+int execute_no_memory(struct fault *fault);                /* returns -1 */
 int execute_no_type(size_t type, struct fault *fault);
 
 #endif

@@ -121,7 +121,7 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
 int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
-/* ---- maps: items.c ------------------------------------------------------------------------------------
+/* ---- maps: items_*.c ------------------------------------------------------------------------------------
  *
  * A map calls its type once for each item. Its plan plans every item and makes chunks of consecutive ones (groups),
  * which cost about HANDLER_CHUNK_NS each; an item is never divided. A group's part has an entry for each of
@@ -152,6 +152,9 @@ struct item_entry {
 
 /* The entry at *offset of a part: fills *entry, points *json at its JSON within the part, and moves *offset behind it.
  * 1, 0 at the end, or -1 if the bytes are no entries: a part comes from a worker, which is not believed. */
-int host_next_item(struct bytes part, size_t *offset, struct item_entry *entry, const char **json);
+MUST_CHECK int host_next_item(struct bytes part, size_t *offset, struct item_entry *entry, const char **json);
+/* The number of entries in a part; -1 if they are not as they should be, or one has an index that is not below `items`. To
+ * be asked of each part of a map before anything else is done with it. */
+MUST_CHECK int64_t host_count_items(struct bytes part, uint32_t items);
 
 #endif

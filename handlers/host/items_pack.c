@@ -1,4 +1,4 @@
-/* items_pack.c: see items.h. Each item is packed as the parameters of a job are, in a buffer that is used again.
+/* items_pack.c: see items_pack.h. Each item is packed as the parameters of a job are, in a buffer that is used again.
  *
  * A tree of ten thousand tiny objects takes longer to build and to free than all the rest takes. So a list is read from
  * its text, item by item: plain ones by params_flat.h, others by jsontext.h, each on its own. The text between
@@ -8,16 +8,16 @@
  * are many.
  *
  * Runs in the front end (small submissions) and in workers (large ones). */
-#include "handlers/host/items.h"
+#include "handlers/host/items_pack.h"
 
+#include "handlers/host/items_format.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/params_flat.h"
+#include "handlers/host/scan.h"
 
 enum {
     MANY_FAULTS_BYTES = 1024 * 1024 /* beyond which a bad item is told of its first fault only */
 };
-
-const struct place items_place = {.name = "items"};
 
 struct list {
     const struct params_table *table;
@@ -25,11 +25,6 @@ struct list {
     struct buf params; /* of the item at hand */
     size_t faults_bytes;
 };
-
-void items_pad(struct buf *to, size_t size) {
-    static const char zeros[8];
-    buf_append(to, zeros, ITEMS_PAD(size) - size);
-}
 
 static void put_item(struct buf *to, bool ok, const struct buf *value) {
     struct packed_item head = {(uint32_t)value->size, ok};
@@ -79,75 +74,35 @@ uint32_t items_pack(const struct params_table *t, const json_t *items, struct bu
 
 /* ---- from the text --------------------------------------------------------------------------------- */
 
-static bool is_space(char c) {
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
-static const char *skip_space(const char *at, const char *end) {
-    while (at < end && is_space(*at))
-        at++;
-    return at;
-}
-
-/* From a string's first quote to behind its last; NULL if it has none. */
-static const char *skip_string(const char *at, const char *end) {
-    for (at++; at < end && *at != '"'; at++)
-        if (*at == '\\')
-            at++;
-    return at < end ? at + 1 : NULL;
-}
-
-static bool ends_value(char c) {
-    return c == ',' || c == ']' || c == '}' || c == ':' || is_space(c);
-}
-
-/* To behind a value, if it is one: brackets are counted and strings skipped, nothing else. NULL if it has no end. */
-static const char *skip_value(const char *at, const char *end) {
-    unsigned depth = 0;
-    if (at == end || ends_value(*at))
-        return NULL;
-    while (at != NULL && at < end && (depth > 0 || !ends_value(*at))) {
-        char c = *at;
-        if (c == '"') {
-            at = skip_string(at, end);
-            continue;
-        }
-        depth += c == '{' || c == '[';
-        depth -= c == '}' || c == ']';
-        at++;
-    }
-    return depth == 0 ? at : NULL;
-}
-
 /* The member at `at`: its value, and NULL or where what follows begins. */
 static const char *skip_member(const char *at, const char *end, bool *is_items, struct items_span *value) {
     static const char name[] = "\"items\"";
     if (at == end || *at != '"')
         return NULL;
-    const char *stop = skip_string(at, end);
+    const char *stop = scan_whole_value(at, end);
     if (stop == NULL)
         return NULL;
     *is_items = stop - at == sizeof name - 1 && memcmp(at, name, sizeof name - 1) == 0;
-    at = skip_space(stop, end);
+    at = scan_space(stop, end);
     if (at == end || *at != ':')
         return NULL;
-    value->text = skip_space(at + 1, end);
-    stop = skip_value(value->text, end);
+    value->text = scan_space(at + 1, end);
+    stop = scan_whole_value(value->text, end);
     if (stop == NULL)
         return NULL;
     value->size = (size_t)(stop - value->text);
-    return skip_space(stop, end);
+    return scan_space(stop, end);
 }
 
 bool items_find(const char *body, size_t size, struct items_span *span) {
-    const char *end = body + size, *at = skip_space(body, end);
+    const char *end = body + size, *at = scan_space(body, end);
     struct items_span value;
     bool is_items = false;
     unsigned found = 0;
     if (at == end || *at != '{')
         return false;
     do {
-        at = skip_member(skip_space(at + 1, end), end, &is_items, &value);
+        at = skip_member(scan_space(at + 1, end), end, &is_items, &value);
         if (at == NULL)
             return false;
         if (is_items) {
@@ -172,7 +127,7 @@ static const char *pack_text(struct list *l, struct flat *flat, const char *at, 
         return stop;
     }
     l->to->size = start;
-    stop = skip_value(at, end);
+    stop = scan_whole_value(at, end);
     json_t *item = stop == NULL ? NULL : jsontext_parse(at, (size_t)(stop - at), max_depth, &ignored);
     if (item != NULL)
         pack_item(l, item, place);
@@ -184,14 +139,14 @@ static const char *pack_text(struct list *l, struct flat *flat, const char *at, 
 /* Packs what is between the brackets; false if it is not a list of values. */
 static bool pack_texts(struct list *l, struct flat *flat, const struct items_span *span, unsigned max_depth,
                        struct place *at) {
-    const char *end = span->text + span->size, *p = skip_space(span->text + 1, end);
+    const char *end = span->text + span->size, *p = scan_space(span->text + 1, end);
     if (p < end && *p == ']')
         return p + 1 == end;
-    for (;; at->index++, p = skip_space(p + 1, end)) {
+    for (;; at->index++, p = scan_space(p + 1, end)) {
         if (p == end || at->index == HOST_MAX_ITEMS)
             return false;
         p = pack_text(l, flat, p, end, max_depth, at);
-        p = p == NULL ? end : skip_space(p, end);
+        p = p == NULL ? end : scan_space(p, end);
         if (p == end || (*p != ',' && *p != ']'))
             return false;
         if (*p == ']') {

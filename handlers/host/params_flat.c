@@ -7,6 +7,7 @@
 #include "handlers/host/params_flat.h"
 
 #include "handlers/host/number.h"
+#include "handlers/host/scan.h"
 
 enum { MAX_DIGITS = 18, ALIGNMENT = 8 };
 
@@ -40,47 +41,15 @@ void flat_deinit(struct flat *f) {
 
 /* ---- reading ------------------------------------------------------------------------------------- */
 
-static const char *skip_space(const char *at, const char *end) {
-    while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r'))
-        at++;
-    return at;
-}
-
-/* From behind a string's first quote to its second; NULL if it is not plain. */
-static const char *skip_plain(const char *at, const char *end) {
-    while (at < end && *at != '"' && *at != '\\' && *at >= ' ' && *at < 0x7f)
-        at++;
-    return at < end && *at == '"' ? at : NULL;
-}
-
-static const char *skip_integer(const char *at, const char *end) {
-    const char *digits = at + (*at == '-'), *p = digits;
-    while (p < end && *p >= '0' && *p <= '9')
-        p++;
-    if (p == digits || p - digits > MAX_DIGITS || (*digits == '0' && p - at > 1)) /* 007 and -0 */
-        return NULL;
-    return p;
-}
-
-static const char *skip_word(const char *at, const char *end) {
-    static const char *const words[] = {"true", "false", "null"};
-    for (int i = 0; i < 3; i++) {
-        size_t size = strlen(words[i]);
-        if ((size_t)(end - at) > size && memcmp(at, words[i], size) == 0)
-            return at + size;
-    }
-    return NULL;
-}
-
 /* Reads a value; returns its end, or NULL. */
 static const char *read_value(const char *at, const char *end, struct member *m) {
     if (at == end)
         return NULL;
     m->is_text = *at == '"';
     m->text = m->is_text ? at + 1 : at;
-    const char *stop = m->is_text                                 ? skip_plain(m->text, end)
-                       : *at == '-' || (*at >= '0' && *at <= '9') ? skip_integer(at, end)
-                                                                  : skip_word(at, end);
+    const char *stop = m->is_text                                 ? scan_plain_text(m->text, end)
+                       : *at == '-' || (*at >= '0' && *at <= '9') ? scan_plain_integer(at, end, MAX_DIGITS)
+                                                                  : scan_plain_word(at, end);
     if (stop == NULL)
         return NULL;
     m->size = (size_t)(stop - m->text);
@@ -169,13 +138,13 @@ static const char *read_member(struct flat *f, const char *at, const char *end, 
     struct member *m = &o->members[o->count];
     if (at == end || *at != '"' || o->count == PARAMS_MAX)
         return NULL;
-    const char *name = at + 1, *stop = skip_plain(name, end);
+    const char *name = at + 1, *stop = scan_plain_text(name, end);
     if (stop == NULL || !find_row(f, o->count, name, (size_t)(stop - name), &m->row))
         return NULL;
-    at = skip_space(stop + 1, end);
+    at = scan_space(stop + 1, end);
     if (at == end || *at != ':')
         return NULL;
-    at = read_value(skip_space(at + 1, end), end, m);
+    at = read_value(scan_space(at + 1, end), end, m);
     uint32_t bit = UINT32_C(1) << m->row;
     if (at == NULL || (o->given & bit) != 0 || !check_value(&f->table->handler->params[m->row], m))
         return NULL;
@@ -189,19 +158,19 @@ static const char *read_object(struct flat *f, const char *at, const char *end, 
     o->count = 0;
     o->given = 0;
     o->packed = 0;
-    at = skip_space(at + 1, end);
+    at = scan_space(at + 1, end);
     if (at < end && *at == '}')
         return at + 1;
     for (;;) {
         at = read_member(f, at, end, o);
         if (at == NULL)
             return NULL;
-        at = skip_space(at, end);
+        at = scan_space(at, end);
         if (at < end && *at == '}')
             return at + 1;
         if (at == end || *at != ',')
             return NULL;
-        at = skip_space(at + 1, end);
+        at = scan_space(at + 1, end);
     }
 }
 

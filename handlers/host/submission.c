@@ -2,7 +2,8 @@
  * answer, so that a client can mend them in one go.
  *
  * Runs in the front end for small bodies, tens of thousands of times a second, and in workers for large ones. */
-#include "handlers/host/items.h"
+#include "handlers/host/items_format.h"
+#include "handlers/host/items_pack.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/registry.h"
 

@@ -1,6 +1,6 @@
-/* item_text.c: see item_text.h. Front end. Parts were checked by items_count when they came, and memfds are sealed, so walking
- * one needs only a look at where it ends. A result is the text of a worker's merge, found again bracket by bracket:
- * whatever it holds, each byte is looked at once, and no more of them than there is room. */
+/* item_text.c: see item_text.h. Front end. Parts were checked by host_count_items when they came, and memfds are sealed, so
+ * walking one needs only a look at where it ends. A result is the text of a worker's merge, of which the ends of the items
+ * are found again: whatever it holds, each byte is looked at once, and no more of them than there is room. */
 #include "server/api/item_text.h"
 
 #include "handlers/host/host.h"
@@ -54,23 +54,6 @@ static bool map_part(const struct slice *part, struct bytes *mapped) {
 
 static void unmap_part(const struct slice *part, const struct bytes *mapped) {
     slice_unmap(part, mapped->data);
-}
-
-int64_t items_count(const struct slice *part, uint32_t items) {
-    struct item_entry e;
-    struct bytes bytes;
-    const char *json;
-    int64_t count = 0;
-    size_t at = 0;
-    int rc = 0;
-    if (part->size == 0)
-        return 0;
-    if (!map_part(part, &bytes))
-        return -1;
-    while ((rc = host_next_item(bytes, &at, &e, &json)) == 1 && e.index < items && json[0] == '{')
-        count++;
-    unmap_part(part, &bytes);
-    return rc == 0 ? count : -1;
 }
 
 static void open_item(struct item_reader *r, uint32_t index, bool ok) {
@@ -146,39 +129,24 @@ static enum items_state open_element(struct item_reader *r, const char *text, si
     if (r->at >= size || text[r->at] != '{')
         return ITEMS_BAD;
     r->at++;
-    r->depth = 1;
-    r->in_string = r->escaped = false;
+    r->scan = (struct value_scan){.depth = 1};
     bool ok = size - r->at >= sizeof SUCCEEDED - 1 && memcmp(text + r->at, SUCCEEDED, sizeof SUCCEEDED - 1) == 0;
     open_item(r, r->index++, ok);
     return ITEMS_MORE;
-}
-
-/* Follows strings and brackets by one byte. */
-static void follow(struct item_reader *r, char c) {
-    if (r->escaped)
-        r->escaped = false;
-    else if (r->in_string && c == '\\')
-        r->escaped = true;
-    else if (c == '"')
-        r->in_string = !r->in_string;
-    else if (!r->in_string && (c == '{' || c == '['))
-        r->depth++;
-    else if (!r->in_string && (c == '}' || c == ']'))
-        r->depth--;
 }
 
 /* What fits up to the element's end; false if the text ends before it does. */
 static bool put_element(struct item_reader *r, const char *text, size_t size, struct span *out) {
     if (!span_put(out, r->head, strlen(r->head), &r->head_done))
         return true;
-    while (r->depth > 0 && r->at < size && out->at < out->end) {
-        char c = text[r->at++];
-        follow(r, c);
-        *out->at++ = flat(c);
-    }
-    if (r->depth == 0)
+    const char *from = text + r->at;
+    const char *stop = scan_value(&r->scan, from, from + fitting(out, size - r->at));
+    r->at += (size_t)(stop - from);
+    while (from < stop)
+        *out->at++ = flat(*from++);
+    if (r->scan.ended)
         r->open = !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
-    return r->depth == 0 || r->at < size;
+    return r->scan.ended || r->at < size;
 }
 
 enum items_state items_put_result(struct item_reader *r, const struct slice *result, struct span *out) {

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "handlers/host/scan.h"
 #include "pool/blob.h"
 
 /* Room in what a stream may write. */
@@ -25,10 +26,6 @@ bool span_put_json(struct span *out, const char *bytes, size_t size, size_t *don
 /* JSON text on one line, from `from` to the end of the buffer. */
 void json_flatten(struct buf *b, size_t from);
 
-/* The number of items in a part; -1 if it is not made as it should be, or has an index that is not below `items`. A part
- * comes from a worker, which is not believed: to be asked before anything else is done with it. */
-int64_t items_count(const struct slice *part, uint32_t items);
-
 #define ITEM_HEAD 128
 
 /* Puts the items of one part, or of one result. Zero it, but for the owner's fields. */
@@ -42,10 +39,9 @@ struct item_reader {
     bool open; /* in the middle of an item */
     size_t at; /* of the next entry of the part; of the next byte of the result */
     size_t head_done, json_done, tail_done;
-    size_t json, size; /* within the part: the JSON behind its "{" */
-    uint32_t index;    /* in the result: of the next element */
-    unsigned depth;    /* of brackets within the element */
-    bool in_string, escaped;
+    size_t json, size;      /* within the part: the JSON behind its "{" */
+    uint32_t index;         /* in the result: of the next element */
+    struct value_scan scan; /* in the result: of the element */
 };
 
 enum items_state {

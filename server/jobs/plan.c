@@ -149,3 +149,14 @@ bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const 
     slice_deinit(&reply);
     return ok;
 }
+
+int64_t job_count_items(const struct job *job, const struct slice *part) {
+    if (!job->record->map || part->size == 0)
+        return 0;
+    const unsigned char *bytes = slice_map(part);
+    if (bytes == NULL)
+        return -1;
+    int64_t count = host_count_items((struct bytes){bytes, part->size}, job->record->items);
+    slice_unmap(part, bytes);
+    return count;
+}

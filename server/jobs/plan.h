@@ -13,4 +13,7 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
  * it. */
 bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
 
+/* How many items a part of the job's map has; -1 if a worker made it up. */
+MUST_CHECK int64_t job_count_items(const struct job *job, const struct slice *part);
+
 #endif

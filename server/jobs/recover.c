@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/api/item_text.h"
 #include "server/jobs/end.h"
 #include "server/jobs/expiry.h"
 #include "server/jobs/history.h"
@@ -79,7 +78,7 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
     if (job == NULL || job->phase != PHASE_CHUNKS || stored->chunk >= job->record->chunks_total)
         return;
     struct chunk *c = &job->chunks[stored->chunk];
-    int64_t items = job->record->map ? items_count(&stored->part, job->record->items) : 0;
+    int64_t items = job_count_items(job, &stored->part);
     c->lost = stored->attempt;
     if (!stored->done || c->done || items < 0)
         return;

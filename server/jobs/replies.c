@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/api/item_text.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/end.h"
 #include "server/jobs/history.h"
@@ -91,7 +90,7 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     if (!take_body(f, bulk, &times, &body))
         return false;
     bool whole = t->kind != TASK_RUN || job_merges_at_once(job);
-    int64_t items = whole || !job->record->map ? 0 : items_count(&body, job->record->items);
+    int64_t items = whole ? 0 : job_count_items(job, &body);
     if (items < 0) {
         slice_deinit(&body);
         return false;

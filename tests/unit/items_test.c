@@ -1,4 +1,4 @@
-/* items_test.c: maps, from the submission to the merged result, without processes: handlers/host/items.c and
+/* items_test.c: maps, from the submission to the merged result, without processes: handlers/host/items_*.c and
  * items_pack.c, with the types of the service. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "handlers/host/fault.h"
-#include "handlers/host/items.h"
+#include "handlers/host/items_format.h"
 #include "server/model/problem.h"
 #include "tests/unit/job.h"
 

@@ -1,0 +1,206 @@
+/* items_plan.c: plans the items of a map (host.h), and cuts them into groups (items_format.h):
+ *
+ *     packed list ──plan──► groups of planned items ──run──► parts: an entry per item ──merge──► {"items":[...]}
+ *                  here                       items_run.c                     items_run.c
+ *
+ * A map may have a million items of a microsecond each: per item there is no memory taken and given back, and no more
+ * than one copy of its bytes from stage to stage.
+ *
+ * Runs in workers. */
+#include <stdlib.h>
+
+#include "handlers/host/execute.h"
+#include "handlers/host/items_format.h"
+#include "handlers/host/registry.h"
+
+#define ITEM_NS      300                            /* what an item costs beside its handler's work */
+#define MAX_ITEM_NS  (UINT64_C(10000) * 1000000000) /* HOST_MAX_ITEMS of them do not overflow */
+#define MIN_GROUP_NS 2000000                        /* less is not worth a message of its own */
+#define FAIR_GROUPS  16 /* a map of some size has so many groups, to keep all workers busy */
+
+/* ---- plan: the items ------------------------------------------------------------------------------- */
+
+struct planner {
+    const struct params_table *table;
+    const struct host_hooks *hooks;
+    struct host_plan item; /* of the item at hand; its memory is used again */
+    struct call call;      /* the same */
+    struct buf *to;
+};
+
+static void put_bad(struct buf *to, uint32_t index, const void *json, size_t size) {
+    struct planned_item head = {.index = index, .size = size, .cost_ns = ITEM_NS};
+    buf_append(to, &head, sizeof head);
+    buf_append(to, json, size);
+    items_pad(to, size);
+}
+
+static uint64_t item_cost_ns(const struct host_plan *plan) {
+    uint64_t cost_ns = ITEM_NS;
+    for (size_t i = 0; i < plan->count && cost_ns < MAX_ITEM_NS; i++)
+        cost_ns += plan->chunks[i].cost_ns < MAX_ITEM_NS ? plan->chunks[i].cost_ns : MAX_ITEM_NS;
+    return cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS;
+}
+
+static void put_planned(struct planner *p, uint32_t index) {
+    const struct host_plan *plan = &p->item;
+    size_t table = plan->count * sizeof *plan->chunks;
+    struct planned_item head = {.index = index,
+                                .chunks = (uint32_t)plan->count,
+                                .size = table + ITEMS_PAD(plan->common.size) + plan->bytes.size,
+                                .cost_ns = item_cost_ns(plan),
+                                .common_size = (uint32_t)plan->common.size};
+    buf_append(p->to, &head, sizeof head);
+    buf_append(p->to, plan->chunks, table);
+    buf_append(p->to, plan->common.data, plan->common.size);
+    items_pad(p->to, plan->common.size);
+    buf_append(p->to, plan->bytes.data, plan->bytes.size);
+    items_pad(p->to, plan->bytes.size);
+}
+
+/* 0 also for an item whose plan fails; or HOST_CANCELLED. */
+static int plan_item(struct planner *p, uint32_t index, struct bytes packed) {
+    struct fault fault = {{0}};
+    const struct place at = {.up = &items_place, .index = index};
+    struct call *c = &p->call;
+    c->at = &at;
+    c->fault = &fault;
+    c->failed = false;
+    p->item.count = 0;
+    buf_clear(&p->item.common);
+    buf_clear(&p->item.bytes);
+    int rc = execute_plan(c, p->table, packed);
+    if (rc == 0)
+        put_planned(p, index);
+    else if (rc != HOST_CANCELLED)
+        put_bad(p->to, index, fault.json.data, fault.json.size);
+    fault_deinit(&fault);
+    return rc == HOST_CANCELLED ? rc : 0;
+}
+
+static int plan_list(struct planner *p, struct bytes list, uint32_t count, struct fault *fault) {
+    const char *bytes = list.data;
+    size_t offset = sizeof(struct items_head);
+    for (uint32_t i = 0; i < count; i++) {
+        struct packed_item item;
+        if (list.size - offset < sizeof item)
+            return items_report_damage(fault, "items");
+        memcpy(&item, bytes + offset, sizeof item);
+        offset += sizeof item;
+        if (list.size - offset < ITEMS_PAD(item.size))
+            return items_report_damage(fault, "items");
+        if (item.ok == 0)
+            put_bad(p->to, i, bytes + offset, item.size);
+        else if (plan_item(p, i, (struct bytes){bytes + offset, item.size}) != 0)
+            return HOST_CANCELLED;
+        offset += ITEMS_PAD(item.size);
+        if (execute_is_cancelled(p->hooks))
+            return HOST_CANCELLED;
+    }
+    return offset == list.size ? 0 : items_report_damage(fault, "items");
+}
+
+/* ---- plan: the groups ------------------------------------------------------------------------------ */
+
+/* The items that are not in a group yet. */
+struct rest {
+    const char *bytes;
+    size_t offset;
+    uint32_t count;
+    uint64_t cost_ns;
+};
+
+static uint64_t count_cost_ns(const struct buf *items) {
+    uint64_t cost_ns = 0;
+    for (size_t offset = 0; offset < items->size;) {
+        struct planned_item head;
+        memcpy(&head, items->data + offset, sizeof head);
+        cost_ns += head.cost_ns;
+        offset += sizeof head + ITEMS_PAD(head.size);
+    }
+    return cost_ns;
+}
+
+/* Items up to about the target, at least one if there is any, all but `keep` of them at most. */
+static struct host_plan_chunk take_group(struct rest *r, uint64_t target_ns, uint32_t keep) {
+    struct host_plan_chunk group = {.offset = r->offset};
+    while (r->count > keep) {
+        struct planned_item head;
+        memcpy(&head, r->bytes + r->offset, sizeof head);
+        if (group.size > 0 && group.cost_ns + head.cost_ns / 2 > target_ns)
+            break;
+        group.cost_ns += head.cost_ns;
+        r->offset += sizeof head + ITEMS_PAD(head.size);
+        group.size = r->offset - group.offset;
+        r->count--;
+    }
+    r->cost_ns -= group.cost_ns;
+    return group;
+}
+
+/* What a group should cost. With a thousand groups at least half as dear, there is room for odd ones in between. */
+static uint64_t group_cost_ns(uint64_t total_ns) {
+    uint64_t cost_ns = total_ns / FAIR_GROUPS;
+    cost_ns = cost_ns < MIN_GROUP_NS ? MIN_GROUP_NS : cost_ns > HANDLER_CHUNK_NS ? HANDLER_CHUNK_NS : cost_ns;
+    return cost_ns > total_ns / (HANDLER_MAX_CHUNKS / 4) ? cost_ns : total_ns / (HANDLER_MAX_CHUNKS / 4);
+}
+
+/* Cuts the planned items into groups: as many as are wanted and possible, or such of a good size. */
+static int make_groups(struct host_plan *plan, uint32_t items, unsigned wanted) {
+    struct rest rest = {.bytes = plan->bytes.data, .count = items, .cost_ns = count_cost_ns(&plan->bytes)};
+    uint64_t fair_ns = group_cost_ns(rest.cost_ns);
+    wanted = wanted < items ? wanted : items;
+    plan->chunks = calloc(wanted > 0 ? wanted : HANDLER_MAX_CHUNKS, sizeof *plan->chunks);
+    if (plan->chunks == NULL)
+        return -1;
+    do {
+        uint64_t left = wanted > 0 ? wanted - plan->count : rest.cost_ns / fair_ns + 1;
+        if (plan->count == HANDLER_MAX_CHUNKS - 1)
+            left = 1;
+        plan->chunks[plan->count++] = take_group(&rest, rest.cost_ns / left, wanted > 0 ? (uint32_t)left - 1 : 0);
+    } while (rest.count > 0);
+    return 0;
+}
+
+static bool read_head(struct bytes list, struct items_head *head) {
+    if (list.size < sizeof *head)
+        return false;
+    memcpy(head, list.data, sizeof *head);
+    return head->magic == ITEMS_MAGIC && head->count <= HOST_MAX_ITEMS && head->size == list.size;
+}
+
+static int plan_aligned(struct planner *p, struct bytes list, unsigned wanted_chunks, struct host_plan *plan,
+                        struct fault *fault) {
+    struct items_head head;
+    if (!read_head(list, &head))
+        return items_report_damage(fault, "items");
+    struct items_common common = {ITEMS_MAGIC, head.count};
+    buf_append(&plan->common, &common, sizeof common);
+    int rc = plan_list(p, list, head.count, fault);
+    if (rc != 0)
+        return rc;
+    if (plan->common.failed || plan->bytes.failed || make_groups(plan, head.count, wanted_chunks) != 0)
+        return execute_no_memory(fault);
+    return 0;
+}
+
+int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
+                    struct host_plan *plan, struct fault *fault) {
+    memset(plan, 0, sizeof *plan);
+    struct planner p = {.table = registry_table(type), .hooks = hooks, .to = &plan->bytes};
+    if (p.table == NULL)
+        return execute_no_type(type, fault);
+    p.call = (struct call){.stage = CALL_STAGE_PLAN,
+                           .type = p.table->handler->name,
+                           .hooks = hooks,
+                           .wanted_chunks = 1, /* it is not divided */
+                           .plan = &p.item};
+    struct bytes packed = {list, size};
+    void *copy = NULL;
+    unsigned wanted = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS;
+    bool aligned = execute_align(&packed, &copy);
+    int rc = aligned ? plan_aligned(&p, packed, wanted, plan, fault) : execute_no_memory(fault);
+    host_plan_deinit(&p.item);
+    free(copy);
+    return rc;
+}

@@ -1,0 +1,276 @@
+/* items_run.c: runs the groups of a map, and merges their parts (host.h, items_format.h). What goes wrong with an item is
+ * written into its entry, and stops no other.
+ *
+ * As in items_plan.c, per item there is no memory taken and given back.
+ *
+ * Runs in workers. */
+#include <stdlib.h>
+
+#include "handlers/host/execute.h"
+#include "handlers/host/items_format.h"
+
+/* ---- run ------------------------------------------------------------------------------------------- */
+
+/* A group that is being run. */
+struct runner {
+    const struct handler *handler;
+    struct call call;               /* of the item at hand; made once, as it is larger than most items */
+    const struct host_hooks *outer; /* of the group; may be NULL */
+    struct host_hooks hooks;        /* of an item */
+    uint64_t done, total;           /* items */
+    struct bytes poison;            /* see host_run_items */
+    uint32_t chunk, chunks;         /* of the item at hand */
+    struct buf *parts;              /* of the item at hand; their memory is used again */
+    struct bytes *views;            /* of the parts */
+    uint32_t room;                  /* for so many parts */
+    struct buf *out;
+};
+
+static void show_progress(const struct runner *r, uint64_t steps) {
+    if (r->outer != NULL && r->outer->progress != NULL)
+        r->outer->progress(r->outer->arg, r->done * HOST_ITEM_STEPS + steps, r->total * HOST_ITEM_STEPS);
+}
+
+static void on_item_progress(void *arg, uint64_t done, uint64_t total) {
+    const struct runner *r = arg;
+    double of_chunk = total == 0 ? 0 : done >= total ? 1 : (double)done / (double)total;
+    show_progress(r, (uint64_t)((r->chunk + of_chunk) / r->chunks * HOST_ITEM_STEPS));
+}
+
+static bool on_item_cancelled(void *arg) {
+    const struct runner *r = arg;
+    return execute_is_cancelled(r->outer);
+}
+
+static bool has_room(struct runner *r, uint32_t chunks) {
+    if (chunks <= r->room)
+        return true;
+    struct buf *parts = reallocarray(r->parts, chunks, sizeof *parts);
+    if (parts == NULL)
+        return false;
+    memset(parts + r->room, 0, (chunks - r->room) * sizeof *parts);
+    r->parts = parts;
+    struct bytes *views = reallocarray(r->views, chunks, sizeof *views);
+    if (views == NULL)
+        return false;
+    r->views = views;
+    r->room = chunks;
+    return true;
+}
+
+/* One item of a group, taken apart; the sizes are right. */
+struct item {
+    struct planned_item head;
+    const char *table;
+    struct bytes common, bytes;
+};
+
+/* Takes the item at *offset apart and moves *offset behind it. False if its sizes make no sense. */
+static bool read_item(struct bytes group, size_t *offset, struct item *item) {
+    const char *from = (const char *)group.data + *offset;
+    size_t room = group.size - *offset;
+    if (room < sizeof item->head)
+        return false;
+    memcpy(&item->head, from, sizeof item->head);
+    const struct planned_item *head = &item->head;
+    size_t front = head->chunks * sizeof(struct host_plan_chunk) + ITEMS_PAD(head->common_size);
+    room -= sizeof *head;
+    if (head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON || head->size > room ||
+        ITEMS_PAD(head->size) > room || front > head->size)
+        return false;
+    item->table = from + sizeof *head;
+    item->common = (struct bytes){item->table + head->chunks * sizeof(struct host_plan_chunk), head->common_size};
+    item->bytes = (struct bytes){item->table + front, head->size - front};
+    *offset += sizeof *head + ITEMS_PAD(head->size);
+    return true;
+}
+
+static bool read_chunk(const struct item *item, uint32_t i, struct bytes *chunk) {
+    struct host_plan_chunk row;
+    memcpy(&row, item->table + i * sizeof row, sizeof row);
+    if (row.offset % 8 != 0 || row.offset > item->bytes.size || row.size > item->bytes.size - row.offset)
+        return false;
+    *chunk = (struct bytes){(const char *)item->bytes.data + row.offset, row.size};
+    return true;
+}
+
+static int run_chunk(struct runner *r, const struct item *item) {
+    struct buf *part = &r->parts[r->chunk];
+    struct bytes chunk;
+    if (!read_chunk(item, r->chunk, &chunk))
+        return items_report_damage(r->call.fault, "plans");
+    buf_clear(part);
+    r->call.out = part;
+    int rc = execute_run(&r->call, r->handler, item->common, chunk);
+    r->views[r->chunk] = (struct bytes){part->size > 0 ? part->data : item->table, part->size};
+    return rc;
+}
+
+/* All chunks, and the merge of their parts to the end of r->out. */
+static int run_and_merge(struct runner *r, const struct item *item, struct fault *fault) {
+    const struct place at = {.up = &items_place, .index = item->head.index};
+    struct call *c = &r->call;
+    r->chunks = item->head.chunks;
+    if (!has_room(r, r->chunks))
+        return execute_no_memory(fault);
+    c->stage = CALL_STAGE_RUN;
+    c->at = &at;
+    c->fault = fault;
+    c->failed = false;
+    for (r->chunk = 0; r->chunk < r->chunks; r->chunk++) {
+        int rc = run_chunk(r, item);
+        if (rc != 0)
+            return rc;
+    }
+    c->stage = CALL_STAGE_MERGE;
+    c->out = r->out;
+    c->json_depth = 0;
+    c->json_states[0] = JSON_DOCUMENT_START;
+    return execute_merge(c, r->handler, item->common, r->views, r->chunks);
+}
+
+/* Returns where the entry starts, for end_entry. */
+static size_t begin_entry(struct runner *r, const char *json) {
+    static const struct item_entry blank;
+    size_t start = r->out->size;
+    buf_append(r->out, &blank, sizeof blank);
+    buf_puts(r->out, json);
+    return start;
+}
+
+/* Fills in the front of the entry whose JSON has been written, and pads it. */
+static void end_entry(struct runner *r, size_t start, uint32_t index, bool ok) {
+    struct buf *out = r->out;
+    size_t size = out->size - start - sizeof(struct item_entry);
+    out->failed |= size > UINT32_MAX;
+    struct item_entry entry = {.index = index, .size = (uint32_t)size, .ok = ok};
+    items_pad(out, size);
+    if (!out->failed)
+        memcpy(out->data + start, &entry, sizeof entry);
+}
+
+static void put_failure(struct runner *r, uint32_t index, const struct fault *fault) {
+    size_t start = begin_entry(r, "{\"status\":\"failed\",\"error\":");
+    fault_write_problem(r->out, fault);
+    buf_putc(r->out, '}');
+    end_entry(r, start, index, false);
+}
+
+/* Writes the item's entry, whatever becomes of the item. 0, or HOST_CANCELLED. */
+static int run_item(struct runner *r, const struct item *item) {
+    struct fault fault = {{0}};
+    size_t start = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
+    int rc = run_and_merge(r, item, &fault);
+    if (rc == 0) {
+        buf_putc(r->out, '}');
+        end_entry(r, start, item->head.index, true);
+    } else if (rc != HOST_CANCELLED) {
+        r->out->size = start;
+        r->out->failed = false; /* if that was the fault, the fault itself still fits in */
+        put_failure(r, item->head.index, &fault);
+    }
+    fault_deinit(&fault);
+    return rc == HOST_CANCELLED ? rc : 0;
+}
+
+static void put_bad_item(struct runner *r, const struct item *item) {
+    struct fault fault = {{0}};
+    buf_append(&fault.json, item->bytes.data, item->bytes.size);
+    put_failure(r, item->head.index, &fault);
+    r->out->failed |= fault.json.failed;
+    fault_deinit(&fault);
+}
+
+static bool is_deadly(const struct runner *r) {
+    for (size_t at = 0; at + sizeof(uint32_t) <= r->poison.size; at += sizeof(uint32_t)) {
+        uint32_t place;
+        memcpy(&place, (const char *)r->poison.data + at, sizeof place);
+        if (place == r->done)
+            return true;
+    }
+    return false;
+}
+
+static void put_deadly_item(struct runner *r, const struct item *item) {
+    struct fault fault = {{0}};
+    fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
+    put_failure(r, item->head.index, &fault);
+    r->out->failed |= fault.json.failed;
+    fault_deinit(&fault);
+}
+
+static int run_group(struct runner *r, struct bytes group, struct fault *fault) {
+    struct item item;
+    for (size_t offset = 0; offset < group.size; r->total++)
+        if (!read_item(group, &offset, &item))
+            return items_report_damage(fault, "plans");
+    for (size_t offset = 0; offset < group.size && read_item(group, &offset, &item); r->done++) {
+        show_progress(r, 0);
+        if (execute_is_cancelled(r->outer))
+            return HOST_CANCELLED;
+        if (item.head.chunks == 0)
+            put_bad_item(r, &item);
+        else if (is_deadly(r))
+            put_deadly_item(r, &item);
+        else if (run_item(r, &item) != 0)
+            return HOST_CANCELLED;
+    }
+    return r->out->failed ? execute_no_memory(fault) : 0;
+}
+
+int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
+                   const struct host_hooks *hooks, struct buf *part, struct fault *fault) {
+    struct runner r = {.handler = host_handler(type), .outer = hooks, .poison = poison, .out = part};
+    if (r.handler == NULL)
+        return execute_no_type(type, fault);
+    r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};
+    r.call = (struct call){.type = r.handler->name, .hooks = &r.hooks, .attempt = attempt};
+    void *copy = NULL;
+    int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_no_memory(fault);
+    for (uint32_t i = 0; i < r.room; i++)
+        buf_deinit(&r.parts[i]);
+    free(r.parts);
+    free(r.views);
+    free(copy);
+    return rc;
+}
+
+/* ---- merge ----------------------------------------------------------------------------------------- */
+
+/* Appends the entries of a part, which follow the first `*count` of the map. */
+static bool merge_part(struct bytes part, uint32_t *count, struct buf *json) {
+    struct item_entry entry;
+    const char *text;
+    size_t offset = 0;
+    int got = host_next_item(part, &offset, &entry, &text);
+    for (; got == 1 && entry.index == *count; got = host_next_item(part, &offset, &entry, &text)) {
+        if ((*count)++ > 0)
+            buf_putc(json, ',');
+        buf_append(json, text, entry.size);
+    }
+    return got == 0;
+}
+
+int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
+                     const struct host_hooks *hooks, struct buf *json, struct fault *fault) {
+    struct items_common map = {0, 0};
+    uint32_t merged = 0;
+    size_t room = 32;
+    (void)type;
+    if (common.size == sizeof map)
+        memcpy(&map, common.data, sizeof map);
+    for (size_t i = 0; i < count; i++)
+        room += parts[i].size;
+    buf_reserve(json, room);
+    buf_puts(json, "{\"items\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (execute_is_cancelled(hooks))
+            return HOST_CANCELLED;
+        if (!merge_part(parts[i], &merged, json))
+            return items_report_damage(fault, "parts");
+    }
+    buf_puts(json, "]}");
+    if (map.magic != ITEMS_MAGIC || merged != map.count)
+        return items_report_damage(fault, "parts");
+    return json->failed ? execute_no_memory(fault) : 0;
+}
