@@ -4,9 +4,15 @@
  *     echo {"value": any JSON}  ->  {"value": the same}
  *
  * A job passes through the functions below from top to bottom, each perhaps in another process, so what one of them
- * wants the next to know it must send along: that is what chunks and parts are. To add a job type of your own, copy
- * this file, rename handler_echo at its end, and list it in handlers/host/registry.c. All that you may call is
- * declared and explained in handlers/handler.h.
+ * wants the next to know it must send along: that is what chunks and parts are. All that you may call is declared and
+ * explained in handlers/handler.h. To add a job type of your own:
+ *
+ *     1. Copy this file to handlers/NAME.c. In the copy replace "echo" by NAME everywhere.
+ *     2. In the copy delete the line with .flags: HANDLER_TEST hides a type unless --enable-test-types is given.
+ *     3. Add HANDLER(NAME) to the list in handlers/host/registry.c, and build.
+ *
+ * That is a job type that works; tests/http/tutorial.bats does just this. Then make it do what you want. The next handler
+ * to read is handlers/collatz.c, whose jobs are divided into many chunks.
  *
  * Runs in workers. */
 #include "handlers/handler.h"

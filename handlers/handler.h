@@ -2,7 +2,7 @@
  *
  * A handler is one C file in handlers/ that includes this header and its own library, keeps
  * everything `static`, and ends in one exported `const struct handler`. It is listed in
- * handlers/host/registry.c. handlers/echo.c is the smallest one, written to be read first.
+ * handlers/host/registry.c. Read handlers/echo.c first, the smallest one, then handlers/collatz.c.
  *
  * A job passes through four functions, each in a process of its own choosing:
  *

@@ -1,4 +1,4 @@
-/* registry.c: the list of job types. A new handler is a line here, among the declarations and in the table.
+/* registry.c: the list of job types. A new handler is a line in it.
  *
  * Runs in every process of the service: the types' numbers are the same in all of them, because host_init is
  * called before the first fork. */
@@ -7,28 +7,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-extern const struct handler handler_primes;
-extern const struct handler handler_sum;
-extern const struct handler handler_embeddings;
-extern const struct handler handler_echo;
-extern const struct handler handler_sleep;
-extern const struct handler handler_burn;
-extern const struct handler handler_crash;
-extern const struct handler handler_process;
-extern const struct handler handler_spawned;
+/* HANDLER(name) stands for handler_name, which is mostly in handlers/name.c. From echo on they are test types. */
+#define ALL_HANDLERS                                                                                                   \
+    HANDLER(primes)                                                                                                    \
+    HANDLER(sum)                                                                                                       \
+    HANDLER(embeddings)                                                                                                \
+    HANDLER(echo)                                                                                                      \
+    HANDLER(collatz)                                                                                                   \
+    HANDLER(sleep)                                                                                                     \
+    HANDLER(burn)                                                                                                      \
+    HANDLER(crash)                                                                                                     \
+    HANDLER(process)                                                                                                   \
+    HANDLER(spawned)
 
-static const struct handler *const all_handlers[] = {
-    &handler_primes,
-    &handler_sum,
-    &handler_embeddings,
-    /* HANDLER_TEST */
-    &handler_echo,
-    &handler_sleep,
-    &handler_burn,
-    &handler_crash,
-    &handler_process,
-    &handler_spawned,
-};
+#define HANDLER(name) extern const struct handler handler_##name;
+ALL_HANDLERS
+#undef HANDLER
+
+#define HANDLER(name) &handler_##name,
+static const struct handler *const all_handlers[] = {ALL_HANDLERS};
+#undef HANDLER
 
 enum { HANDLERS = sizeof all_handlers / sizeof all_handlers[0] };
 

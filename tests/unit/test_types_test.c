@@ -1,4 +1,4 @@
-/* test_types_test.c: the job types sleep, burn and crash. What ends a process is run in a forked child, whose
+/* test_types_test.c: the job types sleep, burn, collatz and crash. What ends a process is run in a forked child, whose
  * stderr is a pipe. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,6 +178,51 @@ static void sleep_can_be_cancelled(void **state) {
     assert_true(watch.done < 86400000);
 }
 
+/* ---- collatz ------------------------------------------------------------------------------------- */
+
+static void collatz_finds_the_same_number_however_it_is_divided(void **state) {
+    (void)state;
+    static const unsigned chunks[] = {0, 1, 2, 7, 4096};
+    for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
+        assert_job("collatz", "{\"below\":1000000}", chunks[i], "{\"start\":837799,\"steps\":524}");
+        assert_job("collatz", "{\"below\":10}", chunks[i], "{\"start\":9,\"steps\":19}");
+        assert_job("collatz", "{\"below\":2}", chunks[i], "{\"start\":1,\"steps\":0}");
+    }
+    assert_job("collatz", "{\"below\":20}", 3, "{\"start\":18,\"steps\":20}"); /* 19 takes as many */
+}
+
+static void collatz_plans_as_many_chunks_as_are_wanted_or_worth_it(void **state) {
+    (void)state;
+    struct host_plan plan = {0};
+    plan_of("collatz", "{\"below\":1000000000}", &plan);
+    assert_in_range(plan.count, 100, HANDLER_MAX_CHUNKS); /* whatever the machine: that is minutes of work */
+    host_plan_deinit(&plan);
+    plan_of("collatz", "{\"below\":3}", &plan);
+    assert_int_equal(plan.count, 1);
+    host_plan_deinit(&plan);
+}
+
+static void collatz_can_be_cancelled_and_believes_no_bytes(void **state) {
+    (void)state;
+    struct watch watch = {0};
+    struct host_plan plan = {0};
+    struct fault fault = {0};
+    struct buf part = {0}, json = {0};
+    size_t type = (size_t)host_find("collatz");
+    struct bytes short_bytes = {"short", 5};
+    plan_of("collatz", "{\"below\":1000000000}", &plan);
+    watch.cancel_at = 2;
+    assert_int_equal(run_first_chunk("collatz", &plan, 0, &watch, &part, &fault), HOST_CANCELLED);
+    assert_true(watch.total > 0);
+    assert_int_equal(host_run(type, 0, (struct bytes){0}, short_bytes, NULL, &part, &fault), -1);
+    fault_deinit(&fault);
+    assert_int_equal(host_merge(type, (struct bytes){0}, &short_bytes, 1, NULL, &json, &fault), -1);
+    fault_deinit(&fault);
+    buf_deinit(&part);
+    buf_deinit(&json);
+    host_plan_deinit(&plan);
+}
+
 /* ---- burn ---------------------------------------------------------------------------------------- */
 
 static void assert_burns(const char *params, unsigned wanted, double cpu_ms, json_int_t chunks) {
@@ -304,6 +349,9 @@ int main(void) {
         cmocka_unit_test(sleep_takes_its_time_and_tells_progress),
         cmocka_unit_test(sleep_estimates_its_cost),
         cmocka_unit_test(sleep_can_be_cancelled),
+        cmocka_unit_test(collatz_finds_the_same_number_however_it_is_divided),
+        cmocka_unit_test(collatz_plans_as_many_chunks_as_are_wanted_or_worth_it),
+        cmocka_unit_test(collatz_can_be_cancelled_and_believes_no_bytes),
         cmocka_unit_test(burn_uses_as_much_cpu_as_asked),
         cmocka_unit_test(burn_tells_progress_and_can_be_cancelled),
         cmocka_unit_test(crash_dies_of_the_signal_named),
