@@ -24,7 +24,7 @@ static const struct param_spec echo_params[] = {
 };
 
 /* plan: parameters -> chunks. A chunk is bytes of our own making, and one chunk is the least a job can have. A job
- * worth splitting calls plan_chunk once for each piece of its work. */
+ * that is worth dividing calls plan_chunk several times. */
 static int echo_plan(struct call *c, const struct params *p) {
     size_t size;
     const char *json = param_json(p, "value", &size);

@@ -1,6 +1,6 @@
 /* embeddings.c: the job type "embeddings": texts to vectors. Process: zygote (load), workers.
  *
- * The only model is hash-384. plan refuses what cannot be embedded, by its index, and groups the texts into
+ * The only model is hash-384. plan rejects what cannot be embedded, by its index, and groups the texts into
  * chunks of about equal cost; the two constants of that cost are measured in load. A chunk is its texts, each
  * behind its size; a part is a record for each text: the count of its tokens, then its vector. merge turns
  * the records into JSON, numbers or base64.
@@ -83,7 +83,7 @@ static uint64_t cost_of(size_t size) {
     return text_cost_ns + byte_cost_ns * (size < HASH384_MAX_BYTES ? size : HASH384_MAX_BYTES);
 }
 
-static int refuse(struct call *c, const struct params *p, size_t i, const char *why) {
+static int reject(struct call *c, const struct params *p, size_t i, const char *why) {
     char pointer[32] = "/input";
     if (param_is_list(p, "input"))
         snprintf(pointer, sizeof pointer, "/input/%zu", i);
@@ -96,12 +96,12 @@ static int check_length(struct call *c, const struct params *p, struct hash384 *
     size_t size;
     const char *text = param_text_at(p, "input", i, &size);
     if (hash384_read(model, text, size, &extent) != 0)
-        return refuse(c, p, i, "is not UTF-8");
+        return reject(c, p, i, "is not UTF-8");
     if (!extent.truncated)
         return 0;
     snprintf(why, sizeof why, "has more than %d tokens or %d bytes; with \"truncate\": true its beginning is embedded",
              HASH384_MAX_TOKENS, HASH384_MAX_BYTES);
-    return refuse(c, p, i, why);
+    return reject(c, p, i, why);
 }
 
 /* Only a text that may be too long is read here. */
@@ -111,7 +111,7 @@ static int check_texts(struct call *c, const struct params *p, size_t count, str
         size_t size;
         param_text_at(p, "input", i, &size);
         if (size == 0)
-            return refuse(c, p, i, "is empty");
+            return reject(c, p, i, "is empty");
         if (truncate || size <= HASH384_SURELY_SHORT)
             continue;
         if (call_cancelled(c) || check_length(c, p, model, i) < 0)

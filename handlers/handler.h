@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Raised whenever a struct or a function below changes; a handler of another ABI is refused. */
+/* Raised whenever a struct or a function below changes; the service does not start with a handler of another ABI. */
 #define HANDLER_ABI 1
 
 #define HANDLER_MAX_CHUNKS 4096     /* chunks that one plan may have */

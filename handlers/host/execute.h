@@ -8,13 +8,13 @@
 
 /* The bytes where handlers expect them, at a multiple of 8 and never NULL: in place, or as a copy that the caller
  * frees from *copy. False if memory ran out. */
-bool execute_align(struct bytes *b, void **copy);
+MUST_CHECK bool execute_align(struct bytes *b, void **copy);
 
 /* Each returns what host_plan, host_run and host_merge do; all bytes are aligned, and *c is filled in. */
-int execute_plan(struct call *c, const struct params_table *table, struct bytes packed);
-int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk);
-int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
-                  size_t count);
+MUST_CHECK int execute_plan(struct call *c, const struct params_table *table, struct bytes packed);
+MUST_CHECK int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk);
+MUST_CHECK int execute_merge(struct call *c, const struct handler *handler, struct bytes common,
+                             const struct bytes *parts, size_t count);
 
 bool execute_is_cancelled(const struct host_hooks *hooks); /* NULL: no */
 int execute_no_memory(struct fault *fault);                /* returns -1 */

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/attributes.h"
 #include "base/buf.h"
 #include "handlers/handler.h"
 #include "handlers/host/options.h"
@@ -24,9 +25,9 @@ size_t host_count(void);
 const struct handler *host_handler(size_t type); /* NULL beyond host_count() */
 int host_find(const char *name);                 /* index, or -1 */
 /* Zygote: calls every load. 0, or -1 with the failing type's name in *failed. */
-int host_load(const char **failed);
+MUST_CHECK int host_load(const char **failed);
 /* A process made for one type (HANDLER_SPAWN, which host_load leaves out): calls its load. 0 or -1. */
-int host_load_type(size_t type);
+MUST_CHECK int host_load_type(size_t type);
 
 /* ---- submissions: submission.c, options.c and raw.c -------------------------------- */
 
@@ -52,7 +53,7 @@ struct submission {
 };
 
 /* Parses and checks the body of POST /v1/jobs: {"type","params" or "items","options"}, strict JSON (RFC 8259),
- * at most max_depth deep, unknown members refused by name. 0, or -1 with *fault filled (all faults at once). An
+ * at most max_depth deep, unknown members are rejected by name. 0, or -1 with *fault filled (all faults at once). An
  * item that is wrong is no fault of the submission: it is packed as one that has failed. submission_deinit frees
  * in both cases. */
 MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s,
@@ -84,7 +85,8 @@ MUST_CHECK bool host_read_submission(struct bytes submission, struct submission 
 
 /* The SHA-256 of a JSON text in canonical form (host/canonical.c): two texts with the same members and values have the same,
  * however they are written. 0, or -1 with *fault filled: it is not JSON. */
-int host_request_hash(const void *json, size_t size, unsigned max_depth, uint8_t hash[32], struct fault *fault);
+MUST_CHECK int host_request_hash(const void *json, size_t size, unsigned max_depth, uint8_t hash[32],
+                                 struct fault *fault);
 
 /* ---- descriptions: schema.c --------------------------------------------------------------------- */
 
@@ -114,12 +116,12 @@ void host_plan_deinit(struct host_plan *p);
 /* Each returns 0, or -1 with *fault filled, or HOST_CANCELLED when the handler returned because
  * call_cancelled said so. `type` and all bytes may be hostile: sizes are checked, a wrong one is a fault. */
 enum { HOST_CANCELLED = -2 };
-int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
-              struct host_plan *plan, struct fault *fault);
-int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk, const struct host_hooks *hooks,
-             struct buf *part, struct fault *fault);
-int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
-               const struct host_hooks *hooks, struct buf *json, struct fault *fault);
+MUST_CHECK int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks,
+                         const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
+MUST_CHECK int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk,
+                        const struct host_hooks *hooks, struct buf *part, struct fault *fault);
+MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
+                          const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
 /* ---- maps: items_*.c ------------------------------------------------------------------------------------
  *
@@ -130,15 +132,15 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
  *
  * As host_plan, host_run and host_merge, with the `params` of a submission that is a map. While a group runs, progress is
  * told in HOST_ITEM_STEPS for each of its items, so that it shows at which one a worker died. host_run_items: `poison` is
- * an array of uint32_t: the items, by their place in the group, at which workers died; they are not run, and fail. */
+ * an array of uint32_t: the poison items, by their place in the group. Workers died at them; they are not run, and fail. */
 #define HOST_ITEM_STEPS 1000
 #define HOST_MAX_POISON (HANDLER_MAX_COMMON / 4)
-int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
-                    struct host_plan *plan, struct fault *fault);
-int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
-                   const struct host_hooks *hooks, struct buf *part, struct fault *fault);
-int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
-                     const struct host_hooks *hooks, struct buf *json, struct fault *fault);
+MUST_CHECK int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks,
+                               const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
+MUST_CHECK int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
+                              const struct host_hooks *hooks, struct buf *part, struct fault *fault);
+MUST_CHECK int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
+                                const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
 /* Front of an entry in a group's part. Behind it `size` bytes of JSON, then zeros up to a multiple of 8. The JSON is
  *     {"status":"succeeded","result":<value>}

@@ -181,7 +181,7 @@ static void put_bad_item(struct runner *r, const struct item *item) {
     fault_deinit(&fault);
 }
 
-static bool is_deadly(const struct runner *r) {
+static bool is_poison(const struct runner *r) {
     for (size_t at = 0; at + sizeof(uint32_t) <= r->poison.size; at += sizeof(uint32_t)) {
         uint32_t place;
         memcpy(&place, (const char *)r->poison.data + at, sizeof place);
@@ -191,7 +191,7 @@ static bool is_deadly(const struct runner *r) {
     return false;
 }
 
-static void put_deadly_item(struct runner *r, const struct item *item) {
+static void put_poison_item(struct runner *r, const struct item *item) {
     struct fault fault = {{0}};
     fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
     put_failure(r, item->head.index, &fault);
@@ -210,8 +210,8 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
             return HOST_CANCELLED;
         if (item.head.chunks == 0)
             put_bad_item(r, &item);
-        else if (is_deadly(r))
-            put_deadly_item(r, &item);
+        else if (is_poison(r))
+            put_poison_item(r, &item);
         else if (run_item(r, &item) != 0)
             return HOST_CANCELLED;
     }

@@ -1,7 +1,7 @@
 /* jsontext.c: see jsontext.h.
  *
  * jansson reads a number into an int64 or a double. That is not enough where a client may write 10^400, or
- * 1.00000000000000000001 for an integer, which must be taken exactly or refused. So a scan over the text
+ * 1.00000000000000000001 for an integer, which must be taken exactly or rejected. So a scan over the text
  * goes first. It knows strings and numbers, nothing else of JSON, counts the depth, and finds the numbers
  * that jansson would not keep. If there are any, jansson reads a copy in which they are strings: a mark, then
  * the digits as they were written. The mark is random and never leaves the process, so no client can write it.

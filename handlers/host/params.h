@@ -67,7 +67,7 @@ void params_pack(const struct params_table *t, json_t *object, const struct plac
 
 /* Appends the packed form of an object that gives the rows of the mask, without their values, to the empty buffer:
  * padded to a multiple of 8. False if such an object lacks something, or its members do not go together. */
-bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);
+MUST_CHECK bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);
 
 /* An integer within bounds (decimal text; NULL: none), from any way JSON can write it. False after a fault. */
 struct integer;
@@ -81,6 +81,7 @@ struct params {
 };
 /* Makes packed bytes readable. They may come from a process gone mad: -1 with *fault filled if anything
  * in them would lead a reader astray. They must be aligned to 8 and outlive *p. */
-int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p, struct fault *fault);
+MUST_CHECK int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p,
+                           struct fault *fault);
 
 #endif

@@ -20,6 +20,6 @@ void flat_deinit(struct flat *f);
 /* The object that starts at `text`, a '{': appends its packed form to *to, whose size is a multiple of 8, and returns
  * where the object ends. Or NULL, with *to as it was, unless the object is right and plain: names and strings are ASCII
  * without escapes, numbers are integers of at most 18 digits, and there are no arrays and no objects in it. */
-const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to);
+MUST_CHECK const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to);
 
 #endif

@@ -451,7 +451,8 @@ static void damaged_lists_do_no_harm(void **state) {
         struct host_plan plan;
         struct fault fault = {{0}};
         bytes[i] ^= 0x55;
-        host_plan_items(m.submission.type, bytes, m.submission.params.size, 0, NULL, &plan, &fault);
+        int rc = host_plan_items(m.submission.type, bytes, m.submission.params.size, 0, NULL, &plan, &fault);
+        assert_int_equal(rc == 0, fault.json.size == 0);
         host_plan_deinit(&plan);
         fault_deinit(&fault);
         bytes[i] ^= 0x55;
@@ -474,7 +475,8 @@ static void damaged_groups_do_no_harm(void **state) {
     for (size_t size = 1; size < m.plan.chunks[0].size; size += 3) {
         struct bytes cut = {bytes, size};
         buf_clear(&m.parts[0]);
-        host_run_items(m.submission.type, 0, view(&m.plan.common), cut, NULL, &m.parts[0], &m.fault);
+        int rc = host_run_items(m.submission.type, 0, view(&m.plan.common), cut, NULL, &m.parts[0], &m.fault);
+        assert_int_equal(rc == 0, m.fault.json.size == 0);
         fault_deinit(&m.fault);
     }
     map_deinit(&m);
