@@ -134,6 +134,18 @@ char *options_place_texts(struct submission_options *o, char *to) {
     return to;
 }
 
+int64_t option_clamp(const struct option_spec *spec, int64_t value) {
+    int64_t min = 0, max = 0;
+    if (spec->kind == OPTION_INTEGER) {
+        min = spec->min * spec->scale;
+        max = spec->max * spec->scale;
+    } else {
+        while (spec->choices[max + 1] != NULL)
+            max++;
+    }
+    return value < min ? min : value > max ? max : value;
+}
+
 /* ---- JSON -> fields ------------------------------------------------------------------------------ */
 
 static void parse_integer(const struct option_spec *spec, const json_t *value, const struct place *at,
@@ -238,17 +250,6 @@ void options_pack(const struct submission_options *o, struct buf *to) {
     }
 }
 
-static bool is_in_range(const struct option_spec *spec, int64_t value) {
-    if (value == spec->fallback)
-        return true;
-    if (spec->kind == OPTION_INTEGER)
-        return value >= spec->min * spec->scale && value <= spec->max * spec->scale;
-    int64_t choices = 0;
-    while (spec->choices[choices] != NULL)
-        choices++;
-    return value >= 0 && value < choices;
-}
-
 struct reader {
     const char *at;
     size_t left;
@@ -284,7 +285,7 @@ bool options_unpack(const void *bytes, size_t size, struct submission_options *o
         good = good && read_number(&r, &number);
         if (good && spec->kind == OPTION_STRING)
             good = read_string(&r, spec, number, o);
-        else if (good && is_in_range(spec, number))
+        else if (good && (number == spec->fallback || number == option_clamp(spec, number)))
             option_set_number(o, spec, number);
         else
             good = false;

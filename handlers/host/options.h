@@ -61,6 +61,9 @@ MUST_CHECK bool options_copy(struct submission_options *to, const struct submiss
 /* One field, by its row. */
 int64_t option_number(const struct submission_options *o, const struct option_spec *spec); /* INTEGER, CHOICE */
 void option_set_number(struct submission_options *o, const struct option_spec *spec, int64_t value);
+/* The value that is nearest to this one among those that a job can have: for what a database says. It may come from another
+ * build, or be damaged. A job in a database that lacks the column of an option without a fallback gets the least value. */
+int64_t option_clamp(const struct option_spec *spec, int64_t value);                           /* INTEGER, CHOICE */
 const char *option_string(const struct submission_options *o, const struct option_spec *spec); /* STRING; may be NULL */
 /* Keeps a copy of the text, which may be NULL. False if memory ran out. */
 MUST_CHECK bool option_set_string(struct submission_options *o, const struct option_spec *spec, const char *text);

@@ -541,6 +541,21 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     free_recovered(v);
 }
 
+static void options_beyond_their_bounds_in_a_database_are_drawn_in(void **state) {
+    (void)state;
+    struct record *r = new_record(), *found;
+    assert_int_equal(submit(r), STORE_OK);
+    close_store();
+    alter("UPDATE jobs SET priority = 1000000, max_attempts = -5, fresh = 7");
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(get_record(&r->id, &found), STORE_OK);
+    assert_int_equal(found->options.priority, 7);
+    assert_int_equal(found->options.max_attempts, 1);
+    assert_int_equal(found->options.isolated, 1);
+    record_unref(found);
+    record_unref(r);
+}
+
 static void the_column_of_an_option_that_a_database_lacks_is_added(void **state) {
     (void)state;
     struct record *r = new_record(), *found;
@@ -919,6 +934,7 @@ int main(void) {
         OPENED(a_job_whose_result_is_missing_is_gone),
         OPENED(a_plan_of_another_wire_version_is_made_again),
         OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
+        OPENED(options_beyond_their_bounds_in_a_database_are_drawn_in),
         OPENED(the_column_of_an_option_that_a_database_lacks_is_added),
         OPENED(a_type_is_known_by_its_name_whatever_its_index),
         OPENED(a_job_of_a_type_that_is_gone_comes_with_its_request_alone),

@@ -196,7 +196,7 @@ static struct record *full_record(void) {
     r->options.isolated = r->options_known = r->map = true;
     r->created_ms = 101, r->started_ms = 102, r->not_before_ms = 103;
     r->options.ttl_ms = 104, r->options.timeout_ms = 105, r->options.queue_timeout_ms = 106;
-    r->options.max_attempts = 4000000001, r->options.chunks = 4000000002, r->items = 4000000003;
+    r->options.max_attempts = 99, r->options.chunks = 4001, r->items = 4000000003;
     r->chunks_done = 4000000004, r->chunks_total = 4000000005;
     r->attempts = 107, r->lost_count = 108;
     r->queued_ns = INT64_MAX, r->run_ns = 109, r->cpu_ns = 110, r->plan_ns = 111, r->merge_ns = 112;

@@ -187,7 +187,7 @@ static bool read_options(sqlite3_stmt *q, int *at, struct submission_options *o)
         if (spec->kind == OPTION_STRING)
             ok = option_set_string(o, spec, (const char *)sqlite3_column_text(q, *at)) && ok;
         else
-            option_set_number(o, spec, sqlite3_column_int64(q, *at));
+            option_set_number(o, spec, option_clamp(spec, sqlite3_column_int64(q, *at)));
         ++*at;
     }
     return ok;
