@@ -31,8 +31,8 @@ extern size_t blob_held_bytes;
 /* Each returns a blob with one reference, or NULL with errno. On the heap; and in a memfd of that name. */
 MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);
 MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size);
-/* Likewise, of a descriptor, which they take: of a sealed memfd; of a memfd, which is sealed now; of a regular file whose
- * bytes do not change: it is not for other processes, and not counted as memory. On failure blob_seal closes the
+/* Likewise, of a descriptor, which they take: of a sealed memfd; of a memfd, which is sealed now; of a regular file
+ * whose bytes do not change: it is not for other processes, and not counted as memory. On failure blob_seal closes the
  * descriptor, and the others leave it to the caller. */
 MUST_CHECK struct blob *blob_adopt(int fd, size_t size);
 MUST_CHECK struct blob *blob_seal(int fd, size_t size);

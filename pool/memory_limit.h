@@ -1,5 +1,4 @@
-/* memory_limit.h: ends workers that use more than max_job_memory while they work. Front end; the event loop's
- * thread. */
+/* memory_limit.h: ends workers that use more than max_job_memory while they work. Front end, the loop's thread. */
 #ifndef OFFLOAD_MEMORY_LIMIT_H
 #define OFFLOAD_MEMORY_LIMIT_H
 

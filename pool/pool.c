@@ -2,8 +2,8 @@
  * zygote means for the slots.
  *
  *     start ──► the first link is the current one: when it has loaded, all slots get a process from it
- *     reload ──► one more link. When it has loaded, it is the current one. The workers of the one before retire, and its
- *                link is closed when the last of them is dead.
+ *     reload ──► one more link. When it has loaded, it is the current one. The workers of the one before retire, and
+ *                its link is closed when the last of them is dead.
  *     the current zygote is lost ──► the next one is started: at once, or after a delay if it never had loaded
  */
 #include "pool/pool.h"

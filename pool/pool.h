@@ -20,15 +20,21 @@
  *     tasks.h         to send tasks, and to stop them
  *     isolation.h     workers that work for one owner alone
  *
- * How it is built (each includes and calls only what is below it; all of it runs in the front end):
+ * How it is built. Each module includes and calls only those that are listed below it; all run in the front end:
  *
- *     pool            the slots, and the zygotes: which one forks, when the next is started
+ *     pool            the slots and the zygotes: which one forks, when the next is started (zygote_start)
  *     life            the processes of a slot, one after the other
- *     receiving       a worker's socket, and the replies from it              isolation
- *     tasks ── stopping, memory_limit ── retiring ── sending ── worker_view
+ *     receiving       a worker's socket, and the replies from it
+ *     isolation       a slot belongs to one owner for a time
+ *     tasks           tasks are sent and stopped
+ *     retiring        a process is asked to leave
+ *     stopping        a task does not stop: SIGTERM, SIGKILL
+ *     sending         datagrams to a worker, and what waits for its socket
+ *     memory_limit    a worker uses too much memory
+ *     worker_view     questions about a worker
  *     slot            struct worker, its state machines, its tasks in flight
- *     zygote_link     the control socket to a zygote (zygote_start: the process)
- *     wire, blob, scoreboard, stderr_tail, death
+ *     zygote_link     the control socket to a zygote
+ *     stderr_tail, death, scoreboard, wire, blob
  *
  * All functions and callbacks: the event loop's thread.
  */

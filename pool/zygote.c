@@ -1,8 +1,8 @@
 /* zygote.c: see zygote.h. The zygote. It stays simple, because all workers die with it: it has no timers, and no memory
  * but the list of its children.
  *
- *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; if it
- *                                                                    │          is to load a handler by itself, execute it
+ *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; execute it
+ *                                                                    │          if it is to load a handler itself
  *                                                                    ├─ SIGNAL  kill(2) a child that is not reaped
  *                                                                    ├─ SIGCHLD reap, report EXITED
  *                                                                    └─ EOF     the front end is gone:

@@ -1,5 +1,5 @@
-/* fake_pool.h: a pool without processes, for the tests of server/jobs.c and server/dispatch.c: the linker takes the
- * functions below and leaves pool.o in the archive. Whatever is sent to a worker is kept in `fake.sent`, and the test
+/* fake_pool.h: a pool without processes, for the tests of server/jobs: the linker takes the functions below and leaves
+ * the objects of pool/ in the archive. Whatever is sent to a worker is kept in `fake.sent`, and the test
  * answers it as a worker, or as a worker's death, would. */
 #ifndef OFFLOAD_TESTS_FAKE_POOL_H
 #define OFFLOAD_TESTS_FAKE_POOL_H
@@ -44,7 +44,7 @@ struct pool {
     struct fake_sent *sent;
     size_t count;
     unsigned exits;       /* processes that ended */
-    bool not_begun;       /* pool_stop_task answers that the piece had not begun */
+    bool not_begun;       /* pool_stop_task answers that the task had not begun */
     unsigned parts_taken; /* parts that the socket takes before it is full; UINT32_MAX: all */
 };
 
