@@ -2,7 +2,7 @@
 #ifndef OFFLOAD_HOST_CALL_H
 #define OFFLOAD_HOST_CALL_H
 
-#include "handlers/host/fault.h"
+#include "handlers/host/host.h"
 
 enum { JSON_MAX_NESTING = 64 };
 

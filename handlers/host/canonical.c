@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "handlers/host/host.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
 

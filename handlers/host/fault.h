@@ -1,8 +1,24 @@
-/* fault.h: makes the compact JSON of struct fault (host.h). Private to handlers/host. */
+/* fault.h: what is wrong with a submission or a call. Other rooms see struct fault, through host.h; the rest is private
+ * to handlers/host. */
 #ifndef OFFLOAD_HOST_FAULT_H
 #define OFFLOAD_HOST_FAULT_H
 
-#include "handlers/host/host.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+
+/* As it travels to the client: a stable code of the HTTP contract and the members of its problem document, as compact JSON:
+ *   {"code":"invalid_params","detail":"...","errors":[{"pointer":"/params/stop","detail":"..."}]}
+ *   {"code":"invalid_json","detail":"...","line":1,"column":7,"position":7}
+ * code is one of: invalid_json duplicate_key too_deep not_utf8 unknown_type invalid_params
+ * handler_failed memory_limit. At most FAULTS_MAX errors and about 16 KiB. */
+struct fault {
+    struct buf json; /* empty: no fault */
+};
+void fault_deinit(struct fault *f);
+
+/* ---- making them ---- */
 
 enum { FAULTS_MAX = 20 };
 

@@ -15,6 +15,7 @@
 #include "base/attributes.h"
 #include "base/buf.h"
 #include "handlers/handler.h"
+#include "handlers/host/fault.h"
 #include "handlers/host/options.h"
 
 /* ---- registry: registry.c ---------------------------------------------------------------------- */
@@ -30,17 +31,6 @@ MUST_CHECK int host_load(const char **failed);
 MUST_CHECK int host_load_type(size_t type);
 
 /* ---- submissions: submission.c, options.c and raw.c -------------------------------- */
-
-/* What is wrong with a submission or a call, as it travels to the client: a stable code of the HTTP
- * contract and the members of its problem document, as compact JSON in `json`:
- *   {"code":"invalid_params","detail":"...","errors":[{"pointer":"/params/stop","detail":"..."}]}
- *   {"code":"invalid_json","detail":"...","line":1,"column":7,"position":7}
- * code is one of: invalid_json duplicate_key too_deep not_utf8 unknown_type invalid_params
- * handler_failed memory_limit. At most 20 errors and about 16 KiB. */
-struct fault {
-    struct buf json; /* empty: no fault */
-};
-void fault_deinit(struct fault *f);
 
 #define HOST_MAX_ITEMS 1000000 /* of one map */
 

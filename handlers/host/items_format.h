@@ -24,7 +24,7 @@
 #ifndef OFFLOAD_HOST_ITEMS_FORMAT_H
 #define OFFLOAD_HOST_ITEMS_FORMAT_H
 
-#include "handlers/host/fault.h"
+#include "handlers/host/host.h"
 
 #define ITEMS_MAGIC  UINT32_C(0x4F494C01)
 #define ITEMS_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)

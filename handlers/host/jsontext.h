@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "base/attributes.h"
 #include "handlers/host/fault.h"
 
 /* Any JSON value, or NULL with *fault filled: at most max_depth deep, no name twice in an object, no BOM.

@@ -24,6 +24,8 @@
 
 #include <jansson.h>
 
+#include "base/attributes.h"
+#include "handlers/handler.h"
 #include "handlers/host/fault.h"
 
 enum { PARAMS_MAX = 32 };

@@ -2,6 +2,7 @@
 #ifndef OFFLOAD_HOST_REGISTRY_H
 #define OFFLOAD_HOST_REGISTRY_H
 
+#include "handlers/host/host.h"
 #include "handlers/host/params.h"
 
 const struct params_table *registry_table(size_t type); /* NULL beyond host_count() */
