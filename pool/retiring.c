@@ -8,7 +8,7 @@ static void send_exit_if_idle(struct worker *w) {
     struct wire_header h = {.kind = WIRE_EXIT};
     if (w->count > 0)
         return;
-    sending_put(w, &h, NULL, 0, NULL);
+    sending_put(w, &h, NULL, 0, &no_payload);
     sending_flush(w);
 }
 

@@ -19,15 +19,17 @@ void sending_flush(struct worker *w);
 /* The socket has room: sends the backlog, and tells the pool's owner (can_send) when all of it is gone. */
 void sending_resume(struct worker *w);
 
-/* Adds a frame to the datagram, see wire_put; the one before is sent if this one does not fit in. payload: NULL or a slice,
+static const struct slice no_payload = {NULL, 0, 0};
+
+/* Adds a frame to the datagram, see wire_put; the one before is sent if this one does not fit in. The payload travels
  * inline if it lies on the heap, else as a descriptor. */
 static inline void sending_put(struct worker *w, const struct wire_header *h, const void *front, size_t front_size,
                                const struct slice *payload) {
-    bool bulk = payload != NULL && slice_is_bulk(payload);
-    size_t size = payload == NULL || bulk ? 0 : payload->size;
+    bool bulk = slice_is_bulk(payload);
+    size_t size = bulk ? 0 : payload->size;
     if (!wire_fits(&w->writer, front_size + size, bulk))
         sending_flush(w);
-    wire_put(&w->writer, h, front, front_size, size == 0 ? NULL : slice_heap(payload), size, bulk ? payload : NULL);
+    wire_put(&w->writer, h, front, front_size, bulk ? NULL : slice_heap(payload), size, bulk ? payload : NULL);
 }
 
 #endif

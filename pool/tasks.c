@@ -31,7 +31,7 @@ void pool_ping(struct worker *w) {
     if (!worker_takes_tasks(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
         return;
     h.ticket = slot_push_task(w, NULL, false)->ticket;
-    sending_put(w, &h, NULL, 0, NULL);
+    sending_put(w, &h, NULL, 0, &no_payload);
     sending_flush(w);
 }
 

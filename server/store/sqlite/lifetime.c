@@ -14,7 +14,7 @@
  */
 #include "server/store/sqlite/lifetime.h"
 
-#include "server/model/record.h"
+#include "server/model/model.h"
 
 bool lifetime_is_buried(struct sql *s, const struct id *job) {
     sqlite3_stmt *q = sql_use(s, SQL_TOMBSTONE);

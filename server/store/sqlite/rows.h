@@ -2,7 +2,7 @@
 #ifndef OFFLOAD_STORE_ROWS_H
 #define OFFLOAD_STORE_ROWS_H
 
-#include "server/model/record.h"
+#include "server/model/model.h"
 #include "server/store/sqlite/statement.h"
 
 /* ---- the text of statements -------------------------------------------------------------------------------------- */
