@@ -1,0 +1,182 @@
+/* jobs_query_test.c: the bounds within which jobs are accepted, looking jobs up wherever they are, and waiting for them. See
+ * server/jobs/submit.c, query.c and job.c. */
+#include "tests/unit/jobs_world.h"
+
+/* ---- bounds ---------------------------------------------------------------------------------------------------------- */
+
+static int try_submit(enum problem_code *why) {
+    struct job *job;
+    struct submission s = plain();
+    buf_puts(&s.params, "0123456789");
+    struct job_request q = {.submission = &s, .default_priority = -1};
+    int rc = jobs_submit(jobs, &q, &job, why);
+    buf_deinit(&s.params);
+    return rc;
+}
+
+static void jobs_beyond_the_queue_are_not_accepted(void **state) {
+    (void)state;
+    enum problem_code why;
+    config.max_queue = 2;
+    jobs_configure(jobs, &config);
+    assert_int_equal(try_submit(&why), 0);
+    assert_int_equal(try_submit(&why), 0);
+    assert_int_equal(try_submit(&why), -1);
+    assert_int_equal(why, PROBLEM_QUEUE_FULL);
+    assert_string_equal(metrics.rejected[0].label, "queue_full");
+    dispatch();
+    reply_done(find_sent(WIRE_PLAN, 0), "1");
+    assert_int_equal(try_submit(&why), 0);
+}
+
+static void results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted(void **state) {
+    (void)state;
+    struct client c;
+    enum problem_code why;
+    submit(&c, false);
+    dispatch();
+    reply_done(LAST, "0123456789");
+    struct id id = c.record->id;
+    leave(&c);
+    assert_int_equal(blob_held_bytes, 10);
+    config.max_memory = 24;
+    jobs_configure(jobs, &config);
+    assert_int_equal(try_submit(&why), 0);
+    assert_int_equal(blob_held_bytes, 20);
+    assert_int_equal(try_submit(&why), 0);
+    assert_int_equal(blob_held_bytes, 20);
+    assert_int_equal(try_submit(&why), -1);
+    assert_int_equal(why, PROBLEM_OVER_MEMORY);
+    assert_null(jobs_find(jobs, &id));
+}
+
+/* ---- looking up ------------------------------------------------------------------------------------------------------ */
+
+struct found {
+    enum store_result result;
+    unsigned count;
+    struct id last;
+};
+
+static void on_found(void *arg, enum store_result result, struct record *record) {
+    struct found *f = arg;
+    f->result = result;
+    if (record == NULL)
+        return;
+    assert_true(f->count == 0 || memcmp(&record->id, &f->last, sizeof f->last) < 0);
+    f->count++;
+    f->last = record->id;
+}
+
+static void on_done(void *arg, enum store_result result) {
+    *(enum store_result *)arg = result;
+}
+
+static enum store_result look_up(const struct id *id) {
+    struct found f = {STORE_UNAVAILABLE, 0, {{0}}};
+    jobs_get(jobs, id, on_found, &f);
+    assert_int_equal(f.count, f.result == STORE_OK ? 1 : 0);
+    return f.result;
+}
+
+/* Each is older than the one before. */
+static unsigned count_listed(const struct store_filter *filter) {
+    struct found f = {0};
+    jobs_list(jobs, filter, on_found, &f);
+    return f.count;
+}
+
+static void a_job_is_found_live_then_ended_then_gone(void **state) {
+    (void)state;
+    for (int durable = 0; durable < 2; durable++) {
+        struct client c;
+        enum store_result result = STORE_UNAVAILABLE;
+        submit(&c, true);
+        if (durable) {
+            make_durable(&c);
+            make_durable(&c);
+            assert_int_equal(c.answers, 2);
+            assert_int_equal(c.result, STORE_OK);
+        }
+        assert_int_equal(look_up(&c.record->id), STORE_OK);
+        job_cancel(c.job);
+        assert_int_equal(look_up(&c.record->id), STORE_OK);
+        jobs_forget(jobs, &c.record->id, on_done, &result);
+        assert_int_equal(result, STORE_OK);
+        assert_int_equal(look_up(&c.record->id), STORE_GONE);
+        jobs_forget(jobs, &c.record->id, on_done, &result);
+        assert_int_equal(result, STORE_GONE);
+        leave(&c);
+    }
+    struct id unknown = id_new(clock_wall_ms());
+    assert_int_equal(look_up(&unknown), STORE_NOT_FOUND);
+}
+
+static void the_list_has_each_job_once_newest_first(void **state) {
+    (void)state;
+    struct client c[6];
+    struct store_filter filter = {.status = -1, .type = -1, .limit = 10};
+    memset(&filter.before, 0xFF, sizeof filter.before);
+    for (int i = 0; i < 6; i++) {
+        submit(&c[i], true);
+        if (i % 2 == 0)
+            make_durable(&c[i]);
+        if (i < 3)
+            job_cancel(c[i].job);
+    }
+    assert_int_equal(count_listed(&filter), 6);
+    filter.status = JOB_CANCELLED;
+    assert_int_equal(count_listed(&filter), 3);
+    filter.status = -1;
+    filter.limit = 4;
+    assert_int_equal(count_listed(&filter), 4);
+    filter.before = c[2].record->id;
+    assert_int_equal(count_listed(&filter), 2);
+    for (int i = 0; i < 6; i++) {
+        if (c[i].job != NULL)
+            job_cancel(c[i].job);
+        leave(&c[i]);
+    }
+}
+
+/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+
+static void everyone_who_waits_hears_of_the_end_and_who_left_does_not(void **state) {
+    (void)state;
+    struct client a, b, left;
+    submit(&a, false);
+    follow(&b, a.job);
+    follow(&left, a.job);
+    job_unwait(&left.waiter);
+    job_unwait(&left.waiter);
+    job_cancel(a.job);
+    assert_int_equal(a.ended, 1);
+    assert_int_equal(b.ended, 1);
+    assert_int_equal(left.ended, 0);
+    leave(&a);
+    leave(&b);
+    leave(&left);
+}
+
+static void progress_counts_chunks_done_and_what_running_ones_report(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 4);
+    reply_done(find_sent(WIRE_RUN, 0), "0");
+    assert_true(job_look(c.job).fraction > 0.37 && job_look(c.job).fraction < 0.38);
+    job_cancel(c.job);
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    leave(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        JOBS_TEST(jobs_beyond_the_queue_are_not_accepted),
+        JOBS_TEST(results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted),
+        JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
+        JOBS_TEST(the_list_has_each_job_once_newest_first),
+        JOBS_TEST(everyone_who_waits_hears_of_the_end_and_who_left_does_not),
+        JOBS_TEST(progress_counts_chunks_done_and_what_running_ones_report),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

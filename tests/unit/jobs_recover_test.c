@@ -1,0 +1,176 @@
+/* jobs_recover_test.c: from one process to the next: the jobs end, or are killed, and others recover what the store has. See
+ * server/jobs/recover.c. */
+#include "tests/unit/jobs_world.h"
+#include "tests/unit/store_kept.h"
+
+/* ---- the world ------------------------------------------------------------------------------------------------------- */
+
+static struct store *kept;
+
+static int open_kept(void **state) {
+    (void)state;
+    kept = kept_open();
+    open_jobs(kept, true);
+    return 0;
+}
+
+static int close_kept(void **state) {
+    (void)state;
+    close_jobs();
+    kept_close(kept);
+    assert_int_equal(blob_held_bytes, 0);
+    return 0;
+}
+
+/* The process ends, and the next one recovers its jobs. The client waits for its job there. killed: the process had no
+ * time to leave anything to the store, which has the record as it was. */
+static void restart_process(struct client *c, bool killed) {
+    struct record *r = c->record, before = *r;
+    job_unwait(&c->waiter);
+    close_jobs();
+    if (killed) {
+        r->status = before.status;
+        r->attempts = before.attempts;
+        r->lost_count = before.lost_count;
+        r->lost.size = before.lost.size;
+    }
+    open_jobs(kept, true);
+    assert_int_equal(jobs_recover(jobs), 0);
+    c->job = jobs_find(jobs, &r->id);
+    if (c->job != NULL)
+        job_wait(c->job, &c->waiter);
+}
+
+/* A durable job of so many long chunks, which are sent. */
+static void start_durable(struct client *c, uint32_t chunks) {
+    submit(c, true);
+    make_durable(c);
+    dispatch();
+    reply_plan(LAST, chunks, LONG_NS);
+    dispatch();
+}
+
+static void assert_succeeds(struct client *c, unsigned attempts) {
+    run_to_end();
+    assert_int_equal(c->ended, 1);
+    assert_int_equal(c->record->status, JOB_SUCCEEDED);
+    assert_int_equal(c->record->attempts, attempts);
+    leave(c);
+}
+
+/* ---- from one process to the next ------------------------------------------------------------------------------------ */
+
+static void a_job_that_was_not_planned_is_planned_again(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    restart_process(&c, true);
+    dispatch();
+    assert_int_equal(LAST->header.kind, WIRE_PLAN);
+    assert_true(LAST->header.flags & WIRE_RAW);
+    reply_plan(LAST, 2, LONG_NS);
+    assert_succeeds(&c, 1);
+}
+
+static void chunks_that_were_done_are_not_run_again(void **state) {
+    (void)state;
+    for (uint32_t n = 0; n <= 3; n++) {
+        struct client c;
+        start_durable(&c, 3);
+        for (uint32_t i = 0; i < n; i++) {
+            reply_done(find_sent(WIRE_RUN, 0), "1");
+            dispatch();
+        }
+        restart_process(&c, n % 2 == 0);
+        assert_int_equal(c.record->status, JOB_QUEUED);
+        assert_int_equal(c.record->chunks_done, n);
+        run_to_end();
+        unsigned runs = 0, parts = 0;
+        for (size_t i = 0; i < fake.count; i++) {
+            runs += fake.sent[i].header.kind == WIRE_RUN;
+            parts += fake.sent[i].header.kind == WIRE_PART;
+        }
+        assert_int_equal(runs, 3 - n);
+        assert_int_equal(parts, 3);
+        assert_int_equal(c.record->status, JOB_SUCCEEDED);
+        assert_int_equal(c.record->attempts, 2);
+        assert_int_equal(c.record->lost_count, 1);
+        leave(&c);
+    }
+}
+
+static void what_a_drain_left_queued_has_lost_nothing(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    jobs_drain(jobs);
+    restart_process(&c, false);
+    assert_succeeds(&c, 1);
+}
+
+static void a_job_whose_request_is_gone_fails(void **state) {
+    (void)state;
+    for (int running = 0; running < 2; running++) {
+        struct client c;
+        submit(&c, true);
+        job_make_durable(c.job, &(struct slice){NULL, 0, 0}, on_durable, &c);
+        assert_int_equal(c.result, STORE_OK);
+        if (running) {
+            dispatch();
+            reply_plan(LAST, 1, LONG_NS);
+            dispatch();
+            assert_int_equal(c.record->status, JOB_RUNNING);
+            kept->ops->plan(kept, c.record, &(struct slice){NULL, 0, 0});
+        }
+        restart_process(&c, true);
+        assert_int_equal(jobs_live(jobs), 0);
+        assert_int_equal(c.record->status, JOB_FAILED);
+        assert_int_equal(c.record->run_ns, 0);
+        assert_int_equal(c.record->started_ms, 0);
+        record_unref(c.record);
+    }
+}
+
+static void a_part_is_counted_once_though_its_worker_dies_right_after(void **state) {
+    (void)state;
+    struct client c;
+    start_durable(&c, 3);
+    struct fake_sent *first = find_sent(WIRE_RUN, 0);
+    struct worker *w = first->worker;
+    reply_done(first, "1");
+    assert_int_equal(c.record->chunks_done, 1);
+    dispatch();
+    struct fake_sent *next = LAST;
+    assert_ptr_equal(next->worker, w);
+    die(next, true, "signal");
+    assert_int_equal(c.record->chunks_done, 1);
+    assert_succeeds(&c, 2);
+}
+
+static void a_recovered_job_is_safe_already(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    restart_process(&c, true);
+    make_durable(&c);
+    assert_int_equal(c.result, STORE_OK);
+    assert_int_equal(c.answers, 2);
+    assert_succeeds(&c, 1);
+}
+
+#define JOBS_TEST_KEPT(name) cmocka_unit_test_setup_teardown(name, open_kept, close_kept)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        JOBS_TEST_KEPT(a_job_that_was_not_planned_is_planned_again),
+        JOBS_TEST_KEPT(chunks_that_were_done_are_not_run_again),
+        JOBS_TEST_KEPT(what_a_drain_left_queued_has_lost_nothing),
+        JOBS_TEST_KEPT(a_job_whose_request_is_gone_fails),
+        JOBS_TEST_KEPT(a_part_is_counted_once_though_its_worker_dies_right_after),
+        JOBS_TEST_KEPT(a_recovered_job_is_safe_already),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

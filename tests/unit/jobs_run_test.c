@@ -1,0 +1,263 @@
+/* jobs_run_test.c: the ways of a job that goes well, and of one whose handler fails: what is sent when, and what the answers
+ * make of the job. See server/jobs/dispatch.c, send.c and replies.c. */
+#include "tests/unit/jobs_world.h"
+
+/* ---- the ways through ------------------------------------------------------------------------------------------------ */
+
+static void a_short_job_is_planned_run_and_merged_in_one_go(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, false);
+    dispatch();
+    assert_int_equal(fake.count, 1);
+    assert_int_equal(LAST->header.kind, WIRE_PLAN);
+    assert_int_equal(LAST->header.flags, WIRE_GO);
+    assert_int_equal(LAST->header.budget_ns, config.express_cost_ns);
+    assert_string_equal(LAST->bytes.data, "params");
+    assert_int_equal(c.record->status, JOB_QUEUED);
+    reply_done(LAST, "{}");
+    assert_ended(&c, JOB_SUCCEEDED);
+    assert_result(&c, "{}");
+    assert_int_equal(c.planned, 1);
+    assert_int_equal(c.record->chunks_done, 1);
+    assert_int_equal(c.record->chunks_total, 1);
+    assert_int_equal(metrics.jobs[TOY_PLAIN][JOB_SUCCEEDED], 1);
+    assert_int_equal(metrics.chunks[TOY_PLAIN], 1);
+    leave(&c);
+}
+
+static void an_asynchronous_job_is_planned_before_it_runs(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    dispatch();
+    assert_int_equal(LAST->header.flags, 0);
+    reply_plan(LAST, 1, SHORT_NS);
+    assert_int_equal(c.planned, 1);
+    assert_int_equal(c.record->status, JOB_QUEUED);
+    dispatch();
+    assert_int_equal(LAST->header.kind, WIRE_RUN);
+    assert_int_equal(LAST->header.flags, WIRE_GO);
+    assert_int_equal(c.record->status, JOB_RUNNING);
+    reply_done(LAST, "[1]");
+    assert_ended(&c, JOB_SUCCEEDED);
+    assert_result(&c, "[1]");
+    leave(&c);
+}
+
+static void chunks_are_merged_in_order_once_all_parts_are_there(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 3);
+    reply_done(find_sent(WIRE_RUN, 1), "part 1");
+    dispatch();
+    reply_done(find_sent(WIRE_RUN, 1), "part 2");
+    dispatch();
+    assert_null(find_sent(WIRE_MERGE, 0));
+    assert_int_equal(chunk_of(find_sent(WIRE_RUN, 0)), 0);
+    reply_done(find_sent(WIRE_RUN, 0), "part 0");
+    dispatch();
+    assert_int_equal(find_sent(WIRE_MERGE, 0)->header.count, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        const struct fake_sent *part = &fake.sent[fake.count - 3 + i];
+        assert_int_equal(part->header.kind, WIRE_PART);
+        assert_int_equal(part->bytes.data[5], '0' + (int)i);
+    }
+    reply_done(find_sent(WIRE_MERGE, 0), "merged");
+    assert_ended(&c, JOB_SUCCEEDED);
+    assert_result(&c, "merged");
+    leave(&c);
+}
+
+static void a_long_chunk_never_goes_to_the_express_lane_nor_behind_another(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 5);
+    dispatch();
+    assert_non_null(find_sent(WIRE_RUN, 1));
+    assert_null(find_sent(WIRE_RUN, 2));
+    assert_int_equal(fake.workers[FAKE_MAIN].count, 0);
+    job_cancel(c.job);
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    leave(&c);
+}
+
+static void the_more_urgent_job_is_sent_first(void **state) {
+    (void)state;
+    struct client calm, urgent;
+    struct submission s = plain();
+    submit(&calm, false);
+    s.options.priority = 0;
+    submit_as(&urgent, &s, false);
+    dispatch();
+    assert_ptr_equal(((struct task *)fake.sent[0].task)->job, urgent.job);
+    reply_done(&fake.sent[0], "1");
+    reply_done(&fake.sent[1], "2");
+    leave(&calm);
+    leave(&urgent);
+}
+
+static void a_merge_that_is_being_fed_gets_nothing_between_its_parts(void **state) {
+    (void)state;
+    struct client c, other;
+    start_chunks(&c, 3);
+    for (int i = 0; i < 3; i++) {
+        reply_done(find_sent(WIRE_RUN, 0), "x");
+        dispatch();
+        fake.parts_taken = i == 1 ? 1 : fake.parts_taken;
+    }
+    struct worker *w = find_sent(WIRE_MERGE, 0)->worker;
+    submit(&other, false);
+    fake.parts_taken = UINT32_MAX;
+    dispatch();
+    assert_ptr_not_equal(find_sent(WIRE_PLAN, 0)->worker, w);
+    socket_has_room(w);
+    reply_done(find_sent(WIRE_MERGE, 0), "1");
+    reply_done(find_sent(WIRE_PLAN, 0), "2");
+    leave(&c);
+    leave(&other);
+}
+
+static void a_large_body_is_parsed_by_a_worker_and_its_options_obeyed(void **state) {
+    (void)state;
+    struct client c;
+    submit_raw(&c, 5);
+    dispatch();
+    assert_int_equal(LAST->header.flags, WIRE_RAW);
+    assert_int_equal(LAST->header.count, config.max_json_depth);
+    assert_int_equal(c.record->type, UINT32_MAX);
+    struct submission s = plain();
+    s.options.priority = 1;
+    s.options.timeout_ms = 7000;
+    s.options.max_attempts = 1;
+    s.options.ttl_ms = 60000;
+    reply_plan_of(LAST, 1, LONG_NS, &s);
+    assert_int_equal(c.record->type, TOY_PLAIN);
+    assert_int_equal(c.record->options.priority, 1);
+    assert_int_equal(c.record->options.ttl_ms, 60000);
+    assert_int_equal(c.record->options.timeout_ms, 7000);
+    assert_int_equal(jobs->queued[1], 1);
+    dispatch();
+    reply_done(LAST, "1");
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+/* ---- maps ------------------------------------------------------------------------------------------------------------ */
+
+static void a_map_is_planned_run_and_merged_as_one(void **state) {
+    (void)state;
+    struct client c;
+    struct submission s = plain();
+    s.map = true;
+    s.items = 2;
+    submit_as(&c, &s, true);
+    dispatch();
+    assert_int_equal(LAST->header.flags, WIRE_ITEMS);
+    reply_plan(LAST, 2, LONG_NS);
+    dispatch();
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(find_sent(WIRE_RUN, 0)->header.flags, WIRE_ITEMS);
+        reply_item(find_sent(WIRE_RUN, 0), i);
+    }
+    dispatch();
+    assert_int_equal(find_sent(WIRE_MERGE, 0)->header.flags, WIRE_ITEMS);
+    reply_done(find_sent(WIRE_MERGE, 0), "{}");
+    assert_true(c.record->map);
+    assert_int_equal(c.record->items, 2);
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_large_body_may_turn_out_to_be_a_map(void **state) {
+    (void)state;
+    struct client c;
+    submit_raw(&c, -1);
+    dispatch();
+    char webhook[] = "https://";
+    struct submission s = plain();
+    s.map = true;
+    s.items = 70;
+    s.options.webhook = webhook;
+    reply_plan_of(LAST, 1, LONG_NS, &s);
+    assert_true(c.record->map);
+    assert_int_equal(c.record->items, 70);
+    dispatch();
+    assert_int_equal(LAST->header.flags, WIRE_ITEMS); /* not at once: the items are wanted one by one */
+    reply_item(LAST, 69);
+    dispatch();
+    reply_done(find_sent(WIRE_MERGE, 0), "{}");
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+/* ---- failures of the handler ----------------------------------------------------------------------------------------- */
+
+static void wrong_params_reject_the_submission_and_leave_no_job(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, false);
+    dispatch();
+    reply_failed(LAST, "{\"code\":\"invalid_params\",\"detail\":\"no\",\"errors\":[{\"pointer\":\"/params/x\","
+                       "\"detail\":\"no\"}]}");
+    assert_ended(&c, JOB_FAILED);
+    assert_true(c.rejected);
+    assert_problem(&c, "invalid_params");
+    assert_int_equal(metrics.jobs[TOY_PLAIN][JOB_FAILED], 0);
+    leave(&c);
+}
+
+static void a_job_that_was_answered_202_fails_and_is_not_rejected(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    dispatch();
+    reply_failed(LAST, "{\"code\":\"invalid_params\",\"detail\":\"no\"}");
+    assert_ended(&c, JOB_FAILED);
+    assert_false(c.rejected);
+    leave(&c);
+}
+
+static void a_failed_chunk_stops_the_others_and_then_fails_the_job(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 4);
+    reply_failed(find_sent(WIRE_RUN, 0), "{\"code\":\"handler_failed\",\"detail\":\"bad luck\"}");
+    assert_int_equal(c.ended, 0);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->stopped, STOP_CANCEL);
+    reply_done(find_sent(WIRE_RUN, 0), "too late");
+    assert_failed(&c, "handler_failed");
+    dispatch();
+    assert_null(find_sent(WIRE_RUN, 0));
+    leave(&c);
+}
+
+static void a_failed_merge_fails_the_job(void **state) {
+    (void)state;
+    struct client c;
+    start_merge(&c);
+    reply_failed(find_sent(WIRE_MERGE, 0), "{\"code\":\"memory_limit\",\"detail\":\"\"}");
+    assert_failed(&c, "memory_limit");
+    leave(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        JOBS_TEST(a_short_job_is_planned_run_and_merged_in_one_go),
+        JOBS_TEST(an_asynchronous_job_is_planned_before_it_runs),
+        JOBS_TEST(chunks_are_merged_in_order_once_all_parts_are_there),
+        JOBS_TEST(a_long_chunk_never_goes_to_the_express_lane_nor_behind_another),
+        JOBS_TEST(the_more_urgent_job_is_sent_first),
+        JOBS_TEST(a_merge_that_is_being_fed_gets_nothing_between_its_parts),
+        JOBS_TEST(a_large_body_is_parsed_by_a_worker_and_its_options_obeyed),
+        JOBS_TEST(a_map_is_planned_run_and_merged_as_one),
+        JOBS_TEST(a_large_body_may_turn_out_to_be_a_map),
+        JOBS_TEST(wrong_params_reject_the_submission_and_leave_no_job),
+        JOBS_TEST(a_job_that_was_answered_202_fails_and_is_not_rejected),
+        JOBS_TEST(a_failed_chunk_stops_the_others_and_then_fails_the_job),
+        JOBS_TEST(a_failed_merge_fails_the_job),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
