@@ -1,9 +1,46 @@
-/* jobs_durable_test.c: what the jobs and their store say to each other, at every moment: over a store that answers late, or says
- * that it cannot write; and a drain. See server/jobs/durable.c, end.c and recover.c. */
+/* jobs_durable_test.c: what the jobs and their store say to each other, at every moment: over a store that answers late, or
+ * says that it cannot write; and a drain. See server/jobs/durable.c, end.c and recover.c, and the diagram of a job's
+ * durability in job.h: each of its arrows is in a test here, but for NONE → STORED, which is in jobs_recover_test.c. */
 #include "tests/unit/jobs_world.h"
 #include "tests/unit/store_late.h"
 
-/* ---- into the store -------------------------------------------------------------------------------------------------- */
+/* ---- into the store ---------------------------------------------------------------------------------------------- */
+
+static void a_submission_is_posted_and_then_on_its_way_until_the_store_answers(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    assert_int_equal(c.job->durability, DURABILITY_NONE);
+    make_durable(&c);
+    assert_int_equal(late.durability, DURABILITY_POSTING);
+    assert_int_equal(c.job->durability, DURABILITY_SUBMITTING);
+    assert_int_equal(c.answers, 0);
+    answer_store(STORE_OK);
+    assert_int_equal(c.job->durability, DURABILITY_STORED);
+    assert_int_equal(c.answers, 1);
+    assert_int_equal(c.result, STORE_OK);
+    job_cancel(c.job);
+    assert_int_equal(c.job->durability, DURABILITY_STORED);
+    answer_store(STORE_OK);
+    assert_ended(&c, JOB_CANCELLED);
+    assert_false(c.store_failed);
+    assert_string_equal(late.calls, "SF");
+    leave(&c);
+}
+
+/* The one in memory. */
+static void a_store_that_answers_at_once_has_the_job_at_once(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    assert_int_equal(c.job->durability, DURABILITY_STORED);
+    assert_int_equal(c.answers, 1);
+    assert_int_equal(c.result, STORE_OK);
+    job_cancel(c.job);
+    assert_ended(&c, JOB_CANCELLED);
+    leave(&c);
+}
 
 static void a_job_that_is_store_failed_at_once_leaves_nothing_in_the_store(void **state) {
     (void)state;
@@ -11,6 +48,7 @@ static void a_job_that_is_store_failed_at_once_leaves_nothing_in_the_store(void 
     submit(&c, true);
     late.trouble = true;
     make_durable(&c);
+    assert_int_equal(late.durability, DURABILITY_POSTING);
     assert_int_equal(c.answers, 1);
     assert_int_equal(c.result, STORE_UNAVAILABLE);
     assert_int_equal(c.ended, 1);
@@ -27,6 +65,7 @@ static void a_job_that_is_store_failed_later_is_forgotten_in_case_it_was_written
     make_durable(&c);
     answer_store(STORE_UNAVAILABLE);
     assert_int_equal(c.result, STORE_UNAVAILABLE);
+    assert_int_equal(c.job->durability, DURABILITY_STORE_FAILED);
     assert_int_equal(c.ended, 0);
     answer_store(STORE_OK);
     assert_int_equal(c.ended, 1);
@@ -86,6 +125,7 @@ static void an_end_that_overtakes_the_submission_waits_for_it(void **state) {
         make_durable(&c);
         late.trouble = true;
         job_cancel(c.job);
+        assert_int_equal(c.job->durability, DURABILITY_END_RECORDED);
         assert_int_equal(c.ended, 0);
         assert_false(jobs_are_drained(jobs));
         late.trouble = false;
@@ -99,6 +139,82 @@ static void an_end_that_overtakes_the_submission_waits_for_it(void **state) {
         leave(&c);
     }
     assert_string_equal(late.calls, "SFXSF");
+}
+
+/* The same if the store can record the end, and answers the later call first: the end of a job that it does not have is
+ * undone. */
+static void a_store_may_answer_the_end_before_the_submission(void **state) {
+    (void)state;
+    static const enum store_result results[] = {STORE_OK, STORE_UNAVAILABLE};
+    for (int i = 0; i < 4; i++) {
+        enum store_result of_end = results[i / 2], of_submission = results[i % 2];
+        bool good = of_submission == STORE_OK;
+        struct client c;
+        submit(&c, true);
+        dispatch();
+        make_durable(&c);
+        reply_done(LAST, "{}");
+        assert_int_equal(c.job->durability, DURABILITY_SUBMITTING);
+        answer_store_call('F', of_end);
+        assert_int_equal(c.job->durability, DURABILITY_END_RECORDED);
+        assert_int_equal(c.answers + c.ended, 0);
+        job_cancel(c.job); /* too late */
+        answer_store_call('S', of_submission);
+        assert_int_equal(c.answers, 1);
+        assert_int_equal(c.result, of_submission);
+        assert_ended(&c, JOB_SUCCEEDED);
+        assert_int_equal(c.store_failed, !good);
+        if (!good)
+            answer_store_call('X', STORE_OK);
+        assert_true(jobs_are_drained(jobs));
+        leave(&c);
+    }
+    assert_string_equal(late.calls, "SuFSuFXSuFSuFX");
+}
+
+static void a_job_that_is_store_failed_while_it_runs_waits_for_its_worker(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 1);
+    make_durable(&c);
+    answer_store(STORE_UNAVAILABLE);
+    assert_int_equal(c.result, STORE_UNAVAILABLE);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->stopped, STOP_CANCEL);
+    assert_int_equal(c.job->durability, DURABILITY_STORE_FAILED);
+    make_durable(&c); /* somebody else is told at once */
+    assert_int_equal(c.answers, 2);
+    assert_int_equal(c.result, STORE_UNAVAILABLE);
+    assert_string_equal(late.calls, "S");
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    answer_store(STORE_OK); /* its end */
+    assert_int_equal(c.ended, 1);
+    assert_true(c.store_failed);
+    answer_store(STORE_OK); /* forgotten */
+    assert_string_equal(late.calls, "SFX");
+    leave(&c);
+}
+
+static void an_undone_submission_never_existed(void **state) {
+    (void)state;
+    struct client waiting, sent;
+    submit(&sent, true);
+    dispatch();
+    submit(&waiting, true);
+    job_undo_submission(waiting.job);
+    assert_int_equal(waiting.ended, 1);
+    assert_true(waiting.store_failed);
+    job_undo_submission(sent.job);
+    assert_int_equal(sent.ended, 0);
+    assert_int_equal(sent.job->durability, DURABILITY_STORE_FAILED);
+    job_undo_submission(sent.job);
+    reply_cancelled(LAST);
+    assert_int_equal(sent.ended, 1);
+    assert_true(sent.store_failed);
+    assert_string_equal(late.calls, ""); /* and they are not counted */
+    assert_int_equal(metrics.jobs[TOY_PLAIN][JOB_CANCELLED], 0);
+    assert_true(jobs_are_drained(jobs));
+    leave(&waiting);
+    leave(&sent);
 }
 
 static void submit_keyed(struct client *c, const char *key) {
@@ -197,11 +313,16 @@ static void a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do(void *
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        JOBS_TEST_LATE(a_submission_is_posted_and_then_on_its_way_until_the_store_answers),
+        JOBS_TEST(a_store_that_answers_at_once_has_the_job_at_once),
         JOBS_TEST_LATE(a_job_that_is_store_failed_at_once_leaves_nothing_in_the_store),
         JOBS_TEST_LATE(a_job_that_is_store_failed_later_is_forgotten_in_case_it_was_written),
         JOBS_TEST_LATE(a_repeat_waits_for_the_first_and_shares_its_fate),
         JOBS_TEST_LATE(a_job_that_the_store_has_is_not_store_failed_by_its_trouble),
         JOBS_TEST_LATE(an_end_that_overtakes_the_submission_waits_for_it),
+        JOBS_TEST_LATE(a_store_may_answer_the_end_before_the_submission),
+        JOBS_TEST_LATE(a_job_that_is_store_failed_while_it_runs_waits_for_its_worker),
+        JOBS_TEST_LATE(an_undone_submission_never_existed),
         JOBS_TEST_LATE(the_key_goes_along_whoever_makes_the_job_durable),
         JOBS_TEST_LATE(a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before),
         JOBS_TEST_LATE(a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others),

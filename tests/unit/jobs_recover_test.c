@@ -155,6 +155,7 @@ static void a_recovered_job_is_safe_already(void **state) {
     submit(&c, true);
     make_durable(&c);
     restart_process(&c, true);
+    assert_int_equal(c.job->durability, DURABILITY_STORED);
     make_durable(&c);
     assert_int_equal(c.result, STORE_OK);
     assert_int_equal(c.answers, 2);

@@ -22,8 +22,9 @@ static struct late {
         void *arg;
     } open[32]; /* in the order of the calls */
     unsigned count;
-    bool trouble; /* says STORE_UNAVAILABLE at once */
-    char key[32]; /* of the last submission; "none" */
+    bool trouble;               /* says STORE_UNAVAILABLE at once */
+    char key[32];               /* of the last submission; "none" */
+    enum durability durability; /* of its job, during the call */
 } late;
 
 static void note(char call) {
@@ -68,7 +69,8 @@ static inline void answer_store_call(char call, enum store_result result) {
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
 
 static void late_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
-    (void)s, (void)r;
+    (void)s;
+    late.durability = jobs_find(jobs, &r->id)->durability;
     snprintf(late.key, sizeof late.key, "%s", in->key == NULL ? "none" : in->key->key);
     answer_later('S', done, arg);
 }
