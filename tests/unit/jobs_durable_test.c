@@ -102,9 +102,7 @@ static void a_repeat_waits_for_the_first_and_shares_its_fate(void **state) {
 static void a_job_that_the_store_has_is_not_store_failed_by_its_trouble(void **state) {
     (void)state;
     struct client c;
-    submit(&c, true);
-    make_durable(&c);
-    answer_store(STORE_OK);
+    submit_stored(&c);
     late.trouble = true;
     make_durable(&c);
     assert_int_equal(c.answers, 2);
@@ -241,9 +239,7 @@ static void the_key_goes_along_whoever_makes_the_job_durable(void **state) {
 static void a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before(void **state) {
     (void)state;
     struct client c;
-    submit(&c, true);
-    make_durable(&c);
-    answer_store(STORE_OK);
+    submit_stored(&c);
     struct id id = c.record->id;
     run_to_end();
     assert_null(jobs_find(jobs, &id)); /* the store is asked, behind the end */
@@ -261,16 +257,12 @@ static void a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before(v
 static void a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others(void **state) {
     (void)state;
     struct client parked, running, transient;
-    submit(&running, true);
-    make_durable(&running);
-    answer_store(STORE_OK);
+    submit_stored(&running);
     dispatch();
     reply_plan(LAST, 1, LONG_NS);
     dispatch();
     assert_int_equal(running.record->status, JOB_RUNNING);
-    submit(&parked, true);
-    make_durable(&parked);
-    answer_store(STORE_OK);
+    submit_stored(&parked);
     submit(&transient, true);
     jobs_drain(jobs);
     assert_false(jobs_are_drained(jobs));

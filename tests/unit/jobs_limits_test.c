@@ -157,11 +157,8 @@ static void a_result_that_comes_after_cancelling_changes_nothing(void **state) {
 static void a_merge_cancelled_while_it_is_fed_is_stopped_when_it_has_all_parts(void **state) {
     (void)state;
     struct client c;
-    start_chunks(&c, 2);
-    reply_done(find_sent(WIRE_RUN, 0), "a");
-    reply_done(find_sent(WIRE_RUN, 0), "b");
     fake.parts_taken = 1;
-    dispatch();
+    start_merge(&c);
     struct fake_sent *merge = find_sent(WIRE_MERGE, 0);
     assert_int_equal(LAST->header.kind, WIRE_PART);
     job_cancel(c.job);

@@ -74,10 +74,7 @@ static void attempts_are_counted_per_chunk(void **state) {
     }
     assert_int_equal(c.ended, 0);
     assert_int_equal(c.record->attempts, 5);
-    reply_done(find_sent(WIRE_RUN, 0), "0");
-    reply_done(find_sent(WIRE_RUN, 0), "1");
-    dispatch();
-    reply_done(find_sent(WIRE_MERGE, 0), "1");
+    run_to_end();
     assert_ended(&c, JOB_SUCCEEDED);
     leave(&c);
 }
@@ -123,11 +120,8 @@ static void a_lost_merge_begins_again_with_the_first_part(void **state) {
 static void the_death_of_a_worker_being_fed_does_not_stop_the_merge(void **state) {
     (void)state;
     struct client c;
-    start_chunks(&c, 2);
-    reply_done(find_sent(WIRE_RUN, 0), "a");
-    reply_done(find_sent(WIRE_RUN, 0), "b");
     fake.parts_taken = 1;
-    dispatch();
+    start_merge(&c);
     die(find_sent(WIRE_MERGE, 0), true, "signal");
     fake.parts_taken = UINT32_MAX;
     dispatch();

@@ -42,30 +42,20 @@ static void assert_head_rejected(struct wire_plan head) {
 
 static void plans_that_make_no_sense_are_rejected(void **state) {
     (void)state;
-    struct wire_plan head = two_chunks;
-    head.chunks = 0;
-    assert_head_rejected(head);
-    head.chunks = HANDLER_MAX_CHUNKS + 1;
-    assert_head_rejected(head);
-    head.chunks = UINT32_MAX;
-    assert_head_rejected(head);
-    head.chunks = 1000; /* the table is not there */
-    assert_head_rejected(head);
-    head = two_chunks;
-    head.type = TOY_SHAPE;
-    assert_head_rejected(head);
-    head.type = TOY_TYPES;
-    assert_head_rejected(head);
-    head = two_chunks;
-    head.common_size = HANDLER_MAX_COMMON + 1;
-    assert_head_rejected(head);
-    head.common_size = HANDLER_MAX_COMMON;
-    assert_head_rejected(head);
-    head.common_size = UINT32_MAX;
-    assert_head_rejected(head);
-    head = two_chunks;
-    head.submission_size = 8; /* of a submission that the front end parsed */
-    assert_head_rejected(head);
+    static const struct wire_plan heads[] = {
+        {.type = TOY_PLAIN, .chunks = 0, .common_size = 6},
+        {.type = TOY_PLAIN, .chunks = HANDLER_MAX_CHUNKS + 1, .common_size = 6},
+        {.type = TOY_PLAIN, .chunks = UINT32_MAX, .common_size = 6},
+        {.type = TOY_PLAIN, .chunks = 1000, .common_size = 6}, /* the table is not there */
+        {.type = TOY_SHAPE, .chunks = 2, .common_size = 6},
+        {.type = TOY_TYPES, .chunks = 2, .common_size = 6},
+        {.type = TOY_PLAIN, .chunks = 2, .common_size = HANDLER_MAX_COMMON + 1},
+        {.type = TOY_PLAIN, .chunks = 2, .common_size = HANDLER_MAX_COMMON}, /* it is not there */
+        {.type = TOY_PLAIN, .chunks = 2, .common_size = UINT32_MAX},
+        {.type = TOY_PLAIN, .chunks = 2, .common_size = 6, .submission_size = 8}, /* the front end parsed it */
+    };
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
+        assert_head_rejected(heads[i]);
 }
 
 static void plans_that_are_cut_short_are_rejected(void **state) {
@@ -183,48 +173,39 @@ static void assert_options_rejected(const struct submission *s) {
     buf_deinit(&plan);
 }
 
+#define OPTION(name) offsetof(struct submission_options, name)
+
 static void options_that_no_parser_would_accept_are_rejected(void **state) {
     (void)state;
-    const struct submission good = plain();
-    struct submission s = good;
-    s.options.priority = SCHEDULER_LEVELS;
-    assert_options_rejected(&s);
-    s.options.priority = -2;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.max_attempts = 0;
-    assert_options_rejected(&s);
-    s.options.max_attempts = (int64_t)1 << 32;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.ttl_ms = INT64_MAX;
-    assert_options_rejected(&s);
-    s.options.ttl_ms = INT64_MAX / 2000;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.timeout_ms = -2;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.queue_timeout_ms = -1;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.chunks = -1;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.delay_ms = -1;
-    assert_options_rejected(&s);
-    s.options.delay_ms = (int64_t)366 * 24 * 3600 * 1000;
-    assert_options_rejected(&s);
-    s = good;
-    s.options.isolated = 2;
-    assert_options_rejected(&s);
-    s = good;
+    static const struct {
+        size_t field;
+        int64_t value;
+    } rows[] = {
+        {OPTION(priority), SCHEDULER_LEVELS},
+        {OPTION(priority), -2},
+        {OPTION(max_attempts), 0},
+        {OPTION(max_attempts), INT64_C(1) << 32},
+        {OPTION(ttl_ms), INT64_MAX},
+        {OPTION(ttl_ms), INT64_MAX / 2000},
+        {OPTION(timeout_ms), -2},
+        {OPTION(queue_timeout_ms), -1},
+        {OPTION(chunks), -1},
+        {OPTION(isolated), 2},
+        {OPTION(delay_ms), -1},
+        {OPTION(delay_ms), INT64_C(366) * 24 * 3600 * 1000},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct submission s = plain();
+        memcpy((char *)&s.options + rows[i].field, &rows[i].value, sizeof rows[i].value);
+        assert_options_rejected(&s);
+    }
+    struct submission s = plain();
     s.items = 1; /* of what is no map */
     assert_options_rejected(&s);
     s.map = true;
     s.items = HOST_MAX_ITEMS + 1;
     assert_options_rejected(&s);
-    s = good;
+    s = plain();
     char webhook[OPTIONS_MAX_WEBHOOK + 2];
     memset(webhook, 'w', sizeof webhook - 1);
     webhook[sizeof webhook - 1] = '\0';

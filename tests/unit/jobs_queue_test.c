@@ -46,9 +46,7 @@ static void a_job_is_runnable_until_all_that_its_phase_has_is_at_workers(void **
 static void a_job_that_is_stopping_or_has_ended_is_not_runnable(void **state) {
     (void)state;
     struct client c;
-    submit(&c, true);
-    make_durable(&c);
-    answer_store(STORE_OK);
+    submit_stored(&c);
     dispatch();
     reply_plan(LAST, 3, LONG_NS);
     dispatch();

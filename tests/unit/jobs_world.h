@@ -169,7 +169,8 @@ static inline void submit_request(struct client *c, const struct job_request *q)
 static inline void submit_as(struct client *c, const struct submission *s, bool asynchronous) {
     struct submission with_params = *s;
     struct job_request q = {.submission = &with_params, .default_priority = -1, .asynchronous = asynchronous};
-    buf_puts(&with_params.params, "params");
+    if (!s->map) /* empty params occur, too */
+        buf_puts(&with_params.params, "params");
     submit_request(c, &q);
     buf_deinit(&with_params.params);
 }
@@ -291,10 +292,11 @@ static inline void write_plan(struct buf *b, struct wire_plan head, uint64_t cos
 /* WIRE_PLANNED: so many chunks of that cost. found: as above; of a raw body NULL means plain(). */
 static inline bool say_plan(struct fake_sent *s, uint32_t chunks, uint64_t cost_ns, const struct submission *found) {
     assert_non_null(s);
-    struct wire_plan head = {.type = TOY_PLAIN, .chunks = chunks, .common_size = 6};
+    bool raw = (s->header.flags & WIRE_RAW) != 0;
+    struct wire_plan head = {.type = TOY_PLAIN, .chunks = chunks, .common_size = raw ? 0 : 6}; /* both occur */
     struct submission usual = plain();
     struct buf body = {0};
-    if (found == NULL && (s->header.flags & WIRE_RAW) != 0)
+    if (found == NULL && raw)
         found = &usual;
     write_plan(&body, head, cost_ns, found);
     bool good = say(s, WIRE_PLANNED, &body);
@@ -389,7 +391,7 @@ static inline void start_chunks(struct client *c, uint32_t chunks) {
     dispatch();
 }
 
-/* A job of two chunks with the parts "a" and "b", up to its merge. */
+/* A job of two chunks, whose parts are "a" and "b", up to its merge: as many parts are sent as fake.parts_taken says. */
 static inline void start_merge(struct client *c) {
     start_chunks(c, 2);
     reply_done(find_sent(WIRE_RUN, 0), "a");

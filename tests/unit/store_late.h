@@ -135,6 +135,13 @@ static int open_late(void **state) {
     return 0;
 }
 
+/* A job that the store has. */
+static inline void submit_stored(struct client *c) {
+    submit(c, true);
+    make_durable(c);
+    answer_store(STORE_OK);
+}
+
 #define JOBS_TEST_LATE(name) cmocka_unit_test_setup_teardown(name, open_late, close_world)
 
 #endif
