@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 
 #define BATCH 256 /* events taken in one go */
@@ -15,7 +16,7 @@ struct loop {
     struct epoll_event events[BATCH];
     int next, count; /* the batch being handled: events[next .. count) are still to come */
     struct timer **heap;
-    size_t timers, capacity;
+    size_t timers, room; /* of the heap; room: see base/array.h */
 };
 
 struct loop *loop_new(void) {
@@ -90,14 +91,8 @@ static void sift_down(struct loop *l, size_t i) {
 
 int loop_set_timer(struct loop *l, struct timer *t, int64_t due_ns) {
     if (t->slot == 0) {
-        if (l->timers == l->capacity) {
-            size_t capacity = l->capacity == 0 ? 64 : 2 * l->capacity;
-            struct timer **heap = realloc(l->heap, capacity * sizeof *heap);
-            if (heap == NULL)
-                return -1;
-            l->heap = heap;
-            l->capacity = capacity;
-        }
+        if (GROW_ARRAY(&l->heap, l->timers, &l->room) != 0)
+            return -1;
         place(l, l->timers++, t);
     }
     t->due_ns = due_ns;
@@ -121,14 +116,6 @@ void loop_clear_timer(struct loop *l, struct timer *t) {
 
 int64_t loop_now_ns(const struct loop *l) {
     return l->now_ns;
-}
-
-static void fire_timers(struct loop *l) {
-    while (l->timers > 0 && l->heap[0]->due_ns <= l->now_ns) {
-        struct timer *t = l->heap[0];
-        loop_clear_timer(l, t);
-        t->fire(t);
-    }
 }
 
 /* Milliseconds for epoll_wait, rounded up so that no timer is met too early. */
@@ -155,7 +142,11 @@ void loop_step(struct loop *l, int64_t limit_ns) {
             w->ready(w, e->events);
     }
     l->count = 0;
-    fire_timers(l);
+    while (l->timers > 0 && l->heap[0]->due_ns <= l->now_ns) {
+        struct timer *t = l->heap[0];
+        loop_clear_timer(l, t);
+        t->fire(t);
+    }
 }
 
 void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 
 int sending_open(struct worker *w) {
@@ -17,7 +18,7 @@ void sending_close(struct worker *w) {
         wire_close_writer(&w->backlog[i]);
     free(w->backlog);
     w->backlog = NULL;
-    w->backlog_count = 0;
+    w->backlog_count = w->backlog_room = 0;
     wire_close_writer(&w->writer);
 }
 
@@ -28,13 +29,10 @@ static void want_write(struct worker *w, bool want) {
     loop_rewatch(w->slots->loop, &w->watch, want ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-/* Puts the datagram behind the backlog. */
-static void set_aside(struct worker *w) {
+/* Puts the datagram behind the backlog, and begins another one. */
+static void queue_datagram(struct worker *w) {
     struct wire_writer next;
-    struct wire_writer *more = realloc(w->backlog, (w->backlog_count + 1) * sizeof *more);
-    if (more != NULL)
-        w->backlog = more;
-    if (more == NULL || wire_open_writer(&next) != 0) {
+    if (GROW_ARRAY(&w->backlog, w->backlog_count, &w->backlog_room) != 0 || wire_open_writer(&next) != 0) {
         slot_kill(w, STOP_MEMORY);
         return;
     }
@@ -49,7 +47,7 @@ void sending_flush(struct worker *w) {
     if (w->backlog_count == 0 && wire_flush(&w->writer, w->watch.fd) == 0)
         return;
     if (w->backlog_count > 0 || errno == EAGAIN) {
-        set_aside(w);
+        queue_datagram(w);
         return;
     }
     /* The worker cannot get it: drop it. EPIPE and ECONNRESET: the process is gone, and the zygote will report that.

@@ -82,8 +82,8 @@ struct worker {
     struct watch watch; /* fd -1: closed */
     bool wants_write;   /* the socket is watched for room */
     struct wire_writer writer;
-    struct wire_writer *backlog; /* datagrams that the socket did not take, oldest first */
-    size_t backlog_count;
+    struct wire_writer *backlog;        /* datagrams that the socket did not take, oldest first */
+    size_t backlog_count, backlog_room; /* room: see base/array.h */
 
     /* The tasks in flight, in order: ring[head .. head+count). */
     uint64_t next_ticket;
