@@ -15,7 +15,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -24,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "handlers/host/host.h"
 #include "pool/cgroup.h"
@@ -39,31 +39,28 @@ struct child {
 
 static struct {
     struct child *children;
-    size_t capacity;
+    size_t count, room; /* places, some of which are free; room: see base/array.h */
     int signal_fd;
     uint64_t oom_kills;
     struct zygote_config config;
 } zygote;
 
 static struct child *find_child(pid_t pid) {
-    for (size_t i = 0; i < zygote.capacity; i++)
+    for (size_t i = 0; i < zygote.count; i++)
         if (zygote.children[i].pid == pid)
             return &zygote.children[i];
     return NULL;
 }
 
+/* A free place for a child; NULL if memory ran out. */
 static struct child *add_child(void) {
     struct child *c = find_child(0);
     if (c != NULL)
         return c;
-    size_t capacity = zygote.capacity + 16;
-    struct child *more = realloc(zygote.children, capacity * sizeof *more);
-    if (more == NULL)
+    if (GROW_ARRAY(&zygote.children, zygote.count, &zygote.room) != 0)
         return NULL;
-    memset(more + zygote.capacity, 0, 16 * sizeof *more);
-    zygote.children = more;
-    c = &more[zygote.capacity];
-    zygote.capacity = capacity;
+    c = &zygote.children[zygote.count++];
+    c->pid = 0;
     return c;
 }
 
@@ -98,7 +95,7 @@ static void reap(void) {
 }
 
 static void end_all(void) {
-    for (size_t i = 0; i < zygote.capacity; i++)
+    for (size_t i = 0; i < zygote.count; i++)
         if (zygote.children[i].pid != 0)
             kill(zygote.children[i].pid, SIGKILL);
     while (wait(NULL) > 0)
@@ -106,16 +103,6 @@ static void end_all(void) {
 }
 
 /* ---- spawning --------------------------------------------------------------------------------------------------- */
-
-/* When memory runs out, the kernel should end a worker rather than the front end. No harm if it cannot be told. */
-static void offer_to_oom_killer(void) {
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (write(fd, "500", 3) < 0)
-        errno = 0;
-    close(fd);
-}
 
 /* In the child: executes offloadd anew, without what the handlers' `load` has left in memory. */
 static _Noreturn void execute_worker(int socket) {
@@ -145,22 +132,14 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     signal(SIGTERM, SIG_IGN); /* until the worker has its own */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    offer_to_oom_killer();
+    /* When memory runs out, the kernel should end a worker rather than the front end. It does no harm if this fails. */
+    int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (oom >= 0 && write(oom, "500", 3) < 0)
+        errno = 0;
+    close(oom);
     if (q->start_type != START_FORKED)
         execute_worker(socket);
     worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD);
-}
-
-/* An executed worker reads what it must know from its socket. */
-static int send_start(const struct zygote_request *q, int socket) {
-    struct worker_start s = {.version = WIRE_VERSION,
-                             .parent = getpid(),
-                             .slot = q->slot,
-                             .type = q->start_type,
-                             .test_types = zygote.config.test_types,
-                             .log_level = zygote.config.log_level,
-                             .log_format = zygote.config.log_format};
-    return q->start_type == START_FORKED ? 0 : wire_send_control(socket, &s, sizeof s, NULL);
 }
 
 static void widen(int socket) {
@@ -195,14 +174,22 @@ static void close_pair(int pair[2]) {
 }
 
 static void spawn(const struct zygote_request *q) {
+    struct worker_start start = {.version = WIRE_VERSION,
+                                 .parent = getpid(),
+                                 .slot = q->slot,
+                                 .type = q->start_type,
+                                 .test_types = zygote.config.test_types,
+                                 .log_level = zygote.config.log_level,
+                                 .log_format = zygote.config.log_format};
     int sockets[2] = {-1, -1}, pipes[2] = {-1, -1};
     bool ok = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0 && pipe2(pipes, O_CLOEXEC) == 0;
     if (ok) {
         widen(sockets[0]);
         widen(sockets[1]);
-        ok = send_start(q, sockets[0]) == 0 && fork_worker(q, sockets, pipes) == 0;
     }
-    if (!ok) {
+    if (ok && q->start_type != START_FORKED) /* a worker that is executed reads this from its socket */
+        ok = wire_send_control(sockets[0], &start, sizeof start, NULL) == 0;
+    if (!ok || fork_worker(q, sockets, pipes) != 0) {
         struct zygote_report r = {.kind = ZYGOTE_NOT_SPAWNED, .slot = q->slot, .status = errno};
         report(&r, NULL);
     }
@@ -241,11 +228,6 @@ static void serve(void) {
     }
 }
 
-static bool receive_config(struct zygote_config *config) {
-    int fds[2];
-    return wire_receive_control(ZYGOTE_SOCKET_FD, config, sizeof *config, fds) == 1 && config->version == WIRE_VERSION;
-}
-
 /* SIGTERM and the terminal's signals are the front end's business; the zygote ends when the front end does. */
 static int set_up_signals(void) {
     sigset_t chld;
@@ -261,10 +243,12 @@ static int set_up_signals(void) {
 }
 
 int zygote_main(void) {
-    const struct zygote_config *config = &zygote.config;
+    struct zygote_config *config = &zygote.config;
     const char *failed = NULL;
+    int fds[2];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (!receive_config(&zygote.config) || getppid() != config->parent)
+    if (wire_receive_control(ZYGOTE_SOCKET_FD, config, sizeof *config, fds) != 1 || config->version != WIRE_VERSION ||
+        getppid() != config->parent)
         return 1;
     log_threshold = config->log_level;
     log_style = config->log_format;
