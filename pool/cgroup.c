@@ -47,31 +47,22 @@ static bool read_own_path(const char *controller, char *path, size_t size) {
     return found;
 }
 
-/* One line of mountinfo: "id parent dev ROOT MOUNT options ... - TYPE source SUPER". */
-static bool parse_mount(char *line, const char *controller, struct group *g, char *root, size_t size) {
-    char type[32], super[512];
-    char *tail = strstr(line, " - ");
-    if (tail == NULL || sscanf(tail, " - %31s %*s %511s", type, super) != 2)
-        return false;
-    if (strcmp(type, controller == NULL ? "cgroup2" : "cgroup") != 0)
-        return false;
-    if (controller != NULL && !list_has(super, controller))
-        return false;
-    char shown[512];
-    if (sscanf(line, "%*d %*d %*s %511s %511s", shown, g->mount) != 2)
-        return false;
-    snprintf(root, size, "%s", shown);
-    return true;
-}
-
-static bool find_mount(const char *controller, struct group *g, char *root, size_t size) {
-    char line[2048];
+/* Where the hierarchy is mounted, and which group that mount shows as its root. A line of mountinfo, see proc(5):
+ * "id parent dev ROOT MOUNT options ... - TYPE source SUPER". */
+static bool find_mount(const char *controller, char mount[512], char root[512]) {
+    char line[2048], type[32], super[512];
     bool found = false;
     FILE *f = fopen("/proc/self/mountinfo", "re");
     if (f == NULL)
         return false;
-    while (!found && fgets(line, sizeof line, f) != NULL)
-        found = parse_mount(line, controller, g, root, size);
+    while (!found && fgets(line, sizeof line, f) != NULL) {
+        const char *tail = strstr(line, " - ");
+        if (tail == NULL || sscanf(tail, " - %31s %*s %511s", type, super) != 2)
+            continue;
+        bool suits = controller == NULL ? strcmp(type, "cgroup2") == 0
+                                        : strcmp(type, "cgroup") == 0 && list_has(super, controller);
+        found = suits && sscanf(line, "%*d %*d %*s %511s %511s", root, mount) == 2;
+    }
     fclose(f);
     return found;
 }
@@ -79,7 +70,7 @@ static bool find_mount(const char *controller, struct group *g, char *root, size
 static bool find_group(const char *controller, struct group *g) {
     char own[512], root[512];
     g->v2 = controller == NULL;
-    if (!read_own_path(controller, own, sizeof own) || !find_mount(controller, g, root, sizeof root))
+    if (!read_own_path(controller, own, sizeof own) || !find_mount(controller, g->mount, root))
         return false;
     size_t n = strlen(root);
     if (strcmp(root, "/") == 0)
@@ -100,15 +91,6 @@ static bool read_file(const struct group *g, const char *name, char *text, size_
     text[n] = '\0';
     fclose(f);
     return n > 0;
-}
-
-/* One level up; false at the mount. */
-static bool ascend(struct group *g) {
-    char *slash = strrchr(g->path, '/');
-    if (slash == NULL)
-        return false;
-    *slash = '\0';
-    return true;
 }
 
 static double cpu_limit_here(const struct group *g) {
@@ -135,17 +117,21 @@ static double memory_limit_here(const struct group *g) {
     return sscanf(text, "%lf", &bytes) == 1 && bytes < 9e18 ? bytes : 0;
 }
 
+/* The least limit of our group and of all above it, up to the mount; 0: no limit. */
 static double least(const char *controller, double (*here)(const struct group *)) {
     struct group g;
     double limit = 0;
     if (!find_group(controller, &g))
         return 0;
-    do {
+    for (;;) {
         double l = here(&g);
         if (l > 0 && (limit <= 0 || l < limit))
             limit = l;
-    } while (ascend(&g));
-    return limit;
+        char *slash = strrchr(g.path, '/');
+        if (slash == NULL)
+            return limit;
+        *slash = '\0';
+    }
 }
 
 double cgroup_cpu_limit(void) {

@@ -95,13 +95,6 @@ void life_lose_zygote(struct worker *w) {
 
 /* ---- end -------------------------------------------------------------------------------------------------------- */
 
-static void log_death(const struct worker *w, const struct death *d, bool expected) {
-    LOG(expected ? LOG_INFO : LOG_WARN, expected ? "worker_exited" : "worker_lost", LOG_INT("worker", w->slot),
-        LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", signal_name(d->signal)),
-        LOG_INT("exit_code", d->exit_code), LOG_INT("tasks_lost", w->count), LOG_INT("max_rss_bytes", d->max_rss_bytes),
-        LOG_INT("cpu_ms", d->cpu_ms), LOG_STR("stderr_tail", d->stderr_tail[0] ? d->stderr_tail : NULL));
-}
-
 /* Hands back what the worker had not answered. It worked on the scoreboard's current ticket, if that is one of them;
  * else on the oldest. */
 static void give_up_tasks(struct worker *w, const struct death *d) {
@@ -119,34 +112,33 @@ static void give_up_tasks(struct worker *w, const struct death *d) {
     }
 }
 
-/* Delay before the next process of this slot: none, unless they die at once every time. */
-static int64_t backoff_ns(const struct worker *w) {
-    if (w->quick_deaths <= FREE_RESPAWNS)
-        return 0;
-    unsigned doublings = w->quick_deaths - FREE_RESPAWNS - 1;
-    int64_t delay = doublings > 10 ? MAX_BACKOFF_NS : FIRST_BACKOFF_NS << doublings;
-    return delay > MAX_BACKOFF_NS ? MAX_BACKOFF_NS : delay;
-}
-
+/* Starts the next process of the slot: at once, or after a delay if several in a row died as soon as they had
+ * started. */
 static void begin_next(struct worker *w) {
-    int64_t delay = backoff_ns(w);
-    if (delay == 0) {
+    if (w->quick_deaths <= FREE_RESPAWNS) {
         life_begin(w);
         return;
     }
+    unsigned doublings = w->quick_deaths - FREE_RESPAWNS - 1;
+    int64_t delay_ns = doublings > 10 ? MAX_BACKOFF_NS : FIRST_BACKOFF_NS << doublings;
+    delay_ns = delay_ns > MAX_BACKOFF_NS ? MAX_BACKOFF_NS : delay_ns;
     LOG(LOG_WARN, "worker_backoff", LOG_INT("worker", w->slot), LOG_INT("deaths", w->quick_deaths),
-        LOG_INT("delay_ms", delay / NS_PER_MS));
-    loop_set_timer(w->slots->loop, &w->spawn_timer, clock_monotonic_ns() + delay);
+        LOG_INT("delay_ms", delay_ns / NS_PER_MS));
+    loop_set_timer(w->slots->loop, &w->spawn_timer, clock_monotonic_ns() + delay_ns);
 }
 
-/* Notes how it ended, for what comes next. Returns true if it left as it should. */
-static bool judge(struct worker *w, const struct death *d) {
+/* Logs the death, and notes how the process ended, for the next one. True if it left as it should. */
+static bool note_death(struct worker *w, const struct death *d) {
     bool was_asked = w->handover == HANDOVER_LEAVING;
     bool expected = (d->signal == 0 && d->exit_code == 0) || (was_asked && w->count == 0);
     bool at_once = w->type == NO_TYPE && !was_asked && w->killed == STOP_NONE &&
                    clock_monotonic_ns() - w->started_ns < QUICK_DEATH_NS;
     w->quick_deaths = at_once ? w->quick_deaths + 1 : 0;
     slot_hand_over(w, was_asked && expected ? HANDOVER_SUCCEEDING : HANDOVER_NONE);
+    LOG(expected ? LOG_INFO : LOG_WARN, expected ? "worker_exited" : "worker_lost", LOG_INT("worker", w->slot),
+        LOG_INT("pid", w->pid), LOG_STR("cause", d->cause), LOG_STR("signal", signal_name(d->signal)),
+        LOG_INT("exit_code", d->exit_code), LOG_INT("tasks_lost", w->count), LOG_INT("max_rss_bytes", d->max_rss_bytes),
+        LOG_INT("cpu_ms", d->cpu_ms), LOG_STR("stderr_tail", d->stderr_tail[0] ? d->stderr_tail : NULL));
     return expected;
 }
 
@@ -166,8 +158,7 @@ void life_end(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, ui
     stderr_tail_read(&w->stderr_tail);
     slot_move(w, WORKER_DYING);
     death_set_cause(&d, status, oom, w->killed);
-    bool expected = judge(w, &d);
-    log_death(w, &d, expected);
+    bool expected = note_death(w, &d);
     clear(w);
     give_up_tasks(w, &d);
     isolation_process_ended(w, &d);

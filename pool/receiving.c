@@ -70,20 +70,6 @@ static bool handle_datagram(struct worker *w, struct wire_reader *r) {
     return good && got == 0;
 }
 
-/* EOF: the process is dying, or has closed its socket and must die. */
-static void handle_eof(struct worker *w) {
-    loop_unwatch(w->slots->loop, &w->watch);
-    if (w->state != WORKER_DYING && w->state != WORKER_RETIRING)
-        LOG(LOG_DEBUG, "worker_eof", LOG_INT("worker", w->slot));
-    slot_kill(w, STOP_NONE);
-}
-
-static void handle_protocol_error(struct worker *w) {
-    LOG(LOG_ERROR, "worker_protocol_error", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
-    loop_unwatch(w->slots->loop, &w->watch);
-    slot_kill(w, STOP_PROTOCOL);
-}
-
 void receiving_take_replies(struct worker *w) {
     struct slots *s = w->slots;
     bool any = false;
@@ -92,15 +78,17 @@ void receiving_take_replies(struct worker *w) {
         int got = wire_receive(w->watch.fd, s->buffer, &r);
         if (got < 0 && errno == EAGAIN)
             break;
-        if (got == 0) {
-            handle_eof(w);
-            break;
+        if (got > 0 && handle_datagram(w, &r)) {
+            any = true;
+            continue;
         }
-        if (got < 0 || !handle_datagram(w, &r)) {
-            handle_protocol_error(w);
-            break;
-        }
-        any = true;
+        if (got != 0)
+            LOG(LOG_ERROR, "worker_protocol_error", LOG_INT("worker", w->slot), LOG_INT("pid", w->pid));
+        else if (w->state != WORKER_DYING && w->state != WORKER_RETIRING)
+            LOG(LOG_DEBUG, "worker_eof", LOG_INT("worker", w->slot));
+        loop_unwatch(s->loop, &w->watch);
+        slot_kill(w, got != 0 ? STOP_PROTOCOL : STOP_NONE); /* EOF: it is dying, or closed its socket and must die */
+        break;
     }
     if (!any)
         return;

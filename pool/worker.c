@@ -92,14 +92,6 @@ static void flush_replies(void) {
         die();
 }
 
-/* The body as a sealed memfd. */
-static struct slice make_bulk(const struct buf *body) {
-    struct blob *b = blob_copy_sealed("offload-part", body->data, body->size);
-    if (b == NULL)
-        die();
-    return slice_all(b);
-}
-
 static void send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, const struct buf *body) {
     struct wire_header h = {.kind = kind, .ticket = ticket};
     bool bulk = head_size + body->size > WIRE_MAX_INLINE;
@@ -107,7 +99,10 @@ static void send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t h
     if (!wire_fits(&self.writer, inline_size, bulk))
         flush_replies();
     if (bulk) {
-        struct slice s = make_bulk(body);
+        struct blob *b = blob_copy_sealed("offload-part", body->data, body->size);
+        if (b == NULL)
+            die();
+        struct slice s = slice_all(b);
         wire_put(&self.writer, &h, head, head_size, NULL, 0, &s);
         slice_deinit(&s);
     } else {
@@ -352,25 +347,20 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     send_outcome(h->ticket, &o);
 }
 
-static void work_on_bulk(const struct wire_header *h, struct bytes payload, const struct slice *bulk) {
-    struct bytes mapped = {slice_map(bulk), bulk->size};
-    if (mapped.data == NULL)
-        die();
-    work(h, payload, &mapped);
-    slice_unmap(bulk, mapped.data);
-}
-
 static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
     static const struct buf nothing;
     const struct wire_header *h = &f->header;
-    struct bytes payload = {f->inlined, h->length};
+    struct bytes payload = {f->inlined, h->length}, mapped = {NULL, 0};
     switch (h->kind) {
     case WIRE_PLAN:
     case WIRE_RUN:
-        if (bulk->blob != NULL)
-            work_on_bulk(h, payload, bulk);
-        else
-            work(h, payload, NULL);
+        if (bulk->blob != NULL) {
+            mapped = (struct bytes){slice_map(bulk), bulk->size};
+            if (mapped.data == NULL)
+                die();
+        }
+        work(h, payload, bulk->blob != NULL ? &mapped : NULL);
+        slice_unmap(bulk, mapped.data);
         break;
     case WIRE_MERGE: begin_merge(h, payload); break;
     case WIRE_PART:
@@ -398,8 +388,10 @@ static void handle_datagram(struct wire_reader *r) {
     wire_close_reader(r);
 }
 
-static void set_up(unsigned slot, int socket, int scoreboard_fd) {
+_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
+    static const struct buf nothing;
     struct sigaction term = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
+    struct wire_reader r;
     self.slot = slot;
     self.socket = socket;
     self.board = scoreboard_map(scoreboard_fd, slot);
@@ -409,12 +401,6 @@ static void set_up(unsigned slot, int socket, int scoreboard_fd) {
         die();
     sigaction(SIGTERM, &term, NULL);
     setproctitle("worker %u", slot);
-}
-
-_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
-    static const struct buf nothing;
-    struct wire_reader r;
-    set_up(slot, socket, scoreboard_fd);
     send_reply(0, WIRE_READY, NULL, 0, &nothing);
     flush_replies();
     for (;;) {

@@ -46,22 +46,6 @@ static void lose(struct zygote_link *z) {
     z->events.lost(z->events.owner, z, was_loaded);
 }
 
-static void on_spawned(struct zygote_link *z, const struct zygote_report *r, int fds[2]) {
-    int socket = fds[0], stderr_fd = fds[1];
-    fds[0] = fds[1] = -1; /* the owner takes them */
-    z->events.spawned(z->events.owner, z, r->slot, r->pid, socket, stderr_fd);
-}
-
-static void on_exited(struct zygote_link *z, const struct zygote_report *r) {
-    struct zygote_exit e = {.slot = r->slot,
-                            .pid = r->pid,
-                            .status = r->status,
-                            .oom = r->oom != 0,
-                            .max_rss_bytes = r->max_rss_bytes,
-                            .cpu_ms = r->cpu_ms};
-    z->events.exited(z->events.owner, z, &e);
-}
-
 /* False: a zygote that works does not report that now. The report is ignored. */
 static bool is_possible(const struct zygote_link *z, const struct zygote_report *r) {
     switch (r->kind) {
@@ -76,6 +60,13 @@ static bool is_possible(const struct zygote_link *z, const struct zygote_report 
 
 /* The owner may close the link in each of its callbacks: nothing here looks at it afterwards. */
 static void handle_report(struct zygote_link *z, const struct zygote_report *r, int fds[2]) {
+    const struct zygote_exit exited = {.slot = r->slot,
+                                       .pid = r->pid,
+                                       .status = r->status,
+                                       .oom = r->oom != 0,
+                                       .max_rss_bytes = r->max_rss_bytes,
+                                       .cpu_ms = r->cpu_ms};
+    int socket = fds[0], stderr_fd = fds[1];
     if (!is_possible(z, r)) {
         LOG(LOG_ERROR, "zygote_protocol_error", LOG_INT("kind", r->kind), LOG_INT("pid", r->pid));
         return;
@@ -89,9 +80,12 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
         move(z, LINK_FAILED);
         z->events.load_failed(z->events.owner, z, r->text);
         break;
-    case ZYGOTE_SPAWNED: on_spawned(z, r, fds); break;
+    case ZYGOTE_SPAWNED:
+        fds[0] = fds[1] = -1; /* the owner takes them */
+        z->events.spawned(z->events.owner, z, r->slot, r->pid, socket, stderr_fd);
+        break;
     case ZYGOTE_NOT_SPAWNED: z->events.not_spawned(z->events.owner, z, r->slot, r->status); break;
-    case ZYGOTE_EXITED: on_exited(z, r); break;
+    case ZYGOTE_EXITED: z->events.exited(z->events.owner, z, &exited); break;
     }
 }
 

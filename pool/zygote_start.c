@@ -39,16 +39,12 @@ static int spawn_zygote(int socket, int scoreboard, pid_t *pid) {
     return error;
 }
 
-static int send_config(int socket, bool test_types) {
-    struct zygote_config c = {.version = WIRE_VERSION,
-                              .parent = getpid(),
-                              .test_types = test_types,
-                              .log_level = (uint32_t)log_threshold,
-                              .log_format = (uint32_t)log_style};
-    return wire_send_control(socket, &c, sizeof c, NULL);
-}
-
 int zygote_start(int scoreboard_fd, bool test_types, pid_t *pid) {
+    const struct zygote_config config = {.version = WIRE_VERSION,
+                                         .parent = getpid(),
+                                         .test_types = test_types,
+                                         .log_level = (uint32_t)log_threshold,
+                                         .log_format = (uint32_t)log_style};
     int fds[2], theirs = -1, scoreboard = -1, error = 0;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
         return -1;
@@ -58,7 +54,7 @@ int zygote_start(int scoreboard_fd, bool test_types, pid_t *pid) {
         error = errno;
     else
         error = spawn_zygote(theirs, scoreboard, pid);
-    if (error == 0 && send_config(fds[0], test_types) != 0)
+    if (error == 0 && wire_send_control(fds[0], &config, sizeof config, NULL) != 0)
         error = errno;
     close(fds[1]);
     if (theirs >= 0)
