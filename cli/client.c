@@ -43,39 +43,28 @@ static char *url_part(CURLU *url, CURLUPart part) {
     return copy;
 }
 
-static char *url_without_credentials(CURLU *url) {
-    curl_url_set(url, CURLUPART_USER, NULL, 0);
-    curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
-    return url_part(url, CURLUPART_URL);
-}
-
-static bool url_is_loopback(CURLU *url) {
-    char *host = url_part(url, CURLUPART_HOST);
-    bool loopback =
-        host != NULL && (strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0);
-    free(host);
-    return loopback;
-}
-
-static bool url_is_http(CURLU *url) {
-    char *scheme = url_part(url, CURLUPART_SCHEME);
-    bool http = scheme != NULL && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    free(scheme);
-    return http;
-}
-
 static int client_set_http(struct client *c, const char *text) {
     CURLU *url = curl_url();
+    char *scheme = NULL, *host = NULL;
     int status = -1;
     if (url == NULL || strstr(text, "://") == NULL || curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK)
         goto out;
     curl_url_set(url, CURLUPART_QUERY, NULL, 0);
     curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
     c->base = url_part(url, CURLUPART_URL);
-    c->loopback = url_is_loopback(url);
-    c->name = url_without_credentials(url);
-    status = url_is_http(url) && c->base != NULL && c->name != NULL ? 0 : -1;
+    scheme = url_part(url, CURLUPART_SCHEME);
+    host = url_part(url, CURLUPART_HOST);
+    /* The name is for people to read: it has no credentials. */
+    curl_url_set(url, CURLUPART_USER, NULL, 0);
+    curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
+    c->name = url_part(url, CURLUPART_URL);
+    if (c->base == NULL || c->name == NULL || scheme == NULL || host == NULL)
+        goto out;
+    c->loopback = strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
+    status = strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0 ? 0 : -1;
 out:
+    free(scheme);
+    free(host);
     curl_url_cleanup(url);
     return status;
 }
@@ -190,7 +179,9 @@ static struct curl_slist *make_headers(const struct client_request *request) {
     return headers;
 }
 
-static void set_place(struct client *c, const char *url) {
+/* The options of one exchange. `url`, the request and the transfer are borrowed until it is over. */
+static void set_options(struct client *c, const char *url, const struct client_request *request, struct transfer *t) {
+    curl_easy_reset(c->easy);
     curl_easy_setopt(c->easy, CURLOPT_URL, url);
     curl_easy_setopt(c->easy, CURLOPT_PATH_AS_IS, 1L); /* an id of ".." is an id */
     curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -199,16 +190,12 @@ static void set_place(struct client *c, const char *url) {
         curl_easy_setopt(c->easy, CURLOPT_UNIX_SOCKET_PATH, c->socket);
     if (c->socket != NULL || c->loopback)
         curl_easy_setopt(c->easy, CURLOPT_PROXY, "");
-}
 
-static void set_limits(struct client *c, const struct client_request *request) {
     curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, STALL_TIMEOUT_S + request->wait_s);
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)request->limit_ms);
-}
 
-static void set_request(struct client *c, const struct client_request *request, struct transfer *t) {
     if (strcmp(request->method, "POST") == 0) {
         curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
         curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body->data : "");
@@ -240,7 +227,24 @@ static CURLcode drive(struct client *c, bool uninterrupted, bool *interrupted) {
     return message != NULL ? message->data.result : CURLE_FAILED_INIT;
 }
 
-static void read_head(struct client *c, struct client_response *response) {
+static enum client_result exchange(struct client *c, struct transfer *t) {
+    struct client_response *response = t->response;
+    bool interrupted = false;
+    CURLcode code = CURLE_FAILED_INIT;
+    if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK)
+        code = drive(c, t->request->uninterrupted, &interrupted);
+    curl_multi_remove_handle(c->multi, c->easy);
+    if (interrupted)
+        return CLIENT_INTERRUPTED;
+    if (code != CURLE_OK) {
+        if (t->fault != NULL)
+            snprintf(c->error, sizeof c->error, "%s", t->fault);
+        else if (response->body.failed)
+            snprintf(c->error, sizeof c->error, "out of memory");
+        else if (c->error[0] == '\0')
+            snprintf(c->error, sizeof c->error, "%s", curl_easy_strerror(code));
+        return CLIENT_FAILED;
+    }
     long status = 0;
     curl_off_t retry_after_s = 0;
     const char *type = NULL;
@@ -250,30 +254,6 @@ static void read_head(struct client *c, struct client_response *response) {
     response->status = (int)status;
     response->retry_after_s = retry_after_s;
     response->json = type != NULL && strncasecmp(type, "application/json", 16) == 0;
-}
-
-static void explain(struct client *c, const struct transfer *t, CURLcode code) {
-    if (t->fault != NULL)
-        snprintf(c->error, sizeof c->error, "%s", t->fault);
-    else if (t->response->body.failed)
-        snprintf(c->error, sizeof c->error, "out of memory");
-    else if (c->error[0] == '\0')
-        snprintf(c->error, sizeof c->error, "%s", curl_easy_strerror(code));
-}
-
-static enum client_result exchange(struct client *c, struct transfer *t) {
-    bool interrupted = false;
-    CURLcode code = CURLE_FAILED_INIT;
-    if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK)
-        code = drive(c, t->request->uninterrupted, &interrupted);
-    curl_multi_remove_handle(c->multi, c->easy);
-    if (interrupted)
-        return CLIENT_INTERRUPTED;
-    if (code != CURLE_OK) {
-        explain(c, t, code);
-        return CLIENT_FAILED;
-    }
-    read_head(c, t->response);
     return CLIENT_ANSWERED;
 }
 
@@ -292,10 +272,7 @@ enum client_result client_perform(struct client *c, const struct client_request 
         return CLIENT_FAILED;
     }
     struct curl_slist *headers = make_headers(request);
-    curl_easy_reset(c->easy);
-    set_place(c, url.data);
-    set_limits(c, request);
-    set_request(c, request, &t);
+    set_options(c, url.data, request, &t);
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
     enum client_result result = exchange(c, &t);
     curl_slist_free_all(headers);

@@ -22,33 +22,26 @@ int command_types(struct command_input *in) {
     return code;
 }
 
-static int tell_health(struct command_input *in, enum client_result result, const struct client_response *response) {
-    const char *name = client_name(in->service.client);
-    const char *asked = options_given(in->options, OPTION_READY) ? "ready" : "live";
-    if (result != CLIENT_ANSWERED) {
-        say("%s: %s", name, client_error(in->service.client));
-        return EXIT_UNSUCCESSFUL;
-    }
-    if (options_given(in->options, OPTION_VERBOSE) && response->body.size != 0)
-        say_text(stdout, response->body.data, response->body.size);
-    else if (response->status == 200)
-        printf("%s: %s\n", name, asked);
-    if (response->status == 200)
-        return EXIT_DONE;
-    say("%s: not %s: it answered %d", name, asked, response->status);
-    return EXIT_UNSUCCESSFUL;
-}
-
 int command_health(struct command_input *in) {
+    struct client *client = in->service.client;
+    bool ready = options_given(in->options, OPTION_READY), verbose = options_given(in->options, OPTION_VERBOSE);
+    const char *asked = ready ? "ready" : "live";
     struct client_response response = {0};
     struct client_request request = {.method = "GET"};
-    buf_puts(&request.path, options_given(in->options, OPTION_READY) ? "/readyz" : "/livez");
-    if (options_given(in->options, OPTION_VERBOSE))
-        buf_puts(&request.path, "?verbose");
+    buf_puts(&request.path, ready ? "/readyz" : "/livez");
+    buf_puts(&request.path, verbose ? "?verbose" : "");
     request.limit_ms = options_number(in->options, OPTION_TIMEOUT, HEALTH_TIMEOUT_MS);
-    enum client_result result = client_perform(in->service.client, &request, &response);
-    int code = tell_health(in, result, &response);
+    bool answered = client_perform(client, &request, &response) == CLIENT_ANSWERED;
+    bool well = answered && response.status == 200;
+    if (answered && verbose && response.body.size != 0)
+        say_text(stdout, response.body.data, response.body.size);
+    else if (well)
+        printf("%s: %s\n", client_name(client), asked);
+    if (!answered)
+        say("%s: %s", client_name(client), client_error(client));
+    else if (!well)
+        say("%s: not %s: it answered %d", client_name(client), asked, response.status);
     buf_deinit(&request.path);
     buf_deinit(&response.body);
-    return code;
+    return well ? EXIT_DONE : EXIT_UNSUCCESSFUL;
 }

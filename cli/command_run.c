@@ -8,8 +8,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/progress.h"
@@ -18,46 +18,39 @@
 #define SUBMIT_WAIT_S 1
 #define POLL_WAIT_S   30
 
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* 0 once *a is a Job that has ended. */
+/* Polls until the job has ended. EXIT_DONE: *a is the Job at its end. */
 static int await(struct service *s, const char *id, struct answer *a) {
-    int64_t started_ms = now_ms();
+    int64_t started_ns = clock_monotonic_ns();
     int code = EXIT_DONE;
     while (code == EXIT_DONE && !job_has_ended(a)) {
-        progress_draw(a->json, now_ms() - started_ms);
-        int64_t asked_ms = now_ms();
+        int64_t asked_ns = clock_monotonic_ns();
+        progress_draw(a->json, (asked_ns - started_ns) / NS_PER_MS);
         code = job_get(s, id, progress_visible() ? 1 : POLL_WAIT_S, true, a);
-        /* A service or proxy that knows no long poll is not asked more than once in a second. */
-        int64_t early_ms = asked_ms + 1000 - now_ms();
-        if (code == EXIT_DONE && !job_has_ended(a) && early_ms > 0)
-            interrupt_sleep(early_ms);
+        /* A service or a proxy without long polls is asked once a second at most. */
+        int64_t early_ns = asked_ns + NS_PER_S - clock_monotonic_ns();
+        if (code == EXIT_DONE && !job_has_ended(a) && early_ns > 0)
+            interrupt_sleep(early_ns / NS_PER_MS);
     }
     progress_clear();
     return code;
 }
 
-static int print_result(struct service *s, const char *id, struct answer *a) {
-    struct slice result = answer_slice(a, "result");
-    if (result.data == NULL) /* too large to stand in the Job, or not JSON */
-        return job_print_result(s, id, a);
-    fwrite(result.data, 1, result.size, stdout);
-    putchar('\n');
-    return EXIT_DONE;
-}
-
-/* Prints what came of a job that has ended. */
+/* Prints the result of a job that has ended, or says why it has none. */
 static int conclude(struct command_input *in, const char *id, struct answer *a) {
     const char *status = answer_text(a, "status");
     bool whole = options_given(in->options, OPTION_JOB);
     if (whole)
         job_print(a);
-    if (strcmp(status, "succeeded") == 0)
-        return whole ? EXIT_DONE : print_result(&in->service, id, a);
+    if (strcmp(status, "succeeded") == 0) {
+        struct slice result = answer_slice(a, "result");
+        if (whole)
+            return EXIT_DONE;
+        if (result.data == NULL) /* it is too large to be in the Job, or it is not JSON */
+            return job_print_result(&in->service, id, a);
+        fwrite(result.data, 1, result.size, stdout);
+        putchar('\n');
+        return EXIT_DONE;
+    }
     char subject[120];
     snprintf(subject, sizeof subject, "job %.60s", id);
     if (strcmp(status, "failed") == 0)
@@ -67,15 +60,7 @@ static int conclude(struct command_input *in, const char *id, struct answer *a) 
     return EXIT_UNSUCCESSFUL;
 }
 
-static void cancel_interrupted(struct service *s, const char *id) {
-    struct answer a = {0};
-    say("interrupted: cancelling job %s (ctrl-C again to leave it)", id);
-    if (job_cancel(s, id, &a) == EXIT_DONE)
-        say("job %s: %s", id, answer_text(&a, "status"));
-    answer_deinit(&a);
-}
-
-/* *a is the Job as it stands; stays in charge of it until it has ended. */
+/* Waits for the job whose Job is in *a, and prints its result. owner: an interrupt cancels it. */
 static int see_through(struct command_input *in, bool owner, struct answer *a) {
     char *id = strdup(answer_text(a, "id"));
     if (id == NULL) {
@@ -83,21 +68,15 @@ static int see_through(struct command_input *in, bool owner, struct answer *a) {
         return EXIT_TROUBLE;
     }
     int code = await(&in->service, id, a);
-    if (code == EXIT_DONE)
+    if (code == EXIT_DONE) {
         code = conclude(in, id, a);
-    else if (owner && interrupt_signal() != 0)
-        cancel_interrupted(&in->service, id);
+    } else if (owner && interrupt_signal() != 0) {
+        say("interrupted: cancelling job %s (ctrl-C again to leave it)", id);
+        if (job_cancel(&in->service, id, a) == EXIT_DONE)
+            say("job %s: %s", id, answer_text(a, "status"));
+    }
     free(id);
     return code;
-}
-
-/* A job that failed within the submission's wait is answered by its problem; --job shows all of it. */
-static void print_failed(struct command_input *in, struct answer *a) {
-    const char *named = answer_text(a, "job");
-    char *id = named != NULL ? strdup(named) : NULL;
-    if (id != NULL && options_given(in->options, OPTION_JOB) && job_get(&in->service, id, 0, false, a) == EXIT_DONE)
-        job_print(a);
-    free(id);
 }
 
 int command_run(struct command_input *in) {
@@ -105,10 +84,16 @@ int command_run(struct command_input *in) {
     interrupt_watch();
     int code =
         job_submit(&in->service, in->words, in->word_count, in->options, "respond-async, wait=1", SUBMIT_WAIT_S, &a);
-    if (code == EXIT_DONE)
+    if (code == EXIT_DONE) {
         code = see_through(in, true, &a);
-    else if (code == EXIT_UNSUCCESSFUL)
-        print_failed(in, &a);
+    } else if (code == EXIT_UNSUCCESSFUL && options_given(in->options, OPTION_JOB)) {
+        /* It failed while the service waited: the answer is its problem, and --job wants the whole Job. */
+        const char *named = answer_text(&a, "job");
+        char *id = named != NULL ? strdup(named) : NULL;
+        if (id != NULL && job_get(&in->service, id, 0, false, &a) == EXIT_DONE)
+            job_print(&a);
+        free(id);
+    }
     answer_deinit(&a);
     return code;
 }

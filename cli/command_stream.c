@@ -51,11 +51,6 @@ static int read_events(struct command_input *in, struct events *e, FILE *sink, s
     return service_call(&in->service, &request, false, a);
 }
 
-/* After a stream that was cut, by a service that stopped or by a lost connection. */
-static bool may_go_on(const struct events *e, int code) {
-    return !e->ended && e->id[0] != '\0' && (code == EXIT_DONE || code == EXIT_TROUBLE);
-}
-
 int command_events(struct command_input *in) {
     struct answer a = {0};
     struct events e = {.ended = false};
@@ -66,7 +61,9 @@ int command_events(struct command_input *in) {
     for (unsigned tried = 0; again; tried++) {
         code = read_events(in, &e, sink, &a);
         buf_clear(&lines.part);
-        again = may_go_on(&e, code) && tried < in->service.retries;
+        /* The stream was cut, by a service that stopped or by a lost connection. */
+        bool cut = !e.ended && e.id[0] != '\0' && (code == EXIT_DONE || code == EXIT_TROUBLE);
+        again = cut && tried < in->service.retries;
         if (again)
             interrupt_sleep((int64_t)AGAIN_MS << (tried < 5 ? tried : 5));
     }
@@ -88,7 +85,14 @@ struct map {
     int code;
 };
 
-static void take_map_end(struct map *m, const char *line, size_t size) {
+/* One item, or the summary or error that ends the answer. */
+static void take_map_line(void *arg, const char *line, size_t size) {
+    struct map *m = arg;
+    if (strncmp(line, "{\"index\":", 9) == 0) {
+        printf("%s\n", line);
+        fflush(stdout);
+        return;
+    }
     json_t *last = json_loadb(line, size, 0, NULL);
     const json_t *summary = json_object_get(last, "summary"), *error = json_object_get(last, "error");
     m->whole = summary != NULL || error != NULL;
@@ -102,15 +106,6 @@ static void take_map_end(struct map *m, const char *line, size_t size) {
         m->code = failed > 0 ? EXIT_UNSUCCESSFUL : EXIT_DONE;
     }
     json_decref(last);
-}
-
-static void take_map_line(void *arg, const char *line, size_t size) {
-    if (strncmp(line, "{\"index\":", 9) != 0) {
-        take_map_end(arg, line, size);
-        return;
-    }
-    printf("%s\n", line);
-    fflush(stdout);
 }
 
 static int submit_map(struct command_input *in, const struct buf *body, FILE *sink, const char *key, struct answer *a) {

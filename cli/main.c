@@ -23,13 +23,6 @@ static bool words_fit(const struct command *command, char **words, size_t count)
     return true;
 }
 
-static const char *choose_url(const struct options *options) {
-    const char *url = options->text[OPTION_URL];
-    if (url == NULL)
-        url = getenv("OFFLOAD_URL");
-    return url != NULL && url[0] != '\0' ? url : HELP_DEFAULT_URL;
-}
-
 static int run_command(const struct options *options, char **words, size_t count) {
     const struct command *command = commands_find(words[0]);
     if (command == NULL) {
@@ -39,9 +32,10 @@ static int run_command(const struct options *options, char **words, size_t count
     if (!options_allowed(options, command->options | OPTIONS_OF_ALL, command->name) ||
         !words_fit(command, words + 1, count - 1))
         return EXIT_USAGE;
+    const char *url = options_given(options, OPTION_URL) ? options->text[OPTION_URL] : getenv("OFFLOAD_URL");
     struct command_input in = {.options = options, .words = words + 1, .word_count = count - 1};
     in.service.retries = (unsigned)options_number(options, OPTION_RETRIES, DEFAULT_RETRIES);
-    in.service.client = client_new(choose_url(options));
+    in.service.client = client_new(url != NULL && url[0] != '\0' ? url : HELP_DEFAULT_URL);
     if (in.service.client == NULL)
         return EXIT_USAGE;
     int code = command->run(&in);

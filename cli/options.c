@@ -43,25 +43,21 @@ const struct option_row *options_row(enum option_id id) {
     return &rows[id];
 }
 
-/* Milliseconds in a unit of time; 0: no such unit. */
-static int64_t unit_ms(const char *unit) {
+/* A count, or a time with its unit, in milliseconds. 0, or -1. */
+static int parse_number(const struct option_row *row, const char *text, int64_t *number) {
     static const struct {
         const char *name;
         int64_t ms;
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strcmp(unit, units[i].name) == 0)
-            return units[i].ms;
-    return 0;
-}
-
-static int parse_number(const struct option_row *row, const char *text, int64_t *number) {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (end == text || errno != 0 || text[0] < '0' || text[0] > '9')
         return -1;
-    int64_t scale = row->kind == KIND_COUNT ? (*end == '\0') : unit_ms(end);
+    int64_t scale = row->kind == KIND_COUNT && *end == '\0' ? 1 : 0;
+    for (size_t i = 0; row->kind != KIND_COUNT && i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(end, units[i].name) == 0)
+            scale = units[i].ms;
     if (scale == 0 || value > INT64_MAX / scale)
         return -1;
     *number = value * scale;

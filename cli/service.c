@@ -65,25 +65,19 @@ static void parse(struct answer *a) {
     a->json = NULL;
 }
 
-/* Seconds to wait before asking again, or -1. */
-static int64_t retry_delay_s(enum client_result result, const struct answer *a, bool patient, unsigned tried) {
-    bool busy = result == CLIENT_ANSWERED && (a->http.status == 429 || a->http.status == 503);
-    bool lost = result == CLIENT_FAILED && patient;
-    if (!lost && (!busy || answer_text(a, "job") != NULL))
-        return -1;
-    int64_t told_s = busy ? a->http.retry_after_s : 0;
-    if (told_s > RETRY_LIMIT_S)
-        return -1;
-    return told_s > 0 ? told_s : (int64_t)1 << (tried < 5 ? tried : 5);
-}
-
-/* True if the same request is to be sent again, now. After an interrupt there is one try and no waiting. */
+/* Waits before the same request is sent again. False: it is not to be sent again. After an interrupt there is one try
+ * and no waiting. */
 static bool wait_to_retry(struct service *s, enum client_result result, const struct answer *a, bool patient,
                           unsigned tried) {
-    bool more = tried < s->retries && interrupt_signal() == 0;
-    int64_t delay_s = more ? retry_delay_s(result, a, patient, tried) : -1;
-    if (delay_s < 0)
+    /* A problem with a job's id in it is about that job: the service itself is not busy. */
+    bool busy =
+        result == CLIENT_ANSWERED && (a->http.status == 429 || a->http.status == 503) && answer_text(a, "job") == NULL;
+    bool lost = result == CLIENT_FAILED && patient;
+    int64_t delay_s = busy ? a->http.retry_after_s : 0;
+    if (tried >= s->retries || interrupt_signal() != 0 || (!busy && !lost) || delay_s > RETRY_LIMIT_S)
         return false;
+    if (delay_s <= 0)
+        delay_s = INT64_C(1) << (tried < 5 ? tried : 5);
     const char *code = result == CLIENT_ANSWERED ? answer_text(a, "code") : client_error(s->client);
     say("%s; trying again in %lld s", code != NULL ? code : "the service is busy", (long long)delay_s);
     interrupt_sleep(delay_s * 1000);
@@ -103,8 +97,9 @@ static enum client_result ask(struct service *s, const struct client_request *re
     }
 }
 
-static int judge(struct service *s, const struct client_request *request, enum client_result result,
-                 const struct answer *a) {
+int service_call(struct service *s, struct client_request *request, bool patient, struct answer *a) {
+    enum client_result result = ask(s, request, patient, a);
+    buf_deinit(&request->path);
     if (result == CLIENT_INTERRUPTED)
         return 128 + interrupt_signal();
     if (result == CLIENT_FAILED) {
@@ -117,10 +112,4 @@ static int judge(struct service *s, const struct client_request *request, enum c
         return EXIT_DONE;
     say("%s does not answer as offload does", client_name(s->client));
     return EXIT_TROUBLE;
-}
-
-int service_call(struct service *s, struct client_request *request, bool patient, struct answer *a) {
-    enum client_result result = ask(s, request, patient, a);
-    buf_deinit(&request->path);
-    return judge(s, request, result, a);
 }

@@ -105,15 +105,6 @@ static int write_whole(struct buf *json, const char *text) {
     return status;
 }
 
-static int write_params(struct buf *json, char **words, size_t count, const struct options *options) {
-    if (!options_given(options, OPTION_PARAMS))
-        return write_pairs(json, words, count);
-    if (count == 0)
-        return write_whole(json, options->text[OPTION_PARAMS]);
-    say("give either --params or KEY=VALUE, not both");
-    return -1;
-}
-
 static int write_type(struct buf *body, const char *type) {
     buf_puts(body, "{\"type\":");
     return write_string(body, type, strlen(type), "TYPE");
@@ -133,9 +124,13 @@ int submission_write(struct buf *body, char **words, size_t count, const struct 
     if (write_type(body, words[0]) != 0)
         return -1;
     buf_puts(body, ",\"params\":");
-    if (write_params(body, words + 1, count - 1, options) != 0)
+    bool whole = options_given(options, OPTION_PARAMS);
+    if (whole && count > 1) {
+        say("give either --params or KEY=VALUE, not both");
         return -1;
-    return write_options(body, options);
+    }
+    int status = whole ? write_whole(body, options->text[OPTION_PARAMS]) : write_pairs(body, words + 1, count - 1);
+    return status == 0 ? write_options(body, options) : -1;
 }
 
 /* A line of JSON a time; text is NUL-terminated. */
