@@ -94,14 +94,6 @@ static void reap(void) {
     }
 }
 
-static void end_all(void) {
-    for (size_t i = 0; i < zygote.count; i++)
-        if (zygote.children[i].pid != 0)
-            kill(zygote.children[i].pid, SIGKILL);
-    while (wait(NULL) > 0)
-        continue;
-}
-
 /* ---- spawning --------------------------------------------------------------------------------------------------- */
 
 /* In the child: executes offloadd anew, without what the handlers' `load` has left in memory. */
@@ -215,17 +207,23 @@ static bool serve_request(void) {
     return true;
 }
 
+/* Serves until the front end is gone. Then it ends all workers. */
 static void serve(void) {
     struct pollfd fds[] = {{.fd = zygote.signal_fd, .events = POLLIN}, {.fd = ZYGOTE_SOCKET_FD, .events = POLLIN}};
     struct signalfd_siginfo info;
     for (;;) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            return;
+            break;
         if ((fds[0].revents & POLLIN) != 0 && read(zygote.signal_fd, &info, sizeof info) > 0)
             reap();
         if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !serve_request())
-            return;
+            break;
     }
+    for (size_t i = 0; i < zygote.count; i++)
+        if (zygote.children[i].pid != 0)
+            kill(zygote.children[i].pid, SIGKILL);
+    while (wait(NULL) > 0)
+        continue;
 }
 
 /* SIGTERM and the terminal's signals are the front end's business; the zygote ends when the front end does. */
@@ -265,6 +263,5 @@ int zygote_main(void) {
     }
     report(&r, NULL);
     serve();
-    end_all();
     return 0;
 }
