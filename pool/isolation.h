@@ -18,7 +18,7 @@ bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type);
  * unless it is a forked one that is still unused. */
 void pool_release_worker(struct worker *w);
 
-/* ---- within pool/ ----------------------------------------------------------------------------------------------- */
+/* ---- within pool/ ------------------------------------------------------------------------------------------------ */
 
 /* A process was adopted: kills it if its owner has released it meanwhile and it loads a handler. */
 void isolation_process_adopted(struct worker *w);

@@ -19,7 +19,7 @@
 #define FORK_RETRY_NS    (200 * NS_PER_MS)
 #define LOAD_LIMIT_NS    (60 * NS_PER_S) /* for a process that loads a handler by itself */
 
-/* ---- begin ------------------------------------------------------------------------------------------------------ */
+/* ---- begin ------------------------------------------------------------------------------------------------------- */
 
 void life_begin(struct worker *w) {
     struct slots *s = w->slots;
@@ -93,7 +93,7 @@ void life_lose_zygote(struct worker *w) {
         slot_move(w, WORKER_EMPTY); /* it was asked for and not forked */
 }
 
-/* ---- end -------------------------------------------------------------------------------------------------------- */
+/* ---- end --------------------------------------------------------------------------------------------------------- */
 
 /* Hands back what the worker had not answered. It worked on the scoreboard's current ticket, if that is one of them;
  * else on the oldest. */

@@ -42,7 +42,7 @@ static void begin_all(struct pool *p) {
         life_begin(&p->slots.at[i]);
 }
 
-/* ---- links to zygotes ------------------------------------------------------------------------------------------- */
+/* ---- links to zygotes -------------------------------------------------------------------------------------------- */
 
 static void close_link(struct pool *p, struct zygote_link *z) {
     size_t i = 0;
@@ -187,7 +187,7 @@ static int start_zygote(struct pool *p) {
     return 0;
 }
 
-/* ---- children of the front end ---------------------------------------------------------------------------------- */
+/* ---- children of the front end ----------------------------------------------------------------------------------- */
 
 /* A worker whose zygote died, a zygote, or, if we are PID 1, anything. */
 static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage *u) {
@@ -217,7 +217,7 @@ void pool_reap(struct pool *p) {
         reap_one(p, pid, status, &usage);
 }
 
-/* ---- the pool --------------------------------------------------------------------------------------------------- */
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
 
 static int open_slots(struct pool *p) {
     struct slots *s = &p->slots;

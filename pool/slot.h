@@ -121,7 +121,7 @@ void slot_signal(struct worker *w, int signal);
 /* SIGKILL, and DYING. The first reason given is the one in the report on its death; STOP_NONE gives none. */
 void slot_kill(struct worker *w, enum stop_reason reason);
 
-/* ---- the tasks in flight; for each task, so inline -------------------------------------------------------------- */
+/* ---- the tasks in flight; for each task, so inline --------------------------------------------------------------- */
 
 /* The i-th oldest, 0 .. count - 1. */
 static inline struct in_flight *slot_task(struct worker *w, unsigned i) {

@@ -63,7 +63,7 @@ static _Noreturn void die(void) {
     _exit(70);
 }
 
-/* ---- hooks for the handler -------------------------------------------------------------------------------------- */
+/* ---- hooks for the handler --------------------------------------------------------------------------------------- */
 
 static bool is_cancelled(void *arg) {
     (void)arg;
@@ -85,7 +85,7 @@ static void on_sigterm(int signal) {
         _exit(128 + SIGTERM);
 }
 
-/* ---- replies ---------------------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 static void flush_replies(void) {
     if (self.writer.frames > 0 && wire_flush(&self.writer, self.socket) != 0)
@@ -122,7 +122,7 @@ static void send_outcome(uint64_t ticket, struct outcome *o) {
     fault_deinit(&o->fault);
 }
 
-/* ---- work ------------------------------------------------------------------------------------------------------- */
+/* ---- work -------------------------------------------------------------------------------------------------------- */
 
 /* Sets the outcome's kind from what the host returned; true if the work goes on. */
 static bool proceed(struct outcome *o, int rc) {
@@ -265,7 +265,7 @@ static void do_run(struct outcome *o, const struct wire_header *h, struct bytes 
         run_step(o, h, common, chunk, &o->body);
 }
 
-/* ---- merges: gather the parts, then work ------------------------------------------------------------------------ */
+/* ---- merges: gather the parts, then work ------------------------------------------------------------------------- */
 
 static void drop_merge(void) {
     for (size_t i = 0; i < self.merge.have; i++)
@@ -318,7 +318,7 @@ static bool add_part(const struct wire_header *h, struct bytes payload, struct s
     return m->have == m->header.count;
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* One task, with its payload in memory. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {

@@ -83,7 +83,7 @@ uint32_t worker_start_type(const struct worker *w) {
     return w->start_type;
 }
 
-/* ---- /proc ------------------------------------------------------------------------------------------------------ */
+/* ---- /proc ------------------------------------------------------------------------------------------------------- */
 
 /* The file of that name as text; "" if it cannot be read. */
 static void read_proc(pid_t pid, const char *name, char *text, size_t size) {

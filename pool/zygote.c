@@ -71,7 +71,7 @@ static void report(struct zygote_report *r, const int fds[2]) {
         LOG(LOG_ERROR, "zygote_report_failed", LOG_STR("error", strerror(errno)));
 }
 
-/* ---- reaping ---------------------------------------------------------------------------------------------------- */
+/* ---- reaping ----------------------------------------------------------------------------------------------------- */
 
 static void reap(void) {
     int status;
@@ -94,7 +94,7 @@ static void reap(void) {
     }
 }
 
-/* ---- spawning --------------------------------------------------------------------------------------------------- */
+/* ---- spawning ---------------------------------------------------------------------------------------------------- */
 
 /* In the child: executes offloadd anew, without what the handlers' `load` has left in memory. */
 static _Noreturn void execute_worker(int socket) {
@@ -189,7 +189,7 @@ static void spawn(const struct zygote_request *q) {
     close_pair(pipes);
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* False: the front end is gone or talks nonsense. */
 static bool serve_request(void) {

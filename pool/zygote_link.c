@@ -35,7 +35,7 @@ static void move(struct zygote_link *z, enum link_state to) {
     z->state = to;
 }
 
-/* ---- reports ---------------------------------------------------------------------------------------------------- */
+/* ---- reports ----------------------------------------------------------------------------------------------------- */
 
 static void lose(struct zygote_link *z) {
     bool was_loaded = z->state == LINK_LOADED;
@@ -111,7 +111,7 @@ static void on_control(struct watch *watch, uint32_t events) {
             close(fds[i]);
 }
 
-/* ---- what the owner asks for ------------------------------------------------------------------------------------ */
+/* ---- what the owner asks for ------------------------------------------------------------------------------------- */
 
 struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link_events *events, int socket,
                                      pid_t pid) {

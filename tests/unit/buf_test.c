@@ -98,7 +98,7 @@ static void stolen_bytes_belong_to_the_thief(void **state) {
     buf_deinit(&b);
 }
 
-/* ---- JSON strings ----------------------------------------------------------------------------------------------- */
+/* ---- JSON strings ------------------------------------------------------------------------------------------------ */
 
 static void assert_json(const char *text, size_t size, const char *expected) {
     struct buf b = {0};

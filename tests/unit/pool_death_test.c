@@ -9,7 +9,7 @@
 
 #include "tests/unit/pool_world.h"
 
-/* ---- workers that break the protocol ---------------------------------------------------------------------------- */
+/* ---- workers that break the protocol ----------------------------------------------------------------------------- */
 
 /* The worker is killed, and its task lost to its bad manners. */
 static void expect_protocol_death(struct fake_worker *w) {
@@ -79,7 +79,7 @@ static void a_worker_that_closes_its_socket_is_killed(void **state) {
     assert_string_equal(told.lost_tasks[0].cause, "signal");
 }
 
-/* ---- death ------------------------------------------------------------------------------------------------------ */
+/* ---- death ------------------------------------------------------------------------------------------------------- */
 
 /* Three tasks in flight, the scoreboard at `current`; the worker dies, and the task at `guilty` is the one. */
 static void expect_guilty(uint64_t current, unsigned guilty) {

@@ -9,7 +9,7 @@
 
 #include "tests/unit/pool_world.h"
 
-/* ---- start ------------------------------------------------------------------------------------------------------ */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 static void every_slot_gets_a_worker_when_the_zygote_has_loaded(void **state) {
     (void)state;
@@ -78,7 +78,7 @@ static void workers_that_nobody_asked_for_are_ignored(void **state) {
     assert_int_equal(told.restarted, 0);
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------------------------ */
+/* ---- tasks ------------------------------------------------------------------------------------------------------- */
 
 static void tasks_travel_together_and_their_replies_find_them(void **state) {
     (void)state;
@@ -213,7 +213,7 @@ static void a_bulk_payload_waits_with_its_descriptor(void **state) {
     assert_int_equal(blob_held_bytes, 0);
 }
 
-/* ---- stopping --------------------------------------------------------------------------------------------------- */
+/* ---- stopping ---------------------------------------------------------------------------------------------------- */
 
 static void a_task_that_does_not_stop_meets_sigterm_and_then_sigkill(void **state) {
     (void)state;

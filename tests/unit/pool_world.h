@@ -69,7 +69,7 @@ int zygote_start(int fd, bool test_types, pid_t *pid) {
     return socket;
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 static inline void on_loaded(void *owner) {
     (void)owner;
@@ -126,7 +126,7 @@ static inline void on_changed(void *arg) {
     told.changed++;
 }
 
-/* ---- the world -------------------------------------------------------------------------------------------------- */
+/* ---- the world --------------------------------------------------------------------------------------------------- */
 
 static const struct pool_config small = {.workers = 1, .cancel_grace_ns = 10 * NS_PER_S};
 
@@ -189,7 +189,7 @@ static inline struct worker *slot(unsigned i) {
     return pool_worker(pool, i);
 }
 
-/* ---- the zygote's part ------------------------------------------------------------------------------------------ */
+/* ---- the zygote's part ------------------------------------------------------------------------------------------- */
 
 /* The next request of that kind to that zygote, when it comes. A SIGKILL may come before a request for a worker: the
  * one whose socket is closed gets it, even if it has exited. */
@@ -255,7 +255,7 @@ static inline void await_signal(const struct fake_worker *w, int signal) {
     assert_int_equal(q.signal, signal);
 }
 
-/* ---- the worker's part ------------------------------------------------------------------------------------------ */
+/* ---- the worker's part ------------------------------------------------------------------------------------------- */
 
 static inline void say(struct fake_worker *w, uint8_t kind, uint64_t ticket) {
     struct wire_header h = {.version = WIRE_VERSION, .kind = kind, .ticket = ticket};

@@ -8,8 +8,7 @@
 
 #include "tests/unit/pool_world.h"
 
-/* ---- reload, and the zygote's death
- * ---------------------------------------------------------------------------------- */
+/* ---- reload, and the zygote's death ------------------------------------------------------------------------------ */
 
 /* The pool has closed its end of the control socket, and so has the child, which had it for a moment. */
 static bool is_closed(const struct fake_zygote *z) {

@@ -48,7 +48,7 @@ static int close_pair(void **state) {
     return 0;
 }
 
-/* ---- senders that break the rules ---------------------------------------------------------------------------- */
+/* ---- senders that break the rules -------------------------------------------------------------------------------- */
 
 static void send_raw(const void *bytes, size_t size, const int *fds, size_t n) {
     union {
@@ -329,7 +329,7 @@ static void random_bytes_never_do_harm(void **state) {
     }
 }
 
-/* ---- what goes in comes out --------------------------------------------------------------------------------------- */
+/* ---- what goes in comes out -------------------------------------------------------------------------------------- */
 
 static void assert_frame(struct wire_reader *r, uint64_t ticket, const char *text) {
     struct wire_frame f;

@@ -32,7 +32,7 @@ static struct wire_writer writer;
 static struct wire_reader reader; /* the datagram whose frames are being looked at */
 static bool reading;
 
-/* ---- the world -------------------------------------------------------------------------------------------------- */
+/* ---- the world --------------------------------------------------------------------------------------------------- */
 
 static void expect_reply(uint64_t ticket, uint8_t kind, struct buf *body);
 
@@ -75,7 +75,7 @@ static int close_worker(void **state) {
     return 0;
 }
 
-/* ---- what the front end says ------------------------------------------------------------------------------------ */
+/* ---- what the front end says ------------------------------------------------------------------------------------- */
 
 static uint32_t type_of(const char *name) {
     int type = host_find(name);
@@ -146,7 +146,7 @@ static void cancel(uint64_t ticket) {
     atomic_store(&board->cancelled[ticket % WIRE_MAX_IN_FLIGHT], ticket);
 }
 
-/* ---- what the worker says --------------------------------------------------------------------------------------- */
+/* ---- what the worker says ---------------------------------------------------------------------------------------- */
 
 /* The next reply has this ticket and kind; its payload, behind the times of a WIRE_DONE, is copied, with a NUL behind
  * it. */
@@ -201,7 +201,7 @@ static void expect_broken(void) {
     expect_exit(PROTOCOL_BROKEN);
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------------------------ */
+/* ---- tasks ------------------------------------------------------------------------------------------------------- */
 
 static void a_cheap_job_is_planned_run_and_merged_at_once(void **state) {
     (void)state;
@@ -296,8 +296,7 @@ static void tasks_of_one_datagram_are_answered_in_order(void **state) {
     }
 }
 
-/* ---- bulk
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- bulk -------------------------------------------------------------------------------------------------------- */
 
 static void large_chunks_and_parts_travel_as_memfds(void **state) {
     (void)state;
@@ -356,8 +355,7 @@ static void a_large_body_is_planned(void **state) {
     buf_deinit(&body);
 }
 
-/* ---- cancelling
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 static void await_current(uint64_t ticket) {
     for (int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S; atomic_load(&board->current) != ticket;) {
@@ -415,8 +413,7 @@ static void sigterm_ends_no_task_that_is_not_cancelled(void **state) {
     expect_reply(2, WIRE_PONG, NULL);
 }
 
-/* ---- the end
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void it_exits_when_it_is_told_after_what_came_before(void **state) {
     (void)state;
@@ -442,7 +439,7 @@ static void a_handler_that_exits_takes_the_process_along(void **state) {
     expect_exit(3);
 }
 
-/* ---- what breaks the protocol ends it --------------------------------------------------------------------------- */
+/* ---- what breaks the protocol ends it ---------------------------------------------------------------------------- */
 
 static void bytes_that_are_no_frame_end_it(void **state) {
     (void)state;

@@ -127,7 +127,7 @@ static void report_in_vain(const struct zygote_report *lies, size_t count) {
     assert_int_equal(told.events, before);
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static void a_request_for_a_worker_says_which(void **state) {
     (void)state;
@@ -165,7 +165,7 @@ static void a_request_that_the_socket_does_not_take_is_reported(void **state) {
     assert_false(fake_zygote_receive(&zygote, &q));
 }
 
-/* ---- reports ---------------------------------------------------------------------------------------------------- */
+/* ---- reports ----------------------------------------------------------------------------------------------------- */
 
 static void it_is_loaded_when_the_zygote_says_so(void **state) {
     (void)state;
@@ -279,7 +279,7 @@ static void reports_that_make_no_sense_are_ignored(void **state) {
     report((struct zygote_report){.kind = ZYGOTE_NOT_SPAWNED}, NULL); /* it goes on */
 }
 
-/* ---- loss ------------------------------------------------------------------------------------------------------- */
+/* ---- loss -------------------------------------------------------------------------------------------------------- */
 
 static bool is_killed(pid_t pid) {
     int status;
