@@ -10,14 +10,14 @@ enum stop_reason { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_MEMORY, STOP_PROTO
 
 /* How a worker died. */
 struct death {
-    const char *cause; /* signal | exit | oom | timeout | memory | protocol; static */
+    const char *cause; /* signal | exit | oom | timeout | memory | protocol; a static text */
     int signal;        /* 0: none */
     int exit_code;     /* -1: none, it died of a signal */
     uint64_t max_rss_bytes, cpu_ms;
     const char *stderr_tail; /* the last bytes that it wrote to stderr; "": none. Valid during the callback */
 };
 
-/* "SIGKILL", in memory that the next call reuses; NULL for 0 and for numbers that are no signal. */
+/* "SIGKILL", in static memory that the next call overwrites. NULL for 0 and for numbers that are no signal. */
 const char *signal_name(int signal);
 
 /* Sets cause, signal and exit_code. status: as waitpid(2) gives it. oom: the kernel's OOM killer was at work. killed:

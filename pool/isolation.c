@@ -20,7 +20,8 @@ void pool_release_worker(struct worker *w) {
     slot_set_owner(w, UNOWNED, NULL);
     if (w->state == WORKER_READY && !(is_forked && worker_is_unused(w)))
         retiring_begin(w);
-    else if (w->state == WORKER_STARTING && !is_forked && w->pid > 0) /* without a pid: when it is adopted */
+    else if (w->state == WORKER_STARTING && !is_forked &&
+             w->pid > 0) /* without a pid it is killed when it is adopted */
         retiring_abandon_start(w);
     else if (w->state == WORKER_EMPTY)
         w->start_type = START_FORKED;

@@ -12,18 +12,19 @@
 
 /* Isolates a worker that is ready, idle and unowned. start_type: START_FORKED, or the handler that its process loads by
  * itself. True: the process that is there is unused and of this start type, and takes tasks now. False: it is replaced
- * by one that is; `changed` tells when that one is ready. `owner` is compared and handed back, and not looked at. */
+ * by one that is, and `changed` is called when that one is ready. `owner` is borrowed: it is compared and passed to
+ * `isolation_ended`, and the pool never looks into it. */
 bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type);
-/* The owner needs the worker no more, and `isolation_ended` will not be told. The process leaves when it has answered,
- * unless it is a forked one that is still unused. */
+/* The owner does not need the worker any more; `isolation_ended` will not be called. The process leaves when it has
+ * answered its tasks, unless it is a forked one that is still unused. */
 void pool_release_worker(struct worker *w);
 
 /* ---- within pool/ ------------------------------------------------------------------------------------------------ */
 
-/* A process was adopted: kills it if its owner has released it meanwhile and it loads a handler. */
+/* A process was adopted. Kills it if it loads a handler for an owner that has released it meanwhile. */
 void isolation_process_adopted(struct worker *w);
-/* The process is dead. The slot is unowned, and its owner is told; or, if it was replaced, the next process is the
- * owner's. */
+/* The process is dead. If it was isolated, the slot is unowned now, and `isolation_ended` is called. If it was being
+ * replaced for an owner, the next process is isolated for that owner. */
 void isolation_process_ended(struct worker *w, const struct death *d);
 
 #endif

@@ -12,8 +12,8 @@
 #include "pool/sending.h"
 #include "pool/stopping.h"
 
-#define QUICK_DEATH_NS   NS_PER_S /* a process that got no task and lived no longer died at once */
-#define FREE_RESPAWNS    2        /* so many deaths at once in a row are replaced without delay */
+#define QUICK_DEATH_NS   NS_PER_S /* a process that lived no longer than this and got no task died at once */
+#define FREE_RESPAWNS    2        /* after this many such deaths in a row the next process waits */
 #define FIRST_BACKOFF_NS (20 * NS_PER_MS)
 #define MAX_BACKOFF_NS   (2 * NS_PER_S)
 #define FORK_RETRY_NS    (200 * NS_PER_MS)
@@ -27,7 +27,7 @@ void life_begin(struct worker *w) {
         return;
     scoreboard_clear(w->board);
     if (zygote_link_spawn(s->current, w->slot, w->lane == LANE_EXPRESS, w->start_type) != 0)
-        return; /* the zygote is going: the next one is asked for all slots. Or its socket is full. */
+        return; /* the zygote is dying, and the next one will be asked for all slots; or its socket is full */
     slot_move(w, WORKER_STARTING);
     w->link = s->current;
     w->pid = 0;
@@ -40,7 +40,7 @@ void life_begin(struct worker *w) {
 static void on_spawn_timer(struct timer *t) {
     struct worker *w = container_of(t, struct worker, spawn_timer);
     if (w->state == WORKER_STARTING && w->start_type != START_FORKED && w->pid > 0)
-        slot_kill(w, STOP_TIMEOUT); /* its load takes too long */
+        slot_kill(w, STOP_TIMEOUT); /* its handler takes too long to load */
     else
         life_begin(w);
 }
@@ -90,14 +90,14 @@ void life_lose_zygote(struct worker *w) {
     if (w->pid > 0)
         slot_move(w, WORKER_DYING);
     else
-        slot_move(w, WORKER_EMPTY); /* it was asked for and not forked */
+        slot_move(w, WORKER_EMPTY); /* the process was asked for, and not forked yet */
 }
 
 /* ---- end --------------------------------------------------------------------------------------------------------- */
 
-/* Hands back what the worker had not answered. It worked on the scoreboard's current ticket, if that is one of them;
- * else on the oldest. */
-static void give_up_tasks(struct worker *w, const struct death *d) {
+/* Reports the tasks as lost that the worker had not answered. It worked on the scoreboard's current ticket, if that is
+ * one of them, else on the oldest. */
+static void report_lost_tasks(struct worker *w, const struct death *d) {
     const struct pool_events *e = &w->slots->events;
     uint64_t current = atomic_load(&w->board->current);
     bool known = false;
@@ -154,13 +154,13 @@ static void clear(struct worker *w) {
 void life_end(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, uint64_t cpu_ms) {
     const struct slots *s = w->slots;
     struct death d = {.max_rss_bytes = max_rss_bytes, .cpu_ms = cpu_ms, .stderr_tail = w->stderr_tail.text};
-    receiving_take_replies(w); /* what it said before it died counts */
+    receiving_take_replies(w); /* the replies that it sent before it died count */
     stderr_tail_read(&w->stderr_tail);
     slot_move(w, WORKER_DYING);
     death_set_cause(&d, status, oom, w->killed);
     bool expected = note_death(w, &d);
     clear(w);
-    give_up_tasks(w, &d);
+    report_lost_tasks(w, &d);
     isolation_process_ended(w, &d);
     slot_move(w, WORKER_EMPTY);
     w->pid = 0;

@@ -15,14 +15,15 @@ void life_begin(struct worker *w);
 void life_adopt(struct worker *w, pid_t pid, int socket, int stderr_fd);
 /* The zygote could not fork it: tries again a little later. Only if the slot is STARTING and has no pid. */
 void life_not_begun(struct worker *w, int error);
-/* The zygote is lost, and the process with it: it is reaped by the front end then. */
+/* The zygote is lost, and the process with it. The front end will reap it. */
 void life_lose_zygote(struct worker *w);
 
 /* The process is reaped. status: as waitpid(2) gives it. Its tasks are reported lost, and the slot gets its next
- * process: at once, or after a delay if several in a row died as soon as they had started. Only if it has one. */
+ * process: at once, or after a delay if several in a row died as soon as they had started. Only if the slot has a
+ * process. */
 void life_end(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, uint64_t cpu_ms);
 
-/* Frees what the slot holds in this process; the worker's process is left alone. */
+/* Frees what the slot holds. Does nothing to the worker's process. */
 void life_deinit(struct worker *w);
 
 #endif

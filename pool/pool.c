@@ -2,9 +2,9 @@
  * zygote means for the slots.
  *
  *     start ──► the first link is the current one: when it has loaded, all slots get a process from it
- *     reload ──► one more link. When it has loaded, it is the current one. The workers of the one before retire, and
- *                its link is closed when the last of them is dead.
- *     the current zygote is lost ──► the next one is started: at once, or after a delay if it never had loaded
+ *     reload ──► one more link. When its zygote has loaded, it is the current one. The workers of the previous zygote
+ *                retire, and the link to it is closed when the last of them is dead.
+ *     the current zygote is lost ──► the next one is started: at once, or after a delay if it had not loaded yet
  */
 #include "pool/pool.h"
 
@@ -54,7 +54,7 @@ static void close_link(struct pool *p, struct zygote_link *z) {
     zygote_link_close(z);
 }
 
-/* A zygote that was replaced and has no workers left may go. It ends by EOF, and pool_reap collects it. */
+/* Closes the link to a zygote that was replaced and has no workers left. It ends by EOF, and pool_reap reaps it. */
 static void close_if_unused(struct pool *p, struct zygote_link *z) {
     if (z == NULL || z == p->slots.current)
         return;
@@ -79,10 +79,10 @@ static void on_loaded(void *owner, struct zygote_link *z) {
 static void on_load_failed(void *owner, struct zygote_link *z, const char *type) {
     struct pool *p = owner;
     p->slots.events.load_failed(p->slots.events.owner, type);
-    close_if_unused(p, z); /* after a reload the handlers of before stay */
+    close_if_unused(p, z); /* after a reload: the previous zygote goes on with its handlers */
 }
 
-/* The slot that waits for a process of this zygote; NULL: the zygote is mistaken. */
+/* The worker in that slot, if it waits for a process of this zygote. NULL: the zygote reports nonsense. */
 static struct worker *awaited(struct pool *p, const struct zygote_link *z, unsigned slot) {
     struct worker *w = slot < p->slots.count ? &p->slots.at[slot] : NULL;
     if (w != NULL && w->state == WORKER_STARTING && w->pid == 0 && w->link == z)
@@ -121,7 +121,8 @@ static void on_exited(void *owner, struct zygote_link *z, const struct zygote_ex
     close_if_unused(p, z);
 }
 
-/* A zygote that is dead and reaped may have reaped a worker and not told us: one that is not our child now is gone. */
+/* The zygote is dead and reaped. It can have reaped a worker without a report: a worker that is not our child now is
+ * gone. */
 static void end_missing_workers(struct pool *p, pid_t zygote) {
     for (size_t i = 0; i < p->slots.count; i++) {
         struct worker *w = &p->slots.at[i];
@@ -130,7 +131,7 @@ static void end_missing_workers(struct pool *p, pid_t zygote) {
             continue;
         if (waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD)
             continue;
-        /* How it ended is not known: as it was asked to, or by a signal if it had tasks. */
+        /* How it ended is unknown. Without tasks it most likely left as it was asked to. */
         life_end(w, w->count == 0 ? 0 : SIGKILL, false, 0, 0);
     }
 }
@@ -157,7 +158,7 @@ static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
     if (was_reaped)
         end_missing_workers(p, pid);
     if (!was_current)
-        begin_all(p); /* what it was asked for and had not done when another took over */
+        begin_all(p); /* it had not forked all that it was asked for when another zygote took over */
     else if (was_loaded)
         on_zygote_timer(&p->zygote_timer);
     else
@@ -180,7 +181,7 @@ static int start_zygote(struct pool *p) {
         return -1;
     struct zygote_link *z = zygote_link_open(p->slots.loop, &events, socket, pid);
     if (z == NULL)
-        return -1; /* it ends by EOF, and pool_reap collects it */
+        return -1; /* the zygote ends by EOF, and pool_reap reaps it */
     p->links[p->link_count++] = z;
     if (p->slots.current == NULL)
         p->slots.current = z;
@@ -189,7 +190,7 @@ static int start_zygote(struct pool *p) {
 
 /* ---- children of the front end ----------------------------------------------------------------------------------- */
 
-/* A worker whose zygote died, a zygote, or, if we are PID 1, anything. */
+/* The process is a worker whose zygote died, or a zygote; if we are PID 1, it can be any process. */
 static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage *u) {
     for (size_t i = 0; i < p->slots.count; i++) {
         struct worker *w = &p->slots.at[i];
@@ -203,7 +204,7 @@ static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage 
     for (size_t i = 0; i < p->link_count; i++) {
         if (zygote_link_pid(p->links[i]) != pid)
             continue;
-        zygote_link_set_reaped(p->links[i]); /* the rest follows when its socket tells */
+        zygote_link_set_reaped(p->links[i]); /* on_lost does the rest when its socket is at EOF */
         return;
     }
     end_missing_workers(p, pid);

@@ -16,7 +16,7 @@
  * The owner of the pool needs this header only. It brings along:
  *
  *     pool_types.h    configuration, events
- *     worker_view.h   what can be seen of a worker
+ *     worker_view.h   questions about a worker
  *     tasks.h         to send tasks, and to stop them
  *     isolation.h     workers that work for one owner alone
  *
@@ -36,7 +36,7 @@
  *     zygote_link     the control socket to a zygote
  *     stderr_tail, death, scoreboard, wire, blob
  *
- * All functions and callbacks: the event loop's thread.
+ * All functions and callbacks run in the event loop's thread.
  */
 #ifndef OFFLOAD_POOL_H
 #define OFFLOAD_POOL_H
@@ -52,20 +52,21 @@
 
 struct pool;
 
-/* NULL with errno. Nothing runs before pool_start. Copies both structs. */
+/* A pool without processes: pool_start starts them. Copies both structs; `events.owner` and `events.arg` are borrowed
+ * as long as the pool lives. NULL with errno. */
 MUST_CHECK struct pool *pool_new(struct loop *loop, const struct pool_config *config, const struct pool_events *events);
 MUST_CHECK int pool_start(struct pool *p); /* 0, or -1 with errno */
-/* Takes over changed limits; the numbers of workers stay. */
+/* Takes the limits from `config`. The numbers of workers stay as they are. */
 void pool_configure(struct pool *p, const struct pool_config *config);
-/* Starts a new zygote, and so new handlers; when it has loaded, the workers of the old one finish what they do and are
- * replaced. 0, or -1 with errno. */
+/* Starts a new zygote, which loads the handlers anew. When it has loaded, the workers of the old one finish their tasks
+ * and are replaced. 0, or -1 with errno. */
 MUST_CHECK int pool_reload(struct pool *p);
-/* Reaps children of the front end: zygotes, and orphans, for it is a subreaper. Call on SIGCHLD. */
+/* Reaps children of the front end: zygotes, and orphans, because it is a subreaper, see prctl(2). Call on SIGCHLD. */
 void pool_reap(struct pool *p);
-/* Ends every process and waits for them, some milliseconds. Tasks in flight are forgotten without a word. */
+/* Ends every process and waits for it, which takes some milliseconds. Tasks in flight are forgotten: no event follows. */
 void pool_free(struct pool *p);
 
-/* The slots; pointers stay valid as long as the pool. */
+/* The slots: i is 0 .. pool_size - 1. The pointers are valid as long as the pool lives. */
 size_t pool_size(const struct pool *p);
 struct worker *pool_worker(const struct pool *p, size_t i);
 

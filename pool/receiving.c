@@ -1,4 +1,4 @@
-/* receiving.c: see receiving.h. Front end. All bytes of a worker are hostile: it may run other people's code. */
+/* receiving.c: see receiving.h. Front end. All bytes of a worker are hostile: it can run code that we do not trust. */
 #include "pool/receiving.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 /* The first frame of a process. False if it makes no sense. */
 static bool handle_ready(struct worker *w, const struct wire_header *h) {
     if (w->state == WORKER_DYING && h->ticket == 0)
-        return true; /* it was given up while it started */
+        return true; /* it was killed while it started */
     if (w->state != WORKER_STARTING || h->ticket != 0)
         return false;
     slot_move(w, WORKER_READY);
@@ -30,7 +30,7 @@ static bool handle_ready(struct worker *w, const struct wire_header *h) {
     return true;
 }
 
-/* Replies come in the order of the requests: a worker that answers another task than the oldest has made that up. */
+/* Replies come in the order of the requests: one that answers another task than the oldest breaks the protocol. */
 static bool handle_reply(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
     const struct pool_events *e = &w->slots->events;
     if (f->header.kind == WIRE_READY)

@@ -27,7 +27,7 @@ void retiring_continue(struct worker *w) {
         return;
     }
     bool many = c->max_jobs_per_worker > 0 && w->answered >= c->max_jobs_per_worker;
-    /* Not before it answered a task, or a limit that is too low would replace it for ever. */
+    /* Only after it has answered a task: otherwise a limit that is too low would replace it for ever. */
     bool large = c->max_worker_rss > 0 && w->answered > 0 && worker_rss(w) > c->max_worker_rss;
     if (many || large)
         retiring_begin(w);

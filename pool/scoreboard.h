@@ -22,11 +22,11 @@ struct scoreboard_slot {
 };
 _Static_assert(sizeof(struct scoreboard_slot) <= SCOREBOARD_PAGE, "a slot is one page");
 
-/* Makes the memfd for `slots` pages; -1 with errno. */
+/* A memfd with `slots` pages, which the caller closes; -1 with errno. */
 MUST_CHECK int scoreboard_new(unsigned slots);
 /* Maps one slot's page; NULL with errno. Unmapped by scoreboard_unmap. */
 MUST_CHECK struct scoreboard_slot *scoreboard_map(int fd, unsigned slot);
 void scoreboard_unmap(struct scoreboard_slot *s);
-void scoreboard_clear(struct scoreboard_slot *s); /* for the slot's next worker */
+void scoreboard_clear(struct scoreboard_slot *s); /* before the slot's next worker starts */
 
 #endif

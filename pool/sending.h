@@ -1,5 +1,5 @@
-/* sending.h: datagrams to a worker. Frames are gathered into one datagram; what the socket does not take waits in the
- * backlog. Front end; the event loop's thread. */
+/* sending.h: datagrams to a worker. Frames are gathered into one datagram. Datagrams that the socket does not take wait
+ * in the backlog. Front end; the event loop's thread. */
 #ifndef OFFLOAD_SENDING_H
 #define OFFLOAD_SENDING_H
 
@@ -10,19 +10,19 @@
 
 /* For a process that was just adopted. 0, or -1: out of memory. */
 MUST_CHECK int sending_open(struct worker *w);
-/* Drops what was not sent. No effect if it is closed. */
+/* Drops the frames that were not sent. No effect if it is closed. */
 void sending_close(struct worker *w);
 
-/* Sends the datagram, or puts it behind the backlog. If neither is possible the worker is killed, so that its tasks are
- * reported lost. Only if it has a frame. */
+/* Sends the datagram, or puts it behind the backlog. If neither is possible, kills the worker, so that its tasks are
+ * reported lost. Only if the datagram has a frame. */
 void sending_flush(struct worker *w);
-/* The socket has room: sends the backlog, and tells the pool's owner (can_send) when all of it is gone. */
+/* The socket has room: sends the backlog, and calls `can_send` of the pool's events when all of it is sent. */
 void sending_resume(struct worker *w);
 
 static const struct slice no_payload = {NULL, 0, 0};
 
-/* Adds a frame to the datagram, see wire_put; the one before is sent if this one does not fit in. The payload travels
- * inline if it lies on the heap, else as a descriptor. */
+/* Adds a frame to the datagram, see wire_put. If the frame does not fit in, the datagram is sent first. The payload
+ * travels inline if it lies on the heap, else as a descriptor. */
 static inline void sending_put(struct worker *w, const struct wire_header *h, const void *front, size_t front_size,
                                const struct slice *payload) {
     bool bulk = slice_is_bulk(payload);

@@ -10,11 +10,11 @@
  *                                                        any → DYING         EOF, SIGKILL, zygote lost
  *                                                        DYING → EMPTY       it is reaped
  *
- * Whose the slot is, enum ownership, moved by slot_set_owner:
+ * Who owns the slot, enum ownership, moved by slot_set_owner:
  *
  *     UNOWNED ──► ISOLATED ──► UNOWNED                   UNOWNED → ISOLATED   the process is unused and suits the owner
  *        │            ▲                                  UNOWNED → REPLACING  it does not, and was asked to leave
- *        └──► REPLACING ──► UNOWNED                      REPLACING → ISOLATED it is reaped: the next one is the owner's
+ *        └──► REPLACING ──► UNOWNED                      REPLACING → ISOLATED it is reaped: the next one suits the owner
  *                                                        any → UNOWNED        the owner released it, or it died
  *
  * How one process gives way to the next, enum handover, moved by slot_hand_over. Without it a slot that is empty for a
@@ -72,11 +72,11 @@ struct worker {
     enum handover handover;
     enum stop_reason killed; /* why we sent SIGKILL; STOP_NONE: we did not */
 
-    /* Whose it is. */
+    /* Who owns it. */
     enum ownership ownership;
     void *owner; /* NULL: unowned */
-    uint32_t
-        start_type; /* START_FORKED, or the handler that the process loads by itself; REPLACING: of the next process */
+    /* START_FORKED, or the handler that the process loads by itself. While it is REPLACING, of the next process. */
+    uint32_t start_type;
 
     /* Its socket. */
     struct watch watch; /* fd -1: closed */
@@ -111,24 +111,25 @@ struct slots {
     bool ending;                 /* nothing is started any more */
 };
 
-/* The movers. A move that the diagrams lack is a bug (state_illegal_move); to stay is no move. */
+/* The movers. A move that is not in the diagrams is a bug (state_illegal_move). To stay in a state is no move. */
 void slot_move(struct worker *w, enum worker_state to);
 void slot_set_owner(struct worker *w, enum ownership to, void *owner); /* owner: NULL for UNOWNED */
 void slot_hand_over(struct worker *w, enum handover to);
 
-/* Has the zygote send a signal to the process. */
+/* Makes the zygote send a signal to the process. No effect without a process or when its zygote is lost. */
 void slot_signal(struct worker *w, int signal);
-/* SIGKILL, and DYING. The first reason given is the one in the report on its death; STOP_NONE gives none. */
+/* Sends SIGKILL; the slot is DYING. The report on the death gives the reason of the first call that had one: STOP_NONE is
+ * none. */
 void slot_kill(struct worker *w, enum stop_reason reason);
 
-/* ---- the tasks in flight; for each task, so inline --------------------------------------------------------------- */
+/* ---- the tasks in flight (inline, because each task passes here several times) ----------------------------------- */
 
 /* The i-th oldest, 0 .. count - 1. */
 static inline struct in_flight *slot_task(struct worker *w, unsigned i) {
     return &w->ring[(w->head + i) % WIRE_MAX_IN_FLIGHT];
 }
 
-/* The oldest, which the process works on; NULL: it is idle. */
+/* The oldest, which the process works on. NULL: it is idle. */
 static inline struct in_flight *slot_oldest_task(struct worker *w) {
     return w->count > 0 ? slot_task(w, 0) : NULL;
 }

@@ -1,9 +1,9 @@
-/* stopping.h: makes a task stop that was asked to: ask, insist, kill. Front end; the event loop's thread.
+/* stopping.h: makes sure that a task stops: ask, insist, kill. Front end; the event loop's thread.
  *
  *     asked by the scoreboard ──► after half of cancel_grace: SIGTERM ──► after all of it: SIGKILL
  *
- * Only the oldest task in flight is pressed: it is the one that is worked on. The worker skips the others when it gets
- * to them. SIGTERM ends a worker only while its current task is cancelled, see worker.c.
+ * Only the oldest task in flight is pressed, because the worker works on that one. It skips the others when it gets to
+ * them. SIGTERM ends a worker only while its current task is cancelled, see worker.c.
  */
 #ifndef OFFLOAD_STOPPING_H
 #define OFFLOAD_STOPPING_H
@@ -11,8 +11,8 @@
 #include "pool/slot.h"
 
 void stopping_init(struct worker *w);
-/* The oldest task is another one, or was just asked to stop: starts the clock for it, or stops it if it need not
- * stop. */
+/* Call when another task is the oldest, or when the oldest was asked to stop. Starts the time limit for that task if it
+ * must stop, and clears the limit if not. */
 void stopping_press(struct worker *w);
 void stopping_end(struct worker *w); /* the process is gone */
 
