@@ -1,8 +1,7 @@
 /* blob.h: bytes that several owners share: on the heap, in a sealed memfd that can be passed to another process without
- * a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)), or in a file whose bytes do not change. Only one thread may count
- * references; others may read the bytes meanwhile. A slice is a part of a blob and holds a reference to it. Any
- * process.
- */
+ * a copy (memfd_create(2), F_ADD_SEALS in fcntl(2)), or in a file whose bytes do not change. One thread alone counts
+ * references; others can read the bytes meanwhile. A slice is a part of a blob and holds a reference to it. Any
+ * process. */
 #ifndef OFFLOAD_BLOB_H
 #define OFFLOAD_BLOB_H
 
@@ -28,27 +27,28 @@ struct slice {
 /* Bytes of memory held by all blobs of this process: what --max-memory bounds. */
 extern size_t blob_held_bytes;
 
-/* Each returns a blob with one reference, or NULL with errno. On the heap; and in a memfd of that name. */
-MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);
-MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size);
-/* Likewise, of a descriptor, which they take: of a sealed memfd; of a memfd, which is sealed now; of a regular file
- * whose bytes do not change: it is not for other processes, and not counted as memory. On failure blob_seal closes the
- * descriptor, and the others leave it to the caller. */
+/* Each of the five returns a blob with one reference, or NULL with errno. */
+MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);                          /* on the heap */
+MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size); /* in a sealed memfd */
+/* These take a descriptor: of a memfd that is sealed already; of a memfd, which they seal; of a regular file whose
+ * bytes do not change. A file is not for other processes, and does not count as memory. On failure blob_seal closes the
+ * descriptor, and the other two leave it to the caller. */
 MUST_CHECK struct blob *blob_adopt(int fd, size_t size);
 MUST_CHECK struct blob *blob_seal(int fd, size_t size);
 MUST_CHECK struct blob *blob_file(int fd, size_t size);
 
-struct blob *blob_ref(struct blob *b);
-void blob_unref(struct blob *b); /* NULL is allowed */
+struct blob *blob_ref(struct blob *b); /* returns b */
+void blob_unref(struct blob *b);       /* NULL is allowed */
 
 /* A copy of the bytes with one reference, on the heap. Empty if memory ran out. */
 MUST_CHECK struct slice slice_copy(const void *bytes, size_t size);
-struct slice slice_all(struct blob *b); /* takes over the caller's reference */
+struct slice slice_all(struct blob *b); /* takes the caller's reference */
 MUST_CHECK struct slice slice_ref(const struct slice *s);
 MUST_CHECK struct slice slice_part(const struct slice *s, size_t offset, size_t size); /* a new reference; within s */
 void slice_deinit(struct slice *s);                                                    /* empty afterwards */
 
-/* True if the bytes lie in a memfd or a file: then they travel as a descriptor. False: slice_heap gives them in place. */
+/* True if the bytes lie in a memfd or a file: then they travel as a descriptor. False: slice_heap gives them in
+ * place. */
 static inline bool slice_is_bulk(const struct slice *s) {
     return s->blob != NULL && s->blob->fd >= 0;
 }
@@ -56,15 +56,15 @@ static inline const unsigned char *slice_heap(const struct slice *s) {
     return s->blob == NULL ? NULL : s->blob->data + s->offset;
 }
 
-/* The bytes for reading: in place for the heap, else mapped. NULL with errno. slice_unmap when done. */
+/* The bytes for reading: in place for the heap, else mapped. NULL with errno. Call slice_unmap at the end. */
 MUST_CHECK const unsigned char *slice_map(const struct slice *s);
 void slice_unmap(const struct slice *s, const unsigned char *mapped);
-/* Copies `size` bytes from `offset` of the slice. 0, or -1. */
+/* Copies `size` bytes from `offset` of the slice. 0, or -1: they are not all within the slice, or cannot be read. */
 MUST_CHECK int slice_read(const struct slice *s, size_t offset, void *to, size_t size);
 
 /* A new memfd for writing, CLOEXEC, sealable; -1 with errno. */
 MUST_CHECK int memfd_new(const char *name);
-/* Writes all; 0, or -1 with errno. */
+/* Writes all bytes. 0, or -1 with errno: some can have been written. */
 MUST_CHECK int memfd_write(int fd, const void *bytes, size_t size);
 
 #endif

@@ -1,5 +1,6 @@
-/* cgroup.c: see cgroup.h. /proc/self/cgroup names our group in each hierarchy; /proc/self/mountinfo says where
- * each hierarchy is mounted and which group that mount shows as its root (in a container, usually our own). */
+/* cgroup.c: see cgroup.h. Front end and zygote. /proc/self/cgroup names our group in each hierarchy.
+ * /proc/self/mountinfo says where each hierarchy is mounted, and which group that mount shows as its root (in a
+ * container, usually our own). */
 #include "pool/cgroup.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 struct group {
-    char mount[512]; /* the directory that shows the hierarchy's root (or the part of it we may see) */
+    char mount[512]; /* the directory that shows the hierarchy, or the part of it that we can see */
     char path[512];  /* our group below it: "" or "/a/b" */
     bool v2;
 };

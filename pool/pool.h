@@ -63,7 +63,8 @@ void pool_configure(struct pool *p, const struct pool_config *config);
 MUST_CHECK int pool_reload(struct pool *p);
 /* Reaps children of the front end: zygotes, and orphans, because it is a subreaper, see prctl(2). Call on SIGCHLD. */
 void pool_reap(struct pool *p);
-/* Ends every process and waits for it, which takes some milliseconds. Tasks in flight are forgotten: no event follows. */
+/* Ends every process and waits for it, which takes some milliseconds. Tasks in flight are forgotten: no event
+ * follows. */
 void pool_free(struct pool *p);
 
 /* The slots: i is 0 .. pool_size - 1. The pointers are valid as long as the pool lives. */

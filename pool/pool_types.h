@@ -21,7 +21,8 @@ struct pool_config {
     bool test_types;
 };
 
-/* What the pool reports. The first three callbacks are about zygotes and pings and get `owner`, the others get `arg`. */
+/* What the pool reports. The first three callbacks are about zygotes and pings and get `owner`, the others get
+ * `arg`. */
 struct pool_events {
     void *owner;
     void (*loaded)(void *owner);                        /* a zygote has loaded the handlers: workers are forked now */

@@ -8,8 +8,8 @@
 /* Takes the socket of a process that was just adopted, and watches it. 0, or -1 with errno: it is not watched. Close it
  * with receiving_close in both cases. */
 MUST_CHECK int receiving_open(struct worker *w, int socket);
-/* Handles the replies that have arrived, at most 64 datagrams. Kills a worker that breaks the protocol or has closed its
- * socket. */
+/* Handles the replies that have arrived, at most 64 datagrams. Kills a worker that breaks the protocol or has closed
+ * its socket. */
 void receiving_take_replies(struct worker *w);
 void receiving_close(struct worker *w); /* no effect if it is closed */
 

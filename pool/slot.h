@@ -14,7 +14,7 @@
  *
  *     UNOWNED ──► ISOLATED ──► UNOWNED                   UNOWNED → ISOLATED   the process is unused and suits the owner
  *        │            ▲                                  UNOWNED → REPLACING  it does not, and was asked to leave
- *        └──► REPLACING ──► UNOWNED                      REPLACING → ISOLATED it is reaped: the next one suits the owner
+ *        └──► REPLACING ──► UNOWNED                      REPLACING → ISOLATED it is reaped: the next one will suit
  *                                                        any → UNOWNED        the owner released it, or it died
  *
  * How one process gives way to the next, enum handover, moved by slot_hand_over. Without it a slot that is empty for a
@@ -118,8 +118,8 @@ void slot_hand_over(struct worker *w, enum handover to);
 
 /* Makes the zygote send a signal to the process. No effect without a process or when its zygote is lost. */
 void slot_signal(struct worker *w, int signal);
-/* Sends SIGKILL; the slot is DYING. The report on the death gives the reason of the first call that had one: STOP_NONE is
- * none. */
+/* Sends SIGKILL; the slot is DYING. The report on the death gives the reason of the first call that had one: STOP_NONE
+ * is none. */
 void slot_kill(struct worker *w, enum stop_reason reason);
 
 /* ---- the tasks in flight (inline, because each task passes here several times) ----------------------------------- */

@@ -11,7 +11,7 @@
 
 #define STDERR_TAIL 2048 /* bytes, with the NUL at the end */
 
-/* Embedded by its owner, who may read `text` only. */
+/* Embedded by its owner, who reads `text` only. */
 struct stderr_tail {
     char text[STDERR_TAIL]; /* ends with a NUL; has no other */
     size_t size, logged;    /* bytes of text, and how many of them are lines that were logged */
@@ -25,7 +25,7 @@ void stderr_tail_init(struct stderr_tail *t, struct loop *loop, unsigned slot);
 /* Forgets the text of the process before, and watches the pipe of a new one. Takes the descriptor. 0, or -1 with errno:
  * the pipe is not watched, but stderr_tail_read works. */
 MUST_CHECK int stderr_tail_open(struct stderr_tail *t, int fd, pid_t pid);
-/* Reads what there is now, at most 16 KiB. */
+/* Reads and logs what the worker has written, at most 16 KiB. */
 void stderr_tail_read(struct stderr_tail *t);
 void stderr_tail_close(struct stderr_tail *t); /* keeps the text; no effect if it is closed */
 

@@ -28,7 +28,7 @@ void pool_flush(struct worker *w) {
 
 void pool_ping(struct worker *w) {
     struct wire_header h = {.kind = WIRE_PING};
-    if (!worker_takes_tasks(w) || !worker_can_send(w)) /* nothing may come between the parts of a merge */
+    if (!worker_takes_tasks(w) || !worker_can_send(w)) /* nothing must come between the parts of a merge */
         return;
     h.ticket = slot_push_task(w, NULL, false)->ticket;
     sending_put(w, &h, NULL, 0, &no_payload);

@@ -11,8 +11,8 @@
 
 #define MAX_FDS 4 /* room to receive too many, so that they can be closed */
 
-/* Takes the descriptors out of a received message. Returns how many there were, or -1 if the control data
- * was cut or of another kind; `fds` has room for MAX_FDS. */
+/* Takes the descriptors out of a received message. Returns how many there were, or -1 if the control data were cut or
+ * of another kind. `fds` has room for MAX_FDS. */
 static int collect_fds(struct msghdr *m, int *fds) {
     int count = 0;
     bool bad = (m->msg_flags & MSG_CTRUNC) != 0;
@@ -32,7 +32,7 @@ static int collect_fds(struct msghdr *m, int *fds) {
     return -1;
 }
 
-/* recvmsg with descriptors. As wire_receive; *size is in and out. */
+/* recvmsg(2) with descriptors. Returns what wire_receive returns. *size: the room; then the bytes received. */
 static int receive(int socket, void *data, size_t *size, int *fds, int *n_fds) {
     union {
         struct cmsghdr align;
@@ -42,8 +42,8 @@ static int receive(int socket, void *data, size_t *size, int *fds, int *n_fds) {
     struct msghdr m = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t n;
-    /* ECONNRESET comes once, when the peer left without reading all, and before what it had sent: ask again for that.
-     * */
+    /* A peer that closes its end without having read everything causes one ECONNRESET, which comes before the datagrams
+     * that it has sent: those are received by asking again. */
     do
         n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
     while (n < 0 && (errno == EINTR || errno == ECONNRESET));

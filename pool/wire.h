@@ -1,7 +1,7 @@
-/* wire.h: what the front end, the zygote and the workers say to each other. The one definition for all ends.
+/* wire.h: what the front end, the zygote and the workers say to each other. All ends use this one definition.
  *
- * Each worker has a SOCK_SEQPACKET Unix socket pair. A datagram holds 1..WIRE_MAX_FRAMES frames, one behind
- * the other; a frame is a header and `length` bytes inline, padded with zeros to a multiple of 8:
+ * Each worker has a SOCK_SEQPACKET Unix socket pair, see unix(7). A datagram holds 1..WIRE_MAX_FRAMES frames, one
+ * behind the other. A frame is a header and `length` bytes inline, padded with zeros to a multiple of 8:
  *
  *     datagram   | header | inline bytes ..pad | header | inline bytes ..pad | ...      <= WIRE_MAX_DATAGRAM
  *     ancillary  | one descriptor, only if the single frame has WIRE_BULK |
@@ -21,8 +21,8 @@
  *       44     4   reserved    0
  *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more
  *
- * A bulk payload is a memfd sealed against shrinking, growing and writing, so that a mapping of it can neither
- * fault nor change under the reader. One frame with a bulk payload travels alone in its datagram.
+ * A bulk payload is a memfd that is sealed against shrinking, growing and writing, so that a mapping of it can neither
+ * fault nor change under the reader. A frame with a bulk payload travels alone in its datagram.
  *
  *     front end -> worker                                       worker -> front end
  *     WIRE_PLAN   params (packed), or the whole body with       WIRE_READY    once, first; no ticket
@@ -32,21 +32,21 @@
  *                 With WIRE_GO: merge the one part, too         WIRE_FAILED   a fault as JSON, inline
  *     WIRE_MERGE  common, as above; `count` WIRE_PARTs          WIRE_CANCELLED
  *     WIRE_PART   one part, inline or bulk; same ticket         WIRE_PONG     answers WIRE_PING
- *     WIRE_PING   are you there?                                WIRE_PARSED   to WIRE_RAW, of a job that must not be
+ *     WIRE_PING   asks for a sign of life                       WIRE_PARSED   to WIRE_RAW, of a job that must not be
  *                                                                             planned in this process: struct wire_plan
  *                                                                             without chunks, then the packed params
  *     WIRE_EXIT   finish what came before, then exit
  *
- * Of a map, common in WIRE_RUN is the list of the group's poison items, see host_run_items.
+ * In a WIRE_RUN of a map, common is the list of the group's poison items, see host_run_items.
  *
  * WIRE_PLAN, WIRE_RUN and WIRE_MERGE have WIRE_ITEMS if the job is a map: its params are a list, its chunks groups of
- * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_RAW the worker finds that out. What it found
- * in the body are bytes that the host makes and reads, and nobody else (host_parse_raw, host_read_submission).
+ * items, and its parts struct item_entry (handlers/host/host.h). With WIRE_RAW the worker finds that out. What it has
+ * found in the body travels as bytes that only the host writes and reads (host_parse_raw, host_read_submission).
  *
- * With the zygote, on a socket pair of its own: one struct per datagram, see below.
+ * The front end and the zygote have a socket pair of their own: one struct per datagram, see below.
  *
- * To change the wire: both ends are one binary, so raise WIRE_VERSION, change the table, and nothing else.
- * It is raised all the same, because a reload may meet workers of the binary before.
+ * To change the wire, change the table and raise WIRE_VERSION. Both ends are one binary, but the store has plans of
+ * earlier versions: a plan of another version is made again from its request.
  */
 #ifndef OFFLOAD_WIRE_H
 #define OFFLOAD_WIRE_H
@@ -82,7 +82,7 @@ enum wire_kind {
 };
 
 enum {                 /* flags */
-       WIRE_BULK = 1,  /* a descriptor comes along */
+       WIRE_BULK = 1,  /* with a descriptor */
        WIRE_RAW = 2,   /* WIRE_PLAN: the body of the request, not yet parsed */
        WIRE_GO = 4,    /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
        WIRE_HASH = 16, /* with WIRE_RAW: hash the request, too */
@@ -107,9 +107,9 @@ struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
 };
 
-/* Front of a WIRE_PARSED, and of a WIRE_PLANNED; then `chunks` struct wire_chunk; then common_size bytes, padded to 8;
- * then submission_size bytes, padded to 8; then the chunks' bytes, which the chunks' offsets count from; or, of a
- * WIRE_PARSED, which has no chunks, the packed params. */
+/* Front of a WIRE_PARSED and of a WIRE_PLANNED. It is followed by: `chunks` times struct wire_chunk; common_size bytes,
+ * padded to 8; submission_size bytes, padded to 8; and the chunks' bytes, from which the chunks' offsets count. A
+ * WIRE_PARSED has no chunks, and the packed params in the place of their bytes. */
 struct wire_plan {
     uint32_t type, chunks, common_size;
     uint32_t submission_size; /* WIRE_RAW: what was found in the body, for host_read_submission; else 0 */
@@ -133,17 +133,17 @@ struct zygote_request {
 };
 
 enum zygote_report_kind {
-    ZYGOTE_LOADED = 1,  /* handlers are loaded; spawning may begin */
-    ZYGOTE_LOAD_FAILED, /* a handler's load failed: `text` names it */
+    ZYGOTE_LOADED = 1,  /* the handlers are loaded; it forks workers from now on */
+    ZYGOTE_LOAD_FAILED, /* a handler could not be loaded: `text` names it */
     ZYGOTE_SPAWNED,     /* with two descriptors: the worker's socket, and the reading end of its stderr */
     ZYGOTE_NOT_SPAWNED, /* fork failed: status is errno */
-    ZYGOTE_EXITED       /* reaped */
+    ZYGOTE_EXITED       /* a worker is reaped */
 };
 struct zygote_report {
     uint32_t version, kind;
     uint32_t slot;
     int32_t pid;
-    int32_t status; /* as waitpid gives it */
+    int32_t status; /* ZYGOTE_EXITED: as waitpid(2) gives it; ZYGOTE_NOT_SPAWNED: an errno */
     uint32_t oom;   /* the kernel's OOM killer was at work in our cgroup since the last report */
     uint64_t max_rss_bytes, cpu_ms;
     char text[64];
@@ -158,7 +158,7 @@ struct wire_reader {
     const unsigned char *data;
     size_t size, offset;
     unsigned frames;
-    int fd; /* came along, or -1; the reader's until wire_take_bulk */
+    int fd; /* came with the datagram, or -1; the reader's until wire_take_bulk takes it */
 };
 
 /* One frame of it; `inlined` points into the datagram. */
@@ -167,24 +167,24 @@ struct wire_frame {
     const unsigned char *inlined;
 };
 
-/* Receives one datagram into `buffer` of WIRE_MAX_DATAGRAM bytes. 1: there is one; wire_close_reader when it is done
- * with. 0: the peer has closed its end. -1 with errno: EAGAIN, or EPROTO for a datagram that is too long or has more
- * than one descriptor (they are closed). */
+/* Receives one datagram into `buffer` of WIRE_MAX_DATAGRAM bytes, which the reader borrows. 1: there is one; call
+ * wire_close_reader at the end. 0: the peer has closed its end. -1 with errno: EAGAIN if there is none, or EPROTO if it
+ * is too long or has more than one descriptor (they are closed). */
 MUST_CHECK int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r);
 /* 1 and the next frame; 0 at the end; -1 if the bytes break the rules above. */
 MUST_CHECK int wire_next(struct wire_reader *r, struct wire_frame *f);
 /* The bulk payload of a frame that has one. Checks the seals, and that offset and size lie within. 0, and the caller
  * deinits the slice; or -1. */
 MUST_CHECK int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
-/* A reference to what a frame carries: its bulk payload, if it has one; else a copy of the inline bytes from `front`
- * on, of which there must be so many. Empty if memory ran out. */
+/* What a frame carries: a reference to its bulk payload, if it has one; else a copy of its inline bytes from `front`
+ * on, which must not be beyond their end. Empty if memory ran out. */
 MUST_CHECK struct slice wire_payload(const struct wire_frame *f, const struct slice *bulk, size_t front);
 void wire_close_reader(struct wire_reader *r); /* closes a descriptor that was not taken */
 
 bool wire_is_request(uint8_t kind); /* a kind that the front end sends */
 bool wire_is_reply(uint8_t kind);   /* a kind that a worker sends */
 
-/* Builds a datagram; reuse after wire_flush. */
+/* Builds a datagram. It is empty again after wire_flush. */
 struct wire_writer {
     unsigned char *data; /* WIRE_MAX_DATAGRAM bytes */
     size_t size;
@@ -193,8 +193,8 @@ struct wire_writer {
 };
 MUST_CHECK int wire_open_writer(struct wire_writer *w); /* 0, or -1: out of memory */
 void wire_close_writer(struct wire_writer *w);
-/* True if a frame with this many inline bytes (and a bulk payload) still fits in. An empty writer takes any
- * frame within the limits. */
+/* True if a frame with this many inline bytes (and a bulk payload) still fits in. An empty writer takes any frame
+ * within the limits. */
 bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk);
 /* Adds a frame; version and length are filled in. Its inline bytes are `first` and then `second`, which are copied.
  * bulk: NULL, or a memfd slice, of which a reference is taken. Only after wire_fits. */
@@ -203,7 +203,9 @@ void wire_put(struct wire_writer *w, const struct wire_header *h, const void *fi
 /* Sends and empties. 0, or -1 with errno (EAGAIN: nothing was sent, try again later). */
 MUST_CHECK int wire_flush(struct wire_writer *w, int socket);
 
-/* Control messages with up to two descriptors. As wire_receive: 1, 0, -1. fds are -1 where there is none. */
+/* Control messages of a fixed size, with two descriptors or none (fds NULL to send none; both -1 if none came). The
+ * sender keeps its descriptors; the receiver closes what it gets. wire_send_control: 0, or -1 with errno.
+ * wire_receive_control: 1, 0 or -1 as wire_receive. */
 MUST_CHECK int wire_send_control(int socket, const void *message, size_t size, const int fds[2]);
 MUST_CHECK int wire_receive_control(int socket, void *message, size_t size, int fds[2]);
 

@@ -4,7 +4,7 @@
  *     executed by it, and one handler loaded ──┘                ▲                          │
  *                                                               └──────────────────────────┘
  *     ends by: WIRE_EXIT · EOF (the front end is gone) · SIGKILL (PDEATHSIG when the zygote dies; cancel; limits)
- *              SIGTERM, but only while the current task is cancelled: a supervisor may send SIGTERM to all processes
+ *              SIGTERM, but only while the current task is cancelled: a supervisor can send SIGTERM to all processes
  *              of the service at once, and that must not lose tasks
  *
  * One thread, blocking reads and writes. The tasks of a datagram are done in order, and their replies are gathered into
@@ -31,7 +31,7 @@
 #define FLUSH_NS             (1 * NS_PER_MS) /* from the arrival of a datagram */
 #define MAX_JSON_DEPTH_LIMIT 2048            /* jansson's own; the front end sends the configured one in `count` */
 
-/* What comes of a task: times and a body, or a fault. */
+/* The result of a task: times and a body, or a fault. */
 struct outcome {
     uint8_t kind;
     struct wire_times times;
@@ -39,8 +39,8 @@ struct outcome {
     struct fault fault;
 };
 
-/* A merge that is still getting its parts. */
-struct pending_merge {
+/* A merge whose parts have not all come yet. */
+struct begun_merge {
     struct wire_header header; /* kind 0: none */
     struct slice common;
     struct slice *parts;
@@ -52,13 +52,14 @@ static struct {
     int socket;
     struct scoreboard_slot *board;
     uint64_t ticket;
-    uint32_t titled; /* the type shown in the process title */
+    uint32_t titled; /* the type in the process title, plus 1; 0: none */
     unsigned char *buffer;
     struct wire_writer writer;
     int64_t batch_start_ns;
-    struct pending_merge merge;
+    struct begun_merge merge;
 } self;
 
+/* The front end reports the task as lost, and starts another worker. */
 static _Noreturn void die(void) {
     _exit(70);
 }
@@ -116,7 +117,7 @@ static void send_outcome(uint64_t ticket, struct outcome *o) {
     const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
     const struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
     if (body->failed)
-        die(); /* out of memory: the report on our death says more than half an answer */
+        die(); /* out of memory: the report on our death is worth more than half an answer */
     send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body);
     buf_deinit(&o->body);
     fault_deinit(&o->fault);
@@ -124,7 +125,7 @@ static void send_outcome(uint64_t ticket, struct outcome *o) {
 
 /* ---- work -------------------------------------------------------------------------------------------------------- */
 
-/* Sets the outcome's kind from what the host returned; true if the work goes on. */
+/* True if the host has returned success. Else it sets the outcome's kind. */
 static bool proceed(struct outcome *o, int rc) {
     if (rc == 0)
         return true;
@@ -150,7 +151,7 @@ static void merge_step(struct outcome *o, const struct wire_header *h, struct by
     o->times.merge_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
 }
 
-/* run, and merge its one part. */
+/* Runs the only chunk of a job, and merges its part. */
 static void run_and_merge(struct outcome *o, const struct wire_header *h, struct bytes common, struct bytes chunk) {
     struct buf part = {0};
     run_step(o, h, common, chunk, &part);
@@ -169,7 +170,7 @@ static void put_padded(struct buf *to, const void *from, size_t size) {
     buf_append(to, zeros, WIRE_PAD(size) - size);
 }
 
-/* struct wire_plan, chunks, common, submission (NULL: none), bytes: see wire.h. */
+/* Writes a plan as wire.h describes it. submission: NULL if there is none. */
 static void write_plan(struct buf *out, uint32_t type, const struct buf *submission, const struct host_plan *plan,
                        uint64_t plan_ns) {
     struct wire_plan head = {.type = type,
@@ -196,8 +197,8 @@ static void set_title(uint32_t type) {
     self.titled = type + 1;
 }
 
-/* Plans checked params, or a map's list of them; with WIRE_GO goes on to run and merge a single cheap chunk. The
- * submission, if it was parsed here, is sent along. */
+/* Plans checked params, or a map's list of them. With WIRE_GO it goes on to run and merge a single cheap chunk.
+ * submission: what was found in a raw body, which is sent with the plan; else NULL. */
 static void plan_params(struct outcome *o, struct wire_header h, struct bytes params, const struct buf *submission) {
     struct host_plan plan = {0};
     bool map = (h.flags & WIRE_ITEMS) != 0;
@@ -219,7 +220,7 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
     host_plan_deinit(&plan);
 }
 
-/* Parses the body of a request, and plans it unless that must be done in another process. */
+/* Parses a raw body, and plans the job, unless an isolated worker must do that. */
 static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes body) {
     struct host_parsed p;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
@@ -272,7 +273,7 @@ static void drop_merge(void) {
         slice_deinit(&self.merge.parts[i]);
     free(self.merge.parts);
     slice_deinit(&self.merge.common);
-    self.merge = (struct pending_merge){0};
+    self.merge = (struct begun_merge){0};
 }
 
 static void begin_merge(const struct wire_header *h, struct bytes payload) {
@@ -288,7 +289,7 @@ static void begin_merge(const struct wire_header *h, struct bytes payload) {
 }
 
 static void do_merge(struct outcome *o) {
-    struct pending_merge *m = &self.merge;
+    struct begun_merge *m = &self.merge;
     struct bytes *parts = calloc(m->have, sizeof *parts);
     if (parts == NULL)
         die();
@@ -305,9 +306,9 @@ static void do_merge(struct outcome *o) {
     drop_merge();
 }
 
-/* True when the last part has come. */
+/* Adds a part to the merge. True: it was the last one. */
 static bool add_part(const struct wire_header *h, struct bytes payload, struct slice *bulk) {
-    struct pending_merge *m = &self.merge;
+    struct begun_merge *m = &self.merge;
     if (m->header.kind == 0 || h->ticket != m->header.ticket)
         die();
     if (bulk->blob == NULL)
@@ -320,7 +321,7 @@ static bool add_part(const struct wire_header *h, struct bytes payload, struct s
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* One task, with its payload in memory. */
+/* Does one task and sends its reply. bulk: the bulk payload, mapped; NULL: there is none. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct outcome o = {0};
     int64_t cpu_ns = clock_cpu_ns();

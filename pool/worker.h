@@ -1,5 +1,5 @@
-/* worker.h: a worker process: it receives tasks, has the handlers do them, and replies. In the zygote's children
- * only. */
+/* worker.h: a worker process: it receives tasks, calls the handlers for them, and replies. It runs only in children of
+ * the zygote. */
 #ifndef OFFLOAD_WORKER_H
 #define OFFLOAD_WORKER_H
 
@@ -16,13 +16,12 @@ struct worker_start {
     uint32_t slot, type, test_types, log_level, log_format;
 };
 
-/* main() of that role: loads the handler, then works. Returns the exit status if it could not start; else it does not
- * return. */
+/* main() of that role: loads the handler, then calls worker_main. Returns an exit status only if it could not start. */
 int worker_spawned_main(void);
 
 /* The worker of this slot, in a process that is just forked. Takes both descriptors: the worker's end of its socket,
- * and the scoreboard. Exits with 0 on WIRE_EXIT or when the front end has closed the socket, and with 70 when the front
- * end broke the protocol or when memory or a descriptor could not be had. */
+ * and the scoreboard. Exits with 0 on WIRE_EXIT or when the front end has closed the socket, and with 70 (EX_SOFTWARE
+ * of sysexits.h) when the front end broke the protocol, or when there was no memory or no descriptor. */
 _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd);
 
 #endif

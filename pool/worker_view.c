@@ -108,6 +108,6 @@ uint64_t worker_rss(const struct worker *w) {
 bool worker_is_stopped(const struct worker *w) {
     char text[256];
     read_proc(w->pid, "stat", text, sizeof text);
-    const char *state = strrchr(text, ')'); /* the name before it may hold anything */
+    const char *state = strrchr(text, ')'); /* the program's name before it can hold any character */
     return state != NULL && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
 }

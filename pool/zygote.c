@@ -1,8 +1,8 @@
-/* zygote.c: see zygote.h. The zygote. It stays simple, because all workers die with it: it has no timers, and no memory
- * but the list of its children.
+/* zygote.c: see zygote.h. The zygote. It is kept simple, because all workers die with it: it has no timers, and it
+ * remembers nothing but the list of its children.
  *
- *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; execute it
- *                                                                    │          if it is to load a handler itself
+ *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; execute
+ *                                                                    │          it if it must load a handler by itself
  *                                                                    ├─ SIGNAL  kill(2) a child that is not reaped
  *                                                                    ├─ SIGCHLD reap, report EXITED
  *                                                                    └─ EOF     the front end is gone:
@@ -64,7 +64,7 @@ static struct child *add_child(void) {
     return c;
 }
 
-/* If the front end is gone, the next read from the socket says so. */
+/* A front end that is gone is no error here: the next read from the socket ends the zygote. */
 static void report(struct zygote_report *r, const int fds[2]) {
     r->version = WIRE_VERSION;
     if (wire_send_control(ZYGOTE_SOCKET_FD, r, sizeof *r, fds) != 0 && errno != EPIPE && errno != ECONNRESET)
@@ -106,7 +106,7 @@ static _Noreturn void execute_worker(int socket) {
     _exit(1);
 }
 
-/* In the child: closes and resets what is the zygote's, then works. */
+/* In the child: closes and resets what belongs to the zygote, then becomes the worker. */
 static _Noreturn void become_worker(const struct zygote_request *q, int socket, int stderr_fd, pid_t parent) {
     sigset_t none;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -121,7 +121,7 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     dup2(stderr_fd, STDERR_FILENO);
     close(null);
     close(stderr_fd);
-    signal(SIGTERM, SIG_IGN); /* until the worker has its own */
+    signal(SIGTERM, SIG_IGN); /* until the worker has its own handler */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* When memory runs out, the kernel should end a worker rather than the front end. It does no harm if this fails. */
@@ -191,7 +191,7 @@ static void spawn(const struct zygote_request *q) {
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* False: the front end is gone or talks nonsense. */
+/* False: the front end is gone, or broke the protocol. */
 static bool serve_request(void) {
     struct zygote_request q;
     int fds[2];
@@ -226,7 +226,8 @@ static void serve(void) {
         continue;
 }
 
-/* SIGTERM and the terminal's signals are the front end's business; the zygote ends when the front end does. */
+/* Returns a descriptor that reports SIGCHLD. SIGTERM and the signals of a terminal are for the front end; the zygote
+ * ends when the front end does. */
 static int set_up_signals(void) {
     sigset_t chld;
     signal(SIGTERM, SIG_IGN);

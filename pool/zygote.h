@@ -1,6 +1,5 @@
 /* zygote.h: the process that forks the workers. It is offloadd, executed anew in this role, so that it has one thread
- * and nothing of the front end's memory. It loads the handlers once, and then forks and reaps.
- */
+ * and nothing of the front end's memory. It loads the handlers once, and then it only forks and reaps. */
 #ifndef OFFLOAD_ZYGOTE_H
 #define OFFLOAD_ZYGOTE_H
 
@@ -12,10 +11,10 @@
 #define ZYGOTE_SOCKET_FD     3        /* its end of the control socket */
 #define ZYGOTE_SCOREBOARD_FD 4
 
-/* Room in the argument area for process titles: setproctitle(3) can only overwrite what execve laid down. */
+/* Room for process titles in the arguments: setproctitle(3) can only overwrite what execve(2) has put there. */
 #define ZYGOTE_TITLE_ROOM "----------------------------------------------------------------"
 
-/* The CPU time of a process that was reaped, user and system. */
+/* The CPU time of a process that was reaped, user and system. Also used by the front end. */
 static inline uint64_t zygote_cpu_ms(const struct rusage *u) {
     return (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
            (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
@@ -28,7 +27,7 @@ struct zygote_config {
     uint32_t test_types, log_level, log_format;
 };
 
-/* main() of that role; returns the exit status. */
+/* main() of that role: ends when the front end has closed the control socket. Returns the exit status. */
 int zygote_main(void);
 
 #endif

@@ -19,7 +19,7 @@ struct zygote_link {
     struct zygote_link_events events;
     enum link_state state;
     pid_t pid;
-    bool reaped;        /* the process is dead and its pid is free, though the socket has not told yet */
+    bool reaped;        /* the process is dead and its pid is free; the socket can be open still */
     struct watch watch; /* the control socket */
 };
 
@@ -46,7 +46,7 @@ static void lose(struct zygote_link *z) {
     z->events.lost(z->events.owner, z, was_loaded);
 }
 
-/* False: a zygote that works does not report that now. The report is ignored. */
+/* False: a zygote that works as it should does not send this report in this state. */
 static bool is_possible(const struct zygote_link *z, const struct zygote_report *r) {
     switch (r->kind) {
     case ZYGOTE_LOADED:
@@ -58,7 +58,7 @@ static bool is_possible(const struct zygote_link *z, const struct zygote_report 
     }
 }
 
-/* The owner may close the link in each of its callbacks: nothing here looks at it afterwards. */
+/* The owner can close the link in each of its callbacks: nothing here looks at the link afterwards. */
 static void handle_report(struct zygote_link *z, const struct zygote_report *r, int fds[2]) {
     const struct zygote_exit exited = {.slot = r->slot,
                                        .pid = r->pid,
@@ -111,7 +111,7 @@ static void on_control(struct watch *watch, uint32_t events) {
             close(fds[i]);
 }
 
-/* ---- what the owner asks for ------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link_events *events, int socket,
                                      pid_t pid) {

@@ -1,5 +1,5 @@
-/* zygote_link.h: the front end's end of the control socket to one zygote. It sends requests, and tells its owner what
- * the zygote reports. It knows nothing of slots and of what they are for. Front end; the event loop's thread.
+/* zygote_link.h: the front end's end of the control socket to one zygote. It sends requests, and passes the zygote's
+ * reports to its owner. A slot is only a number here. Front end; the event loop's thread.
  *
  *     open ──► LOADING ──┬──► LOADED ──┐
  *                 │      │             │     LOADING → LOADED   [report LOADED]        loaded
@@ -7,8 +7,8 @@
  *                 │                    │     any → LOST         [EOF, bad datagram]    lost
  *                 └────────────────────┴──► LOST
  *
- * LOADED: it forks workers. FAILED: it has no handlers and can only be closed. LOST: its process is dead or was sent
- * SIGKILL; its workers die with it (PDEATHSIG), and become children of the front end, which is a subreaper.
+ * LOADED: it forks workers. FAILED: it has no handlers; the owner closes the link. LOST: the zygote is dead or was sent
+ * SIGKILL. Its workers die with it (PDEATHSIG), and become children of the front end, which is a subreaper.
  */
 #ifndef OFFLOAD_ZYGOTE_LINK_H
 #define OFFLOAD_ZYGOTE_LINK_H
@@ -31,14 +31,14 @@ struct zygote_exit {
     uint64_t max_rss_bytes, cpu_ms;
 };
 
-/* What a link tells its owner. Each callback may close the link. */
+/* What a link reports to its owner. Each callback can close the link. */
 struct zygote_link_events {
     void *owner;
-    void (*loaded)(void *owner, struct zygote_link *z); /* zygote_link_spawn may be called */
-    void (*load_failed)(void *owner, struct zygote_link *z,
-                        const char *type); /* the handler that could not be loaded */
-    /* Forked for this slot. The owner takes both descriptors: the worker's socket and the reading end of its stderr.
-     * Both are -1 if they did not arrive; the process lives all the same. */
+    void (*loaded)(void *owner, struct zygote_link *z); /* from now on zygote_link_spawn can be called */
+    /* type: the handler that could not be loaded; borrowed for the call. */
+    void (*load_failed)(void *owner, struct zygote_link *z, const char *type);
+    /* A worker was forked for this slot. The owner takes both descriptors: the worker's socket and the reading end of
+     * its stderr. Both are -1 if they did not arrive; the process lives all the same. */
     void (*spawned)(void *owner, struct zygote_link *z, unsigned slot, pid_t pid, int socket, int stderr_fd);
     void (*not_spawned)(void *owner, struct zygote_link *z, unsigned slot, int error); /* error: an errno */
     void (*exited)(void *owner, struct zygote_link *z, const struct zygote_exit *e);
@@ -51,7 +51,7 @@ struct zygote_link_events {
  * errno. */
 MUST_CHECK struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link_events *events, int socket,
                                                 pid_t pid);
-/* Closes the socket, which makes the zygote kill its workers and exit. Its process is to be reaped by the caller. */
+/* Closes the socket, which makes the zygote kill its workers and exit. The caller reaps the zygote. Frees the link. */
 void zygote_link_close(struct zygote_link *z);
 
 pid_t zygote_link_pid(const struct zygote_link *z);
@@ -60,11 +60,11 @@ bool zygote_link_is_loaded(const struct zygote_link *z);
 /* Asks for a worker: `spawned` or `not_spawned` follows, unless the zygote is lost. start_type: START_FORKED, or the
  * handler that the process is to load by itself. 0, or -1 with errno: nothing was sent. */
 MUST_CHECK int zygote_link_spawn(struct zygote_link *z, unsigned slot, bool express, uint32_t start_type);
-/* Has the zygote send a signal to one of its children; it does nothing if it has reaped that one. 0, or -1 with
- * errno. */
+/* Makes the zygote send a signal to one of its children. The zygote does nothing if it has reaped that one. 0, or -1
+ * with errno: nothing was sent. */
 int zygote_link_signal(struct zygote_link *z, pid_t pid, int signal);
 
-/* The owner reaped the zygote's process: its pid is not ours any more. `lost` follows when the socket tells. */
+/* The owner has reaped the zygote, so that its pid is not ours any more. `lost` follows when the socket is at EOF. */
 void zygote_link_set_reaped(struct zygote_link *z);
 bool zygote_link_is_reaped(const struct zygote_link *z);
 
