@@ -1,4 +1,4 @@
-/* array.h: growing arrays on the heap. */
+/* array.h: arrays on the heap that grow. Any process and thread. */
 #ifndef OFFLOAD_ARRAY_H
 #define OFFLOAD_ARRAY_H
 
@@ -7,8 +7,9 @@
 
 #include "base/attributes.h"
 
-/* Makes room for one more element behind `count` of them. *array is on the heap or NULL; *room is how many elements it
- * has room for, and is doubled when they are used up (16 at first). 0, or -1 if memory ran out: all stays as it was.
+/* Makes room for one more element behind the first `count`. *array is on the heap or NULL, and the caller frees it.
+ * *room is the number of elements that it has room for: 16 at first, and doubled whenever it is used up. 0, or -1 if
+ * memory ran out: then nothing has changed.
  *
  *     if (GROW_ARRAY(&list, list_count, &list_room) == 0)
  *         list[list_count++] = element;

@@ -1,8 +1,8 @@
-/* attributes.h: what the compiler is to check for us. */
+/* attributes.h: rules that the compiler checks for us. */
 #ifndef OFFLOAD_ATTRIBUTES_H
 #define OFFLOAD_ATTRIBUTES_H
 
-/* The caller has to look at the result: it says whether the call did what it is for. */
+/* The caller must look at the result, because it says whether the call was successful. */
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 #endif

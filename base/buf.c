@@ -1,4 +1,4 @@
-/* buf.c: see buf.h. Grows by doubling. */
+/* buf.c: see buf.h. The memory grows by doubling. Any process. */
 #include "base/buf.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* buf.h: a growable byte buffer. Appending never fails half-way: when memory runs out the buffer keeps
- * what it had, sets `failed`, and ignores all further appends; look once, at the end. Not thread-safe.
+/* buf.h: a byte buffer that grows. An append never fails half-way: when memory runs out the buffer keeps what it had,
+ * sets `failed`, and ignores all further appends. So look at `failed` once, at the end. Not thread-safe.
  *
  *     struct buf b = {0};
  *     buf_printf(&b, "%d", 7);
@@ -22,12 +22,13 @@ struct buf {
 };
 
 void buf_deinit(struct buf *b); /* frees; the buffer is empty and usable again */
-void buf_clear(struct buf *b);  /* empties, keeps the memory */
-/* Room for `more` bytes plus a NUL behind size; returns where they go, or NULL with failed set. */
+void buf_clear(struct buf *b);  /* empties it, keeps the memory, and forgets that it has failed */
+/* Makes room for `more` bytes and a NUL behind the bytes that it has. Returns where they go, or NULL with `failed` set.
+ * The caller writes them, and adds to `size`. */
 char *buf_reserve(struct buf *b, size_t more);
-void buf_append_grown(struct buf *b, const void *bytes, size_t size); /* buf_append, where there is no room yet */
+void buf_append_grown(struct buf *b, const void *bytes, size_t size); /* the slow part of buf_append */
 
-/* Inline, as texts are put together from pieces of a few bytes, often of constant size. */
+/* Inline, because most appends are of a few bytes, often of a constant size. */
 static inline void buf_append(struct buf *b, const void *bytes, size_t size) {
     if (size >= b->capacity - b->size || size == 0 || b->failed) {
         buf_append_grown(b, bytes, size);
@@ -48,11 +49,12 @@ static inline void buf_putc(struct buf *b, char c) {
 
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_u64(struct buf *b, uint64_t value);
-/* The decimal digits of a number, at most 20 and no NUL, for text that is put together by hand; returns the end. */
+/* Writes the decimal digits of a number, at most 20 and without a NUL. Returns the place behind the last one. */
 char *digits_write(char *to, uint64_t value);
-/* A JSON string in quotes (RFC 8259 section 7). Bytes that are not UTF-8 become U+FFFD. */
+/* Appends a JSON string in quotes (RFC 8259 section 7). Bytes that are not UTF-8 (RFC 3629) become U+FFFD. */
 void buf_json_string(struct buf *b, const char *text, size_t size);
-/* Gives the bytes away: caller frees with free(). The buffer is empty afterwards. */
+/* Returns the bytes, which the caller frees with free(). NULL if the buffer was never used. The buffer is empty
+ * afterwards. size: NULL if it is not wanted. */
 char *buf_steal(struct buf *b, size_t *size);
 
 #endif

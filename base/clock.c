@@ -1,5 +1,5 @@
-/* clock.c: see clock.h. The text of some seconds is kept: most calls differ in milliseconds only, or are about the same
- * second some TTL later. */
+/* clock.c: see clock.h. Any process and thread. The texts of a few seconds are remembered, because most calls differ
+ * only in their milliseconds, or by a time to live that is the same for all jobs. */
 #include "base/clock.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* clock.h: the two clocks. Monotonic nanoseconds measure and time out; wall-clock milliseconds are shown. */
+/* clock.h: the two clocks. Monotonic nanoseconds are for measuring and for time limits; wall-clock milliseconds are for
+ * people and for the store. Any process and thread. */
 #ifndef OFFLOAD_CLOCK_H
 #define OFFLOAD_CLOCK_H
 
@@ -31,7 +32,7 @@ static inline int64_t clock_wall_ms(void) {
 
 #define CLOCK_TEXT_SIZE 25 /* "2026-01-02T03:04:05.678Z" and a NUL */
 
-/* RFC 3339 in UTC with milliseconds. The years 1970..9999. */
+/* Writes a time in UTC with milliseconds as RFC 3339 section 5.6 has it. For the years 1970..9999. */
 void clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE]);
 
 #endif

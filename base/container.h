@@ -1,11 +1,11 @@
-/* container.h: from a member to the struct that embeds it: watches, timers, waiters and list entries are embedded by
- * their owners, and callbacks get the member. */
+/* container.h: finds the struct that embeds a member. Watches, timers, waiters and list entries are embedded by their
+ * owners, and a callback gets the member. */
 #ifndef OFFLOAD_CONTAINER_H
 #define OFFLOAD_CONTAINER_H
 
 #include <stddef.h>
 
-/* The struct of that type whose `member` is at `pointer`. */
+/* The struct of type `type` whose `member` is at `pointer`. */
 #define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

@@ -1,4 +1,4 @@
-/* hash.h: SHA-256 (FIPS 180-4), by GnuTLS. No state, any thread. */
+/* hash.h: SHA-256 (FIPS 180-4), by GnuTLS. It has no state. Any process and thread. */
 #ifndef OFFLOAD_HASH_H
 #define OFFLOAD_HASH_H
 
@@ -7,7 +7,7 @@
 
 #define HASH_SIZE 32
 
-/* 0, or -1 if the library could not. */
+/* 0, or -1 if the library failed. */
 int hash_sha256(const void *bytes, size_t size, uint8_t hash[HASH_SIZE]);
 
 #endif

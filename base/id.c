@@ -6,20 +6,21 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* Of the last id. */
+static int64_t last_ms;
+static unsigned counter; /* RFC 9562 section 6.2, method 1: 12 bits in rand_a */
+
 void id_random(void *bytes, unsigned size) {
     static uint8_t pool[1024];
     static unsigned used = sizeof pool;
     if (size > sizeof pool - used) {
         if (size > sizeof pool || getrandom(pool, sizeof pool, 0) != (ssize_t)sizeof pool)
-            abort(); /* cannot happen: up to 256 bytes never fail, more only before the kernel's pool is ready */
+            abort(); /* cannot happen: getrandom(2) gives less only before the kernel's pool is ready */
         used = 0;
     }
     memcpy(bytes, pool + used, size);
     used += size;
 }
-
-static int64_t last_ms;
-static unsigned counter; /* RFC 9562 section 6.2, method 1: 12 bits in rand_a */
 
 struct id id_new(int64_t wall_ms) {
     if (wall_ms > last_ms) {
@@ -28,7 +29,7 @@ struct id id_new(int64_t wall_ms) {
         id_random(&seed, sizeof seed);
         counter = seed & 0x7FF;
     } else if (++counter > 0xFFF) {
-        last_ms++; /* more than the counter holds: borrow from the next millisecond */
+        last_ms++; /* more ids than the counter can count: take the next millisecond */
         counter = 0;
     }
     struct id id;
@@ -48,7 +49,7 @@ void id_follow(const struct id *id) {
     if (ms < last_ms)
         return;
     last_ms = ms;
-    counter = 0xFFF; /* used up, as far as we know */
+    counter = 0xFFF; /* we do not know how many ids that process made in this millisecond */
 }
 
 void id_format(const struct id *id, char text[ID_TEXT_SIZE]) {

@@ -1,5 +1,5 @@
-/* log.h: one line per event on stderr, as JSON or as text. A line is one write(2), so lines of several
- * processes do not mix. Fields are typed:
+/* log.h: one line for each event on stderr, as JSON or as text. A line is one write(2), so that the lines of several
+ * processes do not mix. Any process and thread. Fields have types:
  *
  *     LOG(LOG_WARN, "worker_lost", LOG_INT("pid", pid), LOG_STR("cause", "signal"));
  */
@@ -30,11 +30,11 @@ struct log_field {
 #define LOG_RAW(name, value)                                                                                           \
     { name, LOG_KIND_RAW, 0, 0, (value) }
 
-/* Both are set once at start-up, and by a reload. */
+/* Both are set at the start of a process, and by a reload. */
 extern enum log_level log_threshold;
 extern enum log_format log_style;
 
-/* fields[0] names the event; the last has LOG_KIND_END. */
+/* Writes a line, whatever the threshold is; LOG looks at it. fields[0] names the event; the last has LOG_KIND_END. */
 void log_write(enum log_level level, const struct log_field *fields);
 
 #define LOG(level, event, ...)                                                                                         \

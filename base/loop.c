@@ -53,7 +53,7 @@ int loop_rewatch(struct loop *l, struct watch *w, uint32_t events) {
 
 void loop_unwatch(struct loop *l, struct watch *w) {
     control(l, EPOLL_CTL_DEL, w, 0);
-    /* An event of this batch may name a watch that its owner frees now. */
+    /* An event of this batch can name this watch, which its owner can free from now on. */
     for (int i = l->next; i < l->count; i++)
         if (l->events[i].data.ptr == w)
             l->events[i].data.ptr = NULL;
@@ -118,7 +118,7 @@ int64_t loop_now_ns(const struct loop *l) {
     return l->now_ns;
 }
 
-/* Milliseconds for epoll_wait, rounded up so that no timer is met too early. */
+/* Milliseconds for epoll_wait(2), rounded up so that no timer fires too early. */
 static int sleep_ms(const struct loop *l, int64_t limit_ns) {
     if (l->timers > 0) {
         int64_t until = l->heap[0]->due_ns - clock_monotonic_ns();
@@ -134,7 +134,7 @@ static int sleep_ms(const struct loop *l, int64_t limit_ns) {
 void loop_step(struct loop *l, int64_t limit_ns) {
     int n = epoll_wait(l->epoll_fd, l->events, BATCH, sleep_ms(l, limit_ns));
     l->now_ns = clock_monotonic_ns();
-    l->count = n < 0 ? 0 : n; /* EINTR: look again */
+    l->count = n < 0 ? 0 : n; /* EINTR: the next step waits again */
     for (l->next = 0; l->next < l->count;) {
         struct epoll_event *e = &l->events[l->next++];
         struct watch *w = e->data.ptr;

@@ -1,6 +1,5 @@
-/* loop.h: the event loop: file descriptors (epoll), timers (a binary heap), one `turn` after each batch of
- * events. One thread; a callback may add and remove any watch or timer, its own included.
- */
+/* loop.h: the event loop: file descriptors (epoll(7)), timers (a binary heap), and one `turn` after each batch of
+ * events. Front end; one thread. A callback can add and remove any watch or timer, also its own. */
 #ifndef OFFLOAD_LOOP_H
 #define OFFLOAD_LOOP_H
 
@@ -17,32 +16,36 @@ struct watch {
     void (*ready)(struct watch *w, uint32_t events); /* EPOLL* bits */
 };
 
-/* A moment to be woken at. Embedded by its owner; zero it before first use. */
+/* A time at which `fire` is called. Embedded by its owner, who keeps it in place while it is set. Zero it before its
+ * first use. */
 struct timer {
     void (*fire)(struct timer *t);
     int64_t due_ns; /* CLOCK_MONOTONIC */
     size_t slot;    /* position in the heap + 1; 0: not set */
 };
 
-struct loop *loop_new(void); /* NULL with errno */
-void loop_free(struct loop *l);
+struct loop *loop_new(void);    /* NULL with errno */
+void loop_free(struct loop *l); /* forgets the watches and timers that are left */
 
-int loop_watch(struct loop *l, struct watch *w, uint32_t events); /* 0, or -1 with errno */
+/* Begins to watch for these EPOLL* bits, or changes the bits. Level-triggered, unless they have EPOLLET. 0, or -1 with
+ * errno. */
+int loop_watch(struct loop *l, struct watch *w, uint32_t events);
 int loop_rewatch(struct loop *l, struct watch *w, uint32_t events);
-void loop_unwatch(struct loop *l, struct watch *w); /* before the fd is closed */
+void loop_unwatch(struct loop *l, struct watch *w); /* call it before the fd is closed */
 
-/* Sets or moves a timer. It fires once, never early. 0, or -1 if memory ran out. */
+/* Sets or moves a timer. It fires once, and never early. 0, or -1 if memory ran out; only a timer that is not set needs
+ * memory. */
 int loop_set_timer(struct loop *l, struct timer *t, int64_t due_ns);
 void loop_clear_timer(struct loop *l, struct timer *t); /* no effect if not set */
 
-/* The time at the start of this batch of events: cheaper than asking the clock, at most one batch old. */
+/* The monotonic time at the start of this batch of events: cheaper than asking the clock, and at most one batch old. */
 int64_t loop_now_ns(const struct loop *l);
 
-/* Runs until loop_stop. After each batch `turn` does the deferred work and returns how long the loop may
- * sleep at most, in ns; -1: until something happens. */
+/* Runs until loop_stop. `turn` is called before each batch, for what the last one has left to do. It returns how long
+ * the loop can sleep at most, in nanoseconds; -1: until something happens. */
 void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg);
-void loop_stop(struct loop *l);
-/* One batch: waits at most limit_ns (-1: no limit) for events or the first timer, and handles what came. */
+void loop_stop(struct loop *l); /* loop_run returns after this batch or turn */
+/* One batch: waits at most limit_ns (-1: no limit) for events or the first timer, and handles them. */
 void loop_step(struct loop *l, int64_t limit_ns);
 
 #endif
