@@ -1,7 +1,7 @@
-/* client.c: see client.h. The multi interface is used for a single transfer, because its poll takes the
- * interrupt's descriptor too: ctrl-C ends a long poll at once, not at libcurl's next look at the clock.
- * Everything the service sends is hostile: bodies are bounded, and redirects and other protocols are not followed.
- * Process: the client. */
+/* client.c: see client.h. Process: the client. libcurl's multi interface is used for a single transfer, because its
+ * poll takes the descriptor of interrupt.h, too: ctrl-C ends a long poll at once, and not only at libcurl's next look
+ * at the clock. All that the service sends is hostile: bodies are bounded, and redirects and other protocols are not
+ * followed. */
 #include "cli/client.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ struct client {
     char *name;
     char *base;         /* the URL without a slash at its end */
     const char *socket; /* the path of a unix: URL, or NULL */
-    bool loopback;      /* never through a proxy, whatever the environment says */
+    bool loopback;      /* the service is on this machine: no proxy, even if the environment names one */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -32,7 +32,7 @@ struct transfer {
     struct client *client;
     const struct client_request *request;
     struct client_response *response;
-    const char *fault; /* why a body was not taken, or NULL */
+    const char *fault; /* why the body was rejected, or NULL */
 };
 
 static char *url_part(CURLU *url, CURLUPart part) {
@@ -175,7 +175,7 @@ static struct curl_slist *make_headers(const struct client_request *request) {
     if (request->body != NULL)
         add_header(&headers, "Content-Type", "application/json");
     else if (strcmp(request->method, "POST") == 0)
-        add_header(&headers, "Content-Type", ""); /* else libcurl calls the empty body a form */
+        add_header(&headers, "Content-Type", ""); /* otherwise libcurl declares the empty body a form */
     return headers;
 }
 
@@ -183,7 +183,7 @@ static struct curl_slist *make_headers(const struct client_request *request) {
 static void set_options(struct client *c, const char *url, const struct client_request *request, struct transfer *t) {
     curl_easy_reset(c->easy);
     curl_easy_setopt(c->easy, CURLOPT_URL, url);
-    curl_easy_setopt(c->easy, CURLOPT_PATH_AS_IS, 1L); /* an id of ".." is an id */
+    curl_easy_setopt(c->easy, CURLOPT_PATH_AS_IS, 1L); /* an id can be ".." */
     curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c->easy, CURLOPT_USERAGENT, "offload/" OFFLOAD_VERSION);
     if (c->socket != NULL)
@@ -207,7 +207,7 @@ static void set_options(struct client *c, const char *url, const struct client_r
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
 }
 
-/* CURLE_OK with *interrupted set, or how the transfer ended. */
+/* Performs the transfer, and returns how it ended. *interrupted: a signal ended it before. */
 static CURLcode drive(struct client *c, bool uninterrupted, bool *interrupted) {
     struct curl_waitfd wake = {.fd = interrupt_fd(), .events = CURL_WAIT_POLLIN};
     bool listens = !uninterrupted && wake.fd >= 0;

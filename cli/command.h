@@ -1,4 +1,4 @@
-/* command.h: what a command is, and what it is given. */
+/* command.h: what a command is, and what its function gets. */
 #ifndef OFFLOAD_CLI_COMMAND_H
 #define OFFLOAD_CLI_COMMAND_H
 
@@ -11,16 +11,16 @@
 struct command_input {
     struct service service;
     const struct options *options;
-    char **words; /* arguments that are not options; their number was checked, and none is empty */
+    char **words; /* the arguments that are not options; their number is as the row says, and none is empty */
     size_t word_count;
 };
 
-/* One row is all that there is of a command; --help and the manual page are made from it. */
+/* A command is one row; --help and the manual page are made from it. */
 struct command {
     const char *name;
-    const char *words;                    /* how help names them */
+    const char *words;                    /* as the help page shows them */
     size_t least, most;                   /* how many words it takes */
-    uint32_t options;                     /* beside OPTIONS_OF_ALL */
+    uint32_t options;                     /* a set of OPTION_BIT, beside OPTIONS_OF_ALL */
     int (*run)(struct command_input *in); /* returns the exit code of the program */
     const char *help;
 };

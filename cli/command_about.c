@@ -1,5 +1,5 @@
-/* command_about.c: the commands about the service itself. `health` is made for a container's health check: one
- * line, two seconds, no retries. Process: the client. */
+/* command_about.c: the commands about the service itself. Process: the client. `health` is for the health check of a
+ * container: it prints one line, waits two seconds at most, and does not try again. */
 #include "cli/command_about.h"
 
 #include "cli/job.h"

@@ -1,5 +1,5 @@
-/* command_job.c: the commands that ask once about jobs and print what the service answers, byte for byte.
- * Process: the client. */
+/* command_job.c: the commands that ask once about jobs, and print the answer of the service byte for byte. Process: the
+ * client. */
 #include "cli/command_job.h"
 
 #include <string.h>
@@ -57,7 +57,7 @@ static int get_page(struct command_input *in, int64_t left, const char *cursor, 
     return service_call(&in->service, &request, false, a);
 }
 
-/* One job a line; returns how many. */
+/* Prints one job a line, and no more than `left`. Returns how many. */
 static int64_t print_page(const struct answer *a, int64_t left) {
     struct slice rest = answer_slice(a, "jobs"), job;
     int64_t printed = 0;
@@ -73,7 +73,7 @@ int command_ls(struct command_input *in) {
     struct answer page = {0}, next = {0};
     int64_t left = options_number(in->options, OPTION_LIMIT, LS_LIMIT);
     int code = EXIT_DONE;
-    const char *cursor = NULL; /* lives in `page` while `next` is filled */
+    const char *cursor = NULL; /* points into `page` while `next` is filled */
     do {
         code = get_page(in, left, cursor, &next);
         answer_deinit(&page);

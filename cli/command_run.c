@@ -1,9 +1,9 @@
 /* command_run.c: the commands that wait for a job.
  *
- * A job is submitted with "respond-async, wait=1": a short one is answered in the same exchange, a longer one
- * becomes a 202 that a lost connection does not cancel, and is then awaited by long polls. On a terminal these
- * are short, for the bar to move. Ctrl-C cancels what `run` started; `wait` only watches, and only leaves.
- * Process: the client. */
+ * A job is submitted with "respond-async, wait=1": a short one is answered in the same exchange. A longer one is
+ * answered with a 202, so that a lost connection does not cancel it, and long polls wait for its end. On a terminal
+ * these are short, so that the progress bar moves. Ctrl-C cancels the job that `run` has started. `wait` only watches
+ * its job, and ctrl-C only ends the watching. Process: the client. */
 #include "cli/command_run.h"
 
 #include <stdlib.h>

@@ -1,9 +1,9 @@
-/* command_stream.c: the commands that print what a job tells while it runs, a line for each thing as it comes.
+/* command_stream.c: the commands that print news of a job while it runs. Process: the client.
  *
- * `events` prints "EVENT DATA" for each server-sent event, and takes the stream up again where it was cut: with the id
- * of the last event, until the one that is called "end". `map` submits items and prints one line of JSON for each as it is
- * finished; how they went in all is told on stderr. Ctrl-C ends the process, and with it the connection that a map's
- * job hangs on: the service cancels the job, unless it has a key. Process: the client. */
+ * `events` prints "EVENT DATA" for each server-sent event, until the event named "end". When the stream is cut, it asks
+ * for the rest with the id of the last event. `map` submits items, prints one line of JSON for each when it is
+ * finished, and a summary on stderr. Ctrl-C ends the process and so its connection: the service then cancels the job of
+ * a map, unless the job has a key. */
 #include "cli/command_stream.h"
 
 #include <stdlib.h>
@@ -16,18 +16,19 @@
 #include "cli/submission.h"
 
 #define ID_BYTES  100
-#define AGAIN_MS  1000  /* after a stream that was cut */
-#define SILENCE_S 86400 /* an item may take long, and until it is finished there is nothing to say */
+#define AGAIN_MS  1000  /* the first delay after a stream that was cut */
+#define SILENCE_S 86400 /* the service sends nothing until an item is finished, and that can take long */
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
 struct events {
     char id[ID_BYTES];   /* of the last event */
-    char name[ID_BYTES]; /* of the one that is being read */
+    char name[ID_BYTES]; /* of the event whose lines come now */
     bool ended, succeeded;
 };
 
-/* "field: value"; the service sends no other form, and comments, and one line of data each. */
+/* Takes a line "field: value" of a server-sent event (WHATWG HTML, section 9.2). The service sends one line of data for
+ * each event, and comments, which are ignored. */
 static void take_event_line(void *arg, const char *line, size_t size) {
     struct events *e = arg;
     if (strncmp(line, "id: ", 4) == 0) {
@@ -81,11 +82,11 @@ int command_events(struct command_input *in) {
 /* ---- map --------------------------------------------------------------------------------------------------------- */
 
 struct map {
-    bool whole; /* the last line came */
+    bool whole; /* the last line has come */
     int code;
 };
 
-/* One item, or the summary or error that ends the answer. */
+/* Takes the line of an item, or of the summary or error that ends the answer. */
 static void take_map_line(void *arg, const char *line, size_t size) {
     struct map *m = arg;
     if (strncmp(line, "{\"index\":", 9) == 0) {

@@ -1,4 +1,4 @@
-/* command_stream.h: the commands that print what a job tells while it runs. Each returns the exit code of the program. */
+/* command_stream.h: the commands that print news of a job while it runs. Each returns the exit code of the program. */
 #ifndef OFFLOAD_CLI_COMMAND_STREAM_H
 #define OFFLOAD_CLI_COMMAND_STREAM_H
 

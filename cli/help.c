@@ -1,4 +1,4 @@
-/* help.c: see help.h. What the page says of commands and options comes from their tables. Process: the client. */
+/* help.c: see help.h. The lines about commands and options are made from their tables. Process: the client. */
 #include "cli/help.h"
 
 #include <string.h>
@@ -10,18 +10,20 @@
 const char help_summary[] = "gives CPU work to a running offloadd, over HTTP";
 
 const char help_paragraphs[] =
-    "VALUE is taken as JSON if it is JSON (7, true, [1,2], \"text\"), else as a string. @FILE stands for what a file\n"
-    "holds, @- for stdin. TIME is a number with ms, s, m or h. Results and jobs go to stdout as JSON, just as the\n"
-    "service sent them; everything else goes to stderr. map reads a JSON object a line, and prints a line for each as\n"
-    "it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else from "
-    "OFFLOAD_URL, else it is\n" HELP_DEFAULT_URL ".\n";
+    "VALUE is taken as JSON if it is JSON (7, true, [1,2], \"text\"), else as a string. @FILE stands for the content "
+    "of\n"
+    "a file, @- for stdin. TIME is a number with ms, s, m or h. Results and jobs go to stdout as JSON, just as the\n"
+    "service sent them; everything else goes to stderr. map reads one JSON object from each line, and prints one line\n"
+    "for each when it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else "
+    "from\n"
+    "OFFLOAD_URL, else it is " HELP_DEFAULT_URL ".\n";
 
 static const struct help_exit exits[] = {
     {EXIT_DONE, "done"},
     {EXIT_UNSUCCESSFUL, "the job, or an item of map, failed or was cancelled; health: the service is not well"},
     {EXIT_USAGE, "the command line is wrong"},
     {EXIT_REJECTED, "the service rejected the request (4xx); the reasons are on stderr"},
-    {EXIT_TROUBLE, "no service there, or it answered 5xx or nonsense; or the output could not be written"},
+    {EXIT_TROUBLE, "the service did not answer, or answered 5xx or nonsense; or the output could not be written"},
     {EXIT_NOT_ENDED, "get --result: the job has not ended yet"},
     {130, "interrupted; run has cancelled its job (143: the same by SIGTERM)"},
 };

@@ -8,9 +8,9 @@
 #define HELP_DEFAULT_URL "http://127.0.0.1:8080"
 
 extern const char help_summary[];    /* one line */
-extern const char help_paragraphs[]; /* plain text; a line ends where the page is full */
+extern const char help_paragraphs[]; /* plain text in lines that fit on the page */
 
-/* The exit codes, from the smallest on. */
+/* The exit codes, the smallest first. */
 struct help_exit {
     int code;
     const char *meaning;

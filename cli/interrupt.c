@@ -1,6 +1,5 @@
-/* interrupt.c: see interrupt.h. The handler writes a byte to a pipe that nobody empties, so that every later
- * poll on it returns at once: no signal is lost between a look at the flag and the poll after it.
- * Process: the client. */
+/* interrupt.c: see interrupt.h. Process: the client. The handler writes a byte to a pipe that is never emptied, so that
+ * every later poll on it returns at once: no signal is lost between a look at the flag and the poll after it. */
 #include "cli/interrupt.h"
 
 #include <fcntl.h>

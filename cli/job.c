@@ -18,7 +18,7 @@ static struct buf job_path(struct service *s, const char *id, const char *below)
     return path;
 }
 
-/* A Job has at least an id and a status; both are used without further looks. */
+/* A Job has at least an id and a status. Both are used without a check from here on. */
 static int check_job(struct service *s, int code, const struct answer *a) {
     if (code != EXIT_DONE)
         return code;
@@ -55,8 +55,8 @@ int job_submit(struct service *s, char **words, size_t count, const struct optio
             code = 128 + interrupt_signal();
         goto out;
     }
-    /* Uninterrupted: once it is under way the job may exist, and only the answer says under which id. With a key it can be sent
-     * again when the connection was lost. */
+    /* It is not interrupted: as soon as the request is sent the job can exist, and only the answer has its id. With a
+     * key the request can be sent again when the connection is lost. */
     struct client_request request = {
         .method = "POST", .prefer = prefer, .key = key, .body = &body, .wait_s = wait_s, .uninterrupted = true};
     buf_puts(&request.path, "/v1/jobs");

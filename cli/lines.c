@@ -1,5 +1,5 @@
-/* lines.c: see lines.h. A stdio stream of our own (fopencookie, glibc), unbuffered. A line is bounded, for what is sent is
- * hostile. Process: the client. */
+/* lines.c: see lines.h. Process: the client. The sink is a stdio stream of our own (fopencookie(3)), without a buffer.
+ * The length of a line is bounded, because all that the service sends is hostile. */
 #include "cli/lines.h"
 
 #include <errno.h>
@@ -15,13 +15,13 @@ static ssize_t take_text(void *cookie, const char *text, size_t size) {
     size_t done = 0;
     while (done < size) {
         const char *newline = memchr(text + done, '\n', size - done);
-        size_t piece = newline != NULL ? (size_t)(newline - text) - done : size - done;
-        buf_append(&l->part, text + done, piece);
+        size_t length = newline != NULL ? (size_t)(newline - text) - done : size - done;
+        buf_append(&l->part, text + done, length);
         if (l->part.failed || l->part.size > LINE_BYTES) {
             errno = ENOMEM;
             return 0;
         }
-        done += piece + (newline != NULL);
+        done += length + (newline != NULL);
         if (newline == NULL)
             break;
         l->take(l->arg, l->part.data, l->part.size);

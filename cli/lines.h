@@ -1,4 +1,4 @@
-/* lines.h: a sink for client.h that passes on what arrives line by line, as soon as a line is complete. */
+/* lines.h: a sink for client.h that calls a function for each line as soon as the line is complete. */
 #ifndef OFFLOAD_CLI_LINES_H
 #define OFFLOAD_CLI_LINES_H
 
@@ -7,16 +7,17 @@
 #include "base/attributes.h"
 #include "base/buf.h"
 
-/* Zeroed but for `take` and `arg`; in place while open. */
+/* The caller sets `take` and `arg`, zeroes the rest, and keeps it in place while the sink is open. */
 struct lines {
-    void (*take)(void *arg, const char *line, size_t size); /* without its newline; NUL-terminated */
+    void (*take)(void *arg, const char *line, size_t size); /* without the newline; ends with a NUL */
     void *arg;
-    struct buf part; /* of a line that goes on */
+    struct buf part; /* of a line that is not complete yet */
 };
 
-/* NULL, after a line on stderr, if memory ran out. fclose it, then lines_close. */
+/* Opens the sink. The caller closes it with fclose(3), and then calls lines_close. NULL, after a line on stderr, if
+ * memory ran out. */
 MUST_CHECK FILE *lines_open(struct lines *l);
-/* Frees what is left: the part of a line that was cut is passed on to nobody. */
+/* Frees the rest. A line that was cut is dropped. */
 void lines_close(struct lines *l);
 
 #endif

@@ -1,5 +1,4 @@
-/* options.c: see options.h. getopt_long does the reading; its table is made from ours.
- * Process: the client. */
+/* options.c: see options.h. Process: the client. getopt_long(3) reads the options; its table is made from ours. */
 #include "cli/options.h"
 
 #include <errno.h>
@@ -14,26 +13,26 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_PARAMS] = {"params", KIND_TEXT, "JSON|@FILE", NULL, "all parameters at once, in place of KEY=VALUE"},
     [OPTION_PRIORITY] = {"priority", KIND_COUNT, "0..7", "priority", "0 is the most urgent; default 3"},
     [OPTION_TIMEOUT] = {"timeout", KIND_MS, "TIME", "timeout_ms",
-                        "run time allowed; for health: to answer in, default 2s"},
+                        "limit of the run time; for health: of the answer, default 2s"},
     [OPTION_QUEUE_TIMEOUT] = {"queue-timeout", KIND_MS, "TIME", "queue_timeout_ms",
-                              "fail rather than start later than this"},
+                              "fail if it has not started after this time"},
     [OPTION_MAX_ATTEMPTS] = {"max-attempts", KIND_COUNT, "N", "max_attempts",
-                             "tries for each chunk whose worker is lost"},
+                             "how often to try a chunk whose worker is lost"},
     [OPTION_TTL] = {"ttl", KIND_SECONDS, "TIME", "ttl_s", "how long the ended job is kept"},
-    [OPTION_CHUNKS] = {"chunks", KIND_COUNT, "N", "chunks", "parts to split into; default: the service decides"},
+    [OPTION_CHUNKS] = {"chunks", KIND_COUNT, "N", "chunks", "how many chunks; default: the service decides"},
     [OPTION_DELAY] = {"delay", KIND_MS, "TIME", "delay_ms", "start no earlier than this from now"},
     [OPTION_ISOLATION] = {"isolation", KIND_TEXT, "pool|fresh", "isolation", "fresh: a new process for this job alone"},
-    [OPTION_WEBHOOK] = {"webhook", KIND_TEXT, "URL", "webhook", "is told when the job ends"},
-    [OPTION_KEY] = {"key", KIND_TEXT, "TEXT", NULL, "Idempotency-Key: the same again gives the same job"},
-    [OPTION_JOB] = {"job", KIND_SWITCH, NULL, NULL, "print the whole job, not its result alone"},
+    [OPTION_WEBHOOK] = {"webhook", KIND_TEXT, "URL", "webhook", "gets a POST when the job has ended"},
+    [OPTION_KEY] = {"key", KIND_TEXT, "TEXT", NULL, "Idempotency-Key: the same key gives the same job"},
+    [OPTION_JOB] = {"job", KIND_SWITCH, NULL, NULL, "print the whole job, not only its result"},
     [OPTION_RESULT] = {"result", KIND_SWITCH, NULL, NULL, "print the result, not the job"},
     [OPTION_STATUS] = {"status", KIND_TEXT, "STATUS", NULL,
                        "only jobs queued, running, succeeded, failed or cancelled"},
     [OPTION_TYPE] = {"type", KIND_TEXT, "TYPE", NULL, "only jobs of this type"},
-    [OPTION_LIMIT] = {"limit", KIND_COUNT, "N", NULL, "at most so many jobs; default 100"},
+    [OPTION_LIMIT] = {"limit", KIND_COUNT, "N", NULL, "print at most N jobs; default 100"},
     [OPTION_READY] = {"ready", KIND_SWITCH, NULL, NULL, "ask whether it can work, not only whether it answers"},
     [OPTION_VERBOSE] = {"verbose", KIND_SWITCH, NULL, NULL, "print each check"},
-    [OPTION_RETRIES] = {"retries", KIND_COUNT, "N", NULL, "tries more when the service is busy; default 5"},
+    [OPTION_RETRIES] = {"retries", KIND_COUNT, "N", NULL, "how often to try again when the service is busy; default 5"},
     [OPTION_URL] = {"url", KIND_TEXT, "URL", NULL, "where the service is: http://…, https://…, unix:/PATH"},
     [OPTION_HELP] = {"help", KIND_SWITCH, NULL, NULL, "this page"},
     [OPTION_VERSION] = {"version", KIND_SWITCH, NULL, NULL, "the version of this program"},

@@ -1,5 +1,5 @@
-/* options.h: the options of the command line, in one table: what they take, what they mean, and which member of
- * a job's "options" they become. */
+/* options.h: the options of the command line, in one table: what they take, what they mean, and which member of a job's
+ * "options" they become. */
 #ifndef OFFLOAD_CLI_OPTIONS_H
 #define OFFLOAD_CLI_OPTIONS_H
 
@@ -48,24 +48,24 @@ enum option_id {
 
 enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
 
-/* One row is all that there is of an option; --help and the manual page are made from it. */
+/* An option is one row; --help and the manual page are made from it. */
 struct option_row {
     const char *name;
     enum option_kind kind;
-    const char *value;  /* how help names it; NULL: it takes none */
+    const char *value;  /* as the help page shows it; NULL: the option takes none */
     const char *member; /* of a job's "options", or NULL */
     const char *help;
 };
 
 struct options {
-    const char *text[OPTION_COUNT]; /* as given; "" for a switch; NULL: not given */
-    int64_t number[OPTION_COUNT];   /* counts as they are, times in ms; valid where text is not NULL */
+    const char *text[OPTION_COUNT]; /* as given, borrowed from argv; "" for a switch; NULL: not given */
+    int64_t number[OPTION_COUNT];   /* a count, or a time in ms; valid if the option was given and takes a number */
 };
 
 const struct option_row *options_row(enum option_id id);
 
-/* Reads all options, wherever they stand, and moves the other arguments to the end of argv. Returns the index
- * of the first of those, or -1 after a line on stderr. */
+/* Reads all options, wherever they are in argv, and moves the other arguments to its end. Returns the index of the
+ * first of those, or -1 after a line on stderr. */
 MUST_CHECK int options_parse(struct options *o, int argc, char **argv);
 static inline bool options_given(const struct options *o, enum option_id id) {
     return o->text[id] != NULL;
@@ -74,7 +74,7 @@ static inline bool options_given(const struct options *o, enum option_id id) {
 int64_t options_number(const struct options *o, enum option_id id, int64_t fallback);
 /* False, after a line on stderr, if an option outside the set was given. */
 bool options_allowed(const struct options *o, uint32_t set, const char *command);
-/* Appends "name":value for each member of a job's options that was given, with commas between. */
+/* Appends "name":value, with commas between, for each option that was given and is a member of a job's "options". */
 void options_write_job(const struct options *o, struct buf *json);
 void options_help(FILE *to);
 

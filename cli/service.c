@@ -65,11 +65,11 @@ static void parse(struct answer *a) {
     a->json = NULL;
 }
 
-/* Waits before the same request is sent again. False: it is not to be sent again. After an interrupt there is one try
- * and no waiting. */
+/* Waits until the same request can be sent again. False: it must not be sent again. After an interrupt there is only
+ * one try. */
 static bool wait_to_retry(struct service *s, enum client_result result, const struct answer *a, bool patient,
                           unsigned tried) {
-    /* A problem with a job's id in it is about that job: the service itself is not busy. */
+    /* A problem with a job's id in it is about that job: then the service is not busy. */
     bool busy =
         result == CLIENT_ANSWERED && (a->http.status == 429 || a->http.status == 503) && answer_text(a, "job") == NULL;
     bool lost = result == CLIENT_FAILED && patient;

@@ -1,6 +1,5 @@
-/* slice.c: see slice.h. Only brackets, strings and commas matter here: whether the text is well-formed was
- * decided by jansson before. On text that is not, the walk still stays within its bounds.
- * Process: the client. */
+/* slice.c: see slice.h. Process: the client. Only brackets, strings and commas matter here, because jansson has already
+ * decided whether the text is well-formed. On other text the walk still stays within the bounds. */
 #include "cli/slice.h"
 
 #include <string.h>
@@ -57,7 +56,7 @@ bool slice_is_json(struct slice text) {
         return true;
     if (json_error_code(&error) != json_error_numeric_overflow)
         return false;
-    /* jansson stopped at the number. What it did not read is the service's to judge, if it is one value. */
+    /* jansson stopped at the number. If the text is one value, the service judges the rest of it. */
     const char *end = text.data + text.size;
     return skip_space(skip_value(skip_space(text.data, end), end), end) == end;
 }

@@ -1,5 +1,5 @@
-/* slice.h: parts of a JSON text, byte for byte. The client prints what the service sent, and sends what the
- * user typed, without a trip through doubles: 0.1 stays 0.1, and a number of 300 digits keeps them all. */
+/* slice.h: parts of a JSON text (RFC 8259), byte for byte. The client prints what the service has sent, and sends what
+ * the user has typed, without a conversion to doubles: 0.1 stays 0.1, and a number of 300 digits keeps them all. */
 #ifndef OFFLOAD_CLI_SLICE_H
 #define OFFLOAD_CLI_SLICE_H
 
@@ -11,7 +11,7 @@ struct slice {
     size_t size;
 };
 
-/* True if the text is one JSON value. Numbers too large for a double are JSON all the same. */
+/* True if the text is one JSON value. Numbers that are too large for a double are JSON, too. */
 bool slice_is_json(struct slice text);
 /* The value of a member, or no slice. `object` must be the well-formed text of an object. */
 struct slice slice_member(struct slice object, const char *name);

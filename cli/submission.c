@@ -1,5 +1,5 @@
-/* submission.c: see submission.h. What is valid for a job type is the service's to say; here the text is only
- * put together, so that it is well-formed whatever was typed. Process: the client. */
+/* submission.c: see submission.h. Process: the client. The service decides what is valid for a job type. This file only
+ * makes sure that the text is well-formed JSON, whatever was typed. */
 #include "cli/submission.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "cli/say.h"
 #include "cli/slice.h"
 
-#define FILE_BYTES (1u << 30) /* beyond what any service would take */
+#define FILE_BYTES (1u << 30) /* more than any service takes */
 #define READ_BYTES (64u << 10)
 
 static int read_stream(struct buf *out, FILE *from) {
@@ -40,7 +40,7 @@ static int read_file(struct buf *out, const char *path) {
     return status;
 }
 
-/* A value as it was typed, or what the file holds that it names. */
+/* Appends a value as it was typed, or, for @FILE, the content of the file. */
 static int read_value(struct buf *out, const char *text) {
     if (text[0] == '@')
         return read_file(out, text + 1);
@@ -133,7 +133,7 @@ int submission_write(struct buf *body, char **words, size_t count, const struct 
     return status == 0 ? write_options(body, options) : -1;
 }
 
-/* A line of JSON a time; text is NUL-terminated. */
+/* Appends each line of JSON as one item. text ends with a NUL; path: for the message. */
 static int write_items(struct buf *json, const char *text, const char *path) {
     bool first = true;
     for (size_t number = 1; *text != '\0'; number++) {

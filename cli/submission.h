@@ -8,11 +8,11 @@
 #include "base/buf.h"
 #include "cli/options.h"
 
-/* words: TYPE, then KEY=VALUE. A VALUE that is JSON goes in as it was typed, any other is a string; @FILE (@- is
- * stdin) stands for what the file holds. 0, or -1 after a line on stderr. Caller frees the body in both cases. */
+/* words: TYPE, then KEY=VALUE. A VALUE that is JSON is sent as it was typed, any other is a string. @FILE stands for
+ * the content of the file, @- for stdin. 0, or -1 after a line on stderr. The caller frees the body in both cases. */
 MUST_CHECK int submission_write(struct buf *body, char **words, size_t count, const struct options *options);
 
-/* The same for a map: an item for each line of the file at `path` ("-" is stdin) that is not blank. */
+/* The same for a map: one item for each line of the file at `path` ("-" is stdin) that is not blank. */
 MUST_CHECK int submission_write_map(struct buf *body, const char *type, const char *path,
                                     const struct options *options);
 
