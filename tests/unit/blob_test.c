@@ -1,4 +1,4 @@
-/* blob_test.c: shared bytes, pool/blob.c, on the heap and in a memfd alike; and the scoreboard's pages. */
+/* blob_test.c: shared bytes on the heap and in a memfd, pool/blob.c, and the pages of the scoreboard. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

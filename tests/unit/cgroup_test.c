@@ -1,5 +1,5 @@
-/* cgroup_test.c: what the control group allows, pool/cgroup.c: the files of /proc and of the hierarchies are the test's
- * own, as containers, hosts and old kernels show them. */
+/* cgroup_test.c: the limits of the control group, pool/cgroup.c. The test has its own files of /proc and of the
+ * hierarchies, as containers, hosts and old kernels show them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-/* Files that exist, by path. */
+/* The files that exist: path and content. */
 static const char *const (*files)[2];
 
 static FILE *open_fake(const char *path, const char *mode) {
@@ -25,7 +25,7 @@ static FILE *open_fake(const char *path, const char *mode) {
 }
 
 #define fopen open_fake
-#include "pool/cgroup.c" /* what it opens is to be replaced */
+#include "pool/cgroup.c" /* it opens the files of the test */
 #undef fopen
 
 #define V2_MOUNT "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -84,7 +84,7 @@ static void v1_has_a_path_for_each_controller(void **state) {
     assert_int_equal(cgroup_oom_kills(), 2);
 }
 
-/* As a container engine without a cgroup namespace shows it: the path is the host's, the mount begins at our group. */
+/* A container engine without a cgroup namespace shows the host's path, and a mount that begins at our group. */
 static void a_mount_that_begins_at_our_group_is_followed(void **state) {
     (void)state;
     static const char *const inside[][2] = {

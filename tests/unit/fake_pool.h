@@ -1,6 +1,6 @@
 /* fake_pool.h: a pool without processes, for the tests of server/jobs: the linker takes the functions below and leaves
- * the objects of pool/ in the archive. Whatever is sent to a worker is kept in `fake.sent`, and the test
- * answers it as a worker, or as a worker's death, would. */
+ * the objects of pool/ in the archive. All that is sent to a worker is kept in `fake.sent`, and the test answers it as
+ * a worker would, or reports it lost. */
 #ifndef OFFLOAD_TESTS_FAKE_POOL_H
 #define OFFLOAD_TESTS_FAKE_POOL_H
 
@@ -85,7 +85,7 @@ static inline void fake_append(struct buf *to, const struct slice *from) {
     slice_unmap(from, bytes);
 }
 
-/* It is not in flight any more. */
+/* The task is not in flight any more. */
 static inline void fake_answered(struct fake_sent *s) {
     s->worker->count--;
     s->worker->long_tasks -= s->is_long;
@@ -185,14 +185,14 @@ bool pool_isolate_worker(struct worker *w, void *owner, uint32_t start_type) {
 }
 
 void pool_release_worker(struct worker *w) {
-    bool is_pooled = w->start_type == START_FORKED;
+    bool is_forked = w->start_type == START_FORKED;
     w->owner = NULL;
     w->replacing = false;
-    if (w->state == FAKE_READY && !(is_pooled && worker_is_unused(w)))
+    if (w->state == FAKE_READY && !(is_forked && worker_is_unused(w)))
         w->state = FAKE_RETIRING;
 }
 
-/* The worker's process ends and the next one is ready. `start`: it never was ready itself. */
+/* The worker's process ends, and the next one is ready. start: not NULL if the process was never ready itself. */
 static inline void fake_exit(struct worker *w, const struct pool_events *e, const struct death *start) {
     void *owner = w->replacing ? NULL : w->owner;
     if (!w->replacing) {
@@ -208,7 +208,7 @@ static inline void fake_exit(struct worker *w, const struct pool_events *e, cons
     w->pool->exits++;
 }
 
-/* The next process of each slot whose process was asked to leave is there. How many were. */
+/* Replaces each process that was asked to leave and has no task. Returns how many. */
 static inline unsigned fake_restart(const struct pool_events *e) {
     unsigned restarted = 0;
     for (unsigned i = 0; i < FAKE_WORKERS; i++) {

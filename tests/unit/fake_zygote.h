@@ -1,5 +1,5 @@
 /* fake_zygote.h: a zygote that the test plays, at the far end of a control socket, for the tests of pool/zygote_link.c
- * and pool/pool.c. Its process is a child that does nothing. */
+ * and pool/pool.c. Its process is a child that does nothing. Include cmocka.h before. */
 #ifndef OFFLOAD_TESTS_FAKE_ZYGOTE_H
 #define OFFLOAD_TESTS_FAKE_ZYGOTE_H
 
@@ -42,7 +42,7 @@ static inline unsigned count_descriptors(void) {
     return n;
 }
 
-/* The child: ends when the other end of the control socket is closed, like a real zygote; or only if it is killed. */
+/* The child. ends_by_eof: it ends when the other end of its socket is closed, like a real zygote; else when killed. */
 static inline _Noreturn void fake_zygote_live(int socket, bool ends_by_eof) {
     struct pollfd p = {.fd = 3};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -72,7 +72,7 @@ static inline void fake_zygote_close(struct fake_zygote *z) {
     z->socket = -1;
 }
 
-/* Its process dies, and is a zombie when this returns; its socket is closed. */
+/* Kills its process, which is a zombie when this returns, and closes its socket. */
 static inline void fake_zygote_die(struct fake_zygote *z) {
     siginfo_t info;
     kill(z->pid, SIGKILL);
@@ -80,7 +80,7 @@ static inline void fake_zygote_die(struct fake_zygote *z) {
     fake_zygote_close(z);
 }
 
-/* The next request, if there is one. */
+/* Gets the next request. False: there is none. */
 static inline bool fake_zygote_receive(struct fake_zygote *z, struct zygote_request *q) {
     int fds[2];
     return wire_receive_control(z->socket, q, sizeof *q, fds) == 1;

@@ -24,7 +24,7 @@ static void an_unused_worker_is_isolated_at_once(void **state) {
     assert_null(worker_owner(slot(0)));
     expect_frame(w, WIRE_EXIT);
     report_exit(w, 0);
-    assert_int_equal(told.isolation_ended, 0);
+    assert_int_equal(seen.isolation_ended, 0);
     assert_true(worker_is_unused(slot(next_worker(&zygotes[0])->slot)));
 }
 
@@ -39,14 +39,14 @@ static void a_used_worker_is_replaced_for_its_owner(void **state) {
     expect_frame(w, WIRE_EXIT);
     report_exit(w, 0);
     assert_ptr_equal(worker_owner(slot(0)), &owner);
-    assert_int_equal(told.isolation_ended, 0);
+    assert_int_equal(seen.isolation_ended, 0);
     w = next_worker(&zygotes[0]);
     assert_ptr_equal(worker_owner(slot(0)), &owner);
     assert_true(worker_is_unused(slot(0)));
     report_exit(w, SIGSEGV);
-    assert_int_equal(told.isolation_ended, 1);
-    assert_ptr_equal(told.owner, &owner);
-    assert_false(told.start_failed);
+    assert_int_equal(seen.isolation_ended, 1);
+    assert_ptr_equal(seen.owner, &owner);
+    assert_false(seen.start_failed);
     assert_null(worker_owner(slot(0)));
 }
 
@@ -60,7 +60,7 @@ static void an_unused_worker_that_is_released_stays(void **state) {
     assert_true(worker_takes_tasks(slot(0)));
 }
 
-/* The slot's process has left so that one can load a handler for the owner; the request for that one. */
+/* Isolates the worker, which leaves, for a process that loads a handler. Returns the request for that process. */
 static struct zygote_request isolate_by_type(struct fake_worker *w, uint32_t type) {
     assert_false(pool_isolate_worker(slot(0), &owner, type));
     expect_frame(w, WIRE_EXIT);
@@ -91,8 +91,8 @@ static void a_handler_that_a_worker_cannot_load_ends_the_isolation(void **state)
     struct fake_worker *w = fork_worker_as(&zygotes[0], &q, FIRST_PID + 50, false);
     settle();
     report_exit(w, 1 << 8);
-    assert_int_equal(told.isolation_ended, 1);
-    assert_true(told.start_failed);
+    assert_int_equal(seen.isolation_ended, 1);
+    assert_true(seen.start_failed);
     assert_int_equal(worker_start_type(slot(0)), START_FORKED);
 }
 
@@ -105,8 +105,8 @@ static void a_worker_that_is_released_while_it_loads_is_killed(void **state) {
     await_signal(w, SIGKILL);
     assert_true(worker_is_changing(slot(0)));
     report_exit(w, SIGKILL);
-    assert_string_equal(told.cause, "recycled");
-    assert_int_equal(told.isolation_ended, 0);
+    assert_string_equal(seen.cause, "recycled");
+    assert_int_equal(seen.isolation_ended, 0);
 }
 
 static void a_worker_that_is_released_before_it_is_forked_is_killed(void **state) {
@@ -125,7 +125,7 @@ static void a_worker_that_is_released_while_it_is_replaced_becomes_a_forked_one(
     assert_false(pool_isolate_worker(slot(0), &owner, 3));
     pool_release_worker(slot(0));
     report_exit(w, 0);
-    assert_int_equal(told.isolation_ended, 0);
+    assert_int_equal(seen.isolation_ended, 0);
     assert_int_equal(next_worker(&zygotes[0])->start_type, START_FORKED);
 }
 

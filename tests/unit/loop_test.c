@@ -1,4 +1,4 @@
-/* loop_test.c: the event loop, base/loop.c: timers are never early and in order, and callbacks may remove anything. */
+/* loop_test.c: the event loop, base/loop.c: timers fire in order and never early, and callbacks can remove anything. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -90,7 +90,7 @@ static void timers_fire_once_in_order_and_never_early(void **state) {
         assert_int_equal(alarms[i].fired, i % 3 != 1);
 }
 
-static void a_timer_may_clear_another_that_is_due_at_the_same_time(void **state) {
+static void a_timer_can_clear_another_that_is_due_at_the_same_time(void **state) {
     (void)state;
     static struct alarm alarms[4];
     memset(alarms, 0, sizeof alarms);
@@ -112,7 +112,7 @@ static void on_repeat(struct timer *t) {
         loop_set_timer(loop, t, clock_monotonic_ns() + NS_PER_MS);
 }
 
-static void a_timer_may_set_itself_again(void **state) {
+static void a_timer_can_set_itself_again(void **state) {
     (void)state;
     struct timer t = {.fire = on_repeat};
     left = 5;
@@ -163,7 +163,8 @@ static struct listener *add_listener(void) {
     return l;
 }
 
-/* Each that hears something removes and frees the next: in whatever order they come, two of the three are removed. */
+/* Each listener that hears something removes and frees the next one: in any order of events two of the three are
+ * removed. */
 static void a_watch_removed_by_another_hears_nothing_more_in_the_same_batch(void **state) {
     (void)state;
     for (int i = 0; i < 3; i++)
@@ -182,7 +183,7 @@ static void a_watch_removed_by_another_hears_nothing_more_in_the_same_batch(void
     assert_int_equal(alive, 1);
 }
 
-static void a_watch_may_remove_itself(void **state) {
+static void a_watch_can_remove_itself(void **state) {
     (void)state;
     listeners[0] = add_listener();
     listeners[0]->victim = listeners[0];
@@ -210,10 +211,10 @@ static void a_turn_that_has_more_to_do_is_not_kept_waiting(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(timers_fire_once_in_order_and_never_early),
-        TEST(a_timer_may_clear_another_that_is_due_at_the_same_time),
-        TEST(a_timer_may_set_itself_again),
+        TEST(a_timer_can_clear_another_that_is_due_at_the_same_time),
+        TEST(a_timer_can_set_itself_again),
         TEST(a_watch_removed_by_another_hears_nothing_more_in_the_same_batch),
-        TEST(a_watch_may_remove_itself),
+        TEST(a_watch_can_remove_itself),
         TEST(a_turn_that_has_more_to_do_is_not_kept_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

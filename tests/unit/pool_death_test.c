@@ -1,5 +1,5 @@
-/* pool_death_test.c: workers that break the protocol, die, use too much memory or are recycled: what becomes of their
- * tasks and of their slots, pool/life.c, pool/receiving.c and pool/memory_limit.c. */
+/* pool_death_test.c: workers that break the protocol, die, use too much memory or are recycled, and what happens to
+ * their tasks and their slots then: pool/life.c, pool/receiving.c and pool/memory_limit.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,14 +11,14 @@
 
 /* ---- workers that break the protocol ----------------------------------------------------------------------------- */
 
-/* The worker is killed, and its task lost to its bad manners. */
+/* The worker is killed, and its task is lost with the cause "protocol". */
 static void expect_protocol_death(struct fake_worker *w) {
     await_signal(w, SIGKILL);
     assert_false(worker_takes_tasks(slot(0)));
     report_exit(w, SIGKILL);
-    assert_int_equal(told.replies, 0);
-    assert_int_equal(told.lost, 1);
-    assert_string_equal(told.lost_tasks[0].cause, "protocol");
+    assert_int_equal(seen.replies, 0);
+    assert_int_equal(seen.lost, 1);
+    assert_string_equal(seen.lost_tasks[0].cause, "protocol");
     next_worker(&zygotes[0]);
 }
 
@@ -33,7 +33,7 @@ static void a_reply_out_of_order_kills_the_worker(void **state) {
 static void a_reply_that_the_owner_rejects_kills_the_worker(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
-    told.reject_replies = true;
+    seen.reject_replies = true;
     say(w, WIRE_DONE, give_now(0, &tasks[0]));
     expect_protocol_death(w);
 }
@@ -76,12 +76,12 @@ static void a_worker_that_closes_its_socket_is_killed(void **state) {
     w->socket = -1;
     await_signal(w, SIGKILL);
     report_exit(w, SIGKILL);
-    assert_string_equal(told.lost_tasks[0].cause, "signal");
+    assert_string_equal(seen.lost_tasks[0].cause, "signal");
 }
 
 /* ---- death ------------------------------------------------------------------------------------------------------- */
 
-/* Three tasks in flight, the scoreboard at `current`; the worker dies, and the task at `guilty` is the one. */
+/* A worker with three tasks and the scoreboard at `current` dies: the task at index `guilty` is the guilty one. */
 static void expect_guilty(uint64_t current, unsigned guilty) {
     struct fake_worker *w = ready_worker(&small);
     struct scoreboard_slot *board = board_of(0);
@@ -90,15 +90,15 @@ static void expect_guilty(uint64_t current, unsigned guilty) {
     atomic_store(&board->current, current);
     scoreboard_unmap(board);
     report_exit(w, SIGSEGV);
-    assert_int_equal(told.lost, 3);
+    assert_int_equal(seen.lost, 3);
     for (unsigned i = 0; i < 3; i++) {
-        assert_ptr_equal(told.lost_tasks[i].task, &tasks[i]);
-        assert_int_equal(told.lost_tasks[i].guilty, i == guilty);
-        assert_string_equal(told.lost_tasks[i].cause, "signal");
-        assert_int_equal(told.lost_tasks[i].signal, SIGSEGV);
-        assert_int_equal(told.lost_tasks[i].exit_code, -1);
+        assert_ptr_equal(seen.lost_tasks[i].task, &tasks[i]);
+        assert_int_equal(seen.lost_tasks[i].guilty, i == guilty);
+        assert_string_equal(seen.lost_tasks[i].cause, "signal");
+        assert_int_equal(seen.lost_tasks[i].signal, SIGSEGV);
+        assert_int_equal(seen.lost_tasks[i].exit_code, -1);
     }
-    assert_string_equal(told.cause, "signal");
+    assert_string_equal(seen.cause, "signal");
 }
 
 static void the_task_on_the_scoreboard_is_guilty(void **state) {
@@ -116,18 +116,18 @@ static void a_scoreboard_that_names_a_foreign_task_is_not_believed(void **state)
     expect_guilty(12345, 0);
 }
 
-static void what_a_worker_said_before_it_died_counts(void **state) {
+static void replies_that_a_worker_sent_before_it_died_count(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
     uint64_t ticket = give_now(0, &tasks[0]);
     give_now(0, &tasks[1]);
     say(w, WIRE_DONE, ticket);
     report_exit(w, 3 << 8);
-    assert_int_equal(told.replies, 1);
-    assert_int_equal(told.lost, 1);
-    assert_ptr_equal(told.lost_tasks[0].task, &tasks[1]);
-    assert_string_equal(told.lost_tasks[0].cause, "exit");
-    assert_int_equal(told.lost_tasks[0].exit_code, 3);
+    assert_int_equal(seen.replies, 1);
+    assert_int_equal(seen.lost, 1);
+    assert_ptr_equal(seen.lost_tasks[0].task, &tasks[1]);
+    assert_string_equal(seen.lost_tasks[0].cause, "exit");
+    assert_int_equal(seen.lost_tasks[0].exit_code, 3);
 }
 
 static void the_last_words_on_stderr_come_with_the_death(void **state) {
@@ -139,8 +139,8 @@ static void the_last_words_on_stderr_come_with_the_death(void **state) {
     assert_int_equal(write(w->stderr_fd, line, sizeof line), sizeof line);
     assert_int_equal(write(w->stderr_fd, "last\0words", 10), 10);
     report_exit(w, SIGABRT);
-    const char *tail = told.lost_tasks[0].stderr_tail;
-    assert_int_equal(strlen(tail), sizeof told.lost_tasks[0].stderr_tail - 1);
+    const char *tail = seen.lost_tasks[0].stderr_tail;
+    assert_int_equal(strlen(tail), sizeof seen.lost_tasks[0].stderr_tail - 1);
     assert_string_equal(tail + strlen(tail) - 10, "last words");
 }
 
@@ -179,10 +179,10 @@ static void a_worker_over_the_memory_limit_is_killed_while_it_works(void **state
     give_now(0, &tasks[0]);
     await_signal(w, SIGKILL);
     report_exit(w, SIGKILL);
-    assert_string_equal(told.lost_tasks[0].cause, "memory");
+    assert_string_equal(seen.lost_tasks[0].cause, "memory");
 }
 
-static void a_memory_limit_that_a_reload_takes_away_kills_nobody(void **state) {
+static void a_memory_limit_that_a_reload_takes_away_kills_no_worker(void **state) {
     (void)state;
     struct pool_config c = small;
     c.max_job_memory = UINT64_C(1) << 60;
@@ -194,12 +194,12 @@ static void a_memory_limit_that_a_reload_takes_away_kills_nobody(void **state) {
     uint64_t ticket = give_now(0, &tasks[0]);
     pool_configure(pool, &small);
     for (int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_MS; clock_monotonic_ns() < end_ns;)
-        loop_step(loop, NS_PER_MS); /* it would be looked at after 20 ms */
+        loop_step(loop, NS_PER_MS); /* it would be checked after 20 ms */
     assert_no_request(&zygotes[0]);
     answer(w, ticket);
 }
 
-static void a_worker_is_recycled_after_so_many_tasks(void **state) {
+static void a_worker_is_recycled_at_its_limit_of_tasks(void **state) {
     (void)state;
     struct pool_config c = small;
     c.max_jobs_per_worker = 2;
@@ -215,7 +215,7 @@ static void a_worker_is_recycled_after_so_many_tasks(void **state) {
     expect_frame(w, WIRE_EXIT);
     assert_true(worker_is_up(slot(0)));
     report_exit(w, 0);
-    assert_string_equal(told.cause, "recycled");
+    assert_string_equal(seen.cause, "recycled");
     assert_true(worker_is_changing(slot(0)));
     next_worker(&zygotes[0]);
     assert_false(worker_is_changing(slot(0)));
@@ -233,12 +233,12 @@ int main(void) {
         POOL_TEST(the_task_on_the_scoreboard_is_guilty),
         POOL_TEST(without_one_on_the_scoreboard_the_oldest_is_guilty),
         POOL_TEST(a_scoreboard_that_names_a_foreign_task_is_not_believed),
-        POOL_TEST(what_a_worker_said_before_it_died_counts),
+        POOL_TEST(replies_that_a_worker_sent_before_it_died_count),
         POOL_TEST(the_last_words_on_stderr_come_with_the_death),
         POOL_TEST(workers_that_die_at_once_again_and_again_are_replaced_with_a_delay),
         POOL_TEST(a_worker_over_the_memory_limit_is_killed_while_it_works),
-        POOL_TEST(a_memory_limit_that_a_reload_takes_away_kills_nobody),
-        POOL_TEST(a_worker_is_recycled_after_so_many_tasks),
+        POOL_TEST(a_memory_limit_that_a_reload_takes_away_kills_no_worker),
+        POOL_TEST(a_worker_is_recycled_at_its_limit_of_tasks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* pool_test.c: the pool at work, pool/pool.c and what is below it: workers start, tasks go out and replies come back,
- * and tasks are made to stop. */
+/* pool_test.c: the pool at work, pool/pool.c and the modules below it: workers start, tasks go out, replies come back,
+ * and tasks are stopped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,11 +32,11 @@ static void every_slot_gets_a_worker_when_the_zygote_has_loaded(void **state) {
     }
 }
 
-static void a_failed_load_is_told_and_starts_no_worker(void **state) {
+static void a_failed_load_is_reported_and_starts_no_worker(void **state) {
     (void)state;
     start_pool(&small);
     fake_zygote_report(&zygotes[0], (struct zygote_report){.kind = ZYGOTE_LOAD_FAILED, .text = "primes"}, NULL);
-    STEP_UNTIL(loop, told.load_failed > 0);
+    STEP_UNTIL(loop, seen.load_failed > 0);
     settle();
     assert_no_request(&zygotes[0]);
 }
@@ -62,7 +62,7 @@ static void a_worker_without_a_socket_is_killed_and_replaced(void **state) {
     next_worker(&zygotes[0]);
 }
 
-static void workers_that_nobody_asked_for_are_ignored(void **state) {
+static void workers_that_were_not_asked_for_are_ignored(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
     struct zygote_request once_more = {.slot = 0}, beyond = {.slot = 1};
@@ -75,7 +75,7 @@ static void workers_that_nobody_asked_for_are_ignored(void **state) {
     fake_zygote_report(&zygotes[0], (struct zygote_report){.kind = ZYGOTE_EXITED, .slot = 9, .pid = w->pid}, NULL);
     fake_zygote_report(&zygotes[0], (struct zygote_report){.kind = ZYGOTE_EXITED, .slot = 0, .pid = w->pid + 1}, NULL);
     settle();
-    assert_int_equal(told.restarted, 0);
+    assert_int_equal(seen.restarted, 0);
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------- */
@@ -95,14 +95,14 @@ static void tasks_travel_together_and_their_replies_find_them(void **state) {
     for (int i = 0; i < 3; i++) {
         assert_int_equal(h[i].ticket, tickets[i]);
         answer(w, tickets[i]);
-        assert_ptr_equal(told.last_task, &tasks[i]);
+        assert_ptr_equal(seen.last_task, &tasks[i]);
     }
     assert_int_equal(worker_in_flight(slot(0)), 0);
     assert_int_equal(worker_look(slot(0)).tasks, 3);
     assert_false(worker_is_unused(slot(0)));
 }
 
-static void a_worker_takes_so_many_tasks_and_no_more(void **state) {
+static void a_worker_takes_no_task_beyond_the_limit_in_flight(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
     uint64_t first = 0;
@@ -133,7 +133,7 @@ static void a_ping_is_answered_by_a_pong(void **state) {
     assert_int_equal(hear(w, h), 1);
     assert_int_equal(h[0].kind, WIRE_PING);
     say(w, WIRE_PONG, h[0].ticket);
-    STEP_UNTIL(loop, told.pongs == 1);
+    STEP_UNTIL(loop, seen.pongs == 1);
     assert_int_equal(worker_in_flight(slot(0)), 0);
     assert_true(worker_is_unused(slot(0)));
 }
@@ -146,13 +146,13 @@ static void progress_is_that_of_the_current_task(void **state) {
     assert_true(pool_progress(slot(0), ticket) <= 0);
     atomic_store(&board->current, ticket);
     atomic_store(&board->done, 3);
-    assert_true(pool_progress(slot(0), ticket) <= 0); /* of how many is not known */
+    assert_true(pool_progress(slot(0), ticket) <= 0); /* the total is not known */
     atomic_store(&board->total, 4);
     assert_true(pool_progress(slot(0), ticket) > 0.74 && pool_progress(slot(0), ticket) < 0.76);
     assert_int_equal(pool_steps(slot(0), ticket), 3);
     assert_int_equal(pool_steps(slot(0), ticket + 1), 0);
     atomic_store(&board->done, 5);
-    assert_true(pool_progress(slot(0), ticket) <= 1); /* a worker may say anything */
+    assert_true(pool_progress(slot(0), ticket) <= 1); /* a worker can write anything */
     scoreboard_unmap(board);
 }
 
@@ -175,7 +175,7 @@ static void what_a_full_socket_does_not_take_waits_and_stays_in_order(void **sta
         last = give(0, &tasks[sent], 1000);
         pool_flush(slot(0));
     }
-    pool_ping(slot(0)); /* it would come between */
+    pool_ping(slot(0)); /* has no effect: it would come between the parts of a merge */
     assert_int_equal(worker_in_flight(slot(0)), sent);
     uint64_t heard = 0;
     for (unsigned i = 0; i < sent;) {
@@ -186,7 +186,7 @@ static void what_a_full_socket_does_not_take_waits_and_stays_in_order(void **sta
     }
     assert_int_equal(heard, last);
     assert_true(worker_can_send(slot(0)));
-    assert_int_equal(told.can_send, 1);
+    assert_int_equal(seen.can_send, 1);
 }
 
 static void a_bulk_payload_waits_with_its_descriptor(void **state) {
@@ -228,8 +228,8 @@ static void a_task_that_does_not_stop_meets_sigterm_and_then_sigkill(void **stat
     await_signal(w, SIGTERM);
     await_signal(w, SIGKILL);
     report_exit(w, SIGKILL);
-    assert_int_equal(told.lost, 1);
-    assert_string_equal(told.lost_tasks[0].cause, "timeout");
+    assert_int_equal(seen.lost, 1);
+    assert_string_equal(seen.lost_tasks[0].cause, "timeout");
 }
 
 static void a_task_that_stops_in_time_meets_no_signal(void **state) {
@@ -240,8 +240,8 @@ static void a_task_that_stops_in_time_meets_no_signal(void **state) {
     uint64_t ticket = give_now(0, &tasks[0]);
     say(w, WIRE_CANCELLED, ticket);
     assert_true(pool_stop_task(slot(0), ticket, STOP_CANCEL));
-    STEP_UNTIL(loop, told.replies == 1);
-    assert_int_equal(told.last_kind, WIRE_CANCELLED);
+    STEP_UNTIL(loop, seen.replies == 1);
+    assert_int_equal(seen.last_kind, WIRE_CANCELLED);
     for (int64_t end_ns = clock_monotonic_ns() + 150 * NS_PER_MS; clock_monotonic_ns() < end_ns;)
         loop_step(loop, NS_PER_MS);
     assert_no_request(&zygotes[0]);
@@ -256,7 +256,7 @@ static void a_task_that_had_not_begun_is_forgotten_at_once(void **state) {
     answer(w, first);
     say(w, WIRE_CANCELLED, second);
     STEP_UNTIL(loop, worker_in_flight(slot(0)) == 0);
-    assert_int_equal(told.replies, 1);
+    assert_int_equal(seen.replies, 1);
     assert_int_equal(worker_look(slot(0)).tasks, 1);
 }
 
@@ -271,18 +271,18 @@ static void a_forgotten_task_is_pressed_when_it_is_the_oldest(void **state) {
     await_signal(w, SIGTERM);
     await_signal(w, SIGKILL);
     report_exit(w, SIGKILL);
-    assert_int_equal(told.lost, 0);
+    assert_int_equal(seen.lost, 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         POOL_TEST(every_slot_gets_a_worker_when_the_zygote_has_loaded),
-        POOL_TEST(a_failed_load_is_told_and_starts_no_worker),
+        POOL_TEST(a_failed_load_is_reported_and_starts_no_worker),
         POOL_TEST(a_fork_that_failed_is_tried_again),
         POOL_TEST(a_worker_without_a_socket_is_killed_and_replaced),
-        POOL_TEST(workers_that_nobody_asked_for_are_ignored),
+        POOL_TEST(workers_that_were_not_asked_for_are_ignored),
         POOL_TEST(tasks_travel_together_and_their_replies_find_them),
-        POOL_TEST(a_worker_takes_so_many_tasks_and_no_more),
+        POOL_TEST(a_worker_takes_no_task_beyond_the_limit_in_flight),
         POOL_TEST(a_long_task_is_counted_until_it_is_answered),
         POOL_TEST(a_ping_is_answered_by_a_pong),
         POOL_TEST(progress_is_that_of_the_current_task),

@@ -1,6 +1,6 @@
-/* pool_world.h: a pool over zygotes and workers that the test plays, for the tests of pool/pool.c and what is below it:
- * zygote_start is the one below (the linker leaves the real one in the archive), and a worker is the far end of a
- * socket. Include cmocka.h before. */
+/* pool_world.h: a pool whose zygotes and workers are played by the test, for the tests of pool/pool.c and the modules
+ * below it. zygote_start is the function below (the linker leaves the real one in the archive), and a worker is the far
+ * end of a socket. Include cmocka.h before. */
 #ifndef OFFLOAD_TESTS_POOL_WORLD_H
 #define OFFLOAD_TESTS_POOL_WORLD_H
 
@@ -46,7 +46,7 @@ struct lost_task {
     int signal, exit_code;
 };
 
-/* What the pool told. */
+/* The events of the pool. */
 static struct {
     unsigned loaded, load_failed, pongs, replies, lost, restarted, isolation_ended, can_send, changed;
     void *last_task;
@@ -55,9 +55,9 @@ static struct {
     char cause[16];
     void *owner;
     bool start_failed, reject_replies;
-} told;
+} seen;
 
-/* What is sent as a task: an address. */
+/* A task is an address in here. */
 static char tasks[MAX_LOST];
 
 int zygote_start(int fd, bool test_types, pid_t *pid) {
@@ -73,31 +73,31 @@ int zygote_start(int fd, bool test_types, pid_t *pid) {
 
 static inline void on_loaded(void *owner) {
     (void)owner;
-    told.loaded++;
+    seen.loaded++;
 }
 
 static inline void on_load_failed(void *owner, const char *type) {
     (void)owner, (void)type;
-    told.load_failed++;
+    seen.load_failed++;
 }
 
 static inline void on_pong(void *owner, struct worker *w) {
     (void)owner, (void)w;
-    told.pongs++;
+    seen.pongs++;
 }
 
 static inline bool on_reply(void *arg, struct worker *w, void *task, const struct wire_frame *f,
                             const struct slice *bulk) {
     (void)arg, (void)w, (void)bulk;
-    told.last_task = task;
-    told.last_kind = f->header.kind;
-    told.replies += !told.reject_replies;
-    return !told.reject_replies;
+    seen.last_task = task;
+    seen.last_kind = f->header.kind;
+    seen.replies += !seen.reject_replies;
+    return !seen.reject_replies;
 }
 
 static inline void on_lost(void *arg, struct worker *w, void *task, bool guilty, const struct death *d) {
     (void)arg, (void)w;
-    struct lost_task *l = &told.lost_tasks[told.lost++];
+    struct lost_task *l = &seen.lost_tasks[seen.lost++];
     *l = (struct lost_task){.task = task, .guilty = guilty, .signal = d->signal, .exit_code = d->exit_code};
     snprintf(l->cause, sizeof l->cause, "%s", d->cause);
     snprintf(l->stderr_tail, sizeof l->stderr_tail, "%s", d->stderr_tail);
@@ -105,25 +105,25 @@ static inline void on_lost(void *arg, struct worker *w, void *task, bool guilty,
 
 static inline void on_restarted(void *arg, const char *cause) {
     (void)arg;
-    told.restarted++;
-    snprintf(told.cause, sizeof told.cause, "%s", cause);
+    seen.restarted++;
+    snprintf(seen.cause, sizeof seen.cause, "%s", cause);
 }
 
 static inline void on_isolation_ended(void *arg, struct worker *w, void *owner, const struct death *start) {
     (void)arg, (void)w;
-    told.isolation_ended++;
-    told.owner = owner;
-    told.start_failed = start != NULL;
+    seen.isolation_ended++;
+    seen.owner = owner;
+    seen.start_failed = start != NULL;
 }
 
 static inline void on_can_send(void *arg, struct worker *w) {
     (void)arg, (void)w;
-    told.can_send++;
+    seen.can_send++;
 }
 
 static inline void on_changed(void *arg) {
     (void)arg;
-    told.changed++;
+    seen.changed++;
 }
 
 /* ---- the world --------------------------------------------------------------------------------------------------- */
@@ -147,7 +147,7 @@ static inline void start_pool(const struct pool_config *config) {
 
 static inline int open_world(void **state) {
     (void)state;
-    memset(&told, 0, sizeof told);
+    memset(&seen, 0, sizeof seen);
     zygotes_started = workers_forked = 0;
     pool = NULL;
     descriptors = count_descriptors();
@@ -179,7 +179,7 @@ static inline int close_world(void **state) {
     return 0;
 }
 
-/* Everything that was said is heard. */
+/* Handles all that was sent to the pool. */
 static inline void settle(void) {
     for (int i = 0; i < 5; i++)
         loop_step(loop, 0);
@@ -191,8 +191,8 @@ static inline struct worker *slot(unsigned i) {
 
 /* ---- the zygote's part ------------------------------------------------------------------------------------------- */
 
-/* The next request of that kind to that zygote, when it comes. A SIGKILL may come before a request for a worker: the
- * one whose socket is closed gets it, even if it has exited. */
+/* Waits for the next request of that kind to that zygote. A SIGKILL can come before a request for a worker: a worker
+ * whose socket is closed gets it, even if it has exited. */
 static inline struct zygote_request await_request(struct fake_zygote *z, enum zygote_request_kind kind) {
     struct zygote_request q = {.kind = 0};
     do {
@@ -209,12 +209,12 @@ static inline void assert_no_request(struct fake_zygote *z) {
 }
 
 static inline void report_loaded(struct fake_zygote *z) {
-    unsigned before = told.loaded;
+    unsigned before = seen.loaded;
     fake_zygote_report(z, (struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
-    STEP_UNTIL(loop, told.loaded > before);
+    STEP_UNTIL(loop, seen.loaded > before);
 }
 
-/* Answers a request for a worker with a process of that pid, with a socket whose buffer is small if wanted. */
+/* Answers a request for a worker with a process of that pid. narrow: the buffer of its socket is small. */
 static inline struct fake_worker *fork_worker_as(struct fake_zygote *z, const struct zygote_request *q, pid_t pid,
                                                  bool narrow) {
     struct fake_worker *w = &workers[workers_forked++];
@@ -240,15 +240,15 @@ static inline struct fake_worker *fork_worker(struct fake_zygote *z) {
 }
 
 static inline void report_exit(struct fake_worker *w, int status) {
-    unsigned before = told.restarted;
+    unsigned before = seen.restarted;
     close_worker(w);
     fake_zygote_report(w->zygote,
                        (struct zygote_report){.kind = ZYGOTE_EXITED, .slot = w->slot, .pid = w->pid, .status = status},
                        NULL);
-    STEP_UNTIL(loop, told.restarted > before);
+    STEP_UNTIL(loop, seen.restarted > before);
 }
 
-/* The zygote is asked to send that signal to that worker. */
+/* Waits until the zygote is asked to send that signal to that worker. */
 static inline void await_signal(const struct fake_worker *w, int signal) {
     struct zygote_request q = await_request(w->zygote, ZYGOTE_SIGNAL);
     assert_int_equal(q.pid, w->pid);
@@ -267,7 +267,7 @@ static inline void become_ready(struct fake_worker *w) {
     STEP_UNTIL(loop, worker_is_up(slot(w->slot)));
 }
 
-/* One worker, ready. */
+/* Starts a pool, and makes its only worker ready. */
 static inline struct fake_worker *ready_worker(const struct pool_config *config) {
     start_pool(config);
     report_loaded(&zygotes[0]);
@@ -276,14 +276,14 @@ static inline struct fake_worker *ready_worker(const struct pool_config *config)
     return w;
 }
 
-/* The next process of the slot, ready. */
+/* Makes the next process of the slot ready. */
 static inline struct fake_worker *next_worker(struct fake_zygote *z) {
     struct fake_worker *w = fork_worker(z);
     become_ready(w);
     return w;
 }
 
-/* Sends a task with some bytes; its ticket. */
+/* Adds a task with that many bytes. Returns its ticket. */
 static inline uint64_t give(unsigned i, void *task, size_t size) {
     static char bytes[WIRE_MAX_INLINE];
     struct wire_header h = {.kind = WIRE_RUN, .type = 1};
@@ -298,12 +298,12 @@ static inline uint64_t give_now(unsigned i, void *task) {
 }
 
 static inline void answer(struct fake_worker *w, uint64_t ticket) {
-    unsigned before = told.replies;
+    unsigned before = seen.replies;
     say(w, WIRE_DONE, ticket);
-    STEP_UNTIL(loop, told.replies > before);
+    STEP_UNTIL(loop, seen.replies > before);
 }
 
-/* The frames of the next datagram that has come; their number, 0: there is none. */
+/* Gets the headers of the next datagram that has come. Returns how many; 0: there is no datagram. */
 static inline unsigned hear(struct fake_worker *w, struct wire_header *headers) {
     static unsigned char buffer[WIRE_MAX_DATAGRAM];
     struct wire_reader r;

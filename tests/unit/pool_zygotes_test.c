@@ -1,4 +1,4 @@
-/* pool_zygotes_test.c: a pool whose zygotes are replaced by a reload, or die, pool/pool.c. */
+/* pool_zygotes_test.c: zygotes that are replaced by a reload, or die, pool/pool.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 /* ---- reload, and the zygote's death ------------------------------------------------------------------------------ */
 
-/* The pool has closed its end of the control socket, and so has the child, which had it for a moment. */
+/* The pool has closed its end of the control socket, and so has the child, which had inherited it. */
 static bool is_closed(const struct fake_zygote *z) {
     struct pollfd p = {.fd = z->socket};
     return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
@@ -41,7 +41,7 @@ static void a_reload_that_cannot_load_leaves_all_as_it_was(void **state) {
     struct fake_worker *w = ready_worker(&small);
     assert_int_equal(pool_reload(pool), 0);
     fake_zygote_report(&zygotes[1], (struct zygote_report){.kind = ZYGOTE_LOAD_FAILED, .text = "primes"}, NULL);
-    STEP_UNTIL(loop, told.load_failed > 0);
+    STEP_UNTIL(loop, seen.load_failed > 0);
     STEP_UNTIL(loop, is_closed(&zygotes[1]));
     answer(w, give_now(0, &tasks[0]));
 }
@@ -85,11 +85,11 @@ static void workers_that_a_dead_zygote_took_along_are_lost(void **state) {
     give_now(0, &tasks[0]);
     fake_zygote_die(&zygotes[0]);
     STEP_UNTIL(loop, zygotes_started == 2);
-    assert_int_equal(told.lost, 0); /* who reaps it is not known yet */
+    assert_int_equal(seen.lost, 0); /* we do not know yet who reaps it */
     close_worker(w);
     pool_reap(pool);
-    assert_int_equal(told.lost, 1);
-    assert_string_equal(told.lost_tasks[0].cause, "signal");
+    assert_int_equal(seen.lost, 1);
+    assert_string_equal(seen.lost_tasks[0].cause, "signal");
     expect_new_zygote();
 }
 
@@ -100,7 +100,7 @@ static void a_zygote_that_is_reaped_before_its_socket_tells_is_replaced_too(void
     fake_zygote_die(&zygotes[0]);
     pool_reap(pool);
     close_worker(w);
-    STEP_UNTIL(loop, told.lost == 1);
+    STEP_UNTIL(loop, seen.lost == 1);
     expect_new_zygote();
 }
 
@@ -118,9 +118,9 @@ static void an_orphan_is_reaped_by_the_front_end(void **state) {
     siginfo_t info;
     waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
     pool_reap(pool);
-    assert_int_equal(told.lost, 1);
-    assert_string_equal(told.lost_tasks[0].cause, "exit");
-    assert_int_equal(told.lost_tasks[0].exit_code, 9);
+    assert_int_equal(seen.lost, 1);
+    assert_string_equal(seen.lost_tasks[0].cause, "exit");
+    assert_int_equal(seen.lost_tasks[0].exit_code, 9);
 }
 
 static void a_zygote_that_dies_before_it_has_loaded_is_started_again(void **state) {

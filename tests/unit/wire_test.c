@@ -1,5 +1,5 @@
-/* wire_test.c: datagrams between the front end and its workers, pool/wire.c: what goes in comes out, and what breaks the
- * rules is rejected, and no descriptor is left behind. */
+/* wire_test.c: datagrams between the front end and its workers, pool/wire.c: what goes in comes out, what breaks the
+ * rules is rejected, and no descriptor stays open. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -86,7 +86,7 @@ static int make_memfd(int seals) {
 
 enum { ALL_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
-/* The datagram that waits is rejected at its first frame, or at its bulk payload. */
+/* The next datagram is rejected at its first frame, or at its bulk payload. */
 static void assert_rejected(void) {
     struct wire_reader r;
     struct wire_frame f;
@@ -130,7 +130,7 @@ static void headers_that_break_a_rule_are_rejected(void **state) {
     assert_header_rejected(h);
 }
 
-static void kinds_that_nobody_sends_are_rejected(void **state) {
+static void kinds_that_no_peer_sends_are_rejected(void **state) {
     (void)state;
     for (unsigned kind = 0; kind < 256; kind++) {
         struct wire_header h = good_header();
@@ -432,7 +432,7 @@ static void a_full_socket_loses_nothing(void **state) {
     wire_close_writer(&w);
 }
 
-static void the_end_of_the_peer_is_told_apart(void **state) {
+static void a_closed_peer_is_neither_a_datagram_nor_an_error(void **state) {
     (void)state;
     struct wire_reader r;
     struct wire_writer w;
@@ -447,8 +447,8 @@ static void the_end_of_the_peer_is_told_apart(void **state) {
     wire_close_writer(&w);
 }
 
-/* The kernel tells of the reset before it gives what lies in the queue. */
-static void what_a_peer_said_is_read_though_it_left_without_reading_all(void **state) {
+/* The kernel reports the reset before it gives the datagrams in the queue. */
+static void datagrams_of_a_peer_that_left_without_reading_all_are_read(void **state) {
     (void)state;
     struct wire_header h = good_header();
     struct wire_reader r;
@@ -494,7 +494,7 @@ static void control_messages_carry_two_descriptors_or_none(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(headers_that_break_a_rule_are_rejected),
-        TEST(kinds_that_nobody_sends_are_rejected),
+        TEST(kinds_that_no_peer_sends_are_rejected),
         TEST(lengths_beyond_the_datagram_are_rejected),
         TEST(an_unpadded_payload_is_rejected),
         TEST(truncated_headers_are_rejected),
@@ -512,8 +512,8 @@ int main(void) {
         TEST(a_bulk_payload_passes_with_its_bytes),
         TEST(a_writer_takes_what_fits_and_no_more),
         TEST(a_full_socket_loses_nothing),
-        TEST(the_end_of_the_peer_is_told_apart),
-        TEST(what_a_peer_said_is_read_though_it_left_without_reading_all),
+        TEST(a_closed_peer_is_neither_a_datagram_nor_an_error),
+        TEST(datagrams_of_a_peer_that_left_without_reading_all_are_read),
         TEST(control_messages_carry_two_descriptors_or_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* worker_test.c: a worker process, pool/worker.c: worker_main in a forked child, the test at the front end's end of its
- * socket. */
+/* worker_test.c: a worker process, pool/worker.c: worker_main runs in a forked child, and the test plays the front end
+ * at the other end of its socket. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static int wire_fd; /* our end of its socket */
 static struct scoreboard_slot *board;
 static unsigned char *buffer;
 static struct wire_writer writer;
-static struct wire_reader reader; /* the datagram whose frames are being looked at */
+static struct wire_reader reader; /* of the datagram whose frames are looked at */
 static bool reading;
 
 /* ---- the world --------------------------------------------------------------------------------------------------- */
@@ -113,7 +113,7 @@ static void put_run(struct wire_header h, const char *chunk) {
     put(h, bytes, sizeof no_common + size);
 }
 
-/* A plan of the body of POST /v1/jobs, not parsed yet. */
+/* Puts a WIRE_PLAN of a raw body. */
 static void put_raw_plan(uint64_t ticket, const char *body) {
     struct wire_header h = head(WIRE_PLAN, ticket, 0);
     h.flags = WIRE_RAW;
@@ -121,7 +121,7 @@ static void put_raw_plan(uint64_t ticket, const char *body) {
     put(h, body, strlen(body));
 }
 
-/* A plan of checked parameters, to be run and merged at once if it costs no more than the budget. */
+/* Puts a WIRE_PLAN of checked parameters, to be run and merged at once if that costs no more than the budget. */
 static void put_plan(uint64_t ticket, const char *body, uint64_t budget_ns) {
     struct submission s = {0};
     struct fault fault = {{0}};
@@ -148,7 +148,7 @@ static void cancel(uint64_t ticket) {
 
 /* ---- what the worker says ---------------------------------------------------------------------------------------- */
 
-/* The next reply has this ticket and kind; its payload, behind the times of a WIRE_DONE, is copied, with a NUL behind
+/* The next reply has this ticket and kind. Copies its payload, without the times of a WIRE_DONE, and a NUL behind
  * it. */
 static void expect_reply(uint64_t ticket, uint8_t kind, struct buf *body) {
     struct wire_frame f;
@@ -195,7 +195,7 @@ static void expect_exit(int exit_status) {
     assert_int_equal(WEXITSTATUS(status), exit_status);
 }
 
-/* What was put breaks the protocol: the worker ends. */
+/* The frames that were put break the protocol: the worker ends. */
 static void expect_broken(void) {
     flush();
     expect_exit(PROTOCOL_BROKEN);
@@ -231,7 +231,7 @@ static void a_body_is_parsed_and_planned(void **state) {
     expect_plan(7);
 }
 
-static void a_job_for_a_process_of_its_own_is_parsed_only(void **state) {
+static void a_job_for_an_isolated_worker_is_parsed_only(void **state) {
     (void)state;
     put_raw_plan(7, "{\"type\":\"echo\",\"params\":{\"value\":1},\"options\":{\"isolation\":\"fresh\"}}");
     flush();
@@ -255,7 +255,7 @@ static void a_chunk_becomes_a_part(void **state) {
     expect_text(1, WIRE_DONE, "\"chunk\"");
 }
 
-static void a_chunk_to_go_becomes_a_result(void **state) {
+static void a_chunk_that_is_also_merged_becomes_a_result(void **state) {
     (void)state;
     struct wire_header h = head(WIRE_RUN, 1, type_of("echo"));
     h.flags = WIRE_GO;
@@ -279,7 +279,7 @@ static void a_merge_is_done_when_its_last_part_is_there(void **state) {
     put(head(WIRE_PART, 5, 0), "3", 1);
     put(head(WIRE_PING, 6, 0), NULL, 0);
     flush();
-    expect_text(5, WIRE_DONE, "{\"value\":1}"); /* of the first part, whatever the others are: that is echo */
+    expect_text(5, WIRE_DONE, "{\"value\":1}"); /* echo takes the first part, whatever the others are */
     expect_reply(6, WIRE_PONG, NULL);
 }
 
@@ -381,7 +381,7 @@ static void a_task_that_is_cancelled_while_it_runs_stops(void **state) {
     put_sleep(1, 86400000);
     flush();
     await_current(1);
-    while (atomic_load(&board->total) != 86400000) /* it shows how far it is, too */
+    while (atomic_load(&board->total) != 86400000) /* it shows its progress, too */
         usleep(1000);
     cancel(1);
     expect_reply(1, WIRE_CANCELLED, NULL);
@@ -415,7 +415,7 @@ static void sigterm_ends_no_task_that_is_not_cancelled(void **state) {
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
-static void it_exits_when_it_is_told_after_what_came_before(void **state) {
+static void it_exits_on_wire_exit_after_the_tasks_before_it(void **state) {
     (void)state;
     put_run(head(WIRE_RUN, 1, type_of("echo")), "1");
     put(head(WIRE_EXIT, 0, 0), NULL, 0);
@@ -532,10 +532,10 @@ int main(int argc, char **argv) {
         WORKER_TEST(a_cheap_job_is_planned_run_and_merged_at_once),
         WORKER_TEST(a_job_beyond_the_budget_is_planned_only),
         WORKER_TEST(a_body_is_parsed_and_planned),
-        WORKER_TEST(a_job_for_a_process_of_its_own_is_parsed_only),
+        WORKER_TEST(a_job_for_an_isolated_worker_is_parsed_only),
         WORKER_TEST(a_body_that_is_wrong_fails_with_its_fault),
         WORKER_TEST(a_chunk_becomes_a_part),
-        WORKER_TEST(a_chunk_to_go_becomes_a_result),
+        WORKER_TEST(a_chunk_that_is_also_merged_becomes_a_result),
         WORKER_TEST(a_merge_is_done_when_its_last_part_is_there),
         WORKER_TEST(tasks_of_one_datagram_are_answered_in_order),
         WORKER_TEST(large_chunks_and_parts_travel_as_memfds),
@@ -545,7 +545,7 @@ int main(int argc, char **argv) {
         WORKER_TEST(a_task_that_is_cancelled_while_it_runs_stops),
         WORKER_TEST(a_merge_that_is_cancelled_drops_its_parts_and_the_next_works),
         WORKER_TEST(sigterm_ends_no_task_that_is_not_cancelled),
-        WORKER_TEST(it_exits_when_it_is_told_after_what_came_before),
+        WORKER_TEST(it_exits_on_wire_exit_after_the_tasks_before_it),
         WORKER_TEST(it_exits_when_the_front_end_is_gone),
         WORKER_TEST(a_handler_that_exits_takes_the_process_along),
         WORKER_TEST(bytes_that_are_no_frame_end_it),

@@ -1,5 +1,4 @@
-/* zygote_link_test.c: the front end's end of a control socket, pool/zygote_link.c, with a zygote that the test
- * plays. */
+/* zygote_link_test.c: the front end's end of a control socket, pool/zygote_link.c. The test plays the zygote. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +15,7 @@ static struct fake_zygote zygote;
 static struct zygote_link *zlink;
 static unsigned descriptors;
 
-/* What the link told. */
+/* The events of the link. */
 static struct {
     unsigned events, loaded, load_failed, spawned, not_spawned, exited, lost;
     unsigned slot;
@@ -25,63 +24,63 @@ static struct {
     char type[64];
     struct zygote_exit exit;
     bool was_loaded, close_at_once;
-} told;
+} seen;
 
 static void note(unsigned *event) {
     ++*event;
-    told.events++;
-    if (!told.close_at_once)
+    seen.events++;
+    if (!seen.close_at_once)
         return;
     zygote_link_close(zlink);
     zlink = NULL;
 }
 
 static void on_loaded(void *owner, struct zygote_link *z) {
-    assert_ptr_equal(owner, &told);
+    assert_ptr_equal(owner, &seen);
     assert_ptr_equal(z, zlink);
     assert_true(zygote_link_is_loaded(z));
-    note(&told.loaded);
+    note(&seen.loaded);
 }
 
 static void on_load_failed(void *owner, struct zygote_link *z, const char *type) {
     (void)owner, (void)z;
-    snprintf(told.type, sizeof told.type, "%s", type);
-    note(&told.load_failed);
+    snprintf(seen.type, sizeof seen.type, "%s", type);
+    note(&seen.load_failed);
 }
 
 static void on_spawned(void *owner, struct zygote_link *z, unsigned slot, pid_t pid, int socket, int stderr_fd) {
     (void)owner, (void)z;
-    told.slot = slot;
-    told.pid = pid;
-    told.socket = socket;
-    told.stderr_fd = stderr_fd;
-    note(&told.spawned);
+    seen.slot = slot;
+    seen.pid = pid;
+    seen.socket = socket;
+    seen.stderr_fd = stderr_fd;
+    note(&seen.spawned);
 }
 
 static void on_not_spawned(void *owner, struct zygote_link *z, unsigned slot, int error) {
     (void)owner, (void)z;
-    told.slot = slot;
-    told.error = error;
-    note(&told.not_spawned);
+    seen.slot = slot;
+    seen.error = error;
+    note(&seen.not_spawned);
 }
 
 static void on_exited(void *owner, struct zygote_link *z, const struct zygote_exit *e) {
     (void)owner, (void)z;
-    told.exit = *e;
-    note(&told.exited);
+    seen.exit = *e;
+    note(&seen.exited);
 }
 
 static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
     (void)owner, (void)z;
-    told.was_loaded = was_loaded;
-    note(&told.lost);
+    seen.was_loaded = was_loaded;
+    note(&seen.lost);
 }
 
 static int open_link(void **state) {
-    static const struct zygote_link_events events = {&told,          on_loaded, on_load_failed, on_spawned,
+    static const struct zygote_link_events events = {&seen,          on_loaded, on_load_failed, on_spawned,
                                                      on_not_spawned, on_exited, on_lost};
     (void)state;
-    memset(&told, 0, sizeof told);
+    memset(&seen, 0, sizeof seen);
     descriptors = count_descriptors();
     loop = loop_new();
     int socket = fake_zygote_open(&zygote, false);
@@ -103,18 +102,18 @@ static int close_link(void **state) {
 }
 
 static void report(struct zygote_report r, const int fds[2]) {
-    unsigned before = told.events;
+    unsigned before = seen.events;
     fake_zygote_report(&zygote, r, fds);
-    STEP_UNTIL(loop, told.events > before);
+    STEP_UNTIL(loop, seen.events > before);
 }
 
 static void report_loaded(void) {
     report((struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
 }
 
-/* Reports that are to be ignored, with two descriptors each; the report behind them shows that they were read. */
+/* Sends reports that must be ignored, with two descriptors each, which must be closed. */
 static void report_in_vain(const struct zygote_report *lies, size_t count) {
-    unsigned before = told.events;
+    unsigned before = seen.events;
     for (size_t i = 0; i < count; i++) {
         int fds[2];
         assert_int_equal(pipe(fds), 0);
@@ -124,7 +123,7 @@ static void report_in_vain(const struct zygote_report *lies, size_t count) {
     }
     for (size_t i = 0; i < count; i++)
         loop_step(loop, 0);
-    assert_int_equal(told.events, before);
+    assert_int_equal(seen.events, before);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
@@ -171,7 +170,7 @@ static void it_is_loaded_when_the_zygote_says_so(void **state) {
     (void)state;
     assert_false(zygote_link_is_loaded(zlink));
     report_loaded();
-    assert_int_equal(told.loaded, 1);
+    assert_int_equal(seen.loaded, 1);
     assert_true(zygote_link_is_loaded(zlink));
 }
 
@@ -180,8 +179,8 @@ static void a_failed_load_names_the_handler(void **state) {
     struct zygote_report r = {.kind = ZYGOTE_LOAD_FAILED};
     memset(r.text, 'x', sizeof r.text); /* without a NUL */
     report(r, NULL);
-    assert_int_equal(told.load_failed, 1);
-    assert_int_equal(strlen(told.type), sizeof r.text - 1);
+    assert_int_equal(seen.load_failed, 1);
+    assert_int_equal(strlen(seen.type), sizeof r.text - 1);
     assert_false(zygote_link_is_loaded(zlink));
 }
 
@@ -193,38 +192,38 @@ static void a_worker_comes_with_its_socket_and_its_stderr(void **state) {
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets), 0);
     assert_int_equal(pipe(pipes), 0);
     report((struct zygote_report){.kind = ZYGOTE_SPAWNED, .slot = 2, .pid = 77}, (int[]){sockets[0], pipes[0]});
-    assert_int_equal(told.spawned, 1);
-    assert_int_equal(told.slot, 2);
-    assert_int_equal(told.pid, 77);
+    assert_int_equal(seen.spawned, 1);
+    assert_int_equal(seen.slot, 2);
+    assert_int_equal(seen.pid, 77);
     assert_int_equal(write(sockets[1], "socket", 6), 6);
-    assert_int_equal(read(told.socket, text, sizeof text), 6);
+    assert_int_equal(read(seen.socket, text, sizeof text), 6);
     assert_int_equal(write(pipes[1], "err", 3), 3);
-    assert_int_equal(read(told.stderr_fd, text, sizeof text), 3);
-    assert_true((fcntl(told.socket, F_GETFD) & FD_CLOEXEC) != 0);
-    close(told.socket);
-    close(told.stderr_fd);
+    assert_int_equal(read(seen.stderr_fd, text, sizeof text), 3);
+    assert_true((fcntl(seen.socket, F_GETFD) & FD_CLOEXEC) != 0);
+    close(seen.socket);
+    close(seen.stderr_fd);
     for (int i = 0; i < 2; i++) {
         close(sockets[i]);
         close(pipes[i]);
     }
 }
 
-static void a_worker_whose_descriptors_did_not_arrive_is_told_as_well(void **state) {
+static void a_worker_whose_descriptors_did_not_arrive_is_reported_too(void **state) {
     (void)state;
     report_loaded();
     report((struct zygote_report){.kind = ZYGOTE_SPAWNED, .slot = 2, .pid = 77}, NULL);
-    assert_int_equal(told.spawned, 1);
-    assert_int_equal(told.socket, -1);
-    assert_int_equal(told.stderr_fd, -1);
+    assert_int_equal(seen.spawned, 1);
+    assert_int_equal(seen.socket, -1);
+    assert_int_equal(seen.stderr_fd, -1);
 }
 
-static void a_failed_fork_tells_why(void **state) {
+static void a_failed_fork_comes_with_its_errno(void **state) {
     (void)state;
     report_loaded();
     report((struct zygote_report){.kind = ZYGOTE_NOT_SPAWNED, .slot = 4, .status = EAGAIN}, NULL);
-    assert_int_equal(told.not_spawned, 1);
-    assert_int_equal(told.slot, 4);
-    assert_int_equal(told.error, EAGAIN);
+    assert_int_equal(seen.not_spawned, 1);
+    assert_int_equal(seen.slot, 4);
+    assert_int_equal(seen.error, EAGAIN);
 }
 
 static void the_end_of_a_worker_comes_with_its_numbers(void **state) {
@@ -238,13 +237,13 @@ static void the_end_of_a_worker_comes_with_its_numbers(void **state) {
                                   .max_rss_bytes = 1 << 20,
                                   .cpu_ms = 12},
            NULL);
-    assert_int_equal(told.exited, 1);
-    assert_int_equal(told.exit.slot, 1);
-    assert_int_equal(told.exit.pid, 77);
-    assert_int_equal(told.exit.status, SIGSEGV);
-    assert_true(told.exit.oom);
-    assert_int_equal(told.exit.max_rss_bytes, 1 << 20);
-    assert_int_equal(told.exit.cpu_ms, 12);
+    assert_int_equal(seen.exited, 1);
+    assert_int_equal(seen.exit.slot, 1);
+    assert_int_equal(seen.exit.pid, 77);
+    assert_int_equal(seen.exit.status, SIGSEGV);
+    assert_true(seen.exit.oom);
+    assert_int_equal(seen.exit.max_rss_bytes, 1 << 20);
+    assert_int_equal(seen.exit.cpu_ms, 12);
 }
 
 static void descriptors_that_a_report_does_not_need_are_closed(void **state) {
@@ -288,28 +287,28 @@ static bool is_killed(pid_t pid) {
 
 static void send_to_link(const void *bytes, size_t size) {
     assert_int_equal(send(zygote.socket, bytes, size, 0), size);
-    STEP_UNTIL(loop, told.events > 0);
-    assert_int_equal(told.lost, 1);
+    STEP_UNTIL(loop, seen.events > 0);
+    assert_int_equal(seen.lost, 1);
     assert_true(is_killed(zygote.pid));
 }
 
 static void a_zygote_that_closes_its_socket_is_lost_and_killed(void **state) {
     (void)state;
     shutdown(zygote.socket, SHUT_RDWR);
-    STEP_UNTIL(loop, told.events > 0);
-    assert_int_equal(told.lost, 1);
-    assert_false(told.was_loaded);
+    STEP_UNTIL(loop, seen.events > 0);
+    assert_int_equal(seen.lost, 1);
+    assert_false(seen.was_loaded);
     assert_true(is_killed(zygote.pid));
     loop_step(loop, 0);
-    assert_int_equal(told.events, 1);
+    assert_int_equal(seen.events, 1);
 }
 
-static void the_loss_tells_whether_it_had_loaded(void **state) {
+static void a_loss_comes_with_whether_the_zygote_had_loaded(void **state) {
     (void)state;
     report_loaded();
     fake_zygote_die(&zygote);
-    STEP_UNTIL(loop, told.lost > 0);
-    assert_true(told.was_loaded);
+    STEP_UNTIL(loop, seen.lost > 0);
+    assert_true(seen.was_loaded);
     assert_false(zygote_link_is_loaded(zlink));
 }
 
@@ -327,14 +326,14 @@ static void a_report_of_a_wrong_size_loses_the_zygote(void **state) {
 
 static void a_zygote_that_is_reaped_is_not_killed(void **state) {
     (void)state;
-    zygote_link_set_reaped(zlink); /* as if: its pid may be another process by now */
+    zygote_link_set_reaped(zlink); /* as if it were reaped: its pid can be another process by now */
     assert_true(zygote_link_is_reaped(zlink));
     shutdown(zygote.socket, SHUT_RDWR);
-    STEP_UNTIL(loop, told.lost > 0);
+    STEP_UNTIL(loop, seen.lost > 0);
     assert_int_equal(waitpid(zygote.pid, NULL, WNOHANG), 0);
 }
 
-static void the_owner_may_close_it_in_every_callback(void **state) {
+static void the_owner_can_close_the_link_in_every_callback(void **state) {
     (void)state;
     const struct zygote_report reports[] = {{.kind = ZYGOTE_LOADED},
                                             {.kind = ZYGOTE_LOAD_FAILED},
@@ -346,7 +345,7 @@ static void the_owner_may_close_it_in_every_callback(void **state) {
             open_link(state);
         if (i >= 2 && i < 5)
             report_loaded();
-        told.close_at_once = true;
+        seen.close_at_once = true;
         if (i < 5)
             report(reports[i], NULL);
         else
@@ -367,18 +366,18 @@ int main(void) {
         LINK_TEST(it_is_loaded_when_the_zygote_says_so),
         LINK_TEST(a_failed_load_names_the_handler),
         LINK_TEST(a_worker_comes_with_its_socket_and_its_stderr),
-        LINK_TEST(a_worker_whose_descriptors_did_not_arrive_is_told_as_well),
-        LINK_TEST(a_failed_fork_tells_why),
+        LINK_TEST(a_worker_whose_descriptors_did_not_arrive_is_reported_too),
+        LINK_TEST(a_failed_fork_comes_with_its_errno),
         LINK_TEST(the_end_of_a_worker_comes_with_its_numbers),
         LINK_TEST(descriptors_that_a_report_does_not_need_are_closed),
         LINK_TEST(reports_that_come_too_early_or_twice_are_ignored),
         LINK_TEST(reports_that_make_no_sense_are_ignored),
         LINK_TEST(a_zygote_that_closes_its_socket_is_lost_and_killed),
-        LINK_TEST(the_loss_tells_whether_it_had_loaded),
+        LINK_TEST(a_loss_comes_with_whether_the_zygote_had_loaded),
         LINK_TEST(a_zygote_of_another_version_is_lost),
         LINK_TEST(a_report_of_a_wrong_size_loses_the_zygote),
         LINK_TEST(a_zygote_that_is_reaped_is_not_killed),
-        LINK_TEST(the_owner_may_close_it_in_every_callback),
+        LINK_TEST(the_owner_can_close_the_link_in_every_callback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
