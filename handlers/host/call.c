@@ -6,7 +6,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
+
+#include "base/array.h"
 
 /* ---- handler.h: a call --------------------------------------------------------------------------- */
 
@@ -61,18 +62,6 @@ unsigned plan_wanted_chunks(const struct call *c) {
     return c->wanted_chunks;
 }
 
-static bool grow_chunks(struct call *c) {
-    if (c->plan->count < c->plan_capacity)
-        return true;
-    size_t capacity = c->plan_capacity > 0 ? 2 * c->plan_capacity : 4;
-    struct host_plan_chunk *chunks = reallocarray(c->plan->chunks, capacity, sizeof *chunks);
-    if (chunks == NULL)
-        return false;
-    c->plan->chunks = chunks;
-    c->plan_capacity = capacity;
-    return true;
-}
-
 int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns) {
     static const char zeros[8];
     if (c->stage != CALL_STAGE_PLAN)
@@ -83,7 +72,7 @@ int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns)
     buf_append(to, zeros, -to->size & 7);
     size_t offset = to->size;
     buf_append(to, bytes, size);
-    if (to->failed || !grow_chunks(c))
+    if (to->failed || GROW_ARRAY(&c->plan->chunks, c->plan->count, &c->plan_room) != 0)
         return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the chunks");
     c->plan->chunks[c->plan->count++] = (struct host_plan_chunk){cost_ns, offset, size};
     return 0;

@@ -29,7 +29,7 @@ struct call {
     unsigned attempt;
     unsigned wanted_chunks;
     struct host_plan *plan;                          /* plan only */
-    size_t plan_capacity;                            /* of plan->chunks */
+    size_t plan_room;                                /* chunks that plan->chunks has room for */
     struct buf *out;                                 /* run: the part; merge: the JSON */
     unsigned json_depth;                             /* merge: 0, with json_states[0] at JSON_DOCUMENT_START */
     unsigned char json_states[JSON_MAX_NESTING + 1]; /* enum json_state of every open level */

@@ -10,15 +10,11 @@
 
 /* ---- aligned bytes ------------------------------------------------------------------------------- */
 
-static bool is_aligned(const void *bytes) {
-    return (uintptr_t)bytes % 8 == 0;
-}
-
 bool execute_align(struct bytes *b, void **copy) {
     static const uint64_t nothing;
     if (b->size == 0)
         b->data = &nothing;
-    if (is_aligned(b->data))
+    if ((uintptr_t)b->data % 8 == 0)
         return true;
     *copy = malloc(b->size);
     if (*copy == NULL)

@@ -35,20 +35,16 @@ static void put_bad(struct buf *to, uint32_t index, const void *json, size_t siz
     items_pad(to, size);
 }
 
-static uint64_t item_cost_ns(const struct host_plan *plan) {
-    uint64_t cost_ns = ITEM_NS;
-    for (size_t i = 0; i < plan->count && cost_ns < MAX_ITEM_NS; i++)
-        cost_ns += plan->chunks[i].cost_ns < MAX_ITEM_NS ? plan->chunks[i].cost_ns : MAX_ITEM_NS;
-    return cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS;
-}
-
 static void put_planned(struct planner *p, uint32_t index) {
     const struct host_plan *plan = &p->item;
     size_t table = plan->count * sizeof *plan->chunks;
+    uint64_t cost_ns = ITEM_NS;
+    for (size_t i = 0; i < plan->count && cost_ns < MAX_ITEM_NS; i++)
+        cost_ns += plan->chunks[i].cost_ns < MAX_ITEM_NS ? plan->chunks[i].cost_ns : MAX_ITEM_NS;
     struct planned_item head = {.index = index,
                                 .chunks = (uint32_t)plan->count,
                                 .size = table + ITEMS_PAD(plan->common.size) + plan->bytes.size,
-                                .cost_ns = item_cost_ns(plan),
+                                .cost_ns = cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS,
                                 .common_size = (uint32_t)plan->common.size};
     buf_append(p->to, &head, sizeof head);
     buf_append(p->to, plan->chunks, table);
@@ -162,17 +158,13 @@ static int make_groups(struct host_plan *plan, uint32_t items, unsigned wanted) 
     return 0;
 }
 
-static bool read_head(struct bytes list, struct items_head *head) {
-    if (list.size < sizeof *head)
-        return false;
-    memcpy(head, list.data, sizeof *head);
-    return head->magic == ITEMS_MAGIC && head->count <= HOST_MAX_ITEMS && head->size == list.size;
-}
-
 static int plan_aligned(struct planner *p, struct bytes list, unsigned wanted_chunks, struct host_plan *plan,
                         struct fault *fault) {
     struct items_head head;
-    if (!read_head(list, &head))
+    if (list.size < sizeof head)
+        return items_report_damage(fault, "items");
+    memcpy(&head, list.data, sizeof head);
+    if (head.magic != ITEMS_MAGIC || head.count > HOST_MAX_ITEMS || head.size != list.size)
         return items_report_damage(fault, "items");
     struct items_common common = {ITEMS_MAGIC, head.count};
     buf_append(&plan->common, &common, sizeof common);

@@ -85,20 +85,13 @@ static bool read_item(struct bytes group, size_t *offset, struct item *item) {
     return true;
 }
 
-static bool read_chunk(const struct item *item, uint32_t i, struct bytes *chunk) {
-    struct host_plan_chunk row;
-    memcpy(&row, item->table + i * sizeof row, sizeof row);
-    if (row.offset % 8 != 0 || row.offset > item->bytes.size || row.size > item->bytes.size - row.offset)
-        return false;
-    *chunk = (struct bytes){(const char *)item->bytes.data + row.offset, row.size};
-    return true;
-}
-
 static int run_chunk(struct runner *r, const struct item *item) {
     struct buf *part = &r->parts[r->chunk];
-    struct bytes chunk;
-    if (!read_chunk(item, r->chunk, &chunk))
+    struct host_plan_chunk row;
+    memcpy(&row, item->table + r->chunk * sizeof row, sizeof row);
+    if (row.offset % 8 != 0 || row.offset > item->bytes.size || row.size > item->bytes.size - row.offset)
         return items_report_damage(r->call.fault, "plans");
+    struct bytes chunk = {(const char *)item->bytes.data + row.offset, row.size};
     buf_clear(part);
     r->call.out = part;
     int rc = execute_run(&r->call, r->handler, item->common, chunk);
@@ -173,14 +166,6 @@ static int run_item(struct runner *r, const struct item *item) {
     return rc == HOST_CANCELLED ? rc : 0;
 }
 
-static void put_bad_item(struct runner *r, const struct item *item) {
-    struct fault fault = {{0}};
-    buf_append(&fault.json, item->bytes.data, item->bytes.size);
-    put_failure(r, item->head.index, &fault);
-    r->out->failed |= fault.json.failed;
-    fault_deinit(&fault);
-}
-
 static bool is_poison(const struct runner *r) {
     for (size_t at = 0; at + sizeof(uint32_t) <= r->poison.size; at += sizeof(uint32_t)) {
         uint32_t place;
@@ -191,9 +176,13 @@ static bool is_poison(const struct runner *r) {
     return false;
 }
 
-static void put_poison_item(struct runner *r, const struct item *item) {
+/* Writes the entry of an item that is not run, because it is bad or poison. */
+static void put_item_not_run(struct runner *r, const struct item *item) {
     struct fault fault = {{0}};
-    fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
+    if (item->head.chunks == 0)
+        buf_append(&fault.json, item->bytes.data, item->bytes.size);
+    else
+        fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
     put_failure(r, item->head.index, &fault);
     r->out->failed |= fault.json.failed;
     fault_deinit(&fault);
@@ -208,10 +197,8 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
         show_progress(r, 0);
         if (execute_is_cancelled(r->outer))
             return HOST_CANCELLED;
-        if (item.head.chunks == 0)
-            put_bad_item(r, &item);
-        else if (is_poison(r))
-            put_poison_item(r, &item);
+        if (item.head.chunks == 0 || is_poison(r))
+            put_item_not_run(r, &item);
         else if (run_item(r, &item) != 0)
             return HOST_CANCELLED;
     }

@@ -99,21 +99,18 @@ static bool is_followed_by_colon(const struct scan *s, size_t at) {
     return at < s->size && s->text[at] == ':';
 }
 
-static void copy_marked(struct scan *s, size_t end) {
-    buf_append(s->copy, s->text + s->copied, s->at - s->copied);
-    buf_putc(s->copy, '"');
-    buf_append(s->copy, mark, MARK_SIZE);
-    buf_append(s->copy, s->text + s->at, end - s->at);
-    buf_putc(s->copy, '"');
-    s->copied = end;
-}
-
+/* Passes over a number. One that jansson would not keep is marked in the copy. */
 static void skip_number(struct scan *s) {
     bool inexact = false;
     size_t end = scan_number(s, &inexact);
     if (inexact && end > s->at && !is_followed_by_colon(s, end)) {
+        buf_append(s->copy, s->text + s->copied, s->at - s->copied);
+        buf_putc(s->copy, '"');
+        buf_append(s->copy, mark, MARK_SIZE);
+        buf_append(s->copy, s->text + s->at, end - s->at);
+        buf_putc(s->copy, '"');
+        s->copied = end;
         s->marked++;
-        copy_marked(s, end);
     }
     s->at = end > s->at ? end : s->at + 1;
 }
@@ -192,12 +189,6 @@ static int report_error(const struct scan *s, const json_error_t *error, struct 
     }
 }
 
-static void report_depth(const struct scan *s, struct fault *fault) {
-    char detail[80];
-    snprintf(detail, sizeof detail, "arrays and objects are nested more than %u deep", s->max_depth);
-    fault_set_text(fault, "too_deep", detail, s->text, s->at + 1);
-}
-
 /* ---- parsing ------------------------------------------------------------------------------------- */
 
 static void make_mark(void) {
@@ -224,7 +215,9 @@ json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct
         goto out;
     }
     if (!scan_text(&s)) {
-        report_depth(&s, fault);
+        char detail[80];
+        snprintf(detail, sizeof detail, "arrays and objects are nested more than %u deep", max_depth);
+        fault_set_text(fault, "too_deep", detail, s.text, s.at + 1);
         goto out;
     }
     const char *source = s.text;
@@ -310,17 +303,6 @@ static void write_real(struct buf *to, const json_t *value, const struct place *
         faults_add(faults, at, "is beyond the range of a 64-bit floating-point number");
 }
 
-static void write_marked(struct buf *to, const json_t *value, const char *text, size_t size, const struct place *at,
-                         struct faults *faults) {
-    int64_t integer;
-    if (jsontext_is_real(value))
-        write_real(to, value, at, faults);
-    else if (number_to_i64(text, size, &integer))
-        buf_append(to, text, size);
-    else
-        faults_add(faults, at, "is beyond the range of a 64-bit integer; send it as a string");
-}
-
 static void write_integer(struct buf *to, json_int_t value) {
     struct integer integer;
     number_from_i64(value, &integer);
@@ -330,10 +312,15 @@ static void write_integer(struct buf *to, json_int_t value) {
 static void write_string(struct buf *to, const json_t *value, const struct place *at, struct faults *faults) {
     const char *text;
     size_t size;
-    if (jsontext_number(value, &text, &size))
-        write_marked(to, value, text, size, at, faults);
-    else
+    int64_t integer;
+    if (!jsontext_number(value, &text, &size))
         buf_json_string(to, json_string_value(value), json_string_length(value));
+    else if (jsontext_is_real(value))
+        write_real(to, value, at, faults);
+    else if (number_to_i64(text, size, &integer))
+        buf_append(to, text, size);
+    else
+        faults_add(faults, at, "is beyond the range of a 64-bit integer; send it as a string");
 }
 
 static void write_array(struct buf *to, const json_t *array, const struct place *at, struct faults *faults) {

@@ -28,13 +28,9 @@ struct decimal {
 /* Beyond this an exponent only matters as "huge": no text has as many digits. */
 #define EXPONENT_CAP INT64_C(1000000000000)
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 static size_t count_digits(const char *text, const char *end) {
     const char *at = text;
-    while (at < end && is_digit(*at))
+    while (at < end && *at >= '0' && *at <= '9')
         at++;
     return (size_t)(at - text);
 }

@@ -66,27 +66,22 @@ unsigned params_row_forms(const struct params_table *t, unsigned row) {
 
 /* ---- values -------------------------------------------------------------------------------------- */
 
-static struct packed_param *row_of(const struct packer *k, unsigned row) {
-    if (k->to->failed)
-        return NULL;
-    return (struct packed_param *)(void *)(k->to->data + 16) + row;
-}
-
 static void align_value(struct buf *to) {
     static const char zeros[8];
     buf_append(to, zeros, -to->size & 7);
 }
 
-/* Closes the value that was appended from `offset` on. */
-static void set_row(struct packer *k, unsigned row, size_t offset, size_t size, uint64_t count) {
-    struct packed_param *p = row_of(k, row);
-    if (p == NULL)
-        return;
+/* Fills in the row of the value that was appended from `offset` on, and returns it; NULL if memory ran out. */
+static struct packed_param *set_row(struct packer *k, unsigned row, size_t offset, size_t size, uint64_t count) {
+    if (k->to->failed)
+        return NULL;
+    struct packed_param *p = (struct packed_param *)(void *)(k->to->data + 16) + row;
     p->kind = (uint8_t)k->table->handler->params[row].kind;
     p->flags = (uint8_t)(PACKED_PRESENT | (k->given[row] ? PACKED_GIVEN : 0));
     p->offset = offset;
     p->size = size;
     p->count = count;
+    return p;
 }
 
 static void set_text(struct packer *k, unsigned row, const char *text, size_t size) {
@@ -97,32 +92,19 @@ static void set_text(struct packer *k, unsigned row, const char *text, size_t si
     set_row(k, row, offset, size, 1);
 }
 
-static void report_bounds(const char *min, const char *max, const struct place *at, struct faults *faults) {
-    if (min != NULL && max != NULL)
-        faults_add(faults, at, "must be from %s to %s", min, max);
-    else if (min != NULL)
-        faults_add(faults, at, "must be at least %s", min);
-    else
-        faults_add(faults, at, "must be at most %s", max);
-}
-
-/* A string of decimal digits; "1e3" is a number in JSON only. */
-static enum number_error text_to_integer(const json_t *value, struct integer *out) {
-    const char *text = json_string_value(value);
-    size_t size = json_string_length(value);
-    for (size_t i = 0; i < size; i++)
-        if ((text[i] < '0' || text[i] > '9') && (i > 0 || text[i] != '-'))
-            return NUMBER_NOT_ONE;
-    return number_to_integer(text, size, out);
-}
-
 static enum number_error to_integer(const json_t *value, struct integer *out) {
     const char *text;
     size_t size;
     if (jsontext_number(value, &text, &size))
         return number_to_integer(text, size, out);
-    if (json_is_string(value))
-        return text_to_integer(value, out);
+    if (json_is_string(value)) { /* decimal digits only: "1e3" is no integer, but the number 1e3 is one */
+        text = json_string_value(value);
+        size = json_string_length(value);
+        for (size_t i = 0; i < size; i++)
+            if ((text[i] < '0' || text[i] > '9') && (i > 0 || text[i] != '-'))
+                return NUMBER_NOT_ONE;
+        return number_to_integer(text, size, out);
+    }
     if (json_is_integer(value)) {
         number_from_i64(json_integer_value(value), out);
         return NUMBER_OK;
@@ -137,9 +119,20 @@ static enum number_error to_integer(const json_t *value, struct integer *out) {
     return NUMBER_OK;
 }
 
-static void report_integer(enum number_error error, const json_t *value, const struct place *at,
-                           struct faults *faults) {
-    if (error == NUMBER_TOO_LONG)
+bool params_read_integer(const json_t *value, const char *min, const char *max, const struct place *at,
+                         struct integer *out, struct faults *faults) {
+    enum number_error error = to_integer(value, out);
+    if (error == NUMBER_OK && (min == NULL || number_compare(out->digits, out->size, min, strlen(min)) >= 0) &&
+        (max == NULL || number_compare(out->digits, out->size, max, strlen(max)) <= 0))
+        return true;
+    bool is_integer = error == NUMBER_OK || error == NUMBER_TOO_LONG;
+    if (is_integer && min != NULL && max != NULL)
+        faults_add(faults, at, "must be from %s to %s", min, max);
+    else if (is_integer && min != NULL)
+        faults_add(faults, at, "must be at least %s", min);
+    else if (is_integer && max != NULL)
+        faults_add(faults, at, "must be at most %s", max);
+    else if (error == NUMBER_TOO_LONG)
         faults_add(faults, at, "has more than %d digits", HANDLER_MAX_DIGITS);
     else if (error == NUMBER_FRACTION)
         faults_add(faults, at, "must be an integer, without a fraction");
@@ -147,23 +140,6 @@ static void report_integer(enum number_error error, const json_t *value, const s
         faults_add(faults, at, "must be an integer: as a string, decimal digits only");
     else
         faults_add(faults, at, "must be an integer, not %s", jsontext_kind(value));
-}
-
-bool params_read_integer(const json_t *value, const char *min, const char *max, const struct place *at,
-                         struct integer *out, struct faults *faults) {
-    enum number_error error = to_integer(value, out);
-    bool bounded = min != NULL || max != NULL;
-    if (error == NUMBER_OK) {
-        bool fits = (min == NULL || number_compare(out->digits, out->size, min, strlen(min)) >= 0) &&
-                    (max == NULL || number_compare(out->digits, out->size, max, strlen(max)) <= 0);
-        if (!fits)
-            report_bounds(min, max, at, faults);
-        return fits;
-    }
-    if (error == NUMBER_TOO_LONG && bounded)
-        report_bounds(min, max, at, faults);
-    else
-        report_integer(error, value, at, faults);
     return false;
 }
 
@@ -181,14 +157,6 @@ static void pack_boolean(struct packer *k, unsigned row, json_t *value, const st
         faults_add(k->faults, at, "must be true or false, not %s", jsontext_kind(value));
 }
 
-static void report_choices(const struct param_spec *spec, const struct place *at, struct faults *faults) {
-    struct buf list = {0};
-    for (size_t i = 0; spec->choices[i] != NULL; i++)
-        buf_printf(&list, "%s\"%s\"", i > 0 ? ", " : "", spec->choices[i]);
-    faults_add(faults, at, "must be one of %s", list.failed ? "its choices" : list.data);
-    buf_deinit(&list);
-}
-
 static void pack_enum(struct packer *k, unsigned row, json_t *value, const struct place *at) {
     const struct param_spec *spec = &k->table->handler->params[row];
     for (size_t i = 0; json_is_string(value) && spec->choices[i] != NULL; i++) {
@@ -198,7 +166,11 @@ static void pack_enum(struct packer *k, unsigned row, json_t *value, const struc
             return;
         }
     }
-    report_choices(spec, at, k->faults);
+    struct buf list = {0};
+    for (size_t i = 0; spec->choices[i] != NULL; i++)
+        buf_printf(&list, "%s\"%s\"", i > 0 ? ", " : "", spec->choices[i]);
+    faults_add(k->faults, at, "must be one of %s", list.failed ? "its choices" : list.data);
+    buf_deinit(&list);
 }
 
 static void pack_text(struct packer *k, unsigned row, json_t *value, const struct place *at) {
@@ -263,8 +235,7 @@ static void pack_texts(struct packer *k, unsigned row, json_t *value, const stru
         else
             faults_add(k->faults, &element, "must be a string, not %s", jsontext_kind(text));
     }
-    set_row(k, row, list.offset, k->to->size - list.offset, count);
-    struct packed_param *packed = row_of(k, row);
+    struct packed_param *packed = set_row(k, row, list.offset, k->to->size - list.offset, count);
     if (packed != NULL && json_is_array(value))
         packed->flags |= PACKED_LIST;
 }
@@ -313,24 +284,22 @@ static void survey_number(struct packer *k, unsigned row, json_t *value, const s
     params_read_integer(value, NULL, NULL, at, &integer, k->faults);
 }
 
-static void add_number_text(struct packer *k, unsigned row, json_t *value, struct text_list *list) {
-    char text[40];
-    double real;
-    struct integer integer;
-    if (takes_reals(k, row) && jsontext_is_real(value)) {
-        if (jsontext_real(value, &real))
-            add_text(list, text, (size_t)snprintf(text, sizeof text, "%.17g", real), true);
-    } else if (to_integer(value, &integer) == NUMBER_OK) {
-        add_text(list, integer.digits, integer.size, false);
-    }
-}
-
-static void pack_number_texts(struct packer *k, unsigned row, json_t *array) {
+static struct packed_param *pack_number_texts(struct packer *k, unsigned row, json_t *array) {
     size_t count = json_array_size(array);
     struct text_list list = begin_texts(k->to, count);
-    for (size_t i = 0; i < count; i++)
-        add_number_text(k, row, json_array_get(array, i), &list);
-    set_row(k, row, list.offset, k->to->size - list.offset, count);
+    for (size_t i = 0; i < count; i++) {
+        json_t *value = json_array_get(array, i);
+        char text[40];
+        double real;
+        struct integer integer;
+        if (takes_reals(k, row) && jsontext_is_real(value)) {
+            if (jsontext_real(value, &real))
+                add_text(&list, text, (size_t)snprintf(text, sizeof text, "%.17g", real), true);
+        } else if (to_integer(value, &integer) == NUMBER_OK) {
+            add_text(&list, integer.digits, integer.size, false);
+        }
+    }
+    return set_row(k, row, list.offset, k->to->size - list.offset, count);
 }
 
 static void append_i64(struct packer *k, json_t *value) {
@@ -347,15 +316,15 @@ static void append_f64(struct packer *k, json_t *value) {
     buf_append(k->to, &real, sizeof real);
 }
 
-static void pack_number_array(struct packer *k, unsigned row, json_t *array,
-                              void (*append)(struct packer *k, json_t *value)) {
+static struct packed_param *pack_number_array(struct packer *k, unsigned row, json_t *array,
+                                              void (*append)(struct packer *k, json_t *value)) {
     size_t count = json_array_size(array);
     align_value(k->to);
     size_t offset = k->to->size;
     buf_reserve(k->to, count * 8);
     for (size_t i = 0; i < count; i++)
         append(k, json_array_get(array, i));
-    set_row(k, row, offset, k->to->size - offset, count);
+    return set_row(k, row, offset, k->to->size - offset, count);
 }
 
 static void pack_numbers(struct packer *k, unsigned row, json_t *array, const struct place *at) {
@@ -371,11 +340,8 @@ static void pack_numbers(struct packer *k, unsigned row, json_t *array, const st
         return;
     bool mixed = survey.any_real && takes_reals(k, row);
     bool as_text = mixed ? survey.beyond_double : survey.beyond_i64;
-    if (as_text)
-        pack_number_texts(k, row, array);
-    else
-        pack_number_array(k, row, array, mixed ? append_f64 : append_i64);
-    struct packed_param *packed = row_of(k, row);
+    struct packed_param *packed =
+        as_text ? pack_number_texts(k, row, array) : pack_number_array(k, row, array, mixed ? append_f64 : append_i64);
     if (packed == NULL)
         return;
     packed->numbers = (uint8_t)(as_text ? NUMBERS_TEXT : mixed ? NUMBERS_F64 : NUMBERS_I64);
@@ -444,12 +410,6 @@ static bool has_all(const struct packer *k, unsigned form) {
     return true;
 }
 
-static void report_missing(struct packer *k, unsigned form) {
-    for (unsigned row = 0; row < k->table->rows; row++)
-        if (needs(k, form, row) && !k->given[row])
-            faults_add(k->faults, k->at, "%s is required", k->table->handler->params[row].name);
-}
-
 /* "needs start, stop; or numbers; or nth" */
 static void report_all_forms(struct packer *k) {
     struct buf text = {0};
@@ -478,10 +438,13 @@ static int choose_form(struct packer *k) {
         return -1; /* reported already; what is missing is anyone's guess */
     while ((k->candidates >> first & 1) == 0)
         first++;
-    if ((k->candidates >> first) == 1)
-        report_missing(k, first);
-    else
+    if ((k->candidates >> first) != 1) {
         report_all_forms(k);
+        return -1;
+    }
+    for (unsigned row = 0; row < k->table->rows; row++)
+        if (needs(k, first, row) && !k->given[row])
+            faults_add(k->faults, k->at, "%s is required", k->table->handler->params[row].name);
     return -1;
 }
 
@@ -502,12 +465,6 @@ static void begin_packed(struct packer *k) {
         buf_append(k->to, &none, sizeof none);
 }
 
-static void end_packed(struct packer *k) {
-    uint64_t size = k->to->size;
-    if (!k->to->failed)
-        memcpy(k->to->data + 8, &size, sizeof size);
-}
-
 void params_pack(const struct params_table *t, json_t *object, const struct place *at, struct buf *packed,
                  struct faults *faults) {
     struct packer k = {.table = t, .to = packed, .faults = faults, .at = at, .candidates = (1u << t->form_count) - 1};
@@ -526,7 +483,9 @@ void params_pack(const struct params_table *t, json_t *object, const struct plac
     int form = choose_form(&k);
     if (form >= 0)
         pack_fallbacks(&k, (unsigned)form);
-    end_packed(&k);
+    uint64_t size = packed->size;
+    if (!packed->failed)
+        memcpy(packed->data + 8, &size, sizeof size);
 }
 
 bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed) {

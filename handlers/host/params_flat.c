@@ -123,15 +123,11 @@ static bool check_none(const struct param_spec *spec, struct member *m) {
     return false;
 }
 
-static bool check_value(const struct param_spec *spec, struct member *m) {
-    static bool (*const by_kind[])(const struct param_spec *spec, struct member *m) = {
-        [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
-        [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_none,      [PARAM_NUMBERS] = check_none,
-        [PARAM_JSON] = check_json,
-    };
-    m->packed = 0;
-    return by_kind[spec->kind](spec, m);
-}
+static bool (*const checks[])(const struct param_spec *spec, struct member *m) = {
+    [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
+    [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_none,      [PARAM_NUMBERS] = check_none,
+    [PARAM_JSON] = check_json,
+};
 
 /* A member, from the quote of its name to behind its value; NULL if it is not plain and right. */
 static const char *read_member(struct flat *f, const char *at, const char *end, struct object *o) {
@@ -146,7 +142,11 @@ static const char *read_member(struct flat *f, const char *at, const char *end, 
         return NULL;
     at = read_value(scan_space(at + 1, end), end, m);
     uint32_t bit = UINT32_C(1) << m->row;
-    if (at == NULL || (o->given & bit) != 0 || !check_value(&f->table->handler->params[m->row], m))
+    if (at == NULL || (o->given & bit) != 0)
+        return NULL;
+    const struct param_spec *spec = &f->table->handler->params[m->row];
+    m->packed = 0;
+    if (!checks[spec->kind](spec, m))
         return NULL;
     o->given |= bit;
     o->count++;

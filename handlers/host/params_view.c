@@ -115,19 +115,16 @@ static bool check_row(const struct reader *r, unsigned row, const struct packed_
     return p->kind == spec->kind && by_kind[spec->kind](r, spec, p);
 }
 
-static bool check_head(const struct reader *r) {
-    uint32_t head[2];
-    uint64_t size;
-    if (r->size < 16 + r->table->rows * sizeof(struct packed_param) || (uintptr_t)r->bytes % 8 != 0)
-        return false;
-    memcpy(head, r->bytes, sizeof head);
-    memcpy(&size, r->bytes + 8, sizeof size);
-    return head[0] == PARAMS_MAGIC && head[1] == r->table->rows && size == r->size;
-}
-
 int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p, struct fault *fault) {
     struct reader r = {.table = t, .bytes = bytes, .size = size};
-    bool good = check_head(&r);
+    uint32_t head[2] = {0, 0};
+    uint64_t all = 0;
+    bool good = size >= 16 + t->rows * sizeof(struct packed_param) && (uintptr_t)bytes % 8 == 0;
+    if (good) {
+        memcpy(head, r.bytes, sizeof head);
+        memcpy(&all, r.bytes + 8, sizeof all);
+        good = head[0] == PARAMS_MAGIC && head[1] == t->rows && all == size;
+    }
     p->table = t;
     p->bytes = bytes;
     p->rows = good ? (const void *)(r.bytes + 16) : NULL;

@@ -82,23 +82,9 @@ static bool in_form(const struct params_table *t, unsigned row, unsigned form) {
     return (params_row_forms(t, row) >> form & 1) != 0;
 }
 
-static void put_required(struct buf *to, const struct params_table *t, unsigned form) {
-    bool first = true;
-    buf_puts(to, ",\"required\":[");
-    for (unsigned row = 0; row < t->rows; row++) {
-        const struct param_spec *spec = &t->handler->params[row];
-        if ((spec->flags & PARAM_REQUIRED) == 0 || !in_form(t, row, form))
-            continue;
-        if (!first)
-            buf_putc(to, ',');
-        first = false;
-        put_string(to, spec->name);
-    }
-    buf_putc(to, ']');
-}
-
 /* The members of one form's object schema, without its braces. */
 static void put_form(struct buf *to, const struct params_table *t, unsigned form) {
+    const struct param_spec *specs = t->handler->params;
     bool first = true;
     buf_puts(to, "\"type\":\"object\",\"properties\":{");
     for (unsigned row = 0; row < t->rows; row++) {
@@ -107,11 +93,19 @@ static void put_form(struct buf *to, const struct params_table *t, unsigned form
         if (!first)
             buf_putc(to, ',');
         first = false;
-        put_property(to, &t->handler->params[row]);
+        put_property(to, &specs[row]);
     }
-    buf_putc(to, '}');
-    put_required(to, t, form);
-    buf_puts(to, ",\"additionalProperties\":false");
+    buf_puts(to, "},\"required\":[");
+    first = true;
+    for (unsigned row = 0; row < t->rows; row++) {
+        if ((specs[row].flags & PARAM_REQUIRED) == 0 || !in_form(t, row, form))
+            continue;
+        if (!first)
+            buf_putc(to, ',');
+        first = false;
+        put_string(to, specs[row].name);
+    }
+    buf_puts(to, "],\"additionalProperties\":false");
 }
 
 static void put_forms(struct buf *to, const struct params_table *t) {
@@ -124,13 +118,6 @@ static void put_forms(struct buf *to, const struct params_table *t) {
         buf_putc(to, '}');
     }
     buf_putc(to, ']');
-}
-
-static void put_flags(struct buf *to, unsigned flags) {
-    if ((flags & HANDLER_TEST) != 0)
-        buf_puts(to, "\"test\"");
-    if ((flags & HANDLER_SPAWN) != 0)
-        buf_puts(to, (flags & HANDLER_TEST) != 0 ? ",\"spawn\"" : "\"spawn\"");
 }
 
 void host_describe(size_t type, struct buf *out) {
@@ -147,6 +134,10 @@ void host_describe(size_t type, struct buf *out) {
     else
         put_forms(out, t);
     buf_puts(out, "},\"flags\":[");
-    put_flags(out, t->handler->flags);
+    unsigned flags = t->handler->flags;
+    if ((flags & HANDLER_TEST) != 0)
+        buf_puts(out, "\"test\"");
+    if ((flags & HANDLER_SPAWN) != 0)
+        buf_puts(out, (flags & HANDLER_TEST) != 0 ? ",\"spawn\"" : "\"spawn\"");
     buf_puts(out, "]}");
 }
