@@ -19,18 +19,14 @@ struct plan {
     uint32_t times; /* crash in so many first attempts; 0: in all */
 };
 
-/* A real fault would be caught by a sanitizer; the default action cannot be. */
-static void die_of(int signal_number) {
+/* Raises the signal, because a sanitizer would catch a real fault. Nothing can catch the default action. */
+static int die_of_sigsegv(struct call *c) {
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, signal_number);
-    signal(signal_number, SIG_DFL);
+    sigaddset(&set, SIGSEGV);
+    signal(SIGSEGV, SIG_DFL);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
-    raise(signal_number);
-}
-
-static int die_of_sigsegv(struct call *c) {
-    die_of(SIGSEGV);
+    raise(SIGSEGV);
     return call_fail(c, CALL_FAILED, NULL, "survived SIGSEGV");
 }
 
@@ -62,14 +58,6 @@ struct hoard {
     struct hoard *next;
 };
 
-static void free_hoard(struct hoard *hoard) {
-    while (hoard) {
-        struct hoard *next = hoard->next;
-        free(hoard);
-        hoard = next;
-    }
-}
-
 /* Touches ever more memory, until it is killed, cancelled, or the machine would suffer. */
 static int eat_memory(struct call *c) {
     const struct timespec pause = {.tv_nsec = STEP_PAUSE_NS};
@@ -84,7 +72,11 @@ static int eat_memory(struct call *c) {
         hoard = more;
         nanosleep(&pause, NULL);
     }
-    free_hoard(hoard);
+    while (hoard) {
+        struct hoard *next = hoard->next;
+        free(hoard);
+        hoard = next;
+    }
     if (call_cancelled(c))
         return -1;
     return call_fail(c, CALL_MEMORY, NULL, "nobody stopped it before it held %d MiB", steps);

@@ -90,32 +90,28 @@ static int reject(struct call *c, const struct params *p, size_t i, const char *
     return call_fail(c, CALL_INVALID, pointer, "%s", why);
 }
 
-static int check_length(struct call *c, const struct params *p, struct hash384 *model, size_t i) {
-    char why[160];
-    struct hash384_extent extent;
-    size_t size;
-    const char *text = param_text_at(p, "input", i, &size);
-    if (hash384_read(model, text, size, &extent) != 0)
-        return reject(c, p, i, "is not UTF-8");
-    if (!extent.truncated)
-        return 0;
-    snprintf(why, sizeof why, "has more than %d tokens or %d bytes; with \"truncate\": true its beginning is embedded",
-             HASH384_MAX_TOKENS, HASH384_MAX_BYTES);
-    return reject(c, p, i, why);
-}
-
 /* Only a text that may be too long is read here. */
 static int check_texts(struct call *c, const struct params *p, size_t count, struct hash384 *model) {
     bool truncate = param_bool(p, "truncate");
+    char why[160];
     for (size_t i = 0; i < count; i++) {
+        struct hash384_extent extent;
         size_t size;
-        param_text_at(p, "input", i, &size);
+        const char *text = param_text_at(p, "input", i, &size);
         if (size == 0)
             return reject(c, p, i, "is empty");
         if (truncate || size <= HASH384_SURELY_SHORT)
             continue;
-        if (call_cancelled(c) || check_length(c, p, model, i) < 0)
+        if (call_cancelled(c))
             return -1;
+        if (hash384_read(model, text, size, &extent) != 0)
+            return reject(c, p, i, "is not UTF-8");
+        if (!extent.truncated)
+            continue;
+        snprintf(why, sizeof why,
+                 "has more than %d tokens or %d bytes; with \"truncate\": true its beginning is embedded",
+                 HASH384_MAX_TOKENS, HASH384_MAX_BYTES);
+        return reject(c, p, i, why);
     }
     return 0;
 }
@@ -232,24 +228,20 @@ static bool next_text(struct bytes *rest, struct bytes *text) {
     return true;
 }
 
-static int embed_text(struct call *c, struct hash384 *model, const struct settings *settings, struct bytes text) {
-    struct record record;
-    struct hash384_extent extent;
-    if (hash384_read(model, text.data, text.size, &extent) != 0)
-        return call_fail(c, CALL_FAILED, NULL, "a text is not UTF-8");
-    record.tokens = extent.tokens;
-    hash384_embed(model, settings->dimensions, settings->normalize, record.vector);
-    return part_write(c, &record, record_size(settings));
-}
-
 static int embed_chunk(struct call *c, struct hash384 *model, const struct settings *settings, struct bytes chunk) {
     struct bytes text, rest = chunk;
     while (rest.size > 0) {
+        struct record record;
+        struct hash384_extent extent;
         if (call_cancelled(c))
             return -1;
         if (!next_text(&rest, &text))
             return call_fail(c, CALL_FAILED, NULL, "the chunk is cut off in a text");
-        if (embed_text(c, model, settings, text) < 0)
+        if (hash384_read(model, text.data, text.size, &extent) != 0)
+            return call_fail(c, CALL_FAILED, NULL, "a text is not UTF-8");
+        record.tokens = extent.tokens;
+        hash384_embed(model, settings->dimensions, settings->normalize, record.vector);
+        if (part_write(c, &record, record_size(settings)) != 0)
             return -1;
         call_progress(c, chunk.size - rest.size, chunk.size);
     }

@@ -36,20 +36,16 @@ void exactsum_deinit(struct exactsum *s) {
     mpz_clear(s->total);
 }
 
-static void add_signed(mpz_t sum, int64_t value) {
-    if (value < 0)
-        mpz_sub_ui(sum, sum, -(uint64_t)value);
-    else
-        mpz_add_ui(sum, sum, (uint64_t)value);
-}
-
 /* Empties the limbs into the total. */
 static void carry(struct exactsum *s) {
     mpz_t sum;
     mpz_init(sum);
     for (size_t i = EXACTSUM_LIMBS; i-- > 0;) {
         mpz_mul_2exp(sum, sum, LIMB_BITS);
-        add_signed(sum, s->limbs[i]);
+        if (s->limbs[i] < 0)
+            mpz_sub_ui(sum, sum, -(uint64_t)s->limbs[i]);
+        else
+            mpz_add_ui(sum, sum, (uint64_t)s->limbs[i]);
         s->limbs[i] = 0;
     }
     mpz_add(s->total, s->total, sum);

@@ -94,15 +94,6 @@ static utf8proc_ssize_t fold_beyond_ascii(struct hash384 *m, const uint8_t *text
     return taken;
 }
 
-static int compose(struct hash384 *m) {
-    utf8proc_ssize_t n = utf8proc_normalize_utf32(m->characters, (utf8proc_ssize_t)m->character_count,
-                                                  UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0)
-        return -1;
-    m->character_count = (size_t)n;
-    return 0;
-}
-
 /* Unicode's NFKC_Casefold. ASCII needs no more than small letters. */
 static int fold(struct hash384 *m, const uint8_t *text, size_t size) {
     bool ascii = true;
@@ -120,7 +111,14 @@ static int fold(struct hash384 *m, const uint8_t *text, size_t size) {
         ascii = false;
         at += (size_t)taken;
     }
-    return ascii ? 0 : compose(m);
+    if (ascii)
+        return 0;
+    utf8proc_ssize_t composed = utf8proc_normalize_utf32(m->characters, (utf8proc_ssize_t)m->character_count,
+                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (composed < 0)
+        return -1;
+    m->character_count = (size_t)composed;
+    return 0;
 }
 
 /* ---- split ------------------------------------------------------------------------------------- */
@@ -278,18 +276,14 @@ static void prepare_slots(struct hash384 *m) {
 
 /* ---- add up ------------------------------------------------------------------------------------ */
 
-static void add_feature(int64_t *sums, const struct slot *slot) {
-    int64_t amount = (int64_t)(sqrt(slot->count) * slot->weight * 65536);
-    uint64_t bits = slot->hash;
-    for (unsigned block = 0; block < BLOCKS; block++, bits >>= 7)
-        sums[block * BLOCK_DIMENSIONS + (bits & 63)] += bits & 64 ? -amount : amount;
-}
-
 /* Adds up what was counted, and leaves the table empty. */
 static void drain_slots(struct hash384 *m, int64_t *sums) {
     for (size_t i = 0; i < m->used_count; i++) {
         struct slot *slot = &m->slots[m->used[i]];
-        add_feature(sums, slot);
+        int64_t amount = (int64_t)(sqrt(slot->count) * slot->weight * 65536);
+        uint64_t bits = slot->hash;
+        for (unsigned block = 0; block < BLOCKS; block++, bits >>= 7)
+            sums[block * BLOCK_DIMENSIONS + (bits & 63)] += bits & 64 ? -amount : amount;
         slot->count = 0;
     }
 }

@@ -111,16 +111,13 @@ static void (*const kernels[])(mpz_t sum, struct progression p) = {
     [KERNEL_GMP] = add_gmp,
 };
 
-static unsigned bit_length(uint64_t value) {
-    return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value);
-}
-
 static enum kernel choose_kernel(uint64_t largest, unsigned power) {
     if (power == 1)
         return KERNEL_LINEAR;
     if (power == 2 && largest <= UINT32_MAX)
         return KERNEL_SQUARE;
-    return power * bit_length(largest) <= 128 ? KERNEL_WIDE : KERNEL_GMP;
+    unsigned bits = largest == 0 ? 0 : 64 - (unsigned)__builtin_clzll(largest);
+    return power * bits <= 128 ? KERNEL_WIDE : KERNEL_GMP;
 }
 
 static uint64_t magnitude(int64_t value) {

@@ -151,18 +151,16 @@ static int primes_load(void) {
 
 /* ---- plan: ranges ------------------------------------------------------------------------------------ */
 
-/* How many chunks are best: their cost is right, and sieving loses no speed by being cut. */
-static double fitting_chunks(const struct job *job, struct range all) {
-    double width = (double)(all.stop - all.start), setup_ns = sieve_setup_ns(all.stop);
-    if (testing_is_cheaper(job, all))
-        return ceil(width * test_number_ns() / HANDLER_CHUNK_NS);
-    double chunks = ceil(width * sieve_number_ns(job, all.stop) / fmax(HANDLER_CHUNK_NS, SETUP_SHARE * setup_ns));
-    return fmin(chunks, floor(width / SIEVE_WIDTH));
-}
-
+/* As many chunks as the client wants. Otherwise so many that each costs about HANDLER_CHUNK_NS, but a sieve is only cut
+ * where that costs it no speed. A list needs more of them if its parts would be too large. */
 static unsigned range_chunks(const struct call *c, const struct job *job, struct range all) {
-    double width = (double)(all.stop - all.start), wanted = plan_wanted_chunks(c);
-    double chunks = wanted > 0 ? wanted : fitting_chunks(job, all);
+    double width = (double)(all.stop - all.start), chunks = plan_wanted_chunks(c);
+    if (chunks == 0 && testing_is_cheaper(job, all)) {
+        chunks = ceil(width * test_number_ns() / HANDLER_CHUNK_NS);
+    } else if (chunks == 0) {
+        double chunk_ns = fmax(HANDLER_CHUNK_NS, SETUP_SHARE * sieve_setup_ns(all.stop));
+        chunks = fmin(ceil(width * sieve_number_ns(job, all.stop) / chunk_ns), floor(width / SIEVE_WIDTH));
+    }
     if (job->task == TASK_LIST)
         chunks = fmax(chunks, width / log((double)all.stop + 3) / LIST_PART);
     return (unsigned)fmax(1, fmin(chunks, fmin(width, HANDLER_MAX_CHUNKS)));
@@ -182,20 +180,15 @@ static int plan_chunks(struct call *c, const struct job *job, struct range all) 
     return 0;
 }
 
-/* Bounds of pi(x): P. Dusart, "Estimates of some functions over primes without R.H." (2010), theorem 6.9. */
-static double pi_at_most(double x) {
-    return x > 1 ? x / log(x) * (1 + 1.2762 / log(x)) : 0;
-}
-
-static double pi_at_least(double x) {
-    return x >= 599 ? x / log(x) * (1 + 1 / log(x)) : 0;
-}
-
-/* In an interval of N > 1 integers there are at most 2N/ln(N) primes, wherever it lies: H. L. Montgomery and
- * R. C. Vaughan, "The large sieve", Mathematika 20 (1973). */
+/* A range does not hold more primes than this. */
 static double primes_at_most(struct range r) {
-    double width = (double)(r.stop - r.start);
-    double most = fmin(width, pi_at_most((double)r.stop) - pi_at_least((double)r.start));
+    double start = (double)r.start, stop = (double)r.stop, width = (double)(r.stop - r.start);
+    /* Bounds of pi(x): P. Dusart, "Estimates of some functions over primes without R.H." (2010), theorem 6.9. */
+    double pi_of_stop = stop > 1 ? stop / log(stop) * (1 + 1.2762 / log(stop)) : 0;    /* at most */
+    double pi_of_start = start >= 599 ? start / log(start) * (1 + 1 / log(start)) : 0; /* at least */
+    double most = fmin(width, pi_of_stop - pi_of_start);
+    /* In an interval of N > 1 integers there are at most 2N/ln(N) primes, wherever it lies: H. L. Montgomery and
+     * R. C. Vaughan, "The large sieve", Mathematika 20 (1973). */
     return width > 2 ? fmin(most, 2 * width / log(width)) : most;
 }
 
@@ -267,9 +260,11 @@ static size_t number_digits(const struct numbers *n, size_t i) {
     return n->i64[i] <= 1 ? 1 : (size_t)(64 - __builtin_clzll((unsigned long long)n->i64[i])) * 3 / 10 + 1;
 }
 
-static int plan_texts(struct call *c, const struct numbers *n, size_t first, size_t end, double ns) {
+static int plan_slice(struct call *c, const struct numbers *n, size_t first, size_t end, double ns) {
     bool real;
     size_t size = 0;
+    if (n->form != NUMBERS_TEXT)
+        return plan_chunk(c, n->i64 + first, (end - first) * sizeof *n->i64, (uint64_t)ns);
     for (size_t i = first; i < end; i++)
         size += number_digits(n, i) + 1;
     char *texts = malloc(size);
@@ -283,24 +278,13 @@ static int plan_texts(struct call *c, const struct numbers *n, size_t first, siz
     return rc;
 }
 
-static int plan_slice(struct call *c, const struct numbers *n, size_t first, size_t end, double ns) {
-    if (n->form == NUMBERS_TEXT)
-        return plan_texts(c, n, first, end, ns);
-    return plan_chunk(c, n->i64 + first, (end - first) * sizeof *n->i64, (uint64_t)ns);
-}
-
-static double numbers_ns(const struct numbers *n) {
-    double ns = 0;
-    for (size_t i = 0; i < n->count; i++)
-        ns += number_ns(number_digits(n, i));
-    return ns;
-}
-
 static int plan_numbers(struct call *c, const struct params *p) {
     struct numbers n;
     param_numbers(p, "numbers", &n);
     struct job job = {.task = n.form == NUMBERS_TEXT ? TASK_LARGE_NUMBERS : TASK_SMALL_NUMBERS};
-    double left_ns = numbers_ns(&n), wanted = plan_wanted_chunks(c);
+    double left_ns = 0, wanted = plan_wanted_chunks(c);
+    for (size_t i = 0; i < n.count; i++)
+        left_ns += number_ns(number_digits(&n, i));
     double most = fmin((double)n.count, HANDLER_MAX_CHUNKS);
     size_t chunks = (size_t)fmax(1, fmin(wanted > 0 ? wanted : ceil(left_ns / HANDLER_CHUNK_NS), most));
     if (plan_common(c, &job, sizeof job) != 0)
@@ -347,16 +331,19 @@ static void walk_deinit(struct walk *w) {
         primesieve_free_iterator(&w->sieve);
 }
 
-static void walk_test(struct walk *w) {
-    w->primes = w->tested;
-    for (; w->at < w->stop && w->count < TESTED_BATCH; w->at++)
-        if (n_is_prime(w->at))
-            w->tested[w->count++] = w->at;
-}
-
-/* The sieve runs past the end, so the last batch is cut there. It must not be asked for primes beyond the
- * last below 2^64: that is why the range ends just behind it. */
-static int walk_sieve(struct walk *w) {
+/* Makes the next batch, which may be empty: 0, or -1 if the sieve failed. Not to be called once at == stop. The sieve
+ * prepares itself in the first call, which takes as long as that takes; no other call takes more than COUNT_NS. */
+static int walk_next(struct walk *w) {
+    w->count = 0;
+    if (w->testing) {
+        w->primes = w->tested;
+        for (; w->at < w->stop && w->count < TESTED_BATCH; w->at++)
+            if (n_is_prime(w->at))
+                w->tested[w->count++] = w->at;
+        return 0;
+    }
+    /* The sieve runs past the end, so the last batch is cut there. It must not be asked for primes beyond the last one
+     * below 2^64: that is why the range ends just behind it. */
     primesieve_generate_next_primes(&w->sieve);
     if (w->sieve.is_error)
         return -1;
@@ -368,16 +355,6 @@ static int walk_sieve(struct walk *w) {
     w->at = w->stop;
     while (w->count > 0 && w->primes[w->count - 1] >= w->stop)
         w->count--;
-    return 0;
-}
-
-/* 0 with a batch, which may be empty; -1 if the sieve failed. Not to be called once at == stop. The sieve's
- * first batch takes as long as its preparation: nothing else here is silent for more than COUNT_NS. */
-static int walk_next(struct walk *w) {
-    w->count = 0;
-    if (!w->testing)
-        return walk_sieve(w);
-    walk_test(w);
     return 0;
 }
 
@@ -454,13 +431,10 @@ static int run_count(struct call *c, const struct job *job, struct range r, stru
     return 0;
 }
 
-static bool counting_is_quicker(const struct job *job, struct range r) {
-    return job->task != TASK_SUM && job->task != TASK_LIST && r.start < WALK_FROM && r.stop - r.start >= COUNT_WIDTH;
-}
-
 static int run_tally(struct call *c, const struct job *job, struct range r, struct tally *t) {
     bool testing = testing_is_cheaper(job, r);
-    if (!testing && counting_is_quicker(job, r)) {
+    bool only_counts = job->task != TASK_SUM && job->task != TASK_LIST;
+    if (!testing && only_counts && r.start < WALK_FROM && r.stop - r.start >= COUNT_WIDTH) {
         struct range near = {r.start, r.stop < WALK_FROM ? r.stop : WALK_FROM};
         if (run_count(c, job, near, t) != 0)
             return -1;
@@ -487,18 +461,8 @@ static int run_range(struct call *c, const struct job *job, struct bytes chunk) 
 
 /* ---- run: numbers ------------------------------------------------------------------------------------ */
 
-static enum verdict judge_small(int64_t n) {
-    return n > 1 && n_is_prime((ulong)n) ? VERDICT_PRIME : VERDICT_NOT_PRIME;
-}
-
-/* FLINT divides by small primes first, in both tests. Its proof is by factors of n-1 and n+1, or APR-CL; the
- * other test is Baillie-PSW, for which no composite is known that it takes for prime. */
-static enum verdict judge_large(const fmpz_t n) {
-    if (fmpz_bits(n) <= PROVABLE_BITS)
-        return fmpz_is_prime(n) ? VERDICT_PRIME : VERDICT_NOT_PRIME;
-    return fmpz_is_probabprime(n) ? VERDICT_PROBABLY_PRIME : VERDICT_NOT_PRIME;
-}
-
+/* FLINT divides by small primes first, in both tests. Its proof is by factors of n-1 and n+1, or APR-CL; the other test
+ * is Baillie-PSW, and no composite number is known that passes it. */
 static int judge_text(struct call *c, const char *digits, enum verdict *verdict) {
     fmpz_t n;
     *verdict = VERDICT_NOT_PRIME;
@@ -506,8 +470,10 @@ static int judge_text(struct call *c, const char *digits, enum verdict *verdict)
         return 0;
     fmpz_init(n);
     int rc = fmpz_set_str(n, digits, 10);
-    if (rc == 0)
-        *verdict = judge_large(n);
+    if (rc == 0 && fmpz_bits(n) <= PROVABLE_BITS)
+        *verdict = fmpz_is_prime(n) ? VERDICT_PRIME : VERDICT_NOT_PRIME;
+    else if (rc == 0)
+        *verdict = fmpz_is_probabprime(n) ? VERDICT_PROBABLY_PRIME : VERDICT_NOT_PRIME;
     fmpz_clear(n);
     return rc == 0 ? 0 : call_fail(c, CALL_FAILED, NULL, "a chunk holds something that is no number");
 }
@@ -523,9 +489,11 @@ static int run_small_numbers(struct call *c, struct bytes chunk) {
     size_t count = chunk.size / sizeof *numbers;
     if (chunk.size % sizeof *numbers != 0)
         return call_fail(c, CALL_FAILED, NULL, "a chunk of %zu bytes is no array of int64", chunk.size);
-    for (size_t i = 0; i < count; i++)
-        if (write_verdict(c, judge_small(numbers[i]), i + 1, count) != 0)
+    for (size_t i = 0; i < count; i++) {
+        bool is_prime = numbers[i] > 1 && n_is_prime((ulong)numbers[i]);
+        if (write_verdict(c, is_prime ? VERDICT_PRIME : VERDICT_NOT_PRIME, i + 1, count) != 0)
             return -1;
+    }
     return 0;
 }
 

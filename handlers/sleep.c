@@ -12,11 +12,6 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static void sleep_ns(uint64_t ns) {
-    struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
-    nanosleep(&t, NULL); /* a signal may end it early: the caller looks at the clock again */
-}
-
 static int sleep_plan(struct call *c, const struct params *p) {
     uint64_t ms = 0;
     param_u64(p, "ms", &ms);
@@ -35,7 +30,8 @@ static int sleep_run(struct call *c, struct bytes common, struct bytes chunk) {
             return -1;
         call_progress(c, slept_ns / MS_NS, ms);
         uint64_t left_ns = ms * MS_NS - slept_ns;
-        sleep_ns(left_ns < SLICE_NS ? left_ns : SLICE_NS);
+        struct timespec slice = {.tv_nsec = (long)(left_ns < SLICE_NS ? left_ns : SLICE_NS)};
+        nanosleep(&slice, NULL); /* a signal can end it early, so the loop looks at the clock again */
     }
     call_progress(c, ms, ms);
     return part_write(c, &ms, sizeof ms);

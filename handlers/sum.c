@@ -159,14 +159,6 @@ static int plan_iterate(struct call *c, const struct params *p, struct common co
     return plan_iterate_chunks(c, &t);
 }
 
-/* As range_count, for bounds of any size. */
-static void range_count_mpz(mpz_t count, const mpz_t start, const mpz_t stop, const mpz_t step) {
-    mpz_sub(count, stop, start);
-    mpz_cdiv_q(count, count, step);
-    if (mpz_sgn(count) < 0)
-        mpz_set_ui(count, 0);
-}
-
 static int plan_closed_form(struct call *c, const struct params *p, struct common common) {
     mpz_t start, stop, step, count;
     char *chunk = NULL;
@@ -175,7 +167,10 @@ static int plan_closed_form(struct call *c, const struct params *p, struct commo
     mpz_init_set_str(stop, param_digits(p, "stop"), 10);
     mpz_init_set_str(step, param_digits(p, "step"), 10);
     mpz_init(count);
-    range_count_mpz(count, start, stop, step);
+    mpz_sub(count, stop, start); /* as in range_count, for bounds of any size */
+    mpz_cdiv_q(count, count, step);
+    if (mpz_sgn(count) < 0)
+        mpz_set_ui(count, 0);
     int size = gmp_asprintf(&chunk, "%Zx %Zx %Zx", start, step, count);
     common.work = WORK_CLOSED_FORM;
     if (plan_common(c, &common, sizeof common) == 0)
