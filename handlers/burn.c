@@ -1,10 +1,13 @@
-/* burn.c: the test type "burn": uses a given amount of CPU time, in any number of chunks. Process: worker. */
+/* burn.c: the test type "burn": it uses a given amount of CPU time, in any number of chunks. It runs in workers. */
 #include <string.h>
 #include <time.h>
 
 #include "handlers/handler.h"
 
-enum { MS_NS = 1000000, SPINS = 20000 /* between two looks at the clock: some tens of microseconds */ };
+enum {
+    MS_NS = 1000000,
+    SPINS = 20000 /* between two looks at the clock: some tens of microseconds */
+};
 
 static uint64_t cpu_ns(void) {
     struct timespec t;
@@ -79,7 +82,7 @@ static const struct param_spec burn_params[] = {{.name = "cpu_ms",
                                                  .min = "1",
                                                  .max = "4096",
                                                  .fallback = "1",
-                                                 .help = "chunks to share it among; options.chunks goes first"},
+                                                 .help = "how many chunks share it; options.chunks goes before this"},
                                                 {0}};
 
 const struct handler handler_burn = {.abi = HANDLER_ABI,

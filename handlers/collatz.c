@@ -1,6 +1,6 @@
-/* collatz.c: the job type "collatz": which number below a bound takes the most steps to 1, if an even n becomes n / 2 and an
- * odd one 3n + 1. It is a test type, and the second handler to read: echo.c shows the way of a job, this one a job that is
- * worth dividing.
+/* collatz.c: the job type "collatz": which number below a bound takes the most steps to 1, if an even n becomes n / 2
+ * and an odd n becomes 3n + 1? It is a test type, and the second handler to read. echo.c shows how a job passes through
+ * a handler. This file shows a job that is worth dividing.
  *
  *     collatz {"below": 1000000}  ->  {"start": 837799, "steps": 524}
  *
@@ -9,14 +9,14 @@
  *     run     a range             -> its best number
  *     merge   the best of each    -> the best of all
  *
- * Runs in workers; load in the zygote. */
+ * It runs in workers; load runs in the zygote. */
 #include <string.h>
 #include <time.h>
 
 #include "handlers/handler.h"
 
-/* A chunk is the bytes of this struct. Whoever made them was this program, on this machine, so they need no portable form.
- * They may still be damaged, or come from a process gone mad: run looks at their size before it reads them. */
+/* A chunk is the bytes of this struct. This program made them, on this machine, so they need no portable form. But they
+ * can be damaged, or come from a process that is out of control, so run checks their size before it reads them. */
 struct range {
     uint64_t from, to; /* to: the one after the last */
 };
@@ -26,13 +26,14 @@ struct best {
     uint64_t start, steps;
 };
 
-/* The parameter table. The bound keeps all numbers on the way within 64 bits: below 1000000000 none is above 2^61. */
+/* The parameter table. The bound keeps all numbers on the way to 1 within 64 bits: below 1000000000 none is above
+ * 2^61. */
 static const struct param_spec collatz_params[] = {
-    {"below", PARAM_INTEGER, PARAM_REQUIRED, .min = "2", .max = "1000000000", .help = "the one after the last number"},
+    {"below", PARAM_INTEGER, PARAM_REQUIRED, .min = "2", .max = "1000000000", .help = "the number after the last one"},
     {0},
 };
 
-/* ---- the work itself: a handler's own functions know nothing of jobs ------------------------------ */
+/* ---- the work itself: these functions know nothing of jobs ------------------------------------------------------- */
 
 static uint64_t count_steps(uint64_t n) {
     uint64_t steps = 0;
@@ -41,7 +42,8 @@ static uint64_t count_steps(uint64_t n) {
     return steps;
 }
 
-/* The first of those with the most steps, and no other, so that the result is the same however the job is divided. */
+/* If several numbers have the most steps, it finds the first, so that the result is the same however the job is
+ * divided. */
 static void find_best(struct range r, struct best *best) {
     for (uint64_t n = r.from; n < r.to; n++) {
         uint64_t steps = count_steps(n);
@@ -50,45 +52,45 @@ static void find_best(struct range r, struct best *best) {
     }
 }
 
-/* ---- load: once, before there are any workers ---------------------------------------------------- */
+/* ---- load: once, before there are any workers -------------------------------------------------------------------- */
 
-/* Set by load; all workers are forked after it, and so have it. Nothing else may be kept in a variable like this: the next
- * function runs in another process. */
+/* Is set by load. All workers are forked after that, so all of them have it. Do not keep anything else in a variable
+ * like this: the next function runs in another process. */
 static double number_ns;
 
 static double now_ns(void) {
     struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* CPU time: a busy machine must not make the work look dear */
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* CPU time, so that the work costs the same on a busy machine */
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-/* Measures some milliseconds of the real work. How long a chunk takes should be known within a factor of two or so. */
+/* Measures some milliseconds of the real work. The cost of a chunk should be right within a factor of two or so. */
 static int collatz_load(void) {
     const struct range sample = {500000, 505000};
     struct best best = {0, 0};
     double start_ns = now_ns();
     find_best(sample, &best);
     number_ns = (now_ns() - start_ns) / (double)(sample.to - sample.from);
-    return best.start != 0 ? 0 : -1; /* what is computed must be used, or the compiler leaves the work out */
+    return best.start != 0 ? 0 : -1; /* the result must be used, or the compiler leaves the work out */
 }
 
-/* ---- plan: parameters -> chunks ------------------------------------------------------------------ */
+/* ---- plan: parameters -> chunks ---------------------------------------------------------------------------------- */
 
 static int collatz_plan(struct call *c, const struct params *p) {
     uint64_t below = 0;
-    if (!param_u64(p, "below", &below)) /* it is required, and was checked: this is for whoever changes the table */
+    if (!param_u64(p, "below", &below)) /* cannot happen with the table above, in which it is required */
         return call_fail(c, CALL_INVALID, "/below", "must be given");
     uint64_t numbers = below - 1;
 
-    /* How many chunks? As many as the client wants. Else as many as make each of them worth HANDLER_CHUNK_NS: shorter ones
-     * would cost more in messages, longer ones would hold up the jobs behind them. */
+    /* How many chunks? As many as the client wants. If it does not say, so many that each costs about HANDLER_CHUNK_NS:
+     * shorter chunks would cost more in messages, and longer ones would hold up the jobs behind them. */
     uint64_t chunks = plan_wanted_chunks(c);
     if (chunks == 0)
         chunks = (uint64_t)((double)numbers * number_ns / HANDLER_CHUNK_NS) + 1;
     if (chunks > HANDLER_MAX_CHUNKS)
         chunks = HANDLER_MAX_CHUNKS;
     if (chunks > numbers)
-        chunks = numbers; /* none is empty */
+        chunks = numbers; /* so that no chunk is empty */
 
     for (uint64_t i = 0; i < chunks; i++) {
         struct range r = {1 + numbers * i / chunks, 1 + numbers * (i + 1) / chunks};
@@ -98,15 +100,15 @@ static int collatz_plan(struct call *c, const struct params *p) {
     return 0;
 }
 
-/* ---- run: one chunk -> one part ------------------------------------------------------------------ */
+/* ---- run: one chunk -> one part ---------------------------------------------------------------------------------- */
 
-/* Several workers run chunks of one job at the same time. One that dies takes its chunk with it, which is then run again: a
- * chunk must depend on nothing but its bytes, and leave nothing behind but its part. */
+/* Several workers run chunks of one job at the same time. If a worker dies, its chunk is run again. So a run must
+ * depend on nothing but its bytes, and leave nothing behind but its part. */
 static int collatz_run(struct call *c, struct bytes common, struct bytes chunk) {
-    enum { STEP = 4096 }; /* numbers between two looks at the world: about a millisecond */
+    enum { STEP = 4096 }; /* numbers between two calls of call_cancelled: about a millisecond */
     struct range r;
     struct best best = {0, 0};
-    (void)common; /* plan_common sets what all chunks have in common; a job of this type has nothing of that kind */
+    (void)common; /* plan_common sets what all chunks have in common; this type does not call it */
     if (chunk.size != sizeof r)
         return call_fail(c, CALL_FAILED, NULL, "the chunk is damaged");
     memcpy(&r, chunk.data, sizeof r);
@@ -121,9 +123,9 @@ static int collatz_run(struct call *c, struct bytes common, struct bytes chunk) 
     return part_write(c, &best, sizeof best);
 }
 
-/* ---- merge: all parts -> the result -------------------------------------------------------------- */
+/* ---- merge: all parts -> the result ------------------------------------------------------------------------------ */
 
-/* parts[i] is that of the i-th chunk that plan made, whichever was finished first. */
+/* parts[i] is the part of the i-th chunk of the plan, in whatever order the chunks were finished. */
 static int collatz_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
     struct best best = {0, 0};
     (void)common;

@@ -1,7 +1,7 @@
-/* crash.c: the test type "crash": a worker dies, hangs or eats memory, for real, in its first attempts or
- * always. Process: worker.
+/* crash.c: the test type "crash": a worker really dies, hangs or eats memory, in the first attempts or in all of them.
+ * It runs in workers.
  *
- * The last words go to stderr by write(2), so that they are out before the process is.
+ * The last message is written to stderr by write(2), so that it is out before the process ends.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -12,11 +12,11 @@
 
 #include "handlers/handler.h"
 
-enum { STEP_BYTES = 1 << 20, STEP_PAUSE_NS = 100000, MAX_STEPS = 4096 };
+enum { STEP_BYTES = 1 << 20, STEP_DELAY_NS = 100000, MAX_STEPS = 4096 };
 
 struct plan {
     uint32_t how;   /* index into how_choices and ways */
-    uint32_t times; /* crash in so many first attempts; 0: in all */
+    uint32_t times; /* it crashes in the first so many attempts; 0: in all */
 };
 
 /* Raises the signal, because a sanitizer would catch a real fault. Nothing can catch the default action. */
@@ -45,7 +45,7 @@ static int die_by_exit(struct call *c) {
     _exit(3);
 }
 
-/* Deaf to call_cancelled and to SIGTERM: only SIGKILL ends it. */
+/* Ignores call_cancelled and SIGTERM, so only SIGKILL ends it. */
 static int hang(struct call *c) {
     volatile bool deaf = true;
     signal(SIGTERM, SIG_IGN);
@@ -58,9 +58,9 @@ struct hoard {
     struct hoard *next;
 };
 
-/* Touches ever more memory, until it is killed, cancelled, or the machine would suffer. */
+/* Touches more and more memory, until it is killed or cancelled, or has taken so much that the machine would suffer. */
 static int eat_memory(struct call *c) {
-    const struct timespec pause = {.tv_nsec = STEP_PAUSE_NS};
+    const struct timespec delay = {.tv_nsec = STEP_DELAY_NS};
     struct hoard *hoard = NULL;
     int steps = 0;
     for (; steps < MAX_STEPS && !call_cancelled(c); steps++) {
@@ -70,7 +70,7 @@ static int eat_memory(struct call *c) {
         memset(more, 0xa5, STEP_BYTES);
         more->next = hoard;
         hoard = more;
-        nanosleep(&pause, NULL);
+        nanosleep(&delay, NULL);
     }
     while (hoard) {
         struct hoard *next = hoard->next;
@@ -79,7 +79,7 @@ static int eat_memory(struct call *c) {
     }
     if (call_cancelled(c))
         return -1;
-    return call_fail(c, CALL_MEMORY, NULL, "nobody stopped it before it held %d MiB", steps);
+    return call_fail(c, CALL_MEMORY, NULL, "it was not stopped before it held %d MiB", steps);
 }
 
 static const char *const how_choices[] = {"SIGSEGV", "SIGKILL", "abort", "exit", "hang", "memory", NULL};
@@ -127,13 +127,13 @@ static const struct param_spec crash_params[] = {
      .kind = PARAM_ENUM,
      .flags = PARAM_REQUIRED,
      .choices = how_choices,
-     .help = "what the worker does: die of a signal, exit with 3, loop deaf to SIGTERM, or eat memory"},
+     .help = "what the worker does: die of a signal, exit with 3, hang and ignore SIGTERM, or eat memory"},
     {.name = "times",
      .kind = PARAM_INTEGER,
      .min = "0",
      .max = "1000000",
      .fallback = "0",
-     .help = "do it in so many first attempts only; 0: in every one"},
+     .help = "do it in the first so many attempts only; 0: in all of them"},
     {0}};
 
 const struct handler handler_crash = {.abi = HANDLER_ABI,

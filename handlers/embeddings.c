@@ -1,9 +1,9 @@
-/* embeddings.c: the job type "embeddings": texts to vectors. Process: zygote (load), workers.
+/* embeddings.c: the job type "embeddings": it turns texts into vectors. It runs in workers; load runs in the zygote.
  *
- * The only model is hash-384. plan rejects what cannot be embedded, by its index, and groups the texts into
- * chunks of about equal cost; the two constants of that cost are measured in load. A chunk is its texts, each
- * behind its size; a part is a record for each text: the count of its tokens, then its vector. merge turns
- * the records into JSON, numbers or base64.
+ * The only model is hash-384. plan rejects what cannot be embedded, and names it by its index. It groups the texts into
+ * chunks of about equal cost; load measures the two constants of that cost. A chunk is its texts, each behind its size.
+ * A part is a record for each text: the count of its tokens, then its vector. merge turns the records into JSON, as
+ * numbers or as base64.
  */
 #include <endian.h>
 #include <stdio.h>
@@ -21,23 +21,24 @@ enum encoding { ENCODING_FLOAT, ENCODING_BASE64 }; /* as in encoding_choices */
 static const char *const model_choices[] = {"hash-384", NULL};
 static const char *const encoding_choices[] = {"float", "base64", NULL};
 
-/* What every run and the merge must know. */
+/* The common bytes: what every run and the merge must know. */
 struct settings {
     uint32_t dimensions;
     uint32_t encoding; /* enum encoding */
     uint32_t normalize;
 };
 
-/* A text's record in a part; `dimensions` floats of the vector are there. */
+/* The record of a text in a part, which has only the first `dimensions` floats of the vector. */
 struct record {
     uint32_t tokens;
     float vector[HASH384_DIMENSIONS];
 };
 
-static uint64_t text_cost_ns = 1000; /* whatever its length */
+/* Set by load: what a text costs, and what each of its bytes costs beside that. */
+static uint64_t text_cost_ns = 1000;
 static uint64_t byte_cost_ns = 50;
 
-/* ---- load: what a text costs here ---------------------------------------------------------------- */
+/* ---- load: what a text costs here -------------------------------------------------------------------------------- */
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -45,7 +46,7 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* The quickest of some rounds: the others were disturbed, or warmed the caches up. */
+/* The time of the quickest of some rounds. The others were disturbed, or warmed up the caches. */
 static uint64_t measure_ns(struct hash384 *model, const char *text, size_t size) {
     uint64_t best = UINT64_MAX;
     for (int round = 0; round < 10; round++) {
@@ -77,7 +78,7 @@ static int embeddings_load(void) {
     return 0;
 }
 
-/* ---- plan ---------------------------------------------------------------------------------------- */
+/* ---- plan -------------------------------------------------------------------------------------------------------- */
 
 static uint64_t cost_of(size_t size) {
     return text_cost_ns + byte_cost_ns * (size < HASH384_MAX_BYTES ? size : HASH384_MAX_BYTES);
@@ -90,7 +91,7 @@ static int reject(struct call *c, const struct params *p, size_t i, const char *
     return call_fail(c, CALL_INVALID, pointer, "%s", why);
 }
 
-/* Only a text that may be too long is read here. */
+/* It only reads the texts that can be too long. */
 static int check_texts(struct call *c, const struct params *p, size_t count, struct hash384 *model) {
     bool truncate = param_bool(p, "truncate");
     char why[160];
@@ -129,7 +130,7 @@ static int check_input(struct call *c, const struct params *p, size_t count) {
     return rc;
 }
 
-/* One chunk of the texts [from, to). */
+/* Makes one chunk of the texts [from, to). */
 static int add_chunk(struct call *c, const struct params *p, size_t from, size_t to, uint64_t cost_ns) {
     size_t total = 0, size, at = 0;
     for (size_t i = from; i < to; i++) {
@@ -169,8 +170,8 @@ static size_t chunk_count(const struct call *c, size_t texts, uint64_t cost_ns) 
     return wanted < texts ? (size_t)wanted : texts;
 }
 
-/* A chunk ends where its share of the whole cost is reached, or where each chunk that is left must have
- * one of the texts that are left. */
+/* A chunk ends where its share of the whole cost is reached. It also ends where just as many texts are left as
+ * chunks. */
 static int add_chunks(struct call *c, const struct params *p, size_t count) {
     uint64_t total_ns = total_cost(p, count), reached_ns = 0, began_ns = 0;
     size_t chunks = chunk_count(c, count, total_ns), chunk = 0, from = 0;
@@ -202,7 +203,7 @@ static int embeddings_plan(struct call *c, const struct params *p) {
     return add_chunks(c, p, count);
 }
 
-/* ---- run ----------------------------------------------------------------------------------------- */
+/* ---- run --------------------------------------------------------------------------------------------------------- */
 
 static bool read_settings(struct bytes common, struct settings *settings) {
     if (common.size != sizeof *settings)
@@ -215,7 +216,7 @@ static size_t record_size(const struct settings *settings) {
     return offsetof(struct record, vector) + settings->dimensions * sizeof(float);
 }
 
-/* Takes the next text off the chunk. False if what is left is no text. */
+/* Takes the next text from the rest of a chunk. False if the rest does not begin with a text. */
 static bool next_text(struct bytes *rest, struct bytes *text) {
     uint32_t size;
     if (rest->size < sizeof size)
@@ -260,9 +261,9 @@ static int embeddings_run(struct call *c, struct bytes common, struct bytes chun
     return rc;
 }
 
-/* ---- merge --------------------------------------------------------------------------------------- */
+/* ---- merge ------------------------------------------------------------------------------------------------------- */
 
-/* RFC 4648 section 4, with padding. Returns the characters written: at most (size + 2) / 3 * 4. */
+/* Writes base64 with padding (RFC 4648, section 4). Returns how many characters: (size + 2) / 3 * 4. */
 static size_t encode_base64(const uint8_t *bytes, size_t size, char *out) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t written = 0;
@@ -353,7 +354,7 @@ static const struct param_spec embeddings_params[] = {
     {.name = "truncate",
      .kind = PARAM_BOOLEAN,
      .fallback = "false",
-     .help = "embed the beginning of a text that is too long (over 8192 tokens) instead of refusing it"},
+     .help = "embed the beginning of a text that is too long (over 8192 tokens) instead of rejecting it"},
     {.name = "encoding_format",
      .kind = PARAM_ENUM,
      .choices = encoding_choices,

@@ -1,11 +1,11 @@
-/* exactsum.c: a superaccumulator for doubles. Runs in workers.
+/* exactsum.c: a superaccumulator for doubles. It runs in workers.
  *
- * Every finite double, and every square of one, is an integer in units of 2^-2148. The accumulator is that integer as
- * an array of limbs 32 bits apart, each held in 64 bits, so that some 2^29 values can be added without carrying from
- * limb to limb: the small superaccumulator of R. M. Neal, "Fast exact summation using small and large
- * superaccumulators" (arXiv:1505.05571, 2015), after Kulisch's long accumulator. Here it is wide enough for squares,
- * and instead of propagating carries it is emptied into a GMP integer, which also takes the integers that no double
- * holds.
+ * Every finite double, and every square of one, is an integer in units of 2^-2148. The accumulator is that integer: an
+ * array of limbs that are 32 bits apart. Each is held in 64 bits, so that some 2^29 values can be added before there is
+ * a carry from limb to limb. This is the small superaccumulator of R. M. Neal, "Fast exact summation using small and
+ * large superaccumulators" (arXiv:1505.05571, 2015), after Kulisch's long accumulator. Here it is wide enough for
+ * squares. Instead of propagating carries, it is emptied into a GMP integer, which also takes the integers that no
+ * double holds.
  */
 #include "handlers/exactsum.h"
 
@@ -19,8 +19,8 @@
 #define EXPONENT_MAX  2046 /* of a finite double */
 #define TINIEST_BITS  1074 /* the smallest double is 2^-TINIEST_BITS */
 
-/* One value adds less than 2^33 to any limb, so that a limb stays below 2^62. */
-#define PENDING_MAX (UINT32_C(1) << 29)
+/* One value adds less than 2^33 to any limb, so a limb stays below 2^62. */
+#define ADDITIONS_MAX (UINT32_C(1) << 29)
 
 /* The upper half of the largest square starts here, and a shifted 64-bit word spans three limbs. */
 #define POSITION_MAX (2 * (EXPONENT_MAX - EXPONENT_BIAS) + EXACTSUM_FRACTION_BITS + 64)
@@ -28,7 +28,7 @@ _Static_assert(POSITION_MAX / LIMB_BITS + 3 <= EXACTSUM_LIMBS, "the accumulator 
 
 void exactsum_init(struct exactsum *s) {
     memset(s->limbs, 0, sizeof s->limbs);
-    s->pending = 0;
+    s->additions = 0;
     mpz_init(s->total);
 }
 
@@ -49,7 +49,7 @@ static void carry(struct exactsum *s) {
         s->limbs[i] = 0;
     }
     mpz_add(s->total, s->total, sum);
-    s->pending = 0;
+    s->additions = 0;
     mpz_clear(sum);
 }
 
@@ -58,8 +58,8 @@ static void add_word(struct exactsum *s, uint64_t word, unsigned position, bool 
     unsigned __int128 shifted = (unsigned __int128)word << (position % LIMB_BITS);
     int64_t *limb = s->limbs + position / LIMB_BITS;
     for (int i = 0; i < 3; i++) {
-        int64_t piece = (uint32_t)(shifted >> (LIMB_BITS * i));
-        limb[i] += negative ? -piece : piece;
+        int64_t bits = (uint32_t)(shifted >> (LIMB_BITS * i));
+        limb[i] += negative ? -bits : bits;
     }
 }
 
@@ -69,7 +69,7 @@ void exactsum_add(struct exactsum *s, double value, unsigned power) {
     uint64_t mantissa = bits & ((UINT64_C(1) << (MANTISSA_BITS - 1)) - 1);
     unsigned exponent = (unsigned)(bits >> (MANTISSA_BITS - 1)) & 0x7ff;
     if (exponent == 0)
-        exponent = 1; /* denormal: no hidden bit */
+        exponent = 1; /* a denormal has no hidden bit */
     else
         mantissa |= UINT64_C(1) << (MANTISSA_BITS - 1);
     if (power == 1) {
@@ -80,8 +80,8 @@ void exactsum_add(struct exactsum *s, double value, unsigned power) {
         add_word(s, (uint64_t)square, position, false);
         add_word(s, (uint64_t)(square >> 64), position + 64, false);
     }
-    s->pending++;
-    if (s->pending == PENDING_MAX)
+    s->additions++;
+    if (s->additions == ADDITIONS_MAX)
         carry(s);
 }
 
@@ -102,7 +102,7 @@ void exactsum_total(struct exactsum *s, mpz_t total) {
 double exactsum_round(const mpz_t total) {
     if (mpz_sgn(total) == 0)
         return 0.0;
-    /* The bits below the last one that the double can keep: more of them in a denormal. */
+    /* How many bits are below the last one that the double can keep. In a denormal there are more of them. */
     size_t dropped = EXACTSUM_FRACTION_BITS - TINIEST_BITS;
     size_t size = mpz_sizeinbase(total, 2);
     if (size > dropped + MANTISSA_BITS)

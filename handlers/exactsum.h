@@ -1,9 +1,9 @@
 /* exactsum.h: the exact sum of doubles, of their squares, and of integers of any size among them.
  *
- * Nothing is rounded before exactsum_round, so the order of the additions, and how they were shared out among
- * chunks, cannot be seen in the result. Totals of several sums are added with mpz_add.
+ * Nothing is rounded before exactsum_round. So the result does not depend on the order of the additions, or on how they
+ * were divided into chunks. The totals of several sums are added with mpz_add.
  *
- * Not thread-safe. GMP aborts the process when memory runs out.
+ * A sum is used by one thread at a time. GMP aborts the process when memory runs out.
  */
 #ifndef OFFLOAD_EXACTSUM_H
 #define OFFLOAD_EXACTSUM_H
@@ -16,21 +16,23 @@
 #define EXACTSUM_LIMBS         132
 
 struct exactsum {
-    int64_t
-        limbs[EXACTSUM_LIMBS]; /* limb i counts units of 2^(32i - EXACTSUM_FRACTION_BITS); signed, with carries saved */
-    uint32_t pending;          /* additions since the limbs were last emptied into total */
+    /* Limb i counts units of 2^(32i - EXACTSUM_FRACTION_BITS). It has a sign, and more bits than 32, so that carries
+     * can wait. */
+    int64_t limbs[EXACTSUM_LIMBS];
+    uint32_t additions; /* since the limbs were last emptied into total */
     mpz_t total;
 };
 
 void exactsum_init(struct exactsum *s);
 void exactsum_deinit(struct exactsum *s);
-/* value must be finite, power 1 or 2. */
+/* Adds value^power. The value must be finite, and the power 1 or 2. */
 void exactsum_add(struct exactsum *s, double value, unsigned power);
+/* Adds value^power, for any power. */
 void exactsum_add_integer(struct exactsum *s, const mpz_t value, unsigned power);
-/* Sets total to all that was added so far, in units of 2^-EXACTSUM_FRACTION_BITS. */
+/* Sets *total to the sum of all that was added so far, in units of 2^-EXACTSUM_FRACTION_BITS. */
 void exactsum_total(struct exactsum *s, mpz_t total);
-/* The double nearest to a total, ties to even; an infinity if that lies beyond the doubles. Zero is +0.0,
- * even as the sum of nothing but -0.0. */
+/* The double nearest to a total, ties to even (IEEE 754); an infinity if the total is beyond the doubles. Zero is
+ * always +0.0, also as the sum of nothing but -0.0. */
 double exactsum_round(const mpz_t total);
 
 #endif

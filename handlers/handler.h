@@ -1,22 +1,24 @@
-/* handler.h: everything a job type sees of offload, and the ABI between the two.
+/* handler.h: all that a job type sees of offload. It is also the ABI between the two.
  *
- * A handler is one C file in handlers/ that includes this header and its own library, keeps
- * everything `static`, and ends in one exported `const struct handler`. It is listed in
- * handlers/host/registry.c. Read handlers/echo.c first, the smallest one, then handlers/collatz.c.
+ * A handler is one C file in handlers/. It includes this header and its own library, keeps everything `static`, and
+ * ends in one exported `const struct handler`. It is listed in handlers/host/registry.c. Read handlers/echo.c first,
+ * which is the smallest one, then handlers/collatz.c.
  *
- * A job passes through four functions, each in a process of its own choosing:
+ * The service calls the four functions of a handler, and each of them in whatever process suits it:
  *
- *     load    zygote, once      build tables and models; workers share them copy-on-write (but see HANDLER_SPAWN)
- *     plan    worker            checked params -> 1..HANDLER_MAX_CHUNKS chunks, each with a cost
- *     run     worker            one chunk -> one part; may run again elsewhere if a worker dies
- *     merge   express worker    the parts in index order -> the result, always called, also for one part
+ *     load    zygote, once      builds tables and models; the workers share them copy-on-write (but see HANDLER_SPAWN)
+ *     plan    worker            makes checked params into 1..HANDLER_MAX_CHUNKS chunks, each with a cost
+ *     run     worker            makes one chunk into one part; it is called again, elsewhere, if its worker dies
+ *     merge   express worker    makes the parts, in the order of their chunks, into the result; also a single part
  *
- * plan, run and merge must depend on their inputs alone: no state is kept between calls, because the
- * next call may happen in another process. A job without chunks (an empty range) plans one chunk all
- * the same, so that merge has a part to work on.
+ * plan, run and merge must depend on their inputs alone. No state is kept between two calls, because the next call can
+ * happen in another process. A job that has nothing to do (an empty range) plans one chunk all the same, so that merge
+ * has a part.
  *
- * Integers follow one rule both ways: JSON numbers up to +-(2^53-1), decimal strings beyond
- * (ProtoJSON's rule for 64-bit fields); input accepts both forms, and 1e3 or 10.0 for an integer.
+ * Integers follow one rule in both directions: they are JSON numbers up to +-(2^53-1) and decimal strings beyond that
+ * (ProtoJSON's rule for 64-bit fields). Both forms are accepted for any integer, and so are 1e3 and 10.0.
+ *
+ * A handler runs in one thread. All functions below are called from that thread, during plan, run or merge.
  */
 #ifndef OFFLOAD_HANDLER_H
 #define OFFLOAD_HANDLER_H
@@ -25,15 +27,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Raised whenever a struct or a function below changes; the service does not start with a handler of another ABI. */
+/* It is raised with every change of a struct or a function below. The service does not start with a handler of another
+ * ABI. */
 #define HANDLER_ABI 1
 
 #define HANDLER_MAX_CHUNKS 4096     /* chunks that one plan may have */
-#define HANDLER_MAX_COMMON 1024     /* bytes of plan_common */
+#define HANDLER_MAX_COMMON 1024     /* bytes that plan_common takes in all */
 #define HANDLER_MAX_DIGITS 4096     /* decimal digits of an integer parameter without bounds */
-#define HANDLER_CHUNK_NS   30000000 /* what a chunk should cost: 20..50 ms lose no throughput */
+#define HANDLER_CHUNK_NS   30000000 /* what a chunk should cost; from 20 to 50 ms no throughput is lost */
 
-/* ---- parameters ---------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------------------------- */
 
 enum param_kind {
     PARAM_INTEGER, /* min/max: decimal text or NULL; read with param_i64, param_u64, param_digits */
@@ -50,27 +53,30 @@ enum {                     /* param_spec.flags */
        PARAM_REALS = 2     /* PARAM_NUMBERS: 0.5 is accepted too */
 };
 
-/* One row of a handler's parameter table, from which validation, its messages, the JSON Schema of
- * GET /v1/types and the command line's help are made. The table ends with a row without a name.
+/* One row of a handler's parameter table. The checks, their messages, the JSON Schema of GET /v1/types and the help of
+ * the command line are made from it. The table ends with a row without a name.
  *
- * A job type that can be called in several ways ({"start","stop"} or {"numbers"}) names them in
- * handler.forms and says here, as a bit mask, in which of them the parameter takes part. */
+ * A job type that can be called in several ways ({"start","stop"} or {"numbers"}) names them in handler.forms. Each row
+ * says, as a bit mask, to which of them its parameter belongs. */
 struct param_spec {
     const char *name;
     enum param_kind kind;
     unsigned flags;
-    unsigned forms;             /* bit i: belongs to forms[i]; 0: belongs to all */
-    const char *min, *max;      /* PARAM_INTEGER: inclusive, decimal; NULL: HANDLER_MAX_DIGITS digits */
-    const char *fallback;       /* JSON text of the value used when absent; NULL: none */
+    unsigned forms;             /* bit i: it belongs to forms[i]; 0: it belongs to all */
+    const char *min, *max;      /* PARAM_INTEGER: inclusive, decimal; NULL: up to HANDLER_MAX_DIGITS digits */
+    const char *fallback;       /* JSON text of the value that is used if none is given; NULL: there is none */
     const char *const *choices; /* PARAM_ENUM: ends with NULL */
     const char *help;           /* one line, no full stop */
 };
 
-struct params; /* one call's parameters, checked against the table; lives until plan returns */
+/* The parameters of one call, checked against the table. They live until plan returns, and so does all that the
+ * functions below return a pointer to. */
+struct params;
 
-bool param_given(const struct params *p, const char *name); /* false if it came from the fallback, too */
-/* Each returns false (or NULL, 0, -1) when the parameter is absent and has no fallback, or does not
- * fit the C type. Text is UTF-8 and NUL-terminated; it may also hold NUL inside, so mind the size. */
+/* Did the client give it? False for a value that came from the fallback. */
+bool param_given(const struct params *p, const char *name);
+/* Each returns false (or NULL, 0, -1) if the parameter was not given and has no fallback, or if its value does not fit
+ * the C type. Text is UTF-8 and ends with a NUL. It can have NULs inside, too, so mind the size. */
 bool param_i64(const struct params *p, const char *name, int64_t *value);
 bool param_u64(const struct params *p, const char *name, uint64_t *value);
 const char *param_digits(const struct params *p, const char *name); /* canonical: "-12", never "-0", "+1", "007" */
@@ -82,53 +88,58 @@ bool param_is_list(const struct params *p, const char *name); /* PARAM_TEXTS: ["
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size);
 const char *param_json(const struct params *p, const char *name, size_t *size); /* compact JSON text */
 
-/* An array of numbers, in the first of these forms that holds all of them exactly. */
+/* An array of numbers, in the first of these forms that holds each of them exactly. */
 struct numbers {
     enum { NUMBERS_I64, NUMBERS_F64, NUMBERS_TEXT } form;
-    bool any_real; /* some member was written as a real (0.5, 1.0, 1e3): matters only with PARAM_REALS */
+    bool any_real; /* some member was written as a real (0.5, 1.0, 1e3); it matters only with PARAM_REALS */
     size_t count;
     const int64_t *i64; /* NUMBERS_I64 */
-    const double *f64;  /* NUMBERS_F64: only where any_real */
+    const double *f64;  /* NUMBERS_F64: only if any_real */
     const void *text;   /* NUMBERS_TEXT: read with number_text */
 };
+/* False if the parameter was not given and has no fallback: then *out is all zeros. */
 bool param_numbers(const struct params *p, const char *name, struct numbers *out);
-/* Member i of a NUMBERS_TEXT array: canonical decimal digits of an integer, or, with *real set, a
- * double that strtod reads back exactly. */
+/* Member i of a NUMBERS_TEXT array: the canonical decimal digits of an integer or, with *real set, a double that strtod
+ * reads back exactly. */
 const char *number_text(const struct numbers *n, size_t i, bool *real);
 
-/* ---- a call -------------------------------------------------------------------------------- */
+/* ---- a call ------------------------------------------------------------------------------------------------------ */
 
 struct call; /* the running plan, run or merge */
 
 enum call_error {
-    CALL_INVALID = 1, /* the params are wrong: 422 invalid_params with `pointer` */
+    CALL_INVALID = 1, /* the params are wrong: the client gets 422 invalid_params with `pointer` */
     CALL_FAILED,      /* the work failed: 500 handler_failed */
     CALL_MEMORY       /* malloc failed: 507 memory_limit */
 };
-/* Says why the call fails; returns -1, so that `return call_fail(...)` reads well. `pointer` (CALL_INVALID
- * only, else NULL) is an RFC 6901 pointer from the params object: "/numbers/3". At most 500 bytes are kept. */
+/* Says why the call fails, and returns -1, so that `return call_fail(...)` reads well. Only the first reason counts, of
+ * which at most 500 bytes are kept. `pointer` is for CALL_INVALID (otherwise NULL): a JSON pointer (RFC 6901) that
+ * starts at the params object: "/numbers/3". */
 int call_fail(struct call *c, enum call_error error, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Tells how far this chunk is. Cheap enough (one store to shared memory) for every millisecond of work. */
+/* Reports how far this chunk is. It is one store to shared memory, and so cheap enough for every millisecond of
+ * work. */
 void call_progress(struct call *c, uint64_t done, uint64_t total);
-/* True once the job was cancelled or is out of time: free what you hold and return -1. Look at least
- * every 10 ms; who does not look is killed with SIGTERM, then SIGKILL. */
+/* True once the job was cancelled or is out of time: free what you hold and return -1. Call it at least every 10 ms. A
+ * worker that does not stop is killed with SIGTERM, then with SIGKILL. */
 bool call_cancelled(const struct call *c);
 /* 0 in the chunk's first attempt, 1 after one lost worker, ... */
 unsigned call_attempt(const struct call *c);
 
-/* ---- plan: what to do ------------------------------------------------------------------------ */
+/* ---- plan: what to do -------------------------------------------------------------------------------------------- */
 
-/* The client's options.chunks: how many chunks to make if that is possible; 0: the handler decides
- * (aim at HANDLER_CHUNK_NS each). */
+/* The client's options.chunks: so many chunks should be made, if that is possible. 0: the handler decides, and should
+ * make chunks that cost about HANDLER_CHUNK_NS each. */
 unsigned plan_wanted_chunks(const struct call *c);
-/* Adds a chunk: its bytes are copied. cost_ns: how long run will take, roughly, on this machine. */
+/* Adds a chunk and copies its bytes. cost_ns: how long run will take on this machine, roughly. 0, or -1 after
+ * call_fail. */
 int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns);
-/* Bytes that every run and the merge get beside their own (which op, how many dimensions). Copied. */
+/* Adds bytes that every run and the merge get beside their own (which op, how many dimensions), and copies them. 0, or
+ * -1 after call_fail. */
 int plan_common(struct call *c, const void *bytes, size_t size);
 
-/* ---- run: one chunk -> one part -------------------------------------------------------------- */
+/* ---- run: one chunk -> one part ---------------------------------------------------------------------------------- */
 
 struct bytes {
     const void *data; /* aligned to 8; read-only; valid until the function returns */
@@ -137,10 +148,10 @@ struct bytes {
 /* Appends to the chunk's part. Returns -1 after call_fail(CALL_MEMORY). */
 int part_write(struct call *c, const void *bytes, size_t size);
 
-/* ---- merge: the parts -> a JSON result --------------------------------------------------------- */
+/* ---- merge: the parts -> a JSON result --------------------------------------------------------------------------- */
 
-/* A writer that can only make well-formed JSON: it puts the commas, and a call out of place (a value
- * where a name is due, an end without a begin) fails the job. The result is one value. */
+/* This writer can only make well-formed JSON. It puts the commas, and a call that is out of place (a value where a name
+ * is due, an end without a begin) fails the job. The result must be one value. */
 void json_begin_object(struct call *c);
 void json_end_object(struct call *c);
 void json_begin_array(struct call *c);
@@ -156,15 +167,16 @@ void json_text(struct call *c, const char *text, size_t size); /* UTF-8, escaped
 void json_u64_array(struct call *c, const uint64_t *values,
                     size_t count); /* all numbers or, if one is beyond 2^53-1, all strings */
 void json_float_array(struct call *c, const float *values, size_t count);
-/* A value that is JSON already, from param_json: passed on as it is. */
+/* Writes a value that is JSON already, from param_json, as it is. */
 void json_verbatim(struct call *c, const char *json, size_t size);
 
-/* ---- the handler ------------------------------------------------------------------------------ */
+/* ---- the handler ------------------------------------------------------------------------------------------------- */
 
 enum {                   /* handler.flags */
        HANDLER_TEST = 1, /* offered only with --enable-test-types */
-       HANDLER_SPAWN = 2 /* must not be forked after load (threads, a GPU, a runtime that breaks in a fork): each of its
-                         jobs gets processes of its own, executed anew, in which load, plan, run and merge are called */
+       /* It must not be forked after load (threads, a GPU, a runtime that breaks in a fork). Each of its jobs gets
+        * isolated workers, executed anew, in which load, plan, run and merge are called. */
+       HANDLER_SPAWN = 2
 };
 
 struct handler {
@@ -172,15 +184,16 @@ struct handler {
     const char *name; /* [a-z][a-z0-9_-]*, the "type" of a job */
     const char *summary;
     unsigned flags;
-    const char *const *forms; /* names of the ways to call it, ends with NULL; NULL: there is one */
+    const char *const *forms; /* the names of the ways to call it, ends with NULL; NULL: there is one */
     const struct param_spec *params;
 
-    /* Once, in the zygote, before any worker exists: tables, models, calibration (at most some 50 ms).
-     * 0, or -1 after a line on stderr: then the service does not start. May be NULL.
-     * With HANDLER_SPAWN: at the start of each process made for a job of this type, at most a minute; its failure is a
-     * lost attempt of that job. */
+    /* Called once, in the zygote, before there is any worker: for tables, models, calibration (at most some 50 ms). 0,
+     * or -1 after a line on stderr: then the service does not start. May be NULL. With HANDLER_SPAWN it is called at
+     * the start of each process that is made for a job of this type. It has a minute, and its failure is a lost attempt
+     * of that job. */
     int (*load)(void);
-    /* 0, or -1 after call_fail. Called with params that passed the table. */
+    /* Called with params that the table allows. Each of the three returns 0, or -1 after call_fail or
+     * call_cancelled. */
     int (*plan)(struct call *c, const struct params *p);
     int (*run)(struct call *c, struct bytes common, struct bytes chunk);
     int (*merge)(struct call *c, struct bytes common, const struct bytes *parts, size_t count);

@@ -1,9 +1,9 @@
-/* hash384.c: the embedding model "hash-384". Process: worker (and zygote, for calibration).
+/* hash384.c: the embedding model "hash-384". It runs in workers, and in the zygote for calibration.
  *
- * docs/hash-384.md is the specification; the headings below are its steps. Features are hashed straight from
- * the folded code points, never copied out. They are counted in one open-addressing table. Everything up to
- * the last division is done in integers, so no order of summation and no fused instruction can show. Memory is
- * mapped once, as large as the limits allow; what a text does not need is never touched, and so never there.
+ * docs/hash-384.md is the specification, and the headings below are its steps. Features are hashed straight from the
+ * folded code points, without a copy, and counted in one open-addressing table. All is done in integers up to the last
+ * division, so the result does not depend on the order of the additions or on fused instructions. The memory is mapped
+ * once, for the longest text that the limits allow. The kernel provides only the pages that a text needs.
  */
 #include "handlers/hash384.h"
 
@@ -17,7 +17,7 @@ enum {
     BLOCK_DIMENSIONS = HASH384_DIMENSIONS / BLOCKS,
     MAX_MARKS = 30,                         /* combining marks kept in a row, as in Unicode's stream-safe text */
     TOKEN_CHARACTERS = 16,                  /* a longer word is several tokens */
-    MAX_CHARACTERS = 6 * HASH384_MAX_BYTES, /* U+FDFA folds to 18 characters and is 3 bytes: none is worse */
+    MAX_CHARACTERS = 6 * HASH384_MAX_BYTES, /* U+FDFA has 3 bytes and folds to 18 characters; no other is worse */
     MAX_FEATURES = HASH384_MAX_TOKENS * (2 + 3 * TOKEN_CHARACTERS),
     MAX_SLOTS = 1 << 20 /* the table stays at most half full */
 };
@@ -40,11 +40,11 @@ struct slot {
 
 struct hash384 {
     size_t character_count, word_count, used_count;
-    size_t slot_mask; /* of the part of the table that this text uses: a short text stays in the cache */
+    size_t slot_mask; /* of the part of the table that this text uses; that of a short text fits into the cache */
     int32_t characters[MAX_CHARACTERS];
     struct word words[HASH384_MAX_TOKENS + 1];
     struct slot slots[MAX_SLOTS]; /* all free between two texts */
-    uint32_t used[MAX_FEATURES];  /* the slots taken, so that clearing costs no more than counting */
+    uint32_t used[MAX_FEATURES];  /* the slots that are taken, so that clearing costs no more than counting */
 };
 
 struct hash384 *hash384_new(void) {
@@ -58,14 +58,15 @@ void hash384_free(struct hash384 *m) {
         munmap(m, sizeof *m);
 }
 
-/* ---- fold -------------------------------------------------------------------------------------- */
+/* ---- fold -------------------------------------------------------------------------------------------------------- */
 
 static int combining_class(int32_t c) {
     return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class;
 }
 
-/* Puts a character behind the others, or, if it is a combining mark, where canonical order wants it. *marks
- * counts how many there are in a row; the limit keeps the insertion sort from going quadratic. */
+/* Puts a character behind the others or, if it is a combining mark, where canonical order wants it. *marks counts how
+ * many marks there are in a row. Without the limit the time for the insertion sort would grow with the square of
+ * that. */
 static void push_character(struct hash384 *m, int32_t c, unsigned *marks) {
     int class = combining_class(c);
     *marks = class ? *marks + 1 : 0;
@@ -77,11 +78,11 @@ static void push_character(struct hash384 *m, int32_t c, unsigned *marks) {
     m->characters[at] = c;
 }
 
-/* Folds the first code point at text. Returns its bytes, or -1: not UTF-8. */
+/* Folds the first code point of a text. Returns how many bytes it has, or -1 if that is not UTF-8. */
 static utf8proc_ssize_t fold_beyond_ascii(struct hash384 *m, const uint8_t *text, size_t size, unsigned *marks) {
     const utf8proc_option_t options =
         UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE;
-    int32_t c, folded[32]; /* at most 24 are taken: 6 a byte */
+    int32_t c, folded[32]; /* at most 24 are used: 6 for each byte */
     int boundclass = 0;
     utf8proc_ssize_t taken = utf8proc_iterate(text, (utf8proc_ssize_t)size, &c);
     if (taken <= 0)
@@ -94,7 +95,7 @@ static utf8proc_ssize_t fold_beyond_ascii(struct hash384 *m, const uint8_t *text
     return taken;
 }
 
-/* Unicode's NFKC_Casefold. ASCII needs no more than small letters. */
+/* Unicode's NFKC_Casefold. For ASCII that only means small letters. */
 static int fold(struct hash384 *m, const uint8_t *text, size_t size) {
     bool ascii = true;
     unsigned marks = 0;
@@ -121,11 +122,11 @@ static int fold(struct hash384 *m, const uint8_t *text, size_t size) {
     return 0;
 }
 
-/* ---- split ------------------------------------------------------------------------------------- */
+/* ---- split ------------------------------------------------------------------------------------------------------- */
 
 enum place { PLACE_OUTSIDE, PLACE_INSIDE, PLACE_ALONE };
 
-/* Scripts that write no spaces and whose characters mean much: each is a word. */
+/* In these scripts there are no spaces and a character means much, so each of them is a word. */
 static bool is_han_or_kana(int32_t c) {
     return (c >= 0x3040 && c <= 0x30ff) || (c >= 0x31f0 && c <= 0x31ff) || (c >= 0x3400 && c <= 0x4dbf) ||
            (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x20000 && c <= 0x3ffff);
@@ -149,7 +150,7 @@ static enum place place_of(int32_t c) {
     }
 }
 
-/* Stops with the first word that is surely beyond the limit. */
+/* Makes the words. Stops with the first one that is surely beyond the limit. */
 static void split(struct hash384 *m) {
     bool open = false;
     m->word_count = 0;
@@ -169,7 +170,7 @@ static uint32_t word_tokens(const struct word *w) {
     return w->length == 0 ? 1 : (w->length + TOKEN_CHARACTERS - 1) / TOKEN_CHARACTERS;
 }
 
-/* Drops what is behind the last token that counts, within a word if need be. */
+/* Drops what is behind the last token within the limit, which can be in the middle of a word. */
 static void limit(struct hash384 *m, struct hash384_extent *extent) {
     for (size_t i = 0; i < m->word_count; i++) {
         struct word *w = &m->words[i];
@@ -197,7 +198,7 @@ int hash384_read(struct hash384 *m, const char *text, size_t size, struct hash38
     return 0;
 }
 
-/* ---- count ------------------------------------------------------------------------------------- */
+/* ---- count ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_unit(uint64_t h, int32_t unit) {
     return (h ^ (uint32_t)unit) * UINT64_C(0x100000001b3);
@@ -238,7 +239,8 @@ static int32_t marked_at(const struct hash384 *m, const struct word *w, uint32_t
     return i > w->length ? '>' : m->characters[w->start + i - 1];
 }
 
-/* The n-grams of 3, 4 and 5 characters that begin at each place: one hash, finished three times. */
+/* Counts the n-grams of 3, 4 and 5 characters that begin at each place. They share one hash, which is finished three
+ * times. */
 static void count_grams(struct hash384 *m, const struct word *w) {
     uint32_t length = w->length + 2;
     for (uint32_t from = 0; from + 3 <= length; from++) {
@@ -263,7 +265,7 @@ static void count_features(struct hash384 *m) {
     }
 }
 
-/* Chooses how much of the table this text uses: at most half of it is filled, however many features differ. */
+/* Chooses how much of the table this text uses, so that at most half of it is filled even if all features differ. */
 static void prepare_slots(struct hash384 *m) {
     size_t features = 0, wanted = 64;
     for (size_t i = 0; i < m->word_count; i++)
@@ -274,7 +276,7 @@ static void prepare_slots(struct hash384 *m) {
     m->used_count = 0;
 }
 
-/* ---- add up ------------------------------------------------------------------------------------ */
+/* ---- add up ------------------------------------------------------------------------------------------------------ */
 
 /* Adds up what was counted, and leaves the table empty. */
 static void drain_slots(struct hash384 *m, int64_t *sums) {
@@ -301,7 +303,7 @@ void hash384_embed(struct hash384 *m, size_t dimensions, bool normalize, float *
     count_features(m);
     drain_slots(m, sums);
     double divisor = normalize ? length_of(sums, dimensions) : 65536;
-    if (divisor == 0) { /* nothing fell into these few dimensions */
+    if (divisor == 0) { /* no feature fell into these few dimensions */
         divisor = 1;
         sums[0] = 1;
     }

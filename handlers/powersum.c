@@ -1,15 +1,15 @@
-/* powersum.c: sums of powers over arithmetic progressions. Runs in workers; calibration runs in the zygote.
+/* powersum.c: sums of powers over arithmetic progressions. It runs in workers, and in the zygote for calibration.
  *
- * Iteration cuts the progression into blocks of terms of one sign, so that the loops below see magnitudes only, and
- * adds each block with the fastest loop that is exact for its largest term:
+ * Iteration cuts the progression into blocks of terms of one sign, so that the loops below only see magnitudes. It adds
+ * each block with the fastest loop that is exact for its largest term:
  *
  *     linear   power 1           vectorised   both 32-bit halves of the terms summed in 64-bit lanes
  *     square   terms below 2^32  vectorised   the same with the halves of their squares
  *     wide     powers < 2^128    scalar       the powers summed in 128 bits, with a count of the carries
  *     gmp      the rest          GMP
  *
- * No sum of at most BLOCK_TERMS halves overflows, and blocks are folded into one GMP integer. Neither halves nor
- * carries are polynomials in a term's index, so that no compiler can put a formula in the place of these loops: each
+ * No sum of at most BLOCK_TERMS halves overflows, and the sums of the blocks are added up in one GMP integer. Neither
+ * halves nor carries are polynomials in the index of a term, so no compiler can replace these loops by a formula: each
  * term is really added.
  */
 #include "handlers/powersum.h"
@@ -17,12 +17,13 @@
 #include <time.h>
 
 #define BLOCK_TERMS     (UINT64_C(1) << 16)
-#define BLOCK_TERMS_GMP (UINT64_C(1) << 12) /* some ms at most between two looks at call_cancelled */
+#define BLOCK_TERMS_GMP (UINT64_C(1) << 12) /* they take some ms at most */
 #define LOW_HALF        UINT64_C(0xffffffff)
 
 _Static_assert(sizeof(unsigned long) == sizeof(uint64_t), "GMP's _ui functions take 64 bits");
 
-/* One binary for any x86-64: the loader picks the copy for this CPU. Sanitizers cannot run that early. */
+/* One program runs on any x86-64: the loader picks the copy of a function for this CPU. Sanitizers cannot run that
+ * early. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) &&                           \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define VECTORISED __attribute__((optimize("O3"), target_clones("default", "avx2", "avx512f")))
@@ -35,14 +36,14 @@ _Static_assert(sizeof(unsigned long) == sizeof(uint64_t), "GMP's _ui functions t
 typedef unsigned __int128 uint128;
 
 struct progression {
-    uint64_t first, step; /* of magnitudes; step wraps around 2^64 where they fall */
+    uint64_t first, step; /* of the magnitudes; if they fall, step wraps around 2^64 */
     uint64_t count;       /* 1..BLOCK_TERMS */
     unsigned power;       /* not 0 */
 };
 
 enum kernel { KERNEL_LINEAR, KERNEL_SQUARE, KERNEL_WIDE, KERNEL_GMP };
 
-static double kernel_ns[KERNEL_GMP] = {1, 1, 2}; /* a term's cost; of wide, a square's */
+static double kernel_ns[KERNEL_GMP] = {1, 1, 2}; /* the cost of a term; for KERNEL_WIDE that of a square */
 
 /* z = low + high * 2^128 */
 static void set_wide(mpz_t z, uint128 low, uint64_t high) {
@@ -72,7 +73,7 @@ VECTORISED static void add_squares(mpz_t sum, struct progression p) {
     set_wide(sum, low + ((uint128)high << 32), 0);
 }
 
-/* Inlined where power is a constant: then the loop of multiplications is unrolled. */
+/* It is inlined. Where the power is a constant, the loop of multiplications is then unrolled. */
 static inline __attribute__((always_inline)) void add_wide_powers(mpz_t sum, struct progression p, unsigned power) {
     uint128 low = 0;
     uint64_t carries = 0, term = p.first;
@@ -132,13 +133,13 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-/* How many of the next terms lie on the first one's side of zero; zero itself lies on both. */
+/* How many of the next terms are on the same side of zero as the first one. Zero itself is on both sides. */
 static uint64_t count_before_zero(const struct terms *t) {
     bool leaves_zero = (t->first < 0) == (t->step < 0);
     return leaves_zero ? t->count : smaller(t->count, magnitude(t->first) / magnitude(t->step) + 1);
 }
 
-/* Adds the next block of terms to sum and takes them off *t. `block` is scratch. */
+/* Adds the next block of terms to the sum and removes them from *t. `block` is scratch. */
 static void add_block(mpz_t sum, mpz_t block, struct terms *t) {
     bool negative = t->first < 0;
     uint64_t step = (uint64_t)t->step;
@@ -201,7 +202,7 @@ int powersum_closed(struct call *c, mpz_t sum, const mpz_t first, const mpz_t st
     return done < rounds ? -1 : 0;
 }
 
-/* ---- costs ----------------------------------------------------------------------------------- */
+/* ---- costs ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t now_ns(void) {
     struct timespec now;

@@ -1,17 +1,17 @@
-/* primes.c: the job type "primes": primes in a range, the n-th prime, tests of given numbers.
- * Process: zygote (load), workers.
+/* primes.c: the job type "primes": the primes in a range, the n-th prime, and tests of given numbers. It runs in
+ * workers; load runs in the zygote.
  *
- * A range is cut into equal pieces by a cost model: a sieve up to `stop` first needs the primes up to
- * sqrt(stop), which costs seconds near 2^64, and then some tenths of a nanosecond for each number. Chunks
- * are so wide that the first part stays a small share. Where even one sieve would cost more than testing
- * the numbers one by one (few numbers, far out), they are tested. Counting is left to
- * primesieve where that is quicker than to walk over the primes: in wide ranges below 10^14. A walk can be
- * cancelled after each batch, a count is made in steps for that.
+ * A cost model says into how many chunks of equal width a range is cut. A sieve up to `stop` first needs the primes up
+ * to sqrt(stop), which costs seconds near 2^64, and then some tenths of a nanosecond for each number. Chunks are so
+ * wide that the preparation is only a small share. If even one sieve would cost more than to test the numbers one by
+ * one (there are few, and they are large), they are tested. In wide ranges below 10^14 primesieve counts, because that
+ * is quicker than to walk over the primes. A walk can be cancelled after each batch. A count is made in steps, so that
+ * it can be cancelled between them.
  *
- * The n-th prime: count the primes below an estimate of it, in chunks as for a range; the estimate is so
- * good that merge has only the short way from there to go.
+ * The n-th prime is found from an estimate. The primes below the estimate are counted in chunks, as for a range. The
+ * estimate is so good that merge can go the rest of the way.
  *
- * All sieving is limited to one thread, the pool has its own processes.
+ * A sieve uses only one thread, because the pool has many processes.
  */
 #include <flint/flint.h>
 #include <flint/fmpz.h>
@@ -24,9 +24,9 @@
 
 #include "handlers/handler.h"
 
-/* Far below 2^64, so that merge's way from the estimate takes less than 0.1 s. */
+/* Far below 2^64, so that the rest of the way, in merge, takes less than 0.1 s. */
 #define NTH_MAX           "100000000000000"
-/* No prime from here to 2^64: ranges end here, so that a border + 2 never overflows. */
+/* There is no prime from here to 2^64. Ranges end here, so that the end of a range + 2 never overflows. */
 #define BEYOND_LAST_PRIME (UINT64_C(18446744073709551557) + 1)
 #define WALK_FROM         UINT64_C(100000000000000)
 
@@ -34,10 +34,10 @@ enum {
     COUNT_WIDTH = 200000,            /* from here on counting is quicker than walking */
     LIST_MAX = 10000000,             /* primes in one result */
     LIST_PART = 400000,              /* primes in one part, about: 3 MB */
-    COUNT_NS = HANDLER_CHUNK_NS * 2, /* between two looks at call_cancelled */
-    SIEVE_WIDTH = 150000000,         /* primesieve 11 is 20 % slower, for each number, below 126 million of them */
+    COUNT_NS = HANDLER_CHUNK_NS * 2, /* the time between two calls of call_cancelled */
+    SIEVE_WIDTH = 150000000,         /* with less than 126 million numbers, primesieve 11 is 20 % slower for each */
     SETUP_SHARE = 8,                 /* a chunk sieves so many times longer than it prepares */
-    PROVABLE_BITS = 352,             /* 105 digits: a proof takes up to some 70 ms, and three times that at 150 */
+    PROVABLE_BITS = 352,             /* 105 digits: a proof takes up to some 70 ms; for 150 digits, three times that */
     TESTED_BATCH = 64
 };
 
@@ -50,27 +50,27 @@ enum { FORM_RANGE = 1, FORM_NUMBERS = 2, FORM_NTH = 4 };
 
 typedef unsigned __int128 u128;
 
-/* What every run and the merge know. */
+/* The common bytes: what every run and the merge know. */
 struct job {
     uint64_t task; /* enum task */
-    uint64_t stop; /* the whole range's end; of TASK_NTH the estimate */
-    uint64_t n;    /* TASK_NTH */
+    uint64_t stop; /* the end of the whole range; for TASK_NTH, the estimate */
+    uint64_t n;    /* for TASK_NTH */
 };
 
 struct range { /* a chunk of a range */
     uint64_t start, stop;
 };
 
-struct tally { /* a part, but of TASK_LIST: there it is the primes themselves */
+struct tally { /* a part of a range; but a part of TASK_LIST is the primes themselves */
     uint64_t count, sum_low, sum_high;
 };
 
-/* ---- costs ------------------------------------------------------------------------------------------- */
+/* ---- costs ------------------------------------------------------------------------------------------------------- */
 
 /* How much slower this machine is than the one where the figures below were measured; set by load. */
 static double sieve_scale = 1, test_scale = 1;
 
-/* To sieve one more number below 10^8, 10^9, ... 10^19. */
+/* What it costs to sieve one more number at 10^8, 10^9, ... 10^19. */
 static const double sieve_decade_ns[] = {.08, .10, .14, .18, .22, .28, .33, .40, .50, .75, 1.2, 2.2};
 
 static double sieve_number_ns(const struct job *job, uint64_t stop) {
@@ -103,7 +103,7 @@ static double range_ns(const struct job *job, struct range r) {
     return sieve_setup_ns(r.stop) + width * sieve_number_ns(job, r.stop);
 }
 
-/* As if it were prime: who asks for the primality of large numbers has candidates. */
+/* What a test costs if the number is prime. Most large numbers that are tested are likely to be prime. */
 static double number_ns(size_t digits) {
     double d = (double)digits;
     if (d <= 20)
@@ -113,7 +113,7 @@ static double number_ns(size_t digits) {
     return 1.5 * d * d * sqrt(d) * test_scale;
 }
 
-/* CPU time, so that a busy machine does not pass for a slow one. */
+/* CPU time, so that a busy machine does not look like a slow one. */
 static double now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -125,12 +125,12 @@ static void sieve_sample(void) {
 }
 
 static void test_sample(void) {
-    static volatile int primes; /* volatile: the compiler must not see that nobody reads it */
+    static volatile int primes; /* volatile: the compiler must not find out that it is never read */
     for (uint64_t n = UINT64_C(1) << 60; n < (UINT64_C(1) << 60) + 2000; n++)
         primes += n_is_prime(n);
 }
 
-/* The quickest of some rounds: the others were disturbed, or warmed the caches up. */
+/* The time of the quickest of some rounds. The others were disturbed, or warmed up the caches. */
 static double measure_ns(void (*sample)(void)) {
     double best = INFINITY;
     for (int round = 0; round < 4; round++) {
@@ -149,7 +149,7 @@ static int primes_load(void) {
     return 0;
 }
 
-/* ---- plan: ranges ------------------------------------------------------------------------------------ */
+/* ---- plan: ranges ------------------------------------------------------------------------------------------------ */
 
 /* As many chunks as the client wants. Otherwise so many that each costs about HANDLER_CHUNK_NS, but a sieve is only cut
  * where that costs it no speed. A list needs more of them if its parts would be too large. */
@@ -192,11 +192,12 @@ static double primes_at_most(struct range r) {
     return width > 2 ? fmin(most, 2 * width / log(width)) : most;
 }
 
-/* A bound of the range as the sieve can take it: below 0 is 0, beyond the last prime is just behind it. */
+/* A bound of the range as the sieve takes it. What is below 0 becomes 0, and what is beyond the last prime becomes the
+ * number behind that. */
 static uint64_t bound(const char *digits) {
     if (digits[0] == '-')
         return 0;
-    uint64_t value = strtoull(digits, NULL, 10); /* too large: ULLONG_MAX */
+    uint64_t value = strtoull(digits, NULL, 10); /* ULLONG_MAX if it is too large */
     return value < BEYOND_LAST_PRIME ? value : BEYOND_LAST_PRIME;
 }
 
@@ -211,9 +212,9 @@ static int plan_range(struct call *c, const struct params *p) {
     return plan_chunks(c, &job, all);
 }
 
-/* ---- plan: the n-th prime ---------------------------------------------------------------------------- */
+/* ---- plan: the n-th prime ---------------------------------------------------------------------------------------- */
 
-/* The logarithmic integral, by its series for real x > 1. */
+/* The logarithmic integral of a real x > 1, computed by its series. */
 static long double li(long double x) {
     long double logarithm = logl(x), term = 1, sum = 0.57721566490153286061L + logl(logarithm);
     for (int k = 1; k == 1 || term / k > sum * 1e-20L; k++) {
@@ -223,14 +224,14 @@ static long double li(long double x) {
     return sum;
 }
 
-/* The first terms of Riemann's R(x), which is within about sqrt(x)/ln(x) of pi(x): H. Riesel and G. Goehl, "Some
- * calculations related to Riemann's prime number formula", Math. Comp. 24 (1970). The rest is below ten. */
+/* The first terms of Riemann's R(x), which differs from pi(x) by about sqrt(x)/ln(x): H. Riesel and G. Goehl, "Some
+ * calculations related to Riemann's prime number formula", Math. Comp. 24 (1970). The other terms add less than ten. */
 static long double riemann_r(long double x) {
     return li(x) - li(sqrtl(x)) / 2 - li(cbrtl(x)) / 3 - li(powl(x, 1 / 5.0L)) / 5 + li(powl(x, 1 / 6.0L)) / 6 -
            li(powl(x, 1 / 7.0L)) / 7;
 }
 
-/* By Newton's method, as R'(x) is about 1/ln(x). */
+/* Solves R(x) = n by Newton's method, as R'(x) is about 1/ln(x). */
 static uint64_t estimate_nth(uint64_t n) {
     if (n < 100)
         return 2;
@@ -249,9 +250,10 @@ static int plan_nth(struct call *c, const struct params *p) {
     return plan_chunks(c, &job, (struct range){0, job.stop});
 }
 
-/* ---- plan: numbers ----------------------------------------------------------------------------------- */
+/* ---- plan: numbers ----------------------------------------------------------------------------------------------- */
 
-/* Of TASK_SMALL_NUMBERS a chunk is the int64 themselves, of TASK_LARGE_NUMBERS their digits, each with a NUL. */
+/* A chunk of TASK_SMALL_NUMBERS is an array of int64. A chunk of TASK_LARGE_NUMBERS is the digits of each number and a
+ * NUL. */
 
 static size_t number_digits(const struct numbers *n, size_t i) {
     bool real;
@@ -289,7 +291,7 @@ static int plan_numbers(struct call *c, const struct params *p) {
     size_t chunks = (size_t)fmax(1, fmin(wanted > 0 ? wanted : ceil(left_ns / HANDLER_CHUNK_NS), most));
     if (plan_common(c, &job, sizeof job) != 0)
         return -1;
-    /* Each chunk takes its share of the cost that is left, and leaves a number for each chunk behind it. */
+    /* Each chunk takes its share of the cost that is left, and leaves at least one number for each chunk behind it. */
     for (size_t first = 0, end; chunks > 0; chunks--, first = end) {
         double ns = 0, share_ns = left_ns / (double)chunks;
         for (end = first; n.count - end >= chunks && (ns < share_ns || chunks == 1); end++)
@@ -307,10 +309,10 @@ static int primes_plan(struct call *c, const struct params *p) {
     return param_given(p, "nth") ? plan_nth(c, p) : plan_range(c, p);
 }
 
-/* ---- walk: all primes of a range, a batch at a time -------------------------------------------------- */
+/* ---- walk: all primes of a range, a batch at a time -------------------------------------------------------------- */
 
 struct walk {
-    uint64_t at, stop;      /* [at, stop) is still to come */
+    uint64_t at, stop;      /* the walk has still to go through [at, stop) */
     const uint64_t *primes; /* the batch */
     size_t count;
     bool testing;
@@ -358,7 +360,7 @@ static int walk_next(struct walk *w) {
     return 0;
 }
 
-/* ---- run: ranges ------------------------------------------------------------------------------------- */
+/* ---- run: ranges ------------------------------------------------------------------------------------------------- */
 
 static int sieve_failed(struct call *c) {
     return call_fail(c, CALL_FAILED, NULL, "the sieve failed, most likely for want of memory");
@@ -394,7 +396,7 @@ static int take_batch(struct call *c, const struct job *job, const struct walk *
 
 static int run_walk(struct call *c, const struct job *job, struct range r, bool testing, struct tally *t) {
     struct walk w;
-    uint64_t previous = UINT64_MAX; /* p - previous is 2 for no prime p but 1 */
+    uint64_t previous = UINT64_MAX; /* p - previous is 2 for p = 1 only, which is not a prime */
     int rc = 0;
     walk_init(&w, r, testing);
     while (rc == 0 && w.at < w.stop) {
@@ -409,7 +411,8 @@ static int run_walk(struct call *c, const struct job *job, struct range r, bool 
     return rc;
 }
 
-/* A pair of twins belongs to the range that holds the smaller one. primesieve's intervals are closed. */
+/* Where the walk or the count for a range must end. A pair of twins belongs to the range that has the smaller one, so
+ * for twins it must go 2 further. */
 static uint64_t range_reach(const struct job *job, uint64_t stop) {
     uint64_t more = job->stop - stop < 2 ? job->stop - stop : 2;
     return job->task == TASK_TWINS ? stop + more : stop;
@@ -421,7 +424,7 @@ static int run_count(struct call *c, const struct job *job, struct range r, stru
         if (call_cancelled(c))
             return -1;
         end = r.stop - at > step + step / 2 ? at + step : r.stop;
-        uint64_t last = range_reach(job, end) - 1;
+        uint64_t last = range_reach(job, end) - 1; /* the intervals of primesieve are closed */
         uint64_t count = job->task == TASK_TWINS ? primesieve_count_twins(at, last) : primesieve_count_primes(at, last);
         if (count == PRIMESIEVE_ERROR)
             return sieve_failed(c);
@@ -459,7 +462,7 @@ static int run_range(struct call *c, const struct job *job, struct bytes chunk) 
     return job->task == TASK_LIST ? 0 : part_write(c, &t, sizeof t);
 }
 
-/* ---- run: numbers ------------------------------------------------------------------------------------ */
+/* ---- run: numbers ------------------------------------------------------------------------------------------------ */
 
 /* FLINT divides by small primes first, in both tests. Its proof is by factors of n-1 and n+1, or APR-CL; the other test
  * is Baillie-PSW, and no composite number is known that passes it. */
@@ -525,7 +528,7 @@ static int primes_run(struct call *c, struct bytes common, struct bytes chunk) {
     return job.task == TASK_LARGE_NUMBERS ? run_large_numbers(c, chunk) : run_range(c, &job, chunk);
 }
 
-/* ---- merge ------------------------------------------------------------------------------------------- */
+/* ---- merge ------------------------------------------------------------------------------------------------------- */
 
 static int add_parts(struct call *c, const struct bytes *parts, size_t count, struct tally *total) {
     u128 sum = 0;
@@ -543,7 +546,7 @@ static int add_parts(struct call *c, const struct bytes *parts, size_t count, st
     return 0;
 }
 
-/* Writes the digits to the end of `room`; returns the first. */
+/* Writes the digits to the end of `room`, and returns where they begin. */
 static const char *decimal(u128 value, char room[static 40]) {
     char *at = room + 39;
     *at = '\0';
@@ -570,7 +573,8 @@ static int merge_tally(struct call *c, const struct job *job, const struct bytes
     return 0;
 }
 
-/* Counting from the estimate: primesieve finds the n-th prime > start, and for n < 0 the |n|-th < start. */
+/* Goes the rest of the way from the estimate: primesieve_nth_prime(n, start) is the n-th prime above start or, for n <
+ * 0, the |n|-th prime below it. */
 static int merge_nth(struct call *c, const struct job *job, const struct bytes *parts, size_t count) {
     struct tally below;
     if (add_parts(c, parts, count, &below) != 0)
@@ -586,7 +590,7 @@ static int merge_nth(struct call *c, const struct job *job, const struct bytes *
     return 0;
 }
 
-/* One array is all numbers or all strings, so the largest prime decides for all. */
+/* An array has only numbers or only strings, so the largest prime decides for all. */
 static void put_primes(struct call *c, const struct bytes *parts, size_t count) {
     const uint64_t exact_end = UINT64_C(1) << 53;
     uint64_t largest = 0;
@@ -659,7 +663,7 @@ static int primes_merge(struct call *c, struct bytes common, const struct bytes 
     }
 }
 
-/* ---- the handler ------------------------------------------------------------------------------------- */
+/* ---- the handler ------------------------------------------------------------------------------------------------- */
 
 static const struct param_spec params[] = {
     {.name = "start",

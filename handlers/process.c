@@ -1,8 +1,9 @@
-/* process.c: the test types "process" and "spawned": which processes did this job? Both do the same; but spawned must
- * not be forked after load. The pids are those of the service's own namespace. Process: worker.
+/* process.c: the test types "process" and "spawned": which processes did this job? Both do the same, but "spawned" must
+ * not be forked after load. The pids are those of the service's own namespace. They run in workers; load of "process"
+ * runs in the zygote.
  *
- * So that a start can fail, or take for ever, the load of "spawned" reads the file named by the environment variable
- * OFFLOAD_TEST_SPAWNED_NEEDS, if there is one, to its end: a missing file is a failure, a FIFO keeps it waiting. */
+ * If the environment variable OFFLOAD_TEST_SPAWNED_NEEDS names a file, load of "spawned" reads it to its end. So tests
+ * can make a start fail, with a file that does not exist, or hang, with a FIFO. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ struct where {
     uint32_t loaded_in, run_in, parent;
 };
 
-static pid_t loaded_in; /* set once, by load */
+static pid_t loaded_in; /* is set once, by load */
 
 static int load_process(void) {
     loaded_in = getpid();

@@ -1,4 +1,4 @@
-/* sleep.c: the test type "sleep": holds a worker for some time without using the CPU. Process: worker. */
+/* sleep.c: the test type "sleep": it holds a worker for some time without using the CPU. It runs in workers. */
 #include <string.h>
 #include <time.h>
 

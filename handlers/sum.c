@@ -1,9 +1,10 @@
-/* sum.c: the job type "sum": exact sums of the powers of a range's terms, or of given numbers. Runs in workers.
+/* sum.c: the job type "sum": exact sums of the powers of the terms of a range, or of given numbers. It runs in workers;
+ * load runs in the zygote.
  *
- * A chunk is a run of consecutive terms or numbers; its part is an exact integer and how many terms it stands for, so
- * that merge has only to add. Where reals are among the numbers, that integer counts units of 2^-2148 (exactsum.h)
- * and merge rounds it, once: the result does not depend on the chunks. Sums travel as GMP's own limbs, other big integers
- * as hexadecimal text, which GMP reads and writes in linear time.
+ * A chunk is some consecutive terms or numbers. Its part is their exact sum, an integer, and how many they are, so
+ * merge only has to add. If there are reals among the numbers, that integer counts units of 2^-2148 (exactsum.h) and
+ * merge rounds it, once: so the result does not depend on the chunks. Sums travel as GMP's own limbs, and other big
+ * integers as hexadecimal text, which GMP reads and writes in linear time.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -14,36 +15,37 @@
 #include "handlers/handler.h"
 #include "handlers/powersum.h"
 
-#define MAX_TERMS        UINT64_C(10000000000000) /* that iterate may add */
-#define MAX_EXACT_DOUBLE (INT64_C(1) << 53)
-#define FEW_NUMBERS      1000 /* that it takes longer to time than to add */
-#define FEW_NUMBERS_NS   20   /* each, up to the power of 2 */
-#define NUMBERS_PER_LOOK 1024 /* numbers added between two looks at call_cancelled */
+#define MAX_TERMS         UINT64_C(10000000000000) /* more than these method iterate does not add */
+#define MAX_EXACT_DOUBLE  (INT64_C(1) << 53)
+#define FEW_NUMBERS       1000 /* to time so few takes longer than to add them */
+#define FEW_NUMBERS_NS    20   /* what each of them costs, up to the power of 2 */
+#define NUMBERS_PER_CHECK 1024 /* they are added between two calls of call_cancelled */
 
 enum form { FORM_RANGE = 1, FORM_NUMBERS = 2 };
 
 enum method { METHOD_ITERATE, METHOD_CLOSED_FORM };
 
-/* What a chunk holds, and who runs it. */
+/* What a chunk holds. It decides which function runs the chunk. */
 enum work { WORK_ITERATE, WORK_CLOSED_FORM, WORK_I64, WORK_F64, WORK_TEXT, WORK_COUNT };
 
 /* The plan's common bytes. */
 struct common {
     uint32_t work; /* enum work */
     uint32_t power;
-    uint32_t real; /* some number is a real: the total is a double */
+    uint32_t real; /* some number is a real, so the total is a double */
     uint32_t unused;
     int64_t step; /* WORK_ITERATE */
 };
 
-/* A chunk of WORK_ITERATE. Of the others: the first term, step and count as text (WORK_CLOSED_FORM); an array of
- * int64_t or double; for each number 'i' (integer) or 'r' (real), its text, and NUL (WORK_TEXT). */
+/* A chunk of WORK_ITERATE. A chunk of WORK_CLOSED_FORM is the first term, the step and the count as text. A chunk of
+ * WORK_I64 or WORK_F64 is an array. A chunk of WORK_TEXT has 'i' (integer) or 'r' (real), its text, and NUL for each
+ * number. */
 struct iterate_chunk {
     int64_t first;
     uint64_t count;
 };
 
-/* A sum in the making. */
+/* A sum under way. */
 struct total {
     uint32_t power;
     bool real;
@@ -65,7 +67,7 @@ static void total_deinit(struct total *t) {
         exactsum_deinit(&t->reals);
 }
 
-/* Adds the number in t->term, which is lost. */
+/* Adds the number in t->term, and overwrites it. */
 static void total_add_term(struct total *t) {
     if (t->real) {
         exactsum_add_integer(&t->reals, t->term, t->power);
@@ -84,7 +86,7 @@ static void total_add_i64(struct total *t, int64_t value) {
     total_add_term(t);
 }
 
-/* 0, or -1 for what cannot come from a plan. */
+/* 0, or -1 for a value that cannot come from a plan. */
 static int total_add_f64(struct total *t, double value) {
     if (!t->real || !isfinite(value))
         return -1;
@@ -101,7 +103,7 @@ static int total_add_text(struct total *t, bool real, const char *text) {
     return 0;
 }
 
-/* ---- plan: ranges -------------------------------------------------------------------------------- */
+/* ---- plan: ranges ------------------------------------------------------------------------------------------------ */
 
 static size_t count_chunks(const struct call *c, uint64_t cost_ns, uint64_t terms) {
     uint64_t chunks = plan_wanted_chunks(c);
@@ -188,9 +190,9 @@ static int plan_range(struct call *c, const struct params *p, struct common comm
     return plan_iterate(c, p, common);
 }
 
-/* ---- plan: numbers ------------------------------------------------------------------------------- */
+/* ---- plan: numbers ----------------------------------------------------------------------------------------------- */
 
-/* One number, added over and over to learn what it costs. */
+/* One number, which is added again and again to learn what it costs. */
 struct sample {
     struct total total;
     const struct numbers *numbers;
@@ -211,7 +213,7 @@ static void add_sample(void *arg) {
     }
 }
 
-/* The number that costs most to add, or one about as dear. */
+/* The index of the number that costs most to add, or of one that costs about as much. */
 static size_t find_dearest(const struct numbers *n) {
     size_t dearest = 0, longest = 0;
     for (size_t i = 0; n->form == NUMBERS_TEXT && i < n->count; i++) {
@@ -299,9 +301,10 @@ static int sum_plan(struct call *c, const struct params *p) {
     return param_given(p, "numbers") ? plan_numbers(c, p, common) : plan_range(c, p, common);
 }
 
-/* ---- run ----------------------------------------------------------------------------------------- */
+/* ---- run --------------------------------------------------------------------------------------------------------- */
 
-/* Each takes a chunk, adds to `t` and to `count`. 0, or -1 if the chunk is bad or the call was cancelled. */
+/* The functions of enum work. Each adds a chunk to *t and counts its numbers. 0, or -1 if the chunk is bad or the call
+ * was cancelled. */
 
 static bool ends_with_nul(struct bytes b) {
     return b.size > 0 && ((const char *)b.data)[b.size - 1] == '\0';
@@ -327,8 +330,8 @@ static int run_closed(struct call *c, const struct common *common, struct bytes 
     return rc;
 }
 
-/* Tells the progress; true if the work must end. */
-static bool look_up(struct call *c, uint64_t done, uint64_t total) {
+/* Reports the progress. True if the work must end. */
+static bool must_end(struct call *c, uint64_t done, uint64_t total) {
     call_progress(c, done, total);
     return call_cancelled(c);
 }
@@ -340,7 +343,7 @@ static int run_i64(struct call *c, const struct common *common, struct bytes chu
     if (chunk.size % sizeof *values != 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        if (i % NUMBERS_PER_LOOK == 0 && look_up(c, i, n))
+        if (i % NUMBERS_PER_CHECK == 0 && must_end(c, i, n))
             return -1;
         total_add_i64(t, values[i]);
     }
@@ -355,7 +358,7 @@ static int run_f64(struct call *c, const struct common *common, struct bytes chu
     if (chunk.size % sizeof *values != 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        if (i % NUMBERS_PER_LOOK == 0 && look_up(c, i, n))
+        if (i % NUMBERS_PER_CHECK == 0 && must_end(c, i, n))
             return -1;
         if (total_add_f64(t, values[i]) != 0)
             return -1;
@@ -370,8 +373,8 @@ static int run_text(struct call *c, const struct common *common, struct bytes ch
         return -1;
     const char *text = chunk.data;
     for (size_t at = 0; at < chunk.size; at += strlen(text + at) + 1) {
-        /* A power of thousands of digits takes a millisecond: look at every number. */
-        if (look_up(c, at, chunk.size))
+        /* A power of thousands of digits takes a millisecond, so check at every number. */
+        if (must_end(c, at, chunk.size))
             return -1;
         bool real = text[at] == 'r';
         if (text[at] == '\0' || total_add_text(t, real, text + at + 1) != 0)
@@ -387,9 +390,9 @@ static int (*const runs[WORK_COUNT])(struct call *c, const struct common *common
     [WORK_F64] = run_f64,         [WORK_TEXT] = run_text,
 };
 
-/* Front of a part; then GMP's limbs of the sum and of the count, the least significant first. */
+/* The front of a part. Behind it come GMP's limbs of the sum and of the count, the least significant limb first. */
 struct part_head {
-    int64_t sum_limbs; /* negative, if the sum is */
+    int64_t sum_limbs; /* negative if the sum is negative */
     uint64_t count_limbs;
 };
 
@@ -432,7 +435,7 @@ static int sum_run(struct call *c, struct bytes common_bytes, struct bytes chunk
     return rc;
 }
 
-/* ---- merge --------------------------------------------------------------------------------------- */
+/* ---- merge ------------------------------------------------------------------------------------------------------- */
 
 static int add_part(struct call *c, struct bytes part, mpz_t sum, mpz_t count) {
     struct part_head head = {0, 0};
@@ -451,7 +454,7 @@ static int add_part(struct call *c, struct bytes part, mpz_t sum, mpz_t count) {
 }
 
 static void write_digits(struct call *c, const mpz_t value) {
-    char few[24]; /* those of 64 bits, a sign and NUL */
+    char few[24]; /* enough for 64 bits, a sign and NUL */
     char *digits = mpz_get_str(mpz_size(value) <= 1 ? few : NULL, 10, value);
     json_digits(c, digits);
     if (digits != few)
@@ -488,7 +491,7 @@ static int sum_merge(struct call *c, struct bytes common_bytes, const struct byt
     return rc;
 }
 
-/* ---- the handler --------------------------------------------------------------------------------- */
+/* ---- the handler ------------------------------------------------------------------------------------------------- */
 
 static int sum_load(void) {
     powersum_calibrate();

@@ -1,7 +1,7 @@
-/* call.c: the functions of handler.h about a call under way, and those of plan. A call fails once: what is said
- * first is what the client hears.
+/* call.c: the functions of handler.h about a call under way, and those for plan. A call fails only once: the client
+ * gets the first reason.
  *
- * Runs in workers. */
+ * It runs in workers. */
 #include "handlers/host/call.h"
 
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include "base/array.h"
 
-/* ---- handler.h: a call --------------------------------------------------------------------------- */
+/* ---- handler.h: a call ------------------------------------------------------------------------------------------- */
 
 enum { REASON_MAX = 501 };
 
@@ -56,7 +56,7 @@ unsigned call_attempt(const struct call *c) {
     return c->attempt;
 }
 
-/* ---- handler.h: plan ----------------------------------------------------------------------------- */
+/* ---- handler.h: plan --------------------------------------------------------------------------------------------- */
 
 unsigned plan_wanted_chunks(const struct call *c) {
     return c->wanted_chunks;

@@ -1,4 +1,4 @@
-/* call.h: one plan, run or merge under way: what struct call of handler.h is inside. Private to handlers/host. */
+/* call.h: struct call of handler.h, which is one plan, run or merge under way. Private to handlers/host, in workers. */
 #ifndef OFFLOAD_HOST_CALL_H
 #define OFFLOAD_HOST_CALL_H
 
@@ -8,24 +8,24 @@ enum { JSON_MAX_NESTING = 64 };
 
 enum call_stage { CALL_STAGE_PLAN, CALL_STAGE_RUN, CALL_STAGE_MERGE };
 
-/* What may come next at one level of a JSON text. */
+/* What can come next at one level of a JSON text. output.c draws how one follows another. */
 enum json_state {
-    JSON_ARRAY_START, /* a value or the end */
-    JSON_ARRAY_MORE,  /* , and a value, or the end */
-    JSON_OBJECT_START,
-    JSON_OBJECT_MORE,
-    JSON_OBJECT_VALUE, /* the value of a name */
-    JSON_DOCUMENT_START,
-    JSON_DOCUMENT_END
+    JSON_ARRAY_START,    /* a value, or the end of the array */
+    JSON_ARRAY_MORE,     /* a comma and a value, or the end of the array */
+    JSON_OBJECT_START,   /* a name, or the end of the object */
+    JSON_OBJECT_MORE,    /* a comma and a name, or the end of the object */
+    JSON_OBJECT_VALUE,   /* the value of a name */
+    JSON_DOCUMENT_START, /* the only value of the document */
+    JSON_DOCUMENT_END    /* nothing */
 };
 
 struct call {
     enum call_stage stage;
     const char *type;
     const struct host_hooks *hooks; /* may be NULL */
-    const struct place *at;         /* where its parameters stand in the submission; NULL: /params */
-    struct fault *fault;
-    bool failed; /* *fault says why */
+    const struct place *at;         /* where its parameters stand in the submission; NULL: at /params */
+    struct fault *fault;            /* borrowed, as all pointers here are */
+    bool failed;                    /* *fault says why */
     unsigned attempt;
     unsigned wanted_chunks;
     struct host_plan *plan;                          /* plan only */
@@ -35,7 +35,7 @@ struct call {
     unsigned char json_states[JSON_MAX_NESTING + 1]; /* enum json_state of every open level */
 };
 
-/* At the end of a merge: fails the call unless exactly one whole value was written. */
+/* Is called at the end of a merge: fails the call unless one whole value was written. */
 void output_finish(struct call *c);
 
 #endif

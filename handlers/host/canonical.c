@@ -1,7 +1,8 @@
-/* canonical.c: the canonical form of a JSON text, and its hash (host.h): members in the order of their names, no space, numbers
- * by their value (1e3, 1000 and 1000.0 are one). Beyond RFC 8785 in that integers of any size are told apart.
+/* canonical.c: the canonical form of a JSON text, and its hash (host.h). Members are in the order of their names, there
+ * is no space, and numbers are written by their value: 1e3, 1000 and 1000.0 are the same. Unlike RFC 8785, it keeps
+ * integers of any size apart.
  *
- * Runs in the front end for small bodies, and in workers for large ones. */
+ * It runs in the front end for small bodies, and in workers for large ones. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ static void put_real(struct buf *out, double value) {
     buf_deinit(&text);
 }
 
-/* A number that jansson does not hold. */
+/* Writes a number that jansson does not keep. */
 static void put_number(struct buf *out, const json_t *value, const char *text, size_t size) {
     struct integer integer;
     double real;
@@ -78,7 +79,7 @@ static void put_array(struct buf *out, json_t *array) {
     buf_putc(out, ']');
 }
 
-/* As deep as the parser allowed. */
+/* The recursion is as deep as the value, which the parser has bounded. */
 static void put_value(struct buf *out, json_t *value) {
     const char *text;
     char digits[32];

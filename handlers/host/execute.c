@@ -1,14 +1,14 @@
-/* execute.c: calls a handler's plan, run and merge (host.h, execute.h). What the handler sees of it is in call.c,
- * params_view.c and output.c.
+/* execute.c: calls plan, run and merge of a handler (host.h, execute.h). The functions that a handler calls are in
+ * call.c, params_view.c and output.c.
  *
- * Runs in workers. */
+ * It runs in workers. */
 #include "handlers/host/execute.h"
 
 #include <stdlib.h>
 
 #include "handlers/host/registry.h"
 
-/* ---- aligned bytes ------------------------------------------------------------------------------- */
+/* ---- aligned bytes ----------------------------------------------------------------------------------------------- */
 
 bool execute_align(struct bytes *b, void **copy) {
     static const uint64_t nothing;
@@ -31,9 +31,9 @@ static bool align_all(struct bytes *list, size_t count, void **copies) {
     return true;
 }
 
-/* ---- calls ----------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
 
-/* From what a handler returned, and what it said or did not say, to what host.h promises. */
+/* Makes what a handler returned, and the reason it may have given, into what host.h promises. */
 static int conclude(struct call *c, int returned) {
     if (c->failed)
         return -1;
@@ -78,7 +78,7 @@ int execute_merge(struct call *c, const struct handler *handler, struct bytes co
     return conclude(c, returned);
 }
 
-/* ---- host.h -------------------------------------------------------------------------------------- */
+/* ---- host.h ------------------------------------------------------------------------------------------------------ */
 
 void host_plan_deinit(struct host_plan *p) {
     free(p->chunks);

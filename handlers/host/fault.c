@@ -1,6 +1,7 @@
-/* fault.c: see fault.h. The text of a fault is bounded whatever the client sent: names are cut where they
- * are quoted, and the list of errors stops at FAULTS_MAX or at some 14 KiB. Runs in the front end and in
- * workers. */
+/* fault.c: what is wrong with a submission or a call (fault.h). The text of a fault is bounded, whatever the client
+ * sends: long names are cut in messages, and the list of errors ends with FAULTS_MAX of them or with some 14 KiB.
+ *
+ * It runs in the front end and in workers. */
 #include "handlers/host/fault.h"
 
 #include <stdarg.h>
@@ -8,7 +9,7 @@
 
 enum {
     DETAIL_MAX = 512,
-    NAME_MAX_BYTES = 128, /* of one member in a pointer */
+    NAME_MAX_BYTES = 128, /* of a name in a pointer */
     POINTER_MAX = 1024,
     ERRORS_MAX_BYTES = 14 * 1024
 };
@@ -22,7 +23,7 @@ static void put_string(struct buf *to, const char *name, const char *value) {
     buf_json_string(to, value, strlen(value));
 }
 
-/* RFC 6901: ~ and / within a name are written ~0 and ~1. */
+/* Within a name, ~ and / are written ~0 and ~1 (RFC 6901, section 3). */
 static void put_name(struct buf *to, const char *name) {
     size_t size = strnlen(name, NAME_MAX_BYTES);
     for (size_t i = 0; i < size; i++) {
@@ -117,7 +118,7 @@ int fault_set(struct fault *fault, const char *code, const char *format, ...) {
     return -1;
 }
 
-/* Lines and columns as jansson counts them: both from 1, columns in characters. */
+/* It counts as jansson does: lines and columns from 1, columns in characters. */
 int fault_set_text(struct fault *fault, const char *code, const char *detail, const char *text, size_t position) {
     size_t line = 1, column = 0;
     for (size_t i = 0; i < position; i++) {
@@ -135,11 +136,11 @@ int fault_set_text(struct fault *fault, const char *code, const char *detail, co
     return -1;
 }
 
-/* ---- problems ------------------------------------------------------------------------------------ */
+/* ---- problems ---------------------------------------------------------------------------------------------------- */
 
 static const char code_member[] = "{\"code\":\"";
 
-/* The codes that a call can fail with, the last one for any other. The front end has the same titles. */
+/* The codes that a call can fail with. The last one stands for any other. The front end has the same titles. */
 static const struct {
     const char *code, *title;
     unsigned status;

@@ -1,9 +1,8 @@
-/* host.h: the handlers' side of the service, as the rest of offload sees it: which job types there
- * are, how a submission is checked, and how a task is done. Bytes in, bytes out; nothing of
- * HTTP, of sockets or of the pool.
+/* host.h: the handlers, as the other rooms see them: which job types there are, how a submission is checked, and how a
+ * task is done. Bytes go in and bytes come out. This room knows nothing of HTTP, of sockets or of the pool.
  *
- * The front end uses it to check small submissions and to describe the types; a worker uses it to check
- * large submissions and to do the work. All functions may be called from one thread per process.
+ * The front end checks small submissions and describes the types with it. A worker checks large submissions with it,
+ * and does its tasks. Only one thread of a process may call these functions, but for those of options.h.
  */
 #ifndef OFFLOAD_HOST_H
 #define OFFLOAD_HOST_H
@@ -18,76 +17,78 @@
 #include "handlers/host/fault.h"
 #include "handlers/host/options.h"
 
-/* ---- registry: registry.c ---------------------------------------------------------------------- */
+/* ---- registry: registry.c ---------------------------------------------------------------------------------------- */
 
-/* Makes the list of types for this process; test types only if asked for. Before anything else. */
+/* Makes the list of types for this process, with the test types if they are wanted. It is called before all others. A
+ * type is its index in this list, from 0 to host_count() - 1. */
 void host_init(bool test_types);
 size_t host_count(void);
 const struct handler *host_handler(size_t type); /* NULL beyond host_count() */
-int host_find(const char *name);                 /* index, or -1 */
-/* Zygote: calls every load. 0, or -1 with the failing type's name in *failed. */
+int host_find(const char *name);                 /* the index, or -1 */
+/* In the zygote: calls the load of every type, but for those with HANDLER_SPAWN. 0, or -1 with the name of the type
+ * whose load failed in *failed. */
 MUST_CHECK int host_load(const char **failed);
-/* A process made for one type (HANDLER_SPAWN, which host_load leaves out): calls its load. 0 or -1. */
+/* In a process that is made for one type with HANDLER_SPAWN: calls its load. 0 or -1. */
 MUST_CHECK int host_load_type(size_t type);
 
-/* ---- submissions: submission.c, options.c and raw.c -------------------------------- */
+/* ---- submissions: submission.c, options.c and raw.c -------------------------------------------------------------- */
 
-#define HOST_MAX_ITEMS 1000000 /* of one map */
+#define HOST_MAX_ITEMS 1000000 /* in one map */
 
 struct submission {
     uint32_t type;
     bool map; /* one call for each item, instead of one */
     uint32_t items;
     struct submission_options options;
-    struct buf params; /* packed: checked, with fallbacks filled in. For host_plan, or for host_plan_items if `map` */
+    struct buf params; /* checked and packed, with the fallbacks: for host_plan or, if `map`, for host_plan_items */
 };
 
-/* Parses and checks the body of POST /v1/jobs: {"type","params" or "items","options"}, strict JSON (RFC 8259),
- * at most max_depth deep, unknown members are rejected by name. 0, or -1 with *fault filled (all faults at once). An
- * item that is wrong is no fault of the submission: it is packed as one that has failed. submission_deinit frees
- * in both cases. */
+/* Parses and checks the body of POST /v1/jobs: {"type","params" or "items","options"}. It must be strict JSON (RFC
+ * 8259) and at most max_depth deep, and have no other members. 0, or -1 with all that is wrong in *fault. A bad item
+ * does not make the submission wrong: it is packed as one that has failed. In both cases the caller frees with
+ * submission_deinit. */
 MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s,
                                 struct fault *fault);
 void submission_deinit(struct submission *s);
 
-/* A raw body that a worker parsed: what the worker needs for the plan, and what the front end wants to know of it. */
+/* A raw body that a worker has parsed: what the worker needs for the plan, and what the front end wants to know. */
 struct host_parsed {
     uint32_t type;
-    bool map;               /* to be planned by host_plan_items */
-    bool isolated;          /* it must not be planned in this process */
+    bool map;               /* host_plan_items plans it */
+    bool isolated;          /* it must be planned by an isolated worker */
     unsigned wanted_chunks; /* for the plan */
     struct buf params;      /* packed: for the plan */
     struct buf submission;  /* for host_read_submission; at most HOST_MAX_SUBMISSION bytes, a multiple of 8 */
 };
 #define HOST_MAX_SUBMISSION 4096
 
-/* As submission_parse, in a worker. With want_hash, host_request_hash of the body comes along. host_parsed_deinit frees in
- * both cases. */
+/* As submission_parse, in a worker. With want_hash, p->submission has the host_request_hash of the body. In both cases
+ * the caller frees with host_parsed_deinit. */
 MUST_CHECK int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, struct host_parsed *p,
                               struct fault *fault);
 void host_parsed_deinit(struct host_parsed *p);
-/* Appends a submission without its params, with the hash of the request, as host_parse_raw does. */
+/* Appends a submission without its params, and the hash of the request: the bytes that host_parse_raw makes, too. */
 void host_write_submission(const struct submission *s, const uint8_t hash[32], struct buf *out);
-/* In the front end: reads such a submission, at an address that is a multiple of 8, into *s, whose params stay empty. The
- * hash is written to hash[32] if that is not NULL. False if no parser would have said so: a worker is not believed. Then
- * *s needs no submission_deinit. */
+/* In the front end: reads these bytes, at an address that is a multiple of 8, into *s, whose params stay empty. The
+ * hash is written to hash[32] if that is not NULL. False if host_parse_raw cannot have made them, for a worker is not
+ * trusted. Then *s needs no submission_deinit. */
 MUST_CHECK bool host_read_submission(struct bytes submission, struct submission *s, uint8_t *hash);
 
-/* The SHA-256 of a JSON text in canonical form (host/canonical.c): two texts with the same members and values have the same,
- * however they are written. 0, or -1 with *fault filled: it is not JSON. */
+/* The SHA-256 of a JSON text in its canonical form (host/canonical.c). Two texts with the same members and values have
+ * the same hash, however they are written. 0, or -1 with *fault filled: the text is not JSON, or memory ran out. */
 MUST_CHECK int host_request_hash(const void *json, size_t size, unsigned max_depth, uint8_t hash[32],
                                  struct fault *fault);
 
-/* ---- descriptions: schema.c --------------------------------------------------------------------- */
+/* ---- descriptions: schema.c -------------------------------------------------------------------------------------- */
 
 /* Appends {"name","summary","params":<JSON Schema 2020-12>,"flags":[...]} of one type. */
 void host_describe(size_t type, struct buf *out);
 
-/* ---- work: execute.c ------------------------------------------------------------------------------ */
+/* ---- work: execute.c --------------------------------------------------------------------------------------------- */
 
-/* How a call meets the world; given by the worker loop. */
+/* What call_progress and call_cancelled do. Both functions may be NULL, and so may be a pointer to this struct. */
 struct host_hooks {
-    void *arg;
+    void *arg; /* for both functions */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     bool (*cancelled)(void *arg);
 };
@@ -103,8 +104,9 @@ struct host_plan {
 };
 void host_plan_deinit(struct host_plan *p);
 
-/* Each returns 0, or -1 with *fault filled, or HOST_CANCELLED when the handler returned because
- * call_cancelled said so. `type` and all bytes may be hostile: sizes are checked, a wrong one is a fault. */
+/* Each returns 0, or -1 with *fault filled, or HOST_CANCELLED if the handler returned early because call_cancelled was
+ * true. `type` and all bytes can be hostile: their sizes are checked, and a wrong one is a fault. host_run appends to
+ * *part and host_merge to *json. In all cases the caller frees *plan with host_plan_deinit, and the buffers. */
 enum { HOST_CANCELLED = -2 };
 MUST_CHECK int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks,
                          const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
@@ -113,16 +115,17 @@ MUST_CHECK int host_run(size_t type, unsigned attempt, struct bytes common, stru
 MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                           const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
-/* ---- maps: items_*.c ------------------------------------------------------------------------------------
+/* ---- maps: items_*.c --------------------------------------------------------------------------------------------- */
+
+/* A map calls its type once for each item. Its plan plans every item and makes chunks (groups) of consecutive items,
+ * which cost about HANDLER_CHUNK_NS each; an item is never divided. The part of a group has an entry for each of its
+ * items, in their order. The merge strings the entries together: {"items":[<JSON of an entry>,...]}. What goes wrong
+ * with an item (bad parameters, a failing handler, no memory) fails that item and nothing else.
  *
- * A map calls its type once for each item. Its plan plans every item and makes chunks of consecutive ones (groups),
- * which cost about HANDLER_CHUNK_NS each; an item is never divided. A group's part has an entry for each of
- * its items, in order; the merge strings them together: {"items":[<entry's JSON>,...]}. What goes wrong with an item
- * (bad parameters, a failing handler, no memory) fails that item and nothing else.
- *
- * As host_plan, host_run and host_merge, with the `params` of a submission that is a map. While a group runs, progress is
- * told in HOST_ITEM_STEPS for each of its items, so that it shows at which one a worker died. host_run_items: `poison` is
- * an array of uint32_t: the poison items, by their place in the group. Workers died at them; they are not run, and fail. */
+ * The three functions do for a map what host_plan, host_run and host_merge do for a single call. `list` is the params
+ * of the submission. While a group runs, its progress has HOST_ITEM_STEPS for each of its items, so that it shows at
+ * which item a worker died. `poison` is an array of at most HOST_MAX_POISON uint32_t: the places of the poison items in
+ * the group. They are not run, because workers died at them, and fail. */
 #define HOST_ITEM_STEPS 1000
 #define HOST_MAX_POISON (HANDLER_MAX_COMMON / 4)
 MUST_CHECK int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks,
@@ -132,9 +135,11 @@ MUST_CHECK int host_run_items(size_t type, unsigned attempt, struct bytes poison
 MUST_CHECK int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                                 const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
-/* Front of an entry in a group's part. Behind it `size` bytes of JSON, then zeros up to a multiple of 8. The JSON is
+/* The front of an entry in the part of a group. Behind it come `size` bytes of JSON, then zeros up to a multiple of 8.
+ * The JSON is one of these:
  *     {"status":"succeeded","result":<value>}
- *     {"status":"failed","error":{"type":"/problems/invalid_params","title","status","code","detail","errors":[...]}} */
+ *     {"status":"failed","error":{"type":"/problems/invalid_params","title","status","code","detail","errors":[...]}}
+ */
 struct item_entry {
     uint32_t index; /* of the item in the map */
     uint32_t size;
@@ -142,11 +147,12 @@ struct item_entry {
     uint32_t reserved;
 };
 
-/* The entry at *offset of a part: fills *entry, points *json at its JSON within the part, and moves *offset behind it.
- * 1, 0 at the end, or -1 if the bytes are no entries: a part comes from a worker, which is not believed. */
+/* Reads the entry at *offset of a part: fills *entry, points *json at its JSON, which is within the part, and moves
+ * *offset behind it. 1, or 0 at the end, or -1 if the bytes are no entries, for a part comes from a worker, which is
+ * not trusted. */
 MUST_CHECK int host_next_item(struct bytes part, size_t *offset, struct item_entry *entry, const char **json);
-/* The number of entries in a part; -1 if they are not as they should be, or one has an index that is not below `items`. To
- * be asked of each part of a map before anything else is done with it. */
+/* The number of entries in a part. -1 if the bytes are no entries, or an entry has an index that is not below `items`.
+ * Call it for each part of a map before you do anything else with the part. */
 MUST_CHECK int64_t host_count_items(struct bytes part, uint32_t items);
 
 #endif

@@ -1,4 +1,5 @@
-/* items_format.c: see items_format.h, and host.h for the parts. Front end and workers. */
+/* items_format.c: the layout of items (items_format.h), and the reading of parts (host.h). It runs in the front end and
+ * in workers. */
 #include "handlers/host/items_format.h"
 
 const struct place items_place = {.name = "items"};

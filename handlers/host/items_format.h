@@ -1,24 +1,25 @@
 /* items_format.h: how the items of a map are laid out in memory, from the submission to the result. Private to
- * handlers/host, but for the parts, which host.h describes (struct item_entry).
+ * handlers/host, but for the parts, which host.h describes (struct item_entry). These functions are pure: any thread
+ * may call them.
  *
- * All of it is in this machine's byte order, at addresses that are multiples of 8.
+ * All of it is in the byte order of this machine, at addresses that are multiples of 8.
  *
- * The list is what items_pack.c makes of the member "items", and items_plan.c plans:
+ * items_pack.c makes a list of the member "items", and items_plan.c plans it:
  *
  *     OFFSET  SIZE  FIELD
- *          0     4  magic    ITEMS_MAGIC; raised with every change of what follows
+ *          0     4  magic    ITEMS_MAGIC; it is raised with every change of what follows
  *          4     4  count
  *          8     8  size     of all
- *         16        for each item, in order: struct packed_item, then `size` bytes, padded with zeros to a multiple
- *                   of 8: its parameters (params.h) or, if it is bad, its fault (host.h)
+ *         16        for each item, in order: a struct packed_item, then `size` bytes, padded with zeros to a multiple
+ *                   of 8: its parameters (params.h) or, if it is bad, its fault (fault.h)
  *
- * A group is what items_plan.c makes of consecutive items, and items_run.c runs. Each is a struct planned_item and what its
- * handler planned, so that running needs no parameters again:
+ * items_plan.c makes a group of consecutive items, and items_run.c runs it. Each item is a struct planned_item and what
+ * its handler planned, so that the run needs no parameters:
  *
  *     | planned_item | chunk table | common ..pad | chunks' bytes ..pad | planned_item | ...       a good item
  *     | planned_item | fault as JSON ..pad | ...                                                   a bad one
  *
- * A part is what items_run.c makes of a group: struct item_entry and JSON for each item.
+ * items_run.c makes a part of a group: a struct item_entry and JSON for each item.
  *
  *     | item_entry | JSON ..pad | item_entry | ... */
 #ifndef OFFLOAD_HOST_ITEMS_FORMAT_H
@@ -29,7 +30,7 @@
 #define ITEMS_MAGIC  UINT32_C(0x4F494C01)
 #define ITEMS_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
 
-/* Front of a list. */
+/* The front of a list. */
 struct items_head {
     uint32_t magic, count;
     uint64_t size;
@@ -37,17 +38,17 @@ struct items_head {
 
 struct packed_item {
     uint32_t size;
-    uint32_t ok; /* 0: a fault */
+    uint32_t ok; /* 0: it is a fault */
 };
 
-/* What all groups, and the merge, have in common. */
+/* The common bytes of all groups and of the merge. */
 struct items_common {
     uint32_t magic, count;
 };
 
 struct planned_item {
     uint32_t index;
-    uint32_t chunks; /* 0: a bad item */
+    uint32_t chunks; /* 0: it is a bad item */
     uint64_t size;   /* of what follows, without the padding at the end */
     uint64_t cost_ns;
     uint32_t common_size; /* without padding */
@@ -56,10 +57,10 @@ struct planned_item {
 
 extern const struct place items_place; /* /items */
 
-/* Appends the zeros that a value of that size is followed by. */
+/* Appends the zeros behind a value of that size. */
 void items_pad(struct buf *to, size_t size);
 
-/* A fault that says that the `what` of the map are damaged; returns -1. */
+/* Makes *fault say that the `what` of the map are damaged. Returns -1. */
 int items_report_damage(struct fault *fault, const char *what);
 
 #endif

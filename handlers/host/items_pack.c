@@ -1,13 +1,14 @@
-/* items_pack.c: see items_pack.h. Each item is packed as the parameters of a job are, in a buffer that is used again.
+/* items_pack.c: packs the items of a map (items_pack.h). Each of them is packed as the parameters of a job are. The
+ * buffer for that is used again and again.
  *
- * A tree of ten thousand tiny objects takes longer to build and to free than all the rest takes. So a list is read from
- * its text, item by item: plain ones by params_flat.h, others by jsontext.h, each on its own. The text between
- * them must be what JSON wants there; then the list is JSON if its items are.
+ * To build and free a tree of ten thousand tiny objects takes longer than all the rest. So a list is read from its
+ * text, item by item: params_flat.h reads the plain ones, and jsontext.h each of the others. The text between them must
+ * be a comma, with or without space. So the list is JSON if its items are JSON.
  *
- * A bad item may have a fault of some kilobytes where the client sent a few bytes. So the faults are short when there
- * are many.
+ * The fault of a bad item can have some kilobytes where the client sent a few bytes. So faults are short if there are
+ * many.
  *
- * Runs in the front end (small submissions) and in workers (large ones). */
+ * It runs in the front end for small submissions, and in workers for large ones. */
 #include "handlers/host/items_pack.h"
 
 #include "handlers/host/items_format.h"
@@ -15,14 +16,13 @@
 #include "handlers/host/params_flat.h"
 #include "handlers/host/scan.h"
 
-enum {
-    MANY_FAULTS_BYTES = 1024 * 1024 /* beyond which a bad item is told of its first fault only */
-};
+/* Once the faults have so many bytes, a bad item only has its first fault. */
+enum { MANY_FAULTS_BYTES = 1024 * 1024 };
 
 struct list {
     const struct params_table *table;
     struct buf *to;
-    struct buf params; /* of the item at hand */
+    struct buf params; /* of one item; used again for the next */
     size_t faults_bytes;
 };
 
@@ -48,7 +48,7 @@ static void pack_item(struct list *l, json_t *item, const struct place *at) {
     fault_deinit(&fault);
 }
 
-/* ---- from a tree ----------------------------------------------------------------------------------- */
+/* ---- from a tree ------------------------------------------------------------------------------------------------- */
 
 uint32_t items_pack(const struct params_table *t, const json_t *items, struct buf *packed, struct faults *faults) {
     struct items_head head = {ITEMS_MAGIC, (uint32_t)json_array_size(items), 0};
@@ -72,9 +72,10 @@ uint32_t items_pack(const struct params_table *t, const json_t *items, struct bu
     return head.count;
 }
 
-/* ---- from the text --------------------------------------------------------------------------------- */
+/* ---- from the text ----------------------------------------------------------------------------------------------- */
 
-/* The member at `at`: its value, and NULL or where what follows begins. */
+/* Passes over the member at `at`, and finds its value. Returns where the next token begins, or NULL if this is no
+ * member. */
 static const char *skip_member(const char *at, const char *end, bool *is_items, struct items_span *value) {
     static const char name[] = "\"items\"";
     if (at == end || *at != '"')
@@ -113,7 +114,7 @@ bool items_find(const char *body, size_t size, struct items_span *span) {
     return found == 1 && span->text[0] == '[';
 }
 
-/* The item at `at`; returns its end, or NULL. */
+/* Packs the item at `at`. Returns its end, or NULL if it is not JSON. */
 static const char *pack_text(struct list *l, struct flat *flat, const char *at, const char *end, unsigned max_depth,
                              const struct place *place) {
     struct packed_item head = {.ok = 1};
@@ -136,7 +137,7 @@ static const char *pack_text(struct list *l, struct flat *flat, const char *at, 
     return item != NULL ? stop : NULL;
 }
 
-/* Packs what is between the brackets; false if it is not a list of values. */
+/* Packs what is between the brackets. False if it is not a list of values. */
 static bool pack_texts(struct list *l, struct flat *flat, const struct items_span *span, unsigned max_depth,
                        struct place *at) {
     const char *end = span->text + span->size, *p = scan_space(span->text + 1, end);

@@ -1,30 +1,30 @@
-/* items_plan.c: plans the items of a map (host.h), and cuts them into groups (items_format.h):
+/* items_plan.c: plans the items of a map (host.h), and divides them into groups (items_format.h):
  *
  *     packed list ──plan──► groups of planned items ──run──► parts: an entry per item ──merge──► {"items":[...]}
  *                  here                       items_run.c                     items_run.c
  *
- * A map may have a million items of a microsecond each: per item there is no memory taken and given back, and no more
- * than one copy of its bytes from stage to stage.
+ * A map can have a million items of a microsecond each. So no memory is allocated for an item, and its bytes are copied
+ * only once from stage to stage.
  *
- * Runs in workers. */
+ * It runs in workers. */
 #include <stdlib.h>
 
 #include "handlers/host/execute.h"
 #include "handlers/host/items_format.h"
 #include "handlers/host/registry.h"
 
-#define ITEM_NS      300                            /* what an item costs beside its handler's work */
-#define MAX_ITEM_NS  (UINT64_C(10000) * 1000000000) /* HOST_MAX_ITEMS of them do not overflow */
-#define MIN_GROUP_NS 2000000                        /* less is not worth a message of its own */
-#define FAIR_GROUPS  16 /* a map of some size has so many groups, to keep all workers busy */
+#define ITEM_NS      300                            /* what an item costs beside the work of its handler */
+#define MAX_ITEM_NS  (UINT64_C(10000) * 1000000000) /* HOST_MAX_ITEMS times this does not overflow */
+#define MIN_GROUP_NS 2000000                        /* less is not worth a message */
+#define FAIR_GROUPS  16                             /* a large map has at least so many, to keep all workers busy */
 
-/* ---- plan: the items ------------------------------------------------------------------------------- */
+/* ---- plan: the items --------------------------------------------------------------------------------------------- */
 
 struct planner {
     const struct params_table *table;
     const struct host_hooks *hooks;
-    struct host_plan item; /* of the item at hand; its memory is used again */
-    struct call call;      /* the same */
+    struct host_plan item; /* the plan of one item; its memory is used again for the next */
+    struct call call;      /* of one item, too */
     struct buf *to;
 };
 
@@ -54,7 +54,7 @@ static void put_planned(struct planner *p, uint32_t index) {
     items_pad(p->to, plan->bytes.size);
 }
 
-/* 0 also for an item whose plan fails; or HOST_CANCELLED. */
+/* Plans an item and appends it. 0, also if its plan fails; or HOST_CANCELLED. */
 static int plan_item(struct planner *p, uint32_t index, struct bytes packed) {
     struct fault fault = {{0}};
     const struct place at = {.up = &items_place, .index = index};
@@ -96,7 +96,7 @@ static int plan_list(struct planner *p, struct bytes list, uint32_t count, struc
     return offset == list.size ? 0 : items_report_damage(fault, "items");
 }
 
-/* ---- plan: the groups ------------------------------------------------------------------------------ */
+/* ---- plan: the groups -------------------------------------------------------------------------------------------- */
 
 /* The items that are not in a group yet. */
 struct rest {
@@ -117,7 +117,7 @@ static uint64_t count_cost_ns(const struct buf *items) {
     return cost_ns;
 }
 
-/* Items up to about the target, at least one if there is any, all but `keep` of them at most. */
+/* Takes items that cost about the target: at least one, if there is one, but not the last `keep` of them. */
 static struct host_plan_chunk take_group(struct rest *r, uint64_t target_ns, uint32_t keep) {
     struct host_plan_chunk group = {.offset = r->offset};
     while (r->count > keep) {
@@ -134,14 +134,16 @@ static struct host_plan_chunk take_group(struct rest *r, uint64_t target_ns, uin
     return group;
 }
 
-/* What a group should cost. With a thousand groups at least half as dear, there is room for odd ones in between. */
+/* What a group should cost. A group costs half of that at least, unless the next item is expensive. So a quarter of
+ * HANDLER_MAX_CHUNKS leaves enough room. */
 static uint64_t group_cost_ns(uint64_t total_ns) {
     uint64_t cost_ns = total_ns / FAIR_GROUPS;
     cost_ns = cost_ns < MIN_GROUP_NS ? MIN_GROUP_NS : cost_ns > HANDLER_CHUNK_NS ? HANDLER_CHUNK_NS : cost_ns;
     return cost_ns > total_ns / (HANDLER_MAX_CHUNKS / 4) ? cost_ns : total_ns / (HANDLER_MAX_CHUNKS / 4);
 }
 
-/* Cuts the planned items into groups: as many as are wanted and possible, or such of a good size. */
+/* Divides the planned items into groups: as many as are wanted and possible or, if none are wanted, groups of a good
+ * size. */
 static int make_groups(struct host_plan *plan, uint32_t items, unsigned wanted) {
     struct rest rest = {.bytes = plan->bytes.data, .count = items, .cost_ns = count_cost_ns(&plan->bytes)};
     uint64_t fair_ns = group_cost_ns(rest.cost_ns);
@@ -185,7 +187,7 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     p.call = (struct call){.stage = CALL_STAGE_PLAN,
                            .type = p.table->handler->name,
                            .hooks = hooks,
-                           .wanted_chunks = 1, /* it is not divided */
+                           .wanted_chunks = 1, /* an item is not divided */
                            .plan = &p.item};
     struct bytes packed = {list, size};
     void *copy = NULL;

@@ -1,29 +1,29 @@
-/* items_run.c: runs the groups of a map, and merges their parts (host.h, items_format.h). What goes wrong with an item is
- * written into its entry, and stops no other.
+/* items_run.c: runs the groups of a map, and merges their parts (host.h, items_format.h). If an item fails, its entry
+ * says why, and the other items go on.
  *
- * As in items_plan.c, per item there is no memory taken and given back.
+ * As in items_plan.c, no memory is allocated for an item.
  *
- * Runs in workers. */
+ * It runs in workers. */
 #include <stdlib.h>
 
 #include "handlers/host/execute.h"
 #include "handlers/host/items_format.h"
 
-/* ---- run ------------------------------------------------------------------------------------------- */
+/* ---- run --------------------------------------------------------------------------------------------------------- */
 
-/* A group that is being run. */
+/* The run of a group. "The item" is the one that runs now. */
 struct runner {
     const struct handler *handler;
-    struct call call;               /* of the item at hand; made once, as it is larger than most items */
+    struct call call;               /* of the item; it is made once, as it is larger than most items */
     const struct host_hooks *outer; /* of the group; may be NULL */
-    struct host_hooks hooks;        /* of an item */
+    struct host_hooks hooks;        /* of the item */
     uint64_t done, total;           /* items */
     struct bytes poison;            /* see host_run_items */
-    uint32_t chunk, chunks;         /* of the item at hand */
-    struct buf *parts;              /* of the item at hand; their memory is used again */
+    uint32_t chunk, chunks;         /* of the item: which one runs, and how many there are */
+    struct buf *parts;              /* of the item; their memory is used again */
     struct bytes *views;            /* of the parts */
-    uint32_t room;                  /* for so many parts */
-    struct buf *out;
+    uint32_t room;                  /* how many parts and views there can be */
+    struct buf *out;                /* the part of the group */
 };
 
 static void show_progress(const struct runner *r, uint64_t steps) {
@@ -58,14 +58,14 @@ static bool has_room(struct runner *r, uint32_t chunks) {
     return true;
 }
 
-/* One item of a group, taken apart; the sizes are right. */
+/* One item of a group, taken apart. Its sizes are checked. */
 struct item {
     struct planned_item head;
     const char *table;
     struct bytes common, bytes;
 };
 
-/* Takes the item at *offset apart and moves *offset behind it. False if its sizes make no sense. */
+/* Takes the item at *offset apart, and moves *offset behind it. False if its sizes are wrong. */
 static bool read_item(struct bytes group, size_t *offset, struct item *item) {
     const char *from = (const char *)group.data + *offset;
     size_t room = group.size - *offset;
@@ -99,7 +99,7 @@ static int run_chunk(struct runner *r, const struct item *item) {
     return rc;
 }
 
-/* All chunks, and the merge of their parts to the end of r->out. */
+/* Runs all chunks, and merges their parts to the end of r->out. */
 static int run_and_merge(struct runner *r, const struct item *item, struct fault *fault) {
     const struct place at = {.up = &items_place, .index = item->head.index};
     struct call *c = &r->call;
@@ -122,7 +122,7 @@ static int run_and_merge(struct runner *r, const struct item *item, struct fault
     return execute_merge(c, r->handler, item->common, r->views, r->chunks);
 }
 
-/* Returns where the entry starts, for end_entry. */
+/* Begins an entry with this JSON. Returns where the entry starts, for end_entry. */
 static size_t begin_entry(struct runner *r, const char *json) {
     static const struct item_entry blank;
     size_t start = r->out->size;
@@ -131,7 +131,7 @@ static size_t begin_entry(struct runner *r, const char *json) {
     return start;
 }
 
-/* Fills in the front of the entry whose JSON has been written, and pads it. */
+/* Fills in the front of an entry whose JSON has been written, and pads the entry. */
 static void end_entry(struct runner *r, size_t start, uint32_t index, bool ok) {
     struct buf *out = r->out;
     size_t size = out->size - start - sizeof(struct item_entry);
@@ -149,7 +149,7 @@ static void put_failure(struct runner *r, uint32_t index, const struct fault *fa
     end_entry(r, start, index, false);
 }
 
-/* Writes the item's entry, whatever becomes of the item. 0, or HOST_CANCELLED. */
+/* Runs the item and writes its entry, whether it fails or not. 0, or HOST_CANCELLED. */
 static int run_item(struct runner *r, const struct item *item) {
     struct fault fault = {{0}};
     size_t start = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
@@ -159,7 +159,7 @@ static int run_item(struct runner *r, const struct item *item) {
         end_entry(r, start, item->head.index, true);
     } else if (rc != HOST_CANCELLED) {
         r->out->size = start;
-        r->out->failed = false; /* if that was the fault, the fault itself still fits in */
+        r->out->failed = false; /* if memory ran out for the result, there can still be enough for the fault */
         put_failure(r, item->head.index, &fault);
     }
     fault_deinit(&fault);
@@ -222,9 +222,9 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
     return rc;
 }
 
-/* ---- merge ----------------------------------------------------------------------------------------- */
+/* ---- merge ------------------------------------------------------------------------------------------------------- */
 
-/* Appends the entries of a part, which follow the first `*count` of the map. */
+/* Appends the entries of a part. They must be the next ones behind the first *count of the map. */
 static bool merge_part(struct bytes part, uint32_t *count, struct buf *json) {
     struct item_entry entry;
     const char *text;

@@ -1,12 +1,12 @@
-/* jsontext.c: see jsontext.h.
+/* jsontext.c: turns JSON text into jansson's values and back (jsontext.h).
  *
- * jansson reads a number into an int64 or a double. That is not enough where a client may write 10^400, or
- * 1.00000000000000000001 for an integer, which must be taken exactly or rejected. So a scan over the text
- * goes first. It knows strings and numbers, nothing else of JSON, counts the depth, and finds the numbers
- * that jansson would not keep. If there are any, jansson reads a copy in which they are strings: a mark, then
- * the digits as they were written. The mark is random and never leaves the process, so no client can write it.
+ * jansson reads a number into an int64 or a double. That is not enough: a client can write 10^400, or
+ * 1.00000000000000000001 for an integer, which must be taken exactly or rejected. So the text is scanned first. The
+ * scan knows strings and numbers and nothing else of JSON. It counts the depth, and finds the numbers that jansson
+ * would not keep. If there are any, jansson reads a copy in which they are strings: a mark, then the number as it was
+ * written. The mark is random and never leaves the process, so no client can write it.
  *
- * Runs in the front end (small bodies) and in workers. */
+ * It runs in the front end for small bodies, and in workers. */
 #include "handlers/host/jsontext.h"
 
 #include <math.h>
@@ -19,21 +19,21 @@
 enum {
     MARK_SIZE = 32,
     MARK_GROWTH = MARK_SIZE + 2, /* with the quotes */
-    EXACT_DIGITS = 15,           /* a double keeps that many decimal digits (DBL_DIG) */
-    SURE_INTEGER_DIGITS = 18     /* an int64 holds them all */
+    EXACT_DIGITS = 15,           /* a double keeps so many decimal digits (DBL_DIG) */
+    SURE_INTEGER_DIGITS = 18     /* an int64 holds every integer of so many digits */
 };
 
 static char mark[MARK_SIZE];
 
-/* ---- the scan ------------------------------------------------------------------------------------ */
+/* ---- the scan ---------------------------------------------------------------------------------------------------- */
 
 struct scan {
     const char *text;
     size_t size, at;
     unsigned depth, max_depth;
-    struct buf *copy; /* NULL: only look */
+    struct buf *copy; /* in which numbers are marked; empty if there are none to mark */
     size_t copied;    /* bytes of the text that are in the copy */
-    size_t marked;    /* numbers that got a mark */
+    size_t marked;    /* numbers that have a mark */
 };
 
 static bool is_digit(char c) {
@@ -53,15 +53,15 @@ static void skip_string(struct scan *s) {
     s->at = at < s->size ? at + 1 : s->size;
 }
 
-/* Is it out of the question that the double nearest to 123.4567 is an integer? Then nobody can take it for
- * one, and a double is all it needs to be. Most numbers with 16 or 17 digits are of this kind. */
+/* Is it certain that the double nearest to this number is not an integer? Then it cannot be mistaken for one, and can
+ * be a double. Most numbers with 16 or 17 digits are of this kind. */
 static bool is_clearly_fractional(size_t whole_size, const char *fraction, size_t fraction_size) {
     if (whole_size > 6 || fraction_size < 6)
         return false;
     return memcmp(fraction, "000000", 6) != 0 && memcmp(fraction, "999999", 6) != 0;
 }
 
-/* The number at s->at: where it ends, or s->at if this is none. *inexact: jansson would not keep it. */
+/* Returns where the number at s->at ends, or s->at if it is none. Sets *inexact if jansson would not keep it. */
 static size_t scan_number(const struct scan *s, bool *inexact) {
     size_t whole = s->at + (s->text[s->at] == '-');
     size_t end = skip_digits(s, whole);
@@ -80,7 +80,8 @@ static size_t scan_number(const struct scan *s, bool *inexact) {
         size_t exponent = end + 1;
         exponent += exponent < s->size && (s->text[exponent] == '-' || s->text[exponent] == '+');
         end = skip_digits(s, exponent);
-        /* 12e3 is common, 1e300 is not: one digit of exponent and few others are within a double's 15. */
+        /* Numbers like 12e3 are common. With one digit of exponent and few others they are within the 15 of a
+         * double. */
         *inexact = end - exponent > 1 || whole_size + fraction_size > EXACT_DIGITS - 9;
         return end == exponent ? s->at : end;
     }
@@ -92,7 +93,7 @@ static size_t scan_number(const struct scan *s, bool *inexact) {
     return end;
 }
 
-/* A number where a name is due is an error that jansson must see. */
+/* A number in the place of a name is an error, which jansson must see. */
 static bool is_followed_by_colon(const struct scan *s, size_t at) {
     while (at < s->size && memchr(" \t\r\n", s->text[at], 4) != NULL)
         at++;
@@ -115,7 +116,7 @@ static void skip_number(struct scan *s) {
     s->at = end > s->at ? end : s->at + 1;
 }
 
-/* Goes through the text. False if it stopped at a bracket that is too deep. */
+/* Goes through the text. False if it stops at a bracket that is too deep. */
 static bool scan_text(struct scan *s) {
     while (s->at < s->size) {
         char c = s->text[s->at];
@@ -136,10 +137,10 @@ static bool scan_text(struct scan *s) {
     return true;
 }
 
-/* ---- errors -------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
-/* From a position in the copy to the same one in the text: every marked number before it grew. Goes through the
- * text again, which only the unlucky pay for. */
+/* Turns a position in the copy into that in the text: each marked number before it is longer in the copy. It goes
+ * through the text again, which is only needed if there are marked numbers and an error. */
 static size_t position_in_text(const struct scan *done, size_t position) {
     struct buf copy = {0};
     struct scan s = {.text = done->text, .size = done->size, .max_depth = done->max_depth, .copy = &copy};
@@ -189,7 +190,7 @@ static int report_error(const struct scan *s, const json_error_t *error, struct 
     }
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------- */
+/* ---- parsing ----------------------------------------------------------------------------------------------------- */
 
 static void make_mark(void) {
     unsigned char random[MARK_SIZE / 2];
@@ -210,7 +211,7 @@ json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct
     json_t *value = NULL;
     make_mark();
     const char *nul = memchr(s.text, '\0', size);
-    if (nul != NULL) { /* jansson 2.14 skips some of them */
+    if (nul != NULL) { /* jansson 2.14 would skip some NULs */
         fault_set_text(fault, "invalid_json", "this is not JSON: NUL byte", s.text, (size_t)(nul - s.text) + 1);
         goto out;
     }
@@ -238,7 +239,7 @@ out:
     return value;
 }
 
-/* ---- values -------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 bool jsontext_number(const json_t *value, const char **text, size_t *size) {
     if (!json_is_string(value) || json_string_length(value) <= MARK_SIZE)
@@ -265,7 +266,7 @@ bool jsontext_is_real(const json_t *value) {
     return jsontext_number(value, &text, &size) && strpbrk(text, ".eE") != NULL;
 }
 
-/* Rounding to the nearest double is what a real means; losing all of it is not. */
+/* A real can be rounded to the nearest double. But it must not become 0 or infinite. */
 bool jsontext_real(const json_t *value, double *real) {
     const char *text;
     size_t size;
@@ -293,7 +294,7 @@ const char *jsontext_kind(const json_t *value) {
     }
 }
 
-/* ---- writing ------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void write_real(struct buf *to, const json_t *value, const struct place *at, struct faults *faults) {
     double real;

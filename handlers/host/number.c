@@ -1,12 +1,12 @@
-/* number.c: see number.h. Integers are handled as decimal digits, so that no step can round.
+/* number.c: exact numbers as text (number.h). Integers are handled as decimal digits, so no step can round.
  *
- * Floats are printed 400,000 at a time (1,000 embeddings), where trying printf's %.6g to %.9g takes most of
- * a second. The candidate of n digits is found as an integer d = round(x * 10^k) and proved by dividing:
- * d and 10^k are exact in a double, so d / 10^k is the correctly rounded double, and narrowing it to a float
- * rounds d / 10^k correctly too, unless the double lies exactly half-way between two floats; such a
- * candidate is not used. What is not proved by 9 digits goes the slow way.
+ * The result of 1,000 embeddings has 400,000 floats. To try printf's %.6g to %.9g for each of them takes most of a
+ * second. So the candidate of n digits is computed as an integer d = round(x * 10^k), and proved by a division. d and
+ * 10^k are exact in a double, so d / 10^k is the correctly rounded double. To narrow it to a float rounds d / 10^k
+ * correctly, too, unless the double is exactly half-way between two floats. Such a candidate is not used. A float that
+ * is not proved with 9 digits is printed the slow way.
  *
- * Runs in the front end and in workers. */
+ * It runs in the front end and in workers. */
 #include "handlers/host/number.h"
 
 #include <float.h>
@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- decimal text -> integer --------------------------------------------------------------------- */
+/* ---- decimal text -> integer ------------------------------------------------------------------------------------- */
 
-/* A JSON number taken apart: sign, digits around the point, exponent. */
+/* A JSON number, taken apart: its sign, the digits around the point, the exponent. */
 struct decimal {
     bool negative;
     const char *whole, *fraction;
@@ -25,7 +25,7 @@ struct decimal {
     int64_t exponent;
 };
 
-/* Beyond this an exponent only matters as "huge": no text has as many digits. */
+/* What is beyond this does not change the result, because no text has so many digits. */
 #define EXPONENT_CAP INT64_C(1000000000000)
 
 static size_t count_digits(const char *text, const char *end) {
@@ -86,7 +86,7 @@ bool number_is_canonical(const char *text, size_t size) {
 
 enum number_error number_to_integer(const char *text, size_t size, struct integer *out) {
     struct decimal d;
-    if (size <= HANDLER_MAX_DIGITS && number_is_canonical(text, size)) { /* most are */
+    if (size <= HANDLER_MAX_DIGITS && number_is_canonical(text, size)) { /* as most are */
         memcpy(out->digits, text, size);
         out->digits[size] = '\0';
         out->size = size;
@@ -139,7 +139,7 @@ int number_compare(const char *a, size_t a_size, const char *b, size_t b_size) {
     bool a_negative = *a == '-', b_negative = *b == '-';
     if (a_negative != b_negative)
         return a_negative ? -1 : 1;
-    int larger = a_negative ? -1 : 1; /* the answer if a is larger in magnitude */
+    int larger = a_negative ? -1 : 1; /* the result if the magnitude of a is larger */
     if (a_size != b_size)
         return a_size > b_size ? larger : -larger;
     int order = memcmp(a, b, a_size);
@@ -168,18 +168,18 @@ bool number_to_i64(const char *digits, size_t size, int64_t *value) {
     return true;
 }
 
-/* ---- floating point -> text ---------------------------------------------------------------------- */
+/* ---- floating point -> text -------------------------------------------------------------------------------------- */
 
 static const double powers_of_10[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
 
-/* printf's %g leaves the point out of 3.0 and 1e+20: JSON readers that tell integers from reals need one. */
+/* printf's %g writes 3, not 3.0. JSON readers that tell integers from reals need a point or an exponent. */
 static void put_general(struct buf *to, const char *text) {
     buf_puts(to, text);
     if (text[strcspn(text, ".e")] == '\0')
         buf_puts(to, ".0");
 }
 
-/* A normal value keeps DBL_DIG digits, so fewer need no try: printf drops their zeros. Below, digits get fewer. */
+/* A normal value keeps DBL_DIG digits, so fewer need not be tried: printf drops the zeros. A denormal keeps fewer. */
 void number_put_double(struct buf *to, double value) {
     char text[40];
     for (int digits = fabs(value) < DBL_MIN ? 1 : DBL_DIG; digits <= DBL_DECIMAL_DIG; digits++) {
@@ -200,7 +200,7 @@ static void put_float_slowly(struct buf *to, float value) {
     put_general(to, text);
 }
 
-/* Is digits / 10^scale proved to be `value`'s, once read back as a float? */
+/* Is it proved that digits / 10^scale reads back as this float? */
 static bool reads_back(uint64_t digits, int scale, float value) {
     double quotient = (double)digits / powers_of_10[scale];
     uint64_t bits;
@@ -209,7 +209,7 @@ static bool reads_back(uint64_t digits, int scale, float value) {
     return !half_way && (float)quotient == value;
 }
 
-/* The decimal digits / 10^scale in plain notation, without zeros at its end but one after the point. */
+/* Appends digits / 10^scale in plain notation: at least one digit behind the point, but no more zeros at the end. */
 static void put_scaled(struct buf *to, bool negative, uint64_t digits, int scale) {
     char text[32];
     char *at = text + sizeof text;
@@ -230,7 +230,7 @@ static void put_scaled(struct buf *to, bool negative, uint64_t digits, int scale
     buf_append(to, at, (size_t)(text + sizeof text - at));
 }
 
-/* How many digits `magnitude` has before the point; 0.05 has -1. From 1e-5 up to 1e6. */
+/* How many digits a magnitude from 1e-5 up to 1e6 has before the point. 0.05 has -1. */
 static int count_whole_digits(double magnitude) {
     static const double bounds[] = {1e-4, 1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4, 1e5};
     int whole = -4;

@@ -1,4 +1,5 @@
-/* options.c: see options.h. Front end, workers for large bodies, and the store thread. */
+/* options.c: the options of a submission (options.h). It runs in the front end, in workers for large bodies, and in the
+ * thread of the store. */
 #include "handlers/host/options.h"
 
 #include <inttypes.h>
@@ -14,36 +15,36 @@
 #define AT(field)   offsetof(struct submission_options, field)
 #define YEAR_S      INT64_C(31536000)
 #define PADDED(n)   (((size_t)(n) + 7) & ~(size_t)7)
-#define NO_STRING   INT64_C(-1) /* packed in place of a string's size */
+#define NO_STRING   INT64_C(-1) /* is packed in the place of the size if there is no string */
 #define LARGEST_INT NUMBER_MAX_EXACT
 
 static const char *const isolation[] = {"pool", "fresh", NULL};
 
 const struct option_spec option_specs[] = {
     {"priority", OPTION_INTEGER, AT(priority), 0, OPTIONS_MAX_PRIORITY, 1, OPTION_UNSET, .column = "priority",
-     .shown = true, .help = "Urgency (RFC 9218), 0 the most; else what the Priority header says"},
+     .shown = true, .help = "Urgency (RFC 9218): 0 is the most urgent; by default, what the Priority header says"},
     {"timeout_ms", OPTION_INTEGER, AT(timeout_ms), 1, LARGEST_INT, 1, OPTION_UNSET, .column = "timeout_ms",
-     .help = "The time the job may run; else the service's --job-timeout"},
+     .help = "How long the job may run; by default, the service's --job-timeout"},
     {"queue_timeout_ms", OPTION_INTEGER, AT(queue_timeout_ms), 0, LARGEST_INT, 1, 0, .column = "queue_timeout_ms",
-     .help = "The job fails rather than start later than this; 0 is no limit"},
+     .help = "The job fails if it has not started within this time; 0 is no limit"},
     {"max_attempts", OPTION_INTEGER, AT(max_attempts), 1, 100, 1, 3, .column = "max_attempts",
-     .help = "Tries of each chunk, if a worker is lost"},
+     .help = "How often a chunk is tried if its worker is lost"},
     {"ttl_s", OPTION_INTEGER, AT(ttl_ms), 0, YEAR_S, 1000, OPTION_UNSET, .column = "ttl_ms",
-     .help = "How long the job is kept after it ended; else the service's --result-ttl"},
+     .help = "How long the job is kept after its end; by default, the service's --result-ttl"},
     {"chunks", OPTION_INTEGER, AT(chunks), 0, HANDLER_MAX_CHUNKS, 1, 0, .column = "wanted_chunks",
-     .help = "How many parts to split the work into; 0 leaves that to the service"},
+     .help = "How many chunks the job is divided into; 0 leaves that to the service"},
     {"delay_ms", OPTION_INTEGER, AT(delay_ms), 0, YEAR_S * 1000, 1, 0, /* stored as not_before_ms */
-     .help = "The job starts no earlier than this from now"},
+     .help = "The job does not start before this time is over"},
     {"isolation", OPTION_CHOICE, AT(isolated), .choices = isolation, .column = "fresh",
-     .help = "fresh is a new process for this job alone"},
+     .help = "With fresh, new processes work for this job, and for no other"},
     {"webhook", OPTION_STRING, AT(webhook), 1, OPTIONS_MAX_WEBHOOK, .noun = "a URL", .column = "webhook",
-     .help = "A URL to be told when the job ends"},
+     .help = "The URL that gets a request when the job ends"},
     {NULL},
 };
 
 #define FOR_EACH_OPTION(spec) for (const struct option_spec *spec = option_specs; spec->name != NULL; spec++)
 
-/* ---- fields -------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 static const void *field(const struct submission_options *o, const struct option_spec *spec) {
     return (const char *)o + spec->offset;
@@ -146,7 +147,7 @@ int64_t option_clamp(const struct option_spec *spec, int64_t value) {
     return value < min ? min : value > max ? max : value;
 }
 
-/* ---- JSON -> fields ------------------------------------------------------------------------------ */
+/* ---- JSON -> fields ---------------------------------------------------------------------------------------------- */
 
 static void parse_integer(const struct option_spec *spec, const json_t *value, const struct place *at,
                           struct submission_options *o, struct faults *faults) {
@@ -230,7 +231,9 @@ void options_parse(json_t *options, struct submission_options *o, struct faults 
     }
 }
 
-/* ---- between processes: the fields in the order of the rows ---------------------------------------
+/* ---- between processes ------------------------------------------------------------------------------------------- */
+
+/* The fields are packed in the order of the rows:
  *
  *     INTEGER, CHOICE   int64
  *     STRING            int64 size, or NO_STRING; then so many bytes, padded with zeros to a multiple of 8 */
@@ -269,7 +272,7 @@ static bool read_string(struct reader *r, const struct option_spec *spec, int64_
         return true;
     if (size < spec->min || size > spec->max || PADDED(size) > r->left)
         return false;
-    char *text = strndup(r->at, (size_t)size); /* up to a NUL, which does not belong there */
+    char *text = strndup(r->at, (size_t)size); /* it ends at a NUL, which is not allowed there */
     r->at += PADDED(size);
     r->left -= PADDED(size);
     replace_text(o, spec, text);
@@ -296,7 +299,7 @@ bool options_unpack(const void *bytes, size_t size, struct submission_options *o
     return false;
 }
 
-/* ---- fields -> JSON ------------------------------------------------------------------------------ */
+/* ---- fields -> JSON ---------------------------------------------------------------------------------------------- */
 
 void options_render(const struct submission_options *o, struct buf *out) {
     FOR_EACH_OPTION(spec) {

@@ -1,7 +1,19 @@
-/* output.c: what handlers write: parts, and the JSON of a result. The JSON writer is a small state machine, one
- * state per open array or object, so that a handler's mistake fails its job and never becomes broken JSON.
+/* output.c: what handlers write: the parts, and the JSON of a result. The JSON writer is a small state machine with a
+ * state for each open array or object, and one for the document. So a mistake in a handler fails the job, and never
+ * makes broken JSON:
  *
- * Runs in workers. */
+ *     DOCUMENT_START ──value──► DOCUMENT_END
+ *
+ *     ARRAY_START ──value──► ARRAY_MORE ◄─┐
+ *                                └──value─┘
+ *
+ *     OBJECT_START ──name──► OBJECT_VALUE ──value──► OBJECT_MORE
+ *                                 ▲                       │
+ *                                 └─────────name──────────┘
+ *
+ * "[" or "{" is a value of the state around it and begins a new one. "]" or "}" ends it, but not in OBJECT_VALUE.
+ *
+ * It runs in workers. */
 #include "handlers/host/call.h"
 
 #include <math.h>
@@ -15,13 +27,14 @@ int part_write(struct call *c, const void *bytes, size_t size) {
     return c->out->failed ? call_fail(c, CALL_MEMORY, NULL, "there is no memory for a part of the result") : 0;
 }
 
-/* ---- states -------------------------------------------------------------------------------------- */
+/* ---- states ------------------------------------------------------------------------------------------------------ */
 
 static void fail_malformed(struct call *c) {
     call_fail(c, CALL_FAILED, NULL, "handler wrote malformed JSON");
 }
 
-/* Before a value: the comma, and whether one may stand here at all. */
+/* Begins a value: moves the state, and writes the comma. False if there cannot be a value here, which fails the
+ * call. */
 static bool begin_value(struct call *c) {
     if (c->failed)
         return false;
@@ -65,7 +78,7 @@ void output_finish(struct call *c) {
         call_fail(c, CALL_MEMORY, NULL, "there is no memory for the result");
 }
 
-/* ---- the writer ---------------------------------------------------------------------------------- */
+/* ---- the writer -------------------------------------------------------------------------------------------------- */
 
 void json_begin_object(struct call *c) {
     begin_level(c, '{', JSON_OBJECT_START);
@@ -143,7 +156,8 @@ void json_digits(struct call *c, const char *digits) {
         fail_malformed(c);
 }
 
-/* What JSON has no number for: infinities are strings, and what is not a number is a handler's mistake. */
+/* JSON has no such numbers (RFC 8259, section 6). An infinity becomes a string, and a NaN is a mistake of the
+ * handler. */
 static void put_not_finite(struct call *c, double value) {
     if (isnan(value))
         fail_malformed(c);

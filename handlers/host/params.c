@@ -1,8 +1,8 @@
-/* params.c: see params.h. Writing: every member of the object is looked up in the table, checked by the function
- * of its kind, and appended. Then the form is chosen and the fallbacks are packed by the same functions.
- * Reading is in params_view.c.
+/* params.c: packs parameters (params.h). Each member of the object is found in the table, checked by the function of
+ * its kind, and appended. Then the form is chosen, and the same functions pack the fallbacks. params_view.c reads the
+ * packed form.
  *
- * Runs in the front end (small submissions) and in workers (large ones). */
+ * It runs in the front end for small submissions, and in workers for large ones. */
 #include "handlers/host/params.h"
 
 #include <stdio.h>
@@ -17,14 +17,14 @@ struct packer {
     struct buf *to;
     struct faults *faults;
     const struct place *at;
-    unsigned candidates; /* forms that all members so far belong to */
-    bool conflict;       /* some member did not fit the others' forms */
+    unsigned candidates; /* the forms that all members so far belong to, as a mask */
+    bool conflict;       /* some member belongs to no form of those before it */
     bool given[PARAMS_MAX];
 };
 
-/* ---- the table ----------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static void refuse_table(const struct handler *h, const char *row, const char *why) {
+static void reject_table(const struct handler *h, const char *row, const char *why) {
     fprintf(stderr, "handler %s: %s: %s\n", h->name, row, why);
     abort();
 }
@@ -36,19 +36,19 @@ void params_table_init(struct params_table *t, const struct handler *handler) {
     while (handler->forms != NULL && handler->forms[t->form_count] != NULL)
         t->form_count++;
     if (t->form_count == 0 || t->form_count > 31)
-        refuse_table(handler, "forms", "there must be 1 to 31");
+        reject_table(handler, "forms", "there must be 1 to 31");
     for (const struct param_spec *p = handler->params; p != NULL && p->name != NULL; p++) {
         if (t->rows == PARAMS_MAX)
-            refuse_table(handler, p->name, "too many parameters");
+            reject_table(handler, p->name, "too many parameters");
         if ((p->forms >> t->form_count) != 0)
-            refuse_table(handler, p->name, "belongs to a form that is not named");
+            reject_table(handler, p->name, "belongs to a form that is not named");
         if (p->kind == PARAM_ENUM && (p->choices == NULL || p->choices[0] == NULL))
-            refuse_table(handler, p->name, "has no choices");
+            reject_table(handler, p->name, "has no choices");
         struct fault fault = {0};
         if (p->fallback != NULL)
             t->fallbacks[t->rows] = jsontext_parse(p->fallback, strlen(p->fallback), 16, &fault);
         if (fault.json.size > 0)
-            refuse_table(handler, p->name, fault.json.data);
+            reject_table(handler, p->name, fault.json.data);
         t->rows++;
     }
 }
@@ -64,7 +64,7 @@ unsigned params_row_forms(const struct params_table *t, unsigned row) {
     return forms != 0 ? forms : (1u << t->form_count) - 1;
 }
 
-/* ---- values -------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static void align_value(struct buf *to) {
     static const char zeros[8];
@@ -111,7 +111,7 @@ static enum number_error to_integer(const json_t *value, struct integer *out) {
     }
     if (!json_is_real(value))
         return NUMBER_NOT_ONE;
-    /* jsontext leaves a real only where its double is an integer just when the text was, and then a small one. */
+    /* jsontext only leaves a real if its double is an integer exactly when the text is one. Then it is a small one. */
     double real = json_real_value(value);
     if (!(real > -9e15 && real < 9e15) || real != (double)(int64_t)real)
         return NUMBER_FRACTION;
@@ -189,12 +189,12 @@ static void pack_json(struct packer *k, unsigned row, json_t *value, const struc
     set_row(k, row, offset, size, 1);
 }
 
-/* ---- lists of texts ------------------------------------------------------------------------------ */
+/* ---- lists of texts ---------------------------------------------------------------------------------------------- */
 
-/* A list of `count` texts under way; its ends stand before the texts and are set as these are appended. */
+/* A list of texts under way. The ends stand before the texts, and each is set when its text is appended. */
 struct text_list {
     struct buf *to;
-    size_t offset, texts; /* where the ends and where the texts start */
+    size_t offset, texts; /* where the ends start, and where the texts start */
     size_t done;
 };
 
@@ -240,20 +240,20 @@ static void pack_texts(struct packer *k, unsigned row, json_t *value, const stru
         packed->flags |= PACKED_LIST;
 }
 
-/* ---- lists of numbers ---------------------------------------------------------------------------- */
+/* ---- lists of numbers -------------------------------------------------------------------------------------------- */
 
-/* What an array of numbers holds, which decides its form. */
+/* What an array of numbers holds. It decides the form of the array. */
 struct survey {
-    bool any_real;      /* written as a real, and reals are allowed or not */
-    bool beyond_i64;    /* some integer */
-    bool beyond_double; /* some integer might be rounded by a double */
+    bool any_real;      /* some number is written as a real, whether reals are allowed or not */
+    bool beyond_i64;    /* some integer is */
+    bool beyond_double; /* a double might round some integer */
 };
 
 static bool takes_reals(const struct packer *k, unsigned row) {
     return (k->table->handler->params[row].flags & PARAM_REALS) != 0;
 }
 
-/* Integers of up to 18 digits take the way without text. */
+/* Reads an integer that fits into 64 bits. One that jansson keeps needs no digits for that. */
 static bool small_integer(const json_t *value, int64_t *out) {
     if (json_is_integer(value)) {
         *out = json_integer_value(value);
@@ -348,7 +348,7 @@ static void pack_numbers(struct packer *k, unsigned row, json_t *array, const st
     packed->flags = (uint8_t)(packed->flags | (survey.any_real ? PACKED_REAL : 0));
 }
 
-/* ---- the object ---------------------------------------------------------------------------------- */
+/* ---- the object -------------------------------------------------------------------------------------------------- */
 
 static void pack_value(struct packer *k, unsigned row, json_t *value, const struct place *at) {
     static void (*const by_kind[])(struct packer * k, unsigned row, json_t *value, const struct place *at) = {
@@ -368,7 +368,7 @@ static void report_unknown(struct packer *k, const char *name, const struct plac
     buf_deinit(&known);
 }
 
-/* Says with which of the members before it `row` has no form in common. */
+/* Names the members before `row` that have no form in common with it. */
 static void report_conflict(struct packer *k, unsigned row, const struct place *at) {
     struct buf others = {0};
     for (unsigned other = 0; other < k->table->rows; other++)
@@ -435,7 +435,7 @@ static int choose_form(struct packer *k) {
         if ((k->candidates >> form & 1) != 0 && has_all(k, form))
             return (int)form;
     if (k->conflict)
-        return -1; /* reported already; what is missing is anyone's guess */
+        return -1; /* that is reported already, and it is not known which form was meant */
     while ((k->candidates >> first & 1) == 0)
         first++;
     if ((k->candidates >> first) != 1) {

@@ -1,13 +1,13 @@
-/* params.h: checks the parameters of a submission against a handler's table and packs them into bytes that
- * another process can read in place. Private to handlers/host.
+/* params.h: checks the parameters of a submission against the table of a handler, and packs them into bytes that
+ * another process can read in place. Private to handlers/host. Only one thread of a process may call these functions.
  *
- * The packed form, in this machine's byte order, starts at an address that is a multiple of 8:
+ * The packed form starts at an address that is a multiple of 8, and is in the byte order of this machine:
  *
  *     OFFSET  SIZE  FIELD
- *          0     4  magic    PARAMS_MAGIC; raised with every change of what follows
- *          4     4  rows     rows of the handler's table
+ *          0     4  magic    PARAMS_MAGIC; it is raised with every change of what follows
+ *          4     4  rows     how many rows the handler's table has
  *          8     8  size     of all
- *         16    32  one struct packed_param for each row, in the table's order
+ *         16    32  one struct packed_param for each row, in the order of the table
  *                   the values, each at a multiple of 8
  *
  *     KIND      VALUE
@@ -16,8 +16,8 @@
  *     ENUM      none; count is the index into choices
  *     TEXT      the bytes, NUL
  *     JSON      compact JSON, NUL
- *     TEXTS     count u64: where each text ends (behind its NUL), from the first text; then the texts
- *     NUMBERS   count int64, or count double, or as TEXTS with PACKED_TEXT_REAL set in the end of a real
+ *     TEXTS     count uint64: where each text ends (behind its NUL), counted from the first text; then the texts
+ *     NUMBERS   count int64, or count double, or as TEXTS: there PACKED_TEXT_REAL is set in the end of a real
  */
 #ifndef OFFLOAD_HOST_PARAMS_H
 #define OFFLOAD_HOST_PARAMS_H
@@ -33,9 +33,9 @@ enum { PARAMS_MAX = 32 };
 
 enum { /* packed_param.flags */
        PACKED_PRESENT = 1,
-       PACKED_GIVEN = 2, /* by the client; else it is the fallback */
+       PACKED_GIVEN = 2, /* the client gave it; otherwise it is the fallback */
        PACKED_REAL = 4,  /* NUMBERS: some member was written as a real */
-       PACKED_LIST = 8   /* TEXTS: written as an array, not as one string */
+       PACKED_LIST = 8   /* TEXTS: it was written as an array, not as one string */
 };
 #define PACKED_TEXT_REAL (UINT64_C(1) << 63)
 
@@ -45,44 +45,47 @@ struct packed_param {
     uint8_t numbers; /* NUMBERS: the form of struct numbers */
     uint8_t zero[5];
     uint64_t offset; /* of the value, from the start of all */
-    uint64_t size;   /* of the value, a final NUL not counted */
+    uint64_t size;   /* of the value, without a NUL at its end */
     uint64_t count;
 };
 
-/* A handler's table, prepared once per process. */
+/* The table of a handler, prepared once in each process. */
 struct params_table {
     const struct handler *handler;
     unsigned rows;
     unsigned form_count;           /* at least 1 */
     json_t *fallbacks[PARAMS_MAX]; /* NULL: none */
 };
-/* Aborts if the table contradicts itself: that is a bug in a handler, and every start shows it. */
+/* Aborts if the table contradicts itself: that is a bug in the handler, which shows at every start. Borrows the
+ * handler. */
 void params_table_init(struct params_table *t, const struct handler *handler);
 void params_table_deinit(struct params_table *t);
-/* The forms that row takes part in, as a mask without zero's double meaning. */
+/* The forms that a row belongs to, as a mask that is never 0. */
 unsigned params_row_forms(const struct params_table *t, unsigned row);
 
-/* Appends the packed form of `object` (NULL: no parameters) to the empty buffer *packed. What is wrong is
- * added to faults, all of it at once; `at` is where the object stands in the document. */
+/* Appends the packed form of `object` (NULL: no parameters) to the empty buffer *packed. Adds all that is wrong to
+ * *faults; then *packed is of no use. `at` is where the object stands in the document. */
 void params_pack(const struct params_table *t, json_t *object, const struct place *at, struct buf *packed,
                  struct faults *faults);
 
-/* Appends the packed form of an object that gives the rows of the mask, without their values, to the empty buffer:
- * padded to a multiple of 8. False if such an object lacks something, or its members do not go together. */
+/* Appends the packed form of an object that gives the rows of the mask, but without their values, to the empty buffer.
+ * Pads it to a multiple of 8. False if such an object lacks something, or if its members do not go together. */
 MUST_CHECK bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);
 
-/* An integer within bounds (decimal text; NULL: none), from any way JSON can write it. False after a fault. */
+/* Reads an integer within bounds (decimal text; NULL: no bound), in whatever way JSON writes it. False after a
+ * fault. */
 struct integer;
 bool params_read_integer(const json_t *value, const char *min, const char *max, const struct place *at,
                          struct integer *out, struct faults *faults);
 
 struct params {
     const struct params_table *table;
-    const char *bytes; /* borrowed */
+    const char *bytes; /* the packed form, which is borrowed */
     const struct packed_param *rows;
 };
-/* Makes packed bytes readable. They may come from a process gone mad: -1 with *fault filled if anything
- * in them would lead a reader astray. They must be aligned to 8 and outlive *p. */
+/* Makes packed bytes readable through *p, which borrows them: they must be aligned to 8 and outlive it. They can come
+ * from a process that is out of control, so all is checked that a reader relies on: -1 with *fault filled if something
+ * is wrong. */
 MUST_CHECK int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p,
                            struct fault *fault);
 

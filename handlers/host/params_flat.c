@@ -1,9 +1,10 @@
-/* params_flat.c: see params_flat.h. First the members are read into a small table, then the packed form is written in
- * one go: a copy of what all objects with the same members have in common, and the values.
+/* params_flat.c: packs plain parameters from their text (params_flat.h). First the members are read into a small table.
+ * Then the packed form is written at once: a copy of what all objects with the same members have in common, and the
+ * values.
  *
- * It accepts less than JSON, never more: a name that is not a parameter, or occurs twice, is not plain either.
+ * It accepts less than JSON and never more: an object is not plain either if a name is not a parameter or occurs twice.
  *
- * Runs in the front end (small submissions) and in workers (large ones). */
+ * It runs in the front end for small submissions, and in workers for large ones. */
 #include "handlers/host/params_flat.h"
 
 #include "handlers/host/number.h"
@@ -11,14 +12,14 @@
 
 enum { MAX_DIGITS = 18, ALIGNMENT = 8 };
 
-/* A member of the object at hand; its value as it is written. */
+/* A member of the object that is read, with its value as it is written. */
 struct member {
     unsigned row;
-    const char *text; /* behind the quote of a string */
-    size_t size;      /* up to the quote */
-    bool is_text;
-    uint64_t count; /* packed_param.count */
-    size_t packed;  /* bytes that the value takes */
+    const char *text; /* of a string: without the quotes */
+    size_t size;      /* of the text */
+    bool is_text;     /* it is a string */
+    uint64_t count;   /* packed_param.count */
+    size_t packed;    /* bytes that the packed value takes */
 };
 
 struct object {
@@ -39,9 +40,9 @@ void flat_deinit(struct flat *f) {
     buf_deinit(&f->blank);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-/* Reads a value; returns its end, or NULL. */
+/* Reads a value. Returns its end, or NULL if it is not plain. */
 static const char *read_value(const char *at, const char *end, struct member *m) {
     if (at == end)
         return NULL;
@@ -61,7 +62,7 @@ static bool is_row(const struct flat *f, unsigned row, const char *name, size_t 
            memcmp(f->table->handler->params[row].name, name, size) == 0;
 }
 
-/* The parameter of that name, which most often is that of the same member of the object before. */
+/* Finds the parameter of that name. Most often it is the parameter of the same member of the last object. */
 static bool find_row(struct flat *f, unsigned member, const char *name, size_t size, unsigned *row) {
     *row = f->rows[member];
     if (is_row(f, *row, name, size))
@@ -75,7 +76,7 @@ static bool find_row(struct flat *f, unsigned member, const char *name, size_t s
     return false;
 }
 
-/* ---- checks, as in params.c ------------------------------------------------------------------------ */
+/* ---- checks, as in params.c -------------------------------------------------------------------------------------- */
 
 static bool check_integer(const struct param_spec *spec, struct member *m) {
     if (m->is_text || m->text[0] > '9')
@@ -108,7 +109,7 @@ static bool check_text(const struct param_spec *spec, struct member *m) {
     return m->is_text;
 }
 
-/* What is plain is compact, too. */
+/* Plain JSON is compact, too. */
 static bool check_json(const struct param_spec *spec, struct member *m) {
     (void)spec;
     m->text -= m->is_text;
@@ -129,7 +130,7 @@ static bool (*const checks[])(const struct param_spec *spec, struct member *m) =
     [PARAM_JSON] = check_json,
 };
 
-/* A member, from the quote of its name to behind its value; NULL if it is not plain and right. */
+/* Reads a member, from the quote of its name on. Returns the end of its value, or NULL if it is not plain and right. */
 static const char *read_member(struct flat *f, const char *at, const char *end, struct object *o) {
     struct member *m = &o->members[o->count];
     if (at == end || *at != '"' || o->count == PARAMS_MAX)
@@ -174,9 +175,9 @@ static const char *read_object(struct flat *f, const char *at, const char *end, 
     }
 }
 
-/* ---- writing ------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-/* Makes f->blank fit the members. False if they make no complete form. */
+/* Makes f->blank fit the members that are given. False if they make no complete form. */
 static bool fit_blank(struct flat *f, uint32_t given) {
     if (f->blank.size > 0 && f->given == given)
         return true;
@@ -197,7 +198,7 @@ static void write_member(const struct flat *f, const struct member *m, char *pac
     memcpy(packed + 16 + m->row * sizeof row, &row, sizeof row);
     if (m->packed == 0)
         return;
-    memset(packed + offset + (m->packed - 1) / ALIGNMENT * ALIGNMENT, 0, ALIGNMENT); /* the NUL, and padding */
+    memset(packed + offset + (m->packed - 1) / ALIGNMENT * ALIGNMENT, 0, ALIGNMENT); /* the NUL and the padding */
     memcpy(packed + offset, m->text, m->size);
 }
 

@@ -1,25 +1,28 @@
-/* params_flat.h: packs parameters straight from the text of a JSON object, if it is as plain as those of most tiny
- * calls are: {"start": 0, "stop": 1000, "op": "count"}. Whatever is not plain, or not right, is left to jsontext.h and
- * params.h, which know all of JSON and what to say about it. Private to handlers/host. */
+/* params_flat.h: packs parameters straight from the text of a JSON object, if it is as plain as the objects of most
+ * tiny calls: {"start": 0, "stop": 1000, "op": "count"}. What is not plain, or not right, is left to jsontext.h and
+ * params.h, which know all of JSON and say what is wrong. Private to handlers/host. Only one thread of a process may
+ * call these functions. */
 #ifndef OFFLOAD_HOST_PARAMS_FLAT_H
 #define OFFLOAD_HOST_PARAMS_FLAT_H
 
 #include "handlers/host/params.h"
 
-/* For many objects of one table, one after the other. */
+/* Packs many objects of one table, one after the other. It remembers the last object, as the next one is most often
+ * like it. */
 struct flat {
-    const struct params_table *table;
-    uint32_t given;   /* the rows that the object before gave, as a mask */
-    struct buf blank; /* the packed form of an object that gives these, without their values */
+    const struct params_table *table; /* borrowed */
+    uint32_t given;                   /* the rows that the last object gave, as a mask */
+    struct buf blank;                 /* the packed form of an object that gives these, without their values */
     size_t name_sizes[PARAMS_MAX];
-    unsigned rows[PARAMS_MAX]; /* of the members of the object before, in its order */
+    unsigned rows[PARAMS_MAX]; /* of the members of the last object, in its order */
 };
 void flat_init(struct flat *f, const struct params_table *t);
 void flat_deinit(struct flat *f);
 
-/* The object that starts at `text`, a '{': appends its packed form to *to, whose size is a multiple of 8, and returns
- * where the object ends. Or NULL, with *to as it was, unless the object is right and plain: names and strings are ASCII
- * without escapes, numbers are integers of at most 18 digits, and there are no arrays and no objects in it. */
+/* Appends the packed form of the object that starts at `text`, a '{', to *to, whose size is a multiple of 8. Returns
+ * the end of the object. Returns NULL, and leaves *to as it was, unless the object is right and plain: its names and
+ * strings are ASCII without escapes, its numbers are integers of at most 18 digits, and there are no arrays and no
+ * objects in it. */
 MUST_CHECK const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to);
 
 #endif

@@ -1,7 +1,7 @@
-/* params_view.c: reads packed parameters (params.h) and serves handlers with them (handler.h). All checks are made
- * once, in params_view; the accessors trust it.
+/* params_view.c: reads packed parameters (params.h) for the handlers (handler.h). All checks are made once, in
+ * params_view, and the functions for handlers rely on them.
  *
- * Runs in workers. */
+ * It runs in workers. */
 #include "handlers/host/params.h"
 
 #include <math.h>
@@ -14,9 +14,9 @@ struct reader {
     size_t size;
 };
 
-/* ---- checks -------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
 
-/* Is the value within the bytes, with its NUL? */
+/* Is the value, with its NUL, within the bytes? */
 static bool has_text(const struct reader *r, const struct packed_param *p) {
     return p->offset <= r->size && p->size < r->size - p->offset && r->bytes[p->offset + p->size] == '\0';
 }
@@ -59,7 +59,8 @@ static bool check_number_text(const char *text, size_t size, bool real) {
     return size > 0 && size < 32 && strspn(text, "0123456789+-.e") == size;
 }
 
-/* The ends must grow, each behind a NUL, up to the end of the value. */
+/* Each end must be greater than the one before it and stand behind a NUL, and the last one must be the end of the
+ * value. */
 static bool check_text_list(const struct reader *r, const struct packed_param *p, bool numbers) {
     if (!is_within(r, p) || p->count > p->size / 8)
         return false;
@@ -135,9 +136,9 @@ int params_view(const struct params_table *t, const void *bytes, size_t size, st
     return 0;
 }
 
-/* ---- handler.h: parameters ----------------------------------------------------------------------- */
+/* ---- handler.h: parameters --------------------------------------------------------------------------------------- */
 
-/* As strcmp for names of a few bytes, where a call takes longer than the work. */
+/* Are the names equal? They have a few bytes only, so a call of strcmp would take longer than the comparison. */
 static bool is_name(const char *a, const char *b) {
     while (*a == *b && *a != '\0') {
         a++;
@@ -154,7 +155,7 @@ static int find_row(const struct params *p, const char *name) {
     return -1;
 }
 
-/* The row's value, or NULL if it is absent or of another kind. */
+/* The value of a parameter, or NULL if it has none or is of another kind. */
 static const struct packed_param *find(const struct params *p, const char *name, enum param_kind kind) {
     int row = find_row(p, name);
     if (row < 0 || p->table->handler->params[row].kind != kind || (p->rows[row].flags & PACKED_PRESENT) == 0)
@@ -168,7 +169,7 @@ static const char *find_text(const struct params *p, const char *name, enum para
     return found != NULL ? p->bytes + found->offset : NULL;
 }
 
-/* Text i of `count`; *end has PACKED_TEXT_REAL where it was set. */
+/* Text i of a list of `count`. *end is the end as it is packed, so it can have PACKED_TEXT_REAL. */
 static const char *list_text(const char *list, size_t count, size_t i, uint64_t *end, size_t *size) {
     uint64_t start = 0;
     if (i > 0)

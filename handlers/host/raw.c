@@ -1,17 +1,18 @@
-/* raw.c: raw bodies, which a worker parses because they are large: what it finds travels to the front end as bytes that
- * only this file knows (host.h). In this machine's byte order, at an address that is a multiple of 8:
+/* raw.c: raw bodies, which a worker parses because they are large (host.h). What it finds travels to the front end as
+ * bytes that only this file reads and writes. They are in the byte order of this machine, at an address that is a
+ * multiple of 8:
  *
  *     OFFSET  SIZE  FIELD
  *          0     4  type
  *          4     4  map      1: yes
  *          8     4  items    of a map
  *         12     4  zero
- *         16    32  hash     of the request in canonical form; zeros if it was not wanted
+ *         16    32  hash     of the request in canonical form; zeros if it is not wanted
  *         48        the options (options.h)
  *
  * The bytes belong to the wire: raise WIRE_VERSION (pool/wire.h) with every change of them.
  *
- * Written in workers, read in the front end. */
+ * It writes them in workers and reads them in the front end. */
 #include <string.h>
 
 #include "handlers/host/fault.h"

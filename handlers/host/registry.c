@@ -1,13 +1,14 @@
-/* registry.c: the list of job types. A new handler is a line in it.
+/* registry.c: the list of job types. A new handler needs a line in it.
  *
- * Runs in every process of the service: the types' numbers are the same in all of them, because host_init is
- * called before the first fork. */
+ * It runs in every process of the service. A type has the same number in all of them, because they all run this program
+ * and call host_init with the same argument. */
 #include "handlers/host/registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* HANDLER(name) stands for handler_name, which is mostly in handlers/name.c. From echo on they are test types. */
+/* HANDLER(name) stands for handler_name, which is in handlers/name.c but for handler_spawned. From echo on they are
+ * test types. */
 #define ALL_HANDLERS                                                                                                   \
     HANDLER(primes)                                                                                                    \
     HANDLER(sum)                                                                                                       \

@@ -1,4 +1,4 @@
-/* registry.h: the prepared tables of this process's job types. Private to handlers/host; see host.h for the rest. */
+/* registry.h: the parameter tables of the job types of this process. Private to handlers/host; host.h has the rest. */
 #ifndef OFFLOAD_HOST_REGISTRY_H
 #define OFFLOAD_HOST_REGISTRY_H
 

@@ -1,4 +1,4 @@
-/* scan.c: see scan.h. Front end and workers. */
+/* scan.c: finds the ends of values in JSON text (scan.h). It runs in the front end and in workers. */
 #include "handlers/host/scan.h"
 
 enum kind { OTHER, QUOTE, OPEN, CLOSE, DELIMITER };
@@ -8,7 +8,7 @@ static const unsigned char kinds[256] = {
     [':'] = DELIMITER, [' '] = DELIMITER, ['\t'] = DELIMITER, ['\n'] = DELIMITER, ['\r'] = DELIMITER,
 };
 
-/* From within a string to behind its last quote, or to `end`. */
+/* From within a string to behind its last quote or, if that comes first, to `end`. */
 static const char *pass_string(struct value_scan *s, const char *at, const char *end) {
     for (; at < end; at++) {
         if (s->escaped) {
@@ -24,7 +24,7 @@ static const char *pass_string(struct value_scan *s, const char *at, const char 
     return at;
 }
 
-/* Within brackets, to the next quote or bracket. */
+/* Within brackets: to the next quote or bracket. */
 static const char *pass_others(const char *at, const char *end) {
     while (at < end && (kinds[(unsigned char)*at] == OTHER || kinds[(unsigned char)*at] == DELIMITER))
         at++;

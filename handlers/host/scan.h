@@ -1,11 +1,12 @@
-/* scan.h: finds the ends of tokens and values in JSON text, and nothing more: no tree, no memory, no message. What it finds
- * has not been checked; somebody else reads it, or says what is wrong with it.
+/* scan.h: finds the ends of tokens and values in JSON text (RFC 8259), and nothing more: it makes no tree, takes no
+ * memory, and has no messages. It does not check what it finds. The caller must read that, or have jsontext.h say what
+ * is wrong with it.
  *
- *     scan_space                           between tokens
- *     scan_plain_text, _integer, _word     values as plain as those of most tiny calls are
- *     scan_value                           any value, however it is nested, in as many pieces as there is room for
+ *     scan_space                           passes over the space between tokens
+ *     scan_plain_text, _integer, _word     find the end of a value that is as plain as those of most tiny calls
+ *     scan_value                           finds the end of any value, also if the text arrives piece by piece
  *
- * All take where to begin and where the text ends. Pure functions. */
+ * Each function takes where to begin and where the text ends. They are pure: any thread may call them. */
 #ifndef OFFLOAD_HOST_SCAN_H
 #define OFFLOAD_HOST_SCAN_H
 
@@ -19,14 +20,16 @@ static inline const char *scan_space(const char *at, const char *end) {
     return at;
 }
 
-/* From behind a string's first quote to its second, if all between them is ASCII without escapes; else NULL. */
+/* From behind the first quote of a string to its second, if all between them is ASCII without escapes; otherwise
+ * NULL. */
 static inline const char *scan_plain_text(const char *at, const char *end) {
     while (at < end && *at != '"' && *at != '\\' && *at >= ' ' && *at < 0x7f)
         at++;
     return at < end && *at == '"' ? at : NULL;
 }
 
-/* Behind an integer of at most max_digits digits. NULL if there is none, or it is written as JSON forbids: 007; or -0. */
+/* Behind an integer of at most max_digits digits. NULL if there is none, if JSON forbids its form (007), or if it is
+ * -0. */
 static inline const char *scan_plain_integer(const char *at, const char *end, int max_digits) {
     const char *digits = at + (at < end && *at == '-'), *p = digits;
     while (p < end && *p >= '0' && *p <= '9')
@@ -36,7 +39,7 @@ static inline const char *scan_plain_integer(const char *at, const char *end, in
     return p;
 }
 
-/* Behind true, false or null; or NULL. */
+/* Behind true, false or null, if the text goes on there; otherwise NULL. */
 static inline const char *scan_plain_word(const char *at, const char *end) {
     static const char *const words[] = {"true", "false", "null"};
     for (int i = 0; i < 3; i++) {
@@ -47,19 +50,19 @@ static inline const char *scan_plain_word(const char *at, const char *end) {
     return NULL;
 }
 
-/* How far a value has been followed. Zeroed before its first byte. */
+/* How far a value has been followed. It is all zeros before the first byte of the value. */
 struct value_scan {
     unsigned depth; /* of open brackets */
     bool in_string, escaped;
     bool ended;
 };
 
-/* Goes on from `at`, to behind the value or, if that comes first, to `end`. A string ends behind its quote, an array or an
- * object behind its last bracket; a number or a word ends before what cannot belong to it, and may end at `end`. Brackets
- * are counted and strings passed over; a value of any other bytes comes out as these bytes. */
+/* Goes on from `at` and returns the end of the value or, if that comes first, `end`. A string ends behind its quote, an
+ * array or an object behind its last bracket. A number or a word ends before the first byte that cannot belong to it,
+ * which may be `end`. It counts brackets and passes over strings, and checks nothing else. */
 const char *scan_value(struct value_scan *s, const char *at, const char *end);
 
-/* Behind a whole value; NULL if it has no end, or none begins here. */
+/* Behind a whole value. NULL if the value has no end, or if no value begins here. */
 const char *scan_whole_value(const char *at, const char *end);
 
 #endif

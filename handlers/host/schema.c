@@ -1,7 +1,7 @@
-/* schema.c: describes a job type to clients: its parameter table as JSON Schema 2020-12. A type with several forms
- * becomes one object schema per form under anyOf, so that each stands alone.
+/* schema.c: describes a job type to clients: its parameter table becomes a JSON Schema 2020-12. If the type has several
+ * forms, there is one object schema for each of them, below anyOf.
  *
- * Runs in the front end. */
+ * It runs in the front end. */
 #include "handlers/host/registry.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static void put_string(struct buf *to, const char *text) {
     buf_json_string(to, text, strlen(text));
 }
 
-/* "minimum": a bound, drawn in to what a JSON number keeps exactly. */
+/* Writes a bound, such as "minimum". One that no JSON number keeps exactly becomes the last one that is kept. */
 static void put_bound(struct buf *to, const char *name, const char *bound, const char *least, const char *most) {
     if (bound == NULL)
         bound = strcmp(name, "minimum") == 0 ? least : most;
@@ -74,7 +74,7 @@ static void put_property(struct buf *to, const struct param_spec *spec) {
         put_string(to, spec->help);
     }
     if (spec->fallback != NULL)
-        buf_puts(to, ",\"default\":"), buf_puts(to, spec->fallback);
+        buf_printf(to, ",\"default\":%s", spec->fallback);
     buf_putc(to, '}');
 }
 
@@ -82,7 +82,7 @@ static bool in_form(const struct params_table *t, unsigned row, unsigned form) {
     return (params_row_forms(t, row) >> form & 1) != 0;
 }
 
-/* The members of one form's object schema, without its braces. */
+/* Writes the members of the object schema of one form, without its braces. */
 static void put_form(struct buf *to, const struct params_table *t, unsigned form) {
     const struct param_spec *specs = t->handler->params;
     bool first = true;

@@ -1,7 +1,7 @@
-/* submission.c: the body of POST /v1/jobs -> struct submission (host.h). All faults are collected before the
- * answer, so that a client can mend them in one go.
+/* submission.c: makes the body of POST /v1/jobs into a struct submission (host.h). It collects all faults, so that a
+ * client can correct them at once.
  *
- * Runs in the front end for small bodies, tens of thousands of times a second, and in workers for large ones. */
+ * It runs in the front end for small bodies, tens of thousands of times a second, and in workers for large ones. */
 #include "handlers/host/items_format.h"
 #include "handlers/host/items_pack.h"
 #include "handlers/host/jsontext.h"
@@ -61,13 +61,13 @@ static void find_members(json_t *body, struct members *m, struct faults *faults)
     }
 }
 
-/* The text of a list that is not in the tree. */
+/* The text of the items, which are not in the tree. */
 struct divided {
     struct items_span list;
     unsigned max_depth; /* of an item */
 };
 
-/* The one call, or the many. */
+/* Packs the params of the one call, or the items of a map. */
 static void parse_calls(const struct members *m, const struct params_table *table, const struct divided *divided,
                         struct submission *s, struct faults *faults) {
     static const struct place params = {.name = "params"};
@@ -95,8 +95,8 @@ static void parse_body(json_t *body, const struct divided *divided, struct submi
     options_parse(m.options, &s->options, faults);
 }
 
-/* The quick way for a map: a tree of all but its items. False, with *s empty, if anything is wrong: then the whole text
- * is read, which finds out what. */
+/* The quick way for a map: the tree has all but the items. False, with *s empty, if anything is wrong. Then the whole
+ * text is read, to find out what that is. */
 static bool parse_divided(const char *json, size_t size, unsigned max_depth, struct submission *s) {
     struct faults faults = {.code = "invalid_params"};
     struct fault fault = {{0}};

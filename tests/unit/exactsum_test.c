@@ -1,4 +1,4 @@
-/* exactsum_test.c: the superaccumulator against sums made with GMP, and its rounding against the definition. */
+/* exactsum_test.c: compares the superaccumulator with sums made by GMP, and its rounding with the definition. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ static uint64_t next_random(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-/* Any finite double, denormals and both signs included. */
+/* Any finite double: denormals, too, and of either sign. */
 static double random_double(uint64_t *state) {
     double value;
     do {
@@ -30,7 +30,7 @@ static double random_double(uint64_t *state) {
     return value;
 }
 
-/* units = value^power * 2^EXACTSUM_FRACTION_BITS, with GMP's own conversion. */
+/* Computes units = value^power * 2^EXACTSUM_FRACTION_BITS, with GMP's own conversion. */
 static void set_units(mpz_t units, double value, unsigned power) {
     mpq_t exact, factor;
     mpq_inits(exact, factor, NULL);
@@ -44,7 +44,7 @@ static void set_units(mpz_t units, double value, unsigned power) {
     mpq_clears(exact, factor, NULL);
 }
 
-/* As set_units, but what lies beyond the doubles is the next power of two, 2^1024. */
+/* As set_units, but an infinity becomes the next power of two, 2^1024. */
 static void set_neighbour(mpz_t units, double value) {
     if (isinf(value)) {
         mpz_set_ui(units, 1);
@@ -62,7 +62,8 @@ static bool is_odd(double value) {
     return bits % 2 == 1;
 }
 
-/* Asserts that total lies between the middles of `value` and its neighbours; upon one only if value is even. */
+/* Asserts that the total is between the middles of `value` and its neighbours. It can be on a middle only if `value` is
+ * even. */
 static void assert_nearest(const mpz_t total, double value) {
     mpz_t twice, middle, neighbour;
     mpz_inits(twice, middle, neighbour, NULL);
@@ -121,7 +122,8 @@ static void any_sum_is_rounded_to_the_nearest_double(void **state) {
     mpz_t total, units;
     mpz_inits(total, units, NULL);
     for (int i = 0; i < 20000; i++) {
-        /* Two or three neighbours in size, so that the rounding is of what the addition itself lost. */
+        /* Two or three values of nearly the same size, so that the rounding concerns what the addition itself would
+         * lose. */
         double value = random_double(&random);
         set_units(total, value, 1);
         for (int k = 0; k < 2; k++) {
@@ -151,7 +153,8 @@ static void denormals_are_rounded_once(void **state) {
     (void)state;
     assert_true(round_sum((double[]){DBL_MIN, -DBL_TRUE_MIN}, 2, 1) == DBL_MIN - DBL_TRUE_MIN);
     assert_true(round_sum((double[]){DBL_TRUE_MIN, DBL_TRUE_MIN}, 2, 1) == 2 * DBL_TRUE_MIN);
-    /* Squares of 2^-537.5 or so: below half of the smallest double, above it, and upon it (a tie: to even zero). */
+    /* Squares of about 2^-537.5: below half of the smallest double, above it, and equal to it (a tie, which goes to the
+     * even zero). */
     double tie[] = {ldexp(1, -538), ldexp(1, -538)};
     assert_true(round_sum(tie, 2, 2) == 0);
     assert_true(round_sum((double[]){tie[0], tie[1], DBL_TRUE_MIN}, 3, 2) == DBL_TRUE_MIN);
@@ -184,10 +187,10 @@ static void full_limbs_are_emptied_in_time(void **state) {
     mpz_t total, expected;
     mpz_inits(total, expected, NULL);
     exactsum_init(&s);
-    s.pending = (UINT32_C(1) << 29) - 10; /* as if so many zeros had been added */
+    s.additions = (UINT32_C(1) << 29) - 10; /* as if so many zeros had been added */
     for (int i = 0; i < 20; i++)
         exactsum_add(&s, i % 2 == 0 ? -DBL_MAX : 0.1, 1);
-    assert_int_equal(s.pending, 10);
+    assert_int_equal(s.additions, 10);
     exactsum_total(&s, total);
     set_units(expected, 0.1, 1);
     set_units(s.total, DBL_MAX, 1);
