@@ -23,9 +23,9 @@ static const struct vector_case vector_cases[] = {
 #include "tests/unit/hash384_vectors.h"
 };
 
-/* ---- helpers ------------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------------------------------- */
 
-/* FNV-1a over the floats' little-endian bytes. */
+/* The FNV-1a hash of the little-endian bytes of the floats. */
 static uint64_t digest_of(const float *vector, size_t dimensions) {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
     for (size_t i = 0; i < dimensions; i++) {
@@ -71,7 +71,7 @@ static char *repeat(const char *text, size_t size, size_t times) {
     return whole;
 }
 
-/* Runs a job and parses its result; the caller decrefs. */
+/* Runs a job and parses its result. The caller frees with json_decref. */
 static json_t *run(const char *params, unsigned chunks) {
     char *text = job_run("embeddings", params, chunks);
     json_t *json = json_loads(text, 0, NULL);
@@ -92,7 +92,7 @@ static json_int_t tokens_of(const json_t *json, const char *name) {
     return json_integer_value(json_object_get(json_object_get(json, "usage"), name));
 }
 
-static void assert_refused(const char *params, const char *pointer) {
+static void assert_rejected(const char *params, const char *pointer) {
     char *text = job_run("embeddings", params, 0);
     json_t *json = json_loads(text, 0, NULL);
     json_t *error = json_array_get(json_object_get(json, "errors"), 0);
@@ -114,7 +114,7 @@ static char *numbered_params(const char *text, size_t count) {
     return buf_steal(&params, NULL);
 }
 
-/* ---- the model ----------------------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------------------------------------------------- */
 
 static void vectors_equal_those_of_the_reference(void **state) {
     (void)state;
@@ -164,7 +164,8 @@ static void a_text_without_words_has_a_vector_of_its_own(void **state) {
     }
 }
 
-/* Edits, typos, word order, inflection: each text is nearer to its partner, by a margin, than to any other. */
+/* The partners differ by edits, typos, word order or inflection. Each text must be clearly nearer to its partner than
+ * to any other text. */
 static void similar_texts_score_higher_than_unrelated_ones(void **state) {
     (void)state;
     static const char *const texts[][2] = {
@@ -219,7 +220,7 @@ static void the_limits_of_a_text_are_exact(void **state) {
     free(text);
 }
 
-/* HASH384_SURELY_SHORT rests on this; U+3316 reaches it. */
+/* HASH384_SURELY_SHORT depends on this. U+3316 reaches the limit. */
 static void no_character_has_more_than_two_tokens_a_byte(void **state) {
     (void)state;
     struct hash384 *model = hash384_new();
@@ -237,7 +238,7 @@ static void no_character_has_more_than_two_tokens_a_byte(void **state) {
     hash384_free(model);
 }
 
-static void what_is_not_utf8_is_refused(void **state) {
+static void what_is_not_utf8_is_rejected(void **state) {
     (void)state;
     static const char *const texts[] = {"\xff", "a\xc3", "\xed\xa0\x80", "\xc0\xaf", "\xf4\x90\x80\x80"};
     struct hash384_extent extent;
@@ -248,7 +249,7 @@ static void what_is_not_utf8_is_refused(void **state) {
     hash384_free(model);
 }
 
-/* ---- the job ------------------------------------------------------------------------------------- */
+/* ---- the job ----------------------------------------------------------------------------------------------------- */
 
 static void a_job_answers_with_unit_vectors_and_usage(void **state) {
     (void)state;
@@ -316,7 +317,7 @@ static uint32_t base64_value(char c) {
     return (uint32_t)(found - alphabet);
 }
 
-/* Little-endian floats out of base64; returns how many. */
+/* Decodes little-endian floats from base64. Returns how many. */
 static size_t decode_floats(const char *text, float *vector) {
     size_t size = 0, padding = strcspn(text, "=");
     uint32_t bits = 0, word = 0;
@@ -337,7 +338,7 @@ static size_t decode_floats(const char *text, float *vector) {
 
 static void base64_holds_the_same_bits_as_float(void **state) {
     (void)state;
-    for (int dimensions = 382; dimensions <= 384; dimensions++) { /* each needs another padding */
+    for (int dimensions = 382; dimensions <= 384; dimensions++) { /* each needs a different padding */
         char floats_params[100], base64_params[100];
         float floats[HASH384_DIMENSIONS], decoded[HASH384_DIMENSIONS];
         snprintf(floats_params, sizeof floats_params, "{\"input\":[\"a\",\"b c d e\"],\"dimensions\":%d}", dimensions);
@@ -420,41 +421,41 @@ static void much_work_is_split_and_little_is_not(void **state) {
     free(text);
 }
 
-static void what_cannot_be_embedded_is_refused_by_its_index(void **state) {
+static void what_cannot_be_embedded_is_rejected_by_its_index(void **state) {
     (void)state;
-    assert_refused("{\"input\":\"\"}", "/params/input");
-    assert_refused("{\"input\":[]}", "/params/input");
-    assert_refused("{\"input\":[\"a\",\"b\",\"c\",\"\"]}", "/params/input/3");
-    assert_refused("{\"input\":[\"a\",7]}", "/params/input/1");
-    assert_refused("{\"input\":\"a\",\"dimensions\":0}", "/params/dimensions");
-    assert_refused("{\"input\":\"a\",\"dimensions\":385}", "/params/dimensions");
-    assert_refused("{\"input\":\"a\",\"model\":\"hash-385\"}", "/params/model");
-    assert_refused("{\"input\":\"a\",\"encoding_format\":\"hex\"}", "/params/encoding_format");
-    assert_refused("{}", "/params");
+    assert_rejected("{\"input\":\"\"}", "/params/input");
+    assert_rejected("{\"input\":[]}", "/params/input");
+    assert_rejected("{\"input\":[\"a\",\"b\",\"c\",\"\"]}", "/params/input/3");
+    assert_rejected("{\"input\":[\"a\",7]}", "/params/input/1");
+    assert_rejected("{\"input\":\"a\",\"dimensions\":0}", "/params/dimensions");
+    assert_rejected("{\"input\":\"a\",\"dimensions\":385}", "/params/dimensions");
+    assert_rejected("{\"input\":\"a\",\"model\":\"hash-385\"}", "/params/model");
+    assert_rejected("{\"input\":\"a\",\"encoding_format\":\"hex\"}", "/params/encoding_format");
+    assert_rejected("{}", "/params");
 }
 
-static void more_than_100000_texts_are_refused(void **state) {
+static void more_than_100000_texts_are_rejected(void **state) {
     (void)state;
     char *params = numbered_params("t", 100001);
-    assert_refused(params, "/params/input");
+    assert_rejected(params, "/params/input");
     free(params);
 }
 
-static void a_long_text_is_refused_or_truncated(void **state) {
+static void a_long_text_is_rejected_or_truncated(void **state) {
     (void)state;
     char *text = repeat("word ", 5, HASH384_MAX_TOKENS + 1);
-    struct buf refused = {0}, truncated = {0};
+    struct buf rejected = {0}, truncated = {0};
     float vector[HASH384_DIMENSIONS], expected[HASH384_DIMENSIONS];
-    buf_printf(&refused, "{\"input\":[\"short\",\"%s\"]}", text);
+    buf_printf(&rejected, "{\"input\":[\"short\",\"%s\"]}", text);
     buf_printf(&truncated, "{\"input\":[\"short\",\"%s\"],\"truncate\":true}", text);
-    assert_refused(refused.data, "/params/input/1");
+    assert_rejected(rejected.data, "/params/input/1");
     json_t *json = run(truncated.data, 0);
     assert_int_equal(tokens_of(json, "prompt_tokens"), 1 + HASH384_MAX_TOKENS);
     read_vector(json, 1, vector);
     embed(text, 5 * HASH384_MAX_TOKENS, expected);
     assert_memory_equal(vector, expected, sizeof vector);
     json_decref(json);
-    buf_deinit(&refused);
+    buf_deinit(&rejected);
     buf_deinit(&truncated);
     free(text);
 }
@@ -479,8 +480,9 @@ static void a_cancelled_chunk_stops(void **state) {
     host_plan_deinit(&plan);
 }
 
-/* Every cut of a chunk and of the common bytes, within or between texts: a fault or a shorter part, never a crash. */
-static void damaged_chunks_fail_and_no_more(void **state) {
+/* A chunk and the common bytes are cut at every byte, within texts and between them. The result is a fault or a shorter
+ * part, and never a crash. */
+static void damaged_chunks_fail_without_harm(void **state) {
     (void)state;
     struct host_plan plan = {0};
     plan_of("{\"input\":[\"abc\",\"defgh\"]}", 1, &plan);
@@ -495,7 +497,7 @@ static void damaged_chunks_fail_and_no_more(void **state) {
         buf_deinit(&part);
         fault_deinit(&fault);
     }
-    assert_int_equal(faults, plan.bytes.size + 1 - 3); /* whole: no text, one, both */
+    assert_int_equal(faults, plan.bytes.size + 1 - 3); /* three cuts leave whole texts: none, one, both */
     host_plan_deinit(&plan);
 }
 
@@ -507,7 +509,7 @@ int main(void) {
         cmocka_unit_test(similar_texts_score_higher_than_unrelated_ones),
         cmocka_unit_test(the_limits_of_a_text_are_exact),
         cmocka_unit_test(no_character_has_more_than_two_tokens_a_byte),
-        cmocka_unit_test(what_is_not_utf8_is_refused),
+        cmocka_unit_test(what_is_not_utf8_is_rejected),
         cmocka_unit_test(a_job_answers_with_unit_vectors_and_usage),
         cmocka_unit_test(one_text_may_come_without_a_list),
         cmocka_unit_test(fewer_dimensions_are_a_prefix_normalised_again),
@@ -516,11 +518,11 @@ int main(void) {
         cmocka_unit_test(any_chunking_gives_the_same_bytes),
         cmocka_unit_test(as_many_chunks_as_wanted_whatever_the_texts_sizes),
         cmocka_unit_test(much_work_is_split_and_little_is_not),
-        cmocka_unit_test(what_cannot_be_embedded_is_refused_by_its_index),
-        cmocka_unit_test(more_than_100000_texts_are_refused),
-        cmocka_unit_test(a_long_text_is_refused_or_truncated),
+        cmocka_unit_test(what_cannot_be_embedded_is_rejected_by_its_index),
+        cmocka_unit_test(more_than_100000_texts_are_rejected),
+        cmocka_unit_test(a_long_text_is_rejected_or_truncated),
         cmocka_unit_test(a_cancelled_chunk_stops),
-        cmocka_unit_test(damaged_chunks_fail_and_no_more),
+        cmocka_unit_test(damaged_chunks_fail_without_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

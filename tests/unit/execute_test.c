@@ -1,5 +1,5 @@
-/* execute_test.c: how the host calls a handler, and what it makes of the ways to fail: handlers/host/execute.c. The
- * functions of the toy type "plain" are set by each test. */
+/* execute_test.c: how the host calls a handler, and how it reports the ways to fail: handlers/host/execute.c. Each test
+ * sets the functions of the toy type "plain". */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "tests/unit/toy_types.h"
 
-/* ---- handlers ------------------------------------------------------------------------------------ */
+/* ---- handlers ---------------------------------------------------------------------------------------------------- */
 
 static int plan_nothing(struct call *c, const struct params *p) {
     (void)c, (void)p;
@@ -37,7 +37,7 @@ static int plan_one_too_many(struct call *c, const struct params *p) {
     (void)p;
     for (unsigned i = 0; i <= HANDLER_MAX_CHUNKS; i++)
         plan_chunk(c, NULL, 0, 1);
-    return 0; /* even a handler that does not look fails */
+    return 0; /* it fails even though the handler does not check */
 }
 
 static int plan_too_much_in_common(struct call *c, const struct params *p) {
@@ -48,7 +48,7 @@ static int plan_too_much_in_common(struct call *c, const struct params *p) {
     return plan_common(c, "x", 1);
 }
 
-static int plan_refuses(struct call *c, const struct params *p) {
+static int plan_rejects(struct call *c, const struct params *p) {
     (void)p;
     return call_fail(c, CALL_INVALID, "/numbers/3", "is %d too many", 1);
 }
@@ -85,7 +85,7 @@ static int run_plans(struct call *c, struct bytes common, struct bytes chunk) {
     return plan_chunk(c, "x", 1, 1);
 }
 
-/* Its inputs must be aligned and never NULL; writes the attempt and both of them. */
+/* Checks that its inputs are aligned and not NULL. Writes the attempt and both inputs. */
 static int run_writes(struct call *c, struct bytes common, struct bytes chunk) {
     if ((uintptr_t)common.data % 8 != 0 || (uintptr_t)chunk.data % 8 != 0 || common.data == NULL || chunk.data == NULL)
         return call_fail(c, CALL_FAILED, NULL, "unaligned");
@@ -114,7 +114,7 @@ static int merge_half(struct call *c, struct bytes common, const struct bytes *p
     return 0;
 }
 
-/* ---- the host ------------------------------------------------------------------------------------ */
+/* ---- the host ---------------------------------------------------------------------------------------------------- */
 
 struct world {
     bool cancelled;
@@ -173,7 +173,7 @@ static void assert_run_fails(int (*run)(struct call *, struct bytes, struct byte
     buf_deinit(&part);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static void chunks_keep_their_order_bytes_and_costs(void **state) {
     (void)state;
@@ -221,7 +221,7 @@ static void the_limits_of_a_plan_hold(void **state) {
 
 static void invalid_parameters_are_named_by_their_pointer(void **state) {
     (void)state;
-    assert_plan_fails(plan_refuses, "{\"code\":\"invalid_params\",\"detail\":\"/params/numbers/3: is 1 too many\","
+    assert_plan_fails(plan_rejects, "{\"code\":\"invalid_params\",\"detail\":\"/params/numbers/3: is 1 too many\","
                                     "\"errors\":[{\"pointer\":\"/params/numbers/3\",\"detail\":\"is 1 too many\"}]}");
 }
 
@@ -296,7 +296,7 @@ static void inputs_are_aligned_whatever_their_address(void **state) {
     buf_deinit(&part);
 }
 
-static void what_is_said_first_is_what_the_client_hears(void **state) {
+static void only_the_first_reason_counts(void **state) {
     (void)state;
     assert_run_fails(run_fails_twice, "{\"code\":\"handler_failed\",\"detail\":\"first \\\"reason\\\"\"}");
 }
@@ -386,7 +386,7 @@ int main(void) {
         cmocka_unit_test(a_type_beyond_the_registry_is_a_fault),
         cmocka_unit_test(a_run_reads_its_inputs_and_writes_its_part),
         cmocka_unit_test(inputs_are_aligned_whatever_their_address),
-        cmocka_unit_test(what_is_said_first_is_what_the_client_hears),
+        cmocka_unit_test(only_the_first_reason_counts),
         cmocka_unit_test(reasons_are_cut_at_500_bytes),
         cmocka_unit_test(a_failure_without_a_reason_is_reported_as_one),
         cmocka_unit_test(a_failure_counts_even_if_0_is_returned),

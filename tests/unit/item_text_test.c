@@ -1,5 +1,5 @@
-/* item_text_test.c: items of map jobs as text for streams, server/item_text.c: from parts and from results, in pieces of
- * every size, and what is not as it should be. */
+/* item_text_test.c: the items of map jobs as text for streams: server/api/item_text.c. They come from parts and from
+ * results, are read in steps of every size, and are damaged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,7 +45,7 @@ static int64_t count_items(const struct slice *part, uint32_t items) {
 
 typedef enum items_state put(struct item_reader *r, const struct slice *from, struct span *out);
 
-/* All that is put, in pieces of that size; NULL if it is bad. */
+/* All that is put, in steps of that size. NULL if the input is bad. */
 static char *read_all(struct lines *l, put *next, const struct slice *from, size_t piece) {
     struct buf all = {0};
     enum items_state state = ITEMS_MORE;
@@ -123,7 +123,7 @@ static void a_part_is_read_on_from_any_item(void **state) {
     buf_deinit(&part);
 }
 
-static void a_part_that_is_cut_anywhere_is_refused(void **state) {
+static void a_part_that_is_cut_anywhere_is_rejected(void **state) {
     (void)state;
     struct buf part = {0};
     add_entry(&part, 0, true, A);
@@ -138,7 +138,7 @@ static void a_part_that_is_cut_anywhere_is_refused(void **state) {
     buf_deinit(&part);
 }
 
-static void sizes_that_lie_and_what_is_no_object_are_refused(void **state) {
+static void wrong_sizes_and_entries_that_are_no_objects_are_rejected(void **state) {
     (void)state;
     static const uint32_t sizes[] = {0, 1, 17, 1 << 20, UINT32_MAX - 6, UINT32_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -170,7 +170,7 @@ static void a_result_gives_the_same_lines(void **state) {
     slice_deinit(&s);
 }
 
-static void a_result_that_is_none_is_bad(void **state) {
+static void a_malformed_result_is_bad(void **state) {
     (void)state;
     static const char *const wrong[] = {"",
                                         "{}",
@@ -211,10 +211,10 @@ int main(void) {
         cmocka_unit_test(a_part_gives_a_line_for_each_entry),
         cmocka_unit_test(an_empty_part_has_no_items),
         cmocka_unit_test(a_part_is_read_on_from_any_item),
-        cmocka_unit_test(a_part_that_is_cut_anywhere_is_refused),
-        cmocka_unit_test(sizes_that_lie_and_what_is_no_object_are_refused),
+        cmocka_unit_test(a_part_that_is_cut_anywhere_is_rejected),
+        cmocka_unit_test(wrong_sizes_and_entries_that_are_no_objects_are_rejected),
         cmocka_unit_test(a_result_gives_the_same_lines),
-        cmocka_unit_test(a_result_that_is_none_is_bad),
+        cmocka_unit_test(a_malformed_result_is_bad),
         cmocka_unit_test(a_line_break_between_tokens_does_not_end_the_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

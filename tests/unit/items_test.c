@@ -1,5 +1,5 @@
-/* items_test.c: maps, from the submission to the merged result, without processes: handlers/host/items_*.c and
- * items_pack.c, with the types of the service. */
+/* items_test.c: maps, from the submission to the merged result, without processes: handlers/host/items_*.c, with the
+ * types of the service. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "server/model/problem.h"
 #include "tests/unit/job.h"
 
-/* ---- a whole map ----------------------------------------------------------------------------------- */
+/* ---- a whole map ------------------------------------------------------------------------------------------------- */
 
 struct map {
     struct submission submission;
@@ -137,7 +137,7 @@ static void assert_error_at(const char *type, const char *item, const char *poin
     json_decref(error);
 }
 
-/* ---- results --------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static void each_item_is_one_call_and_the_results_are_in_their_order(void **state) {
     (void)state;
@@ -189,7 +189,7 @@ static void integers_of_every_size_and_form_are_kept(void **state) {
                   "\"count\":\"340282366920938463463374607431768211456\"}}]}");
 }
 
-/* ---- bad items ------------------------------------------------------------------------------------- */
+/* ---- bad items --------------------------------------------------------------------------------------------------- */
 
 static void a_bad_item_fails_alone(void **state) {
     (void)state;
@@ -215,7 +215,7 @@ static void an_error_points_into_its_item(void **state) {
     assert_error_at("primes", "{\"start\":1,\"stop\":true}", "/items/0/stop");
     assert_error_at("primes", "{\"numbers\":[1,2,\"x\"]}", "/items/0/numbers/2");
     assert_error_at("primes", "{\"start\":0,\"stop\":99999999999999,\"op\":\"list\"}",
-                    "/items/0/stop"); /* says its plan */
+                    "/items/0/stop"); /* its plan says so */
     assert_error_at("embeddings", "{\"input\":[\"a\",\"\"]}", "/items/0/input/1");
 }
 
@@ -238,7 +238,7 @@ static void the_errors_of_items_have_the_titles_of_the_front_end(void **state) {
     }
 }
 
-static void many_bad_items_are_told_less_each(void **state) {
+static void many_bad_items_have_shorter_faults(void **state) {
     (void)state;
     struct buf items = {0};
     struct map m;
@@ -253,7 +253,7 @@ static void many_bad_items_are_told_less_each(void **state) {
     buf_deinit(&items);
 }
 
-/* ---- groups ---------------------------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
 
 static void cheap_items_share_one_group(void **state) {
     (void)state;
@@ -290,7 +290,7 @@ static void an_expensive_item_has_a_group_of_its_own(void **state) {
     map_deinit(&m);
 }
 
-static void a_dear_map_is_cut_into_groups_of_a_good_size(void **state) {
+static void an_expensive_map_is_divided_into_groups_of_a_good_size(void **state) {
     (void)state;
     struct buf items = {0};
     struct map m;
@@ -306,7 +306,7 @@ static void a_dear_map_is_cut_into_groups_of_a_good_size(void **state) {
     buf_deinit(&items);
 }
 
-static void odd_costs_never_make_more_groups_than_there_may_be(void **state) {
+static void odd_costs_never_make_more_groups_than_are_allowed(void **state) {
     (void)state;
     struct buf items = {0};
     struct map m;
@@ -320,7 +320,7 @@ static void odd_costs_never_make_more_groups_than_there_may_be(void **state) {
     buf_deinit(&items);
 }
 
-/* ---- while it runs --------------------------------------------------------------------------------- */
+/* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
 struct observer {
     uint64_t done, total, seen;
@@ -397,7 +397,7 @@ static void every_item_learns_its_attempt(void **state) {
     map_deinit(&m);
 }
 
-/* ---- entries --------------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
 static void a_part_is_read_entry_by_entry(void **state) {
     (void)state;
@@ -421,7 +421,7 @@ static void a_part_is_read_entry_by_entry(void **state) {
     map_deinit(&m);
 }
 
-static void bytes_that_are_no_entries_are_refused(void **state) {
+static void bytes_that_are_no_entries_are_rejected(void **state) {
     (void)state;
     struct item_entry entry = {.index = 0, .size = 1000, .ok = 1};
     uint64_t room[8] = {0};
@@ -439,9 +439,9 @@ static void bytes_that_are_no_entries_are_refused(void **state) {
     assert_int_equal(host_next_item((struct bytes){room, sizeof room}, &offset, &entry, &json), -1);
 }
 
-/* ---- bytes from a process gone mad ------------------------------------------------------------------ */
+/* ---- bytes from a process that is out of control ----------------------------------------------------------------- */
 
-/* Every byte of a list, in turn, changed: refused or planned, never astray (the sanitizers look on). */
+/* Each byte of a list is changed in turn. The list is rejected or planned, and the sanitizers find nothing. */
 static void damaged_lists_do_no_harm(void **state) {
     (void)state;
     struct map m;
@@ -509,9 +509,9 @@ static void a_type_that_does_not_exist_is_a_fault(void **state) {
     fault_deinit(&fault);
 }
 
-/* ---- the list itself ------------------------------------------------------------------------------- */
+/* ---- the list itself --------------------------------------------------------------------------------------------- */
 
-static void assert_refused_at_items(const char *body, size_t size) {
+static void assert_rejected_at_items(const char *body, size_t size) {
     struct submission s;
     struct fault fault = {{0}};
     assert_int_equal(submission_parse(body, size, 64, &s, &fault), -1);
@@ -520,30 +520,30 @@ static void assert_refused_at_items(const char *body, size_t size) {
     fault_deinit(&fault);
 }
 
-static void a_list_that_is_none_is_refused(void **state) {
+static void items_that_are_no_list_are_rejected(void **state) {
     (void)state;
     static const char *const bodies[] = {"{\"type\":\"primes\",\"items\":{}}", "{\"type\":\"primes\",\"items\":null}",
                                          "{\"type\":\"primes\",\"items\":7}",
                                          "{\"type\":\"primes\",\"items\":[],\"params\":{}}",
                                          "{\"params\":null,\"type\":\"primes\",\"items\":[{}]}"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
-        assert_refused_at_items(bodies[i], strlen(bodies[i]));
+        assert_rejected_at_items(bodies[i], strlen(bodies[i]));
 }
 
-static void a_list_that_is_too_long_is_refused(void **state) {
+static void a_list_that_is_too_long_is_rejected(void **state) {
     (void)state;
     struct buf body = {0};
     buf_puts(&body, "{\"type\":\"primes\",\"items\":[1");
     for (unsigned i = 0; i < HOST_MAX_ITEMS; i++)
         buf_puts(&body, ",1");
     buf_puts(&body, "]}");
-    assert_refused_at_items(body.data, body.size);
+    assert_rejected_at_items(body.data, body.size);
     buf_deinit(&body);
 }
 
-/* ---- read one by one, or as a whole ---------------------------------------------------------------- */
+/* ---- read one by one, or as a whole ------------------------------------------------------------------------------ */
 
-/* The item as the parameters of a job of its own: is it right, and does it plan the same? */
+/* Takes the item as the parameters of a job. Is it right, and does it have the same plan? */
 static void assert_same_alone(const char *type, const json_t *item, const struct map *m) {
     struct buf body = {0};
     struct submission s;
@@ -569,7 +569,7 @@ static void assert_same_alone(const char *type, const json_t *item, const struct
     free(text);
 }
 
-/* A body that is JSON is taken, and its item is what it is alone; one that is not is refused. */
+/* A body that is JSON is taken, and its item is the same as in a job. A body that is not JSON is rejected. */
 static void assert_read_as_jansson_does(const char *type, const char *items) {
     struct map m = {0};
     struct buf body = {0};
@@ -594,7 +594,7 @@ static void assert_read_as_jansson_does(const char *type, const char *items) {
     map_deinit(&m);
 }
 
-static void items_are_read_as_the_same_text_alone_would_be(void **state) {
+static void items_are_read_as_the_same_text_is_read_alone(void **state) {
     (void)state;
     static const struct {
         const char *type, *items;
@@ -626,7 +626,7 @@ static void items_are_read_as_the_same_text_alone_would_be(void **state) {
     }
 }
 
-static void assert_refused_as(const char *body, unsigned max_depth, const char *code) {
+static void assert_rejected_as(const char *body, unsigned max_depth, const char *code) {
     struct submission s;
     struct fault fault = {{0}};
     assert_int_equal(submission_parse(body, strlen(body), max_depth, &s, &fault), -1);
@@ -637,21 +637,21 @@ static void assert_refused_as(const char *body, unsigned max_depth, const char *
     fault_deinit(&fault);
 }
 
-static void what_is_wrong_around_and_within_a_list_is_reported_at_its_place(void **state) {
+static void errors_around_and_within_a_list_are_reported_at_their_place(void **state) {
     (void)state;
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]", 64, "invalid_json");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}x", 64, "invalid_json");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1},]}", 64, "\"position\":37");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1 \"x\"}]}", 64, "invalid_json");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[],\"items\":[]}", 64, "duplicate_key");
-    assert_refused_as("{\"type\":\"echo\",\"\\u0069tems\":[],\"items\":[]}", 64, "duplicate_key");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1,\"value\":1}]}", 64, "duplicate_key");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":\"\xff\"}]}", 64, "not_utf8");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":[]}]}", 3, "too_deep");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}", 2, "too_deep");
-    assert_refused_as("{\"type\":\"none\",\"items\":[{\"value\":1}]}", 64, "unknown_type");
-    assert_refused_as("{\"type\":\"echo\",\"items\":[{\"value\":1}],\"options\":{\"chunks\":-1}}", 64,
-                      "/options/chunks");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]", 64, "invalid_json");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}x", 64, "invalid_json");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1},]}", 64, "\"position\":37");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1 \"x\"}]}", 64, "invalid_json");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[],\"items\":[]}", 64, "duplicate_key");
+    assert_rejected_as("{\"type\":\"echo\",\"\\u0069tems\":[],\"items\":[]}", 64, "duplicate_key");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1,\"value\":1}]}", 64, "duplicate_key");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":\"\xff\"}]}", 64, "not_utf8");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":[]}]}", 3, "too_deep");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1}]}", 2, "too_deep");
+    assert_rejected_as("{\"type\":\"none\",\"items\":[{\"value\":1}]}", 64, "unknown_type");
+    assert_rejected_as("{\"type\":\"echo\",\"items\":[{\"value\":1}],\"options\":{\"chunks\":-1}}", 64,
+                       "/options/chunks");
 }
 
 static int load_types(void **state) {
@@ -670,26 +670,26 @@ int main(void) {
         cmocka_unit_test(a_bad_item_fails_alone),
         cmocka_unit_test(an_error_points_into_its_item),
         cmocka_unit_test(the_errors_of_items_have_the_titles_of_the_front_end),
-        cmocka_unit_test(many_bad_items_are_told_less_each),
+        cmocka_unit_test(many_bad_items_have_shorter_faults),
         cmocka_unit_test(cheap_items_share_one_group),
         cmocka_unit_test(as_many_groups_are_made_as_the_client_wants_and_items_allow),
         cmocka_unit_test(an_expensive_item_has_a_group_of_its_own),
-        cmocka_unit_test(a_dear_map_is_cut_into_groups_of_a_good_size),
-        cmocka_unit_test(odd_costs_never_make_more_groups_than_there_may_be),
+        cmocka_unit_test(an_expensive_map_is_divided_into_groups_of_a_good_size),
+        cmocka_unit_test(odd_costs_never_make_more_groups_than_are_allowed),
         cmocka_unit_test(progress_grows_with_the_items_and_within_them),
         cmocka_unit_test(a_cancelled_item_ends_the_run),
         cmocka_unit_test(cancellation_is_seen_between_items_and_while_they_are_planned),
         cmocka_unit_test(every_item_learns_its_attempt),
         cmocka_unit_test(a_part_is_read_entry_by_entry),
-        cmocka_unit_test(bytes_that_are_no_entries_are_refused),
+        cmocka_unit_test(bytes_that_are_no_entries_are_rejected),
         cmocka_unit_test(damaged_lists_do_no_harm),
         cmocka_unit_test(damaged_groups_do_no_harm),
         cmocka_unit_test(parts_that_are_missing_or_strange_fail_the_merge),
         cmocka_unit_test(a_type_that_does_not_exist_is_a_fault),
-        cmocka_unit_test(a_list_that_is_none_is_refused),
-        cmocka_unit_test(a_list_that_is_too_long_is_refused),
-        cmocka_unit_test(items_are_read_as_the_same_text_alone_would_be),
-        cmocka_unit_test(what_is_wrong_around_and_within_a_list_is_reported_at_its_place),
+        cmocka_unit_test(items_that_are_no_list_are_rejected),
+        cmocka_unit_test(a_list_that_is_too_long_is_rejected),
+        cmocka_unit_test(items_are_read_as_the_same_text_is_read_alone),
+        cmocka_unit_test(errors_around_and_within_a_list_are_reported_at_their_place),
     };
     return cmocka_run_group_tests(tests, load_types, NULL);
 }

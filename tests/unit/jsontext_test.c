@@ -17,7 +17,7 @@ static json_t *parse(const char *text) {
     return value;
 }
 
-/* Parsed and written again. */
+/* Parses a text and writes it again. */
 static void assert_rewritten(const char *text, const char *expected) {
     struct buf out = {0};
     struct faults faults = {.code = "invalid_params"};
@@ -44,8 +44,8 @@ static void assert_unwritable(const char *text, const char *pointer) {
     json_decref(value);
 }
 
-static void assert_refused_bytes(const char *text, size_t size, const char *code, size_t line, size_t column,
-                                 size_t position) {
+static void assert_rejected_bytes(const char *text, size_t size, const char *code, size_t line, size_t column,
+                                  size_t position) {
     struct fault fault = {0};
     assert_null(jsontext_parse(text, size, 64, &fault));
     json_t *root = json_loads(fault.json.data, JSON_REJECT_DUPLICATES, NULL);
@@ -59,8 +59,8 @@ static void assert_refused_bytes(const char *text, size_t size, const char *code
     fault_deinit(&fault);
 }
 
-static void assert_refused(const char *text, const char *code, size_t line, size_t column, size_t position) {
-    assert_refused_bytes(text, strlen(text), code, line, column, position);
+static void assert_rejected(const char *text, const char *code, size_t line, size_t column, size_t position) {
+    assert_rejected_bytes(text, strlen(text), code, line, column, position);
 }
 
 static void assert_kept_as_written(const char *number) {
@@ -133,7 +133,7 @@ static void numbers_that_are_exact_or_surely_fractions_stay_numbers(void **state
     assert_plain("123.45678901234567890");
 }
 
-static void echoing_a_number_that_does_not_fit_is_refused_by_its_pointer(void **state) {
+static void echoing_a_number_that_does_not_fit_is_rejected_by_its_pointer(void **state) {
     (void)state;
     assert_unwritable("18446744073709551615", "");
     assert_unwritable("{\"a\":[0,1e400]}", "/a/1");
@@ -197,66 +197,66 @@ static void a_million_brackets_are_too_deep(void **state) {
     free(text);
 }
 
-static void duplicate_names_are_refused(void **state) {
+static void duplicate_names_are_rejected(void **state) {
     (void)state;
-    assert_refused("{\"a\":1,\"a\":2}", "duplicate_key", 1, 10, 10);
-    assert_refused("{\"a\":1,\"\\u0061\":2}", "duplicate_key", 1, 15, 15);
+    assert_rejected("{\"a\":1,\"a\":2}", "duplicate_key", 1, 10, 10);
+    assert_rejected("{\"a\":1,\"\\u0061\":2}", "duplicate_key", 1, 15, 15);
 }
 
-static void what_rfc_8259_does_not_know_is_refused(void **state) {
+static void what_rfc_8259_does_not_know_is_rejected(void **state) {
     (void)state;
-    assert_refused("NaN", "invalid_json", 1, 3, 3);
-    assert_refused("[Infinity]", "invalid_json", 1, 9, 9);
-    assert_refused("[-Infinity]", "invalid_json", 1, 2, 2);
-    assert_refused("\xEF\xBB\xBF{}", "invalid_json", 1, 1, 3);
-    assert_refused("{}{}", "invalid_json", 1, 3, 3);
-    assert_refused("[1,]", "invalid_json", 1, 4, 4);
-    assert_refused("[01]", "invalid_json", 1, 2, 2);
-    assert_refused("['a']", "invalid_json", 1, 2, 2);
-    assert_refused("[1]//", "invalid_json", 1, 4, 4);
-    assert_refused("[1.]", "invalid_json", 1, 3, 3);
-    assert_refused("[.5]", "invalid_json", 1, 2, 2);
-    assert_refused("[+1]", "invalid_json", 1, 2, 2);
-    assert_refused("[\"\t\"]", "invalid_json", 1, 2, 2);
-    assert_refused("\"\\ud800\"", "invalid_json", 1, 8, 8);
-    assert_refused("\"\\udc00\\ud800\"", "invalid_json", 1, 14, 14);
-    assert_refused("[1", "invalid_json", 1, 2, 2);
-    assert_refused("\"a", "invalid_json", 1, 2, 2);
+    assert_rejected("NaN", "invalid_json", 1, 3, 3);
+    assert_rejected("[Infinity]", "invalid_json", 1, 9, 9);
+    assert_rejected("[-Infinity]", "invalid_json", 1, 2, 2);
+    assert_rejected("\xEF\xBB\xBF{}", "invalid_json", 1, 1, 3);
+    assert_rejected("{}{}", "invalid_json", 1, 3, 3);
+    assert_rejected("[1,]", "invalid_json", 1, 4, 4);
+    assert_rejected("[01]", "invalid_json", 1, 2, 2);
+    assert_rejected("['a']", "invalid_json", 1, 2, 2);
+    assert_rejected("[1]//", "invalid_json", 1, 4, 4);
+    assert_rejected("[1.]", "invalid_json", 1, 3, 3);
+    assert_rejected("[.5]", "invalid_json", 1, 2, 2);
+    assert_rejected("[+1]", "invalid_json", 1, 2, 2);
+    assert_rejected("[\"\t\"]", "invalid_json", 1, 2, 2);
+    assert_rejected("\"\\ud800\"", "invalid_json", 1, 8, 8);
+    assert_rejected("\"\\udc00\\ud800\"", "invalid_json", 1, 14, 14);
+    assert_rejected("[1", "invalid_json", 1, 2, 2);
+    assert_rejected("\"a", "invalid_json", 1, 2, 2);
 }
 
-static void a_raw_nul_is_refused(void **state) {
+static void a_raw_nul_is_rejected(void **state) {
     (void)state;
-    assert_refused_bytes("{}\0", 3, "invalid_json", 1, 3, 3);
-    assert_refused_bytes("[1\0]", 4, "invalid_json", 1, 3, 3);
-    assert_refused_bytes("\"\0\"", 3, "invalid_json", 1, 2, 2);
+    assert_rejected_bytes("{}\0", 3, "invalid_json", 1, 3, 3);
+    assert_rejected_bytes("[1\0]", 4, "invalid_json", 1, 3, 3);
+    assert_rejected_bytes("\"\0\"", 3, "invalid_json", 1, 2, 2);
 }
 
 static void bytes_that_are_not_utf8_have_their_own_code(void **state) {
     (void)state;
-    assert_refused("[\"\xFF\"]", "not_utf8", 1, 2, 2);
-    assert_refused("[\"\xC0\x80\"]", "not_utf8", 1, 2, 2);
-    assert_refused("[\"\xED\xA0\x80\"]", "not_utf8", 1, 2, 2);
-    assert_refused("\"\xF0\x9F\x98", "not_utf8", 1, 1, 1);
+    assert_rejected("[\"\xFF\"]", "not_utf8", 1, 2, 2);
+    assert_rejected("[\"\xC0\x80\"]", "not_utf8", 1, 2, 2);
+    assert_rejected("[\"\xED\xA0\x80\"]", "not_utf8", 1, 2, 2);
+    assert_rejected("\"\xF0\x9F\x98", "not_utf8", 1, 1, 1);
 }
 
 static void columns_are_counted_in_characters(void **state) {
     (void)state;
-    assert_refused("[\"h\xC3\xA9\xE2\x82\xAC\", x]", "invalid_json", 1, 9, 12);
+    assert_rejected("[\"h\xC3\xA9\xE2\x82\xAC\", x]", "invalid_json", 1, 9, 12);
 }
 
 static void places_behind_a_kept_number_are_those_of_the_original_text(void **state) {
     (void)state;
-    assert_refused("[12345678901234567890, x]", "invalid_json", 1, 24, 24);
-    assert_refused("[1e400,\n1e500, 1, x]", "invalid_json", 2, 11, 19);
-    assert_refused("[12345678901234567890 1]", "invalid_json", 1, 23, 23);
-    assert_refused("[12345678901234567890", "invalid_json", 1, 21, 21);
-    assert_refused("[1 12345678901234567890]", "invalid_json", 1, 23, 23);
+    assert_rejected("[12345678901234567890, x]", "invalid_json", 1, 24, 24);
+    assert_rejected("[1e400,\n1e500, 1, x]", "invalid_json", 2, 11, 19);
+    assert_rejected("[12345678901234567890 1]", "invalid_json", 1, 23, 23);
+    assert_rejected("[12345678901234567890", "invalid_json", 1, 21, 21);
+    assert_rejected("[1 12345678901234567890]", "invalid_json", 1, 23, 23);
 }
 
-static void a_long_number_is_no_name(void **state) {
+static void a_long_number_is_not_a_name(void **state) {
     (void)state;
-    assert_refused("{12345678901234567890:1}", "invalid_json", 1, 21, 21);
-    assert_refused("{12345678901234567890 \n:1}", "invalid_json", 1, 21, 21);
+    assert_rejected("{12345678901234567890:1}", "invalid_json", 1, 21, 21);
+    assert_rejected("{12345678901234567890 \n:1}", "invalid_json", 1, 21, 21);
 }
 
 static void a_nul_in_a_name_is_json_but_no_parameter(void **state) {
@@ -267,7 +267,7 @@ static void a_nul_in_a_name_is_json_but_no_parameter(void **state) {
     fault_deinit(&fault);
 }
 
-/* Every text with one byte changed is read or refused, never a crash: for the sanitizers. */
+/* Each byte of each text is changed in turn. The text is read or rejected, and the sanitizers find nothing. */
 static void damaged_texts_are_survived(void **state) {
     (void)state;
     const char whole[] = "{\"a\\u00e9\":[1,-2.5e3,12345678901234567890,1e400],\"b\":\"\xC3\xA9\\n\",\"c\":null}";
@@ -287,7 +287,7 @@ static void damaged_texts_are_survived(void **state) {
     }
 }
 
-static void truncated_texts_are_refused(void **state) {
+static void truncated_texts_are_rejected(void **state) {
     (void)state;
     const char whole[] = "{\"a\":[1,12345678901234567890,1e400,\"\xC3\xA9\\n\"]}";
     for (size_t size = 0; size < sizeof whole - 1; size++) {
@@ -311,23 +311,23 @@ int main(void) {
         cmocka_unit_test(integers_of_64_bits_are_exact),
         cmocka_unit_test(numbers_that_would_be_rounded_are_kept_as_written),
         cmocka_unit_test(numbers_that_are_exact_or_surely_fractions_stay_numbers),
-        cmocka_unit_test(echoing_a_number_that_does_not_fit_is_refused_by_its_pointer),
+        cmocka_unit_test(echoing_a_number_that_does_not_fit_is_rejected_by_its_pointer),
         cmocka_unit_test(a_zero_with_an_exponent_is_no_underflow),
         cmocka_unit_test(the_mark_of_a_kept_number_cannot_be_written_by_a_client),
         cmocka_unit_test(digits_within_strings_are_text),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(brackets_within_strings_are_not_depth),
         cmocka_unit_test(a_million_brackets_are_too_deep),
-        cmocka_unit_test(duplicate_names_are_refused),
-        cmocka_unit_test(what_rfc_8259_does_not_know_is_refused),
-        cmocka_unit_test(a_raw_nul_is_refused),
+        cmocka_unit_test(duplicate_names_are_rejected),
+        cmocka_unit_test(what_rfc_8259_does_not_know_is_rejected),
+        cmocka_unit_test(a_raw_nul_is_rejected),
         cmocka_unit_test(bytes_that_are_not_utf8_have_their_own_code),
         cmocka_unit_test(columns_are_counted_in_characters),
         cmocka_unit_test(places_behind_a_kept_number_are_those_of_the_original_text),
-        cmocka_unit_test(a_long_number_is_no_name),
+        cmocka_unit_test(a_long_number_is_not_a_name),
         cmocka_unit_test(a_nul_in_a_name_is_json_but_no_parameter),
         cmocka_unit_test(damaged_texts_are_survived),
-        cmocka_unit_test(truncated_texts_are_refused),
+        cmocka_unit_test(truncated_texts_are_rejected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

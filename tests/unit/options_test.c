@@ -1,5 +1,5 @@
-/* options_test.c: the options of a submission between processes, in a Job, and in openapi.yaml: handlers/host/options.c and
- * raw.c. How they are parsed is in submission_test.c, how they are stored in store_test.c. */
+/* options_test.c: the options of a submission between processes, in a Job, and in openapi.yaml: handlers/host/options.c
+ * and raw.c. How they are parsed is in submission_test.c, how they are stored in store_test.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ static bool reads(const struct buf *bytes) {
     return good;
 }
 
-/* ---- between processes --------------------------------------------------------------------------- */
+/* ---- between processes ------------------------------------------------------------------------------------------- */
 
 static void assert_travels(const char *body) {
     struct submission s = parse(body), read;
@@ -88,7 +88,7 @@ static void the_longest_submission_is_within_its_limit(void **state) {
     buf_deinit(&text);
 }
 
-static void a_submission_of_another_size_is_not_believed(void **state) {
+static void a_submission_of_another_size_is_rejected(void **state) {
     (void)state;
     struct submission s = parse("{\"type\":\"plain\"," EVERY_OPTION "}");
     struct buf bytes = {0};
@@ -102,8 +102,8 @@ static void a_submission_of_another_size_is_not_believed(void **state) {
     buf_deinit(&bytes);
 }
 
-/* Any byte may be wrong: nothing of that may do harm, and what is read is within its bounds. */
-static void no_byte_of_a_submission_is_believed(void **state) {
+/* Any byte can be wrong. That must do no harm, and what is read must be within its bounds. */
+static void any_byte_of_a_submission_can_be_wrong(void **state) {
     (void)state;
     struct submission s = parse("{\"type\":\"plain\",\"items\":[]," EVERY_OPTION "}"), read;
     struct buf bytes = {0};
@@ -148,7 +148,7 @@ static void a_raw_body_is_parsed_for_its_plan_and_for_the_front_end(void **state
     host_parsed_deinit(&p);
 }
 
-static void a_job_may_not_be_planned_where_it_was_parsed(void **state) {
+static void a_job_that_needs_an_isolated_worker_is_marked(void **state) {
     (void)state;
     static const char body[] = "{\"type\":\"plain\",\"options\":{\"isolation\":\"fresh\"}}",
                       plain[] = "{\"type\":\"plain\"}";
@@ -174,7 +174,7 @@ static void a_bad_raw_body_is_a_fault(void **state) {
     fault_deinit(&fault);
 }
 
-/* ---- copies -------------------------------------------------------------------------------------- */
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 static void copies_have_texts_of_their_own(void **state) {
     (void)state;
@@ -204,7 +204,7 @@ static void texts_can_be_placed_elsewhere(void **state) {
     submission_deinit(&s);
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static void a_job_shows_its_priority(void **state) {
     (void)state;
@@ -216,7 +216,7 @@ static void a_job_shows_its_priority(void **state) {
     buf_deinit(&out);
 }
 
-/* {"$ref": "#/components/schemas/NAME", more...} as one schema: what stands beside a $ref adds to it. */
+/* {"$ref": "#/components/schemas/NAME", more...} as one schema: the members beside a $ref are added to it. */
 static void follow_ref(const json_t *document, json_t *schema) {
     const char *ref = json_string_value(json_object_get(schema, "$ref"));
     if (ref == NULL)
@@ -226,7 +226,7 @@ static void follow_ref(const json_t *document, json_t *schema) {
     json_object_del(schema, "$ref");
 }
 
-/* The same schema in the words of the other: bounds beside an anyOf belong to its integer. */
+/* Makes the schema comparable with the other one, in which bounds beside an anyOf belong to its integer. */
 static void move_bounds(json_t *schema) {
     static const char *const bounds[] = {"minimum", "maximum"};
     json_t *anyof = json_deep_copy(json_object_get(schema, "anyOf"));
@@ -274,10 +274,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_submission_arrives_as_it_was_sent),
         cmocka_unit_test(the_longest_submission_is_within_its_limit),
-        cmocka_unit_test(a_submission_of_another_size_is_not_believed),
-        cmocka_unit_test(no_byte_of_a_submission_is_believed),
+        cmocka_unit_test(a_submission_of_another_size_is_rejected),
+        cmocka_unit_test(any_byte_of_a_submission_can_be_wrong),
         cmocka_unit_test(a_raw_body_is_parsed_for_its_plan_and_for_the_front_end),
-        cmocka_unit_test(a_job_may_not_be_planned_where_it_was_parsed),
+        cmocka_unit_test(a_job_that_needs_an_isolated_worker_is_marked),
         cmocka_unit_test(a_bad_raw_body_is_a_fault),
         cmocka_unit_test(copies_have_texts_of_their_own),
         cmocka_unit_test(texts_can_be_placed_elsewhere),

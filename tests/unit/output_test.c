@@ -80,7 +80,7 @@ static void commas_and_colons_are_put_where_they_belong(void **state) {
     assert_json(&m, "{\"a\\\"b\":[1,true,{},[]],\"t\":\"x\\u0000\\n\",\"v\":[null]}");
 }
 
-static void text_that_is_not_utf8_is_mended(void **state) {
+static void text_that_is_not_utf8_is_repaired(void **state) {
     (void)state;
     struct merge m;
     json_text(begin(&m), "a\xFF", 2);
@@ -147,7 +147,7 @@ static void floats_are_shortest_and_show_that_they_are_reals(void **state) {
     assert_float(INFINITY, "\"Infinity\"");
 }
 
-/* What printf and strtof find: the reference for the fast way. */
+/* The text that printf and strtof find, which is the reference for the fast way. */
 static int digits_needed(float value) {
     char text[40];
     int digits = 1;
@@ -163,7 +163,7 @@ static int count_significant(const char *text) {
     int digits = 0, zeros = 0;
     for (; *text != '\0' && *text != 'e'; text++) {
         if (*text == '0')
-            zeros += digits > 0; /* counts only if another digit follows */
+            zeros += digits > 0; /* it only counts if another digit follows */
         else if (*text > '0' && *text <= '9') {
             digits += 1 + zeros;
             zeros = 0;
@@ -179,7 +179,7 @@ static void floats_all_over_the_range_read_back_and_are_not_longer_than_needed(v
         struct merge m;
         float value;
         bits = bits * 1664525u + 1013904223u;
-        /* two in three near 1, where embeddings are; the rest anywhere */
+        /* two of three are near 1, as embeddings are; the others are anywhere */
         uint32_t pattern = i % 3 == 0 ? bits : (bits & 0x83FFFFFF) + (0x38000000 + (uint32_t)(i % 5) * 0x2000000);
         memcpy(&value, &pattern, sizeof value);
         if (!isfinite(value))
@@ -279,7 +279,7 @@ static void nesting_is_limited(void **state) {
     assert_malformed(&m);
 }
 
-static void digits_that_are_none_fail_the_call(void **state) {
+static void malformed_digits_fail_the_call(void **state) {
     (void)state;
     static const char *const bad[] = {"", "-", "-0", "007", "+1", "1.5", "1\"", "0x1"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -311,7 +311,7 @@ static void a_part_outside_run_fails_the_call(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commas_and_colons_are_put_where_they_belong),
-        cmocka_unit_test(text_that_is_not_utf8_is_mended),
+        cmocka_unit_test(text_that_is_not_utf8_is_repaired),
         cmocka_unit_test(integers_beyond_2_to_the_53_are_strings),
         cmocka_unit_test(an_array_of_u64_is_all_numbers_or_all_strings),
         cmocka_unit_test(doubles_are_shortest_and_show_that_they_are_reals),
@@ -325,7 +325,7 @@ int main(void) {
         cmocka_unit_test(brackets_that_do_not_match_fail_the_call),
         cmocka_unit_test(nothing_and_two_values_fail_the_call),
         cmocka_unit_test(nesting_is_limited),
-        cmocka_unit_test(digits_that_are_none_fail_the_call),
+        cmocka_unit_test(malformed_digits_fail_the_call),
         cmocka_unit_test(json_outside_merge_fails_the_call),
         cmocka_unit_test(a_part_outside_run_fails_the_call),
     };

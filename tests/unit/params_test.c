@@ -1,4 +1,4 @@
-/* params_test.c: from a JSON object through packed bytes to what a handler reads: handlers/host/params.c,
+/* params_test.c: parameters, from a JSON object to packed bytes to what a handler reads: handlers/host/params.c,
  * params_view.c and number.c. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 
 static const struct place at_params = {.name = "params"};
 
-/* Packs an object for "shape"; true if nothing was wrong. */
+/* Packs an object for "shape". True if nothing is wrong. */
 static bool pack(const char *json, struct buf *packed, struct fault *fault) {
     struct faults faults = {.code = "invalid_params"};
     json_t *object = jsontext_parse(json, strlen(json), 64, fault);
@@ -55,7 +55,7 @@ static void assert_start(const char *written, const char *digits) {
     buf_deinit(&c.packed);
 }
 
-static void assert_start_refused(const char *written, const char *detail) {
+static void assert_start_rejected(const char *written, const char *detail) {
     char json[128], errors[256];
     snprintf(json, sizeof json, "{\"start\":%s,\"stop\":0}", written);
     snprintf(errors, sizeof errors, "[{\"pointer\":\"/params/start\",\"detail\":\"%s\"}]}", detail);
@@ -96,27 +96,27 @@ static void integers_beyond_a_double_are_exact(void **state) {
 static void fractions_are_no_integers(void **state) {
     (void)state;
     const char *detail = "must be an integer, without a fraction";
-    assert_start_refused("0.1", detail);
-    assert_start_refused("1.00000000000000000001", detail);
-    assert_start_refused("0.99999999999999999999", detail);
-    assert_start_refused("1e-400", detail);
-    assert_start_refused("9007199254740993.5", detail);
-    assert_start_refused("123456e-5", detail);
+    assert_start_rejected("0.1", detail);
+    assert_start_rejected("1.00000000000000000001", detail);
+    assert_start_rejected("0.99999999999999999999", detail);
+    assert_start_rejected("1e-400", detail);
+    assert_start_rejected("9007199254740993.5", detail);
+    assert_start_rejected("123456e-5", detail);
 }
 
 static void other_kinds_are_no_integers(void **state) {
     (void)state;
     const char *digits_only = "must be an integer: as a string, decimal digits only";
-    assert_start_refused("true", "must be an integer, not a boolean");
-    assert_start_refused("null", "must be an integer, not null");
-    assert_start_refused("[1]", "must be an integer, not an array");
-    assert_start_refused("\"\"", digits_only);
-    assert_start_refused("\"-\"", digits_only);
-    assert_start_refused("\"+1\"", digits_only);
-    assert_start_refused("\"1e3\"", digits_only);
-    assert_start_refused("\" 1\"", digits_only);
-    assert_start_refused("\"1\\u0000\"", digits_only);
-    assert_start_refused("\"0x10\"", digits_only);
+    assert_start_rejected("true", "must be an integer, not a boolean");
+    assert_start_rejected("null", "must be an integer, not null");
+    assert_start_rejected("[1]", "must be an integer, not an array");
+    assert_start_rejected("\"\"", digits_only);
+    assert_start_rejected("\"-\"", digits_only);
+    assert_start_rejected("\"+1\"", digits_only);
+    assert_start_rejected("\"1e3\"", digits_only);
+    assert_start_rejected("\" 1\"", digits_only);
+    assert_start_rejected("\"1\\u0000\"", digits_only);
+    assert_start_rejected("\"0x10\"", digits_only);
 }
 
 static void an_exponent_is_expanded_up_to_4096_digits(void **state) {
@@ -127,11 +127,11 @@ static void an_exponent_is_expanded_up_to_4096_digits(void **state) {
     assert_memory_equal(digits, "-1000", 5);
     assert_int_equal(strspn(digits + 2, "0"), 4095);
     buf_deinit(&c.packed);
-    assert_start_refused("1e4096", "has more than 4096 digits");
-    assert_start_refused("1e99999999999999999999", "has more than 4096 digits");
+    assert_start_rejected("1e4096", "has more than 4096 digits");
+    assert_start_rejected("1e99999999999999999999", "has more than 4096 digits");
 }
 
-static void integers_of_4096_digits_are_read_and_no_longer_ones(void **state) {
+static void integers_of_up_to_4096_digits_are_read(void **state) {
     (void)state;
     struct buf json = {0}, packed = {0};
     struct fault fault = {0};
@@ -434,7 +434,7 @@ static void a_missing_parameter_is_reported_at_its_parent(void **state) {
     assert_errors("{\"reals\":[1.5]}", "[{\"pointer\":\"/params\",\"detail\":\"numbers is required\"}]}");
 }
 
-static void no_parameters_at_all_tells_what_is_needed(void **state) {
+static void without_parameters_the_fault_says_what_is_needed(void **state) {
     (void)state;
     const char *needs = "[{\"pointer\":\"/params\",\"detail\":\"needs start, stop; or numbers\"}]}";
     assert_errors("{}", needs);
@@ -450,12 +450,12 @@ static void parameters_of_different_forms_do_not_mix(void **state) {
                   "{\"pointer\":\"/params/stop\",\"detail\":\"cannot be combined with numbers\"}]}");
 }
 
-/* ---- hostile packed bytes ------------------------------------------------------------------------ */
+/* ---- hostile packed bytes ---------------------------------------------------------------------------------------- */
 
 static const char rich[] = "{\"numbers\":[1,2,1e30],\"reals\":[0.5,3,-7e8],\"op\":\"list\",\"name\":\"abc\","
                            "\"lines\":[\"x\",\"\",\"yz\"],\"any\":{\"k\":[1]}}";
 
-/* Everything a handler may ask, so that the sanitizers see each byte it could touch. */
+/* Reads all that a handler can ask for, so that the sanitizers see each byte that it could touch. */
 static size_t read_all(const struct params *p) {
     size_t sum = 0, size;
     int64_t i;
@@ -479,7 +479,7 @@ static size_t read_all(const struct params *p) {
     return sum;
 }
 
-/* A copy on the heap of just its size, so that reading past its end is caught. */
+/* Makes a copy on the heap of exactly its size, so that a read behind its end is found. */
 static void view_copy(const struct buf *packed, size_t size, size_t at, int mask, bool must_fail) {
     struct fault fault = {0};
     struct params p;
@@ -498,7 +498,7 @@ static void view_copy(const struct buf *packed, size_t size, size_t at, int mask
     free(copy);
 }
 
-static void a_truncated_buffer_is_refused_at_every_length(void **state) {
+static void a_truncated_buffer_is_rejected_at_every_length(void **state) {
     (void)state;
     struct buf packed = {0};
     struct fault fault = {0};
@@ -508,7 +508,7 @@ static void a_truncated_buffer_is_refused_at_every_length(void **state) {
     buf_deinit(&packed);
 }
 
-static void a_buffer_with_any_byte_changed_leads_no_reader_astray(void **state) {
+static void a_buffer_with_any_byte_changed_does_no_harm(void **state) {
     (void)state;
     static const int masks[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFF};
     struct buf packed = {0};
@@ -520,7 +520,7 @@ static void a_buffer_with_any_byte_changed_leads_no_reader_astray(void **state) 
     buf_deinit(&packed);
 }
 
-static void offsets_and_counts_that_overflow_are_refused(void **state) {
+static void offsets_and_counts_that_overflow_are_rejected(void **state) {
     (void)state;
     struct buf packed = {0};
     struct fault fault = {0};
@@ -540,7 +540,7 @@ static void offsets_and_counts_that_overflow_are_refused(void **state) {
     buf_deinit(&packed);
 }
 
-static void values_outside_the_table_are_refused(void **state) {
+static void values_outside_the_table_are_rejected(void **state) {
     (void)state;
     struct buf packed = {0};
     struct fault fault = {0};
@@ -554,7 +554,7 @@ static void values_outside_the_table_are_refused(void **state) {
     buf_deinit(&packed);
 }
 
-static void bytes_of_another_type_are_refused(void **state) {
+static void bytes_of_another_type_are_rejected(void **state) {
     (void)state;
     struct call_params c;
     struct params p;
@@ -573,7 +573,7 @@ int main(void) {
         cmocka_unit_test(fractions_are_no_integers),
         cmocka_unit_test(other_kinds_are_no_integers),
         cmocka_unit_test(an_exponent_is_expanded_up_to_4096_digits),
-        cmocka_unit_test(integers_of_4096_digits_are_read_and_no_longer_ones),
+        cmocka_unit_test(integers_of_up_to_4096_digits_are_read),
         cmocka_unit_test(integers_fit_the_c_type_or_are_not_given),
         cmocka_unit_test(integers_just_beyond_the_c_types_do_not_fit),
         cmocka_unit_test(bounds_are_inclusive_and_named),
@@ -596,13 +596,13 @@ int main(void) {
         cmocka_unit_test(a_flood_of_bad_elements_is_cut),
         cmocka_unit_test(unknown_parameters_are_named_with_the_known_ones),
         cmocka_unit_test(a_missing_parameter_is_reported_at_its_parent),
-        cmocka_unit_test(no_parameters_at_all_tells_what_is_needed),
+        cmocka_unit_test(without_parameters_the_fault_says_what_is_needed),
         cmocka_unit_test(parameters_of_different_forms_do_not_mix),
-        cmocka_unit_test(a_truncated_buffer_is_refused_at_every_length),
-        cmocka_unit_test(a_buffer_with_any_byte_changed_leads_no_reader_astray),
-        cmocka_unit_test(offsets_and_counts_that_overflow_are_refused),
-        cmocka_unit_test(values_outside_the_table_are_refused),
-        cmocka_unit_test(bytes_of_another_type_are_refused),
+        cmocka_unit_test(a_truncated_buffer_is_rejected_at_every_length),
+        cmocka_unit_test(a_buffer_with_any_byte_changed_does_no_harm),
+        cmocka_unit_test(offsets_and_counts_that_overflow_are_rejected),
+        cmocka_unit_test(values_outside_the_table_are_rejected),
+        cmocka_unit_test(bytes_of_another_type_are_rejected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* primes_test.c: whole jobs of type "primes", against a plain sieve made here, published values (OEIS A006880,
- * A007508, A006988, A046731), and values made with another program for ranges far out. Every answer must be
- * the same however the job is cut. */
+/* primes_test.c: whole jobs of type "primes". Their results are compared with a plain sieve below, with published
+ * values (OEIS A006880, A007508, A006988, A046731) and, for ranges of large numbers, with values from another program.
+ * Every result must be the same however the job is divided. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,7 +39,7 @@ static void expect_for_all_cuts(const char *params, const char *result) {
         expect(params, cuts[i], result);
 }
 
-static void expect_refused(const char *params, const char *pointer) {
+static void expect_rejected(const char *params, const char *pointer) {
     char *json = job_run("primes", params, 0);
     assert_non_null(strstr(json, "\"code\":\"invalid_params\""));
     if (strstr(json, pointer) == NULL)
@@ -53,7 +53,7 @@ static void range_text(struct buf *to, uint64_t start, uint64_t stop, const char
     buf_printf(to, "{\"start\":\"%" PRIu64 "\",\"stop\":\"%" PRIu64 "\",\"op\":\"%s\"}", start, stop, op);
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------------------- */
+/* ---- ranges ------------------------------------------------------------------------------------------------------ */
 
 static void counts_are_those_of_the_prime_counting_function(void **state) {
     (void)state;
@@ -112,12 +112,12 @@ static void twins_across_borders_are_counted_once(void **state) {
     expect_for_all_cuts("{\"start\":0,\"stop\":1000000,\"op\":\"twins\"}", "{\"count\":8169}");
     expect("{\"start\":0,\"stop\":10000000,\"op\":\"twins\"}", 0, "{\"count\":58980}");
     expect("{\"start\":0,\"stop\":1000000000,\"op\":\"twins\"}", 1, "{\"count\":3424506}");
-    /* Two chunks of [0, 2n) meet at n: before, between and behind 11 and 13, and 3, 5, 7. */
+    /* Two chunks of [0, 2n) meet at n. It is before, between and behind 11 and 13, and 3, 5, 7. */
     expect("{\"start\":0,\"stop\":22,\"op\":\"twins\"}", 2, "{\"count\":4}");
     expect("{\"start\":0,\"stop\":24,\"op\":\"twins\"}", 2, "{\"count\":4}");
     expect("{\"start\":0,\"stop\":26,\"op\":\"twins\"}", 2, "{\"count\":4}");
     expect("{\"start\":0,\"stop\":8,\"op\":\"twins\"}", 8, "{\"count\":2}");
-    /* Both have to be in the range. */
+    /* Both must be in the range. */
     expect("{\"start\":11,\"stop\":13,\"op\":\"twins\"}", 0, "{\"count\":0}");
     expect("{\"start\":11,\"stop\":14,\"op\":\"twins\"}", 0, "{\"count\":1}");
     expect("{\"start\":12,\"stop\":14,\"op\":\"twins\"}", 0, "{\"count\":0}");
@@ -162,7 +162,7 @@ static void any_range_in_any_cut_agrees_with_a_naive_sieve(void **state) {
     buf_deinit(&params);
 }
 
-/* Around 10^14 counting gives way to walking, within a chunk; a narrow range far out is tested number by number. */
+/* At 10^14 a chunk changes from counting to walking. A narrow range of large numbers is tested number by number. */
 static void all_ways_to_find_primes_agree_far_out(void **state) {
     (void)state;
     static const unsigned few[] = {0, 1, 4};
@@ -200,18 +200,18 @@ static void a_list_is_all_numbers_or_all_strings(void **state) {
            "{\"count\":2,\"primes\":[\"9007199254740881\",\"9007199254740997\"]}");
 }
 
-static void params_out_of_reach_are_refused_by_name(void **state) {
+static void params_out_of_reach_are_rejected_by_name(void **state) {
     (void)state;
-    expect_refused("{\"start\":0,\"stop\":1e11,\"op\":\"list\"}", "/params/stop");
-    expect_refused("{\"start\":0,\"stop\":\"18446744073709551616\"}", "/params/stop");
-    expect_refused("{\"start\":0,\"stop\":100,\"op\":\"median\"}", "/params/op");
-    expect_refused("{\"start\":0}", "\"pointer\"");
-    expect_refused("{\"nth\":0}", "/params/nth");
-    expect_refused("{\"nth\":\"100000000000001\"}", "/params/nth");
-    expect_refused("{\"numbers\":[0.5]}", "/params/numbers");
+    expect_rejected("{\"start\":0,\"stop\":1e11,\"op\":\"list\"}", "/params/stop");
+    expect_rejected("{\"start\":0,\"stop\":\"18446744073709551616\"}", "/params/stop");
+    expect_rejected("{\"start\":0,\"stop\":100,\"op\":\"median\"}", "/params/op");
+    expect_rejected("{\"start\":0}", "\"pointer\"");
+    expect_rejected("{\"nth\":0}", "/params/nth");
+    expect_rejected("{\"nth\":\"100000000000001\"}", "/params/nth");
+    expect_rejected("{\"numbers\":[0.5]}", "/params/numbers");
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static void small_numbers_are_judged_with_certainty(void **state) {
     (void)state;
@@ -231,7 +231,7 @@ static void numbers_and_strings_may_be_mixed(void **state) {
 }
 
 /* Carmichael numbers; strong pseudoprimes to the first 4, 9, 12 and 13 prime bases. */
-static void numbers_that_pass_for_primes_are_found_out(void **state) {
+static void pseudoprimes_are_recognised(void **state) {
     (void)state;
     expect("{\"numbers\":[561,1105,6601,825265,321197185,\"9746347772161\"]}", 0,
            "{\"is_prime\":[false,false,false,false,false,false],\"count\":0,\"certainty\":\"proven\"}");
@@ -320,7 +320,7 @@ static void a_hundred_thousand_numbers_agree_with_the_range(void **state) {
     buf_deinit(&result);
 }
 
-/* ---- the n-th prime -------------------------------------------------------------------------------------- */
+/* ---- the n-th prime ---------------------------------------------------------------------------------------------- */
 
 static void the_first_primes_are_numbered_from_one(void **state) {
     (void)state;
@@ -346,7 +346,7 @@ static void nth_primes_are_the_published_ones(void **state) {
     expect("{\"nth\":100000000}", 0, "{\"prime\":2038074743}");
 }
 
-/* ---- chunks ---------------------------------------------------------------------------------------------- */
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
 
 struct planned {
     struct submission submission;
@@ -393,7 +393,7 @@ static void wanted_chunks_are_made_if_there_is_work_for_them(void **state) {
     assert_int_equal(chunk_count("{\"numbers\":[1,\"340282366920938463463374607431768211507\",3]}", 3), 3);
     assert_int_equal(chunk_count("{\"numbers\":[1,2,3]}", 50), 3);
     assert_int_equal(chunk_count("{\"nth\":1000000}", 11), 11);
-    /* However few chunks are wanted, the parts of a list stay small. */
+    /* The parts of a list are small, even if few chunks are wanted. */
     assert_true(chunk_count("{\"start\":0,\"stop\":100000000,\"op\":\"list\"}", 1) > 10);
 }
 
@@ -428,7 +428,7 @@ static bool watch_cancelled(void *arg) {
     return w->looks_left == 0;
 }
 
-/* Runs the first chunk of a job that would take years, and cancels it at the second look. */
+/* Runs the first chunk of a job that would take years, and cancels it at the second check. */
 static void expect_cancelled(const char *params) {
     struct planned p;
     struct buf part = {0};
@@ -526,10 +526,10 @@ int main(void) {
         cmocka_unit_test(all_ways_to_find_primes_agree_far_out),
         cmocka_unit_test(ranges_reach_the_last_64_bit_prime),
         cmocka_unit_test(a_list_is_all_numbers_or_all_strings),
-        cmocka_unit_test(params_out_of_reach_are_refused_by_name),
+        cmocka_unit_test(params_out_of_reach_are_rejected_by_name),
         cmocka_unit_test(small_numbers_are_judged_with_certainty),
         cmocka_unit_test(numbers_and_strings_may_be_mixed),
-        cmocka_unit_test(numbers_that_pass_for_primes_are_found_out),
+        cmocka_unit_test(pseudoprimes_are_recognised),
         cmocka_unit_test(primes_are_proven_up_to_a_hundred_digits),
         cmocka_unit_test(larger_primes_are_probable),
         cmocka_unit_test(composites_are_proven_at_any_size),

@@ -1,4 +1,5 @@
-/* registry_test.c: the job types that the service really has: handlers/host/registry.c and the handlers' tables. */
+/* registry_test.c: the job types that the service really has: handlers/host/registry.c and the tables of the
+ * handlers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -38,14 +39,14 @@ static void unknown_types_are_not_found(void **state) {
     assert_null(host_handler(host_count()));
 }
 
-/* The fallback as a client would write it: what it cannot send cannot be a fallback either. */
+/* Sends the fallback as a client would. A fallback must be a value that a client can send. */
 static void assert_accepted(const struct params_table *table, unsigned row) {
     const struct param_spec *spec = &table->handler->params[row];
     struct buf json = {0};
     struct fault fault = {0};
     struct submission s;
     buf_printf(&json, "{\"type\":\"%s\",\"params\":{\"%s\":%s}}", table->handler->name, spec->name, spec->fallback);
-    int rc = submission_parse(json.data, json.size, 64, &s, &fault); /* other parameters may be lacking */
+    int rc = submission_parse(json.data, json.size, 64, &s, &fault); /* other parameters can be missing */
     assert_int_equal(rc, fault.json.size > 0 ? -1 : 0);
     buf_clear(&json);
     buf_printf(&json, "\"/params/%s", spec->name);

@@ -1,5 +1,5 @@
-/* scan_test.c: where tokens and values end: handlers/host/scan.h. Every text lies in memory of its own size, so that a look
- * behind its end is seen. */
+/* scan_test.c: where tokens and values end: handlers/host/scan.h. Each text is in memory of exactly its size, so that a
+ * read behind its end is found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include "handlers/host/scan.h"
 
-/* How many bytes the value has that the text begins with, if the text ends after `size` bytes; -1: none. */
+/* How many bytes the value at the start of a text of `size` bytes has. -1 if there is none. */
 static int value_size_in(const char *text, size_t size) {
     char *copy = malloc(size + 1);
     memcpy(copy + 1, text, size);
@@ -61,7 +61,7 @@ static void a_value_can_be_followed_in_pieces_of_any_size(void **state) {
     }
 }
 
-static void plain_tokens_are_told_from_others(void **state) {
+static void plain_tokens_are_recognised(void **state) {
     (void)state;
     static const char *const integers[] = {"0", "-7", "123456789012345678"};
     static const char *const others[] = {"", "-", "00", "-0", "007", "1234567890123456789", "x"};
@@ -85,7 +85,7 @@ int main(void) {
         cmocka_unit_test(a_value_ends_where_json_says),
         cmocka_unit_test(what_has_no_end_or_no_beginning_is_no_value),
         cmocka_unit_test(a_value_can_be_followed_in_pieces_of_any_size),
-        cmocka_unit_test(plain_tokens_are_told_from_others),
+        cmocka_unit_test(plain_tokens_are_recognised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ static json_t *describe(size_t type) {
     return root;
 }
 
-/* A copy of one property's schema, as text; form 0 is "range", 1 is "list". */
+/* A copy of the schema of one property, as text. Form 0 is "range", form 1 is "list". */
 static void assert_property(size_t form, const char *name, const char *expected) {
     json_t *root = describe(TOY_SHAPE);
     json_t *forms = json_object_get(json_object_get(root, "params"), "anyOf");

@@ -1,4 +1,4 @@
-/* submission_test.c: bodies of POST /v1/jobs, good and bad, against handlers/host/submission.c. */
+/* submission_test.c: good and bad bodies of POST /v1/jobs: handlers/host/submission.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "tests/unit/toy_types.h"
 
-static char *refusal(const char *json) {
+static char *rejection(const char *json) {
     struct submission s;
     struct fault fault = {0};
     assert_int_equal(submission_parse(json, strlen(json), 64, &s, &fault), -1);
@@ -15,15 +15,15 @@ static char *refusal(const char *json) {
     return buf_steal(&fault.json, NULL);
 }
 
-static void assert_refused(const char *json, const char *expected) {
-    char *fault = refusal(json);
+static void assert_rejected(const char *json, const char *expected) {
+    char *fault = rejection(json);
     assert_string_equal(fault, expected);
     free(fault);
 }
 
-/* Refused with one error at the pointer, whatever the words. */
-static void assert_refused_at(const char *json, const char *code, const char *pointer) {
-    char *fault = refusal(json);
+/* Asserts that the body is rejected with one error at the pointer, whatever its text. */
+static void assert_rejected_at(const char *json, const char *code, const char *pointer) {
+    char *fault = rejection(json);
     json_error_t error;
     json_t *root = json_loads(fault, JSON_REJECT_DUPLICATES, &error);
     assert_non_null(root);
@@ -46,11 +46,11 @@ static struct submission_options options_of(const char *options) {
     return s.options;
 }
 
-static void assert_option_refused(const char *name, const char *value) {
+static void assert_option_rejected(const char *name, const char *value) {
     char body[256], pointer[64];
     snprintf(body, sizeof body, "{\"type\":\"plain\",\"options\":{\"%s\":%s}}", name, value);
     snprintf(pointer, sizeof pointer, "/options/%s", name);
-    assert_refused_at(body, "invalid_params", pointer);
+    assert_rejected_at(body, "invalid_params", pointer);
 }
 
 static void a_type_alone_is_a_job_with_default_options(void **state) {
@@ -91,11 +91,11 @@ static void isolation_is_one_of_two_words(void **state) {
     (void)state;
     assert_false(options_of("{\"isolation\":\"pool\"}").isolated);
     assert_true(options_of("{\"isolation\":\"fresh\"}").isolated);
-    assert_option_refused("isolation", "\"Fresh\"");
-    assert_option_refused("isolation", "\"\"");
-    assert_option_refused("isolation", "true");
-    assert_option_refused("isolation", "12345678901234567890");
-    assert_option_refused("isolation", "\"fresh\\u0000\"");
+    assert_option_rejected("isolation", "\"Fresh\"");
+    assert_option_rejected("isolation", "\"\"");
+    assert_option_rejected("isolation", "true");
+    assert_option_rejected("isolation", "12345678901234567890");
+    assert_option_rejected("isolation", "\"fresh\\u0000\"");
 }
 
 static void assert_webhook_of(size_t size, bool taken) {
@@ -122,16 +122,16 @@ static void a_webhook_is_a_string_of_bounded_size(void **state) {
     assert_webhook_of(1, true);
     assert_webhook_of(2048, true);
     assert_webhook_of(2049, false);
-    assert_option_refused("webhook", "null");
-    assert_option_refused("webhook", "12345678901234567890");
-    assert_option_refused("webhook", "[\"https://example.org\"]");
-    assert_option_refused("webhook", "\"https://example.org/\\u0000\"");
+    assert_option_rejected("webhook", "null");
+    assert_option_rejected("webhook", "12345678901234567890");
+    assert_option_rejected("webhook", "[\"https://example.org\"]");
+    assert_option_rejected("webhook", "\"https://example.org/\\u0000\"");
 }
 
 static void params_and_items_exclude_each_other(void **state) {
     (void)state;
-    assert_refused_at("{\"type\":\"plain\",\"params\":{},\"items\":[]}", "invalid_params", "/items");
-    assert_refused_at("{\"type\":\"plain\",\"items\":{}}", "invalid_params", "/items");
+    assert_rejected_at("{\"type\":\"plain\",\"params\":{},\"items\":[]}", "invalid_params", "/items");
+    assert_rejected_at("{\"type\":\"plain\",\"items\":{}}", "invalid_params", "/items");
 }
 
 static void items_make_a_map_of_so_many_calls(void **state) {
@@ -158,21 +158,21 @@ static void the_least_value_of_every_option_is_read(void **state) {
     assert_int_equal(o.ttl_ms, 0);
 }
 
-static void options_beyond_their_bounds_are_refused(void **state) {
+static void options_beyond_their_bounds_are_rejected(void **state) {
     (void)state;
-    assert_option_refused("priority", "8");
-    assert_option_refused("priority", "-1");
-    assert_option_refused("timeout_ms", "0");
-    assert_option_refused("timeout_ms", "9007199254740992");
-    assert_option_refused("queue_timeout_ms", "-1");
-    assert_option_refused("max_attempts", "0");
-    assert_option_refused("max_attempts", "101");
-    assert_option_refused("ttl_s", "31536001");
-    assert_option_refused("ttl_s", "-1");
-    assert_option_refused("chunks", "4097");
-    assert_option_refused("chunks", "1e400");
-    assert_option_refused("delay_ms", "-1");
-    assert_option_refused("delay_ms", "31536000001");
+    assert_option_rejected("priority", "8");
+    assert_option_rejected("priority", "-1");
+    assert_option_rejected("timeout_ms", "0");
+    assert_option_rejected("timeout_ms", "9007199254740992");
+    assert_option_rejected("queue_timeout_ms", "-1");
+    assert_option_rejected("max_attempts", "0");
+    assert_option_rejected("max_attempts", "101");
+    assert_option_rejected("ttl_s", "31536001");
+    assert_option_rejected("ttl_s", "-1");
+    assert_option_rejected("chunks", "4097");
+    assert_option_rejected("chunks", "1e400");
+    assert_option_rejected("delay_ms", "-1");
+    assert_option_rejected("delay_ms", "31536000001");
 }
 
 static void options_take_integers_however_they_are_written(void **state) {
@@ -181,63 +181,63 @@ static void options_take_integers_however_they_are_written(void **state) {
     assert_int_equal(options_of("{\"priority\":\"3\"}").priority, 3);
     assert_int_equal(options_of("{\"ttl_s\":1e3}").ttl_ms, 1000000);
     assert_int_equal(options_of("{\"ttl_s\":0.00001e8}").ttl_ms, 1000000);
-    assert_option_refused("priority", "3.5");
-    assert_option_refused("priority", "true");
-    assert_option_refused("priority", "null");
-    assert_option_refused("priority", "\"3.0\"");
+    assert_option_rejected("priority", "3.5");
+    assert_option_rejected("priority", "true");
+    assert_option_rejected("priority", "null");
+    assert_option_rejected("priority", "\"3.0\"");
 }
 
 static void unknown_members_are_named_by_their_pointer(void **state) {
     (void)state;
-    assert_refused(
+    assert_rejected(
         "{\"type\":\"plain\",\"options\":{\"timeout\":1}}",
         "{\"code\":\"invalid_params\",\"detail\":\"/options/timeout: \\\"timeout\\\" is not an option; there "
         "are priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, chunks, delay_ms, isolation and "
         "webhook\",\"errors\":[{"
         "\"pointer\":\"/options/timeout\",\"detail\":\"\\\"timeout\\\" is not an option; there are "
         "priority, timeout_ms, queue_timeout_ms, max_attempts, ttl_s, chunks, delay_ms, isolation and webhook\"}]}");
-    assert_refused_at("{\"type\":\"plain\",\"item\":[]}", "invalid_params", "/item");
-    assert_refused_at("{\"type\":\"plain\",\"params\":{\"x\":1}}", "invalid_params", "/params/x");
-    assert_option_refused("Delay_ms", "0");
-    assert_option_refused("isolation", "\"new\"");
+    assert_rejected_at("{\"type\":\"plain\",\"item\":[]}", "invalid_params", "/item");
+    assert_rejected_at("{\"type\":\"plain\",\"params\":{\"x\":1}}", "invalid_params", "/params/x");
+    assert_option_rejected("Delay_ms", "0");
+    assert_option_rejected("isolation", "\"new\"");
 }
 
 static void pointers_escape_tildes_and_slashes(void **state) {
     (void)state;
-    assert_refused_at("{\"type\":\"plain\",\"params\":{\"a~b/c\":1}}", "invalid_params", "/params/a~0b~1c");
+    assert_rejected_at("{\"type\":\"plain\",\"params\":{\"a~b/c\":1}}", "invalid_params", "/params/a~0b~1c");
 }
 
 static void an_unknown_type_is_answered_with_the_known_ones(void **state) {
     (void)state;
-    assert_refused(
+    assert_rejected(
         "{\"type\":\"prime\"}",
         "{\"code\":\"unknown_type\",\"detail\":\"/type: there is no job type \\\"prime\\\"; there are shape, "
         "plain\",\"errors\":[{\"pointer\":\"/type\",\"detail\":\"there is no job type \\\"prime\\\"; there "
         "are shape, plain\"}]}");
-    assert_refused_at("{\"type\":\"plain\\u0000\"}", "unknown_type", "/type");
+    assert_rejected_at("{\"type\":\"plain\\u0000\"}", "unknown_type", "/type");
 }
 
 static void a_missing_type_is_reported_at_the_job(void **state) {
     (void)state;
-    assert_refused_at("{}", "invalid_params", "");
-    assert_refused_at("{\"type\":7}", "invalid_params", "/type");
-    assert_refused_at("{\"type\":12345678901234567890}", "invalid_params", "/type");
+    assert_rejected_at("{}", "invalid_params", "");
+    assert_rejected_at("{\"type\":7}", "invalid_params", "/type");
+    assert_rejected_at("{\"type\":12345678901234567890}", "invalid_params", "/type");
 }
 
 static void json_of_another_shape_is_invalid_and_not_malformed(void **state) {
     (void)state;
-    assert_refused_at("5", "invalid_params", "");
-    assert_refused_at("123456789012345678901234567890", "invalid_params", "");
-    assert_refused_at("[]", "invalid_params", "");
-    assert_refused_at("\"x\"", "invalid_params", "");
-    assert_refused_at("{\"type\":\"plain\",\"params\":null}", "invalid_params", "/params");
-    assert_refused_at("{\"type\":\"plain\",\"options\":[]}", "invalid_params", "/options");
+    assert_rejected_at("5", "invalid_params", "");
+    assert_rejected_at("123456789012345678901234567890", "invalid_params", "");
+    assert_rejected_at("[]", "invalid_params", "");
+    assert_rejected_at("\"x\"", "invalid_params", "");
+    assert_rejected_at("{\"type\":\"plain\",\"params\":null}", "invalid_params", "/params");
+    assert_rejected_at("{\"type\":\"plain\",\"options\":[]}", "invalid_params", "/options");
 }
 
 static void all_faults_are_reported_at_once(void **state) {
     (void)state;
-    char *fault = refusal("{\"type\":\"shape\",\"params\":{\"start\":\"x\",\"stop\":-1,\"nope\":1},"
-                          "\"options\":{\"priority\":9},\"more\":1}");
+    char *fault = rejection("{\"type\":\"shape\",\"params\":{\"start\":\"x\",\"stop\":-1,\"nope\":1},"
+                            "\"options\":{\"priority\":9},\"more\":1}");
     json_t *root = json_loads(fault, 0, NULL);
     assert_int_equal(json_array_size(json_object_get(root, "errors")), 5);
     assert_non_null(strstr(fault, "(and 4 more)"));
@@ -252,7 +252,7 @@ static void a_flood_of_faults_is_cut(void **state) {
     for (int i = 0; i < 1000; i++)
         buf_printf(&body, "%s\"%0900d\":1", i > 0 ? "," : "", i);
     buf_puts(&body, "}}");
-    char *fault = refusal(body.data);
+    char *fault = rejection(body.data);
     json_t *root = json_loads(fault, 0, NULL);
     assert_non_null(root);
     assert_in_range(json_array_size(json_object_get(root, "errors")), 1, 20);
@@ -264,17 +264,17 @@ static void a_flood_of_faults_is_cut(void **state) {
 
 static void broken_json_keeps_its_own_codes(void **state) {
     (void)state;
-    assert_refused("{\"type\":\"plain\",}",
-                   "{\"code\":\"invalid_json\",\"detail\":\"this is not JSON: string or '}' expected near "
-                   "'}'\",\"line\":1,\"column\":17,\"position\":17}");
-    assert_refused("{\"type\":\"plain\",\n \"type\":\"plain\"}",
-                   "{\"code\":\"duplicate_key\",\"detail\":\"a name occurs twice in one object: duplicate object key "
-                   "near '\\\"type\\\"'\",\"line\":2,\"column\":7,\"position\":24}");
+    assert_rejected("{\"type\":\"plain\",}",
+                    "{\"code\":\"invalid_json\",\"detail\":\"this is not JSON: string or '}' expected near "
+                    "'}'\",\"line\":1,\"column\":17,\"position\":17}");
+    assert_rejected("{\"type\":\"plain\",\n \"type\":\"plain\"}",
+                    "{\"code\":\"duplicate_key\",\"detail\":\"a name occurs twice in one object: duplicate object key "
+                    "near '\\\"type\\\"'\",\"line\":2,\"column\":7,\"position\":24}");
 }
 
 static void the_empty_body_is_not_json(void **state) {
     (void)state;
-    char *fault = refusal("");
+    char *fault = rejection("");
     assert_non_null(strstr(fault, "\"code\":\"invalid_json\""));
     assert_non_null(strstr(fault, "\"line\":1,\"column\":1,\"position\":0"));
     free(fault);
@@ -289,7 +289,7 @@ int main(void) {
         cmocka_unit_test(params_and_items_exclude_each_other),
         cmocka_unit_test(items_make_a_map_of_so_many_calls),
         cmocka_unit_test(the_least_value_of_every_option_is_read),
-        cmocka_unit_test(options_beyond_their_bounds_are_refused),
+        cmocka_unit_test(options_beyond_their_bounds_are_rejected),
         cmocka_unit_test(options_take_integers_however_they_are_written),
         cmocka_unit_test(unknown_members_are_named_by_their_pointer),
         cmocka_unit_test(pointers_escape_tildes_and_slashes),

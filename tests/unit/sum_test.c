@@ -32,7 +32,7 @@ static void assert_any_chunking(const char *params, const char *expected) {
     assert_job(params, 0, expected);
 }
 
-static void assert_refused(const char *params, const char *pointer, const char *detail) {
+static void assert_rejected(const char *params, const char *pointer, const char *detail) {
     char *json = job_run("sum", params, 0);
     char expected[100];
     snprintf(expected, sizeof expected, "\"pointer\":\"/params%s\"", pointer);
@@ -41,7 +41,7 @@ static void assert_refused(const char *params, const char *pointer, const char *
     free(json);
 }
 
-/* The job's sum as a GMP integer. */
+/* The sum of a job as a GMP integer. */
 static void job_sum(const char *params, unsigned chunks, mpz_t sum) {
     char *json = job_run("sum", params, chunks);
     char *digits = json + strlen("{\"sum\":\"");
@@ -60,7 +60,7 @@ static char *range_params(const mpz_t start, const mpz_t stop, const mpz_t step,
     return params;
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------------- */
+/* ---- ranges ------------------------------------------------------------------------------------------------------ */
 
 struct range_case {
     const char *start, *stop, *step;
@@ -234,18 +234,18 @@ static void a_count_beyond_53_bits_is_a_string(void **state) {
                "{\"sum\":\"4999999999999999999950000000000000000000\",\"count\":\"100000000000000000000\"}");
 }
 
-static void params_that_cannot_be_summed_are_refused_by_name(void **state) {
+static void params_that_cannot_be_summed_are_rejected_by_name(void **state) {
     (void)state;
-    assert_refused("{\"start\":0,\"stop\":9,\"step\":0}", "/step", "must not be 0");
-    assert_refused("{\"start\":0,\"stop\":9,\"step\":0,\"method\":\"closed_form\"}", "/step", "must not be 0");
-    assert_refused("{\"start\":\"-9223372036854775809\",\"stop\":0}", "/start", "closed_form");
-    assert_refused("{\"start\":0,\"stop\":\"9223372036854775808\"}", "/stop", "closed_form");
-    assert_refused("{\"start\":0,\"stop\":9,\"step\":\"9223372036854775808\"}", "/step", "closed_form");
-    assert_refused("{\"start\":0,\"stop\":10000000000001}", "/stop", "closed_form");
-    assert_refused("{\"start\":0,\"stop\":9,\"power\":65}", "/power", "64");
-    assert_refused("{\"start\":0,\"stop\":9,\"power\":-1}", "/power", "0");
-    assert_refused("{\"numbers\":[0.5],\"power\":3}", "/power", "1 or 2");
-    assert_refused("{\"numbers\":[1.0],\"power\":0}", "/power", "1 or 2");
+    assert_rejected("{\"start\":0,\"stop\":9,\"step\":0}", "/step", "must not be 0");
+    assert_rejected("{\"start\":0,\"stop\":9,\"step\":0,\"method\":\"closed_form\"}", "/step", "must not be 0");
+    assert_rejected("{\"start\":\"-9223372036854775809\",\"stop\":0}", "/start", "closed_form");
+    assert_rejected("{\"start\":0,\"stop\":\"9223372036854775808\"}", "/stop", "closed_form");
+    assert_rejected("{\"start\":0,\"stop\":9,\"step\":\"9223372036854775808\"}", "/step", "closed_form");
+    assert_rejected("{\"start\":0,\"stop\":10000000000001}", "/stop", "closed_form");
+    assert_rejected("{\"start\":0,\"stop\":9,\"power\":65}", "/power", "64");
+    assert_rejected("{\"start\":0,\"stop\":9,\"power\":-1}", "/power", "0");
+    assert_rejected("{\"numbers\":[0.5],\"power\":3}", "/power", "1 or 2");
+    assert_rejected("{\"numbers\":[1.0],\"power\":0}", "/power", "1 or 2");
 }
 
 /* The sum by GMP, term by term. */
@@ -262,7 +262,7 @@ static void add_terms(mpz_t sum, const mpz_t start, const mpz_t stop, const mpz_
     mpz_clears(term, value, NULL);
 }
 
-/* A range of some 1500 terms at most, in either direction, with bounds of 1 to 62 bits. */
+/* Makes a range of at most some 1500 terms, in either direction, with bounds of 1 to 62 bits. */
 static void random_range(uint64_t *random, mpz_t start, mpz_t stop, mpz_t step) {
     unsigned bits = 1 + (unsigned)(next_random(random) % 62);
     int64_t first = (int64_t)next_random(random) >> (63 - bits);
@@ -335,7 +335,7 @@ static void one_more_term_adds_its_power_to_a_closed_form_of_10_to_the_4095_term
     mpz_clears(start, stop, step, less, more, NULL);
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static void integers_of_any_size_sum_to_a_string(void **state) {
     (void)state;
@@ -400,9 +400,9 @@ static void many_random_reals_have_the_same_bits_in_any_number_of_chunks(void **
     buf_deinit(&params);
 }
 
-/* ---- run and merge by themselves -------------------------------------------------------------------- */
+/* ---- run and merge by themselves --------------------------------------------------------------------------------- */
 
-/* Plans a job; the caller calls host_plan_deinit. */
+/* Plans a job. The caller frees the plan with host_plan_deinit. */
 static size_t plan_job(const char *params, unsigned chunks, struct host_plan *plan) {
     job_init();
     struct buf body = {0};
@@ -531,7 +531,7 @@ int main(void) {
         cmocka_unit_test(an_empty_range_sums_to_zero),
         cmocka_unit_test(zero_to_the_power_of_zero_is_one),
         cmocka_unit_test(a_count_beyond_53_bits_is_a_string),
-        cmocka_unit_test(params_that_cannot_be_summed_are_refused_by_name),
+        cmocka_unit_test(params_that_cannot_be_summed_are_rejected_by_name),
         cmocka_unit_test(both_methods_agree_with_gmp_on_random_ranges),
         cmocka_unit_test(closed_form_takes_bounds_of_4096_digits),
         cmocka_unit_test(one_more_term_adds_its_power_to_a_closed_form_of_10_to_the_4095_terms),

@@ -1,5 +1,5 @@
-/* test_types_test.c: the job types sleep, burn, collatz and crash. What ends a process is run in a forked child, whose
- * stderr is a pipe. */
+/* test_types_test.c: the job types sleep, burn, collatz and crash. A job that ends its process runs in a forked child
+ * whose stderr is a pipe. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 #include "tests/unit/job.h"
 
-/* ---- helpers ------------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------------------------------- */
 
 struct watch {
     uint64_t done, total;
@@ -56,7 +56,7 @@ static int run_first_chunk(const char *type, const struct host_plan *plan, unsig
     return host_run((size_t)host_find(type), attempt, common, chunk, &hooks, part, fault);
 }
 
-/* Runs the only chunk of a job of that type; what came out is dropped. */
+/* Runs the only chunk of a job of that type, and ignores its part. */
 static int run_watched(const char *type, const char *params, struct watch *watch) {
     struct host_plan plan = {0};
     struct fault fault = {0};
@@ -82,7 +82,7 @@ static uint64_t clock_ns(clockid_t clock) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* A process that does what crash does. Its death is for waitpid, its stderr to read from *stderr_fd. */
+/* Starts a process that does what crash does. The caller waits for its end, and reads its stderr from *stderr_fd. */
 static pid_t start_crash(const char *params, int *stderr_fd) {
     int ends[2];
     struct host_plan plan = {0};
@@ -94,7 +94,7 @@ static pid_t start_crash(const char *params, int *stderr_fd) {
         struct watch watch = {0};
         struct fault fault = {0};
         struct buf part = {0};
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* should an assertion fail before this child is gone */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* in case an assertion fails before this child has ended */
         setrlimit(RLIMIT_CORE, &(struct rlimit){0});
         dup2(ends[1], STDERR_FILENO);
         run_first_chunk("crash", &plan, 0, &watch, &part, &fault);
@@ -147,9 +147,9 @@ static uint64_t resident_bytes(pid_t pid) {
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* ---- sleep --------------------------------------------------------------------------------------- */
+/* ---- sleep ------------------------------------------------------------------------------------------------------- */
 
-static void sleep_takes_its_time_and_tells_progress(void **state) {
+static void sleep_takes_its_time_and_reports_progress(void **state) {
     (void)state;
     struct watch watch = {0};
     uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
@@ -178,7 +178,7 @@ static void sleep_can_be_cancelled(void **state) {
     assert_true(watch.done < 86400000);
 }
 
-/* ---- collatz ------------------------------------------------------------------------------------- */
+/* ---- collatz ----------------------------------------------------------------------------------------------------- */
 
 static void collatz_finds_the_same_number_however_it_is_divided(void **state) {
     (void)state;
@@ -188,21 +188,21 @@ static void collatz_finds_the_same_number_however_it_is_divided(void **state) {
         assert_job("collatz", "{\"below\":10}", chunks[i], "{\"start\":9,\"steps\":19}");
         assert_job("collatz", "{\"below\":2}", chunks[i], "{\"start\":1,\"steps\":0}");
     }
-    assert_job("collatz", "{\"below\":20}", 3, "{\"start\":18,\"steps\":20}"); /* 19 takes as many */
+    assert_job("collatz", "{\"below\":20}", 3, "{\"start\":18,\"steps\":20}"); /* 19 takes 20 steps, too */
 }
 
 static void collatz_plans_as_many_chunks_as_are_wanted_or_worth_it(void **state) {
     (void)state;
     struct host_plan plan = {0};
     plan_of("collatz", "{\"below\":1000000000}", &plan);
-    assert_in_range(plan.count, 100, HANDLER_MAX_CHUNKS); /* whatever the machine: that is minutes of work */
+    assert_in_range(plan.count, 100, HANDLER_MAX_CHUNKS); /* on any machine, as it is minutes of work */
     host_plan_deinit(&plan);
     plan_of("collatz", "{\"below\":3}", &plan);
     assert_int_equal(plan.count, 1);
     host_plan_deinit(&plan);
 }
 
-static void collatz_can_be_cancelled_and_believes_no_bytes(void **state) {
+static void collatz_can_be_cancelled_and_checks_its_bytes(void **state) {
     (void)state;
     struct watch watch = {0};
     struct host_plan plan = {0};
@@ -223,7 +223,7 @@ static void collatz_can_be_cancelled_and_believes_no_bytes(void **state) {
     host_plan_deinit(&plan);
 }
 
-/* ---- burn ---------------------------------------------------------------------------------------- */
+/* ---- burn -------------------------------------------------------------------------------------------------------- */
 
 static void assert_burns(const char *params, unsigned wanted, double cpu_ms, json_int_t chunks) {
     uint64_t start_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -246,7 +246,7 @@ static void burn_uses_as_much_cpu_as_asked(void **state) {
     assert_burns("{\"cpu_ms\":0,\"chunks\":4096}", 0, 0, 4096);
 }
 
-static void burn_tells_progress_and_can_be_cancelled(void **state) {
+static void burn_reports_progress_and_can_be_cancelled(void **state) {
     (void)state;
     struct watch watch = {0};
     assert_int_equal(run_watched("burn", "{\"cpu_ms\":5}", &watch), 0);
@@ -257,7 +257,7 @@ static void burn_tells_progress_and_can_be_cancelled(void **state) {
     assert_int_equal(run_watched("burn", "{\"cpu_ms\":86400000}", &watch), HOST_CANCELLED);
 }
 
-/* ---- crash --------------------------------------------------------------------------------------- */
+/* ---- crash ------------------------------------------------------------------------------------------------------- */
 
 static void crash_dies_of_the_signal_named(void **state) {
     (void)state;
@@ -275,7 +275,7 @@ static void crash_by_exit_ends_with_3(void **state) {
     assert_int_equal(WEXITSTATUS(status), 3);
 }
 
-/* SIGTERM leaves it running: it uses the CPU for 50 ms more. SIGKILL ends it. */
+/* After SIGTERM it goes on and uses the CPU for 50 ms more. SIGKILL ends it. */
 static void crash_by_hang_outlives_sigterm(void **state) {
     (void)state;
     int stderr_fd, status;
@@ -284,7 +284,7 @@ static void crash_by_hang_outlives_sigterm(void **state) {
     pid_t pid = start_crash("{\"how\":\"hang\"}", &stderr_fd);
     assert_last_words(stderr_fd, "crash: about to fail: hang, attempt 0\n");
     assert_int_equal(clock_getcpuclockid(pid, &cpu), 0);
-    /* Its last words come shortly before it goes deaf; that it burns the CPU shows that it has. */
+    /* It writes its message shortly before it ignores SIGTERM. When it uses the CPU, it does ignore it. */
     uint64_t start_ns = clock_ns(cpu);
     while (clock_ns(cpu) - start_ns < 50000000)
         nanosleep(&pause, NULL);
@@ -346,14 +346,14 @@ static void test_types_are_offered_only_if_asked_for(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sleep_takes_its_time_and_tells_progress),
+        cmocka_unit_test(sleep_takes_its_time_and_reports_progress),
         cmocka_unit_test(sleep_estimates_its_cost),
         cmocka_unit_test(sleep_can_be_cancelled),
         cmocka_unit_test(collatz_finds_the_same_number_however_it_is_divided),
         cmocka_unit_test(collatz_plans_as_many_chunks_as_are_wanted_or_worth_it),
-        cmocka_unit_test(collatz_can_be_cancelled_and_believes_no_bytes),
+        cmocka_unit_test(collatz_can_be_cancelled_and_checks_its_bytes),
         cmocka_unit_test(burn_uses_as_much_cpu_as_asked),
-        cmocka_unit_test(burn_tells_progress_and_can_be_cancelled),
+        cmocka_unit_test(burn_reports_progress_and_can_be_cancelled),
         cmocka_unit_test(crash_dies_of_the_signal_named),
         cmocka_unit_test(crash_by_exit_ends_with_3),
         cmocka_unit_test(crash_by_hang_outlives_sigterm),

@@ -1,6 +1,6 @@
-/* toy_types.h: a registry for the tests of handlers/host, in place of handlers/host/registry.c: the linker takes the
- * functions below and leaves registry.o in the archive. Two types: "shape", whose table has every kind of parameter
- * and two forms, and "plain", which has no parameters. Tests give "plain" the functions they want to see called. */
+/* toy_types.h: a registry for the tests of handlers/host, which replaces handlers/host/registry.c: the linker takes the
+ * functions below and leaves registry.o in the archive. It has two types. The table of "shape" has every kind of
+ * parameter and two forms. "plain" has no parameters, and tests set its functions. */
 #ifndef OFFLOAD_TESTS_TOY_TYPES_H
 #define OFFLOAD_TESTS_TOY_TYPES_H
 
