@@ -224,30 +224,16 @@ static void memory_submit(struct store *s, struct record *r, const struct store_
     done(arg, result);
 }
 
-static bool is_over_limit(const struct memory_store *m) {
-    return (m->limits.max_ended > 0 && m->ended_count > m->limits.max_ended) ||
-           (m->limits.max_ended_bytes > 0 && m->ended_bytes > m->limits.max_ended_bytes);
-}
-
 /* The job that ended just now is not evicted, however large it is: its owner must be able to see it. */
 static void evict_ended(struct memory_store *m) {
-    while (is_over_limit(m) && m->ended_count > 1) {
+    const struct store_limits *l = &m->limits;
+    while (m->ended_count > 1 && ((l->max_ended > 0 && m->ended_count > l->max_ended) ||
+                                  (l->max_ended_bytes > 0 && m->ended_bytes > l->max_ended_bytes))) {
         if (m->bury_evicted)
             bury(m, m->by_end, clock_wall_ms());
         else
             drop_entry(m, m->by_end);
     }
-}
-
-static void end_entry(struct memory_store *m, struct entry *e, struct record *r) {
-    struct record *before = e->record;
-    e->record = record_ref(r);
-    record_unref(before);
-    e->ttl_ms = r->options.ttl_ms;
-    DL_APPEND2(m->by_end, e, ended_prev, ended_next);
-    m->ended_count++;
-    m->ended_bytes += record_bytes(r);
-    schedule(m, &e->timed, r->expires_ms > 0 ? r->expires_ms : 1);
 }
 
 static void memory_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
@@ -261,7 +247,14 @@ static void memory_finish(struct store *s, struct record *r, const struct delive
         done(arg, e == NULL ? STORE_UNAVAILABLE : e->record == NULL ? STORE_GONE : STORE_FINAL);
         return;
     }
-    end_entry(m, e, r);
+    struct record *before = e->record;
+    e->record = record_ref(r);
+    record_unref(before);
+    e->ttl_ms = r->options.ttl_ms;
+    DL_APPEND2(m->by_end, e, ended_prev, ended_next);
+    m->ended_count++;
+    m->ended_bytes += record_bytes(r);
+    schedule(m, &e->timed, r->expires_ms > 0 ? r->expires_ms : 1);
     evict_ended(m);
     done(arg, STORE_OK);
 }

@@ -23,7 +23,7 @@ static void put_job(struct sql *s, struct op *op, struct payload *result) {
     sqlite3_stmt *q = sql_use(s, SQL_PUT_JOB);
     row_bind(q, &op->row, result == NULL ? 0 : result->slice.size);
     if (result != NULL)
-        payload_bind(s, q, row_result_parameter(), &op->id, result);
+        payload_bind(s, q, row_columns(), &op->id, result);
     sql_run(s, q);
 }
 
@@ -53,15 +53,6 @@ static void put_key(struct sql *s, struct op *op) {
     note_due(op, op->key_expires_ms);
 }
 
-static void put_input(struct sql *s, struct op *op) {
-    sqlite3_stmt *q = sql_use(s, SQL_PUT_INPUT);
-    sql_bind_id(q, 1, &op->id);
-    payload_bind(s, q, 2, &op->id, &op->payloads[0]);
-    sqlite3_bind_int(q, 3, WIRE_VERSION);
-    payload_bind(s, q, 4, &op->id, &op->payloads[1]);
-    sql_run(s, q);
-}
-
 void apply_submit(struct sql *s, struct op *op) {
     enum stage stage = lifetime_read(s, &op->id).stage;
     op->result = stage == STAGE_BURIED ? STORE_GONE : STORE_OK;
@@ -74,7 +65,12 @@ void apply_submit(struct sql *s, struct op *op) {
     if (op->key != NULL)
         put_key(s, op);
     put_job(s, op, NULL);
-    put_input(s, op);
+    sqlite3_stmt *q = sql_use(s, SQL_PUT_INPUT);
+    sql_bind_id(q, 1, &op->id);
+    payload_bind(s, q, 2, &op->id, &op->payloads[0]);
+    sqlite3_bind_int(q, 3, WIRE_VERSION);
+    payload_bind(s, q, 4, &op->id, &op->payloads[1]);
+    sql_run(s, q);
 }
 
 void apply_plan(struct sql *s, struct op *op) {
@@ -110,18 +106,16 @@ void apply_lost(struct sql *s, struct op *op) {
     sql_run(s, q);
 }
 
-/* The fence: the chunk has no part yet, and was not lost since that attempt began. */
-static bool is_wanted(struct sql *s, const struct op *op) {
+void apply_complete(struct sql *s, struct op *op) {
+    if (lifetime_read(s, &op->id).stage != STAGE_OPEN)
+        return;
+    /* The part is wanted if the chunk has none yet, and was not lost since this attempt began. */
     sqlite3_stmt *q = use_chunk(s, SQL_GET_CHUNK, op);
     bool wanted = !sql_step(s, q) || (sqlite3_column_int64(q, 0) <= op->attempt && sqlite3_column_int(q, 1) == 0);
     sqlite3_reset(q);
-    return wanted;
-}
-
-void apply_complete(struct sql *s, struct op *op) {
-    if (lifetime_read(s, &op->id).stage != STAGE_OPEN || !is_wanted(s, op))
+    if (!wanted)
         return;
-    sqlite3_stmt *q = use_chunk(s, SQL_PUT_CHUNK, op);
+    q = use_chunk(s, SQL_PUT_CHUNK, op);
     sqlite3_bind_int64(q, 3, op->attempt);
     payload_bind(s, q, 4, &op->id, &op->payloads[0]);
     sql_run(s, q);
@@ -153,24 +147,20 @@ void apply_delivered(struct sql *s, struct op *op) {
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
-static bool is_over_limit(const struct sql *s) {
-    const struct store_limits *l = &s->limits;
-    return (l->max_ended > 0 && s->totals.ended > l->max_ended) ||
-           (l->max_ended_bytes > 0 && s->totals.bytes > l->max_ended_bytes);
-}
-
-static bool oldest_ended(struct sql *s, struct id *id) {
-    sqlite3_stmt *q = sql_use(s, SQL_OLDEST_ENDED);
-    bool found = sql_step(s, q) && sql_read_id(q, 0, id);
-    sqlite3_reset(q);
-    return found;
-}
-
 /* The job that ended just now is not evicted, however large it is: its owner must be able to see it. */
 static void evict_ended(struct sql *s, struct op *op) {
-    struct id oldest;
-    for (int i = 0; i < MAX_EVICTED && is_over_limit(s) && s->totals.ended > 1; i++) {
-        if (!oldest_ended(s, &oldest) || memcmp(&oldest, &op->id, sizeof oldest) == 0)
+    const struct store_limits *l = &s->limits;
+    const struct totals *t = &s->totals;
+    for (int i = 0; i < MAX_EVICTED && t->ended > 1; i++) {
+        bool too_many = l->max_ended > 0 && t->ended > l->max_ended;
+        bool too_large = l->max_ended_bytes > 0 && t->bytes > l->max_ended_bytes;
+        if (!too_many && !too_large)
+            return;
+        struct id oldest;
+        sqlite3_stmt *q = sql_use(s, SQL_OLDEST_ENDED);
+        bool found = sql_step(s, q) && sql_read_id(q, 0, &oldest);
+        sqlite3_reset(q);
+        if (!found || memcmp(&oldest, &op->id, sizeof oldest) == 0)
             return;
         note_due(op, lifetime_bury(s, &oldest, op->time_ms));
     }
@@ -256,33 +246,28 @@ void apply_find_key(struct sql *s, struct op *op) {
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
-/* True if there may be more. */
-static bool bury_expired(struct sql *s, int64_t now_ms) {
+static sqlite3_stmt *use_expired(struct sql *s, enum statement n, const struct op *op) {
+    sqlite3_stmt *q = sql_use(s, n);
+    sqlite3_bind_int64(q, 1, op->time_ms);
+    sqlite3_bind_int(q, 2, GC_ROWS);
+    return q;
+}
+
+/* A statement that has found as many rows as it may leaves more of them behind. */
+void apply_gc(struct sql *s, struct op *op) {
+    static const enum statement deletes[] = {SQL_DELETE_TOMBSTONES, SQL_DELETE_KEYS};
     struct id ids[GC_ROWS];
     size_t n = 0;
-    sqlite3_stmt *q = sql_use(s, SQL_EXPIRED_JOBS);
-    sqlite3_bind_int64(q, 1, now_ms);
-    sqlite3_bind_int(q, 2, GC_ROWS);
+    sqlite3_stmt *q = use_expired(s, SQL_EXPIRED_JOBS, op);
     while (sql_step(s, q))
         n += n < GC_ROWS && sql_read_id(q, 0, &ids[n]);
     for (size_t i = 0; i < n; i++)
-        lifetime_bury(s, &ids[i], now_ms);
-    return n == GC_ROWS;
-}
-
-/* True if there may be more. */
-static bool delete_expired(struct sql *s, enum statement n, int64_t now_ms) {
-    sqlite3_stmt *q = sql_use(s, n);
-    sqlite3_bind_int64(q, 1, now_ms);
-    sqlite3_bind_int(q, 2, GC_ROWS);
-    sql_run(s, q);
-    return sqlite3_changes(s->db) == GC_ROWS;
-}
-
-void apply_gc(struct sql *s, struct op *op) {
-    bool more = bury_expired(s, op->time_ms);
-    more |= delete_expired(s, SQL_DELETE_TOMBSTONES, op->time_ms);
-    more |= delete_expired(s, SQL_DELETE_KEYS, op->time_ms);
+        lifetime_bury(s, &ids[i], op->time_ms);
+    bool more = n == GC_ROWS;
+    for (size_t i = 0; i < sizeof deletes / sizeof deletes[0]; i++) {
+        sql_run(s, use_expired(s, deletes[i], op));
+        more |= sqlite3_changes(s->db) == GC_ROWS;
+    }
     op->due_ms = lifetime_next_due_ms(s);
     op->outcome = more ? OP_MORE : OP_DONE;
 }

@@ -85,15 +85,6 @@ static void write_payloads(struct sql *s, struct op *op) {
     }
 }
 
-static void remove_unused(struct sql *s, struct op *op) {
-    for (unsigned i = 0; i < op->payload_count; i++) {
-        struct payload *p = &op->payloads[i];
-        if (p->number != 0 && !p->used)
-            files_remove(&s->files, &op->id, p->role, p->number);
-        p->number = 0;
-    }
-}
-
 /* Leaves out the steps of jobs that end in the same batch: many jobs are planned, started and finished between two
  * commits, and their steps cannot be seen then. Unless something is read: a read must see all that was posted before
  * it. An end whose payload could not be written is no end yet.
@@ -138,47 +129,37 @@ static void write_all_payloads(struct sql *s, struct op *batch) {
 
 /* ---- one transaction --------------------------------------------------------------------------------------------- */
 
-static void apply(struct sql *s, struct op *op) {
-    if (op->outcome == OP_SUPERSEDED || op_in_trouble(op))
-        return;
-    forget_outcome(op);
-    op->operation->apply(s, op);
-    if (op->outcome == OP_WAITING)
-        op->outcome = OP_DONE;
-}
-
-static bool any_writes(const struct op *from, const struct op *until) {
-    while (from != until && from->operation->reads)
-        from = from->next;
-    return from != until;
-}
-
-static void roll_back(struct sql *s, const struct totals *before) {
-    if (!sqlite3_get_autocommit(s->db)) {
-        sqlite3_step(s->statements[SQL_ROLLBACK]);
-        sqlite3_reset(s->statements[SQL_ROLLBACK]);
-    }
-    files_rolled_back(&s->files);
-    s->totals = *before;
-}
-
 /* The ops in [from, until). False: none of them took effect, s->code says why. */
 MUST_CHECK static bool transaction(struct sql *s, struct op *from, const struct op *until) {
     struct totals before = s->totals;
+    const struct op *writer = from;
+    while (writer != until && writer->operation->reads)
+        writer = writer->next;
     s->code = SQLITE_OK;
-    sql_run(s, sql_use(s, any_writes(from, until) ? SQL_BEGIN_WRITING : SQL_BEGIN));
-    for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next)
-        apply(s, op);
+    sql_run(s, sql_use(s, writer != until ? SQL_BEGIN_WRITING : SQL_BEGIN));
+    for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next) {
+        if (op->outcome == OP_SUPERSEDED || op_in_trouble(op))
+            continue;
+        forget_outcome(op);
+        op->operation->apply(s, op);
+        if (op->outcome == OP_WAITING)
+            op->outcome = OP_DONE;
+    }
     if (s->code == SQLITE_OK && files_sync(&s->files) != 0)
         sql_fail(s, SQLITE_IOERR, errno);
     if (s->code == SQLITE_OK)
         sql_run(s, sql_use(s, SQL_COMMIT));
-    if (s->code != SQLITE_OK) {
-        roll_back(s, &before);
-        return false;
+    if (s->code == SQLITE_OK) {
+        files_committed(&s->files);
+        return true;
     }
-    files_committed(&s->files);
-    return true;
+    if (!sqlite3_get_autocommit(s->db)) { /* SQLite itself has rolled back after some errors */
+        sqlite3_step(s->statements[SQL_ROLLBACK]);
+        sqlite3_reset(s->statements[SQL_ROLLBACK]);
+    }
+    files_rolled_back(&s->files);
+    s->totals = before;
+    return false;
 }
 
 static void run_singly(struct sql *s, struct op *batch) {
@@ -208,6 +189,13 @@ void batch_run(struct sql *s, struct op *batch) {
         else
             run_reads(s, batch);
     }
-    for (struct op *op = batch; op != NULL; op = op->next)
-        remove_unused(s, op);
+    /* Files that no row names: of ops that failed, or had no need of them. */
+    for (struct op *op = batch; op != NULL; op = op->next) {
+        for (unsigned i = 0; i < op->payload_count; i++) {
+            struct payload *p = &op->payloads[i];
+            if (p->number != 0 && !p->used)
+                files_remove(&s->files, &op->id, p->role, p->number);
+            p->number = 0;
+        }
+    }
 }

@@ -196,32 +196,29 @@ struct slice stored_slice(struct stored *s) {
     return b == NULL ? (struct slice){NULL, 0, 0} : slice_all(b);
 }
 
-static int copy_file(int from, int to, size_t size) {
+static struct blob *copy_to_memfd(const struct stored *s, const void *front, size_t front_size) {
+    struct blob *copy = NULL;
     char *bytes = malloc(COPY_BYTES);
-    size_t at = 0;
-    int status = -1;
-    while (bytes != NULL && at < size) {
-        ssize_t n = pread(from, bytes, COPY_BYTES, (off_t)at);
+    int fd = memfd_new("stored");
+    if (bytes == NULL || fd < 0)
+        goto out;
+    for (size_t at = 0; at < s->size;) {
+        ssize_t n = pread(s->fd, bytes, COPY_BYTES, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0 || memfd_write(to, bytes, (size_t)n) != 0)
+        if (n <= 0 || memfd_write(fd, bytes, (size_t)n) != 0)
             goto out;
         at += (size_t)n;
     }
-    status = bytes == NULL ? -1 : 0;
+    if (pwrite(fd, front, front_size, 0) == (ssize_t)front_size) {
+        copy = blob_seal(fd, s->size);
+        fd = -1; /* blob_seal has it, or has closed it */
+    }
 out:
+    if (fd >= 0)
+        close(fd);
     free(bytes);
-    return status;
-}
-
-static struct blob *copy_to_memfd(const struct stored *s, const void *front, size_t front_size) {
-    int fd = memfd_new("stored");
-    if (fd < 0)
-        return NULL;
-    if (copy_file(s->fd, fd, s->size) == 0 && pwrite(fd, front, front_size, 0) == (ssize_t)front_size)
-        return blob_seal(fd, s->size);
-    close(fd);
-    return NULL;
+    return copy;
 }
 
 int stored_copy(const struct stored *s, const void *front, size_t front_size, struct slice *out) {

@@ -193,19 +193,15 @@ static void on_probe_timer(struct timer *t) {
     retry(container_of(t, struct queue, probe_timer));
 }
 
-/* What is in flight is the store thread's, and not looked at: if it fails, there will be trouble again. */
-static bool any_failed(const struct queue *q) {
-    const struct op *op;
-    DL_FOREACH2(q->pending, op, pending_next) {
-        if (!op->in_flight && op_in_trouble(op))
-            return true;
-    }
-    return false;
-}
-
 /* An op that is pending and was not tried was posted while the probe was on its way: it is first in the queue now. */
 void queue_complete_probe(struct queue *q, struct op *probe) {
-    if (probe->outcome != OP_DONE || any_failed(q)) {
+    bool failed = probe->outcome != OP_DONE;
+    const struct op *op;
+    DL_FOREACH2(q->pending, op, pending_next) {
+        /* What is in flight is the store thread's, and not looked at: if it fails, there will be trouble again. */
+        failed |= !op->in_flight && op_in_trouble(op);
+    }
+    if (failed) {
         set_probe(q);
     } else if (q->state == QUEUE_IN_TROUBLE) {
         LOG(LOG_WARN, "store_recovered", LOG_STR("reason", q->trouble));

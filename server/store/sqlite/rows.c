@@ -81,10 +81,6 @@ int row_columns(void) {
     return count;
 }
 
-int row_result_parameter(void) {
-    return row_columns();
-}
-
 uint64_t row_bytes(const struct record *r, size_t result_size) {
     return sizeof *r + r->lost.size + r->error.size + result_size;
 }
@@ -138,13 +134,6 @@ void row_bind(sqlite3_stmt *q, const struct record *r, size_t result_size) {
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-static bool read_buf(sqlite3_stmt *q, int at, struct buf *b) {
-    int size = sqlite3_column_bytes(q, at);
-    if (size > 0)
-        buf_append(b, sqlite3_column_blob(q, at), (size_t)size);
-    return !b->failed;
-}
-
 static uint32_t read_type(const char *name) {
     int type = name == NULL ? -1 : host_find(name);
     return type < 0 ? UINT32_MAX : (uint32_t)type;
@@ -157,6 +146,7 @@ static enum problem_code read_problem(const char *name) {
 
 static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct record *r) {
     void *member = (char *)r + c->offset;
+    struct buf *b = member;
     const char *text = NULL;
     int64_t n = 0;
     if (c->kind >= COLUMN_TYPE && c->kind <= COLUMN_STRING)
@@ -173,7 +163,10 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
     case COLUMN_STRING:
         *(char **)member = text == NULL ? NULL : strdup(text);
         return text == NULL || *(char **)member != NULL;
-    case COLUMN_BUF: return read_buf(q, at, member);
+    case COLUMN_BUF:
+        if (sqlite3_column_bytes(q, at) > 0)
+            buf_append(b, sqlite3_column_blob(q, at), (size_t)sqlite3_column_bytes(q, at));
+        return !b->failed;
     case COLUMN_BYTES:
     case COLUMN_RESULT: break;
     }
@@ -209,15 +202,6 @@ struct record *row_read(sqlite3_stmt *q) {
 
 /* ---- payloads ---------------------------------------------------------------------------------------------------- */
 
-static void note_file(struct sql *s, const struct id *job, const struct payload *p) {
-    sqlite3_stmt *q = sql_use(s, SQL_PUT_FILE);
-    sqlite3_bind_int64(q, 1, p->number);
-    sql_bind_id(q, 2, job);
-    sqlite3_bind_int(q, 3, (int)p->role);
-    sqlite3_bind_int64(q, 4, p->chunk);
-    sql_run(s, q);
-}
-
 static void bind_small(struct sql *s, sqlite3_stmt *q, int at, const struct slice *p) {
     if (p->blob->fd < 0) {
         sqlite3_bind_blob(q, at, p->blob->data + p->offset, (int)p->size, SQLITE_STATIC);
@@ -233,13 +217,19 @@ static void bind_small(struct sql *s, sqlite3_stmt *q, int at, const struct slic
 }
 
 void payload_bind(struct sql *s, sqlite3_stmt *q, int at, const struct id *job, struct payload *p) {
-    if (p->number != 0) {
-        note_file(s, job, p);
-        sqlite3_bind_int64(q, at, p->number);
-        p->used = true;
-    } else if (p->slice.size > 0) {
-        bind_small(s, q, at, &p->slice);
+    if (p->number == 0) {
+        if (p->slice.size > 0)
+            bind_small(s, q, at, &p->slice);
+        return;
     }
+    sqlite3_stmt *file = sql_use(s, SQL_PUT_FILE);
+    sqlite3_bind_int64(file, 1, p->number);
+    sql_bind_id(file, 2, job);
+    sqlite3_bind_int(file, 3, (int)p->role);
+    sqlite3_bind_int64(file, 4, p->chunk);
+    sql_run(s, file);
+    sqlite3_bind_int64(q, at, p->number);
+    p->used = true;
 }
 
 int payload_read(struct sql *s, sqlite3_stmt *q, int column, const struct id *job, enum file_role role,

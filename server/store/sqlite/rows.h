@@ -9,8 +9,9 @@
 
 void row_write_columns(struct buf *out); /* their names, with commas: all but id; the result is the last one */
 void row_write_values(struct buf *out);  /* ?2, ?3 ... */
-int row_columns(void);                   /* how many, with id: the result is the last of them */
-int row_result_parameter(void);
+/* How many there are, with the id. The result is the last one: it is column row_columns() - 1 of a row that was read,
+ * and parameter row_columns() of a row that is written. */
+int row_columns(void);
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 

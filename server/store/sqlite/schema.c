@@ -112,29 +112,25 @@ static const char *const texts[SQL_COUNT] = {
 
 /* ---- statements -------------------------------------------------------------------------------------------------- */
 
-static int prepare(struct sql *s, enum statement n) {
-    struct buf b = {0};
-    for (const char *c = texts[n]; *c != '\0'; c++) {
-        if (*c == '@')
-            row_write_columns(&b);
-        else if (*c == '#')
-            row_write_values(&b);
-        else if (*c == '$')
-            buf_u64(&b, VERSION);
-        else
-            buf_putc(&b, *c);
-    }
-    int code = b.failed
-                   ? SQLITE_NOMEM
-                   : sqlite3_prepare_v3(s->db, b.data, (int)b.size, SQLITE_PREPARE_PERSISTENT, &s->statements[n], NULL);
-    buf_deinit(&b);
-    return code;
-}
-
 static int prepare_all(struct sql *s) {
     int code = SQLITE_OK;
-    for (int n = 0; code == SQLITE_OK && n < SQL_COUNT; n++)
-        code = prepare(s, (enum statement)n);
+    for (int n = 0; code == SQLITE_OK && n < SQL_COUNT; n++) {
+        struct buf b = {0};
+        for (const char *c = texts[n]; *c != '\0'; c++) {
+            if (*c == '@')
+                row_write_columns(&b);
+            else if (*c == '#')
+                row_write_values(&b);
+            else if (*c == '$')
+                buf_u64(&b, VERSION);
+            else
+                buf_putc(&b, *c);
+        }
+        code = b.failed
+                   ? SQLITE_NOMEM
+                   : sqlite3_prepare_v3(s->db, b.data, (int)b.size, SQLITE_PREPARE_PERSISTENT, &s->statements[n], NULL);
+        buf_deinit(&b);
+    }
     return code;
 }
 
@@ -249,30 +245,17 @@ static int read_totals(struct sql *s) {
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
-static void say_cannot_open(struct sql *s, int code, struct buf *error) {
-    buf_printf(error, "cannot open the database %s/jobs.db: %s", s->path,
-               s->db != NULL && sqlite3_errcode(s->db) != SQLITE_OK ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
-}
-
-/* Only the owner may read jobs, also in a directory that others may read. SQLite gives its other files the same mode. */
-static void make_private(const char *name) {
-    int fd = name == NULL ? -1 : open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        close(fd);
-}
-
 static int open_database(struct sql *s) {
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     struct buf name = {0};
     buf_printf(&name, "%s/jobs.db", s->path);
-    make_private(name.data);
-    /* Its counters cost a mutex for each allocation. SQLite takes no notice once it is in use. */
+    /* Only the owner may read jobs, even in a directory that others may read. SQLite gives its other files this mode. */
+    int fd = name.failed ? -1 : open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    /* SQLite's statistics of memory cost a mutex for each allocation. The call does nothing once SQLite is in use. */
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-    int code =
-        name.failed
-            ? SQLITE_NOMEM
-            : sqlite3_open_v2(name.data, &s->db,
-                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                              NULL);
+    int code = name.failed ? SQLITE_NOMEM : sqlite3_open_v2(name.data, &s->db, flags, NULL);
     buf_deinit(&name);
     if (code == SQLITE_OK && files_open(&s->files, s->path) != 0)
         code = SQLITE_CANTOPEN;
@@ -307,7 +290,8 @@ static int open_all(struct sql *s, struct buf *error) {
     if (code == SQLITE_OK)
         code = sweep_files(s);
     if (code != SQLITE_OK)
-        say_cannot_open(s, code, error);
+        buf_printf(error, "cannot open the database %s/jobs.db: %s", s->path,
+                   s->db != NULL && sqlite3_errcode(s->db) != SQLITE_OK ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
     return code;
 }
 
