@@ -34,15 +34,11 @@
 
 /* ---- callbacks of libmicrohttpd --------------------------------------------------------------------------------- */
 
-static struct http_connection *connection_of(struct MHD_Connection *mhd) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info == NULL ? NULL : info->socket_context;
-}
-
 /* NULL: the connection is to be closed. */
 static struct http_request *begin_request(struct http *h, struct MHD_Connection *mhd, const char *path,
                                           const char *method) {
-    struct http_connection *c = connection_of(mhd);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_connection *c = info == NULL ? NULL : info->socket_context;
     if (c == NULL || c->state == CONNECTION_CUT)
         return NULL;
     struct http_request *r = http_request_new(h, c, mhd, path, method);
@@ -53,14 +49,6 @@ static struct http_request *begin_request(struct http *h, struct MHD_Connection 
     if (http_receive_no_more(r))
         http_answer_rejection(r);
     return r;
-}
-
-static void end_request(struct http_request *r) {
-    http_receive_end(r);
-    if (r->state == REQUEST_REJECTED)
-        http_answer_rejection(r);
-    else
-        http_request_handle(r);
 }
 
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *path, const char *method,
@@ -78,9 +66,14 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         *upload_size = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
-    if (r->state == REQUEST_RECEIVING || r->state == REQUEST_REJECTED)
-        end_request(r);
-    /* Also called for one that was dropped while it was suspended. */
+    if (r->state == REQUEST_RECEIVING || r->state == REQUEST_REJECTED) {
+        http_receive_end(r);
+        if (r->state == REQUEST_REJECTED)
+            http_answer_rejection(r);
+        else
+            http_request_handle(r);
+    }
+    /* libmicrohttpd calls once more for a request that was dropped while it was suspended. */
     return r->state == REQUEST_DROPPED ? MHD_NO : MHD_YES;
 }
 
@@ -154,21 +147,18 @@ static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr 
 
 /* ---- open and close --------------------------------------------------------------------------------------------- */
 
-/* A second more: a body that stops coming is answered by our own timer first. */
-static unsigned idle_seconds(const struct http_config *c) {
-    return (unsigned)((c->idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
-}
-
 static int start_daemon(struct http *h) {
     /* Not more: libmicrohttpd zeroes all of it after each request (128 KiB were a fifth of the front end's time). */
     size_t memory = (size_t)h->config.max_header + SPARE_HEAD;
     memory = memory < LEAST_MEMORY ? LEAST_MEMORY : memory;
+    /* One second more than ours: our own timer answers a body that stops coming before libmicrohttpd closes it. */
+    unsigned idle_s = (unsigned)((h->config.idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
     h->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.max_connections + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds(&h->config), MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     if (h->daemon == NULL)
         return -1;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
@@ -203,20 +193,16 @@ void http_configure(struct http *h, const struct http_config *config) {
     h->config.idle_timeout_ns = config->idle_timeout_ns;
 }
 
-static void answer_suspended(struct http *h) {
-    while (h->suspended != NULL) {
-        http_set_header(h->suspended, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-        http_answer_problem(h->suspended, PROBLEM_DRAINING, NULL, NULL);
-    }
-}
-
 /* Who still waits deserves an answer. libmicrohttpd must not be stopped with connections that are suspended; and an
  * answer may let in the next request of a client that sends several at a time, so those are answered in each turn. */
 static void stop_daemon(struct http *h) {
     h->closing = true;
     http_wake_streams(h);
     for (int i = 0; i < LAST_TURNS; i++) {
-        answer_suspended(h);
+        while (h->suspended != NULL) {
+            http_set_header(h->suspended, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+            http_answer_problem(h->suspended, PROBLEM_DRAINING, NULL, NULL);
+        }
         http_turn(h);
     }
     while (h->suspended != NULL)

@@ -142,12 +142,6 @@ static void watch_listeners(struct http_listeners *l, uint32_t events) {
         loop_rewatch(l->loop, &l->at[i].watch, events);
 }
 
-/* A listener that cannot be served is ready all the time: it would keep the loop from sleeping. */
-static void suspend_accepting(struct http_listeners *l) {
-    watch_listeners(l, 0);
-    loop_set_timer(l->loop, &l->retry_timer, clock_monotonic_ns() + ACCEPT_RETRY_NS);
-}
-
 static void on_retry_timer(struct timer *t) {
     watch_listeners(container_of(t, struct http_listeners, retry_timer), EPOLLIN);
 }
@@ -161,8 +155,10 @@ static void on_listener(struct watch *w, uint32_t events) {
         socklen_t size = sizeof peer;
         int fd = accept4(w->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+            /* A listener that cannot be served stays ready, and would keep the loop from sleeping. */
             LOG(LOG_ERROR, "accept_failed", LOG_STR("error", strerror(errno)));
-            suspend_accepting(l);
+            watch_listeners(l, 0);
+            loop_set_timer(l->loop, &l->retry_timer, clock_monotonic_ns() + ACCEPT_RETRY_NS);
         }
         if (fd < 0)
             return;
