@@ -39,20 +39,17 @@ static int add(int epoll_fd, int fd) {
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
 }
 
-/* How long epoll may wait for libmicrohttpd's sake. */
-static int wait_ms(struct MHD_Daemon *daemon) {
-    MHD_UNSIGNED_LONG_LONG ms;
-    if (MHD_get_timeout(daemon, &ms) != MHD_YES)
-        return -1;
-    return ms > 1000 ? 1000 : (int)ms;
-}
-
+/* Runs libmicrohttpd until standard input ends. */
 static void serve(struct MHD_Daemon *daemon, int epoll_fd) {
-    for (bool asked_to_end = false; !asked_to_end;) {
+    for (bool ended = false; !ended;) {
         struct epoll_event events[2];
-        int n = epoll_wait(epoll_fd, events, 2, wait_ms(daemon));
+        MHD_UNSIGNED_LONG_LONG ms;
+        int wait_ms = -1;
+        if (MHD_get_timeout(daemon, &ms) == MHD_YES)
+            wait_ms = ms > 1000 ? 1000 : (int)ms;
+        int n = epoll_wait(epoll_fd, events, 2, wait_ms);
         for (int i = 0; i < n; i++)
-            asked_to_end |= events[i].data.fd == STDIN_FILENO;
+            ended |= events[i].data.fd == STDIN_FILENO;
         MHD_run(daemon);
     }
 }

@@ -72,25 +72,22 @@ static void watch(const struct load *l, int fd, struct connection *c) {
         die("epoll_ctl");
 }
 
-static void connection_open(const struct load *l, struct connection *c) {
-    struct sockaddr_in a = {
-        .sin_family = AF_INET, .sin_port = htons(l->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof a) != 0)
-        die("connect");
-    c->body_left = -1;
-    watch(l, c->fd, c);
-}
-
 static void open_all(struct load *l) {
+    const struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(l->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int64_t start_ns = clock_monotonic_ns();
     l->all = calloc(l->connections, sizeof *l->all);
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->all == NULL || l->epoll_fd < 0)
         die("start");
     for (unsigned i = 0; i < l->connections; i++) {
-        connection_open(l, &l->all[i]);
-        l->all[i].due_ns = l->rate > 0 ? start_ns + (int64_t)(i * 1e9 / l->rate) : start_ns;
+        struct connection *c = &l->all[i];
+        c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (c->fd < 0 || connect(c->fd, (const struct sockaddr *)&a, sizeof a) != 0)
+            die("connect");
+        c->body_left = -1;
+        c->due_ns = l->rate > 0 ? start_ns + (int64_t)(i * 1e9 / l->rate) : start_ns;
+        watch(l, c->fd, c);
     }
 }
 
@@ -135,25 +132,20 @@ static void end_answer(struct load *l, struct connection *c) {
     c->sent_ns = l->rate > 0 && c->due_ns <= now_ns ? -1 : 0;
 }
 
-/* 0, or -1 if this is no answer with a length. */
-static int read_head(struct connection *c, const char *end) {
-    const char *length = strcasestr(c->head, "\r\nContent-Length:");
-    if (strncmp(c->head, "HTTP/1.1 ", 9) != 0 || length == NULL || length > end)
-        return -1;
-    c->status = (unsigned)strtoul(c->head + 9, NULL, 10);
-    size_t in_head = c->head_size - (size_t)(end + 4 - c->head);
-    c->body_left = strtoll(length + strlen("\r\nContent-Length:"), NULL, 10) - (int64_t)in_head;
-    return c->body_left < 0 ? -1 : 0;
-}
-
-/* 0, or -1 if the answer makes no sense. */
+/* 0, or -1 if this is no answer with a Content-Length, or its head is too long. */
 static int take_head(struct connection *c, ssize_t n) {
     c->head_size += (size_t)n;
     c->head[c->head_size] = '\0';
     const char *end = strstr(c->head, "\r\n\r\n");
-    if (end != NULL)
-        return read_head(c, end);
-    return c->head_size == HEAD_LIMIT ? -1 : 0;
+    if (end == NULL)
+        return c->head_size == HEAD_LIMIT ? -1 : 0;
+    const char *length = strcasestr(c->head, "\r\nContent-Length:");
+    if (strncmp(c->head, "HTTP/1.1 ", 9) != 0 || length == NULL || length > end)
+        return -1;
+    c->status = (unsigned)strtoul(c->head + 9, NULL, 10);
+    size_t behind_head = c->head_size - (size_t)(end + 4 - c->head);
+    c->body_left = strtoll(length + strlen("\r\nContent-Length:"), NULL, 10) - (int64_t)behind_head;
+    return c->body_left < 0 ? -1 : 0;
 }
 
 static void on_readable(struct load *l, struct connection *c) {
@@ -246,17 +238,14 @@ static int64_t quantile_us(const struct load *l, double q) {
     return l->times_ns[at < l->answered ? at : l->answered - 1] / NS_PER_US;
 }
 
-/* A request that is still on its way has taken at least until now. */
-static void note_unanswered(struct load *l) {
-    int64_t now_ns = clock_monotonic_ns();
-    for (unsigned i = 0; i < l->connections && l->rate > 0; i++)
-        if (l->all[i].sent_ns > 0)
-            note_time(l, now_ns - l->all[i].sent_ns);
-}
-
 static void report(struct load *l) {
     size_t answered = l->answered;
-    note_unanswered(l);
+    int64_t now_ns = clock_monotonic_ns();
+    /* A request that is still on its way has taken at least until now. */
+    for (unsigned i = 0; i < l->connections && l->rate > 0; i++) {
+        if (l->all[i].sent_ns > 0)
+            note_time(l, now_ns - l->all[i].sent_ns);
+    }
     qsort(l->times_ns, l->answered, sizeof *l->times_ns, compare);
     printf("{\"requests\": %zu, \"failed\": %zu, \"accepted\": %zu, \"rate\": %.1f, "
            "\"p50_us\": %lld, \"p90_us\": %lld, \"p99_us\": %lld, \"max_us\": %lld}\n",
@@ -308,18 +297,14 @@ static void read_arguments(struct load *l, int argc, char **argv) {
     make_request(l, argv[optind + 1], argc - optind == 3 ? argv[optind + 2] : NULL);
 }
 
-static void raise_descriptor_limit(void) {
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return;
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-}
-
 int main(int argc, char **argv) {
     struct load l = {.connections = 1, .seconds = 1};
+    struct rlimit files;
     read_arguments(&l, argc, argv);
-    raise_descriptor_limit();
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* as many connections as the system allows */
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     open_all(&l);
     if (l.hold) {
         hold(&l);
