@@ -1,22 +1,23 @@
-/* memory.c: the store that keeps jobs in this process. Front end. It has two uses: all jobs with `--data-dir none`, and the
- * last jobs that were answered inline, which no disk needs to have.
+/* memory.c: the store that keeps jobs in this process. Front end. It has two uses: it keeps all jobs with
+ * `--data-dir none`, and it keeps the last jobs that were answered inline, because no disk needs to have those.
  *
- * Records and tombstones are in one hash table by id, keys in one by tenant and key. For each of the two, a list of what
- * expires is kept in the order in which it does; gc takes from its front. Most comes in that order already, and the rest
- * is inserted from the back. Ended jobs are also in a list in the order in which they ended; eviction takes from its
- * front.
+ * Records and tombstones are in one hash table by id, and keys are in another one by tenant and key. Each table has a
+ * list of its members in the order in which they expire, and gc takes from the front of that list. Most members come in
+ * that order already; the others are inserted from the back. Ended jobs are also in a list in the order in which they
+ * ended, and eviction takes from the front of that one.
  *
  *     ABSENT ──submit──► OPEN ──finish──► ENDED ──forget, gc, evict──► BURIED (a tombstone) ──gc──► ABSENT
  *        │                └──────────────── forget ────────────────────► ▲
  *        └──finish (it was never submitted)──► ENDED
  *
- * Nothing is copied: a record is shared with the live job, so it says already what `plan`, `update` and `lost` would have
- * it say. And nothing is recovered: what it takes to run a job again, and webhooks, would go with the process, so they
- * are not taken at all.
+ * Nothing is copied: the store shares the record with the live job, so `plan`, `update` and `lost` have nothing to
+ * change. Nothing is recovered either: requests, plans, parts and webhooks would be lost with the process, so the store
+ * does not keep them at all.
  *
- * SQLite's :memory: would be less code, and was not taken: evict must free memory before it returns, and --max-memory
- * must know what results take. In SQLite they would be copies that are not counted, and that another thread frees later.
- * Submitting, starting and ending a job takes 2 us of CPU time here, and 25 us in SQLite where there is no disk.
+ * SQLite's :memory: would be less code. We did not take it, because evict must free memory before it returns, and
+ * --max-memory must know how much memory the results need. In SQLite the results would be copies that are not counted,
+ * and another thread would free them later. To submit, start and end a job takes 2 us of CPU time here, and 25 us in
+ * SQLite without a disk.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +40,12 @@ struct timed {
 };
 
 struct entry {
-    struct timed timed; /* when an ended job expires, or a tombstone; an open job does not */
+    struct timed timed; /* when the ended job or the tombstone expires; an open job does not */
     struct id id;
     struct record *record; /* a reference; NULL: a tombstone */
     int64_t ttl_ms;
     UT_hash_handle hh;
-    struct entry *ended_prev, *ended_next; /* by end */
+    struct entry *ended_prev, *ended_next; /* in the list by_end */
 };
 
 struct key {
@@ -59,11 +60,12 @@ struct key {
 struct memory_store {
     struct store base;
     struct store_limits limits;
-    bool bury_evicted;
+    bool bury_evicted; /* a job that is evicted because of the limits becomes a tombstone */
     uint64_t ended_count, ended_bytes, tombstones;
-    struct entry *by_id, *by_end;
-    struct key *keys;
-    struct timed *by_due[TIMED_KINDS];
+    struct entry *by_id;               /* hash table */
+    struct entry *by_end;              /* list of the ended jobs; the one that ended first is in front */
+    struct key *keys;                  /* hash table */
+    struct timed *by_due[TIMED_KINDS]; /* lists; what expires first is in front */
 };
 
 static struct memory_store *self(struct store *s) {
@@ -72,7 +74,7 @@ static struct memory_store *self(struct store *s) {
 
 /* ---- what expires ------------------------------------------------------------------------------------------------ */
 
-/* Keeps the order of the list; usually the last place is right. */
+/* Inserts it where the order of the list wants it: usually at the end. */
 static void schedule(struct memory_store *m, struct timed *t, int64_t due_ms) {
     struct timed **first = &m->by_due[t->kind], *last = *first == NULL ? NULL : (*first)->prev;
     t->due_ms = due_ms;
@@ -133,7 +135,7 @@ static void drop_entry(struct memory_store *m, struct entry *e) {
     free(e);
 }
 
-/* Deleted, expired or evicted: it is gone for one more TTL. */
+/* The job was deleted, evicted, or has expired. Its tombstone stays for one more TTL, unless there are too many. */
 static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
     drop_record(m, e);
     unschedule(m, &e->timed);
@@ -169,7 +171,7 @@ static void drop_key(struct memory_store *m, struct key *k) {
     free(k);
 }
 
-/* The key that is recorded and equal to `wanted`; NULL if there is none. */
+/* The recorded key that is equal to `wanted`; NULL if there is none, or it has expired. */
 static struct key *find_key(struct memory_store *m, const struct key *wanted) {
     struct key *k;
     HASH_FIND(hh, m->keys, wanted->text, wanted->size, k);
@@ -180,7 +182,7 @@ static struct key *find_key(struct memory_store *m, const struct key *wanted) {
     return k;
 }
 
-/* STORE_OK: the key is the job's now. */
+/* STORE_OK: the key belongs to the job now. */
 static enum store_result claim_key(struct memory_store *m, const struct id *job, const struct store_key *key) {
     struct key *k = new_key(key->tenant, key->key);
     if (k == NULL)
@@ -224,7 +226,7 @@ static void memory_submit(struct store *s, struct record *r, const struct store_
     done(arg, result);
 }
 
-/* The job that ended just now is not evicted, however large it is: its owner must be able to see it. */
+/* The job that ended just now is never evicted, even if it is too large: its owner must be able to see it. */
 static void evict_ended(struct memory_store *m) {
     const struct store_limits *l = &m->limits;
     while (m->ended_count > 1 && ((l->max_ended > 0 && m->ended_count > l->max_ended) ||
@@ -290,8 +292,8 @@ static int newest_first(const void *a, const void *b) {
     return memcmp(&(*y)->id, &(*x)->id, sizeof(*x)->id);
 }
 
-/* Ids are ordered by time, and the table is not: the newest ones are kept in an array of twice the limit, which is sorted
- * and cut to the limit whenever it is full. */
+/* Ids are ordered by time, but the table is not. So we gather matches in an array of twice the limit. Whenever it is
+ * full, we sort it, and keep the newest ones up to the limit. */
 static void memory_list(struct store *s, const struct store_filter *f, store_found *found, void *arg) {
     struct memory_store *m = self(s);
     size_t room = 2 * (size_t)f->limit, n = 0;
@@ -335,7 +337,7 @@ static int64_t memory_gc(struct store *s, int64_t now_ms) {
     return *keys != NULL && (due_ms == 0 || (*keys)->due_ms < due_ms) ? (*keys)->due_ms : due_ms;
 }
 
-/* All is moved by as much, so the order stays. */
+/* All times move by as much, so the order of the lists stays. */
 static void memory_adjust_clock(struct store *s, int64_t by_ms) {
     struct memory_store *m = self(s);
     struct timed *t;
@@ -366,7 +368,7 @@ static const char *memory_trouble(struct store *s) {
     return NULL;
 }
 
-/* ---- what a store needs that outlives its process ---------------------------------------------------------------- */
+/* ---- only for stores that outlive their process ------------------------------------------------------------------ */
 
 static void memory_plan(struct store *s, struct record *r, const struct slice *plan) {
     (void)s, (void)r, (void)plan;

@@ -1,5 +1,5 @@
-/* apply.c: what each operation does to the tables. Each runs within a transaction, looks first at what there is
- * (lifetime.c has the diagram), and may be repeated. Store thread. */
+/* apply.c: what each operation does to the tables. Store thread, within a transaction; the front end when that thread
+ * has ended. Each operation first looks at the stage of its job (see lifetime.c), so that it can be repeated. */
 #include "server/store/sqlite/apply.h"
 
 #include <errno.h>
@@ -10,15 +10,15 @@
 #include "server/store/sqlite/lifetime.h"
 #include "server/store/sqlite/rows.h"
 
-#define GC_ROWS     1000 /* of each table in one go */
-#define MAX_EVICTED 1000 /* jobs that the end of one evicts at most */
+#define GC_ROWS     1000 /* one gc drops at most so many rows of each table */
+#define MAX_EVICTED 1000 /* the end of one job evicts at most so many others */
 
 static void note_due(struct op *op, int64_t due_ms) {
     if (due_ms != 0 && (op->due_ms == 0 || due_ms < op->due_ms))
         op->due_ms = due_ms;
 }
 
-/* The result, if there is one to be stored, is the op's first payload. */
+/* Writes the op's row. `result` is its result, or NULL: the job has none yet. */
 static void put_job(struct sql *s, struct op *op, struct payload *result) {
     sqlite3_stmt *q = sql_use(s, SQL_PUT_JOB);
     row_bind(q, &op->row, result == NULL ? 0 : result->slice.size);
@@ -29,7 +29,7 @@ static void put_job(struct sql *s, struct op *op, struct payload *result) {
 
 /* ---- a job's life ------------------------------------------------------------------------------------------------ */
 
-/* Sets *job to the key's job, and op->hash to its hash. False if no job has the key. */
+/* Sets *job to the job that has the key, and op->hash to the hash of its request. False if no job has the key. */
 static bool find_key(struct sql *s, struct op *op, struct id *job) {
     sqlite3_stmt *q = sql_use(s, SQL_FIND_KEY);
     sqlite3_bind_text(q, 1, op->tenant, -1, SQLITE_STATIC);
@@ -147,7 +147,7 @@ void apply_delivered(struct sql *s, struct op *op) {
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
-/* The job that ended just now is not evicted, however large it is: its owner must be able to see it. */
+/* The job that ended just now is never evicted, even if it is too large: its owner must be able to see it. */
 static void evict_ended(struct sql *s, struct op *op) {
     const struct store_limits *l = &s->limits;
     const struct totals *t = &s->totals;
@@ -253,7 +253,7 @@ static sqlite3_stmt *use_expired(struct sql *s, enum statement n, const struct o
     return q;
 }
 
-/* A statement that has found as many rows as it may leaves more of them behind. */
+/* A statement that reaches its limit of rows has probably left some: then there is more to do. */
 void apply_gc(struct sql *s, struct op *op) {
     static const enum statement deletes[] = {SQL_DELETE_TOMBSTONES, SQL_DELETE_KEYS};
     struct id ids[GC_ROWS];

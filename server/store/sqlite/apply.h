@@ -1,5 +1,5 @@
-/* apply.h: what each operation does to the tables: the `apply` of the rows in sqlite.c's table. Store thread, within a
- * transaction. */
+/* apply.h: what each operation does to the tables. These functions are the `apply` of the table in sqlite.c; see struct
+ * operation (op.h). Store thread, within a transaction; the front end when that thread has ended. */
 #ifndef OFFLOAD_STORE_APPLY_H
 #define OFFLOAD_STORE_APPLY_H
 

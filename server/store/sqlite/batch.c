@@ -1,9 +1,9 @@
-/* batch.c: a batch of operations in one transaction, so that one sync of the disk stands for all of them. Store thread;
- * front end when that has ended.
+/* batch.c: carries out a batch of operations in one transaction, so that all of them need only one sync of the disk.
+ * Store thread; the front end when that thread has ended.
  *
  *     large payloads to files ──► BEGIN, each op, COMMIT ──ok──► files that no row names any more are removed
- *                                         └─failed──► ROLLBACK ─┬─ the disk's fault: nothing was written; reads once more
- *                                                               └─ else: each op in a transaction of its own
+ *                                         └─failed──► ROLLBACK ─┬─ the disk failed: nothing is written, reads once more
+ *                                                               └─ an op failed: each op in a transaction of its own
  */
 #include "server/store/sqlite/batch.h"
 
@@ -12,7 +12,7 @@
 
 #include "server/store/sqlite/statement.h"
 
-/* ---- what could not be done -------------------------------------------------------------------------------------- */
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static const char *trouble_of_errno(int system_errno) {
     switch (system_errno) {
@@ -27,7 +27,7 @@ static const char *trouble_of_errno(int system_errno) {
     }
 }
 
-/* NULL: it is no fault of the disk's, but of the op's. */
+/* NULL: the disk works, and only this op cannot be carried out. */
 static const char *trouble_of_code(int code, int system_errno) {
     switch (code & 0xFF) {
     case SQLITE_FULL: return "disk full";
@@ -60,7 +60,7 @@ static void forget_outcome(struct op *op) {
         op->payloads[i].used = false;
 }
 
-/* As s->code says. */
+/* The op could not be carried out: s->code says why. */
 static void fail(const struct sql *s, struct op *op) {
     forget_outcome(op);
     op->result = STORE_UNAVAILABLE;
@@ -71,7 +71,7 @@ static void fail(const struct sql *s, struct op *op) {
 
 /* ---- large payloads ---------------------------------------------------------------------------------------------- */
 
-/* Before the transaction, so that one payload which cannot be written does not undo what other ops do. */
+/* Runs before the transaction, so that a payload which cannot be written does not undo the other ops. */
 static void write_payloads(struct sql *s, struct op *op) {
     for (unsigned i = 0; i < op->payload_count; i++) {
         struct payload *p = &op->payloads[i];
@@ -85,11 +85,11 @@ static void write_payloads(struct sql *s, struct op *op) {
     }
 }
 
-/* Leaves out the steps of jobs that end in the same batch: many jobs are planned, started and finished between two
- * commits, and their steps cannot be seen then. Unless something is read: a read must see all that was posted before
- * it. An end whose payload could not be written is no end yet.
+/* Finds the steps of jobs that end in the same batch: they need not be written. Many jobs are planned, started and
+ * finished between two commits, and nobody can see their steps then. But if the batch reads anything, all steps are
+ * written: a read must see what was posted before it. An end whose payload could not be written does not count.
  *
- * Without this a tiny asynchronous job takes 129 us of CPU time in place of 118, and the store executes 24 % more
+ * Without this a tiny asynchronous job takes 129 us of CPU time instead of 118, and the store executes 24 % more
  * instructions (20,000 jobs, 32 at a time). */
 static void mark_superseded(struct op *batch) {
     struct op *ends = NULL, *end;
@@ -113,7 +113,7 @@ out:
     HASH_CLEAR(hh, ends);
 }
 
-/* Those of ends first: the parts of a job whose end is written need no files. */
+/* The payloads of ends come first: if the end of a job is written, its steps are superseded and need no files. */
 static void write_all_payloads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
         forget_outcome(op);
@@ -129,7 +129,7 @@ static void write_all_payloads(struct sql *s, struct op *batch) {
 
 /* ---- one transaction --------------------------------------------------------------------------------------------- */
 
-/* The ops in [from, until). False: none of them took effect, s->code says why. */
+/* Carries out the ops in [from, until). False: none of them took effect, and s->code says why. */
 MUST_CHECK static bool transaction(struct sql *s, struct op *from, const struct op *until) {
     struct totals before = s->totals;
     const struct op *writer = from;
@@ -169,7 +169,7 @@ static void run_singly(struct sql *s, struct op *batch) {
     }
 }
 
-/* The disk fails: nothing is written, but what is there may be readable. */
+/* The disk does not work: nothing is written, but perhaps it can still be read. */
 static void run_reads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
         if (!op_in_trouble(op) && !op->operation->reads)
@@ -189,7 +189,7 @@ void batch_run(struct sql *s, struct op *batch) {
         else
             run_reads(s, batch);
     }
-    /* Files that no row names: of ops that failed, or had no need of them. */
+    /* Files of ops that failed, or that did not need them: no row names these. */
     for (struct op *op = batch; op != NULL; op = op->next) {
         for (unsigned i = 0; i < op->payload_count; i++) {
             struct payload *p = &op->payloads[i];

@@ -1,7 +1,7 @@
-/* directory.c: makes and locks the data directory, and sets a database aside that cannot be read. Front end, at the
- * start.
+/* directory.c: makes and locks the data directory, and sets a corrupt database aside. Front end, when the store is
+ * opened or recovered.
  *
- *     <directory>/lock       locked as long as a service uses the directory; says whose
+ *     <directory>/lock       locked as long as a service uses the directory; contains its pid
  *                 jobs.db    and jobs.db-wal, jobs.db-shm: SQLite's
  *                 files/     large payloads
  */
@@ -78,7 +78,7 @@ int directory_lock(const char *path, struct buf *error) {
     return fd;
 }
 
-/* Names to the second are not enough for two in a row. */
+/* The time for the new names, in ms. It is moved on until no file has that name already. */
 static int64_t free_suffix(const char *path) {
     for (int64_t at = clock_wall_ms();; at++) {
         struct buf b = {0};

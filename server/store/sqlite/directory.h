@@ -1,4 +1,4 @@
-/* directory.h: the data directory. Front end, at the start; the store thread does not touch it. */
+/* directory.h: the data directory. Front end, when the store is opened or recovered. */
 #ifndef OFFLOAD_STORE_DIRECTORY_H
 #define OFFLOAD_STORE_DIRECTORY_H
 
@@ -9,8 +9,8 @@
  * it releases the lock. -1 with one line in `error`. */
 MUST_CHECK int directory_lock(const char *path, struct buf *error);
 
-/* Renames the database and its payloads to names that end in .corrupt-<time>, and logs where they are. `why`: for the
- * log. 0, or -1 if something could not be renamed. */
+/* Renames the database and the directory of its payloads: the new names contain ".corrupt-" and a time. Logs the new
+ * name of the database, and `why`. 0, or -1 if something could not be renamed. */
 MUST_CHECK int directory_set_aside(const char *path, const char *why);
 
 #endif

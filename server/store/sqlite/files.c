@@ -1,11 +1,12 @@
-/* files.c: large payloads as files beside the database: <directory>/files/<job>-<role>-<number>. Store thread; and the
- * front end, at the start and where it makes slices of what was read.
+/* files.c: keeps large payloads in files beside the database: <directory>/files/<job>-<role>-<number>. Store thread;
+ * the front end while it opens or recovers the store, and where it makes slices of payloads.
  *
- *     draft written and synced ──► renamed ──► directory synced ──► a row names it: committed
- *     no row names it any more: committed ──► unlinked
+ *     a draft is written and synced ──► renamed ──► the directory is synced ──► a row names the file: committed
+ *     no row names the file any more: committed ──► the file is unlinked
  *
- * So a row never names a file that is not there. A crash in between leaves files that no row names; the sweep at the
- * next start removes them. No file is ever written twice: a transaction that is rolled back leaves what was there before.
+ * So a row never names a file that does not exist. A crash in between leaves files that no row names; the sweep at the
+ * next start removes them. No file is ever written twice, so a transaction that is rolled back leaves the old files as
+ * they were.
  */
 #include "server/store/sqlite/files.h"
 
@@ -106,7 +107,6 @@ void files_remove(struct files *f, const struct id *job, enum file_role role, in
     unlinkat(f->directory, name, 0);
 }
 
-/* If memory runs out, the file stays until the next start. */
 void files_drop(struct files *f, const struct id *job, enum file_role role, int64_t number) {
     if (GROW_ARRAY(&f->dropped, f->dropped_count, &f->dropped_room) == 0)
         f->dropped[f->dropped_count++] = (struct dropped_file){*job, role, number};
@@ -127,7 +127,7 @@ static int by_number(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* -1: the name has no number, so the file is not ours. */
+/* The number at the end of a file's name; -1: it has none, so the file is not ours. */
 static int64_t number_of(const char *name) {
     const char *last = strrchr(name, '-');
     char *end = NULL;
@@ -152,7 +152,7 @@ int files_sweep(struct files *f, const int64_t *numbers, bool *there, size_t cou
             there[known - numbers] = true;
         else if (e->d_name[0] != '.')
             unlinkat(f->directory, e->d_name, 0);
-        if (number > f->last_number) /* the clock was set back since */
+        if (number > f->last_number) /* somebody has set the clock back since */
             f->last_number = number;
     }
     closedir(d);

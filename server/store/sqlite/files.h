@@ -1,5 +1,6 @@
-/* files.h: payloads. A small one is a value in its row; a large one is a file beside the database, and the row holds the
- * file's number. Store thread, and the front end while it opens or recovers the store; stored_slice is the event loop's.
+/* files.h: payloads. A small payload is a value in its row. A large one is a file beside the database, and the row has
+ * the number of that file. Store thread; the front end while it opens or recovers the store, or when that thread has
+ * ended. stored_slice is for the event loop's thread alone.
  */
 #ifndef OFFLOAD_STORE_FILES_H
 #define OFFLOAD_STORE_FILES_H
@@ -20,61 +21,66 @@ enum file_role { FILE_REQUEST, FILE_PLAN, FILE_PART, FILE_RESULT, FILE_WEBHOOK, 
 /* A payload that an operation writes. */
 struct payload {
     enum file_role role;
-    uint32_t chunk; /* FILE_PART: of which chunk; else 0 */
+    uint32_t chunk; /* FILE_PART: the chunk that made the part; else 0 */
     struct slice slice;
-    int64_t number; /* of its file, written and synced; 0: it has none */
+    int64_t number; /* of its file, which is written and synced; 0: it has none */
     bool used;      /* a row names the file */
 };
 
-/* A payload as it was read back, in memory that no other thread counts references of. */
+/* A payload that was read. It owns its memory or its descriptor: references are not counted, because the store thread
+ * must not count them. */
 struct stored {
     char *bytes; /* heap; NULL: it is in fd */
     int fd;      /* or -1 */
-    size_t size; /* 0: there is nothing */
+    size_t size; /* 0: the payload is empty */
 };
 
+/* The directory of files. */
 struct files {
     int directory;                /* -1: not open */
-    int64_t last_number;          /* every file has a number of its own, which is never used again */
-    bool unsynced;                /* a file was renamed since the directory was synced */
-    struct dropped_file *dropped; /* to be removed after the commit */
+    int64_t last_number;          /* the number of the newest file; no number is ever used twice */
+    bool unsynced;                /* a file was renamed after the directory was synced */
+    struct dropped_file *dropped; /* files that are removed after the commit; heap */
     size_t dropped_count, dropped_room;
 };
 
 /* ---- the directory of files -------------------------------------------------------------------------------------- */
 
-MUST_CHECK int files_open(struct files *f, const char *path); /* <path>/files. 0, or -1 with errno */
+/* Opens <path>/files, and makes it if it is missing. 0, or -1 with errno; call files_close in both cases. */
+MUST_CHECK int files_open(struct files *f, const char *path);
 void files_close(struct files *f);
 
-/* Removes every file whose number is not among `numbers` (ascending), and sets there[i] for each that is found. 0, or
- * -1 with errno. */
+/* Removes each file whose number is not among `numbers` (ascending), and sets there[i] if the file numbers[i] exists.
+ * 0, or -1 with errno. */
 MUST_CHECK int files_sweep(struct files *f, const int64_t *numbers, bool *there, size_t count);
 
 /* ---- in a transaction -------------------------------------------------------------------------------------------- */
 
 /* Writes and syncs the payload's file, and sets its number. 0, or -1 with errno. */
 MUST_CHECK int files_write(struct files *f, const struct id *job, struct payload *p);
-/* Syncs the directory, so that rows may name the files. To be called before the commit. 0, or -1 with errno. */
+/* Syncs the directory, so that rows can name its new files. Call it before the commit. 0, or -1 with errno. */
 MUST_CHECK int files_sync(struct files *f);
 /* Removes the file at once. */
 void files_remove(struct files *f, const struct id *job, enum file_role role, int64_t number);
-/* Removes the file after the commit: files_committed does it, and files_rolled_back forgets it. */
+/* Notes a file that is removed after the commit. If memory runs out, the file stays until the next start. */
 void files_drop(struct files *f, const struct id *job, enum file_role role, int64_t number);
+/* The transaction was committed: removes the files that were dropped in it. */
 void files_committed(struct files *f);
+/* The transaction was rolled back: the files that were dropped in it stay. */
 void files_rolled_back(struct files *f);
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-/* Opens a file. 0, or -1 with errno; ENOENT: it is missing or cut off. stored_deinit `out`. */
+/* Opens a file. 0, or -1 with errno; ENOENT: it is missing or cut off. The caller calls stored_deinit on `out`. */
 MUST_CHECK int files_read(const struct files *f, const struct id *job, enum file_role role, int64_t number,
                           struct stored *out);
 
 void stored_deinit(struct stored *s);
-/* A slice on the heap, or on the file itself. Takes what `s` has; `s` is empty afterwards. The slice is empty, too, if
- * memory ran out. Event loop. */
+/* Makes a slice, on the heap or on the file itself. Takes what `s` has, and leaves `s` empty. If memory ran out, the
+ * slice is empty as well. Event loop. */
 struct slice stored_slice(struct stored *s);
-/* A copy in memory that can be passed to a worker: on the heap, or in a sealed memfd. The first front_size bytes are
- * taken from `front` instead; there must be as many. 0, or -1 with errno. */
+/* Makes a copy that can be passed to a worker: on the heap, or in a sealed memfd. Its first front_size bytes come from
+ * `front` instead; `s` must have at least as many bytes, or none. 0, or -1 with errno. */
 MUST_CHECK int stored_copy(const struct stored *s, const void *front, size_t front_size, struct slice *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* lifetime.c: how far a job is, as the tables say, and how it leaves them. Store thread; front end while it opens or
- * recovers the store.
+/* lifetime.c: the stage of a job, as the tables show it, and how a job leaves the tables. Store thread; the front end
+ * while it opens or recovers the store, or when that thread has ended.
  *
  *     ABSENT ──submit──► OPEN ──finish──► ENDED ──forget, gc, evict──► BURIED ──gc──► ABSENT
  *        │                └──────────────── forget ────────────────────► ▲
@@ -9,8 +9,8 @@
  *     ENDED    a row of `jobs`
  *     BURIED   a row of `tombstones`
  *
- * The stage is not stored: it follows from the rows that there are. Each operation looks at it first, and does nothing
- * if the diagram has no such move; so every operation may be repeated.
+ * The stage is not stored: it follows from the rows that exist. Each operation looks at it first, and does nothing if
+ * the diagram has no such move. So every operation can be repeated.
  */
 #include "server/store/sqlite/lifetime.h"
 

@@ -1,4 +1,4 @@
-/* op.c: an operation with a copy of all that the store thread needs for it. Front end, on the event loop's thread. */
+/* op.c: makes operations, with a copy of all that the store thread needs for them. Front end, event loop's thread. */
 #include "server/store/sqlite/op.h"
 
 #include <stdlib.h>
@@ -85,11 +85,11 @@ void op_add_payload(struct op *op, enum file_role role, uint32_t chunk, const st
     op->payloads[op->payload_count++] = (struct payload){.role = role, .chunk = chunk, .slice = slice_ref(slice)};
 }
 
-/* ---- telling ----------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
-void op_tell_done(struct op *op, enum store_result result) {
-    store_done *done = op->tell.done;
-    op->tell.done = NULL; /* told once, however often it is tried */
+void op_call_done(struct op *op, enum store_result result) {
+    store_done *done = op->callback.done;
+    op->callback.done = NULL; /* it is called once, even if the op is tried again */
     if (done != NULL)
         done(op->arg, result);
 }

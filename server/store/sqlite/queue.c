@@ -1,8 +1,8 @@
-/* queue.c: the queue between the event loop and the store thread, and what happens while nothing can be written. Both
- * threads; each section says whose it is.
+/* queue.c: the queue between the event loop and the store thread, and what happens while nothing can be written. Front
+ * end, both threads; each section says which thread it belongs to.
  *
- * The store thread takes all that has been posted, carries it out as one batch, and hands it back; so the rate grows
- * with the load. The lock guards the two lists, and is never held during I/O.
+ * The store thread takes all ops that have been posted, carries them out as one batch, and returns the batch. So more
+ * ops share one sync when more of them come. The lock guards the two lists, and is never held during I/O.
  *
  *     queue_post ──► todo ──► [store thread: batch_run] ──► done ──eventfd──► complete: callbacks, on the event loop
  *          │                                                                   │
@@ -11,17 +11,17 @@
  *          └─ else: ends, unavailable            │                             └─ else: ends, unavailable
  *                                                └──► todo again, about every second, with a probe
  *
- * What must last: that a job ended or was forgotten, webhooks, steps of the clock. What may be lost: how far an open job
- * has come; a restart does it again. The state of the queue:
+ * The end of a job, its deletion, webhooks, and adjustments of the clock must last. How far an open job has come can be
+ * lost: after a restart its chunks run again. The state of the queue:
  *
  *     WORKING ──[a batch cannot be written]────────────► IN_TROUBLE ──[the database is corrupt]──► BROKEN
  *        ▲ │                                               │                                         ▲
  *        │ └──[the database is corrupt]────────────────────│─────────────────────────────────────────┘
- *        └────[a probe was written, and all that is pending, too]
+ *        └────[the probe and all pending ops were written]─┘
  *
  *     WORKING      all ops are tried
- *     IN_TROUBLE   only reads are tried; pending ops and a probe about every second
- *     BROKEN       only reads are tried, until the restart, which sets the database aside
+ *     IN_TROUBLE   only reads are tried; about every second, also the pending ops and a probe
+ *     BROKEN       only reads are tried, until a restart sets the database aside
  */
 #include "server/store/sqlite/queue.h"
 
@@ -42,7 +42,7 @@
 
 /* ---- store thread ------------------------------------------------------------------------------------------------ */
 
-/* The lock is held, or the thread has ended. */
+/* The caller holds the lock, or the thread has ended. */
 static struct op *take_todo(struct queue *q) {
     struct op *batch = q->todo;
     q->todo = NULL;
@@ -50,7 +50,7 @@ static struct op *take_todo(struct queue *q) {
     return batch;
 }
 
-/* NULL: there is nothing more to do, ever. */
+/* Waits for ops. NULL: the queue is stopping, and all ops are done. */
 static struct op *take_batch(struct queue *q) {
     pthread_mutex_lock(&q->lock);
     while (q->suspended || (q->todo == NULL && !q->stopping))
@@ -70,7 +70,7 @@ static void return_batch(struct queue *q, struct op *batch) {
     q->done_end = end;
     pthread_mutex_unlock(&q->lock);
     ssize_t n = write(q->returned.fd, &one, sizeof one);
-    (void)n; /* fails only when the counter is full: then it is readable all the same */
+    (void)n; /* it fails only if the counter is full, and a full counter is readable */
 }
 
 static void *run_thread(void *arg) {
@@ -94,8 +94,8 @@ static void on_wake_timer(struct timer *t) {
     wake_thread(container_of(t, struct queue, wake_timer));
 }
 
-/* A thread that sleeps is woken when the event loop is through with its present events: otherwise the first op of many
- * would be committed without the others. */
+/* A thread that sleeps is woken only after the event loop has handled its present events: otherwise it would commit the
+ * first of many ops without the others. */
 static void enqueue(struct queue *q, struct op *op) {
     op->next = NULL;
     pthread_mutex_lock(&q->lock);
@@ -112,12 +112,12 @@ static void end_op(struct queue *q, struct op *op) {
     op_free(op);
 }
 
-/* It cannot be written now. */
+/* The op cannot be written now: it becomes pending, or ends. */
 static void keep_or_end(struct queue *q, struct op *op) {
     op->result = STORE_UNAVAILABLE;
     if (op->operation->must_last) {
         DL_APPEND2(q->pending, op, pending_prev, pending_next);
-        op_tell_done(op, op->result);
+        op_call_done(op, op->result);
     } else {
         end_op(q, op);
     }
@@ -178,7 +178,7 @@ static void enqueue_pending(struct queue *q) {
     }
 }
 
-/* Enqueues all that is pending, in order, and then the probe: when that comes back, they have been tried. */
+/* Enqueues all pending ops in their order, and then a probe. When the probe returns, they have been tried. */
 static void retry(struct queue *q) {
     struct op *probe = op_new(OP_PROBE, q->probe, NULL, 0);
     if (probe == NULL) {
@@ -193,12 +193,13 @@ static void on_probe_timer(struct timer *t) {
     retry(container_of(t, struct queue, probe_timer));
 }
 
-/* An op that is pending and was not tried was posted while the probe was on its way: it is first in the queue now. */
+/* Pending ops that were posted while the probe was on its way have not been tried. They are enqueued before all others
+ * that will be posted now. */
 void queue_complete_probe(struct queue *q, struct op *probe) {
     bool failed = probe->outcome != OP_DONE;
     const struct op *op;
     DL_FOREACH2(q->pending, op, pending_next) {
-        /* What is in flight is the store thread's, and not looked at: if it fails, there will be trouble again. */
+        /* An op in flight belongs to the store thread. If it fails, the queue will be in trouble again. */
         failed |= !op->in_flight && op_in_trouble(op);
     }
     if (failed) {
@@ -211,9 +212,9 @@ void queue_complete_probe(struct queue *q, struct op *probe) {
     }
 }
 
-/* ---- event loop: what was handed back ---------------------------------------------------------------------------- */
+/* ---- event loop: batches that were returned ---------------------------------------------------------------------- */
 
-static void take_back(struct queue *q, struct op *op) {
+static void complete_op(struct queue *q, struct op *op) {
     if (op->in_flight)
         DL_DELETE2(q->pending, op, pending_prev, pending_next);
     op->in_flight = false;
@@ -235,7 +236,7 @@ static void complete_batch(struct queue *q) {
     pthread_mutex_unlock(&q->lock);
     while (op != NULL) {
         struct op *next = op->next;
-        take_back(q, op);
+        complete_op(q, op);
         op = next;
     }
 }
@@ -245,7 +246,7 @@ static void on_returned(struct watch *w, uint32_t events) {
     uint64_t count;
     (void)events;
     ssize_t n = read(w->fd, &count, sizeof count);
-    (void)n; /* nothing to be read: nothing was handed back */
+    (void)n; /* if there is nothing to read, no batch was returned */
     complete_batch(q);
 }
 
@@ -258,7 +259,7 @@ void queue_suspend(struct queue *q, bool suspended) {
 
 /* ---- event loop: start and stop ---------------------------------------------------------------------------------- */
 
-/* Signals are the event loop's. */
+/* Signals are for the event loop's thread: the new thread blocks them all. */
 MUST_CHECK static int start_thread(struct queue *q) {
     sigset_t all, before;
     sigfillset(&all);
@@ -293,7 +294,7 @@ int queue_start(struct queue *q, struct loop *loop, struct sql *sql, const struc
     return -1;
 }
 
-/* The thread has ended; callbacks may have posted more. */
+/* The thread has ended. Carries out in its place what callbacks have posted since. */
 static void run_rest(struct queue *q) {
     complete_batch(q);
     while (q->todo != NULL) {

@@ -17,17 +17,17 @@
 #include "base/loop.h"
 #include "server/store/sqlite/op.h"
 
-/* From good to worse; see queue.c. */
+/* From good to worse. The diagram is in queue.c. */
 enum queue_state { QUEUE_WORKING, QUEUE_IN_TROUBLE, QUEUE_BROKEN, QUEUE_STATES };
 
-/* Zeroed, and embedded by its owner: `complete` functions get to it with container_of. */
+/* Embedded by its owner, who zeroes it. `complete` functions get from it to the owner with container_of. */
 struct queue {
     struct loop *loop;
     struct sql *sql;               /* the store thread's, while that runs and is not suspended */
-    const struct operation *probe; /* OP_PROBE's */
+    const struct operation *probe; /* the operation of OP_PROBE */
 
     pthread_t thread;
-    pthread_mutex_t lock; /* held for a few instructions; of what follows, up to `stopping` */
+    pthread_mutex_t lock; /* guards what follows, down to `stopping`; held for a few instructions only */
     pthread_cond_t wake;
     struct op *todo, **todo_end;
     struct op *done, **done_end;
@@ -35,31 +35,34 @@ struct queue {
     bool stopping;
 
     /* The event loop's own. */
-    struct watch returned; /* eventfd */
+    struct watch returned; /* eventfd: the thread has returned a batch */
     struct timer wake_timer, probe_timer;
-    struct op *pending; /* ops that could not be written and must be */
+    struct op *pending; /* ops that could not be written, and must last */
     enum queue_state state;
-    const char *trouble; /* why it does not work; a constant. NULL: it works */
+    const char *trouble; /* why the store does not work; a constant. NULL: it works */
 };
 
-/* Starts the thread. 0, or -1 with errno. */
+/* Starts the thread. Borrows `loop`, `sql` and `probe` until queue_stop. 0, or -1 with errno. */
 MUST_CHECK int queue_start(struct queue *q, struct loop *loop, struct sql *sql, const struct operation *probe);
 
-/* Takes the op, and calls its operation's `complete` in the end: later, or before this returns. In times of trouble an
- * op that writes is not tried: it is kept if it must last, and otherwise ends with STORE_UNAVAILABLE. An op that is
- * kept tells STORE_UNAVAILABLE, too. */
+/* Takes the op. In the end it calls the `complete` of the op's operation, before it returns or later, and frees the op.
+ * While the store does not work, an op that writes is not tried. If it must last, it becomes pending, and its caller
+ * hears STORE_UNAVAILABLE at once; otherwise it ends with STORE_UNAVAILABLE. */
 void queue_post(struct queue *q, struct op *op);
 
-/* The last op that is kept for that job and ends or forgets it (OP_FINISH, OP_FORGET); NULL if there is none. */
+/* The last pending op that ends or forgets that job (OP_FINISH, OP_FORGET); NULL if there is none. Borrowed until the
+ * caller returns to the event loop. */
 const struct op *queue_find_pending(const struct queue *q, const struct id *job);
 
-/* OP_PROBE's `complete`. */
+/* The `complete` of OP_PROBE. */
 void queue_complete_probe(struct queue *q, struct op *probe);
 
-/* The thread begins no batch while it is suspended: the caller may use the database. Not while ops are posted. */
+/* While the thread is suspended it begins no batch, so the caller can use the database. No op may be posted, or on its
+ * way, during that time. */
 void queue_suspend(struct queue *q, bool suspended);
 
-/* Does all that was posted, calls the callbacks, and ends the thread. What is kept is tried once more. */
+/* Carries out all that was posted, calls the callbacks, and ends the thread. Tries pending ops once more, and drops
+ * those that still cannot be written (it logs how many). */
 void queue_stop(struct queue *q);
 
 #endif

@@ -1,10 +1,11 @@
-/* recover.c: reads what had not ended when the last process did. Front end, at the start, before the store thread has
- * anything to do. Jobs and their chunks are both read in the order of their ids, side by side, once.
+/* recover.c: reads the jobs that had not ended when the last process ended. Front end, at the start, before the store
+ * thread has anything to do. Two statements run side by side, one for jobs and one for chunks, both in the order of the
+ * jobs' ids. So each row is read once.
  *
- * What cannot be used is left out, and then taken out of the tables, so that it can be recorded again:
- *     a plan of another wire version, of a type that is gone, or whose file is missing, with all the parts made by it;
- *     a part whose file is missing.
- * A missing request is reported as an empty one: with a plan the job can go on, and without one it cannot.
+ * What cannot be used is not reported, and then removed from the tables, so that it can be recorded again. That is
+ *   - a plan of another wire version, of a type that this build lacks, or whose file is missing, with its parts;
+ *   - a part whose file is missing.
+ * A missing request is reported as an empty one: with a plan the job can go on, and without a plan it cannot.
  */
 #include "server/store/sqlite/recover.h"
 
@@ -22,10 +23,10 @@
 
 _Static_assert(offsetof(struct wire_plan, type) == 0, "the type is patched into the front of a stored plan");
 
-/* To be taken out of the tables after the pass. */
+/* What has to be removed from the tables when all rows were read. */
 struct repair {
     struct id job;
-    int64_t chunk; /* or ALL_CHUNKS: and the plan */
+    int64_t chunk; /* or ALL_CHUNKS: the plan and all its chunks */
 };
 
 struct recovery {
@@ -33,8 +34,8 @@ struct recovery {
     const struct store_recovery *to;
     sqlite3_stmt *chunk_rows;
     bool has_chunk_row;
-    struct id chunk_job;        /* of that row */
-    struct store_chunk *chunks; /* of the job at hand */
+    struct id chunk_job;        /* the job of that row */
+    struct store_chunk *chunks; /* of the job that is being read; heap */
     size_t chunk_count, chunk_room;
     struct repair *repairs;
     size_t repair_count, repair_room;
@@ -47,7 +48,7 @@ static void repair_later(struct recovery *v, const struct id *job, int64_t chunk
         sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
 }
 
-/* True: it was read, or there is none. False: it is missing (logged), or sql->code says what went wrong. */
+/* True: the payload was read, or is NULL. False: it is missing (this is logged), or sql->code says what went wrong. */
 static bool read_payload(struct recovery *v, sqlite3_stmt *q, int column, const struct id *job, enum file_role role,
                          const void *front, size_t front_size, struct slice *out) {
     struct stored stored;
@@ -98,7 +99,7 @@ static void read_chunk(struct recovery *v) {
     }
 }
 
-/* Reads the rows of that job. Rows of earlier ids belong to no job that is open. */
+/* Reads the chunks of that job. Rows with earlier ids belong to no open job. */
 static void read_chunks(struct recovery *v, const struct id *job, bool wanted) {
     while (v->has_chunk_row && v->sql->code == SQLITE_OK) {
         int order = memcmp(&v->chunk_job, job, sizeof *job);

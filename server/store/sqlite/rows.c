@@ -1,8 +1,11 @@
-/* rows.c: records and payloads as columns. Two tables say which member of a record is which column: option_specs for the
- * options (handlers/host/options.h), and the one below for all else. Statements are built from them, bound and read by
- * them: the id, the options, the other columns. Store thread; front end in recovery.
+/* rows.c: records and payloads as columns. Store thread; the front end while it opens or recovers the store, or when
+ * that thread has ended.
  *
- * Numbers of types and problems differ between builds, so these are stored by name. Statuses are stored as numbers.
+ * Two tables say which member of a record is which column: option_specs has the options (handlers/host/options.h), and
+ * `columns` below has all else. The texts of statements are made from these tables, and so are the loops that bind and
+ * read rows. The order is: the id, the options, the other columns.
+ *
+ * The numbers of types and problems differ between builds, so these are stored by name. Statuses are stored as numbers.
  */
 #include "server/store/sqlite/rows.h"
 
@@ -85,7 +88,7 @@ uint64_t row_bytes(const struct record *r, size_t result_size) {
     return sizeof *r + r->lost.size + r->error.size + result_size;
 }
 
-/* ---- writing: everything bound here stays in place until the statement was run ----------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void bind_text(sqlite3_stmt *q, int at, const char *text) {
     if (text == NULL || text[0] == '\0')

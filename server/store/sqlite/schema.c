@@ -1,8 +1,9 @@
-/* schema.c: the database: its tables and statements, and how it is opened, migrated and checked. Front end, at the start.
+/* schema.c: the tables of the database and the texts of its statements; opens, migrates and checks the database. Front
+ * end, at the start.
  *
- * To change the schema: append a script to `migrations` that makes the new version of the last one, and add a test that
- * migrates. A script is never edited: there are databases that were made by it. The column of an option
- * (handlers/host/options.h) needs no migration: it is added to a database that lacks it. An older service goes on using
+ * To change the schema, append a script to `migrations` that makes the new version from the last one, and add a test
+ * that migrates. Never edit a script that was released: databases exist that were made by it. The column of an option
+ * (handlers/host/options.h) needs no migration: it is added to a database that lacks it. An older service can still use
  * such a database, and leaves the column at its default.
  */
 #include "server/store/sqlite/schema.h"
@@ -18,13 +19,13 @@
 #include "server/store/sqlite/rows.h"
 #include "server/store/sqlite/sweep.h"
 
-#define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not read through at start */
-#define BUSY_MS           5000                         /* someone else, a backup for example, holds the database */
+#define QUICK_CHECK_BYTES (INT64_C(256) * 1024 * 1024) /* a larger database is not checked at the start */
+#define BUSY_MS           5000                         /* how long we wait for another program, such as a backup */
 
-/* migrations[n] makes version n + 1 of version n; a new database goes through them all. `inputs` has the jobs that were
- * submitted and have not ended. A `request`, `plan`, `part`, `result` or `body` is NULL when it is empty, a BLOB when it
- * is small, and otherwise the number of a file; `files` has that number, too. Ids are UUIDv7: their order is the order of
- * submission. */
+/* migrations[n] makes version n + 1 from version n; a new database goes through all of them. `inputs` has the jobs that
+ * were submitted and have not ended. A `request`, `plan`, `part`, `result` or `body` is NULL if it is empty, a BLOB if
+ * it is small, and otherwise the number of a file; `files` has that number, too. Ids are UUIDv7 (RFC 9562, section
+ * 5.7), so their order is the order of submission. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -54,7 +55,7 @@ static const char *const migrations[] = {
 
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
 
-/* @ stands for the columns of a record except its id, # for their values, $ for the version of the schema. */
+/* @ stands for the columns of a record except its id, # for their parameters, and $ for the version of the schema. */
 static const char *const texts[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_BEGIN_WRITING] = "BEGIN IMMEDIATE",
@@ -147,7 +148,7 @@ static void close_database(struct sql *s) {
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-/* The first column of the first row: a number or, if `text` is not NULL, a text. */
+/* Reads the first column of the first row: as a text if `text` is not NULL, otherwise as a number. */
 static int ask(struct sql *s, const char *question, int64_t *number, struct buf *text) {
     sqlite3_stmt *q = NULL;
     int code = sqlite3_prepare_v2(s->db, question, -1, &q, NULL);
@@ -164,7 +165,7 @@ static int ask(struct sql *s, const char *question, int64_t *number, struct buf 
     return code;
 }
 
-/* The log keeps its size once it has grown: it is cheaper to sync what is written over than what is appended. */
+/* The log keeps its size once it has grown, because a sync is cheaper after overwriting than after appending. */
 static int configure(struct sql *s) {
     struct buf mode = {0};
     sqlite3_busy_timeout(s->db, BUSY_MS);
@@ -222,7 +223,7 @@ static int add_column(struct sql *s, const struct option_spec *spec) {
     return code;
 }
 
-/* The columns of options that are newer than the database. */
+/* Adds the columns of options that are newer than the database. */
 static int add_missing_columns(struct sql *s) {
     int code = SQLITE_OK;
     for (const struct option_spec *spec = option_specs; code == SQLITE_OK && spec->name != NULL; spec++) {
@@ -243,13 +244,13 @@ static int read_totals(struct sql *s) {
     return s->code;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------- */
+/* ---- the interface ----------------------------------------------------------------------------------------------- */
 
 static int open_database(struct sql *s) {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     struct buf name = {0};
     buf_printf(&name, "%s/jobs.db", s->path);
-    /* Only the owner may read jobs, even in a directory that others may read. SQLite gives its other files this mode. */
+    /* Only the owner may read jobs, even if others may read the directory. SQLite gives its other files this mode. */
     int fd = name.failed ? -1 : open(name.data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
@@ -262,7 +263,7 @@ static int open_database(struct sql *s) {
     return code == SQLITE_OK ? configure(s) : code;
 }
 
-/* SQLITE_OK, or what went wrong, with a line in `error`. */
+/* SQLITE_OK, or the code of what went wrong, with one line in `error`. */
 static int open_all(struct sql *s, struct buf *error) {
     int64_t version = 0;
     s->code = SQLITE_OK;

@@ -1,9 +1,9 @@
-/* sqlite.c: the store on disk, as the event loop sees it: each call becomes an op with a copy of what it needs, and is
- * posted; `complete` tells the caller what came of it. Front end, on the event loop's thread. queue.h has a picture of
- * the whole.
+/* sqlite.c: the store on disk, as the event loop sees it. Each call makes an op with a copy of what it needs, and posts
+ * it. When the op is done, its `complete` calls the caller's callback. Front end, event loop's thread. queue.h has a
+ * picture of the whole.
  *
- * To add an operation: a value of enum op_kind (op.h), a row in `operations`, its `apply` (apply.c), its `complete`
- * here, unless complete_write does it, and the call that posts it.
+ * A new operation needs a value of enum op_kind (op.h), a row in `operations`, an `apply` (apply.c), a `complete` here
+ * unless complete_write will do, and the call that posts it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@
 #include "server/store/sqlite/recover.h"
 #include "server/store/sqlite/schema.h"
 
-#define GC_AGAIN_MS 1000 /* what expires next is not known until the store thread has looked */
+#define GC_AGAIN_MS 1000 /* we do not know what expires next before the store thread has looked */
 
 struct sqlite_store {
     struct store base;
@@ -27,24 +27,24 @@ struct sqlite_store {
     struct sql *sql;
     char *path;
     int lock_fd;
-    int64_t next_due_ms; /* something expires then; 0: nothing does */
-    bool gc_posted;
+    int64_t next_due_ms; /* something expires then (wall clock); 0: nothing does */
+    bool gc_posted;      /* an OP_GC is on its way */
 };
 
 static struct sqlite_store *self(struct store *s) {
     return container_of(s, struct sqlite_store, base);
 }
 
-/* ---- what came of an op ------------------------------------------------------------------------------------------ */
+/* ---- completing ops ---------------------------------------------------------------------------------------------- */
 
 static void complete_write(struct queue *q, struct op *op) {
     struct sqlite_store *s = container_of(q, struct sqlite_store, queue);
     if (op->due_ms != 0 && (s->next_due_ms == 0 || op->due_ms < s->next_due_ms))
         s->next_due_ms = op->due_ms;
-    op_tell_done(op, op->result);
+    op_call_done(op, op->result);
 }
 
-/* An end that could not be written yet is newer than what was read. */
+/* If the end of the job is still pending, its record is newer than the one on disk. */
 static void complete_get(struct queue *q, struct op *op) {
     const struct op *newer = queue_find_pending(q, &op->id);
     struct record *r = op->found_count == 1 ? op->found[0] : NULL;
@@ -57,7 +57,7 @@ static void complete_get(struct queue *q, struct op *op) {
         if (has_result && r->result.blob == NULL)
             op->result = STORE_UNAVAILABLE;
     }
-    op->tell.found(op->arg, op->result, op->result == STORE_OK ? r : NULL);
+    op->callback.found(op->arg, op->result, op->result == STORE_OK ? r : NULL);
 }
 
 static void complete_list(struct queue *q, struct op *op) {
@@ -65,17 +65,17 @@ static void complete_list(struct queue *q, struct op *op) {
         const struct op *newer = queue_find_pending(q, &op->found[i]->id);
         struct record *r = newer == NULL ? op->found[i] : newer->record; /* NULL: forgotten */
         if (r != NULL && (op->filter.status < 0 || (int)r->status == op->filter.status))
-            op->tell.found(op->arg, STORE_OK, r);
+            op->callback.found(op->arg, STORE_OK, r);
     }
-    op->tell.found(op->arg, op->result, NULL);
+    op->callback.found(op->arg, op->result, NULL);
 }
 
 static void complete_find_key(struct queue *q, struct op *op) {
     (void)q;
-    op->tell.key_found(op->arg, op->result, &op->key_job, op->hash);
+    op->callback.key_found(op->arg, op->result, &op->key_job, op->hash);
 }
 
-/* What is left is done in further steps, with whatever else waits in between. */
+/* What is left to drop is dropped by further ops, so that other ops can be carried out in between. */
 static void complete_gc(struct queue *q, struct op *op) {
     struct sqlite_store *s = container_of(q, struct sqlite_store, queue);
     struct op *again = NULL;
@@ -92,7 +92,7 @@ static void complete_gc(struct queue *q, struct op *op) {
 
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
 
-/* Each runs in two places: `apply` on the store thread, `complete` on the event loop's. */
+/* `apply` runs on the store thread, and `complete` on the event loop's thread. */
 static const struct operation operations[OP_KINDS] = {
     [OP_SUBMIT] = {apply_submit, complete_write},
     [OP_PLAN] = {apply_plan, complete_write, .is_step = true},
@@ -115,7 +115,7 @@ static struct op *new_op(enum op_kind kind, const struct id *id, size_t text_byt
     return op_new(kind, &operations[kind], id, text_bytes);
 }
 
-/* With a copy of the record, and room for so many bytes of strings beside it. */
+/* An op with a copy of the record, and room for more strings. */
 static struct op *new_row_op(enum op_kind kind, const struct record *r, size_t more_text_bytes) {
     struct op *op = new_op(kind, &r->id, op_row_bytes(r) + more_text_bytes);
     if (op != NULL)
@@ -123,7 +123,7 @@ static struct op *new_row_op(enum op_kind kind, const struct record *r, size_t m
     return op;
 }
 
-/* An op without a callback. If memory ran out, it is as if the disk had failed. */
+/* Posts an op without a callback. If memory ran out, the op is lost, as it would be if the disk failed. */
 static void post(struct store *s, struct op *op) {
     if (op == NULL)
         LOG(LOG_ERROR, "store_operation_failed", LOG_STR("error", "out of memory"));
@@ -136,7 +136,7 @@ static void post_done(struct store *s, struct op *op, store_done *done, void *ar
         done(arg, STORE_UNAVAILABLE);
         return;
     }
-    op->tell.done = done;
+    op->callback.done = done;
     op->arg = arg;
     queue_post(&self(s)->queue, op);
 }
@@ -146,7 +146,7 @@ static void post_found(struct store *s, struct op *op, store_found *found, void 
         found(arg, STORE_UNAVAILABLE, NULL);
         return;
     }
-    op->tell.found = found;
+    op->callback.found = found;
     op->arg = arg;
     queue_post(&self(s)->queue, op);
 }
@@ -235,7 +235,7 @@ static void sqlite_find_key(struct store *s, const char *tenant, const char *key
         return;
     }
     op_set_key(op, tenant, key);
-    op->tell.key_found = found;
+    op->callback.key_found = found;
     op->arg = arg;
     queue_post(&self(s)->queue, op);
 }
@@ -332,7 +332,7 @@ struct store *store_sqlite_open(struct loop *loop, const char *directory, const 
     s->base.ops = &sqlite_ops;
     s->lock_fd = directory_lock(directory, error);
     if (s->lock_fd >= 0)
-        s->path = realpath(directory, NULL); /* whatever the working directory is later */
+        s->path = realpath(directory, NULL); /* the working directory can change later */
     if (s->path != NULL)
         s->sql = sql_open(s->path, limits, error);
     if (s->sql != NULL)

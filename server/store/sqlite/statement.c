@@ -1,5 +1,5 @@
-/* statement.c: prepared statements: bound, run, and what goes wrong with them. Store thread; front end while it opens or
- * recovers the store. The texts of the statements are in schema.c, beside the tables. */
+/* statement.c: binds and runs prepared statements, and keeps the first error. Their texts are in schema.c. Store
+ * thread; the front end while it opens or recovers the store, or when that thread has ended. */
 #include "server/store/sqlite/statement.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ sqlite3_stmt *sql_use(struct sql *s, enum statement n) {
     return q;
 }
 
-/* Of the log: whatever is written goes there first. sqlite3_system_errno is overwritten by the roll-back. */
+/* The last errno of the log file, because all writes go there first. The roll-back overwrites sqlite3_system_errno. */
 static int last_errno(struct sql *s) {
     sqlite3_file *log = NULL;
     int error = 0;

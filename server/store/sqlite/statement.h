@@ -1,8 +1,8 @@
-/* statement.h: the connection to SQLite and its prepared statements. Store thread; and the front end while it opens or
- * recovers the store, or when the thread has ended.
+/* statement.h: the connection to SQLite and its prepared statements. Store thread; the front end while it opens or
+ * recovers the store, or when that thread has ended.
  *
- * An error sticks: `code` is set, statements do nothing from then on, and the function that ends the transaction looks at
- * it once. The functions in between need not test each statement.
+ * The first error stays in `code`, and statements do nothing from then on. The function that ends the transaction looks
+ * at `code` once, so the functions in between need not test each statement.
  */
 #ifndef OFFLOAD_STORE_STATEMENT_H
 #define OFFLOAD_STORE_STATEMENT_H
@@ -59,7 +59,7 @@ enum statement {
     SQL_COUNT
 };
 
-/* What is kept of ended jobs; rolled back with the transaction. */
+/* How many ended jobs there are, and what they count against max_ended_bytes. Rolled back with the transaction. */
 struct totals {
     uint64_t ended, bytes;
 };
@@ -71,26 +71,26 @@ struct sql {
     struct store_limits limits;
     struct files files;
     struct totals totals;
-    int code; /* the first thing that went wrong since it was last set to SQLITE_OK */
-    int system_errno;
+    int code;         /* the first error since it was last set to SQLITE_OK */
+    int system_errno; /* the errno of that error; 0: unknown */
 };
 
 /* The statement, with nothing bound. */
 sqlite3_stmt *sql_use(struct sql *s, enum statement n);
 void sql_bind_id(sqlite3_stmt *q, int at, const struct id *id);
 
-/* True: there is a row. False: there is none, or it went wrong (s->code); the statement is reset then. A caller that
- * stops before resets it with sqlite3_reset. */
+/* True: there is a row. False: there is none, or s->code says what went wrong; the statement was reset. A caller that
+ * stops before that calls sqlite3_reset. */
 MUST_CHECK bool sql_step(struct sql *s, sqlite3_stmt *q);
-/* Steps to the end, and takes no notice of rows. */
+/* Runs the statement to its end, and ignores its rows. */
 void sql_run(struct sql *s, sqlite3_stmt *q);
-/* Runs a statement whose only parameter is the job. */
+/* Runs a statement that needs no parameter but ?1, the job. */
 void sql_run_for_job(struct sql *s, enum statement n, const struct id *job);
 
 /* False: the column has no id. */
 MUST_CHECK bool sql_read_id(sqlite3_stmt *q, int column, struct id *id);
 
-/* Sets s->code, if nothing went wrong before. */
+/* Sets s->code and s->system_errno, unless there was an error before. */
 void sql_fail(struct sql *s, int code, int system_errno);
 bool sql_is_corrupt(int code);
 

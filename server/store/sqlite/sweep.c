@@ -1,6 +1,7 @@
-/* sweep.c: makes the files of payloads and the rows that name them agree. A crash may leave files that no row names. A
- * file that a row names is missing only if it was lost or deleted by another program. Front end, when the database is
- * opened.
+/* sweep.c: makes the files of payloads and the rows that name them agree. Front end, when the database is opened.
+ *
+ * A crash can leave files that no row names. A file that a row names is missing only if the disk has lost it or another
+ * program has deleted it.
  */
 #include "server/store/sqlite/sweep.h"
 
@@ -40,7 +41,7 @@ static void read_known(struct sql *s, struct known_files *k) {
     }
 }
 
-/* An ended job whose result is missing is gone. What is missing of open jobs is found by recovery. */
+/* An ended job whose result is missing is gone from now on. recover.c finds what is missing of open jobs. */
 static void bury_without_result(struct sql *s, const struct known_files *k, const bool *there) {
     for (size_t i = 0; i < k->count && s->code == SQLITE_OK; i++) {
         char text[ID_TEXT_SIZE];

@@ -4,8 +4,8 @@
 
 #include "server/store/sqlite/statement.h"
 
-/* Removes the files that no row names; buries the ended jobs whose result is missing, and logs them. Returns SQLITE_OK,
- * or what went wrong. */
+/* Removes the files that no row names. Makes tombstones of ended jobs whose result is missing, and logs them. Returns
+ * SQLITE_OK, or the code of what went wrong. */
 MUST_CHECK int sweep_files(struct sql *s);
 
 #endif
