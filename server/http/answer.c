@@ -1,5 +1,5 @@
-/* answer.c: see answer.h and http.h. Front end. Answers come from memory, from a memfd (sent by sendfile), or are
- * compressed while they are sent. */
+/* answer.c: makes answers from memory, from a memfd (which is sent by sendfile), or compressed while they are sent.
+ * Front end. */
 #include "server/http/answer.h"
 
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "server/http/gzip.h"
 
-#define GZIP_FROM (64 * 1024) /* smaller answers are not worth it */
+#define GZIP_FROM (64 * 1024) /* a smaller answer is not compressed: that would gain little */
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
     buf_append(&r->headers, name, strlen(name) + 1);
@@ -82,7 +82,7 @@ void http_answer_rejection(struct http_request *r) {
     http_answer_problem(r, r->problem, NULL, r->problem_members);
 }
 
-/* ---- slices ---------------------------------------------------------------------------------------------------- */
+/* ---- slices ------------------------------------------------------------------------------------------------------ */
 
 static struct MHD_Response *slice_response(const struct slice *body) {
     if (body->blob == NULL || body->size == 0)
@@ -105,11 +105,12 @@ static struct MHD_Response *slice_response(const struct slice *body) {
 
 enum range { RANGE_NONE, RANGE_OK, RANGE_BAD };
 
-static bool is_digit(char c) { /* sscanf would take signs and spaces, too */
+static bool is_digit(char c) { /* needed because sscanf accepts signs and spaces */
     return c >= '0' && c <= '9';
 }
 
-/* One byte range of RFC 9110 section 14.1.2; several, or another unit, are ignored as section 14.2 allows. */
+/* Understands one byte range (RFC 9110, section 14.1.2). Several ranges, and other units, are ignored, as section 14.2
+ * allows. */
 static enum range parse_range(const char *text, size_t size, size_t *first, size_t *last) {
     unsigned long long a, b;
     int end = 0;

@@ -1,11 +1,12 @@
-/* answer.h: answers of any kind get their headers here. For this room; what handlers call is in http.h. */
+/* answer.h: gives an answer of any kind to libmicrohttpd, with its headers. For this room only; handlers call what
+ * http.h has. Event loop's thread. */
 #ifndef OFFLOAD_HTTP_ANSWER_H
 #define OFFLOAD_HTTP_ANSWER_H
 
 #include "server/http/request.h"
 
-/* Adds the headers, and answers the request. The response is taken; NULL: there was no memory for it, and the request
- * is dropped. */
+/* Adds the headers, and answers the request. Takes the response. NULL: there was no memory for it, and the request is
+ * dropped. */
 void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response);
 /* Answers a rejected request with its problem. */
 void http_answer_rejection(struct http_request *r);

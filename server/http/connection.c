@@ -1,4 +1,4 @@
-/* connection.c: see connection.h. Front end.
+/* connection.c: the timeouts of a client's connection, and its FIN. Front end.
  *
  *        accepted
  *           │
@@ -10,17 +10,17 @@
  *           └──────────────────────► CUT ◄──────────────────────┘
  *
  *   HEAD     the timer is set to the header timeout
- *   SERVING  a request is handled or answered, or the client has sent none since the last; no timer of ours counts.
- *            The time between two requests belongs to it: libmicrohttpd alone ends a connection that is idle
- *   BODY     the timer is set to the idle timeout, or, if the client has left, to GONE_NS
- *   CUT      the socket is shut down; whatever libmicrohttpd still reads from it is not served
+ *   SERVING  a request is handled or answered, or the client has sent none since the last one. Our timer has no meaning
+ *            here: only libmicrohttpd ends a connection that is idle between two requests
+ *   BODY     the timer is set to the idle timeout, or to GONE_NS if the client has left
+ *   CUT      the socket is shut down; what libmicrohttpd still reads from it is not served
  *
- * libmicrohttpd may close a connection in any state: then it is freed.
+ * libmicrohttpd can close a connection in any state: then it is freed.
  *
- * The client's FIN is not a state. It may come in any of them, and what it means depends on more than the state: with
- * the whole request before it, it may be a client that has closed its side and waits for the answer. So it is a fact,
- * `fin_seen`, that is looked at where an answer has to wait (http_suspend), and told to the owner when it comes. The
- * limit of connections is a fact as well: it is decided when the connection comes and never changes.
+ * The client's FIN is not a state, because it can come in any state, and the state alone does not say what it means: a
+ * client that has sent a whole request can close its side and still wait for the answer. So the FIN is a fact,
+ * `fin_seen`. http_suspend looks at it when an answer has to wait, and `on_fin` reports it to the owner when it comes.
+ * The limit of connections is a fact as well: it is decided when the connection comes, and never changes.
  */
 #include "server/http/connection.h"
 
@@ -35,7 +35,7 @@
 #include "server/http/request_id.h"
 #include "server/model/model.h"
 
-#define GONE_NS NS_PER_S /* a client that has left in the middle of a body is cut off after this */
+#define GONE_NS NS_PER_S /* how long a client is served that has left in the middle of a body */
 
 #define TO(state) (1U << CONNECTION_##state)
 static const struct {
@@ -59,8 +59,8 @@ static void cut(struct http_connection *c) {
     move(c, CONNECTION_CUT);
 }
 
-/* A whole answer, from here: libmicrohttpd would close the connection without a word. Nothing else of an answer can be
- * on its way, because no request is complete. */
+/* Sends a whole answer past libmicrohttpd, which would close the connection without one. No other answer can be on its
+ * way, because no request is complete. */
 static void send_timeout(struct http_connection *c) {
     struct buf body = {0}, out = {0};
     char id[HTTP_ID_SIZE];
@@ -72,13 +72,13 @@ static void send_timeout(struct http_connection *c) {
                body.size, id);
     buf_append(&out, body.data, body.size);
     if (!out.failed && send(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        LOG(LOG_DEBUG, "timeout_not_told", LOG_STR("error", strerror(errno)));
+        LOG(LOG_DEBUG, "timeout_not_sent", LOG_STR("error", strerror(errno)));
     buf_deinit(&body);
     buf_deinit(&out);
 }
 
-/* The timer is not cleared when a body is whole, nor moved when more of it comes: that would be work for each request.
- * So it looks, when it fires, whether it is still wanted. */
+/* The timer is neither cleared when a body is whole nor moved when more of it comes, because that would be work for
+ * each request. So when it fires, it looks whether it still has a meaning. */
 static void on_timer(struct timer *t) {
     struct http_connection *c = container_of(t, struct http_connection, timer);
     int64_t due_ns = c->active_ns + c->config->idle_timeout_ns;
@@ -86,7 +86,7 @@ static void on_timer(struct timer *t) {
         send_timeout(c);
         cut(c);
     } else if (c->state == CONNECTION_BODY && c->fin_seen) {
-        cut(c); /* libmicrohttpd misses a FIN that comes together with the last bytes */
+        cut(c); /* libmicrohttpd does not see a FIN that comes together with the last bytes */
     } else if (c->state == CONNECTION_BODY && loop_now_ns(c->loop) >= due_ns) {
         send_timeout(c);
         cut(c);
@@ -95,11 +95,11 @@ static void on_timer(struct timer *t) {
     }
 }
 
-/* libmicrohttpd does not look at a suspended connection, so we do. */
-static void on_fin(struct watch *w, uint32_t events) {
+/* We watch for the FIN because libmicrohttpd does not look at a suspended connection. */
+static void on_half_close(struct watch *w, uint32_t events) {
     struct http_connection *c = container_of(w, struct http_connection, watch);
     (void)events;
-    if (c->fin_seen) /* a reset after it */
+    if (c->fin_seen) /* this is a reset after the FIN */
         return;
     c->fin_seen = true;
     if (c->state == CONNECTION_BODY)
@@ -108,14 +108,14 @@ static void on_fin(struct watch *w, uint32_t events) {
 }
 
 struct http_connection *http_connection_new(struct loop *loop, const struct http_config *config, int fd,
-                                            bool over_limit, void (*told)(struct http_connection *c)) {
+                                            bool over_limit, void (*on_fin)(struct http_connection *c)) {
     struct http_connection *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->loop = loop;
     c->config = config;
-    c->on_fin = told;
-    c->watch = (struct watch){fd, on_fin};
+    c->on_fin = on_fin;
+    c->watch = (struct watch){fd, on_half_close};
     c->timer.fire = on_timer;
     c->over_limit = over_limit;
     loop_watch(loop, &c->watch, EPOLLRDHUP | EPOLLET);

@@ -1,18 +1,20 @@
-/* daemon.c: see daemon.h and http.h. Front end. Calls libmicrohttpd and is called by it: what it says of connections
- * and requests is passed on to the modules below.
+/* daemon.c: opens, runs and closes libmicrohttpd's daemon. Front end. libmicrohttpd calls back into this file, which
+ * passes what happens to connections and requests on to the other modules. Each module includes and calls only those to
+ * the left of it:
  *
- *      listen, connection ◄── request ◄── receive, answer ◄── stream ◄── daemon      (◄── is included and called by)
+ *      listen, connection ◄── request ◄── receive, answer ◄── stream ◄── daemon
  *
- * What libmicrohttpd does not do in external mode with suspended connections is done in this room: after a resume
- * MHD_run is called at once (MHD_get_timeout does not see it); resumes are gathered; a client that leaves while it is
- * suspended is noticed by a watch of our own; and so are slow heads and bodies, which get a 408.
+ * libmicrohttpd runs in external mode, and connections are suspended. What it lacks then is done in this room:
+ *   - After a resume MHD_run is called at once, because MHD_get_timeout does not see the resume. Resumes are gathered.
+ *   - A watch of our own notices a client that leaves while its connection is suspended.
+ *   - Timers of our own notice slow heads and bodies, which get a 408.
  *
  * For each connection libmicrohttpd calls
  *
  *      on_connection(STARTED), { on_access(head), on_access(bytes) ..., on_access(end), on_completed } ...,
  *      on_connection(CLOSED)
  *
- * and leaves out the rest of the inner calls when a request ends early. on_completed is never left out.
+ * When a request ends early, it leaves out some of the inner calls, but never on_completed.
  */
 #include "server/http/daemon.h"
 
@@ -27,12 +29,12 @@
 #include "server/http/receive.h"
 #include "server/http/stream.h"
 
-#define LAST_TURNS        4    /* to send the answers of the end */
-#define SPARE_CONNECTIONS 128  /* above the limit: they get an answer that says so; still more are closed at once */
-#define SPARE_HEAD        8192 /* above the limit of a head: so much gets an answer that says so */
+#define LAST_TURNS        4    /* of libmicrohttpd, in which the last answers are sent */
+#define SPARE_CONNECTIONS 128  /* beyond the limit: they get an answer that says so; further ones are closed at once */
+#define SPARE_HEAD        8192 /* bytes beyond the limit: a head up to there gets an answer that says so */
 #define LEAST_MEMORY      16384
 
-/* ---- callbacks of libmicrohttpd --------------------------------------------------------------------------------- */
+/* ---- callbacks of libmicrohttpd ---------------------------------------------------------------------------------- */
 
 /* NULL: the connection is to be closed. */
 static struct http_request *begin_request(struct http *h, struct MHD_Connection *mhd, const char *path,
@@ -66,7 +68,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         *upload_size = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
-    if (r->state == REQUEST_RECEIVING || r->state == REQUEST_REJECTED) {
+    if (r->state == REQUEST_RECEIVING || r->state == REQUEST_REJECTED) { /* the whole body has come */
         http_receive_end(r);
         if (r->state == REQUEST_REJECTED)
             http_answer_rejection(r);
@@ -118,7 +120,7 @@ static void on_library_log(void *cls, const char *format, va_list args) {
     LOG(LOG_DEBUG, "http_library", LOG_STR("message", line));
 }
 
-/* ---- letting it work -------------------------------------------------------------------------------------------- */
+/* ---- letting it work --------------------------------------------------------------------------------------------- */
 
 static void on_daemon_ready(struct watch *w, uint32_t events) {
     (void)events;
@@ -137,7 +139,7 @@ int64_t http_turn(struct http *h) {
 }
 
 void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size) {
-    MHD_add_connection(h->daemon, fd, peer, peer_size); /* if it fails it has closed the socket */
+    MHD_add_connection(h->daemon, fd, peer, peer_size); /* if it fails, it has closed the socket */
     h->run_due = true;
 }
 
@@ -145,10 +147,11 @@ static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr 
     http_adopt(container_of(l, struct http, listeners), fd, peer, peer_size);
 }
 
-/* ---- open and close --------------------------------------------------------------------------------------------- */
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 static int start_daemon(struct http *h) {
-    /* Not more: libmicrohttpd zeroes all of it after each request (128 KiB were a fifth of the front end's time). */
+    /* No more memory than needed: libmicrohttpd zeroes all of it after each request. With 128 KiB this took a fifth of
+     * the front end's time. */
     size_t memory = (size_t)h->config.max_header + SPARE_HEAD;
     memory = memory < LEAST_MEMORY ? LEAST_MEMORY : memory;
     /* One second more than ours: our own timer answers a body that stops coming before libmicrohttpd closes it. */
@@ -193,8 +196,8 @@ void http_configure(struct http *h, const struct http_config *config) {
     h->config.idle_timeout_ns = config->idle_timeout_ns;
 }
 
-/* Who still waits deserves an answer. libmicrohttpd must not be stopped with connections that are suspended; and an
- * answer may let in the next request of a client that sends several at a time, so those are answered in each turn. */
+/* Clients that still wait get an answer, and libmicrohttpd must not be stopped while connections are suspended. A
+ * client can send several requests at a time, and then an answer lets in its next one. So we answer several times. */
 static void stop_daemon(struct http *h) {
     h->closing = true;
     http_wake_streams(h);
@@ -220,7 +223,7 @@ void http_close(struct http *h) {
     free(h);
 }
 
-/* ---- what may be known of it ------------------------------------------------------------------------------------ */
+/* ---- what others read -------------------------------------------------------------------------------------------- */
 
 bool http_busy(const struct http *h) {
     return h->requests > h->expendable;

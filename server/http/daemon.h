@@ -1,5 +1,5 @@
-/* daemon.h: libmicrohttpd's daemon, opened, run and closed. For this room and its test; what others call is in
- * http.h. */
+/* daemon.h: opens, runs and closes libmicrohttpd's daemon. For this room and its test; others call what http.h has.
+ * Event loop's thread. */
 #ifndef OFFLOAD_HTTP_DAEMON_H
 #define OFFLOAD_HTTP_DAEMON_H
 
@@ -7,8 +7,8 @@
 
 #include "server/http/http.h"
 
-/* Serves a connection. Takes the socket, which must not block, and closes it if the connection is one too many for
- * libmicrohttpd. `peer` is copied. */
+/* Serves a connection. Takes the socket, which must be non-blocking. If libmicrohttpd has too many connections, it
+ * closes the socket. Copies `peer`. */
 void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size);
 
 #endif

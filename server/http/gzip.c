@@ -1,5 +1,6 @@
-/* gzip.c: see gzip.h. Front end. libmicrohttpd asks for a portion when the client has taken the one before: the event
- * loop is never held up for long, and memory does not grow with the answer. */
+/* gzip.c: compresses answers while they are sent. Front end. libmicrohttpd asks for the next portion when the client
+ * has taken the last one. So the event loop never waits long for a portion, and memory does not grow with the
+ * answer. */
 #include "server/http/gzip.h"
 
 #include <stdio.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#define PORTION (32 * 1024) /* compressed in one turn: well under a millisecond */
+#define PORTION (32 * 1024) /* compressed in one turn, which takes well under a millisecond */
 
 bool http_gzip_is_accepted(const char *accept_encoding) {
     const char *at = accept_encoding == NULL ? NULL : strcasestr(accept_encoding, "gzip");

@@ -1,4 +1,4 @@
-/* gzip.h: answers that are compressed while they are sent. */
+/* gzip.h: answers that are compressed (RFC 1952) while they are sent. For this room only. Event loop's thread. */
 #ifndef OFFLOAD_HTTP_GZIP_H
 #define OFFLOAD_HTTP_GZIP_H
 
@@ -7,10 +7,10 @@
 
 #include "pool/blob.h"
 
-/* True if the value of an Accept-Encoding has gzip (or *) and does not rule it out with q=0. RFC 9110 section 12.5.3.
- * NULL is allowed. */
+/* True if the value of an Accept-Encoding header has gzip (or *) and does not exclude it with q=0 (RFC 9110, section
+ * 12.5.3). The value can be NULL. */
 bool http_gzip_is_accepted(const char *accept_encoding);
-/* A response with these bytes, of which it holds a reference. NULL: no memory. */
+/* A response with these bytes. It takes a reference to them. NULL if memory ran out. */
 struct MHD_Response *http_gzip_response(const struct slice *body);
 
 #endif

@@ -1,5 +1,5 @@
-/* http.h: HTTP/1.1 behind a few functions: listeners, connections, request bodies, answers now or later. This room
- * knows no route and no job, and it is the only one that knows libmicrohttpd.
+/* http.h: HTTP/1.1 (RFC 9110, RFC 9112) behind a few functions: listeners, connections, request bodies, answers now or
+ * later. This room knows no route and no job, and it is the only one that knows libmicrohttpd.
  *
  *      the head ──► begin ──► the body comes ──► handle ──► an answer ──────────────────────► done
  *                                                  │                                           ▲
@@ -7,10 +7,11 @@
  *                                                          │                                   │
  *                                                          └──► hangup ──► http_abandon ───────┘
  *
- * A request that http_reject was called for goes from its head or body to its answer, without handle. An answer may
- * come bit by bit, see http_answer_stream.
+ * A rejected request (http_reject) goes from its head or body straight to its answer, without `handle`. An answer can
+ * be sent bit by bit: see http_answer_stream.
  *
- * All of it runs in the thread of the event loop, and so do the callbacks. libmicrohttpd works within http_turn only.
+ * All functions are called on the event loop's thread, and so are the callbacks. libmicrohttpd works in http_turn and
+ * http_close only.
  */
 #ifndef OFFLOAD_HTTP_H
 #define OFFLOAD_HTTP_H
@@ -31,147 +32,155 @@ struct http_request;
 #define HTTP_MAX_LISTENERS 16
 
 struct http_config {
-    /* "host:port", "[address]:port" or "unix:/path"; port 0: any that is free. Read by http_open only; at most
-     * HTTP_MAX_LISTENERS, and 0 is allowed. */
+    /* "host:port", "[address]:port" or "unix:/path"; with port 0 the system chooses a free one. Read by http_open only.
+     * At most HTTP_MAX_LISTENERS; none is allowed, too. */
     const char *const *listen;
     unsigned listen_count;
-    bool any_address;         /* false: only loopback addresses and Unix sockets may be listened on */
-    uint64_t max_connections; /* a client above it gets 503 too_many_connections for its request, and is closed */
-    uint64_t max_header;      /* bytes of a head, with its first line; above: 431 header_too_large */
-    uint64_t max_body;        /* bytes; above: 413 body_too_large */
-    /* From the connection's first moment until its first head has come; then it gets a 408, and is closed. */
+    bool any_address;         /* false: only loopback addresses and Unix sockets are allowed */
+    uint64_t max_connections; /* a client beyond it gets 503 too_many_connections for its request, and is closed */
+    uint64_t max_header;      /* bytes of a head with its first line; a larger one gets 431 header_too_large */
+    uint64_t max_body;        /* bytes; a larger body gets 413 body_too_large */
+    /* How long a client has for its first head after it has connected. Then it gets a 408, and is closed. */
     int64_t header_timeout_ns;
-    /* For a client that sends nothing more of a body (408), that sends no further request, or that takes nothing of its
-     * answer: then its connection is closed. Does not count while a request is suspended. */
+    /* How long a client can send nothing more of a body (then it gets a 408), send no further request, or take nothing
+     * of its answer. Then its connection is closed. The time while a request is suspended does not count. */
     int64_t idle_timeout_ns;
 };
 
-/* What the owner does with requests. For each request: begin, then handle unless it was rejected, then done, always.
- * Any of these may be followed by `done` without the others, because the client has left. */
+/* The callbacks of the owner. For each request: `begin`, then `handle` unless it was rejected, and always `done`. If
+ * the client leaves, `done` can follow directly on `begin` or `handle`. */
 struct http_events {
-    void *arg; /* the first argument of all of them; outlives the server */
-    /* The head is here, the body is not. May call http_set_route, http_set_state and http_reject, but not answer. */
+    void *arg; /* the first argument of all callbacks; borrowed until http_close returns */
+    /* The head has come, the body has not. Can call http_set_route, http_set_state and http_reject, but must not
+     * answer. */
     void (*begin)(void *arg, struct http_request *r);
-    /* The request is whole. Has to answer it or to call http_suspend; else its connection is closed. */
+    /* The whole request has come. Must answer it or call http_suspend; otherwise its connection is closed. */
     void (*handle)(void *arg, struct http_request *r);
-    /* The client of a suspended request has left. Called once at most, from http_suspend if it had left before that.
-     * The owner has to call http_abandon, now or later; an answer does as well, though nobody reads it. */
+    /* The client of a suspended request has left. Called once at most; called by http_suspend if the client had left
+     * before. The owner must call http_abandon, now or later, or answer, although nobody will read the answer. */
     void (*hangup)(void *arg, struct http_request *r);
-    /* The request was answered, or its connection has ended: the last call for it. Its http_stream was closed before.
-     * The request is freed after this, so the owner forgets it. */
+    /* The request was answered, or its connection has ended. This is the last call for the request, and its http_stream
+     * was closed before. The request is freed after it, so the owner must forget it. */
     void (*done)(void *arg, struct http_request *r);
 };
 
-/* ---- the server ---- */
+/* ---- the server -------------------------------------------------------------------------------------------------- */
 
-/* Opens the listeners, and serves them from the first http_turn on. Copies `config` and `events`. NULL with one clear
- * line in `error`; *misconfigured says whether an address is of no known form or is not allowed, rather than not to
- * be had. */
+/* Opens the listeners, and serves them from the first http_turn on. Copies `config` and `events`; borrows `loop` until
+ * http_close. NULL with one line in `error`. Then *misconfigured is true if an address has no known form or is not
+ * allowed, and false if it could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);
-/* Changes max_body and the timeouts; the rest of `config` is not looked at. libmicrohttpd's own timeout stays: that of
- * clients that send no further request or take nothing. */
+/* Changes max_body and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
+ * request or take nothing of an answer stays as it was in http_open, because it is libmicrohttpd's. */
 void http_configure(struct http *h, const struct http_config *config);
-/* Closes the listeners; answers what is suspended with 503 draining, and ends streams; sends what the clients take at
- * once; closes all connections, and frees the server. Calls `done` for each request that is left. */
+/* Closes the listeners, answers suspended requests with 503 draining, and ends streams. Sends what the clients take at
+ * once, closes all connections, and frees the server. Calls `done` for each request that is left. */
 void http_close(struct http *h);
 
-/* Lets libmicrohttpd work: to be called in every turn of the loop. Returns how long the loop may sleep, in ns; -1:
- * until something happens. */
+/* Lets libmicrohttpd work. Call it in every turn of the loop. Returns how long the loop can sleep, in ns; -1: until
+ * something happens. */
 int64_t http_turn(struct http *h);
 
-/* Appends the addresses as bound, as a JSON array: ["127.0.0.1:40321","unix:/run/offload"] */
+/* Appends the addresses of the listeners as a JSON array, with the ports that the system has chosen:
+ * ["127.0.0.1:40321","unix:/run/offload"] */
 void http_addresses(const struct http *h, struct buf *out);
-unsigned http_connections(const struct http *h); /* that are open */
-/* True while requests are served that are worth waiting for: all but those with an expendable stream. */
+unsigned http_connections(const struct http *h); /* how many are open */
+/* True while there are requests that a drain waits for: all except those with an expendable stream. */
 bool http_busy(const struct http *h);
-/* True in http_close: what is not sent now never will be. */
+/* True during http_close. What is not sent now will never be sent. */
 bool http_is_closing(const struct http *h);
 
-/* ---- a request ---- */
+/* ---- a request --------------------------------------------------------------------------------------------------- */
 
-/* What is borrowed from a request stays until `done`. */
+/* Strings and bytes of a request are borrowed until `done`. */
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r); /* decoded, without the query */
 const char *http_id(const struct http_request *r);   /* X-Request-Id: the client's or ours */
 
-const char *http_header(struct http_request *r, const char *name); /* NULL if absent; several lines: the first */
-/* Calls back for each line of that header. */
+/* NULL if the request has no such header. If the header has several lines: the first. */
+const char *http_header(struct http_request *r, const char *name);
+/* Calls f for each line of that header. */
 void http_each_header(struct http_request *r, const char *name, void (*f)(void *arg, const char *value), void *arg);
-const char *http_query(struct http_request *r, const char *name); /* decoded; NULL if absent, "" without a value */
+/* The decoded value of a parameter of the query. NULL if it is absent, "" if it has no value. */
+const char *http_query(struct http_request *r, const char *name);
+/* Calls f for each parameter of the query. */
 void http_each_query(struct http_request *r, void (*f)(void *arg, const char *name, const char *value), void *arg);
 
-/* The body, from `handle` on. A small one lies on the heap, a large one in a sealed memfd. */
+/* The body, from `handle` on. A small body is on the heap, a large one in a sealed memfd. */
 bool http_body_is_large(const struct http_request *r);
-const char *http_small_body(const struct http_request *r, size_t *size); /* borrowed; of no bytes if it is large */
-/* Small or large: a copy or a reference, which the caller deinits. Empty if memory ran out, or the body is empty. */
+const char *http_small_body(const struct http_request *r, size_t *size); /* *size is 0 if the body is large */
+/* A copy of a small body, or a reference to a large one; the caller calls slice_deinit. Empty if the body is empty or
+ * memory ran out. */
 struct slice http_body(const struct http_request *r);
 
-/* Two pointers of the owner's: what it found in `begin`, and its state, which it frees in `done` at the latest. */
+/* Two pointers of the owner: the route, which it sets in `begin`, and its state, which it frees in `done` at the
+ * latest. */
 const void *http_route(const struct http_request *r);
 void http_set_route(struct http_request *r, const void *route);
 void *http_state(const struct http_request *r);
 void http_set_state(struct http_request *r, void *state);
 
-/* When the request was whole, or was answered before that: ns, monotonic. 0: not yet. */
+/* When the whole request had come, or was answered before that. Monotonic clock; 0: not yet. */
 int64_t http_arrived_ns(const struct http_request *r);
 bool http_is_answered(const struct http_request *r);
 unsigned http_status(const struct http_request *r); /* of the answer; 0: none yet */
 
-/* ---- answers ---- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
-/* From `begin`: the answer will be this problem, and the body is thrown away. `members` as for problem_write, on the
- * heap or NULL; taken. No effect if the request was rejected before. */
+/* From `begin`: the request will be answered with this problem, and its body is thrown away. `members` is as for
+ * problem_write, on the heap or NULL; http_reject takes it. No effect if the request was rejected before. */
 void http_reject(struct http_request *r, enum problem_code code, char *members);
 
-/* A header of the answer, to be set before the answer is given. Copied; the formatted value is cut at 511 bytes. */
+/* Sets a header of the answer; must be called before the answer is given. Name and value are copied. A formatted value
+ * is cut at 511 bytes. */
 void http_set_header(struct http_request *r, const char *name, const char *value);
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Each of these answers the request, once, from `handle` or later, suspended or not. If memory runs out the
- * connection is closed instead. The answer to a request that was abandoned is thrown away. media_type: NULL if there
- * is no body. */
+/* Each of these answers the request, once, from `handle` or later, suspended or not. If memory runs out, the connection
+ * is closed instead. The answer to an abandoned request is thrown away. media_type is NULL if there is no body. */
 void http_answer(struct http_request *r, unsigned status, const char *media_type,
-                 struct buf *body); /* takes the bytes */
+                 struct buf *body); /* takes the bytes of `body` */
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
-                        size_t size); /* `body` is never freed */
-/* 200 with a slice, of which a reference is held: whole or, with 206, the client's Range; compressed if the client
- * takes that and it is large. */
+                        size_t size); /* borrows `body` for ever */
+/* Answers with a slice, and takes a reference to it. 200 with the whole slice, which is compressed if it is large and
+ * the client accepts gzip (RFC 9110, section 12.5.3); or 206 with the client's Range (section 14); or 416. */
 void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body);
+/* Answers with a problem document (RFC 9457). `detail` and `members` are as for problem_write. */
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members);
 
-/* ---- an answer that comes bit by bit ---- */
+/* ---- an answer that comes bit by bit ----------------------------------------------------------------------------- */
 
-#define HTTP_STREAM_END (-1) /* that was all */
-#define HTTP_STREAM_CUT (-2) /* something is missing: the client is to see that */
+#define HTTP_STREAM_END (-1) /* all was read */
+#define HTTP_STREAM_CUT (-2) /* something is missing, and the client must notice: the connection is cut */
 
-/* Embedded by its owner, who keeps it in place until `close`. Nothing need be buffered for a slow client: `read` is
- * called when the client can take more. */
+/* Embedded by its owner, who keeps it in place until `close`. A slow client needs no buffer: `read` is called only when
+ * the client can take more. */
 struct http_stream {
-    /* Writes 1..max bytes and returns how many; or 0: there is nothing now, and http_wake_stream will be called; or
-     * HTTP_STREAM_END, HTTP_STREAM_CUT. In http_close, 0 counts as HTTP_STREAM_CUT. Runs in http_turn; may wake other
-     * streams, must answer nobody. */
+    /* Writes 1 to max bytes and returns how many. 0: there is nothing now, and the owner will call http_wake_stream.
+     * Or HTTP_STREAM_END, HTTP_STREAM_CUT. During http_close, 0 counts as HTTP_STREAM_CUT. Runs in http_turn; can wake
+     * other streams, but must not answer any request. */
     ssize_t (*read)(struct http_stream *s, char *to, size_t max);
-    /* The last call: all was sent, or the client has left or has taken nothing for the idle timeout, or the answer
-     * could not be begun. `done` of the request follows. The owner frees the stream. */
+    /* The last call: all was sent, the client has left, it has taken nothing for the idle timeout, or the answer could
+     * not be begun. `done` of the request follows. The owner frees the stream. */
     void (*close)(struct http_stream *s);
     bool expendable; /* http_busy does not count it: its client comes back if it is cut off */
 };
 
-/* Answers the request, suspended or not, with what the stream gives. */
+/* Answers the request, suspended or not, with what `read` of the stream gives. Borrows the stream until its `close`. */
 void http_answer_stream(struct http_request *r, unsigned status, const char *media_type, struct http_stream *s);
-/* There is something to read again. No effect on a request whose stream is not waiting for that, or that has none. */
+/* There is something to read again. No effect on a request whose stream does not wait for that, or that has none. */
 void http_wake_stream(struct http_request *r);
-/* http_wake_stream for all requests. */
+/* Calls http_wake_stream for all requests. */
 void http_wake_streams(struct http *h);
 
-/* ---- an answer that comes later ---- */
+/* ---- an answer that comes later ---------------------------------------------------------------------------------- */
 
-/* From `handle`: the answer comes later. Calls `hangup` at once if the client has left already. */
+/* From `handle`: the answer comes later. If the client has left already, it calls `hangup` before it returns. */
 void http_suspend(struct http_request *r);
-/* A suspended request gets no answer: its connection is closed in the next turn, and `done` is called then. No effect
- * on a request that is not suspended. */
+/* Gives up the answer of a suspended request: its connection is closed in the next turn, and `done` is called then. No
+ * effect on a request that is not suspended. */
 void http_abandon(struct http_request *r);
 
 #endif

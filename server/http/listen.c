@@ -1,5 +1,5 @@
-/* listen.c: see listen.h. Front end. We accept connections ourselves, and not libmicrohttpd, so that there can be
- * several listeners, and a limit of connections that is answered. */
+/* listen.c: listening sockets. Front end. We accept connections ourselves, and do not let libmicrohttpd do it, because
+ * then there can be several listeners, and a client beyond the limit of connections gets an answer. */
 #include "server/http/listen.h"
 
 #include <arpa/inet.h>
@@ -20,10 +20,10 @@
 #include "base/log.h"
 
 #define BACKLOG         4096
-#define MAX_ACCEPTS     64 /* from one listener in one go */
+#define MAX_ACCEPTS     64 /* from one listener before the loop goes on */
 #define ACCEPT_RETRY_NS (100 * NS_PER_MS)
 
-/* ---- addresses ------------------------------------------------------------------------------------------------ */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 /* "host:port" or "[host]:port". */
 static int split_address(const char *text, char *host, size_t host_size, char *port, size_t port_size) {
@@ -36,7 +36,7 @@ static int split_address(const char *text, char *host, size_t host_size, char *p
         from++;
         n -= 2;
     }
-    /* getaddrinfo would take any number, and cut it off. */
+    /* getaddrinfo would accept a larger number, and cut it off. */
     if (n == 0 || n >= host_size || strlen(colon + 1) >= port_size || strtoul(colon + 1, NULL, 10) > UINT16_MAX)
         return -1;
     memcpy(host, from, n);
@@ -51,7 +51,7 @@ static bool is_loopback(const struct sockaddr *a) {
     return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr) != 0;
 }
 
-/* The address as bound: port 0 was replaced by a free one. */
+/* Writes down the address that the socket has: the system has replaced port 0 by a free one. */
 static void describe(struct http_listener *l, int fd) {
     struct sockaddr_storage a;
     socklen_t size = sizeof a;
@@ -101,7 +101,7 @@ static int open_tcp(struct http_listener *l, const char *text, bool any_address,
     return fd;
 }
 
-/* True if a socket file is there and nobody listens on it: a crash has left it behind. */
+/* True if the file of a socket exists and nobody listens on it: a crash has left it. */
 static bool is_stale(const struct sockaddr_un *a) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct stat st;

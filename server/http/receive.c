@@ -1,7 +1,7 @@
-/* receive.c: see receive.h. Front end.
+/* receive.c: receives heads and bodies. Front end.
  *
- * A small body is gathered on the heap. One that grows above SMALL_BODY moves into a memfd, which is sealed when the
- * body is whole, so that a worker can map it without a copy.
+ * A small body is gathered on the heap. A body that grows beyond SMALL_BODY moves into a memfd. The memfd is sealed
+ * when the body is whole, so that a worker can map it without a copy.
  */
 #include "server/http/receive.h"
 
@@ -12,7 +12,7 @@
 #include "base/clock.h"
 
 #define SMALL_BODY  (32 * 1024)
-#define DRAIN_LIMIT (1024 * 1024) /* a rejected body is read to its end if it is no longer than this */
+#define DRAIN_LIMIT (1024 * 1024) /* a rejected body of at most so many bytes is read to its end */
 
 static void reject_for_size(struct http_request *r, enum problem_code code, uint64_t limit) {
     char text[48];
@@ -20,7 +20,7 @@ static void reject_for_size(struct http_request *r, enum problem_code code, uint
     http_reject(r, code, strdup(text));
 }
 
-/* What the client says; 0 if it says nothing. */
+/* What the client has announced; 0 if it has not. */
 static uint64_t content_length(struct http_request *r) {
     const char *length = http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
     return length == NULL ? 0 : strtoull(length, NULL, 10);
@@ -37,8 +37,8 @@ void http_receive_head(struct http_request *r) {
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, config->max_body);
 }
 
-/* A rejected body is better read to its end, so that the client sees the answer and the connection lives; unless it is
- * long, or the client waits for "100 Continue" before it sends any. */
+/* If we read a rejected body to its end, the client sees the answer and the connection lives on. We do not if the body
+ * is long, or if the client waits for "100 Continue" before it sends any of it (RFC 9110, section 10.1.1). */
 bool http_receive_no_more(struct http_request *r) {
     if (r->state != REQUEST_REJECTED)
         return false;

@@ -1,4 +1,4 @@
-/* request.c: see request.h. Front end.
+/* request.c: the states of a request, and what its handler can read of it. Front end.
  *
  *               the head
  *                  │
@@ -16,16 +16,16 @@
  *        neither │     │ └──────── an answer ─────────────────────────────────┘
  *        of them │     │ http_abandon
  *                ▼     ▼
- *              DROPPED ◄── from REJECTED, HANDLING and SUSPENDED also if there is no memory for an answer
+ *              DROPPED ◄── also from REJECTED, HANDLING and SUSPENDED, if there is no memory for an answer
  *
- * In SUSPENDED and STALLED libmicrohttpd does not look at the connection; the request is in the list `suspended`.
- * When it leaves these states it goes to the list `to_resume`: resumes are gathered, because each walks all
- * connections that are suspended. From then on libmicrohttpd may end the request at any time, as in other states: the
- * client has left or is too slow. Then it is freed (on_completed in daemon.c). ANSWERED, STREAMING and DROPPED can
- * only end so.
+ * In SUSPENDED and STALLED libmicrohttpd does not look at the connection, and the request is in the list `suspended`.
+ * When it leaves these states, it goes to the list `to_resume`. Resumes are gathered there, because after a resume
+ * libmicrohttpd walks through all suspended connections. From then on, as in all other states, libmicrohttpd can end
+ * the request at any time, because the client has left or is too slow. Then the request is freed (on_completed in
+ * daemon.c). ANSWERED, STREAMING and DROPPED end only in this way.
  *
- * A client may leave in any state. That is a fact of the connection, `fin_seen`, and no state of the request: only
- * where an answer has to wait does it make a difference.
+ * A client can leave in any state. That is a fact of the connection, `fin_seen`, and not a state of the request: it
+ * makes a difference only if an answer has to wait.
  */
 #include "server/http/request.h"
 
@@ -40,7 +40,7 @@
 #define MAX_SPARE  256
 #define SPARE_BODY 4096 /* requests with larger buffers are not kept */
 
-/* ---- states ----------------------------------------------------------------------------------------------------- */
+/* ---- states ------------------------------------------------------------------------------------------------------ */
 
 #define TO(state) (1U << REQUEST_##state)
 static const struct {
@@ -61,7 +61,7 @@ static bool is_suspended(const struct http_request *r) {
     return r->state == REQUEST_SUSPENDED || r->state == REQUEST_STALLED;
 }
 
-/* Moves it, and its connection into and out of suspension with it. */
+/* Moves the request. Suspends its connection, or puts it into the list to_resume, if the move asks for that. */
 static void move(struct http_request *r, enum http_request_state to) {
     struct http *h = r->http;
     if ((states[r->state].next & 1U << to) == 0)
@@ -79,7 +79,7 @@ static void move(struct http_request *r, enum http_request_state to) {
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void destroy(struct http_request *r) {
     buf_deinit(&r->body);
@@ -88,17 +88,17 @@ static void destroy(struct http_request *r) {
     free(r);
 }
 
-/* Most requests are alike: their memory is used again. */
+/* Most requests need as much memory as the one before, so we use it again. */
 struct http_request *http_request_new(struct http *h, struct http_connection *c, struct MHD_Connection *mhd,
                                       const char *path, const char *method) {
     struct http_request *r = h->spare;
-    struct buf body = {0}, headers = {0}, kept = {0};
+    struct buf body = {0}, headers = {0}, path_room = {0};
     if (r != NULL) {
         h->spare = r->next;
         h->spare_count--;
         body = r->body;
         headers = r->headers;
-        kept = r->path;
+        path_room = r->path;
     } else {
         r = malloc(sizeof *r);
     }
@@ -110,7 +110,7 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
                                .method = method,
                                .body = body,
                                .headers = headers,
-                               .path = kept,
+                               .path = path_room,
                                .spool_fd = -1};
     buf_clear(&r->body);
     buf_clear(&r->headers);
@@ -175,7 +175,8 @@ void http_request_handle(struct http_request *r) {
 }
 
 void http_suspend(struct http_request *r) {
-    /* The FIN may have come before the request was even looked at. libmicrohttpd would not see it from here on. */
+    /* The FIN can come before the request is handled. libmicrohttpd would not see it once the connection is
+     * suspended. */
     if (r->connection->fin_seen)
         r->http->events.hangup(r->http->events.arg, r);
     else
@@ -195,7 +196,7 @@ void http_abandon(struct http_request *r) {
 }
 
 void http_queue(struct http_request *r, unsigned status, struct MHD_Response *response) {
-    if (r->state == REQUEST_DROPPED) { /* its client has left, and what it waited for came in the same turn */
+    if (r->state == REQUEST_DROPPED) { /* the client has left, and the answer came in the same turn */
         if (response != NULL)
             MHD_destroy_response(response);
         return;
@@ -229,7 +230,7 @@ bool http_resume_requests(struct http *h) {
     return any;
 }
 
-/* ---- what handlers may know of it ------------------------------------------------------------------------------- */
+/* ---- what handlers read ------------------------------------------------------------------------------------------ */
 
 const char *http_method(const struct http_request *r) {
     return r->method;

@@ -1,4 +1,4 @@
-/* request_id.c: see request_id.h. Front end. */
+/* request_id.c: chooses the id of a request. Front end. */
 #include "server/http/request_id.h"
 
 #include <stddef.h>
@@ -13,7 +13,7 @@ void http_id_make(char id[HTTP_ID_SIZE], const char *given) {
     static const char hex[] = "0123456789abcdef";
     uint8_t bytes[RANDOM_BYTES];
     size_t n = given == NULL ? 0 : strlen(given);
-    /* It goes into logs and headers: no blanks, quotes or line ends. */
+    /* The id goes into logs and headers, so it must have no blanks, quotes or line ends. */
     if (n > 0 && n < HTTP_ID_SIZE &&
         strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n) {
         memcpy(id, given, n + 1);

@@ -1,8 +1,8 @@
-/* stream.c: see stream.h and http.h. Front end.
+/* stream.c: answers that come bit by bit. Front end.
  *
- * libmicrohttpd asks for more when the client has taken what there was. If there is nothing then, the connection is
- * suspended from within its question, and asked again after it was woken: nobody polls. The states STREAMING and
- * STALLED are in request.c.
+ * libmicrohttpd calls read_stream when the client has taken what was sent. If there is nothing to send then,
+ * read_stream suspends the connection, and libmicrohttpd calls it again only after the stream was woken. So nothing is
+ * polled. The states STREAMING and STALLED are in request.c.
  *
  *     read ──bytes──► sent ──► read ...
  *      └──nothing──► STALLED ──[http_wake_stream, or the client left]──► read ...
@@ -13,7 +13,7 @@
 
 #include "server/http/answer.h"
 
-/* Of the buffer that libmicrohttpd wants for clients of HTTP/1.0; others are served from the connection's memory. */
+/* The size of a buffer that libmicrohttpd uses for clients of HTTP/1.0. For others it uses the connection's memory. */
 #define BLOCK 4096
 
 static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max) {
