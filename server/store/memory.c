@@ -19,6 +19,8 @@
  * and another thread would free them later. To submit, start and end a job takes 2 us of CPU time here, and 25 us in
  * SQLite without a disk.
  */
+#include "server/store/store.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -26,7 +28,6 @@
 
 #include "base/clock.h"
 #include "base/container.h"
-#include "server/store/store.h"
 
 #define MAX_TOMBSTONES 100000
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "handlers/host/host.h"
 #include "pool/wire.h"

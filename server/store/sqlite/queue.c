@@ -27,7 +27,7 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <utlist.h>

@@ -8,9 +8,9 @@
  */
 #include "server/store/sqlite/schema.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

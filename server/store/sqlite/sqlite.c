@@ -5,8 +5,11 @@
  * A new operation needs a value of enum op_kind (op.h), a row in `operations`, an `apply` (apply.c), a `complete` here
  * unless complete_write will do, and the call that posts it.
  */
+#include "server/store/store.h"
+
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
