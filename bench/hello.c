@@ -1,6 +1,6 @@
-/* hello.c: the bare libmicrohttpd server that bench/run compares offloadd with. One thread, libmicrohttpd's epoll
- * descriptor in an outer epoll (its "external" mode), one fixed answer to whatever is asked, a body included. It prints
- * its port and serves until its standard input ends. A program of its own. */
+/* hello.c: a bare libmicrohttpd server, with which bench/run compares offloadd. A program of its own, with one thread.
+ * libmicrohttpd's epoll descriptor is in an outer epoll (its "external" mode). Every request, with or without a body,
+ * gets the same answer. The program prints its port, and serves until its standard input ends. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
                                  const char *version, const char *upload, size_t *upload_size, void **context) {
     static int seen;
     (void)cls, (void)url, (void)method, (void)version, (void)upload;
-    if (*context == NULL || *upload_size > 0) { /* the head, or a piece of the body */
+    if (*context == NULL || *upload_size > 0) { /* the head, or a part of the body */
         *context = &seen;
         *upload_size = 0;
         return MHD_YES;

@@ -1,15 +1,17 @@
-/* load.c: a small HTTP client that measures how long answers take. A program of its own: one thread, one epoll.
+/* load.c: a small HTTP client that measures how long answers take. A program of its own, with one thread and one epoll.
  *
- *     load [--connections N] [--rate R] [--seconds S] PORT PATH [BODY]    POST with a body, else GET, to 127.0.0.1
- *     load --count N [--connections N] PORT PATH [BODY]                   until so many are answered
- *     load --hold [--connections N] PORT PATH [BODY]                      --header "Name: value" in all of these
+ *     load [--connections N] [--rate R] [--seconds S] PORT PATH [BODY]    for S seconds
+ *     load --count N [--connections N] PORT PATH [BODY]                   until N requests are answered
+ *     load --hold [--connections N] PORT PATH [BODY]                      see below
  *
- * Each keep-alive connection has one request at a time. Without --rate the next one leaves when the answer is there; with
- * it, R requests a second in all leave on a fixed timetable, and the time that a late answer delays the next request
- * counts as that request's own. At the end one line of JSON tells requests, failures and quantiles in microseconds.
+ * It sends to 127.0.0.1: a POST if there is a body, otherwise a GET. --header "Name: value" adds a header. Connections
+ * are kept alive, and each has one request at a time. Without --rate the next request leaves when the answer has come.
+ * With it, all connections together send R requests a second, at fixed times; if a late answer delays a request, the
+ * delay counts as a part of that request's time. At the end it prints one line of JSON: requests, failures, and
+ * quantiles of the time in microseconds.
  *
- * --hold sends one request on each connection, tells when all are sent how many have been answered, and keeps all the
- * connections open until its standard input ends. */
+ * --hold sends one request on each connection, prints how many have been answered, and keeps the connections open until
+ * its standard input ends. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -33,8 +35,10 @@
 
 struct connection {
     int fd;
-    int64_t due_ns;  /* when the next request leaves; NEVER: none is to */
-    int64_t sent_ns; /* when the one on its way was due or left; 0: none is */
+    int64_t due_ns; /* when the next request leaves; NEVER: none will */
+    /* When the request that is on its way was due or left. 0: none is on its way. -1: none is, and the next one is
+     * already late. */
+    int64_t sent_ns;
     char head[HEAD_LIMIT + 1];
     size_t head_size;
     int64_t body_left; /* -1: the head is not complete */
@@ -43,7 +47,7 @@ struct connection {
 
 struct load {
     unsigned connections;
-    double rate; /* requests a second in all; 0: as fast as they are answered */
+    double rate; /* requests a second, of all connections; 0: as fast as they are answered */
     double seconds;
     size_t count;       /* requests to send; 0: as many as fit */
     const char *header; /* one more, or NULL */
@@ -64,7 +68,7 @@ static void die(const char *what) {
     exit(1);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void watch(const struct load *l, int fd, struct connection *c) {
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
@@ -99,10 +103,10 @@ static void connection_failed(struct load *l, struct connection *c) {
     c->due_ns = NEVER;
 }
 
-/* ---- requests and answers ------------------------------------------------------------------------------------- */
+/* ---- requests and answers ---------------------------------------------------------------------------------------- */
 
 static void send_request(struct load *l, struct connection *c, int64_t now_ns) {
-    bool was_busy = c->sent_ns < 0; /* the answer before came after this one was due */
+    bool was_busy = c->sent_ns < 0; /* the last answer came after this request was due */
     c->sent_ns = was_busy ? c->due_ns : now_ns;
     c->due_ns = l->hold || l->rate <= 0 ? NEVER : c->due_ns + (int64_t)(l->connections * 1e9 / l->rate);
     l->sent++;
@@ -164,7 +168,7 @@ static void on_readable(struct load *l, struct connection *c) {
         end_answer(l, c);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* Sends what is due; returns when the next one is. */
 static int64_t send_due(struct load *l, int64_t now_ns) {
@@ -181,21 +185,21 @@ static int64_t send_due(struct load *l, int64_t now_ns) {
     return next_ns;
 }
 
-/* Handles what is there, waiting until then at most. True if standard input has something to say. */
+/* Handles events, and waits for them until until_ns at most. True if standard input has ended. */
 static bool handle_events(struct load *l, int64_t until_ns) {
     struct epoll_event events[BATCH];
     int64_t wait_ns = until_ns - clock_monotonic_ns();
     wait_ns = wait_ns < 0 ? 0 : wait_ns;
     struct timespec wait = {.tv_sec = wait_ns / NS_PER_S, .tv_nsec = wait_ns % NS_PER_S};
     int n = epoll_pwait2(l->epoll_fd, events, BATCH, until_ns == NEVER ? NULL : &wait, NULL);
-    bool told = false;
+    bool input_ended = false;
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr == NULL)
-            told = true;
+            input_ended = true;
         else
             on_readable(l, events[i].data.ptr);
     }
-    return told;
+    return input_ended;
 }
 
 static void measure(struct load *l) {
@@ -224,7 +228,7 @@ static void hold(struct load *l) {
         ;
 }
 
-/* ---- what came out -------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;

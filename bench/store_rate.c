@@ -1,12 +1,13 @@
-/* store_rate.c: how many submissions a second the store on disk takes, and how long it takes to open. A program of its own,
- * with one event loop and the store's thread.
+/* store_rate.c: measures how many submissions a second the store on disk records, and how long it takes to open. A
+ * program of its own, with one event loop and the store's thread.
  *
  *     store_rate [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY
  *
- * DIRECTORY is an existing one on the disk to be measured; the program makes a directory in it, and removes it. In each
- * round it measures two rates: group commit, with so many submissions outstanding (32); and a commit for each, where a
- * submission waits for the one before it. Then a store with so many queued jobs (100000; 0: none) is opened and
- * recovered. Prints one line of JSON: submissions per second of each round, and the seconds to open and recover. */
+ * DIRECTORY must exist, on the disk that will be measured. The program makes a directory in it, and removes that again.
+ * Each round measures two rates: group commit, with several submissions outstanding (32 by default); and one commit for
+ * each submission, where each waits for the one before. Then the program opens and recovers a store with many queued
+ * jobs (100000 by default; 0: it does not). It prints one line of JSON: the submissions per second of each round, and
+ * the seconds to open and recover. */
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
@@ -85,7 +86,7 @@ static double measure(struct bench *b, unsigned outstanding, double seconds) {
     while (b->flying > 0)
         loop_step(b->loop, NS_PER_S);
     if (b->failed > 0)
-        die("submit", "the store could not record it");
+        die("submit", "the store has not recorded a job");
     return (double)b->acknowledged / ((double)(clock_monotonic_ns() - start_ns) / 1e9);
 }
 
@@ -131,7 +132,7 @@ static void on_delivery(void *arg, const struct delivery *d) {
     (void)arg, (void)d;
 }
 
-/* Seconds to open and recover a store of so many queued jobs. */
+/* Seconds to open and recover a store with that number of queued jobs. */
 static double measure_start(struct bench *b, unsigned jobs) {
     unsigned found = 0;
     const struct store_recovery to = {&found, on_job, on_chunk, on_delivery};
@@ -148,7 +149,7 @@ static double measure_start(struct bench *b, unsigned jobs) {
     int64_t start_ns = clock_monotonic_ns();
     open_store(b);
     if (b->store->ops->recover(b->store, &to) != 0 || found != jobs)
-        die("recover", "not all jobs were there");
+        die("recover", "some jobs are missing");
     return (double)(clock_monotonic_ns() - start_ns) / 1e9;
 }
 
