@@ -1,15 +1,17 @@
-/* http_test.c: HTTP as clients see it byte by byte, and as the owner of the server is told of it, server/http. */
+/* http_test.c: HTTP as clients see it, byte by byte, and as the owner of the server sees it by its callbacks. */
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
 #define ZLIB_CONST
 #include <zlib.h>
 
@@ -17,7 +19,7 @@
 
 enum { LARGE = 300000 };
 
-/* Bytes that are easy to tell from each other, at any offset; heap. */
+/* Bytes that differ from their neighbours at any offset; heap. */
 static char *large_text(size_t size) {
     char *text = malloc(size + 1);
     assert_non_null(text);
@@ -27,7 +29,7 @@ static char *large_text(size_t size) {
     return text;
 }
 
-/* ---- requests and their bodies ---------------------------------------------------------------------------------- */
+/* ---- requests and their bodies ----------------------------------------------------------------------------------- */
 
 static void a_request_is_begun_handled_answered_and_done(void **state) {
     (void)state;
@@ -70,7 +72,7 @@ static void a_large_body_is_in_a_memfd(void **state) {
     free(body);
 }
 
-static void a_body_may_come_in_chunks(void **state) {
+static void a_body_can_come_in_chunks(void **state) {
     (void)state;
     struct client *c = connect_client();
     send_request(c, "POST", "/echo", "Transfer-Encoding: chunked\r\n");
@@ -80,7 +82,7 @@ static void a_body_may_come_in_chunks(void **state) {
     assert_memory_equal(until_body(c, 7), "abcdefg", 7);
 }
 
-static void a_request_may_come_byte_by_byte(void **state) {
+static void a_request_can_come_byte_by_byte(void **state) {
     (void)state;
     const char text[] = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nbytes";
     struct client *c = connect_client();
@@ -131,7 +133,7 @@ static void a_request_that_nobody_answers_ends_its_connection(void **state) {
     expect_trace("begin /forget; handle /forget; done /forget 0; ");
 }
 
-/* ---- what is rejected ------------------------------------------------------------------------------------------- */
+/* ---- what is rejected -------------------------------------------------------------------------------------------- */
 
 static void a_rejected_request_is_not_handled_and_keeps_its_connection(void **state) {
     (void)state;
@@ -144,7 +146,7 @@ static void a_rejected_request_is_not_handled_and_keeps_its_connection(void **st
     expect_trace("begin /reject; done /reject 415; begin /hello; handle /hello; done /hello 200; ");
 }
 
-static void a_rejected_client_that_expects_100_is_not_told_to_go_on(void **state) {
+static void a_rejected_client_that_expects_100_gets_no_100(void **state) {
     (void)state;
     struct client *c = connect_client();
     send_request(c, "POST", "/reject", "Content-Length: 24\r\nExpect: 100-continue\r\n");
@@ -154,7 +156,7 @@ static void a_rejected_client_that_expects_100_is_not_told_to_go_on(void **state
     expect_trace("begin /reject; done /reject 415; ");
 }
 
-static void a_welcome_client_that_expects_100_is_told_to_go_on(void **state) {
+static void an_accepted_client_that_expects_100_gets_a_100(void **state) {
     (void)state;
     struct client *c = connect_client();
     send_request(c, "POST", "/echo", "Content-Length: 4\r\nExpect: 100-continue\r\n");
@@ -237,7 +239,7 @@ static void a_head_above_the_limit_is_rejected(void **state) {
     buf_deinit(&header);
 }
 
-static void limits_may_be_changed(void **state) {
+static void limits_can_be_changed(void **state) {
     (void)state;
     struct client *c = connect_client();
     world.config.max_body = 2;
@@ -246,7 +248,7 @@ static void limits_may_be_changed(void **state) {
     until_received(c, "HTTP/1.1 413 ");
 }
 
-static void a_connection_above_the_limit_is_told_so_and_closed(void **state) {
+static void a_connection_beyond_the_limit_gets_a_503_and_is_closed(void **state) {
     (void)state;
     world.config.max_connections = 1;
     struct client *first = connect_client(), *second = connect_client();
@@ -264,13 +266,13 @@ static void a_connection_above_the_limit_is_told_so_and_closed(void **state) {
     while (http_connections(world.http) > 1)
         step();
     struct client *fourth = connect_client();
-    send_request(third, "GET", "/hello", ""); /* it was above the limit when it came */
+    send_request(third, "GET", "/hello", ""); /* there were too many when it connected */
     until_received(third, "too_many_connections");
     send_request(fourth, "GET", "/hello", "");
     until_ended(fourth);
 }
 
-/* ---- slow clients ----------------------------------------------------------------------------------------------- */
+/* ---- slow clients ------------------------------------------------------------------------------------------------ */
 
 static void a_slow_head_gets_a_408(void **state) {
     (void)state;
@@ -283,13 +285,13 @@ static void a_slow_head_gets_a_408(void **state) {
     expect_trace("");
 }
 
-static void a_head_in_time_has_no_timeout_any_more(void **state) {
+static void a_head_that_came_in_time_has_no_timeout_any_more(void **state) {
     (void)state;
     world.config.header_timeout_ns = 20 * NS_PER_MS;
     struct client *c = connect_client();
     send_request(c, "GET", "/wait", "");
     while (world.waiting == NULL)
-        http_turn(world.http); /* no timer fires here, however slow the machine is */
+        http_turn(world.http); /* no timer fires here, even on a slow machine */
     int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_MS;
     while (clock_monotonic_ns() < end_ns)
         step();
@@ -311,7 +313,7 @@ static void a_body_that_stops_coming_gets_a_408_with_its_id(void **state) {
     expect_trace("begin /echo; done /echo 0; ");
 }
 
-/* libmicrohttpd may find the rest of a request behind a 408: it must not be done. */
+/* libmicrohttpd can find the rest of a request after a 408. It must not be handled. */
 static void the_rest_of_a_request_behind_a_408_is_not_served(void **state) {
     (void)state;
     world.config.header_timeout_ns = 20 * NS_PER_MS;
@@ -327,7 +329,7 @@ static void the_rest_of_a_request_behind_a_408_is_not_served(void **state) {
     assert_null(strstr(world.trace.data == NULL ? "" : world.trace.data, "handle"));
 }
 
-/* ---- requests that wait ----------------------------------------------------------------------------------------- */
+/* ---- requests that wait ------------------------------------------------------------------------------------------ */
 
 static void a_suspended_request_is_answered_later(void **state) {
     (void)state;
@@ -356,7 +358,7 @@ static void a_client_that_leaves_while_it_waits_is_noticed(void **state) {
     expect_trace("begin /wait; handle /wait; hangup /wait; done /wait 0; ");
 }
 
-static void a_request_may_be_abandoned_some_time_after_the_hangup(void **state) {
+static void a_request_can_be_abandoned_some_time_after_the_hangup(void **state) {
     (void)state;
     world.keeps_after_hangup = true;
     struct client *c = connect_client();
@@ -372,7 +374,7 @@ static void a_request_may_be_abandoned_some_time_after_the_hangup(void **state) 
     expect_trace("begin /wait; handle /wait; hangup /wait; done /wait 0; ");
 }
 
-static void an_abandoned_request_may_be_answered_before_it_is_done(void **state) {
+static void an_abandoned_request_can_be_answered_before_it_is_done(void **state) {
     (void)state;
     world.answers_after_abandon = true;
     struct client *c = connect_client();
@@ -418,7 +420,7 @@ static void a_client_that_leaves_in_the_middle_of_a_body_is_noticed(void **state
         step();
 }
 
-/* ---- streams ---------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static struct client *connect_to_stream(const char *text, ssize_t after) {
     world.stream.text = text;
@@ -471,7 +473,7 @@ static void a_request_without_a_stream_cannot_be_woken(void **state) {
     until_received(c, "HTTP/1.1 204 ");
 }
 
-static void a_suspended_request_may_be_answered_by_a_stream(void **state) {
+static void a_suspended_request_can_be_answered_by_a_stream(void **state) {
     (void)state;
     struct client *c = connect_client();
     send_request(c, "GET", "/wait", "");
@@ -515,7 +517,7 @@ static void an_expendable_stream_is_not_worth_waiting_for(void **state) {
     assert_true(http_busy(world.http));
 }
 
-/* ---- answers ---------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static void head_is_answered_without_the_body(void **state) {
     (void)state;
@@ -584,8 +586,8 @@ static void a_range_of_a_large_slice(void **state) {
     check_ranges(LARGE);
 }
 
-/* HTTP/1.0: the body ends with the connection, and is not cut into chunks. */
-static void a_large_slice_is_compressed_for_who_takes_that(void **state) {
+/* With HTTP/1.0 the body ends with the connection, and is not sent in chunks. */
+static void a_large_slice_is_compressed_if_the_client_accepts_it(void **state) {
     (void)state;
     char *text = large_text(LARGE), *out = malloc(LARGE + 1);
     world.slice = slice_all(blob_copy_sealed("test", text, LARGE));
@@ -608,7 +610,7 @@ static void a_large_slice_is_compressed_for_who_takes_that(void **state) {
     free(out);
 }
 
-static void a_slice_is_not_compressed_for_who_does_not_take_that(void **state) {
+static void a_slice_is_not_compressed_if_the_client_does_not_accept_it(void **state) {
     (void)state;
     char *text = large_text(LARGE);
     world.slice = slice_all(blob_copy_sealed("test", text, LARGE));
@@ -620,9 +622,9 @@ static void a_slice_is_not_compressed_for_who_does_not_take_that(void **state) {
     free(text);
 }
 
-/* ---- closing ---------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
-static void who_waits_when_the_server_closes_is_told_so(void **state) {
+static void waiting_clients_get_a_503_when_the_server_closes(void **state) {
     (void)state;
     struct client *c = connect_client();
     send_request(c, "GET", "/wait", "");
@@ -635,7 +637,7 @@ static void who_waits_when_the_server_closes_is_told_so(void **state) {
     expect_trace("begin /wait; handle /wait; done /wait 503; ");
 }
 
-/* An answer lets in the next request, which is suspended in turn: libmicrohttpd aborts if it is stopped then. */
+/* An answer lets in the next request, which is suspended, too. libmicrohttpd aborts if it is stopped then. */
 static void clients_that_send_many_requests_at_a_time_do_not_keep_the_server_from_closing(void **state) {
     (void)state;
     struct client *c = connect_client();
@@ -658,7 +660,7 @@ static void a_stream_is_cut_when_the_server_closes(void **state) {
     expect_trace("begin /stream; handle /stream; close; done /stream 200; ");
 }
 
-static void a_server_may_close_with_bodies_on_their_way_and_idle_connections(void **state) {
+static void a_server_can_close_with_bodies_on_their_way_and_idle_connections(void **state) {
     (void)state;
     struct client *idle = connect_client(), *silent = connect_client(), *busy = connect_client();
     send_request(idle, "GET", "/hello", "");
@@ -670,7 +672,7 @@ static void a_server_may_close_with_bodies_on_their_way_and_idle_connections(voi
     assert_true(idle->ended && silent->ended && busy->ended);
 }
 
-/* ---- listeners -------------------------------------------------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------------------------------------------------- */
 
 static void a_listener_accepts_and_its_socket_file_is_removed(void **state) {
     (void)state;
@@ -699,7 +701,7 @@ static void a_listener_accepts_and_its_socket_file_is_removed(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
-static void an_address_that_cannot_be_is_told_from_one_that_cannot_be_had(void **state) {
+static void a_malformed_address_differs_from_one_that_cannot_be_opened(void **state) {
     (void)state;
     const struct {
         const char *address, *error;
@@ -737,7 +739,7 @@ static void more_addresses_than_there_is_room_for_are_rejected(void **state) {
     buf_deinit(&error);
 }
 
-/* ---- bugs of ours ----------------------------------------------------------------------------------------------- */
+/* ---- bugs of ours ------------------------------------------------------------------------------------------------ */
 
 #ifdef OFFLOAD_DEBUG
 /* A second answer is a move that the diagram does not have. */
@@ -771,36 +773,36 @@ int main(void) {
         TEST(a_connection_serves_one_request_after_the_other),
         TEST(a_small_body_is_on_the_heap),
         TEST(a_large_body_is_in_a_memfd),
-        TEST(a_body_may_come_in_chunks),
-        TEST(a_request_may_come_byte_by_byte),
+        TEST(a_body_can_come_in_chunks),
+        TEST(a_request_can_come_byte_by_byte),
         TEST(the_clients_id_is_taken_if_it_is_a_good_one),
         TEST(pipelined_requests_are_served_in_order_one_at_a_time),
         TEST(a_request_that_nobody_answers_ends_its_connection),
         TEST(a_rejected_request_is_not_handled_and_keeps_its_connection),
-        TEST(a_rejected_client_that_expects_100_is_not_told_to_go_on),
-        TEST(a_welcome_client_that_expects_100_is_told_to_go_on),
+        TEST(a_rejected_client_that_expects_100_gets_no_100),
+        TEST(an_accepted_client_that_expects_100_gets_a_100),
         TEST(a_body_above_the_limit_is_rejected_by_its_length),
         TEST(a_long_body_above_the_limit_is_answered_before_it_comes),
         TEST(a_body_of_unknown_length_is_rejected_when_it_grows_above_the_limit),
         TEST(a_rejected_body_without_end_is_not_read_for_ever),
         TEST(a_head_above_the_limit_is_rejected),
-        TEST(limits_may_be_changed),
-        TEST(a_connection_above_the_limit_is_told_so_and_closed),
+        TEST(limits_can_be_changed),
+        TEST(a_connection_beyond_the_limit_gets_a_503_and_is_closed),
         TEST(a_slow_head_gets_a_408),
-        TEST(a_head_in_time_has_no_timeout_any_more),
+        TEST(a_head_that_came_in_time_has_no_timeout_any_more),
         TEST(a_body_that_stops_coming_gets_a_408_with_its_id),
         TEST(the_rest_of_a_request_behind_a_408_is_not_served),
         TEST(a_suspended_request_is_answered_later),
         TEST(a_client_that_leaves_while_it_waits_is_noticed),
-        TEST(a_request_may_be_abandoned_some_time_after_the_hangup),
-        TEST(an_abandoned_request_may_be_answered_before_it_is_done),
+        TEST(a_request_can_be_abandoned_some_time_after_the_hangup),
+        TEST(an_abandoned_request_can_be_answered_before_it_is_done),
         TEST(a_fin_before_the_request_is_suspended_is_noticed),
         TEST(a_client_that_closes_its_side_gets_an_answer_that_need_not_wait),
         TEST(a_client_that_leaves_in_the_middle_of_a_body_is_noticed),
         TEST(a_stream_is_sent_to_its_end),
         TEST(a_stream_that_has_nothing_is_not_asked_until_it_is_woken),
         TEST(a_request_without_a_stream_cannot_be_woken),
-        TEST(a_suspended_request_may_be_answered_by_a_stream),
+        TEST(a_suspended_request_can_be_answered_by_a_stream),
         TEST(the_client_sees_that_a_stream_was_cut),
         TEST(a_client_that_leaves_a_stream_with_nothing_to_say_is_noticed),
         TEST(an_expendable_stream_is_not_worth_waiting_for),
@@ -808,14 +810,14 @@ int main(void) {
         TEST(head_does_not_read_a_stream),
         TEST(a_range_of_a_small_slice),
         TEST(a_range_of_a_large_slice),
-        TEST(a_large_slice_is_compressed_for_who_takes_that),
-        TEST(a_slice_is_not_compressed_for_who_does_not_take_that),
-        TEST(who_waits_when_the_server_closes_is_told_so),
+        TEST(a_large_slice_is_compressed_if_the_client_accepts_it),
+        TEST(a_slice_is_not_compressed_if_the_client_does_not_accept_it),
+        TEST(waiting_clients_get_a_503_when_the_server_closes),
         TEST(clients_that_send_many_requests_at_a_time_do_not_keep_the_server_from_closing),
         TEST(a_stream_is_cut_when_the_server_closes),
-        TEST(a_server_may_close_with_bodies_on_their_way_and_idle_connections),
+        TEST(a_server_can_close_with_bodies_on_their_way_and_idle_connections),
         TEST(a_listener_accepts_and_its_socket_file_is_removed),
-        TEST(an_address_that_cannot_be_is_told_from_one_that_cannot_be_had),
+        TEST(a_malformed_address_differs_from_one_that_cannot_be_opened),
         TEST(more_addresses_than_there_is_room_for_are_rejected),
 #ifdef OFFLOAD_DEBUG
         TEST(an_illegal_move_aborts_in_debug_builds),

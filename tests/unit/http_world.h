@@ -1,9 +1,9 @@
-/* http_world.h: a server of server/http over socket pairs, for tests: the real library, clients that send raw bytes,
- * and a handler that does what the path says. All in one thread: the server works only in step(), which the until_...()
- * functions call until what they wait for is there, or fail after PATIENCE_NS.
+/* http_world.h: a server of server/http over socket pairs, for tests. It has the real library, clients that send raw
+ * bytes, and a handler that does what the path says. All runs in one thread: the server works only in step(). The
+ * until_...() functions call step() until what they wait for has come, and fail after PATIENCE_NS.
  *
- * A test changes `world.config` if it likes, makes clients, and looks at what they received and at the trace: one entry
- * for each event that the owner of the server is told, as in "begin /wait; handle /wait; hangup /wait; done /wait 0; ".
+ * A test can change `world.config`. It makes clients, and looks at what they have received and at the trace. The trace
+ * has one entry for each callback of the server: "begin /wait; handle /wait; hangup /wait; done /wait 0; ".
  *
  *     /hello   is answered at once            /wait    is suspended: the test answers `world.waiting`
  *     /echo    is answered with its body      /stream  is answered by `world.stream`
@@ -15,7 +15,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -25,7 +24,7 @@
 
 #define PATIENCE_NS (20 * NS_PER_S)
 #define MAX_CLIENTS 8
-#define MANY_STEPS  50 /* in which everything happens that needs no time */
+#define MANY_STEPS  50 /* enough for everything that needs no time to happen */
 
 struct client {
     int fd; /* -1: it has left */
@@ -57,7 +56,7 @@ static struct {
     bool answers_after_abandon; /* on_hangup answers what it has abandoned */
 } world;
 
-/* ---- the owner of the server ------------------------------------------------------------------------------------ */
+/* ---- the owner of the server ------------------------------------------------------------------------------------- */
 
 static void trace(const char *event, struct http_request *r) {
     buf_printf(&world.trace, "%s %s; ", event, http_path(r));
@@ -137,7 +136,7 @@ static void on_done(void *arg, struct http_request *r) {
     world.streamed = world.streamed == r ? NULL : world.streamed;
 }
 
-/* ---- the server ------------------------------------------------------------------------------------------------- */
+/* ---- the server -------------------------------------------------------------------------------------------------- */
 
 static unsigned count_descriptors(void) {
     unsigned n = 0;
@@ -162,7 +161,7 @@ static int open_world(void **state) {
     return world.loop == NULL ? -1 : 0;
 }
 
-/* True if it could be opened; else `error` says why. */
+/* True if the server could be opened; otherwise `error` says why. */
 static bool open_server(struct buf *error, bool *misconfigured) {
     const struct http_events events = {&world, on_begin, on_handle, on_hangup, on_done};
     world.http = http_open(world.loop, &world.config, &events, error, misconfigured);
@@ -189,7 +188,7 @@ static void step(void) {
     read_clients();
 }
 
-/* Everything that needs no time has happened after this: for what is not to happen. */
+/* After this everything has happened that needs no time. For tests of what must not happen. */
 static void settle(void) {
     for (int i = 0; i < MANY_STEPS; i++)
         step();
@@ -202,7 +201,7 @@ static void close_server(void) {
     read_clients();
 }
 
-/* Whatever a test did, each request that was begun is done, each stream is closed, and nothing is left. */
+/* Checks, after each test, that every request that was begun is done, every stream is closed, and nothing is left. */
 static int close_world(void **state) {
     unsigned begun = 0, done = 0;
     (void)state;
@@ -226,7 +225,7 @@ static int close_world(void **state) {
     return 0;
 }
 
-/* ---- clients ---------------------------------------------------------------------------------------------------- */
+/* ---- clients ----------------------------------------------------------------------------------------------------- */
 
 static struct client *add_client(int fd) {
     assert_true(world.client_count < MAX_CLIENTS);
@@ -235,7 +234,7 @@ static struct client *add_client(int fd) {
     return c;
 }
 
-/* Connects by a socket pair. The server sees nothing of it, nor of what the client sends, before the next step. */
+/* Connects by a socket pair. The server sees the client, and what it sends, only in the next step. */
 static struct client *connect_client(void) {
     const struct sockaddr_un peer = {.sun_family = AF_UNIX};
     struct buf error = {0};
@@ -282,7 +281,7 @@ static void send_post(struct client *c, const char *path, const char *body, size
     send_bytes(c, body, size);
 }
 
-/* FIN: it will send nothing more, but still reads. */
+/* Sends a FIN: the client will send nothing more, but still reads. */
 static void close_side(struct client *c) {
     assert_int_equal(shutdown(c->fd, SHUT_WR), 0);
 }
@@ -296,12 +295,12 @@ static bool has_received(const struct client *c, const char *text) {
     return c->in.data != NULL && memmem(c->in.data, c->in.size, text, strlen(text)) != NULL;
 }
 
-/* What it received is forgotten: for the next answer on the same connection. */
+/* Forgets what the client has received, before the next answer on the same connection. */
 static void forget(struct client *c) {
     buf_clear(&c->in);
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static void until_traced(const char *text) {
     int64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
@@ -330,7 +329,7 @@ static void until_ended(const struct client *c) {
     }
 }
 
-/* The bytes behind the head, once there are `size` of them. */
+/* Waits for `size` bytes behind the head, and returns them. */
 static const char *until_body(const struct client *c, size_t size) {
     int64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
     for (;;) {

@@ -1,5 +1,5 @@
-/* store_helpers.h: for the tests of the stores. Each test has an event loop and a directory of its own, and a store. The
- * operations are functions that run the event loop until the callback was called, and return what it said. */
+/* store_helpers.h: for the tests of the stores. Each test has an event loop, a directory and a store of its own. Each
+ * operation is a function here, which runs the event loop until the callback was called, and returns what it said. */
 #ifndef OFFLOAD_TEST_STORE_HELPERS_H
 #define OFFLOAD_TEST_STORE_HELPERS_H
 
@@ -43,7 +43,7 @@ UNUSED static void remove_tree(const char *path) {
     rmdir(path);
 }
 
-/* An event loop and an empty directory; no store yet. */
+/* Makes an event loop and an empty directory, but no store yet. */
 UNUSED static void set_up_directory(void) {
     loop = loop_new();
     store = NULL;
@@ -56,7 +56,7 @@ UNUSED static void close_store(void) {
     store = NULL;
 }
 
-/* Nothing that was in the store is left in memory. */
+/* Closes the store, and checks that nothing of it is left in memory. */
 UNUSED static void tear_down_directory(void) {
     if (store != NULL)
         close_store();
@@ -65,7 +65,7 @@ UNUSED static void tear_down_directory(void) {
     assert_int_equal(blob_held_bytes, 0);
 }
 
-/* How many entries there are in directory/name that contain `part`. */
+/* How many entries of directory/name have `part` in their name. */
 UNUSED static unsigned count_files(const char *name, const char *part) {
     char path[256];
     unsigned n = 0;
@@ -164,7 +164,7 @@ UNUSED static enum store_result forget(const struct record *r) {
     return a.result;
 }
 
-/* *record: a reference, or NULL. */
+/* Sets *record to a new reference, or NULL. */
 UNUSED static enum store_result get_record(const struct id *id, struct record **record) {
     struct answer a = {false};
     store->ops->get(store, id, on_found, &a);
@@ -187,13 +187,13 @@ UNUSED static struct answer find_key(const char *tenant, const char *key) {
     return a;
 }
 
-/* What gc says when it has done all there is to do. */
+/* Calls gc until nothing is left to drop, and returns what it says then. */
 UNUSED static int64_t gc(int64_t now_ms) {
     const struct id none = {{0}};
     struct record *r;
     int64_t due_ms = store->ops->gc(store, now_ms);
     for (int i = 0; i < 50; i++) {
-        get_record(&none, &r); /* by then, a step was made */
+        get_record(&none, &r); /* when this is answered, the store has dropped a part */
         due_ms = store->ops->gc(store, now_ms);
     }
     return due_ms;
@@ -249,7 +249,7 @@ UNUSED static struct record *ended_record(int64_t now_ms, int64_t ttl_ms) {
     return r;
 }
 
-/* A plan as it comes over the wire, of that many chunks without bytes. */
+/* A plan as it comes over the wire. Its chunks have no bytes. */
 UNUSED static struct slice plan_slice(uint32_t type, uint32_t chunks, size_t padding) {
     struct buf b = {0};
     struct wire_plan head = {.type = type, .chunks = chunks};
@@ -305,7 +305,7 @@ static void on_delivery(void *arg, const struct delivery *d) {
     v->deliveries[v->delivery_count++].body = slice_ref(&d->body);
 }
 
-/* free_recovered it. */
+/* The caller calls free_recovered. */
 UNUSED static struct recovered *recover(void) {
     struct recovered *v = calloc(1, sizeof *v);
     const struct store_recovery to = {v, on_job, on_chunk, on_delivery};

@@ -1,6 +1,7 @@
-/* store_kept.h: for the tests of jobs: a store that is kept while the jobs around it are freed, and recovers what had not
- * ended, as the store on disk does over a restart. It is the store in memory, with a list of what open jobs need. Records
- * are shared with the live jobs: what a process that is killed would not have written, the test takes back itself. */
+/* store_kept.h: a store for the tests of jobs. It stays while the jobs that use it are freed, and then recovers the
+ * open ones, as the store on disk does after a restart. It is the store in memory, with a list of what open jobs need.
+ * It shares records with the live jobs, so a test that kills a process must itself undo what would not have been
+ * written. */
 #ifndef OFFLOAD_TEST_STORE_KEPT_H
 #define OFFLOAD_TEST_STORE_KEPT_H
 
@@ -21,7 +22,7 @@ struct kept_job {
 };
 
 static struct store_ops kept_ops, kept_memory_ops;
-static struct kept_job *kept_jobs; /* in the order of their submission, which is that of their ids */
+static struct kept_job *kept_jobs; /* in the order of their ids, which is the order of submission */
 
 static struct kept_job *kept_find(const struct id *id) {
     struct kept_job *k;
@@ -114,12 +115,12 @@ static int kept_recover(struct store *s, const struct store_recovery *to) {
     return 0;
 }
 
-/* By the jobs that end. */
+/* The `close` for jobs that end: the store stays. */
 static void kept_stay(struct store *s) {
     (void)s;
 }
 
-/* kept_close it. */
+/* The caller calls kept_close. */
 static struct store *kept_open(void) {
     struct store *s = store_memory_open(&(struct store_limits){0}, true);
     kept_memory_ops = kept_ops = *s->ops;

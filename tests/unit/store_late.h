@@ -1,10 +1,10 @@
-/* store_late.h: for the tests of jobs: a store that answers when the test says so, in any order, or says at once that it
- * cannot write; and that notes what it was asked. It keeps nothing. Include jobs_world.h before this file.
+/* store_late.h: a store for the tests of jobs. It answers when the test says so, in any order, or says at once that it
+ * cannot write. It notes the calls, and keeps nothing else. Include jobs_world.h before this file.
  *
  *     submit(&c, true);
  *     make_durable(&c);
  *     job_cancel(c.job);
- *     answer_store(STORE_OK);                      // what was asked first: the submission
+ *     answer_store(STORE_OK);                      // the first call: the submission
  *     answer_store(STORE_OK);                      // the end
  *     assert_string_equal(late.calls, "SF");
  */
@@ -23,8 +23,8 @@ static struct late {
     } open[32]; /* in the order of the calls */
     unsigned count;
     bool trouble;               /* says STORE_UNAVAILABLE at once */
-    char key[32];               /* of the last submission; "none" */
-    enum durability durability; /* of its job, during the call */
+    char key[32];               /* the key of the last submission; "none" if it had none */
+    enum durability durability; /* of the job of the last submission, during the call */
 } late;
 
 static void note(char call) {
@@ -61,7 +61,7 @@ static inline void answer_store(enum store_result result) {
     assert_true(answer_first('\0', result));
 }
 
-/* Out of order. */
+/* Answers the first open call of that letter, out of order. */
 static inline void answer_store_call(char call, enum store_result result) {
     assert_true(answer_first(call, result));
 }
@@ -135,7 +135,7 @@ static int open_late(void **state) {
     return 0;
 }
 
-/* A job that the store has. */
+/* Submits a job, and lets the store record it. */
 static inline void submit_stored(struct client *c) {
     submit(c, true);
     make_durable(c);

@@ -1,7 +1,7 @@
-/* store_sqlite_test.c: what only the store on disk promises: that all is there after a restart, a kill or a full disk; its
- * files, its lock, its schema. What it has in common with every store is tested by store_test.c.
+/* store_sqlite_test.c: what only the store on disk promises. Nothing is lost by a restart, a kill or a full disk; and
+ * there are its files, its lock and its schema. store_test.c tests what every store promises.
  *
- * The tests make the disk fail: this program's pwrite, fsync and fdatasync are called in place of libc's. */
+ * The tests can make the disk fail: this program has a pwrite, fsync and fdatasync of its own, which replace libc's. */
 #include "tests/unit/store_helpers.h"
 
 #include <errno.h>
@@ -111,7 +111,7 @@ static int64_t ask(const char *sql) {
     return n;
 }
 
-/* The store cannot be opened, and says why in these words. */
+/* The store cannot be opened, and the error has these words. */
 static void assert_not_opened(const char *words) {
     struct buf error = {0};
     struct store *s = store_sqlite_open(loop, directory, &(struct store_limits){0}, &error);
@@ -149,7 +149,7 @@ static void ended_gone_and_keyed_jobs_survive_a_restart(void **state) {
         assert_int_equal(a.result, STORE_OK);
         assert_memory_equal(&a.job, &keyed->id, sizeof a.job);
     }
-    assert_true(store->ops->gc(store, 0) > 0); /* it knows that something is to expire */
+    assert_true(store->ops->gc(store, 0) > 0); /* something will expire */
     record_unref(ended);
     record_unref(gone);
     record_unref(keyed);
@@ -174,23 +174,23 @@ static void closing_writes_what_was_posted_and_calls_back(void **state) {
     free(answers);
 }
 
-/* Told by the child that is going to be killed. */
-struct told {
+/* What the child reports before it is killed. */
+struct report {
     struct id id;
     bool ended;
     size_t size; /* of the request, or the result */
 };
 
-static int told_fd;
+static int report_fd;
 
 struct work {
-    struct told told;
+    struct report report;
     bool busy;
 };
 
-static void on_told(void *arg, enum store_result result) {
+static void on_reported(void *arg, enum store_result result) {
     struct work *w = arg;
-    if (result != STORE_OK || write(told_fd, &w->told, sizeof w->told) != sizeof w->told)
+    if (result != STORE_OK || write(report_fd, &w->report, sizeof w->report) != sizeof w->report)
         _exit(1);
     w->busy = false;
 }
@@ -205,45 +205,46 @@ static void work_until_killed(void) {
             loop_step(loop, NS_PER_S);
         struct record *r = new_record();
         struct slice bytes = large_slice(i % 5 == 0 ? 40000 + i : 10 + i, 'w');
-        w->told = (struct told){r->id, i % 3 == 0, bytes.size};
+        w->report = (struct report){r->id, i % 3 == 0, bytes.size};
         w->busy = true;
-        if (w->told.ended) {
+        if (w->report.ended) {
             r->result = slice_ref(&bytes);
             end_at(r, clock_wall_ms());
-            store->ops->finish(store, r, NULL, on_told, w);
+            store->ops->finish(store, r, NULL, on_reported, w);
         } else {
-            store->ops->submit(store, r, &(struct store_input){.request = bytes}, on_told, w);
+            store->ops->submit(store, r, &(struct store_input){.request = bytes}, on_reported, w);
         }
         slice_deinit(&bytes);
         record_unref(r);
     }
 }
 
-/* Kills a child after so long, counted from its start, or from the first thing that it told. */
-static unsigned kill_one(bool when_told, unsigned after_us, struct told *told, unsigned count, unsigned room) {
+/* Kills a child after so many us, counted from its start or from its first report. Returns the new count of reports. */
+static unsigned kill_child(bool when_reported, unsigned after_us, struct report *reports, unsigned count,
+                           unsigned room) {
     int fds[2], status;
     assert_int_equal(pipe(fds), 0);
     assert_true(fcntl(fds[1], F_SETPIPE_SZ, 1 << 20) > 0);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        told_fd = fds[1];
+        report_fd = fds[1];
         work_until_killed();
     }
     close(fds[1]);
-    if (when_told) /* on a busy machine that takes a while */
+    if (when_reported) /* on a busy machine that takes a while */
         assert_int_equal(poll(&(struct pollfd){.fd = fds[0], .events = POLLIN}, 1, 60000), 1);
     usleep(after_us);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
-    while (count < room && read(fds[0], &told[count], sizeof *told) == sizeof *told)
+    while (count < room && read(fds[0], &reports[count], sizeof *reports) == sizeof *reports)
         count++;
     close(fds[0]);
     return count;
 }
 
-static void assert_told(const struct told *t, const struct recovered *v) {
+static void assert_reported(const struct report *t, const struct recovered *v) {
     struct record *found;
     struct slice expected = large_slice(t->size, 'w');
     if (t->ended) {
@@ -261,16 +262,16 @@ static void assert_told(const struct told *t, const struct recovered *v) {
     slice_deinit(&expected);
 }
 
-static void what_was_acknowledged_survives_kill_9(void **state) {
+static void acknowledged_jobs_survive_kill_9(void **state) {
     (void)state;
     enum { ROOM = 3000, ROUNDS = 8 };
-    struct told *told = calloc(ROOM, sizeof *told);
+    struct report *reports = calloc(ROOM, sizeof *reports);
     unsigned count = 0;
     srand((unsigned)getpid());
     loop_free(loop); /* the child's */
     for (int i = 0; i < ROUNDS; i++) {
         loop = loop_new();
-        count = kill_one(i % 2 == 0, 20000 + (unsigned)rand() % 60000, told, count, ROOM);
+        count = kill_child(i % 2 == 0, 20000 + (unsigned)rand() % 60000, reports, count, ROOM);
         loop_free(loop);
     }
     loop = loop_new();
@@ -278,18 +279,18 @@ static void what_was_acknowledged_survives_kill_9(void **state) {
     open_sqlite(&(struct store_limits){0});
     struct recovered *v = recover();
     for (unsigned i = 0; i < count; i++)
-        assert_told(&told[i], v);
+        assert_reported(&reports[i], v);
     for (unsigned i = 0; i < v->job_count; i++)
         assert_int_equal(forget(v->jobs[i]), STORE_OK);
     free_recovered(v);
-    gc(INT64_MAX / 2); /* what has ended: then no file is left that has no row */
+    gc(INT64_MAX / 2); /* ended jobs; no file may be left after that */
     assert_int_equal(count_files("files", ""), 0);
-    free(told);
+    free(reports);
 }
 
 /* ---- group commit ------------------------------------------------------------------------------------------------ */
 
-static void what_arrives_during_a_commit_goes_into_the_next(void **state) {
+static void ops_that_arrive_during_a_commit_share_the_next_one(void **state) {
     (void)state;
     enum { COUNT = 1000 };
     struct answer *answers = calloc(COUNT, sizeof *answers);
@@ -316,7 +317,7 @@ static void a_commit_is_synced_before_it_is_acknowledged(void **state) {
     record_unref(r);
 }
 
-static void the_steps_of_a_job_that_ends_in_the_same_batch_are_left_out(void **state) {
+static void the_steps_of_a_job_that_ends_in_the_same_batch_are_superseded(void **state) {
     (void)state;
     struct record *r = new_record(), *other = new_record(), *found;
     struct slice plan = plan_slice(1, 1, 40000), part = large_slice(40000, 'p');
@@ -447,7 +448,7 @@ static struct record *large_job(void) {
     return r;
 }
 
-static void a_missing_file_costs_no_more_than_it_must(void **state) {
+static void only_what_needs_a_missing_file_is_lost(void **state) {
     (void)state;
     static const char *const missing[] = {"-request-", "-plan-", "-part-", "-webhook-"};
     for (int i = 0; i < 4; i++) {
@@ -465,7 +466,7 @@ static void a_missing_file_costs_no_more_than_it_must(void **state) {
         assert_int_equal(v->chunk_count > 0 && v->chunks[0].attempt == 3, i != 1);
         assert_int_equal(v->delivery_count, i == 3 ? 0 : 1);
         free_recovered(v);
-        struct slice part = text_slice("anew"); /* what was dropped can be recorded again */
+        struct slice part = text_slice("again"); /* what was dropped can be recorded once more */
         store->ops->complete(store, &r->id, 0, 3, &part);
         restart();
         v = recover();
@@ -541,7 +542,7 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     free_recovered(v);
 }
 
-static void options_beyond_their_bounds_in_a_database_are_drawn_in(void **state) {
+static void options_beyond_their_bounds_in_a_database_are_clamped(void **state) {
     (void)state;
     struct record *r = new_record(), *found;
     assert_int_equal(submit(r), STORE_OK);
@@ -577,7 +578,7 @@ static void the_column_of_an_option_that_a_database_lacks_is_added(void **state)
     record_unref(r);
 }
 
-static void a_type_is_known_by_its_name_whatever_its_index(void **state) {
+static void a_type_is_found_by_its_name_and_not_by_its_index(void **state) {
     (void)state;
     char sql[128];
     uint32_t type = UINT32_MAX;
@@ -594,7 +595,7 @@ static void a_type_is_known_by_its_name_whatever_its_index(void **state) {
     free_recovered(v);
 }
 
-static void a_job_of_a_type_that_is_gone_comes_with_its_request_alone(void **state) {
+static void a_job_of_an_unknown_type_is_recovered_with_its_request_only(void **state) {
     (void)state;
     struct record *ended = new_record(), *found;
     ended->type = 2;
@@ -674,12 +675,12 @@ static void a_second_service_is_rejected_with_the_pid_of_the_first(void **state)
     assert_not_opened(words);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    open_sqlite(&(struct store_limits){0}); /* the lock ended with its holder */
+    open_sqlite(&(struct store_limits){0}); /* the lock ended with the process that held it */
     close(ready[0]);
     close(ready[1]);
 }
 
-static void a_place_that_cannot_be_a_directory_is_named(void **state) {
+static void an_impossible_directory_is_named_in_the_error(void **state) {
     (void)state;
     char top[64];
     strcpy(top, directory);
@@ -747,8 +748,8 @@ static void await_trouble(bool trouble) {
     assert_int_equal(store->ops->trouble(store) != NULL, trouble);
 }
 
-/* Jobs that were submitted before the disk failed end, are forgotten and listed while it does; then it recovers. */
-static void live_through(void (*break_disk)(void), const char *reason) {
+/* While the disk fails, jobs that were submitted before end, are forgotten and are found. Then the disk works again. */
+static void survive(void (*break_disk)(void), const char *reason) {
     struct record *open = new_record(), *ended = new_record(), *gone = new_record(), *late = new_record(), *found;
     const struct delivery d = {.job = ended->id, .url = "https://example.com/"};
     assert_int_equal(submit(open), STORE_OK);
@@ -769,7 +770,7 @@ static void live_through(void (*break_disk)(void), const char *reason) {
     assert_int_equal(get(gone), STORE_GONE);
     assert_int_equal(get(open), STORE_OK);
     assert_int_equal(get(late), STORE_NOT_FOUND);
-    for (int i = 0; i < 15; i++) /* it tries, in vain */
+    for (int i = 0; i < 15; i++) /* the store tries again, without success */
         loop_step(loop, 100 * NS_PER_MS);
     assert_non_null(store->ops->trouble(store));
     heal();
@@ -792,7 +793,7 @@ static void live_through(void (*break_disk)(void), const char *reason) {
     record_unref(late);
 }
 
-/* Another connection writes, so that the store's own has to read its pages again; then they are junk. */
+/* Another connection writes, so that the store must read its pages again. Then we fill these pages with junk. */
 static void a_database_that_becomes_corrupt_in_use_is_broken_until_the_restart(void **state) {
     (void)state;
     struct record *old = new_record(), *ended = new_record(), *late = new_record(), *found;
@@ -830,19 +831,19 @@ static void break_syncs(void) {
     sync_error = EIO;
 }
 
-static void it_lives_through_a_full_disk(void **state) {
+static void the_store_survives_a_full_disk(void **state) {
     (void)state;
-    live_through(fill_disk, "disk full");
+    survive(fill_disk, "disk full");
 }
 
-static void it_lives_through_a_read_only_disk(void **state) {
+static void the_store_survives_a_read_only_disk(void **state) {
     (void)state;
-    live_through(make_read_only, "read-only file system");
+    survive(make_read_only, "read-only file system");
 }
 
-static void it_lives_through_syncs_that_fail(void **state) {
+static void the_store_survives_syncs_that_fail(void **state) {
     (void)state;
-    live_through(break_syncs, "input/output error");
+    survive(break_syncs, "input/output error");
 }
 
 static void a_payload_that_cannot_be_written_fails_its_job_alone(void **state) {
@@ -873,7 +874,7 @@ static void a_payload_that_cannot_be_written_fails_its_job_alone(void **state) {
     slice_deinit(&request);
 }
 
-static void what_is_pending_when_it_closes_is_tried_once_more(void **state) {
+static void pending_ops_are_tried_once_more_when_the_store_closes(void **state) {
     (void)state;
     struct record *r = new_record();
     fill_disk();
@@ -885,8 +886,8 @@ static void what_is_pending_when_it_closes_is_tried_once_more(void **state) {
     record_unref(r);
 }
 
-/* By the kernel: no file of this process may grow beyond 200 kB. */
-static void a_limit_of_file_sizes_is_met_in_the_middle_of_the_work(void **state) {
+/* The kernel sets the limit: no file of this process can grow beyond 200 kB. */
+static void the_store_survives_a_limit_of_file_sizes(void **state) {
     (void)state;
     struct rlimit before, small;
     struct record *r[300];
@@ -923,35 +924,35 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         OPENED(ended_gone_and_keyed_jobs_survive_a_restart),
         OPENED(closing_writes_what_was_posted_and_calls_back),
-        CLOSED(what_was_acknowledged_survives_kill_9),
-        OPENED(what_arrives_during_a_commit_goes_into_the_next),
+        CLOSED(acknowledged_jobs_survive_kill_9),
+        OPENED(ops_that_arrive_during_a_commit_share_the_next_one),
         OPENED(a_commit_is_synced_before_it_is_acknowledged),
-        OPENED(the_steps_of_a_job_that_ends_in_the_same_batch_are_left_out),
+        OPENED(the_steps_of_a_job_that_ends_in_the_same_batch_are_superseded),
         OPENED(one_op_that_fails_does_not_undo_the_others),
         OPENED(large_payloads_are_files_as_long_as_they_are_needed),
         OPENED(files_that_no_row_names_are_removed_at_the_start),
-        OPENED(a_missing_file_costs_no_more_than_it_must),
+        OPENED(only_what_needs_a_missing_file_is_lost),
         OPENED(a_job_whose_result_is_missing_is_gone),
         OPENED(a_plan_of_another_wire_version_is_made_again),
         OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
-        OPENED(options_beyond_their_bounds_in_a_database_are_drawn_in),
+        OPENED(options_beyond_their_bounds_in_a_database_are_clamped),
         OPENED(the_column_of_an_option_that_a_database_lacks_is_added),
-        OPENED(a_type_is_known_by_its_name_whatever_its_index),
-        OPENED(a_job_of_a_type_that_is_gone_comes_with_its_request_alone),
+        OPENED(a_type_is_found_by_its_name_and_not_by_its_index),
+        OPENED(a_job_of_an_unknown_type_is_recovered_with_its_request_only),
         CLOSED(an_empty_database_is_brought_to_the_present_schema),
         OPENED(a_newer_schema_is_rejected_and_left_alone),
         CLOSED(the_directory_is_made_for_its_owner_alone),
         CLOSED(a_second_service_is_rejected_with_the_pid_of_the_first),
-        CLOSED(a_place_that_cannot_be_a_directory_is_named),
+        CLOSED(an_impossible_directory_is_named_in_the_error),
         CLOSED(a_file_that_is_no_database_is_set_aside),
         OPENED(a_damaged_database_is_set_aside_with_its_files),
         OPENED(a_database_that_becomes_corrupt_in_use_is_broken_until_the_restart),
-        OPENED(it_lives_through_a_full_disk),
-        OPENED(it_lives_through_a_read_only_disk),
-        OPENED(it_lives_through_syncs_that_fail),
+        OPENED(the_store_survives_a_full_disk),
+        OPENED(the_store_survives_a_read_only_disk),
+        OPENED(the_store_survives_syncs_that_fail),
         OPENED(a_payload_that_cannot_be_written_fails_its_job_alone),
-        OPENED(what_is_pending_when_it_closes_is_tried_once_more),
-        OPENED(a_limit_of_file_sizes_is_met_in_the_middle_of_the_work),
+        OPENED(pending_ops_are_tried_once_more_when_the_store_closes),
+        OPENED(the_store_survives_a_limit_of_file_sizes),
     };
     host_init(true);
     return cmocka_run_group_tests(tests, NULL, NULL);

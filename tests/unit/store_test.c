@@ -1,5 +1,5 @@
-/* store_test.c: what every store promises (server/store/store.h), for the one in memory and the one on disk: every
- * operation in every state of a job, and repeated. */
+/* store_test.c: what every store promises (server/store/store.h). Most tests run for the store in memory and for the
+ * one on disk. They call every operation in every state of a job, and repeat it. */
 #include "tests/unit/store_helpers.h"
 
 static bool on_disk;
@@ -35,13 +35,13 @@ static int tear_down(void **state) {
     return 0;
 }
 
-/* Opens the store anew, with other bounds of what is to be kept. */
+/* Opens the store again, with other limits. */
 static void limit(const struct store_limits *limits, bool tombstones) {
     close_store();
     open_limited(limits, tombstones);
 }
 
-/* What is there after a restart; in memory, nothing is. */
+/* Recovers after a restart if the store is on disk. The store in memory has nothing to recover. */
 static struct recovered *recover_after_restart(void) {
     if (on_disk)
         limit(&(struct store_limits){0}, true);
@@ -88,7 +88,7 @@ static void a_job_that_was_never_submitted_can_be_finished(void **state) {
     record_unref(r);
 }
 
-static void a_forgotten_job_is_gone_whatever_comes_later(void **state) {
+static void a_forgotten_job_stays_gone(void **state) {
     (void)state;
     for (int ended = 0; ended < 2; ended++) {
         struct record *r = new_record();
@@ -140,7 +140,7 @@ static void a_ttl_of_zero_expires_at_once(void **state) {
     record_unref(r);
 }
 
-static void a_result_comes_back_as_it_was_however_large(void **state) {
+static void a_result_of_any_size_comes_back_unchanged(void **state) {
     (void)state;
     static const size_t sizes[] = {0, 1, 5000, 32 * 1024, 32 * 1024 + 1, 3000000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -159,8 +159,8 @@ static void a_result_comes_back_as_it_was_however_large(void **state) {
     assert_int_equal(count_files("files", ""), 0);
 }
 
-/* A result on the heap, and one that is only a part of a larger blob. */
-static void a_result_may_be_a_part_of_something(void **state) {
+/* One result is on the heap, the other in a memfd; each is only a part of a larger blob. */
+static void a_result_can_be_a_part_of_a_larger_blob(void **state) {
     (void)state;
     struct slice whole = text_slice("0123456789"), large = large_slice(100000, 'A');
     struct record *a = new_record(), *b = new_record(), *found;
@@ -258,8 +258,8 @@ static void every_member_of_a_record_is_kept(void **state) {
     record_unref(r);
 }
 
-/* What a call was given is what it records, however the live record changes behind it. */
-static void a_call_takes_the_record_as_it_is(void **state) {
+/* A call records the record as it was at that time, even if the live record changes soon after. */
+static void a_call_records_what_it_was_given(void **state) {
     (void)state;
     struct record *r = full_record(), *found;
     struct answer a = {false};
@@ -285,7 +285,7 @@ static void nothing_is_recovered_from_an_empty_store(void **state) {
     free_recovered(v);
 }
 
-static void what_has_not_ended_is_recovered_in_order(void **state) {
+static void open_jobs_are_recovered_in_order(void **state) {
     (void)state;
     struct record *r[20];
     struct slice request = text_slice("{\"type\":\"sum\"}");
@@ -327,7 +327,7 @@ static struct record *planned_job(uint32_t chunks) {
     return r;
 }
 
-/* As the jobs do: the record says it already. */
+/* Counts the chunk in the record first, as the room of jobs does. */
 static void complete(struct record *r, uint32_t chunk, uint32_t attempt, const char *text) {
     struct slice part = text_slice(text);
     r->chunks_done++;
@@ -392,7 +392,7 @@ static void a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one(void 
     record_unref(r);
 }
 
-static void what_comes_for_a_job_that_is_not_open_changes_nothing(void **state) {
+static void calls_for_a_job_that_is_not_open_change_nothing(void **state) {
     (void)state;
     struct record *ended = planned_job(2), *forgotten = planned_job(2), *unknown = new_record();
     struct record *all[] = {ended, forgotten, unknown}, *found;
@@ -473,7 +473,7 @@ static void a_key_leads_to_its_job_and_admits_no_other(void **state) {
     record_unref(b);
 }
 
-static void keys_of_tenants_are_apart(void **state) {
+static void equal_keys_of_different_tenants_are_different_keys(void **state) {
     (void)state;
     struct record *r[3];
     static const char *const names[][2] = {{"ab", "c"}, {"a", "bc"}, {"", "abc"}};
@@ -560,7 +560,7 @@ static void a_webhook_is_replaced_until_it_is_delivered(void **state) {
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
-static void a_step_of_the_clock_moves_what_is_to_expire(void **state) {
+static void adjusting_the_clock_moves_the_times_of_expiry(void **state) {
     (void)state;
     struct record *r = ended_record(10000, 1000), *found;
     for (int sign = -1; sign <= 1; sign += 2) {
@@ -604,7 +604,7 @@ static void thousands_expire_in_one_call(void **state) {
 
 /* ---- many -------------------------------------------------------------------------------------------------------- */
 
-static void jobs_expire_in_the_order_of_their_time_however_they_ended(void **state) {
+static void jobs_expire_at_their_own_times_in_whatever_order_they_ended(void **state) {
     (void)state;
     static const int64_t ttls[] = {500, 100, 900, 300, 700, 1, 500};
     enum { COUNT = sizeof ttls / sizeof ttls[0] };
@@ -625,7 +625,7 @@ static void jobs_expire_in_the_order_of_their_time_however_they_ended(void **sta
     }
 }
 
-static void beyond_max_ended_the_oldest_are_gone(void **state) {
+static void the_oldest_jobs_are_gone_beyond_max_ended(void **state) {
     (void)state;
     struct record *r[5];
     limit(&(struct store_limits){.max_ended = 3}, true);
@@ -637,7 +637,7 @@ static void beyond_max_ended_the_oldest_are_gone(void **state) {
     }
 }
 
-static void beyond_max_ended_bytes_the_oldest_are_gone_but_never_the_last(void **state) {
+static void the_oldest_jobs_are_gone_beyond_max_ended_bytes_but_never_the_last(void **state) {
     (void)state;
     struct record *r[6];
     limit(&(struct store_limits){.max_ended_bytes = 350000}, true);
@@ -653,7 +653,7 @@ static void beyond_max_ended_bytes_the_oldest_are_gone_but_never_the_last(void *
         record_unref(r[i]);
 }
 
-static void what_is_forgotten_makes_room(void **state) {
+static void a_forgotten_job_makes_room(void **state) {
     (void)state;
     limit(&(struct store_limits){.max_ended = 2}, true);
     struct record *a = ended_record(1000, 1000), *b = ended_record(1001, 1000);
@@ -666,7 +666,7 @@ static void what_is_forgotten_makes_room(void **state) {
     record_unref(c);
 }
 
-static void jobs_that_go_on_do_not_count_as_ended(void **state) {
+static void open_jobs_do_not_count_as_ended(void **state) {
     (void)state;
     struct record *live[5];
     limit(&(struct store_limits){.max_ended = 1}, true);
@@ -685,8 +685,8 @@ static void jobs_that_go_on_do_not_count_as_ended(void **state) {
 
 /* ---- in memory only ---------------------------------------------------------------------------------------------- */
 
-/* It could not run the job again, whatever it held. */
-static void of_an_open_job_the_record_alone_is_held_and_nothing_is_recovered(void **state) {
+/* The store in memory could not run the job again after a restart, so it holds nothing for that. */
+static void only_the_record_of_an_open_job_is_held_and_nothing_is_recovered(void **state) {
     (void)state;
     struct record *r = planned_job(2);
     const struct delivery d = {.job = r->id, .url = "https://example.com/", .body = text_slice("{}")};
@@ -713,7 +713,7 @@ static void a_result_lives_as_long_as_its_record(void **state) {
     assert_int_equal(blob_held_bytes, 0);
 }
 
-static void without_tombstones_what_is_evicted_is_unknown(void **state) {
+static void an_evicted_job_is_unknown_without_tombstones(void **state) {
     (void)state;
     struct record *r[5];
     limit(&(struct store_limits){.max_ended = 3}, false);
@@ -725,7 +725,7 @@ static void without_tombstones_what_is_evicted_is_unknown(void **state) {
     }
 }
 
-static void evicting_gives_up_the_oldest_that_ended_and_never_a_live_one(void **state) {
+static void evict_drops_the_jobs_that_ended_first_and_never_an_open_one(void **state) {
     (void)state;
     struct record *r[4], *live = new_record();
     assert_int_equal(submit(live), STORE_OK);
@@ -784,7 +784,7 @@ static void an_empty_store_lists_nothing(void **state) {
     assert_int_equal(list(-1, -1, NULL, 10).count, 0);
 }
 
-/* Thirty jobs: type i % 3; every fifth has ended, and every tenth of all is forgotten. */
+/* Thirty jobs: job i has type i % 3; every fifth has ended, and every tenth is forgotten. */
 static void the_list_is_filtered_and_newest_first(void **state) {
     (void)state;
     struct record *r[30];
@@ -850,39 +850,39 @@ int main(void) {
         BOTH(a_submitted_job_is_found_and_submitting_again_changes_nothing),
         BOTH(an_ended_job_is_final),
         BOTH(a_job_that_was_never_submitted_can_be_finished),
-        BOTH(a_forgotten_job_is_gone_whatever_comes_later),
+        BOTH(a_forgotten_job_stays_gone),
         BOTH(an_expired_job_is_gone_for_one_more_ttl_and_then_unknown),
         BOTH(a_job_that_has_not_ended_never_expires),
         BOTH(a_ttl_of_zero_expires_at_once),
-        BOTH(a_result_comes_back_as_it_was_however_large),
-        BOTH(a_result_may_be_a_part_of_something),
+        BOTH(a_result_of_any_size_comes_back_unchanged),
+        BOTH(a_result_can_be_a_part_of_a_larger_blob),
         BOTH(every_member_of_a_record_is_kept),
-        BOTH(a_call_takes_the_record_as_it_is),
+        BOTH(a_call_records_what_it_was_given),
         BOTH(nothing_is_recovered_from_an_empty_store),
-        ON_DISK(what_has_not_ended_is_recovered_in_order),
+        ON_DISK(open_jobs_are_recovered_in_order),
         ON_DISK(parts_are_recovered_with_their_plan_in_order),
         ON_DISK(a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one),
-        BOTH(what_comes_for_a_job_that_is_not_open_changes_nothing),
+        BOTH(calls_for_a_job_that_is_not_open_change_nothing),
         ON_DISK(payloads_of_any_size_are_recovered_for_workers),
         BOTH(a_key_leads_to_its_job_and_admits_no_other),
-        BOTH(keys_of_tenants_are_apart),
+        BOTH(equal_keys_of_different_tenants_are_different_keys),
         BOTH(a_key_outlives_its_job_and_then_expires),
         ON_DISK(a_webhook_is_recorded_with_the_end_of_its_job),
         ON_DISK(a_webhook_is_replaced_until_it_is_delivered),
-        BOTH(a_step_of_the_clock_moves_what_is_to_expire),
+        BOTH(adjusting_the_clock_moves_the_times_of_expiry),
         BOTH(thousands_expire_in_one_call),
-        BOTH(jobs_expire_in_the_order_of_their_time_however_they_ended),
-        BOTH(beyond_max_ended_the_oldest_are_gone),
-        BOTH(beyond_max_ended_bytes_the_oldest_are_gone_but_never_the_last),
-        BOTH(what_is_forgotten_makes_room),
-        BOTH(jobs_that_go_on_do_not_count_as_ended),
+        BOTH(jobs_expire_at_their_own_times_in_whatever_order_they_ended),
+        BOTH(the_oldest_jobs_are_gone_beyond_max_ended),
+        BOTH(the_oldest_jobs_are_gone_beyond_max_ended_bytes_but_never_the_last),
+        BOTH(a_forgotten_job_makes_room),
+        BOTH(open_jobs_do_not_count_as_ended),
         BOTH(an_empty_store_lists_nothing),
         BOTH(the_list_is_filtered_and_newest_first),
         BOTH(pages_join_without_gap_or_overlap),
-        IN_MEMORY(of_an_open_job_the_record_alone_is_held_and_nothing_is_recovered),
+        IN_MEMORY(only_the_record_of_an_open_job_is_held_and_nothing_is_recovered),
         IN_MEMORY(a_result_lives_as_long_as_its_record),
-        IN_MEMORY(without_tombstones_what_is_evicted_is_unknown),
-        IN_MEMORY(evicting_gives_up_the_oldest_that_ended_and_never_a_live_one),
+        IN_MEMORY(an_evicted_job_is_unknown_without_tombstones),
+        IN_MEMORY(evict_drops_the_jobs_that_ended_first_and_never_an_open_one),
     };
     host_init(true);
     return cmocka_run_group_tests(tests, NULL, NULL);
