@@ -227,9 +227,12 @@ static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const 
     struct deferred_request *d = container_of(c, struct deferred_request, claim);
     struct job *job = d->waiter.job;
     if (verdict == KEY_YOURS) {
-        idempotency_own(c, &job_record(job)->id);
         job_unthrottle(job);
-        deferred_decided(d, job);
+        idempotency_own(c, &job_record(job)->id);
+        /* Others get the job before this one goes on. If one of them needs it in the store, and the store fails at once, the
+         * job has ended by now, and this request is answered. */
+        if (d->waiter.job != NULL)
+            deferred_decided(d, job);
         return;
     }
     d->decide = NULL;
