@@ -1,9 +1,9 @@
-/* webhook_transfer.c: see webhook_transfer.h. Front end. libcurl says which sockets and which moment it waits for; they
- * become watches and a timer of the loop, and whenever one is due curl_multi_socket_action carries on. What libcurl
- * then reports as ended is passed on.
+/* transfer.c: see transfer.h. Front end. libcurl says which sockets it waits for, and until when. They become watches and
+ * a timer of the loop; whenever one is due, curl_multi_socket_action goes on. Then the transfers are ended that libcurl
+ * reports as over.
  *
  *     transfer_start ──► (resolve ──► may_connect ──► connect ──► TLS ──► send ──► receive) ──► done
- *                                         └─ refused: the name's next address, if it has one
+ *                                         └─ not allowed: the next address of the name, if it has one
  */
 #include "server/webhooks/transfer.h"
 
@@ -27,9 +27,9 @@ struct transfer {
     struct transfer_request request;
     CURL *easy;
     struct curl_slist *headers;
-    size_t received; /* bytes of the answer's heads and body */
-    bool answered;   /* its body has begun: the status is known, whatever comes now */
-    bool refused;
+    size_t received;  /* bytes of the answer's heads and body */
+    bool answered;    /* its body has begun: the status is known, whatever comes now */
+    bool not_allowed; /* may_connect said so of an address */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -39,8 +39,9 @@ struct link {
     struct transfers *owner;
 };
 
-/* ---- the loop's side ------------------------------------------------------------------------------------------ */
+/* ---- what the loop calls ----------------------------------------------------------------------------------------- */
 
+/* A number of seconds, or a date (RFC 9110, section 10.2.3). */
 static int64_t retry_after_s(CURL *easy) {
     struct curl_header *h;
     char *end;
@@ -55,7 +56,7 @@ static int64_t retry_after_s(CURL *easy) {
     return at < now_s ? -1 : at - now_s;
 }
 
-static void free_transfer(struct transfer *t) {
+void transfer_cancel(struct transfer *t) {
     curl_multi_remove_handle(t->owner->multi, t->easy);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
@@ -73,10 +74,10 @@ static void end_transfer(struct transfer *t, CURLcode code) {
         result.retry_after_s = retry_after_s(t->easy);
     } else {
         memcpy(error, t->error, sizeof error);
-        result.refused = t->refused && code == CURLE_COULDNT_CONNECT;
+        result.not_allowed = t->not_allowed && code == CURLE_COULDNT_CONNECT;
         result.error = error[0] != '\0' ? error : curl_easy_strerror(code);
     }
-    free_transfer(t);
+    transfer_cancel(t);
     request.done(request.arg, &result);
 }
 
@@ -102,7 +103,7 @@ static void on_timer(struct timer *t) {
     act(container_of(t, struct transfers, timer), CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* ---- libcurl's side ---------------------------------------------------------------------------------------------- */
+/* ---- what libcurl calls ------------------------------------------------------------------------------------------ */
 
 static int set_timer(CURLM *multi, long ms, void *arg) {
     struct transfers *ts = arg;
@@ -126,7 +127,7 @@ static int add_link(struct transfers *ts, curl_socket_t fd, uint32_t events) {
     return -1;
 }
 
-/* -1 makes libcurl give up all transfers: each is then tried again later, as after any failure. */
+/* -1 makes libcurl give up all transfers. Each is tried again later, as after any failure. */
 static int set_link(CURL *easy, curl_socket_t fd, int what, void *arg, void *link) {
     struct transfers *ts = arg;
     struct link *l = link;
@@ -144,7 +145,7 @@ static int set_link(CURL *easy, curl_socket_t fd, int what, void *arg, void *lin
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a) {
     struct transfer *t = arg;
     if (purpose != CURLSOCKTYPE_IPCXN || !t->request.may_connect(t->request.arg, &a->addr)) {
-        t->refused = true;
+        t->not_allowed = true;
         return CURL_SOCKET_BAD;
     }
     return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
@@ -170,10 +171,11 @@ static size_t take_body(char *bytes, size_t one, size_t size, void *arg) {
     return take(t, size);
 }
 
-/* ---- setting one up ------------------------------------------------------------------------------------------------ */
+/* ---- a transfer -------------------------------------------------------------------------------------------------- */
 
 static void set_limits(struct transfer *t) {
     CURL *e = t->easy;
+    const char *authorities = getenv("SSL_CERT_FILE");
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_PROXY, ""); /* not the one of the environment either */
@@ -182,22 +184,17 @@ static void set_limits(struct transfer *t) {
     curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(t->request.timeout_ns / NS_PER_MS));
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_QUICK_EXIT,
-                     1L); /* else a time-out would wait, in the loop, for the resolver's thread */
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else a timeout would wait, in the loop, for the resolver's thread */
     curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
-}
-
-/* The bundle is parsed once a day for all transfers, which libcurl does only if there is no directory of certificates. */
-static void set_trust(CURL *easy) {
-    const char *file = getenv("SSL_CERT_FILE");
-    if (file != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, file);
-    curl_easy_setopt(easy, CURLOPT_CAPATH, getenv("SSL_CERT_DIR"));
+    if (authorities != NULL)
+        curl_easy_setopt(e, CURLOPT_CAINFO, authorities);
+    /* Often NULL. Only without a directory of certificates does libcurl parse the file once a day for all transfers. */
+    curl_easy_setopt(e, CURLOPT_CAPATH, getenv("SSL_CERT_DIR"));
 }
 
 static int set_headers(struct transfer *t) {
-    static const char *const own[] = {"user-agent: offload", "accept:", "expect:"}; /* the latter two: do not send */
+    static const char *const own[] = {"user-agent: offload", "accept:", "expect:"}; /* the last two are not sent */
     for (size_t i = 0; i < sizeof own / sizeof own[0] + TRANSFER_MAX_HEADERS; i++) {
         const size_t n = sizeof own / sizeof own[0];
         const char *header = i < n ? own[i] : t->request.headers[i - n];
@@ -237,7 +234,6 @@ struct transfer *transfer_start(struct transfers *ts, const struct transfer_requ
     t->easy = curl_easy_init();
     if (t->easy != NULL) {
         set_limits(t);
-        set_trust(t->easy);
         if (set_request(t) == 0 && curl_multi_add_handle(ts->multi, t->easy) == CURLM_OK)
             return t;
         curl_easy_cleanup(t->easy);
@@ -245,10 +241,6 @@ struct transfer *transfer_start(struct transfers *ts, const struct transfer_requ
     curl_slist_free_all(t->headers);
     free(t);
     return NULL;
-}
-
-void transfer_cancel(struct transfer *t) {
-    free_transfer(t);
 }
 
 struct transfers *transfers_new(struct loop *loop) {

@@ -1,16 +1,18 @@
-/* webhooks.c: see webhooks.h. Front end. Where a webhook may go is in webhook_guard.c, how it is signed in webhook_sign.c,
- * how it gets there in webhook_transfer.c; here is what and when.
+/* webhooks.c: see webhooks.h. Front end. Which webhook is sent when, and what comes after an attempt. guard.c says where a
+ * webhook may go, message.c what it says, sign.c how it is signed, schedule.c when it is tried again; transfer.c sends it.
  *
- *     webhooks_send ──► WAITING ──(due)──► READY ──(a place is free)──► RUNNING ──► gone
- *                          ▲                 │                             │
- *                          └─────────────────┴──────────(failed)───────────┘
+ *     webhooks_send ──► WAITING ──(due)──► READY ──(there is room)──► RUNNING ──► GONE
+ *                          ▲                 │                           │
+ *                          └─────────────────┴──────────(failed)─────────┘
  *
- *     WAITING → READY    [on_due]
- *     READY → RUNNING    [start, from a timer: a few at a time, so that the loop gets round]
- *     READY → WAITING    [start: the URL is not allowed now, or memory ran out]
- *     RUNNING → WAITING  [on_done: no answer, or not a 2xx]
- *     RUNNING → gone     [on_done: delivered, or given up]
- *     WAITING → gone     [make_room]
+ *     NEW → WAITING, READY   [webhooks_send: it is due later, or now]
+ *     WAITING → READY        [on_due]
+ *     READY → RUNNING        [start, from a timer: a few at a time, so that the loop gets round]
+ *     READY → WAITING        [start: the URL is not allowed now, or memory ran out]
+ *     RUNNING → WAITING      [on_done: no answer, or not a 2xx]
+ *     READY, RUNNING → GONE  [settle: delivered, or given up]
+ *     NEW, WAITING → GONE    [too much is waiting, or memory ran out]
+ *     any → GONE             [webhooks_free; the store still has it]
  */
 #include "server/webhooks/webhooks.h"
 
@@ -22,21 +24,24 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
+#include "base/state.h"
 #include "server/model/model.h"
 #include "server/webhooks/guard.h"
+#include "server/webhooks/schedule.h"
 #include "server/webhooks/sign.h"
 #include "server/webhooks/transfer.h"
 
-#define DAY_MS           (INT64_C(86400) * 1000)
 #define STARTS_AT_A_TIME 8
 
-/* Seconds from a failure to the next attempt, by how many have failed. */
-static const int64_t schedule_s[WEBHOOK_ATTEMPTS] = {0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400};
-
 enum outcome { DELIVERED, FAILED, GAVE_UP, REFUSED, OUTCOMES };
-static const char *const outcome_names[OUTCOMES] = {"delivered", "failed", "gave_up", "refused"};
+static const struct {
+    const char *name, *event; /* in metrics, and in the log */
+} outcomes[OUTCOMES] = {[DELIVERED] = {"delivered", "webhook_delivered"},
+                        [FAILED] = {"failed", "webhook_failed"},
+                        [GAVE_UP] = {"gave_up", "webhook_gave_up"},
+                        [REFUSED] = {"refused", "webhook_refused"}};
 
-enum webhook_state { WEBHOOK_NEW, WEBHOOK_WAITING, WEBHOOK_READY, WEBHOOK_RUNNING };
+enum webhook_state { WEBHOOK_NEW, WEBHOOK_WAITING, WEBHOOK_READY, WEBHOOK_RUNNING, WEBHOOK_GONE, WEBHOOK_STATES };
 
 struct webhook {
     struct webhook *prev, *next; /* in the list of its state */
@@ -46,7 +51,7 @@ struct webhook {
     char *url;
     char trace[RECORD_TRACE_SIZE];
     struct slice body;
-    unsigned attempt;             /* how often it was tried */
+    unsigned attempt;             /* how often it was tried; does not change while WAITING */
     struct timer timer;           /* set while WAITING */
     struct webhook_target target; /* as of the last start */
     struct transfer *transfer;    /* while RUNNING */
@@ -61,72 +66,74 @@ struct webhooks {
     struct webhook_allow allow;
     struct webhook_secrets secrets;
     struct webhook *waiting[WEBHOOK_ATTEMPTS], *ready, *running; /* the oldest first; waiting: by attempt */
-    size_t waiting_count, ready_count, running_count;
-    uint64_t bytes;
+    size_t counts[WEBHOOK_STATES];                               /* of those in a list */
+    uint64_t bytes;                                              /* that all of them hold */
     struct timer start_timer;
     uint64_t outcomes[OUTCOMES];
 };
 
-/* ---- states ---------------------------------------------------------------------------------------------------- */
+/* ---- states ------------------------------------------------------------------------------------------------------ */
 
+/* NULL: such webhooks are in no list. */
 static struct webhook **list_of(struct webhook *h) {
     struct webhooks *w = h->owner;
-    if (h->state == WEBHOOK_WAITING)
-        return &w->waiting[h->attempt];
-    return h->state == WEBHOOK_READY ? &w->ready : &w->running;
+    switch (h->state) {
+    case WEBHOOK_WAITING: return &w->waiting[h->attempt];
+    case WEBHOOK_READY: return &w->ready;
+    case WEBHOOK_RUNNING: return &w->running;
+    default: return NULL;
+    }
 }
 
-static size_t *count_of(struct webhook *h) {
-    struct webhooks *w = h->owner;
-    if (h->state == WEBHOOK_WAITING)
-        return &w->waiting_count;
-    return h->state == WEBHOOK_READY ? &w->ready_count : &w->running_count;
-}
-
-static void leave(struct webhook *h) {
+static void move_to(struct webhook *h, enum webhook_state to) {
+    static const char *const names[WEBHOOK_STATES] = {"new", "waiting", "ready", "running", "gone"};
+    static const bool allowed[WEBHOOK_STATES][WEBHOOK_STATES] = {
+        [WEBHOOK_NEW] = {[WEBHOOK_WAITING] = true, [WEBHOOK_READY] = true, [WEBHOOK_GONE] = true},
+        [WEBHOOK_WAITING] = {[WEBHOOK_READY] = true, [WEBHOOK_GONE] = true},
+        [WEBHOOK_READY] = {[WEBHOOK_WAITING] = true, [WEBHOOK_RUNNING] = true, [WEBHOOK_GONE] = true},
+        [WEBHOOK_RUNNING] = {[WEBHOOK_WAITING] = true, [WEBHOOK_GONE] = true},
+    };
     struct webhook **list = list_of(h);
-    if (h->state == WEBHOOK_NEW)
-        return;
-    DL_DELETE(*list, h);
-    --*count_of(h);
-    h->state = WEBHOOK_NEW;
-}
-
-static void move_to(struct webhook *h, enum webhook_state state) {
-    leave(h);
-    h->state = state;
-    struct webhook **list = list_of(h);
-    DL_APPEND(*list, h);
-    ++*count_of(h);
+    if (!allowed[h->state][to])
+        state_illegal_move("webhook", names[h->state], names[to]);
+    if (list != NULL) {
+        DL_DELETE(*list, h);
+        h->owner->counts[h->state]--;
+    }
+    h->state = to;
+    list = list_of(h);
+    if (list != NULL) {
+        DL_APPEND(*list, h);
+        h->owner->counts[to]++;
+    }
 }
 
 static size_t bytes_of(const struct webhook *h) {
     return sizeof *h + strlen(h->url) + h->body.size;
 }
 
-static void end_transfer(struct webhook *h) {
+static void unmap_body(struct webhook *h) {
     if (h->mapped != NULL)
         slice_unmap(&h->body, h->mapped);
     h->mapped = NULL;
-    h->transfer = NULL;
 }
 
 static void free_webhook(struct webhook *h) {
     struct webhooks *w = h->owner;
-    leave(h);
+    move_to(h, WEBHOOK_GONE);
     loop_clear_timer(w->loop, &h->timer);
     if (h->transfer != NULL)
         transfer_cancel(h->transfer);
-    end_transfer(h);
+    unmap_body(h);
     w->bytes -= bytes_of(h);
     slice_deinit(&h->body);
     free(h->url);
     free(h);
 }
 
-/* ---- outcomes ---------------------------------------------------------------------------------------------------- */
+/* ---- after an attempt -------------------------------------------------------------------------------------------- */
 
-/* One line for each outcome; the URL itself may hold secrets in its query. */
+/* One line for each outcome, without the URL, which may hold secrets in its query. */
 static void log_outcome(const struct webhook *h, enum log_level level, const char *event, unsigned status,
                         const char *error, const char *retry_at) {
     char job[ID_TEXT_SIZE];
@@ -136,23 +143,16 @@ static void log_outcome(const struct webhook *h, enum log_level level, const cha
         LOG_STR("retry_at", retry_at));
 }
 
-static void deliver(struct webhook *h, const struct transfer_result *r) {
+/* DELIVERED or GAVE_UP: the store forgets it. */
+static void end(struct webhook *h, enum outcome outcome, unsigned status, const char *error) {
     struct webhooks *w = h->owner;
     w->store->ops->delivered(w->store, &h->job);
-    w->outcomes[DELIVERED]++;
-    log_outcome(h, LOG_INFO, "webhook_delivered", r->status, NULL, NULL);
+    w->outcomes[outcome]++;
+    log_outcome(h, outcome == DELIVERED ? LOG_INFO : LOG_WARN, outcomes[outcome].event, status, error, NULL);
     free_webhook(h);
 }
 
-static void give_up(struct webhook *h, unsigned status, const char *error) {
-    struct webhooks *w = h->owner;
-    w->store->ops->delivered(w->store, &h->job);
-    w->outcomes[GAVE_UP]++;
-    log_outcome(h, LOG_WARN, "webhook_gave_up", status, error, NULL);
-    free_webhook(h);
-}
-
-/* By the monotonic clock from here on; a step of the wall clock moves nothing. */
+/* By the monotonic clock from here on, so that a wall clock that is set meanwhile does not matter. */
 static void wait_for(struct webhook *h, int64_t delay_ms) {
     move_to(h, WEBHOOK_WAITING);
     if (loop_set_timer(h->owner->loop, &h->timer, clock_monotonic_ns() + delay_ms * NS_PER_MS) == 0)
@@ -163,6 +163,7 @@ static void wait_for(struct webhook *h, int64_t delay_ms) {
 
 static void try_again(struct webhook *h, const struct transfer_result *r) {
     struct webhooks *w = h->owner;
+    enum outcome outcome = r->not_allowed ? REFUSED : FAILED;
     int64_t delay_ms = webhook_delay_ms(h->attempt, w->config.retry_ns, r->retry_after_s);
     const struct delivery d = {.job = h->job,
                                .url = h->url,
@@ -172,28 +173,33 @@ static void try_again(struct webhook *h, const struct transfer_result *r) {
                                .trace = h->trace};
     char retry_at[CLOCK_TEXT_SIZE];
     w->store->ops->deliver(w->store, &d);
-    w->outcomes[r->refused ? REFUSED : FAILED]++;
+    w->outcomes[outcome]++;
     clock_format(d.due_ms, retry_at);
-    log_outcome(h, LOG_INFO, r->refused ? "webhook_refused" : "webhook_failed", r->status, r->error, retry_at);
+    log_outcome(h, LOG_INFO, outcomes[outcome].event, r->status, r->error, retry_at);
     wait_for(h, delay_ms);
 }
 
+/* An attempt is over. May free the webhook. */
 static void settle(struct webhook *h, const struct transfer_result *r) {
     h->attempt++;
     if (r->status >= 200 && r->status < 300)
-        deliver(h, r);
+        end(h, DELIVERED, r->status, NULL);
     else if (r->status == 410)
-        give_up(h, r->status, "the receiver wants no more");
+        end(h, GAVE_UP, r->status, "the receiver wants no more");
     else if (h->attempt >= WEBHOOK_ATTEMPTS)
-        give_up(h, r->status, r->error != NULL ? r->error : "tried often enough");
+        end(h, GAVE_UP, r->status, r->error != NULL ? r->error : "tried often enough");
     else
         try_again(h, r);
 }
 
-/* ---- attempts ------------------------------------------------------------------------------------------------------ */
+/* ---- attempts ---------------------------------------------------------------------------------------------------- */
+
+static bool may_start(const struct webhooks *w) {
+    return w->ready != NULL && w->counts[WEBHOOK_RUNNING] < w->config.max_running;
+}
 
 static void start_soon(struct webhooks *w) {
-    if (w->ready != NULL && w->running_count < w->config.max_running && w->start_timer.slot == 0)
+    if (may_start(w) && w->start_timer.slot == 0)
         loop_set_timer(w->loop, &w->start_timer, clock_monotonic_ns());
 }
 
@@ -205,89 +211,54 @@ static bool may_connect(void *arg, const struct sockaddr *address) {
 static void on_done(void *arg, const struct transfer_result *r) {
     struct webhook *h = arg;
     struct webhooks *w = h->owner;
-    end_transfer(h);
-    leave(h);
+    h->transfer = NULL;
+    unmap_body(h);
     settle(h, r);
     start_soon(w);
 }
 
-/* Headers follow each other in a buffer, each with a NUL before it. */
-static void begin_header(struct buf *out, size_t at[TRANSFER_MAX_HEADERS], const char *name) {
-    size_t n = 0;
-    while (at[n] != 0)
-        n++;
-    buf_putc(out, '\0');
-    at[n] = out->size;
-    buf_puts(out, name);
-}
-
-/* Those of one attempt; the offsets of the others stay 0. */
-static void write_headers(const struct webhook *h, struct buf *out, size_t at[TRANSFER_MAX_HEADERS]) {
-    char id[sizeof "msg_" + ID_TEXT_SIZE] = "msg_";
-    int64_t now_s = clock_wall_ms() / 1000;
-    id_format(&h->job, id + strlen(id));
-    begin_header(out, at, "content-type: application/json");
-    begin_header(out, at, "webhook-id: ");
-    buf_puts(out, id);
-    begin_header(out, at, "webhook-timestamp: ");
-    buf_u64(out, (uint64_t)now_s);
-    if (h->owner->secrets.count > 0) {
-        begin_header(out, at, "webhook-signature: ");
-        webhook_sign(out, &h->owner->secrets, id, now_s, h->mapped, h->body.size);
-    }
-    if (h->trace[0] != '\0') {
-        begin_header(out, at, "traceparent: ");
-        buf_puts(out, h->trace);
-    }
-}
-
+/* NULL: out of memory. */
 static struct transfer *start_transfer(struct webhook *h) {
+    _Static_assert(WEBHOOK_MAX_HEADERS < TRANSFER_MAX_HEADERS, "there is room for all headers");
     struct webhooks *w = h->owner;
+    struct transfer *t = NULL;
+    struct buf headers = {0};
+    h->mapped = slice_map(&h->body);
+    struct webhook_message message = {.job = h->job, .trace = h->trace, .body = h->mapped, .size = h->body.size};
     struct transfer_request request = {.url = h->url,
+                                       .body = h->mapped,
                                        .size = h->body.size,
                                        .timeout_ns = w->config.timeout_ns,
                                        .may_connect = may_connect,
                                        .done = on_done,
                                        .arg = h};
-    struct transfer *t = NULL;
-    struct buf headers = {0};
-    size_t at[TRANSFER_MAX_HEADERS] = {0};
-    h->mapped = slice_map(&h->body);
-    if (h->mapped == NULL)
-        return NULL;
-    request.body = h->mapped;
-    write_headers(h, &headers, at);
-    for (size_t i = 0; at[i] != 0 && !headers.failed; i++)
-        request.headers[i] = headers.data + at[i];
-    if (!headers.failed)
+    if (h->mapped != NULL && webhook_headers(&headers, request.headers, &w->secrets, &message) == 0)
         t = transfer_start(w->transfers, &request);
     buf_deinit(&headers);
+    if (t == NULL)
+        unmap_body(h);
     return t;
 }
 
 static void start(struct webhook *h) {
-    struct webhooks *w = h->owner;
     struct transfer_result failed = {.error = "out of memory", .retry_after_s = -1};
     struct buf detail = {0};
-    leave(h);
-    if (webhook_guard_url(&w->allow, h->url, &h->target, &detail) == 0) {
+    if (webhook_guard_url(&h->owner->allow, h->url, &h->target, &detail) == 0) {
         h->transfer = start_transfer(h);
     } else if (!detail.failed) {
-        failed.refused = true;
+        failed.not_allowed = true;
         failed.error = detail.data;
     }
-    if (h->transfer != NULL) {
+    if (h->transfer != NULL)
         move_to(h, WEBHOOK_RUNNING);
-    } else {
-        end_transfer(h);
+    else
         settle(h, &failed);
-    }
     buf_deinit(&detail);
 }
 
 static void on_start(struct timer *t) {
     struct webhooks *w = container_of(t, struct webhooks, start_timer);
-    for (int i = 0; i < STARTS_AT_A_TIME && w->ready != NULL && w->running_count < w->config.max_running; i++)
+    for (int i = 0; i < STARTS_AT_A_TIME && may_start(w); i++)
         start(w->ready);
     start_soon(w);
 }
@@ -298,13 +269,13 @@ static void on_due(struct timer *t) {
     start_soon(h->owner);
 }
 
-/* ---- taking them on ------------------------------------------------------------------------------------------------- */
+/* ---- new ones ---------------------------------------------------------------------------------------------------- */
 
-/* Gives up what failed most often, the oldest first, until there is room for `bytes` more. */
+/* Gives up those that failed most often, the oldest first, until there is room for `bytes` more. False: there is not. */
 static bool make_room(struct webhooks *w, uint64_t bytes) {
     for (unsigned attempt = WEBHOOK_ATTEMPTS; attempt-- > 0;)
         while (w->waiting[attempt] != NULL && w->bytes + bytes > w->config.max_bytes)
-            give_up(w->waiting[attempt], 0, "too much is waiting");
+            end(w->waiting[attempt], GAVE_UP, 0, "too much is waiting");
     return w->bytes + bytes <= w->config.max_bytes;
 }
 
@@ -336,10 +307,9 @@ void webhooks_send(struct webhooks *w, const struct delivery *d) {
     bool fits = make_room(w, bytes_of(h));
     w->bytes += bytes_of(h);
     int64_t delay_ms = d->due_ms - clock_wall_ms();
-    int64_t longest_ms = schedule_s[WEBHOOK_ATTEMPTS - 1] * (w->config.retry_ns / NS_PER_MS) / 5 * 11 / 10;
-    longest_ms = longest_ms > DAY_MS ? longest_ms : DAY_MS; /* the wall clock may have been set back since */
+    int64_t longest_ms = webhook_longest_delay_ms(w->config.retry_ns); /* a wall clock that was set back meanwhile */
     if (!fits)
-        give_up(h, 0, "too much is waiting");
+        end(h, GAVE_UP, 0, "too much is waiting");
     else if (delay_ms > 0)
         wait_for(h, delay_ms < longest_ms ? delay_ms : longest_ms);
     else
@@ -352,24 +322,7 @@ int webhooks_check(const struct webhooks *w, const char *url, struct buf *detail
     return webhook_guard_url(&w->allow, url, &target, detail);
 }
 
-void webhook_body(struct buf *out, const struct record *r) {
-    char ended[CLOCK_TEXT_SIZE];
-    clock_format(r->finished_ms, ended);
-    buf_printf(out, "{\"type\":\"job.%s\",\"timestamp\":\"%s\",\"data\":", job_status_name(r->status), ended);
-    render_job(out, r, &(struct job_view){0}, true);
-    buf_putc(out, '}');
-}
-
-int64_t webhook_delay_ms(unsigned attempt, int64_t retry_ns, int64_t retry_after_s) {
-    uint32_t random;
-    id_random(&random, sizeof random);
-    double jitter = 0.9 + 0.2 * (double)random / UINT32_MAX;
-    int64_t delay_ms = (int64_t)((double)schedule_s[attempt] / 5 * (double)(retry_ns / NS_PER_MS) * jitter);
-    int64_t asked_ms = retry_after_s < DAY_MS / 1000 ? retry_after_s * 1000 : DAY_MS;
-    return delay_ms > asked_ms ? delay_ms : asked_ms;
-}
-
-/* ---- as a whole ------------------------------------------------------------------------------------------------------- */
+/* ---- as a whole -------------------------------------------------------------------------------------------------- */
 
 /* 0, or -1 with one line in `error`, and no secrets to wipe. */
 static int read_config(const struct webhooks_config *config, struct webhook_allow *allow,
@@ -438,17 +391,17 @@ void webhooks_free(struct webhooks *w) {
 }
 
 size_t webhooks_pending(const struct webhooks *w) {
-    return w->waiting_count + w->ready_count + w->running_count;
+    return w->counts[WEBHOOK_WAITING] + w->counts[WEBHOOK_READY] + w->counts[WEBHOOK_RUNNING];
 }
 
 size_t webhooks_active(const struct webhooks *w) {
-    return w->ready_count + w->running_count;
+    return w->counts[WEBHOOK_READY] + w->counts[WEBHOOK_RUNNING];
 }
 
 static void read_outcomes(struct metric_out *to, const void *field) {
-    const uint64_t *outcomes = field;
+    const uint64_t *counts = field;
     for (int i = 0; i < OUTCOMES; i++)
-        metric_add(to, outcomes[i], outcome_names[i], NULL);
+        metric_add(to, counts[i], outcomes[i].name, NULL);
 }
 
 static void read_pending(struct metric_out *to, const void *field) {

@@ -1,4 +1,4 @@
-/* webhooks_test.c: the delivery of webhooks, server/webhooks.c and server/webhook_transfer.c: by the real event loop to the
+/* webhooks_test.c: the delivery of webhooks, server/webhooks/: by the real event loop to the
  * real receiver tests/http/receiver.py. The store is a fake that notes what it was told. Names ending in .test are
  * resolved here: the linker takes the getaddrinfo below for libcurl's. */
 #include <setjmp.h>
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "server/webhooks/schedule.h"
 #include "server/webhooks/sign.h"
 #include "server/webhooks/webhooks.h"
 #include "tests/unit/toy_types.h"
