@@ -1,5 +1,5 @@
-/* webhook_guard.c: see webhook_guard.h. Front end. Every address is 16 bytes, IPv4 ones mapped into IPv6, so one table
- * and one comparison of prefixes do for both. URLs are taken apart by libcurl, which is also what will use them. */
+/* guard.c: see guard.h. Front end. Every address has 16 bytes, and IPv4 addresses are mapped into IPv6 (RFC 4291, section
+ * 2.5.5.2), so one comparison of prefixes does for both. URLs are taken apart by libcurl, which will also use them. */
 #include "server/webhooks/guard.h"
 
 #include <arpa/inet.h>
@@ -18,9 +18,9 @@ struct prefix {
     unsigned bits;
 };
 
-/* What is not globally reachable: the IANA special-purpose address registries (RFC 6890 and its updates), with multicast
- * and what is reserved. Ranges that are set aside with a few reachable addresses in them are refused as a whole. */
-static const struct prefix ipv4_refused[] = {
+/* What is not globally reachable, by the IANA special-purpose address registries (RFC 6890 and its updates), and multicast
+ * and reserved addresses. A range with only a few reachable addresses in it counts as not reachable. */
+static const struct prefix ipv4_not_public[] = {
     {"0.0.0.0", 8},       /* this network */
     {"10.0.0.0", 8},      /* private (RFC 1918) */
     {"100.64.0.0", 10},   /* shared by carriers (RFC 6598) */
@@ -37,8 +37,8 @@ static const struct prefix ipv4_refused[] = {
     {"224.0.0.0", 4},     /* multicast */
     {"240.0.0.0", 4},     /* reserved, and broadcast */
 };
-/* Of IPv6 only 2000::/3 is given out for global unicast; these are the exceptions within. */
-static const struct prefix ipv6_refused[] = {
+/* Of IPv6 only 2000::/3 is given out for global unicast (RFC 4291); these are the exceptions in it. */
+static const struct prefix ipv6_not_public[] = {
     {"2001::", 23},     /* IETF protocols: Teredo, benchmarks, ORCHID */
     {"2001:db8::", 32}, /* documentation */
     {"3fff::", 20},     /* documentation (RFC 9637) */
@@ -52,7 +52,7 @@ static const struct {
     {{"2002::", 16}, 2},     /* 6to4 (RFC 3056) */
 };
 
-/* ---- addresses ---------------------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 static void map_ipv4(uint8_t to[16], const void *ipv4) {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -96,7 +96,7 @@ static bool is_in_table(const uint8_t address[16], const struct prefix *table, s
 }
 
 static bool is_public_ipv4(const uint8_t address[16]) {
-    return !is_in_table(address, ipv4_refused, sizeof ipv4_refused / sizeof ipv4_refused[0]);
+    return !is_in_table(address, ipv4_not_public, sizeof ipv4_not_public / sizeof ipv4_not_public[0]);
 }
 
 static bool is_public(const uint8_t address[16]) {
@@ -111,7 +111,7 @@ static bool is_public(const uint8_t address[16]) {
         }
     }
     return is_within(address, &global) &&
-           !is_in_table(address, ipv6_refused, sizeof ipv6_refused / sizeof ipv6_refused[0]);
+           !is_in_table(address, ipv6_not_public, sizeof ipv6_not_public / sizeof ipv6_not_public[0]);
 }
 
 static bool network_allowed(const struct webhook_allow *allow, const uint8_t address[16], unsigned port) {
@@ -125,7 +125,7 @@ static bool network_allowed(const struct webhook_allow *allow, const uint8_t add
     return false;
 }
 
-/* By http a name may be submitted if there is a network at all that it may turn out to be in. */
+/* A name can be submitted with http if there is any network in which its address may turn out to be. */
 static bool any_network_allowed(const struct webhook_allow *allow, unsigned port) {
     for (unsigned i = 0; i < allow->count; i++)
         if (allow->at[i].host[0] == '\0' && (allow->at[i].port == 0 || allow->at[i].port == port))
@@ -160,7 +160,7 @@ bool webhook_guard_address(const struct webhook_allow *allow, const struct webho
            address_allowed(allow, target, ipv6->sin6_addr.s6_addr, ntohs(ipv6->sin6_port));
 }
 
-/* ---- what --webhook-allow says --------------------------------------------------------------------------------- */
+/* ---- what --webhook-allow says ----------------------------------------------------------------------------------- */
 
 /* Digits alone, from..to. */
 static bool parse_digits(const char *text, unsigned from, unsigned to, unsigned *value) {
@@ -171,7 +171,7 @@ static bool parse_digits(const char *text, unsigned from, unsigned to, unsigned 
     return *value >= from && *value <= to;
 }
 
-/* Labels of letters, digits, - and _; the last one is no number, which would be a botched address. */
+/* Labels of letters, digits, - and _. The last label must not be a number: that would be a mistyped address. */
 static bool is_host_name(const char *text) {
     const char *last = strrchr(text, '.');
     last = last == NULL ? text : last + 1;
@@ -190,7 +190,7 @@ static bool parse_network(char *text, struct webhook_allowed *a) {
     if (!parse_address(text, a->network) || !parse_digits(slash + 1, 0, is_ipv4(a->network) ? 32 : 128, &a->bits))
         return false;
     a->bits += is_ipv4(a->network) ? MAPPED_BITS : 0;
-    /* Bits behind the prefix are more likely a slip than an allowance for so much. */
+    /* Bits behind the prefix are more likely a mistake than a wish to allow the whole network. */
     memcpy(all, a->network, (a->bits + 7) / 8);
     if (a->bits % 8 != 0)
         all[a->bits / 8] &= (uint8_t)(0xff << (8 - a->bits % 8));
@@ -248,11 +248,12 @@ int webhook_allow_add(struct webhook_allow *allow, const char *text, struct buf 
 
 /* ---- URLs -------------------------------------------------------------------------------------------------------- */
 
-static int refuse(struct buf *detail, const char *why) {
+static int reject(struct buf *detail, const char *why) {
     buf_puts(detail, why);
     return -1;
 }
 
+/* Bytes that no URL has (RFC 3986). */
 static int check_text(const char *url, struct buf *detail) {
     size_t n = strlen(url);
     if (n > WEBHOOK_MAX_URL) {
@@ -261,7 +262,7 @@ static int check_text(const char *url, struct buf *detail) {
     }
     for (size_t i = 0; i < n; i++)
         if (url[i] <= ' ' || url[i] > '~')
-            return refuse(detail, "has characters that belong percent-encoded, or a host that belongs in punycode");
+            return reject(detail, "has characters that belong percent-encoded, or a host that belongs in punycode");
     return 0;
 }
 
@@ -270,9 +271,9 @@ static int parse_url(CURLU *u, const char *url, struct buf *detail) {
     if (rc == CURLUE_OK)
         return 0;
     if (rc == CURLUE_USER_NOT_ALLOWED)
-        return refuse(detail, "must not hold a user name or a password");
+        return reject(detail, "must not hold a user name or a password");
     if (rc == CURLUE_BAD_SCHEME || rc == CURLUE_UNSUPPORTED_SCHEME)
-        return refuse(detail, "must begin with https://");
+        return reject(detail, "must begin with https://");
     buf_printf(detail, "is no URL: %s", curl_url_strerror(rc));
     return -1;
 }
@@ -287,9 +288,9 @@ static int copy_host(char to[WEBHOOK_HOST_SIZE], const char *host, struct buf *d
         n--;
     }
     if (n == 0)
-        return refuse(detail, "has no host");
+        return reject(detail, "has no host");
     if (n >= WEBHOOK_HOST_SIZE)
-        return refuse(detail, "has too long a host name");
+        return reject(detail, "has too long a host name");
     memcpy(to, host, n);
     to[n] = '\0';
     return 0;
@@ -302,7 +303,7 @@ static int check_target(const struct webhook_allow *allow, const char *scheme, u
     t->named = host_allowed(allow, t->host, port);
     bool literal = parse_address(t->host, address);
     if (!t->https && !t->named && !(literal ? network_allowed(allow, address, port) : any_network_allowed(allow, port)))
-        return refuse(detail, "must begin with https:// (http is for hosts that --webhook-allow names)");
+        return reject(detail, "must begin with https:// (http is for hosts that --webhook-allow names)");
     if (!literal || address_allowed(allow, t, address, port))
         return 0;
     buf_printf(detail, "must not go to %s, which is no public address and not named by --webhook-allow", t->host);
@@ -319,18 +320,18 @@ int webhook_guard_url(const struct webhook_allow *allow, const char *url, struct
         return -1;
     CURLU *u = curl_url();
     if (u == NULL)
-        return refuse(detail, "cannot be checked: out of memory");
+        return reject(detail, "cannot be checked: out of memory");
     if (parse_url(u, url, detail) != 0)
         goto out;
     curl_url_get(u, CURLUPART_SCHEME, &scheme, 0);
     curl_url_get(u, CURLUPART_HOST, &host, 0);
     curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
     if (scheme == NULL || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
-        refuse(detail, "must begin with https://");
+        reject(detail, "must begin with https://");
     else if (host == NULL)
-        refuse(detail, "has no host");
+        reject(detail, "has no host");
     else if (port == NULL || !parse_digits(port, 1, UINT16_MAX, &number))
-        refuse(detail, "has no possible port");
+        reject(detail, "has no possible port");
     else if (copy_host(target->host, host, detail) == 0)
         rc = check_target(allow, scheme, number, target, detail);
 out:

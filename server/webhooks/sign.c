@@ -1,4 +1,4 @@
-/* webhook_sign.c: see webhook_sign.h. Front end. HMAC and base64 are GnuTLS's. */
+/* sign.c: see sign.h. Front end. HMAC and base64 are those of GnuTLS. */
 #include "server/webhooks/sign.h"
 
 #include <ctype.h>
@@ -11,24 +11,31 @@
 #define SECRET_PREFIX "whsec_"
 #define SHA256_SIZE   32
 
-/* ---- secrets ------------------------------------------------------------------------------------------------ */
+/* ---- secrets ----------------------------------------------------------------------------------------------------- */
 
 void webhook_secrets_wipe(struct webhook_secrets *s) {
     explicit_bzero(s, sizeof *s);
 }
 
-/* One line without the space around it. NULL, or what is wrong. */
-static const char *add_secret(struct webhook_secrets *s, const char *text, size_t size) {
+/* One line of the file. NULL, or what is wrong. */
+static const char *read_secret(struct webhook_secrets *s, const char *line) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     const size_t prefix = sizeof SECRET_PREFIX - 1;
     struct webhook_secret *to = &s->at[s->count];
     gnutls_datum_t plain;
+    while (isspace((unsigned char)*line))
+        line++;
+    size_t n = strlen(line);
+    while (n > 0 && isspace((unsigned char)line[n - 1]))
+        n--;
+    if (n == 0 || *line == '#')
+        return NULL;
     if (s->count == WEBHOOK_MAX_SECRETS)
         return "is one secret too many";
-    if (size <= prefix || memcmp(text, SECRET_PREFIX, prefix) != 0)
+    if (n <= prefix || memcmp(line, SECRET_PREFIX, prefix) != 0)
         return "must begin with " SECRET_PREFIX;
-    const gnutls_datum_t encoded = {(unsigned char *)(uintptr_t)(text + prefix), (unsigned)(size - prefix)};
-    if (strspn(text + prefix, alphabet) < size - prefix || gnutls_base64_decode2(&encoded, &plain) != 0)
+    const gnutls_datum_t encoded = {(unsigned char *)(uintptr_t)(line + prefix), (unsigned)(n - prefix)};
+    if (strspn(line + prefix, alphabet) < n - prefix || gnutls_base64_decode2(&encoded, &plain) != 0)
         return "is no base64 behind " SECRET_PREFIX;
     const bool fits = plain.size >= WEBHOOK_MIN_SECRET && plain.size <= WEBHOOK_MAX_SECRET;
     if (fits) {
@@ -39,15 +46,6 @@ static const char *add_secret(struct webhook_secrets *s, const char *text, size_
     explicit_bzero(plain.data, plain.size);
     gnutls_free(plain.data);
     return fits ? NULL : "must be the base64 of 24 to 64 bytes";
-}
-
-static const char *read_secret(struct webhook_secrets *s, const char *line) {
-    while (isspace((unsigned char)*line))
-        line++;
-    size_t n = strlen(line);
-    while (n > 0 && isspace((unsigned char)line[n - 1]))
-        n--;
-    return n == 0 || *line == '#' ? NULL : add_secret(s, line, n);
 }
 
 int webhook_secrets_read(struct webhook_secrets *s, const char *path, struct buf *error) {
@@ -81,7 +79,7 @@ int webhook_secrets_read(struct webhook_secrets *s, const char *path, struct buf
     return rc;
 }
 
-/* ---- signatures ------------------------------------------------------------------------------------------------ */
+/* ---- signatures -------------------------------------------------------------------------------------------------- */
 
 static int hmac_sha256(const struct webhook_secret *s, const struct buf *front, const void *body, size_t size,
                        uint8_t digest[SHA256_SIZE]) {
