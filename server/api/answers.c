@@ -8,7 +8,8 @@
 
 /* ---- headers ----------------------------------------------------------------------------------------------------- */
 
-static void set_preference_applied(struct http_request *r, const struct answer_terms *terms, bool accepted) {
+/* accepted: for a 202, to which `return` applies (RFC 7240, section 4.2). */
+static void set_terms(struct http_request *r, const struct answer_terms *terms, bool accepted) {
     char value[96] = "";
     size_t n = 0;
     if (terms->prefer.respond_async)
@@ -20,16 +21,12 @@ static void set_preference_applied(struct http_request *r, const struct answer_t
         n += (size_t)snprintf(value + n, sizeof value - n, "%sreturn=minimal", n > 0 ? ", " : "");
     if (n > 0)
         http_set_header(r, "Preference-Applied", value);
-}
-
-static void set_replayed(struct http_request *r, const struct answer_terms *terms) {
     if (terms->replayed)
         http_set_header(r, "Idempotency-Replayed", "true");
 }
 
 void answer_set_terms(struct http_request *r, const struct answer_terms *terms) {
-    set_preference_applied(r, terms, false);
-    set_replayed(r, terms);
+    set_terms(r, terms, false);
 }
 
 static void set_server_timing(struct http_request *r, const struct record *record) {
@@ -76,10 +73,8 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
     id_format(&record->id, id);
     http_set_header_f(r, "Location", "/v1/jobs/%s", id);
     http_set_header_f(r, "Retry-After", "%lld", (long long)retry_after_s(record, job));
-    if (terms != NULL) {
-        set_replayed(r, terms);
-        set_preference_applied(r, terms, true);
-    }
+    if (terms != NULL)
+        set_terms(r, terms, true);
     if (terms != NULL && terms->prefer.minimal && !terms->prefer.representation) {
         set_server_timing(r, record);
         http_answer_static(r, 202, NULL, "", 0);

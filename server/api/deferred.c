@@ -63,10 +63,10 @@ void deferred_enter_store(struct deferred_request *d) {
 
 bool deferred_leave_store(struct deferred_request *d) {
     d->at_store--;
-    if (d->state == DEFERRED_GONE && d->at_store == 0)
-        d->release(d);
-    else if (d->state != DEFERRED_GONE)
+    if (d->state != DEFERRED_GONE)
         return true;
+    if (d->at_store == 0)
+        d->release(d);
     return false;
 }
 
@@ -291,12 +291,7 @@ void deferred_init(struct deferred_request *d, struct server *s, struct http_req
     http_set_state(r, d);
 }
 
-void deferred_deinit(struct deferred_request *d) {
-    record_unref(d->accepted);
-}
-
 static void release_plain(struct deferred_request *d) {
-    deferred_deinit(d);
     free(d);
 }
 

@@ -56,7 +56,6 @@ struct deferred_request *deferred_new(struct server *s, struct http_request *r, 
 /* The same in memory of the owner's, zeroed and on the heap; `release` frees it. It is the state of the request now. */
 void deferred_init(struct deferred_request *d, struct server *s, struct http_request *r, enum reply_kind kind,
                    void (*release)(struct deferred_request *d));
-void deferred_deinit(struct deferred_request *d); /* for `release` */
 
 /* Suspends the request, unless it is answered already. To be called at last by the route. */
 void deferred_suspend(struct deferred_request *d);

@@ -115,12 +115,6 @@ static void go_to(struct subscriber *s, uint64_t next) {
     }
 }
 
-static void start_at(struct subscriber *s, const char *last_id) {
-    uint64_t seen = last_id == NULL ? 0 : parse_id(s, last_id);
-    s->snapshot_due = last_id != NULL && seen == 0;
-    go_to(s, s->snapshot_due ? last_event(s) + 1 : seen + 1);
-}
-
 /* ---- events ---------------------------------------------------------------------------------------------------------- */
 
 static void put_event(struct subscriber *s, const char *event, uint64_t number) {
@@ -191,43 +185,32 @@ static bool put_between(struct subscriber *s) {
     return s->text.size > 0;
 }
 
-static void put_last(struct subscriber *s) {
-    s->over = true;
-    put_end(&s->text, s->record);
-}
-
-static void put_snapshot(struct subscriber *s) {
-    s->snapshot_due = false;
-    put_event(s, "snapshot", s->next - 1);
-    put_job(&s->text, s->record, s->waiter.job);
-}
-
 /* Writes the next thing that there is to say; false if there is none. */
 static bool put_next(struct subscriber *s, struct span *out) {
     const struct record *r = s->record;
-    if (!s->greeted)
+    if (!s->greeted) {
         buf_puts(&s->text, RETRY);
-    else if (s->snapshot_due)
-        put_snapshot(s);
-    else if (s->next == HISTORY_QUEUED)
+    } else if (s->snapshot_due) {
+        s->snapshot_due = false;
+        put_event(s, "snapshot", s->next - 1);
+        put_job(&s->text, r, s->waiter.job);
+    } else if (s->next == HISTORY_QUEUED) {
         put_status(s, JOB_QUEUED, r->created_ms);
-    else if (s->next == HISTORY_RUNNING && has_started(s))
+    } else if (s->next == HISTORY_RUNNING && has_started(s)) {
         put_status(s, JOB_RUNNING, r->started_ms);
-    else if (s->next >= HISTORY_FIRST && s->entry < history_count(s->history))
+    } else if (s->next >= HISTORY_FIRST && s->entry < history_count(s->history)) {
         put_entry(s, out);
-    else if (s->ended && !s->over)
-        put_last(s);
-    else
+    } else if (s->ended && !s->over) {
+        s->over = true;
+        put_end(&s->text, r);
+    } else {
         return !s->ended && put_between(s);
+    }
     s->greeted = true;
     return !s->broken;
 }
 
 /* ---- the stream --------------------------------------------------------------------------------------------------------- */
-
-static struct subscriber *subscriber_of(struct http_stream *stream) {
-    return container_of(stream, struct subscriber, stream);
-}
 
 static void set_timer(struct subscriber *s) {
     int64_t due_ns = s->written_ns + COMMENT_NS;
@@ -260,7 +243,7 @@ static bool send_text(struct subscriber *s, struct span *out) {
 }
 
 static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
-    struct subscriber *s = subscriber_of(stream);
+    struct subscriber *s = container_of(stream, struct subscriber, stream);
     struct span out = {to, to + max};
     while (out.at < out.end && (send_text(s, &out) || put_next(s, &out)))
         ;
@@ -286,7 +269,7 @@ static void subscriber_free(struct subscriber *s) {
 }
 
 static void on_close(struct http_stream *stream) {
-    struct subscriber *s = subscriber_of(stream);
+    struct subscriber *s = container_of(stream, struct subscriber, stream);
     http_set_state(s->request, NULL);
     subscriber_free(s);
 }
@@ -313,7 +296,10 @@ static void subscribe(struct subscriber *s, struct job *job) {
     }
     s->record = record_ref(job_record(job));
     s->epoch = epoch_of(&s->record->id);
-    start_at(s, http_header(s->request, "Last-Event-ID"));
+    const char *last_id = http_header(s->request, "Last-Event-ID");
+    uint64_t seen = last_id == NULL ? 0 : parse_id(s, last_id);
+    s->snapshot_due = last_id != NULL && seen == 0;
+    go_to(s, s->snapshot_due ? last_event(s) + 1 : seen + 1);
     job_wait(job, &s->waiter);
     s->written_ns = s->looked_ns = clock_monotonic_ns();
     set_headers(s->request);

@@ -58,13 +58,6 @@ static enum canary probe_worker(struct worker *w) {
     return CANARY_SENT;
 }
 
-static void probe(struct health *h) {
-    h->probing = true;
-    for (size_t i = 0; i < pool_size(h->pool); i++)
-        h->canaries[i] = probe_worker(pool_worker(h->pool, i));
-    loop_set_timer(h->loop, &h->timer, clock_monotonic_ns() + PATIENCE_NS);
-}
-
 void health_pong(struct health *h, struct worker *w) {
     if (!h->probing)
         return;
@@ -76,7 +69,10 @@ bool health_check(struct health *h, struct health_waiter *w) {
     if (!h->probing && h->verdict_ns != 0 && clock_monotonic_ns() - h->verdict_ns < VERDICT_NS)
         return true;
     if (!h->probing) {
-        probe(h);
+        h->probing = true;
+        for (size_t i = 0; i < pool_size(h->pool); i++)
+            h->canaries[i] = probe_worker(pool_worker(h->pool, i));
+        loop_set_timer(h->loop, &h->timer, clock_monotonic_ns() + PATIENCE_NS);
         conclude_if_complete(h);
         if (!h->probing)
             return true;

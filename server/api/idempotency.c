@@ -18,7 +18,6 @@ struct key_entry {
     struct id job;
     uint8_t hash[STORE_HASH_SIZE]; /* of the owner's request, or the store's */
     UT_hash_handle hh;
-    size_t name_size;
     char name[]; /* tenant NUL key NUL */
 };
 
@@ -91,38 +90,26 @@ static void on_looked_up(void *arg, enum store_result result, const struct id *j
     entry_free(e);
 }
 
-static struct key_entry *entry_new(struct idempotency *i, const char *name, size_t size) {
-    struct key_entry *e = calloc(1, sizeof *e + size);
-    if (e == NULL)
-        return NULL;
-    e->all = i;
-    e->name_size = size;
-    memcpy(e->name, name, size);
-    HASH_ADD_KEYPTR(hh, i->entries, e->name, size, e);
-    return e;
-}
-
-static size_t make_name(char *to, size_t size, const char *tenant, const char *key) {
-    int n = snprintf(to, size, "%s%c%s", tenant, '\0', key);
-    return (size_t)n + 1;
-}
-
 int idempotency_claim(struct idempotency *i, struct key_claim *c, const char *tenant, const char *key, int64_t ttl_ms,
                       const uint8_t hash[STORE_HASH_SIZE]) {
     char name[2 * IDEMPOTENCY_MAX_KEY + 2];
     struct key_entry *e;
-    size_t size = make_name(name, sizeof name, tenant, key);
+    size_t size = (size_t)snprintf(name, sizeof name, "%s%c%s", tenant, '\0', key) + 1;
     HASH_FIND(hh, i->entries, name, size, e);
-    bool fresh = e == NULL;
-    if (fresh)
-        e = entry_new(i, name, size);
-    if (e == NULL)
-        return -1;
+    bool is_new = e == NULL;
+    if (is_new) {
+        e = calloc(1, sizeof *e + size);
+        if (e == NULL)
+            return -1;
+        e->all = i;
+        memcpy(e->name, name, size);
+        HASH_ADD_KEYPTR(hh, i->entries, e->name, size, e);
+    }
     c->key = (struct store_key){.tenant = e->name, .key = e->name + strlen(tenant) + 1, .ttl_ms = ttl_ms};
     memcpy(c->key.hash, hash, STORE_HASH_SIZE);
     c->entry = e;
     DL_APPEND(e->claims, c);
-    if (fresh) {
+    if (is_new) {
         e->looking = true;
         i->store->ops->find_key(i->store, c->key.tenant, c->key.key, on_looked_up, e);
     } else if (e->owned) {
@@ -177,13 +164,6 @@ void idempotency_free(struct idempotency *i) {
     free(i);
 }
 
-static bool is_printable(const char *text, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        if (text[i] < ' ' || text[i] > '~')
-            return false;
-    return true;
-}
-
 /* Takes the backslashes out of a quoted string; false if it is not one. */
 static bool unquote(const char *text, size_t size, char *to) {
     if (size < 2 || text[size - 1] != '"')
@@ -199,8 +179,11 @@ static bool unquote(const char *text, size_t size, char *to) {
 
 bool idempotency_parse(const char *header, char key[IDEMPOTENCY_MAX_KEY + 1]) {
     size_t size = strlen(header);
-    if (size == 0 || size > IDEMPOTENCY_MAX_KEY || !is_printable(header, size))
+    if (size == 0 || size > IDEMPOTENCY_MAX_KEY)
         return false;
+    for (size_t i = 0; i < size; i++)
+        if (header[i] < ' ' || header[i] > '~')
+            return false;
     if (header[0] == '"')
         return unquote(header, size, key) && key[0] != '\0';
     memcpy(key, header, size + 1);

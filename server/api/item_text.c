@@ -45,17 +45,6 @@ void json_flatten(struct buf *b, size_t from) {
 
 /* ---- parts ----------------------------------------------------------------------------------------------------- */
 
-/* A part, mapped. */
-static bool map_part(const struct slice *part, struct bytes *mapped) {
-    const unsigned char *bytes = part->size == 0 ? NULL : slice_map(part);
-    *mapped = (struct bytes){bytes, part->size};
-    return bytes != NULL;
-}
-
-static void unmap_part(const struct slice *part, const struct bytes *mapped) {
-    slice_unmap(part, mapped->data);
-}
-
 static void open_item(struct item_reader *r, uint32_t index, bool ok) {
     r->open = true;
     r->head_done = r->json_done = r->tail_done = 0;
@@ -81,10 +70,10 @@ static void put_entry(struct item_reader *r, struct bytes part, struct span *out
 }
 
 enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out) {
-    struct bytes bytes;
     if (part->size == 0)
         return ITEMS_ALL;
-    if (!map_part(part, &bytes))
+    const struct bytes bytes = {slice_map(part), part->size};
+    if (bytes.data == NULL)
         return ITEMS_BAD;
     enum items_state state = ITEMS_MORE;
     while (state == ITEMS_MORE && out->at < out->end) {
@@ -93,19 +82,19 @@ enum items_state items_put_part(struct item_reader *r, const struct slice *part,
         else
             state = ITEMS_ALL;
     }
-    unmap_part(part, &bytes);
+    slice_unmap(part, bytes.data);
     return state;
 }
 
 void items_skip(struct item_reader *r, const struct slice *part, uint64_t n) {
     struct item_entry e;
-    struct bytes bytes;
     const char *json;
-    if (!map_part(part, &bytes))
+    const struct bytes bytes = {part->size == 0 ? NULL : slice_map(part), part->size};
+    if (bytes.data == NULL)
         return;
     while (n > 0 && host_next_item(bytes, &r->at, &e, &json) == 1)
         n--;
-    unmap_part(part, &bytes);
+    slice_unmap(part, bytes.data);
 }
 
 void item_reader_rewind(struct item_reader *r) {

@@ -153,7 +153,6 @@ static void on_listed(void *arg, enum store_result result, struct record *record
 static void release_list(struct deferred_request *d) {
     struct list_request *l = container_of(d, struct list_request, deferred);
     buf_deinit(&l->body);
-    deferred_deinit(d);
     free(l);
 }
 

@@ -16,19 +16,6 @@ static bool name_is(const char *at, size_t n, const char *name) {
     return strlen(name) == n && strncasecmp(at, name, n) == 0;
 }
 
-static void set_wait(struct prefer *p, const char *value, size_t n) {
-    if (p->has_wait || n == 0 || n > 18 || strspn(value, "0123456789") < n)
-        return;
-    long long s = strtoll(value, NULL, 10);
-    p->has_wait = true;
-    p->wait_s = s > MAX_WAIT_S ? MAX_WAIT_S : s;
-}
-
-static void set_return(struct prefer *p, const char *value, size_t n) {
-    p->minimal = p->minimal || name_is(value, n, "minimal");
-    p->representation = p->representation || name_is(value, n, "representation");
-}
-
 /* One "name" or "name=value" of n bytes; parameters behind ";" are cut off already. */
 static void apply(struct prefer *p, const char *at, size_t n) {
     size_t name = 0;
@@ -42,12 +29,17 @@ static void apply(struct prefer *p, const char *at, size_t n) {
         value++;
         size -= 2;
     }
-    if (name_is(at, name, "respond-async"))
+    bool is_number = size > 0 && size <= 18 && strspn(value, "0123456789") >= size;
+    if (name_is(at, name, "respond-async")) {
         p->respond_async = true;
-    else if (name_is(at, name, "wait"))
-        set_wait(p, value, size);
-    else if (name_is(at, name, "return"))
-        set_return(p, value, size);
+    } else if (name_is(at, name, "wait") && is_number && !p->has_wait) {
+        long long wait_s = strtoll(value, NULL, 10);
+        p->has_wait = true;
+        p->wait_s = wait_s > MAX_WAIT_S ? MAX_WAIT_S : wait_s;
+    } else if (name_is(at, name, "return")) {
+        p->minimal = p->minimal || name_is(value, size, "minimal");
+        p->representation = p->representation || name_is(value, size, "representation");
+    }
 }
 
 void prefer_parse(struct prefer *p, const char *line) {

@@ -77,15 +77,12 @@ static bool is_welcome(struct server *s, struct http_request *r) {
     return false;
 }
 
-/* Bad items take a microsecond or more each, even if they are two bytes long: a list of many is for a worker. */
-static bool may_be_long_map(const struct http_request *r) {
+/* Whether a worker is to parse the body: if it is large, or may have many items. Bad items take a microsecond or more each,
+ * even if they are two bytes long. */
+static bool is_raw(const struct http_request *r) {
     size_t size;
     const char *body = http_small_body(r, &size);
-    return size > SMALL_MAP && memmem(body, size, "\"items\"", 7) != NULL;
-}
-
-static bool is_raw(const struct http_request *r) {
-    return http_body_is_large(r) || may_be_long_map(r);
+    return http_body_is_large(r) || (size > SMALL_MAP && memmem(body, size, "\"items\"", 7) != NULL);
 }
 
 /* To be parsed by a worker. */
