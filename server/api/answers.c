@@ -35,7 +35,7 @@ static void set_server_timing(struct http_request *r, const struct record *recor
     http_set_header(r, "Server-Timing", value);
 }
 
-/* ---- the Job --------------------------------------------------------------------------------------------------------- */
+/* ---- the Job ----------------------------------------------------------------------------------------------------- */
 
 void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job) {
     struct job_view view = job_look(job);
@@ -56,7 +56,7 @@ void answer_job_problem(struct http_request *r, const struct record *record) {
     http_answer(r, p->status, "application/problem+json", &body);
 }
 
-/* When it is worth asking again: when the job may be done. */
+/* When the client should ask again: when the job is likely to be done. 1 to 3600 s. */
 static int64_t retry_after_s(const struct record *record, const struct job *job) {
     int64_t ms = 0;
     if (job != NULL)
@@ -116,7 +116,7 @@ void answer_result(struct server *s, struct http_request *r, const struct record
     }
 }
 
-/* ---- no Job -------------------------------------------------------------------------------------------------------- */
+/* ---- no Job ------------------------------------------------------------------------------------------------------ */
 
 void answer_not_found(struct http_request *r, enum store_result result) {
     if (result == STORE_GONE) {

@@ -1,4 +1,5 @@
-/* answers.h: the answers that all routes about jobs give. Each answers the request. Front end. */
+/* answers.h: the answers that the routes about jobs have in common. Each function answers the request, but for
+ * answer_set_terms. Front end. */
 #ifndef OFFLOAD_API_ANSWERS_H
 #define OFFLOAD_API_ANSWERS_H
 
@@ -7,11 +8,11 @@
 
 #define JSON_TYPE "application/json"
 
-/* What the client asked of the answer to its submission, and what became of it. */
+/* What the client wants of the answer to its submission, and what the answer says about that. */
 struct answer_terms {
     struct prefer prefer;
-    int64_t granted_s; /* the wait that is in effect, s; -1: none was asked for */
-    bool replayed;     /* the job is another request's with the same Idempotency-Key */
+    int64_t granted_s; /* the wait that is granted, s; -1: the client asked for none */
+    bool replayed;     /* another request with the same Idempotency-Key has made the job */
 };
 
 /* 202 and the Job. terms: NULL for a request that submitted nothing. */
@@ -19,17 +20,17 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
                      const struct answer_terms *terms);
 /* The end of the job that the request submitted: the Job, or the problem that it ended with. */
 void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms);
-/* Preference-Applied and Idempotency-Replayed, for an answer that the caller gives. */
+/* Sets Preference-Applied (RFC 7240, section 3) and Idempotency-Replayed, for an answer that the caller gives. */
 void answer_set_terms(struct http_request *r, const struct answer_terms *terms);
-/* 200 and the Job, or 304. job: the live one, or NULL. */
+/* 200 and the Job, or 304 if the client has it already (RFC 9110, section 13.1.2). job: the live one, or NULL. */
 void answer_polled(struct http_request *r, const struct record *record, const struct job *job);
 void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job);
 /* The bare result, or 202 if the job has not ended, or the problem that it ended with. */
 void answer_result(struct server *s, struct http_request *r, const struct record *record);
 void answer_job_problem(struct http_request *r, const struct record *record);
-/* The job is not to be had: 404, 410 or 503. */
+/* 404, 410 or 503, by what the store said. */
 void answer_not_found(struct http_request *r, enum store_result result);
-/* Nothing was accepted: 429 or 503, with Retry-After. */
+/* Nothing was accepted: the problem, 429 or 503, with Retry-After. */
 void answer_overloaded(struct server *s, struct http_request *r, enum problem_code code);
 
 #endif

@@ -1,4 +1,5 @@
-/* assets.c: see assets.h. The assembler's .incbin puts the files in; ASSET_DIR is where the build made them. */
+/* assets.c: see assets.h. Front end. The .incbin of the assembler reads the files; ASSET_DIR is where the build made
+ * them. */
 #include "server/api/assets.h"
 
 #define INCLUDE_FILE(name, file)                                                                                       \

@@ -1,12 +1,13 @@
-/* assets.h: files that are part of the program, from the build. */
-#ifndef OFFLOAD_ASSETS_H
-#define OFFLOAD_ASSETS_H
+/* assets.h: files that the build puts into the program: the description of the API, in both notations. Front end. */
+#ifndef OFFLOAD_API_ASSETS_H
+#define OFFLOAD_API_ASSETS_H
 
 #include <stddef.h>
 
 extern const char asset_openapi_yaml[], asset_openapi_yaml_end[];
 extern const char asset_openapi_json[], asset_openapi_json_end[];
 
+/* In bytes. */
 static inline size_t asset_size(const char *start, const char *end) {
     return (size_t)(end - start);
 }

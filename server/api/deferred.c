@@ -2,7 +2,7 @@
  *
  *     IDLE ──► CLAIMING ──(its own)──► IDLE ──► WAITING ──┬──(ended)──────────────────► IDLE: answered
  *      │           └──(another's)──► IDLE                 ├──(a map, streamed)────────► STREAMING
- *      │                                                  ├──(202 is wanted, or the wait has expired)──► IDLE ──► STORING
+ *      │                                                  ├──(a 202 is due, or expired)──► IDLE ──► STORING
  *      │                                                  └──(to be deleted)──► IDLE ──► FORGETTING
  *      ├──► UNDECIDED ──(its own)──► WAITING
  *      │       ├──(another's)──► IDLE
@@ -10,9 +10,9 @@
  *      │                          └──(another's)──► IDLE
  *      └──► ASKING ──► IDLE: answered            STORING ──► IDLE: answered   or ──► ASKING, if the job has ended
  *
- *     any ──► GONE [the client has left, or its answer is sent]; freed when the store has nothing of it any more
+ *     any ──► GONE [the client has left, or has its answer]; freed when the store has answered all that it was asked
  *
- * A request whose client hangs up while it waits cancels its job, unless that is to be had by its id or its key. */
+ * If the client hangs up while it waits, its job is cancelled, unless others can get the job by its id or its key. */
 #include "server/api/deferred.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
-/* Whether it is one of the clients that --max-sync bounds. */
+/* Whether it is one of the waiting clients that --max-sync limits. */
 static bool is_counted(const struct deferred_request *d) {
     bool waits = d->state == DEFERRED_WAITING || d->state == DEFERRED_UNDECIDED || d->state == DEFERRED_EXPIRED ||
                  d->state == DEFERRED_STREAMING;
@@ -78,7 +78,7 @@ void deferred_end_claim(struct deferred_request *d) {
     move_to(d, DEFERRED_IDLE);
 }
 
-/* The job is as the record says; job: the live one, or NULL. */
+/* job: the live one that the record is of, or NULL. */
 static void answer_by_kind(struct deferred_request *d, struct record *record, const struct job *job) {
     struct http_request *r = d->request;
     switch (d->reply_kind) {
@@ -112,7 +112,7 @@ void deferred_ask(struct deferred_request *d, const struct id *id) {
     jobs_get(d->server->jobs, id, on_found, d);
 }
 
-/* A job that was live need not have been remembered. */
+/* A job that was live until now may not have been remembered: then it is gone all the same. */
 static void on_forgotten(void *arg, enum store_result result) {
     struct deferred_request *d = arg;
     if (!deferred_leave_store(d))
@@ -145,7 +145,7 @@ static void make_durable(struct deferred_request *d, struct job *job, store_done
     slice_deinit(&body);
 }
 
-/* The job is safe: its 202 may leave. */
+/* The job is stored, or could not be. */
 static void on_stored(void *arg, enum store_result result) {
     struct deferred_request *d = arg;
     struct record *record = d->accepted;
@@ -159,7 +159,7 @@ static void on_stored(void *arg, enum store_result result) {
     if (result != STORE_OK)
         answer_not_found(d->request, STORE_UNAVAILABLE);
     else if (job_status_is_final(record->status))
-        deferred_ask(d, &record->id); /* its end may not be on disk yet: the store answers behind that */
+        deferred_ask(d, &record->id); /* its end may not be on disk yet: the store answers when it is */
     else
         answer_accepted(d->server, d->request, record, &d->terms);
     record_unref(record);
@@ -172,8 +172,8 @@ void deferred_accept(struct deferred_request *d, struct job *job) {
     make_durable(d, job, on_stored);
 }
 
-/* A synchronous request with a key: the answer comes with the job's end, which is recorded behind this. If the job could
- * not be stored it ends, which tells. */
+/* Of a synchronous request with a key. It is answered when the job ends, which is recorded after this. A job that could
+ * not be stored ends now, and that answers it. */
 static void on_key_stored(void *arg, enum store_result result) {
     struct deferred_request *d = arg;
     idempotency_settle(&d->claim);
@@ -210,7 +210,7 @@ void deferred_begin_stream(struct deferred_request *d, struct job *job) {
     move_to(d, DEFERRED_STREAMING);
 }
 
-/* The job is not over, and the wait is, or it would be in vain. */
+/* The wait is over before the job: it has expired, or a drain has parked the job. */
 static void stop_early(struct deferred_request *d, struct job *job) {
     if (d->reply_kind != REPLY_POLL) {
         deferred_accept(d, job);
@@ -220,7 +220,7 @@ static void stop_early(struct deferred_request *d, struct job *job) {
     answer_polled(d->request, job_record(job), job);
 }
 
-/* The job is planned: it is accepted, made durable, or its items begin to stream, as the request wants. */
+/* The job is planned: it is accepted, made durable, or streamed, as the request wants. May free the job. */
 static void go_on(struct deferred_request *d, struct job *job) {
     if (d->reply_kind == REPLY_ACCEPTED)
         deferred_accept(d, job);
@@ -272,7 +272,7 @@ static void on_wait_expired(struct timer *t) {
     if (job_is_ending(job))
         return;
     if (d->state == DEFERRED_UNDECIDED)
-        move_to(d, DEFERRED_EXPIRED); /* what follows waits for the key */
+        move_to(d, DEFERRED_EXPIRED); /* what comes next depends on the key */
     else
         stop_early(d, job);
 }
@@ -315,7 +315,7 @@ void deferred_on_hangup(struct server *s, struct http_request *r) {
     if (d != NULL) {
         struct job *job = d->waiter.job;
         deferred_stop_waiting(d);
-        /* Nobody waits for the CPU that the job would burn, unless it is to be had by its id or its key. */
+        /* The job would burn CPU for nothing, unless others can get it by its id or its key. */
         if (job != NULL && d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed)
             job_cancel(job);
         else if (job != NULL && d->decide != NULL)
@@ -323,7 +323,7 @@ void deferred_on_hangup(struct server *s, struct http_request *r) {
         else if (job != NULL && idempotency_owns(&d->claim))
             make_durable(d, job, on_key_stored);
         if (!idempotency_owns(&d->claim))
-            idempotency_withdraw(&d->claim); /* it is not offered a job that nobody would own */
+            idempotency_withdraw(&d->claim); /* it must not be asked to make a job now */
     }
     http_abandon(r);
 }

@@ -1,18 +1,19 @@
-/* events.c: GET /v1/jobs/{id}/events: what happens to a job, as server-sent events (WHATWG HTML, "Server-sent events").
- * Front end.
+/* events.c: GET /v1/jobs/{id}/events: what happens to a job, as server-sent events (WHATWG HTML, "Server-sent
+ * events"). Front end.
  *
- * A subscriber is a place in the job's history (jobs.h) and hardly more: each event is written when the client can take
- * it, so a slow one costs no memory, and one that comes late is told everything from the start. Ids are
- * "<epoch>-<number>": the number as in the history, the epoch made from the job and this run of the service, because numbers
- * begin anew after a restart. The end has the id "end" in any epoch.
+ * A subscriber is little more than a place in the job's history (jobs.h). Each event is written when the client can
+ * take it, so a slow client costs no memory, and one that comes later gets everything from the start. Ids are
+ * "<epoch>-<number>". The number is that of the history. The epoch is made from the job and this run of the service,
+ * because numbers begin anew after a restart. The end has the id "end" in any epoch. What a client gets depends on its
+ * Last-Event-ID:
  *
- *     no Last-Event-ID           everything from the start, then what comes
+ *     none                       everything from the start, then what comes
  *     one of this epoch          what follows it, then what comes
  *     any other                  `snapshot` with the whole Job, then what comes
- *     the job has ended before   `end` with the whole Job; to who knows that already 204, so that EventSource stops
+ *     the job has ended before   `end` with the whole Job; or 204 if the id is "end", so that EventSource stops
  *
- * Between two finished chunks there may be `progress` with a higher fraction. It is not in the history, and has the id of the
- * event before it.
+ * Between two finished chunks there can be `progress` with a higher fraction. It is not in the history, and has the id
+ * of the event before it.
  */
 #include "server/api/events.h"
 
@@ -28,7 +29,7 @@
 
 #define EVENT_STREAM "text/event-stream"
 #define RETRY        "retry: 1000\n\n"
-#define COMMENT_NS   (15 * NS_PER_S)   /* of silence, then a comment keeps proxies from closing the connection */
+#define COMMENT_NS   (15 * NS_PER_S)   /* without an event; then a comment keeps proxies from closing the connection */
 #define PROGRESS_NS  (500 * NS_PER_MS) /* between two looks at the progress within chunks */
 #define END_ID       "end"
 
@@ -37,31 +38,33 @@ struct subscriber {
     struct job_waiter waiter;
     struct timer timer;
     struct server *server;
-    struct http_request *request; /* NULL: it left while the job was looked for */
-    bool looking;                 /* for a job that is not live */
+    struct http_request *request; /* NULL: the client has left while the store was asked */
+    bool looking;                 /* the store was asked for a job that is not live */
     struct record *record;
     struct history *history;
     uint64_t epoch;
-    uint64_t next;            /* number of the event to be written */
-    uint32_t entry;           /* of the history, from HISTORY_FIRST on */
+    uint64_t next;            /* the number of the next event */
+    uint32_t entry;           /* of the history, from HISTORY_FIRST on: where that event is */
     struct item_reader items; /* of that entry */
-    bool greeted, snapshot_due, ended;
-    bool over;      /* the end is written */
-    bool broken;    /* an item cannot be read */
-    unsigned shown; /* permille of the last progress: it never goes back */
-    int64_t written_ns, looked_ns;
-    struct buf text; /* an event on its way, from text_done on */
+    bool greeted;             /* RETRY is written */
+    bool snapshot_due;
+    bool ended;                    /* the job has ended */
+    bool over;                     /* its end is written */
+    bool broken;                   /* an item cannot be read */
+    unsigned shown;                /* permille of the last progress: it never goes back */
+    int64_t written_ns, looked_ns; /* monotonic: when something was written, and the progress looked at */
+    struct buf text;               /* an event that is not sent yet, from text_done on */
     size_t text_done;
 };
 
-/* ---- ids -------------------------------------------------------------------------------------------------------- */
+/* ---- ids --------------------------------------------------------------------------------------------------------- */
 
 static uint64_t epoch_of(const struct id *id) {
     static uint64_t run; /* 0: not drawn yet */
     uint64_t tail;
     while (run == 0)
         id_random(&run, sizeof run);
-    memcpy(&tail, id->bytes + 8, sizeof tail); /* the random half */
+    memcpy(&tail, id->bytes + 8, sizeof tail); /* the half that is random */
     return run ^ tail;
 }
 
@@ -69,14 +72,14 @@ static bool has_started(const struct subscriber *s) {
     return s->record->started_ms != 0 && s->record->status != JOB_QUEUED;
 }
 
-/* The highest number that was given to an event. */
+/* The highest number that an event has. */
 static uint64_t last_event(const struct subscriber *s) {
     return history_count(s->history) > 0 ? history_last_event(s->history)
            : has_started(s)              ? HISTORY_RUNNING
                                          : HISTORY_QUEUED;
 }
 
-/* The number of an event of this epoch that did happen, or 0. */
+/* The number in an event's id, or 0: it is of another epoch, or there was no such event. */
 static uint64_t parse_id(const struct subscriber *s, const char *text) {
     char epoch[32];
     snprintf(epoch, sizeof epoch, "%016" PRIx64 "-", s->epoch);
@@ -88,16 +91,16 @@ static uint64_t parse_id(const struct subscriber *s, const char *text) {
     return number <= last_event(s) ? number : 0;
 }
 
-/* ---- where a subscriber is in the history ----------------------------------------------------------------------------- */
+/* ---- where a subscriber is in the history ------------------------------------------------------------------------ */
 
-/* The items of the entry, or nothing. */
+/* The items of the entry where it is; empty if the job is no map. */
 static struct slice part_of(const struct subscriber *s) {
     static const struct slice none;
     return s->record->map ? history_part(s->history, s->entry) : none;
 }
 
 static void go_to(struct subscriber *s, uint64_t next) {
-    uint32_t low = 0, high = history_count(s->history); /* the first entry that begins behind `next` */
+    uint32_t low = 0, high = history_count(s->history); /* finds the first entry that begins after `next` */
     s->next = next;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -115,7 +118,7 @@ static void go_to(struct subscriber *s, uint64_t next) {
     }
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 static void put_event(struct subscriber *s, const char *event, uint64_t number) {
     buf_printf(&s->text, "id: %016" PRIx64 "-%" PRIu64 "\nevent: %s\ndata: ", s->epoch, number, event);
@@ -172,7 +175,7 @@ static unsigned permille_now(const struct subscriber *s) {
     return (unsigned)(job_look(s->waiter.job).fraction * 1000);
 }
 
-/* What is not in the history: progress within chunks, and comments; if it is time for one. */
+/* Writes what is not in the history, if it is time for it: progress within chunks, or a comment. False: it is not. */
 static bool put_between(struct subscriber *s) {
     int64_t now_ns = clock_monotonic_ns();
     unsigned permille = now_ns - s->looked_ns < PROGRESS_NS ? 0 : permille_now(s);
@@ -185,7 +188,7 @@ static bool put_between(struct subscriber *s) {
     return s->text.size > 0;
 }
 
-/* Writes the next thing that there is to say; false if there is none. */
+/* Writes the next event. False: there is none now. */
 static bool put_next(struct subscriber *s, struct span *out) {
     const struct record *r = s->record;
     if (!s->greeted) {
@@ -210,7 +213,7 @@ static bool put_next(struct subscriber *s, struct span *out) {
     return !s->broken;
 }
 
-/* ---- the stream --------------------------------------------------------------------------------------------------------- */
+/* ---- the stream -------------------------------------------------------------------------------------------------- */
 
 static void set_timer(struct subscriber *s) {
     int64_t due_ns = s->written_ns + COMMENT_NS;
@@ -231,7 +234,7 @@ static void on_timer(struct timer *t) {
     set_timer(s);
 }
 
-/* False when all that was written before is out. */
+/* Sends what was written before. False: there is nothing left of it. */
 static bool send_text(struct subscriber *s, struct span *out) {
     if (s->text.size == 0)
         return false;
@@ -253,7 +256,8 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
         s->written_ns = clock_monotonic_ns();
         return out.at - to;
     }
-    if (s->over || s->server->draining) /* then the client comes back, to the next run of the service in the end */
+    /* In a drain the client comes back until it meets the next run of the service. */
+    if (s->over || s->server->draining)
         return HTTP_STREAM_END;
     set_timer(s);
     return 0;
@@ -281,7 +285,7 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     http_wake_stream(s->request);
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static void set_headers(struct http_request *r) {
     http_set_header(r, "Cache-Control", "no-cache");

@@ -1,6 +1,6 @@
-/* health.c: see health.h. Front end. A worker at a long task cannot answer; it counts as well unless its process
- * is stopped. A worker that is starting is not held against the service while its lane has another, or if it takes the place
- * of one that was asked to leave. */
+/* health.c: see health.h. Front end. A worker at a long task cannot answer; it counts as good, unless its process is
+ * stopped (SIGSTOP). A worker that is starting does no harm if its lane has another one, or if it replaces one that
+ * was asked to leave. */
 #include "server/api/health.h"
 
 #include <stdlib.h>
@@ -9,9 +9,10 @@
 #include "base/clock.h"
 #include "base/container.h"
 
-#define VERDICT_NS  NS_PER_S
-#define PATIENCE_NS NS_PER_S
+#define VERDICT_NS  NS_PER_S /* how long a verdict counts */
+#define PATIENCE_NS NS_PER_S /* how long a worker has to answer */
 
+/* What a worker's ping came to. NONE: the worker is starting. BUSY: it cannot answer, for a good reason. */
 enum canary { CANARY_NONE, CANARY_SENT, CANARY_ANSWERED, CANARY_BUSY, CANARY_LOST };
 
 struct health {
@@ -19,7 +20,7 @@ struct health {
     struct pool *pool;
     enum canary *canaries; /* by worker slot */
     bool probing;
-    int64_t verdict_ns; /* 0: none yet */
+    int64_t verdict_ns; /* monotonic; 0: there is none yet */
     struct timer timer;
     struct health_waiter *waiters;
 };

@@ -1,6 +1,7 @@
-/* health.h: readiness: a canary through every worker, sent when somebody asks and remembered for a second. */
-#ifndef OFFLOAD_HEALTH_H
-#define OFFLOAD_HEALTH_H
+/* health.h: readiness. A ping is sent through every worker when somebody asks, and its outcome counts for a second.
+ * Front end; all from the event loop. */
+#ifndef OFFLOAD_API_HEALTH_H
+#define OFFLOAD_API_HEALTH_H
 
 #include <stdbool.h>
 
@@ -10,23 +11,24 @@
 
 struct health;
 
-/* Someone who waits for a verdict; embedded. */
+/* Somebody who waits for a verdict. The owner embeds it, and keeps it in place until it is notified or forgotten. */
 struct health_waiter {
     void (*notify)(struct health_waiter *w);
     struct health_waiter *prev, *next;
     bool waiting;
 };
 
-struct health *health_new(struct loop *loop, struct pool *pool); /* NULL if memory ran out */
+struct health *health_new(struct loop *loop, struct pool *pool); /* borrows both. NULL if memory ran out */
 void health_free(struct health *h);
-void health_pong(struct health *h, struct worker *w); /* the pool's event */
+void health_pong(struct health *h, struct worker *w); /* for the pool: the worker has answered */
 
-/* True if there is a verdict younger than a second; else a round of canaries is under way, and the waiter is notified
- * when it is over, within a second. */
+/* True if there is a verdict that is younger than a second. Else the pings are under way, and the waiter is notified
+ * when there is one, within a second. */
 bool health_check(struct health *h, struct health_waiter *w);
 void health_forget(struct health *h, struct health_waiter *w); /* no effect if it does not wait */
 
-/* The verdict: true if every worker lane can take work. `lines` gets "[+]name ok" and "[-]name failed: why". */
+/* The verdict: true if every lane can take tasks, and no worker hangs. Appends lines "[+]name ok" and "[-]name failed:
+ * why". */
 bool health_verdict(const struct health *h, struct buf *lines);
 
 #endif

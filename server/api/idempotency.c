@@ -1,5 +1,5 @@
-/* idempotency.c: see idempotency.h. Front end. One entry for each key that is being looked up or whose job is on its way
- * into the store; its claims in the order in which they came. */
+/* idempotency.c: see idempotency.h. Front end. There is one entry for each key that is being looked up, or whose job
+ * is on its way into the store. It has its claims in the order in which they came. */
 #include "server/api/idempotency.h"
 
 #include <stdio.h>
@@ -10,11 +10,11 @@
 
 struct key_entry {
     struct idempotency *all;
-    struct key_claim *claims; /* undecided, and the owner */
-    struct key_claim *owner;  /* NULL: none yet */
-    bool owned;               /* `job` is the owner's */
-    bool looking;             /* the store was asked and has not answered */
-    bool offering;
+    struct key_claim *claims; /* those not decided, and the owner's */
+    struct key_claim *owner;  /* who got KEY_YOURS; or NULL */
+    bool owned;               /* the owner has made `job` */
+    bool looking;             /* the store was asked, and has not answered */
+    bool offering;            /* in offer(), which frees it */
     struct id job;
     uint8_t hash[STORE_HASH_SIZE]; /* of the owner's request, or the store's */
     UT_hash_handle hh;
@@ -48,7 +48,7 @@ static void decide(struct key_claim *c, enum key_verdict verdict, const struct i
     c->decided(c, verdict, job);
 }
 
-/* All but the owner: the job is known. */
+/* The job is known: all but the owner get their verdict. */
 static void tell_all(struct key_entry *e) {
     struct key_claim *c, *next;
     const struct id job = e->job;
@@ -58,7 +58,7 @@ static void tell_all(struct key_entry *e) {
     }
 }
 
-/* The first in line may make the job; if it withdraws at once, the next. May free the entry. */
+/* The first claim can make the job; if it withdraws at once, the next one can. May free the entry. */
 static void offer(struct key_entry *e) {
     if (e->looking || e->offering)
         return;
@@ -153,7 +153,6 @@ struct idempotency *idempotency_new(struct store *store) {
     return i;
 }
 
-/* The store is closed by now: no answer is outstanding. */
 void idempotency_free(struct idempotency *i) {
     struct key_entry *e, *next;
     if (i == NULL)
@@ -164,7 +163,7 @@ void idempotency_free(struct idempotency *i) {
     free(i);
 }
 
-/* Takes the backslashes out of a quoted string; false if it is not one. */
+/* Copies a quoted string without its backslashes. False: it is not one. */
 static bool unquote(const char *text, size_t size, char *to) {
     if (size < 2 || text[size - 1] != '"')
         return false;

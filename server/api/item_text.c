@@ -1,6 +1,6 @@
-/* item_text.c: see item_text.h. Front end. Parts were checked by host_count_items when they came, and memfds are sealed, so
- * walking one needs only a look at where it ends. A result is the text of a worker's merge, of which the ends of the items
- * are found again: whatever it holds, each byte is looked at once, and no more of them than there is room. */
+/* item_text.c: see item_text.h. Front end. Parts were checked by host_count_items when they came, and memfds are
+ * sealed, so only the end of a part is checked here. A result is the text of a worker's merge, in which the ends of
+ * the items are found again. Whatever it holds, each byte is looked at once, and only as many as there is room for. */
 #include "server/api/item_text.h"
 
 #include "handlers/host/host.h"
@@ -8,7 +8,7 @@
 #define RESULT_HEAD "{\"items\":["
 #define SUCCEEDED   "\"status\":\"succeeded\""
 
-/* ---- text ------------------------------------------------------------------------------------------------------ */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static size_t fitting(const struct span *out, size_t size) {
     size_t room = (size_t)(out->end - out->at);
@@ -24,7 +24,7 @@ bool span_put(struct span *out, const char *bytes, size_t size, size_t *done) {
     return *done == size;
 }
 
-/* Within a string a line break would have been an escape, so this one stands between tokens. */
+/* In a JSON string a line break is an escape (RFC 8259, section 7), so this one stands between tokens. */
 static char flat(char c) {
     return c == '\n' || c == '\r' ? ' ' : c;
 }
@@ -43,7 +43,7 @@ void json_flatten(struct buf *b, size_t from) {
         b->data[i] = flat(b->data[i]);
 }
 
-/* ---- parts ----------------------------------------------------------------------------------------------------- */
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
 
 static void open_item(struct item_reader *r, uint32_t index, bool ok) {
     r->open = true;
@@ -51,7 +51,7 @@ static void open_item(struct item_reader *r, uint32_t index, bool ok) {
     r->begin(r, index, ok);
 }
 
-/* Begins with the next entry; false if there is none. */
+/* Begins the next entry. False: there is none. */
 static bool open_entry(struct item_reader *r, struct bytes part) {
     struct item_entry e;
     const char *json;
@@ -102,9 +102,9 @@ void item_reader_rewind(struct item_reader *r) {
     r->open = false;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------ */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
-/* Begins with the next element, or finds that there is none. */
+/* Begins the next element, or finds that there is none. */
 static enum items_state open_element(struct item_reader *r, const char *text, size_t size) {
     if (r->at == 0) {
         if (size < sizeof RESULT_HEAD - 1 || memcmp(text, RESULT_HEAD, sizeof RESULT_HEAD - 1) != 0)
@@ -124,7 +124,7 @@ static enum items_state open_element(struct item_reader *r, const char *text, si
     return ITEMS_MORE;
 }
 
-/* What fits up to the element's end; false if the text ends before it does. */
+/* Puts what fits of the element. False: the text ends before the element does. */
 static bool put_element(struct item_reader *r, const char *text, size_t size, struct span *out) {
     if (!span_put(out, r->head, strlen(r->head), &r->head_done))
         return true;

@@ -1,9 +1,9 @@
-/* item_text.h: the items of a map job as text for streams: from the parts of its chunks (struct item_entry in
- * handlers/host/host.h), or from its merged result, {"items":[{...},...]}. Text is put straight into the room that a stream has, and goes on
- * where it stopped; no item is ever copied as a whole. Front end.
+/* item_text.h: the items of a map as text for streams: from the parts of its chunks (struct item_entry in
+ * handlers/host/host.h), or from its merged result, {"items":[{...},...]}. Text is put straight into the room that a
+ * stream has, and goes on where it stopped. No item is ever copied as a whole. Front end.
  */
-#ifndef OFFLOAD_ITEM_TEXT_H
-#define OFFLOAD_ITEM_TEXT_H
+#ifndef OFFLOAD_API_ITEM_TEXT_H
+#define OFFLOAD_API_ITEM_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,25 +19,25 @@ struct span {
     char *at, *end;
 };
 
-/* Puts what fits of bytes[*done..size) and moves *done; true when all is out. */
+/* Puts what fits of bytes[*done..size), and adds its size to *done. True when all is put. */
 bool span_put(struct span *out, const char *bytes, size_t size, size_t *done);
-/* The same for JSON, with line breaks between its tokens made spaces. */
+/* The same for JSON on one line: line breaks between its tokens become spaces. */
 bool span_put_json(struct span *out, const char *bytes, size_t size, size_t *done);
-/* JSON text on one line, from `from` to the end of the buffer. */
+/* Puts the JSON from `from` to the end of the buffer on one line. */
 void json_flatten(struct buf *b, size_t from);
 
 #define ITEM_HEAD 128
 
-/* Puts the items of one part, or of one result. Zero it, but for the owner's fields. */
+/* Puts the items of one part, or of one result. The owner embeds it, sets `begin` and `tail`, and zeroes the rest. */
 struct item_reader {
-    /* The owner's: writes what is to stand before the item's JSON, which goes on behind its "{", into r->head (a
-     * NUL-terminated text), and what stands behind it. Called once for each item. */
+    /* Called once for each item. Writes to r->head, with a NUL, what stands before the item's JSON, of which the first
+     * "{" is left out. */
     void (*begin)(struct item_reader *r, uint32_t index, bool ok);
     char head[ITEM_HEAD];
-    const char *tail;
+    const char *tail; /* what stands behind the JSON */
 
-    bool open; /* in the middle of an item */
-    size_t at; /* of the next entry of the part; of the next byte of the result */
+    bool open; /* it is within an item */
+    size_t at; /* where the next entry of the part, or the next byte of the result is */
     size_t head_done, json_done, tail_done;
     size_t json, size;      /* within the part: the JSON behind its "{" */
     uint32_t index;         /* in the result: of the next element */
@@ -46,15 +46,16 @@ struct item_reader {
 
 enum items_state {
     ITEMS_MORE, /* the room is full */
-    ITEMS_ALL,  /* that was the last one */
-    ITEMS_BAD   /* cannot be read */
+    ITEMS_ALL,  /* all items are put */
+    ITEMS_BAD   /* it cannot be read: out of memory, or the result is no list of items */
 };
 
+/* Puts as many items as there is room for, and goes on there when it is called again. */
 enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out);
 enum items_state items_put_result(struct item_reader *r, const struct slice *result, struct span *out);
 /* Passes over the first n items of a part, without `begin`. */
 void items_skip(struct item_reader *r, const struct slice *part, uint64_t n);
-/* For the next part. */
+/* To be called before the next part. */
 void item_reader_rewind(struct item_reader *r);
 
 #endif

@@ -11,9 +11,9 @@
 #define DEFAULT_LIMIT 50
 #define MAX_LIMIT     1000
 
-/* ---- one job ---------------------------------------------------------------------------------------------------- */
+/* ---- one job ----------------------------------------------------------------------------------------------------- */
 
-/* Hangs the request on a live job; false if there is none. */
+/* Waits for a live job. False: there is none. */
 static bool wait_if_live(struct deferred_request *d, const struct id *id, int64_t wait_ns) {
     struct job *job = jobs_find(d->server->jobs, id);
     if (job == NULL)
@@ -22,7 +22,7 @@ static bool wait_if_live(struct deferred_request *d, const struct id *id, int64_
     return true;
 }
 
-/* A request about one job, or NULL: answered. */
+/* A request about one job. NULL: it is answered. */
 static struct deferred_request *begin(struct server *s, struct http_request *r, struct route_match m,
                                       enum reply_kind kind, struct id *id) {
     if (route_read_id(m, id))
@@ -80,15 +80,15 @@ void api_delete_job(struct server *s, struct http_request *r, struct route_match
     deferred_suspend(d);
 }
 
-/* ---- GET /v1/jobs -------------------------------------------------------------------------------------------------------- */
+/* ---- GET /v1/jobs ------------------------------------------------------------------------------------------------ */
 
 struct list_request {
     struct deferred_request deferred;
     struct store_filter filter;
     char bad[160]; /* what is wrong with the query, or "" */
     struct buf body;
-    unsigned count, limit;
-    struct id last;
+    unsigned count, limit; /* of jobs: found, and at most shown */
+    struct id last;        /* the last one that is shown */
 };
 
 static void read_limit(struct list_request *l, const char *value) {
@@ -172,7 +172,7 @@ void api_list_jobs(struct server *s, struct http_request *r, struct route_match 
         http_answer_problem(r, PROBLEM_INVALID_QUERY, l->bad, NULL);
         return;
     }
-    l->filter.limit = l->limit + 1; /* one more tells whether there is a next page */
+    l->filter.limit = l->limit + 1; /* with one more it is known whether there is a next page */
     buf_puts(&l->body, "{\"jobs\":[");
     deferred_enter_store(&l->deferred);
     jobs_list(s->jobs, &l->filter, on_listed, l);

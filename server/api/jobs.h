@@ -1,4 +1,5 @@
-/* jobs.h: the routes under /v1/jobs but the POST of a job. Their requests are deferred ones (deferred.h). Front end. */
+/* jobs.h: the routes under /v1/jobs, but not POST /v1/jobs (submit.h) and the events (events.h). Their requests are
+ * deferred ones (deferred.h). Front end. */
 #ifndef OFFLOAD_API_JOBS_H
 #define OFFLOAD_API_JOBS_H
 

@@ -24,15 +24,17 @@ struct ndjson {
     uint64_t passed_bytes;    /* of the parts before that entry */
     struct item_reader items; /* of that entry, or of the result */
     uint32_t succeeded, failed;
-    bool keep, throttling, ended;
-    bool parked;     /* the job is left to the next process */
+    bool keep;       /* the job goes on without this reader */
+    bool throttling; /* the job is throttled for this reader */
+    bool ended;      /* the job has ended */
+    bool parked;     /* a drain has left the job to the next process */
     bool over;       /* the last line is written */
     bool broken;     /* an item cannot be read */
-    struct buf text; /* the last line on its way, from text_done on */
+    struct buf text; /* the last line, if it is not sent yet, from text_done on */
     size_t text_done;
 };
 
-/* ---- what the reader is told ---------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
 
 static void begin_line(struct item_reader *r, uint32_t index, bool ok) {
     struct ndjson *n = container_of(r, struct ndjson, items);
@@ -58,7 +60,7 @@ static void put_last_line(struct ndjson *n) {
         put_error(&n->text, r->error.data, r->error.size);
 }
 
-/* The service stops, and the job has not ended. */
+/* The last line if the service ends before the job. */
 static void put_farewell(struct ndjson *n) {
     struct buf problem = {0};
     n->over = true;
@@ -86,7 +88,7 @@ static void put_result(struct ndjson *n, struct span *out) {
         put_last_line(n);
 }
 
-/* Writes the next thing that there is to say; false if there is none. */
+/* Writes what comes next. False: there is nothing now. */
 static bool put_next(struct ndjson *n, struct span *out) {
     if (n->over)
         return false;
@@ -103,9 +105,9 @@ static bool put_next(struct ndjson *n, struct span *out) {
     return !n->broken;
 }
 
-/* ---- the stream ------------------------------------------------------------------------------------------------- */
+/* ---- the stream -------------------------------------------------------------------------------------------------- */
 
-/* Lets the job go on, or not, by how far the reader is behind it. */
+/* Throttles the job, or lets it go on, by how far the reader is behind it. */
 static void steer(struct ndjson *n) {
     struct job *job = n->waiter.job;
     if (job == NULL)
@@ -121,7 +123,7 @@ static void steer(struct ndjson *n) {
     }
 }
 
-/* False when all that was written before is out. */
+/* Sends what was written before. False: there is nothing left of it. */
 static bool send_text(struct ndjson *n, struct span *out) {
     if (n->text.size == 0)
         return false;
@@ -163,7 +165,7 @@ static void on_close(struct http_stream *stream) {
     history_close(n->history);
     record_unref(n->record);
     buf_deinit(&n->text);
-    /* The client left: nobody waits for the CPU that the job would burn. */
+    /* The client has left: the job would burn CPU for nothing. */
     if (job != NULL && !n->keep && !http_is_closing(n->server->http))
         job_cancel(job);
     free(n);
@@ -216,7 +218,7 @@ bool ndjson_from_record(struct server *s, struct http_request *r, struct record 
     return true;
 }
 
-/* ---- whether the client wants it --------------------------------------------------------------------------------- */
+/* ---- what the client accepts ------------------------------------------------------------------------------------- */
 
 static void add_accept(void *arg, const char *line) {
     accept_parse(arg, line);

@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #define MAX_WAIT_S 1000000000
-#define KEY_CHARS  "abcdefghijklmnopqrstuvwxyz0123456789_-.*" /* RFC 8941 section 3.1.2 */
+#define KEY_CHARS  "abcdefghijklmnopqrstuvwxyz0123456789_-.*" /* RFC 8941, section 3.1.2 */
 
 static const char *skip_space(const char *at) {
     return at + strspn(at, " \t");
@@ -16,7 +16,7 @@ static bool name_is(const char *at, size_t n, const char *name) {
     return strlen(name) == n && strncasecmp(at, name, n) == 0;
 }
 
-/* One "name" or "name=value" of n bytes; parameters behind ";" are cut off already. */
+/* One "name" or "name=value" of n bytes. Parameters behind a ";" are not part of it. */
 static void apply(struct prefer *p, const char *at, size_t n) {
     size_t name = 0;
     while (name < n && at[name] != '=' && at[name] != ' ' && at[name] != '\t')
@@ -59,7 +59,7 @@ struct accept accept_of(const char *first, const char *second) {
     return (struct accept){first, second, -1, -1, 0};
 }
 
-/* The q of a media range's n bytes of parameters; 1 if there is none. */
+/* The weight in the parameters of a media range, which have n bytes: its q, or 1 if there is none. */
 static double quality(const char *at, size_t n) {
     double q = 1;
     for (const char *end = at + n; at < end; at += strcspn(at, ";,")) {
@@ -70,7 +70,7 @@ static double quality(const char *at, size_t n) {
     return q > 1 ? 1 : q;
 }
 
-/* How exactly n bytes of a media range name that type: 0..3, as struct accept says. */
+/* How exactly a media range of n bytes names that type: 0..3, as in struct accept. */
 static int range_rank(const char *at, size_t n, const char *type) {
     size_t main = strcspn(type, "/") + 1;
     if (name_is(at, n, type))
@@ -110,7 +110,7 @@ int priority_parse(const char *value) {
     while (value != NULL && *value != '\0') {
         value = skip_space(value);
         size_t n = strcspn(value, ",");
-        if (strspn(value, KEY_CHARS) == 1 && value[0] == 'u') { /* the last one counts (RFC 8941 section 3.2) */
+        if (strspn(value, KEY_CHARS) == 1 && value[0] == 'u') { /* the last one counts (RFC 8941, section 3.2) */
             size_t rest = n < 3 ? 0 : strspn(value + 3, " \t");
             bool good =
                 n >= 3 && value[1] == '=' && value[2] >= '0' && value[2] <= '7' && (3 + rest == n || value[3] == ';');

@@ -1,7 +1,7 @@
-/* prefer.h: what a client asks for in Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent (W3C Trace
- * Context). */
-#ifndef OFFLOAD_PREFER_H
-#define OFFLOAD_PREFER_H
+/* prefer.h: what a client asks for in Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent (W3C
+ * Trace Context). Front end; pure computing. */
+#ifndef OFFLOAD_API_PREFER_H
+#define OFFLOAD_API_PREFER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,29 +10,29 @@
 struct prefer {
     bool respond_async;
     bool has_wait;
-    int64_t wait_s; /* with has_wait */
+    int64_t wait_s; /* if has_wait */
     bool minimal, representation;
 };
 
-/* Adds one line of the header to *p. Unknown preferences, and malformed ones, are ignored; of repeated ones the first
- * counts (RFC 7240 section 2). */
+/* Adds one line of the header to *p. Unknown and malformed preferences are ignored. If one is repeated, the first
+ * counts (RFC 7240, section 2). */
 void prefer_parse(struct prefer *p, const char *line);
 
-/* Which of two media types a client would rather have, by all lines of its Accept (RFC 9110 section 12.5.1). The second is
- * what it gets if it does not say, so the first has to be named to be preferred: a wildcard speaks for the second only. */
+/* Which of two media types a client prefers, by all lines of its Accept (RFC 9110, section 12.5.1). The second is the
+ * default, so a wildcard counts for the second only: the client has to name the first one to get it. */
 struct accept {
     const char *first, *second;
-    double first_q, second_q; /* -1: not there */
-    int second_rank;          /* how exactly it was named: 0 not at all, 1 by a wildcard, 2 by a range, 3 by name */
+    double first_q, second_q; /* their weights; -1: not named */
+    int second_rank;          /* how exactly it was named: 0 not at all, 1 by a wildcard, 2 by a range, 3 by its name */
 };
 struct accept accept_of(const char *first, const char *second);
-void accept_parse(struct accept *a, const char *line);
+void accept_parse(struct accept *a, const char *line); /* adds one line */
 bool accept_prefers_first(const struct accept *a);
 
-/* The urgency 0..7 of a Priority header, or -1 if it has none that is valid (RFC 9218 section 4). */
+/* The urgency 0..7 of a Priority header, or -1 if it has none that is valid (RFC 9218, section 4). */
 int priority_parse(const char *value);
 
-/* True for "00-<32 hex>-<16 hex>-<2 hex>" with neither id all zero, lower-case. */
+/* True for "00-<32 hex>-<16 hex>-<2 hex>" in lower case, if neither id is all zeros. NULL is allowed. */
 bool traceparent_is_valid(const char *value);
 
 #endif

@@ -1,4 +1,5 @@
-/* routes.c: the table of routes, and what is common to all requests: method, media type, counting, logging. Front end. */
+/* routes.c: see api.h. Front end. The table of routes, and what all requests have in common: method, media type,
+ * metrics and log. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +17,10 @@
 enum method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHODS };
 static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
 
-/* One row is all that there is of a route: metrics show its path, and what Allow says follows from its handlers. */
+/* A row says all about a route: metrics show its path, and Allow follows from its handlers. */
 struct route {
-    const char *path;                 /* {name} stands for one segment that is not empty, at most once */
-    route_handler *handlers[METHODS]; /* NULL: it does not have that method */
+    const char *path;                 /* with at most one {name}, which stands for one segment that is not empty */
+    route_handler *handlers[METHODS]; /* NULL: the route does not have that method */
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
 };
@@ -43,7 +44,7 @@ static const struct route routes[] = {
 };
 #define ROUTES (sizeof routes / sizeof routes[0])
 
-/* ---- finding ---------------------------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
 
 static bool match(const struct route *route, const char *path, struct route_match *m) {
     const char *pattern = route->path;
@@ -66,7 +67,7 @@ static const struct route *find_route(const char *path, struct route_match *m) {
 }
 
 static route_handler *find_handler(const struct route *route, const char *method) {
-    if (strcmp(method, "HEAD") == 0) /* libmicrohttpd leaves the body out */
+    if (strcmp(method, "HEAD") == 0) /* libmicrohttpd then sends no body */
         method = "GET";
     for (int i = 0; i < METHODS; i++)
         if (strcmp(method_names[i], method) == 0)
@@ -74,7 +75,8 @@ static route_handler *find_handler(const struct route *route, const char *method
     return NULL;
 }
 
-/* "DELETE, GET, HEAD, OPTIONS, POST", without what the route does not have. NULL stands for the whole service. */
+/* Sets Allow (RFC 9110, section 10.2.1): "DELETE, GET, HEAD, OPTIONS, POST", without the methods that the route does
+ * not have. NULL stands for the whole service. */
 static void set_allow(struct http_request *r, const struct route *route) {
     static const char *const methods[] = {"DELETE", "GET", "HEAD", "OPTIONS", "POST"};
     char allow[64] = "";
@@ -85,7 +87,7 @@ static void set_allow(struct http_request *r, const struct route *route) {
     http_set_header(r, "Allow", allow);
 }
 
-/* ---- events of http ------------------------------------------------------------------------------------------------ */
+/* ---- events of http ---------------------------------------------------------------------------------------------- */
 
 static bool is_json(const char *media_type) {
     static const char json[] = "application/json";
@@ -107,7 +109,7 @@ static void on_begin(void *arg, struct http_request *r) {
 
 static void on_handle(void *arg, struct http_request *r) {
     struct route_match m = {"", 0};
-    const struct route *route = http_route(r); /* found in on_begin; only its variable part is wanted again */
+    const struct route *route = http_route(r); /* found in on_begin; only what stands for {name} is needed again */
     if (route != NULL)
         match(route, http_path(r), &m);
     if (route == NULL && strcmp(http_path(r), "*") != 0) {

@@ -1,5 +1,5 @@
-/* server.h: what the routes need to know of the front end: one struct, which main.c makes and owns; and what a route is. Front
- * end. */
+/* server.h: what the routes need to know of the front end: one struct, which main.c makes and owns; and what a route
+ * is. Front end. */
 #ifndef OFFLOAD_API_SERVER_H
 #define OFFLOAD_API_SERVER_H
 
@@ -17,27 +17,27 @@ struct server {
     struct jobs *jobs;
     struct pool *pool;
     struct health *health;
-    struct store *store; /* of jobs that last; belongs to `jobs` */
+    struct store *store; /* of the jobs that last; it belongs to `jobs` */
     struct idempotency *idempotency;
     struct webhooks *webhooks;
     struct metrics metrics;
-    bool handlers_loaded; /* once: jobs are taken from now on */
+    bool handlers_loaded; /* jobs are taken from then on */
     bool draining;
     int exit_status;
-    int64_t waiting; /* clients that wait for a job: bounded by --max-sync */
+    int64_t waiting; /* clients that wait for a job; --max-sync limits them */
     int argc;
     char **argv;
     struct watch signal_watch;
     struct timer drain_timer;
 };
 
-/* The text behind the route's prefix: the id of /v1/jobs/{id}/result. Not NUL-terminated where it ends. */
+/* What stands in the path for the {name} of its route, such as the id in /v1/jobs/{id}/result. No NUL ends it. */
 struct route_match {
     const char *text;
     size_t size;
 };
 
-/* The id in a path. False: that is not one. */
+/* Reads the id in a path. False: it is none. */
 static inline bool route_read_id(struct route_match m, struct id *id) {
     char text[ID_TEXT_SIZE] = "";
     if (m.size != sizeof text - 1)

@@ -40,7 +40,7 @@ void api_type(struct server *s, struct http_request *r, struct route_match m) {
     http_answer(r, 200, JSON_TYPE, &body);
 }
 
-/* ---- workers -------------------------------------------------------------------------------------------------- */
+/* ---- workers ----------------------------------------------------------------------------------------------------- */
 
 static void put_worker(struct buf *out, const struct worker *w, const struct worker_view *v) {
     char started[CLOCK_TEXT_SIZE];
@@ -79,6 +79,7 @@ void api_livez(struct server *s, struct http_request *r, struct route_match m) {
     http_answer_static(r, 200, TEXT_TYPE, "ok\n", 3);
 }
 
+/* The state of a request for /readyz. */
 struct ready_request {
     struct health_waiter waiter;
     struct server *server;
@@ -108,7 +109,6 @@ static void on_verdict(struct health_waiter *w) {
     answer_ready(q->server, q->request);
 }
 
-/* The request's state while it waits: distinguished from a job's by its route (routes.c). */
 void api_readyz(struct server *s, struct http_request *r, struct route_match m) {
     struct ready_request *q = calloc(1, sizeof *q);
     (void)m;
@@ -139,7 +139,7 @@ void api_ready_done(struct server *s, struct http_request *r) {
     http_set_state(r, NULL);
 }
 
-/* ---- documents ------------------------------------------------------------------------------------------------------ */
+/* ---- documents --------------------------------------------------------------------------------------------------- */
 
 static void read_connections(struct metric_out *to, const void *field) {
     metric_add(to, http_connections(((const struct server *)field)->http), NULL, NULL);

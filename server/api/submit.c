@@ -1,10 +1,10 @@
 /* submit.c: see submit.h. Front end.
  *
- *     body ──► (has a key: claimed, see idempotency.h) ──► checked, queued ──► waits as Prefer says ──► answer
- *                     └─► another request made the job: waits for that one
+ *     body ──► (if it has a key: claimed, see idempotency.h) ──► checked, queued ──► waits as Prefer says ──► answer
+ *                     └─► another request has made the job: waits for that one
  *
- * The JSON of a large body is checked by a worker; its key is claimed when that has told what the request is, and if the
- * key is another's, the job is dropped.
+ * A worker parses a large body. It also finds the hash of the request, so its key is claimed only when the job is
+ * planned. If the key is another request's, the submission is undone.
  */
 #include "server/api/submit.h"
 
@@ -18,8 +18,8 @@
 #include "server/api/ndjson.h"
 #include "server/api/deferred.h"
 
-#define ACCEPT_WAIT_NS NS_PER_S /* a 202 waits this long for its job to be checked by a worker */
-#define SMALL_MAP      2048     /* bytes of a body with items that is parsed here */
+#define ACCEPT_WAIT_NS NS_PER_S /* how long a 202 waits for a worker to plan its job, which checks it */
+#define SMALL_MAP      2048     /* bytes; a body with items that is longer is parsed by a worker */
 
 static void answer_fault(struct http_request *r, const struct fault *fault) {
     struct problem_fault f;
@@ -30,7 +30,7 @@ static void answer_fault(struct http_request *r, const struct fault *fault) {
     problem_fault_deinit(&f);
 }
 
-/* Decides whether it waits for the job's end, or for the 202; returns for how long. */
+/* Decides whether it waits for the end of the job, or for the 202. Returns for how long it waits, ns. */
 static int64_t choose_reply_kind(struct deferred_request *d) {
     struct server *s = d->server;
     d->terms.prefer = deferred_read_prefer(d->request);
@@ -43,7 +43,7 @@ static int64_t choose_reply_kind(struct deferred_request *d) {
     return ACCEPT_WAIT_NS;
 }
 
-/* ---- a new job ------------------------------------------------------------------------------------------------- */
+/* ---- a new job --------------------------------------------------------------------------------------------------- */
 
 static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct server *s = d->server;
@@ -52,8 +52,8 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     enum problem_code why;
     int64_t wait_ns = choose_reply_kind(d);
     const char *trace = http_header(r, "traceparent");
-    q->asynchronous =
-        d->reply_kind == REPLY_ACCEPTED || d->streamed; /* the items of each chunk are wanted, not the result at once */
+    /* A stream shows the items of each chunk, so its job is not run in one go either. */
+    q->asynchronous = d->reply_kind == REPLY_ACCEPTED || d->streamed;
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {
@@ -67,6 +67,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     jobs_dispatch_early(s->jobs);
 }
 
+/* Whether jobs are taken now. False: they are not, and the request is answered. */
 static bool is_welcome(struct server *s, struct http_request *r) {
     if (s->draining)
         answer_overloaded(s, r, PROBLEM_DRAINING);
@@ -77,15 +78,15 @@ static bool is_welcome(struct server *s, struct http_request *r) {
     return false;
 }
 
-/* Whether a worker is to parse the body: if it is large, or may have many items. Bad items take a microsecond or more each,
- * even if they are two bytes long. */
+/* Whether a worker is to parse the body: if it is large, or may have many items. Bad items take a microsecond or more
+ * each, even if they are two bytes long. */
 static bool is_raw(const struct http_request *r) {
     size_t size;
     const char *body = http_small_body(r, &size);
     return http_body_is_large(r) || (size > SMALL_MAP && memmem(body, size, "\"items\"", 7) != NULL);
 }
 
-/* To be parsed by a worker. */
+/* A body that a worker parses. */
 static void submit_raw(struct deferred_request *d, const struct store_key *key) {
     struct slice text = http_body(d->request);
     if (text.blob == NULL) {
@@ -97,7 +98,7 @@ static void submit_raw(struct deferred_request *d, const struct store_key *key) 
     slice_deinit(&text);
 }
 
-/* False after an answer. */
+/* False: it is not, and the request is answered. */
 static bool webhook_is_allowed(struct deferred_request *d, const char *url) {
     struct buf wrong = {0}, members = {0};
     int rc = webhooks_check(d->server->webhooks, url, &wrong);
@@ -134,11 +135,11 @@ static void submit_body(struct deferred_request *d) {
     fault_deinit(&fault);
 }
 
-/* ---- a job that another request made --------------------------------------------------------------------------------- */
+/* ---- a job that another request made ----------------------------------------------------------------------------- */
 
 static void join(struct deferred_request *d, const struct id *id) {
     struct job *job = jobs_find(d->server->jobs, id);
-    d->reply_kind = REPLY_RESULT; /* for a large body it was chosen before */
+    d->reply_kind = REPLY_RESULT; /* a large body had it chosen before, for its own job */
     d->streamed = false;
     int64_t wait_ns = choose_reply_kind(d);
     d->terms.replayed = true;
@@ -152,7 +153,7 @@ static void join(struct deferred_request *d, const struct id *id) {
         deferred_begin_stream(d, job);
 }
 
-/* The key is not its own. */
+/* Its key is not its own. */
 static void follow_verdict(struct deferred_request *d, enum key_verdict verdict, const struct id *id) {
     if (verdict == KEY_SAME)
         join(d, id);
@@ -178,7 +179,7 @@ static void put_parameter(void *arg, const char *name, const char *value) {
     buf_append(arg, value, strlen(value) + 1);
 }
 
-/* From the hash of the body to that of the request, which has a query, too. False: no memory. */
+/* Makes the hash of the body that of the request, which has a query, too. False: out of memory. */
 static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
     struct buf all = {0};
     buf_append(&all, hash, STORE_HASH_SIZE);
@@ -188,6 +189,7 @@ static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
     return ok;
 }
 
+/* If memory runs out the request is answered. */
 static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = d->server;
     if (hash_query(d->request, hash) &&
@@ -218,7 +220,7 @@ static void submit_with_key(struct deferred_request *d, const char *key) {
     fault_deinit(&fault);
 }
 
-/* ---- a large body with a key: parsed and planned first, then it is known whether it is wanted ------------------------- */
+/* ---- a large body with a key: parsed and planned first, claimed then --------------------------------------------- */
 
 static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
     struct deferred_request *d = container_of(c, struct deferred_request, claim);
@@ -226,9 +228,9 @@ static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const 
     if (verdict == KEY_YOURS) {
         job_unthrottle(job);
         idempotency_own(c, &job_record(job)->id);
-        /* Others get the job before this one goes on. If one of them needs it in the store, and the store fails at once, the
-         * job has ended by now, and this request is answered. */
-        if (d->waiter.job != NULL)
+        /* Others who want the job get it first. If one of them has it stored, and the store fails at once, the job has
+         * ended by now, and this request is answered. */
+        if (d->state != DEFERRED_IDLE)
             deferred_decided(d, job);
         return;
     }
