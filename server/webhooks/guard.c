@@ -1,5 +1,6 @@
-/* guard.c: see guard.h. Front end. Every address has 16 bytes, and IPv4 addresses are mapped into IPv6 (RFC 4291, section
- * 2.5.5.2), so one comparison of prefixes does for both. URLs are taken apart by libcurl, which will also use them. */
+/* guard.c: see guard.h. Front end. Every address has 16 bytes, and IPv4 addresses are mapped into IPv6 (RFC 4291,
+ * section 2.5.5.2), so one comparison of prefixes does for both. URLs are taken apart by libcurl, which will also use
+ * them. */
 #include "server/webhooks/guard.h"
 
 #include <arpa/inet.h>
@@ -18,8 +19,8 @@ struct prefix {
     unsigned bits;
 };
 
-/* What is not globally reachable, by the IANA special-purpose address registries (RFC 6890 and its updates), and multicast
- * and reserved addresses. A range with only a few reachable addresses in it counts as not reachable. */
+/* What is not globally reachable, by the IANA special-purpose address registries (RFC 6890 and its updates), and
+ * multicast and reserved addresses. A range with only a few reachable addresses in it counts as not reachable. */
 static const struct prefix ipv4_not_public[] = {
     {"0.0.0.0", 8},       /* this network */
     {"10.0.0.0", 8},      /* private (RFC 1918) */

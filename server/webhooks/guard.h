@@ -1,5 +1,6 @@
-/* guard.h: where webhooks may go. Front end. A client names the URL, so without a guard it could make the service talk to
- * what only the service can reach: itself, its neighbours, the cloud's metadata (server-side request forgery, OWASP).
+/* guard.h: where webhooks may go. Front end. A client names the URL, so without a guard it could make the service talk
+ * to what only the service can reach: itself, its neighbours, the cloud's metadata (server-side request forgery,
+ * OWASP).
  *
  * The rule: https to addresses that are globally reachable by the special-purpose address registries (RFC 6890), and
  * whatever --webhook-allow names, by http too. The URL is checked when it is submitted, the address when it is
@@ -38,12 +39,12 @@ struct webhook_target {
     bool named; /* --webhook-allow names the host: any address of it will do */
 };
 
-/* Adds what one --webhook-allow says: "hooks.internal", "hooks.internal:8080", "10.1.2.3", "10.1.2.3:80", "[fd00::1]:80",
- * "fd00::1", "10.0.0.0/8", "fd00::/8". 0, or -1 with one line in `error` that names the value. */
+/* Adds what one --webhook-allow says: "hooks.internal", "hooks.internal:8080", "10.1.2.3", "10.1.2.3:80",
+ * "[fd00::1]:80", "fd00::1", "10.0.0.0/8", "fd00::/8". 0, or -1 with one line in `error` that names the value. */
 MUST_CHECK int webhook_allow_add(struct webhook_allow *allow, const char *text, struct buf *error);
 
-/* Checks a URL as a client wrote it, and fills in the target. 0, or -1 with what is wrong in `detail`: the predicate of a
- * sentence, such as "must begin with https://". */
+/* Checks a URL as a client wrote it, and fills in the target. 0, or -1 with what is wrong in `detail`: the predicate
+ * of a sentence, such as "must begin with https://". */
 MUST_CHECK int webhook_guard_url(const struct webhook_allow *allow, const char *url, struct webhook_target *target,
                                  struct buf *detail);
 

@@ -26,8 +26,8 @@ struct webhook_message {
 void webhook_body(struct buf *out, const struct record *r);
 
 /* Writes the headers of an attempt that begins now, signed with each of the secrets, if there are any. Appends them to
- * `text`, which is empty, each as "name: value" and a NUL, and points headers[] to them; NULL follows the last. They last as
- * long as the text does. 0, or -1: out of memory. */
+ * `text`, which is empty, each as "name: value" and a NUL, and points headers[] to them; NULL follows the last. They
+ * are valid as long as the text is. 0, or -1: out of memory. */
 MUST_CHECK int webhook_headers(struct buf *text, const char *headers[WEBHOOK_MAX_HEADERS + 1],
                                const struct webhook_secrets *secrets, const struct webhook_message *m);
 

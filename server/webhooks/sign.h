@@ -1,5 +1,6 @@
 /* sign.h: how webhooks are signed, by Standard Webhooks (github.com/standard-webhooks): HMAC-SHA256 (RFC 2104) over
- * "id.timestamp.body", once for each secret, so that an old and a new secret can be in use at the same time. Front end. */
+ * "id.timestamp.body", once for each secret, so that an old and a new secret can be in use at the same time. Front
+ * end. */
 #ifndef OFFLOAD_WEBHOOKS_SIGN_H
 #define OFFLOAD_WEBHOOKS_SIGN_H
 
@@ -23,13 +24,13 @@ struct webhook_secrets {
     size_t count; /* 0: nothing is signed */
 };
 
-/* Reads lines of "whsec_" and base64; # comments and blank lines are skipped. 0, or -1 with one line in `error` that names
- * the file and the line, and shows no secret; then *s is wiped. */
+/* Reads lines of "whsec_" and base64; # comments and blank lines are skipped. 0, or -1 with one line in `error` that
+ * names the file and the line, and shows no secret; then *s is wiped. */
 MUST_CHECK int webhook_secrets_read(struct webhook_secrets *s, const char *path, struct buf *error);
 void webhook_secrets_wipe(struct webhook_secrets *s); /* overwrites them: none is left in memory */
 
-/* Appends the value of webhook-signature: "v1,<base64>" for each secret, with spaces between. out->failed is set if memory
- * ran out. */
+/* Appends the value of webhook-signature: "v1,<base64>" for each secret, with spaces between. If memory runs out,
+ * out->failed is set. */
 void webhook_sign(struct buf *out, const struct webhook_secrets *s, const char *id, int64_t unix_s, const void *body,
                   size_t size);
 

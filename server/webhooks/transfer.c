@@ -1,6 +1,6 @@
-/* transfer.c: see transfer.h. Front end. libcurl says which sockets it waits for, and until when. They become watches and
- * a timer of the loop; whenever one is due, curl_multi_socket_action goes on. Then the transfers are ended that libcurl
- * reports as over.
+/* transfer.c: see transfer.h. Front end. libcurl says which sockets it waits for, and until when. They become watches
+ * and a timer of the loop; whenever one is due, curl_multi_socket_action goes on. Then the transfers are ended that
+ * libcurl reports as over.
  *
  *     transfer_start ──► (resolve ──► may_connect ──► connect ──► TLS ──► send ──► receive) ──► done
  *                                         └─ not allowed: the next address of the name, if it has one

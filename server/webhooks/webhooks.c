@@ -1,5 +1,6 @@
-/* webhooks.c: see webhooks.h. Front end. Which webhook is sent when, and what comes after an attempt. guard.c says where a
- * webhook may go, message.c what it says, sign.c how it is signed, schedule.c when it is tried again; transfer.c sends it.
+/* webhooks.c: see webhooks.h. Front end. It holds the webhooks, starts attempts, and decides what comes after one.
+ * guard.c knows where a webhook may go, message.c what it says, sign.c how it is signed, and schedule.c when it is
+ * tried again; transfer.c sends it.
  *
  *     webhooks_send ──► WAITING ──(due)──► READY ──(there is room)──► RUNNING ──► GONE
  *                          ▲                 │                           │
@@ -271,7 +272,8 @@ static void on_due(struct timer *t) {
 
 /* ---- new ones ---------------------------------------------------------------------------------------------------- */
 
-/* Gives up those that failed most often, the oldest first, until there is room for `bytes` more. False: there is not. */
+/* Gives up those that failed most often, the oldest first, until there is room for `bytes` more. False: there is
+ * none. */
 static bool make_room(struct webhooks *w, uint64_t bytes) {
     for (unsigned attempt = WEBHOOK_ATTEMPTS; attempt-- > 0;)
         while (w->waiting[attempt] != NULL && w->bytes + bytes > w->config.max_bytes)
