@@ -1,7 +1,8 @@
-/* api_world.h: the world around the routes about jobs, for the tests of server/api: requests without libmicrohttpd, over the
- * world of the jobs (jobs_world.h) and a store that answers when the test says so (store_late.h). The linker takes the
- * functions below and leaves the objects of server/http/ in the archive. A request is answered once at most, and each
- * that is neither answered nor suspended is a failure. A test file includes this header, which includes the others.
+/* api_world.h: the world around the routes about jobs, for the tests of server/api: requests without libmicrohttpd,
+ * over the world of the jobs (jobs_world.h) and a store that answers when the test says so (store_late.h). The linker
+ * takes the functions below and leaves the objects of server/http/ in the archive. A request is answered once at most,
+ * and each that is neither answered nor suspended is a failure. A test file includes this header, which includes the
+ * others.
  *
  *     static void a_job_that_ends_is_the_answer(void **state) {
  *         (void)state;

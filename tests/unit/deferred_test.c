@@ -1,6 +1,6 @@
-/* deferred_test.c: requests that cannot be answered at once, server/api/deferred.c and submit.c: a client that leaves, a wait
- * that expires, a key that is decided late, a drain, a stream, and a store that answers when it wants to. Each arrow of the
- * diagram in deferred.c is in a test here. */
+/* deferred_test.c: requests that cannot be answered at once, server/api/deferred.c and submit.c: a client that leaves,
+ * a wait that expires, a key that is decided late, a drain, a stream, and a store that answers when it wants to. Each
+ * arrow of the diagram in deferred.c is in a test here. */
 #include "tests/unit/api_world.h"
 
 /* Plans the raw body that was sent last: two chunks, or a map. */
@@ -360,8 +360,8 @@ static void a_job_that_ends_before_its_key_is_decided_is_the_answer(void **state
     answer_key(STORE_NOT_FOUND, NULL);
 }
 
-/* The second client's 202 needs the first one's job in the store. The store fails at once, so the job is gone before the
- * first client goes on with it. */
+/* The second client's 202 needs the first one's job in the store. The store fails at once, so the job is gone before
+ * the first client goes on with it. */
 static void a_job_may_be_gone_when_others_have_heard_of_it(void **state) {
     (void)state;
     struct http_request first, second;

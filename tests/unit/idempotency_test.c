@@ -1,4 +1,4 @@
-/* idempotency_test.c: who gets to make the job of a key, server/idempotency.c: claims in every order, over a store that
+/* idempotency_test.c: who gets to make the job of a key, server/api/idempotency.c: claims in every order, over a store that
  * answers at once or later, has the key, does not, or cannot say. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include "server/api/idempotency.h"
 
-/* ---- a store that knows one key ------------------------------------------------------------------------------------ */
+/* ---- a store that knows one key ---------------------------------------------------------------------------------- */
 
 static struct {
     struct store store;
@@ -64,7 +64,7 @@ static int close_keys(void **state) {
     return 0;
 }
 
-/* ---- claimants ----------------------------------------------------------------------------------------------------- */
+/* ---- claimants --------------------------------------------------------------------------------------------------- */
 
 struct claimant {
     struct key_claim claim; /* the first member */
@@ -102,11 +102,11 @@ static void assert_decided(const struct claimant *m, enum key_verdict verdict) {
         assert_memory_equal(&m->job, &job, sizeof job);
 }
 
-/* ---- one at a time --------------------------------------------------------------------------------------------------- */
+/* ---- one at a time ----------------------------------------------------------------------------------------------- */
 
 static void a_free_key_is_given_to_the_first_and_its_job_to_the_others(void **state) {
     (void)state;
-    struct claimant first = {0}, same = {0}, other = {0}, late = {0};
+    struct claimant first = {0}, same = {0}, other = {0}, later = {0};
     claim_as(&first, 1);
     if (fake.later)
         answer();
@@ -120,13 +120,13 @@ static void a_free_key_is_given_to_the_first_and_its_job_to_the_others(void **st
     assert_string_equal(first.claim.key.key, "k");
     assert_decided(&same, KEY_SAME);
     assert_decided(&other, KEY_OTHER);
-    claim_as(&late, 1);
-    assert_decided(&late, KEY_SAME);
+    claim_as(&later, 1);
+    assert_decided(&later, KEY_SAME);
     assert_int_equal(fake.asked, 1);
     idempotency_settle(&first.claim);
     assert_false(idempotency_owns(&first.claim));
     idempotency_settle(&first.claim); /* no effect */
-    idempotency_withdraw(&late.claim);
+    idempotency_withdraw(&later.claim);
 }
 
 static void after_it_is_settled_the_store_is_asked_again(void **state) {
@@ -173,7 +173,7 @@ static void a_store_that_cannot_say_leaves_nobody_waiting_and_is_asked_anew(void
     idempotency_withdraw(&c.claim);
 }
 
-/* ---- withdrawals ------------------------------------------------------------------------------------------------------ */
+/* ---- withdrawals ------------------------------------------------------------------------------------------------- */
 
 static void who_withdraws_while_the_store_is_asked_hears_nothing(void **state) {
     (void)state;
@@ -189,7 +189,7 @@ static void who_withdraws_while_the_store_is_asked_hears_nothing(void **state) {
     idempotency_withdraw(&b.claim);
 }
 
-static void nobody_may_be_left_when_the_store_answers(void **state) {
+static void all_claims_may_be_withdrawn_when_the_store_answers(void **state) {
     (void)state;
     struct claimant a = {0}, b = {0};
     claim_as(&a, 1);
@@ -263,7 +263,7 @@ static void any_number_may_withdraw_one_after_the_other(void **state) {
     free(all);
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------------------- */
+/* ---- the header -------------------------------------------------------------------------------------------------- */
 
 static void the_key_is_what_is_between_the_quotes_or_all_of_it(void **state) {
     (void)state;
@@ -298,7 +298,7 @@ int main(void) {
         LATER(what_the_store_knows_is_told_to_all_who_ask_meanwhile),
         LATER(a_store_that_cannot_say_leaves_nobody_waiting_and_is_asked_anew),
         LATER(who_withdraws_while_the_store_is_asked_hears_nothing),
-        LATER(nobody_may_be_left_when_the_store_answers),
+        LATER(all_claims_may_be_withdrawn_when_the_store_answers),
         LATER(an_owner_that_withdraws_makes_way_for_the_next_with_its_own_request),
         LATER(who_is_not_the_owner_withdraws_unnoticed),
         AT_ONCE(an_owner_that_withdraws_leaves_the_key_free),

@@ -1,4 +1,5 @@
-/* prefer_test.c: the headers Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent, server/prefer.c. */
+/* prefer_test.c: the headers Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent,
+ * server/api/prefer.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* webhook_guard_test.c: where webhooks may go, server/webhook_guard.c: which addresses are public, which URLs are taken,
- * and what --webhook-allow adds. */
+/* webhook_guard_test.c: where webhooks may go, server/webhooks/guard.c: which addresses are public, which URLs are
+ * taken, and what --webhook-allow adds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,76 +50,76 @@ static void expect_url(const struct webhook_allow *allow, const char *url, const
     buf_deinit(&detail);
 }
 
-/* ---- addresses ------------------------------------------------------------------------------------------------ */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
-static void addresses_that_are_not_globally_reachable_are_refused(void **state) {
+static void addresses_that_are_not_globally_reachable_are_not_public(void **state) {
     (void)state;
-    static const char *const refused[] = {"0.0.0.0",
-                                          "0.1.2.3",
-                                          "10.0.0.0",
-                                          "10.255.255.255",
-                                          "100.64.0.0",
-                                          "100.127.255.255",
-                                          "127.0.0.1",
-                                          "127.255.255.255",
-                                          "169.254.0.1",
-                                          "169.254.169.254",
-                                          "172.16.0.1",
-                                          "172.31.255.255",
-                                          "192.0.0.1",
-                                          "192.0.0.255",
-                                          "192.0.2.1",
-                                          "192.88.99.1",
-                                          "192.168.0.1",
-                                          "192.168.255.255",
-                                          "198.18.0.1",
-                                          "198.19.255.255",
-                                          "198.51.100.1",
-                                          "203.0.113.255",
-                                          "224.0.0.1",
-                                          "239.255.255.255",
-                                          "240.0.0.1",
-                                          "255.255.255.255",
-                                          "::",
-                                          "::1",
-                                          "::2",
-                                          "::127.0.0.1",
-                                          "::8.8.8.8",
-                                          "::ffff:127.0.0.1",
-                                          "::ffff:10.1.2.3",
-                                          "::ffff:0:8.8.8.8",
-                                          "64:ff9b::10.0.0.1",
-                                          "64:ff9b::7f00:1",
-                                          "64:ff9b:1::8.8.8.8",
-                                          "100::1",
-                                          "100:0:0:1::1",
-                                          "2001::1",
-                                          "2001:0:1::1",
-                                          "2001:2::1",
-                                          "2001:10::1",
-                                          "2001:1ff:ffff::1",
-                                          "2001:db8::1",
-                                          "2001:db8:ffff:ffff::1",
-                                          "2002:7f00:1::1",
-                                          "2002:a00:1::1",
-                                          "2002:c0a8:101::",
-                                          "3fff::1",
-                                          "3fff:fff::1",
-                                          "4000::1",
-                                          "5f00::1",
-                                          "fc00::1",
-                                          "fdff::1",
-                                          "fe80::1",
-                                          "febf::1",
-                                          "fec0::1",
-                                          "ff02::1",
-                                          "ff0e::1",
-                                          "ffff::1"};
+    static const char *const not_public[] = {"0.0.0.0",
+                                             "0.1.2.3",
+                                             "10.0.0.0",
+                                             "10.255.255.255",
+                                             "100.64.0.0",
+                                             "100.127.255.255",
+                                             "127.0.0.1",
+                                             "127.255.255.255",
+                                             "169.254.0.1",
+                                             "169.254.169.254",
+                                             "172.16.0.1",
+                                             "172.31.255.255",
+                                             "192.0.0.1",
+                                             "192.0.0.255",
+                                             "192.0.2.1",
+                                             "192.88.99.1",
+                                             "192.168.0.1",
+                                             "192.168.255.255",
+                                             "198.18.0.1",
+                                             "198.19.255.255",
+                                             "198.51.100.1",
+                                             "203.0.113.255",
+                                             "224.0.0.1",
+                                             "239.255.255.255",
+                                             "240.0.0.1",
+                                             "255.255.255.255",
+                                             "::",
+                                             "::1",
+                                             "::2",
+                                             "::127.0.0.1",
+                                             "::8.8.8.8",
+                                             "::ffff:127.0.0.1",
+                                             "::ffff:10.1.2.3",
+                                             "::ffff:0:8.8.8.8",
+                                             "64:ff9b::10.0.0.1",
+                                             "64:ff9b::7f00:1",
+                                             "64:ff9b:1::8.8.8.8",
+                                             "100::1",
+                                             "100:0:0:1::1",
+                                             "2001::1",
+                                             "2001:0:1::1",
+                                             "2001:2::1",
+                                             "2001:10::1",
+                                             "2001:1ff:ffff::1",
+                                             "2001:db8::1",
+                                             "2001:db8:ffff:ffff::1",
+                                             "2002:7f00:1::1",
+                                             "2002:a00:1::1",
+                                             "2002:c0a8:101::",
+                                             "3fff::1",
+                                             "3fff:fff::1",
+                                             "4000::1",
+                                             "5f00::1",
+                                             "fc00::1",
+                                             "fdff::1",
+                                             "fe80::1",
+                                             "febf::1",
+                                             "fec0::1",
+                                             "ff02::1",
+                                             "ff0e::1",
+                                             "ffff::1"};
     const struct webhook_allow none = {0};
     const struct webhook_target https = {.https = true};
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-        if (may_connect(&none, &https, refused[i], 443))
-            fail_msg("%s", refused[i]);
+    for (size_t i = 0; i < sizeof not_public / sizeof not_public[0]; i++)
+        if (may_connect(&none, &https, not_public[i], 443))
+            fail_msg("%s", not_public[i]);
 }
 
 static void public_addresses_are_taken_by_https_alone(void **state) {
@@ -141,7 +141,7 @@ static void public_addresses_are_taken_by_https_alone(void **state) {
             fail_msg("%s", taken[i]);
 }
 
-static void other_families_are_refused(void **state) {
+static void other_families_are_not_public(void **state) {
     (void)state;
     const struct webhook_allow all = allow_of("0.0.0.0/0", "::/0");
     const struct webhook_target t = {.https = true, .named = true};
@@ -174,7 +174,7 @@ static void an_allowed_network_or_address_is_taken_by_http_too(void **state) {
     assert_false(may_connect(&a, &http, "fe80::1", 1));
 }
 
-/* ---- URLs ------------------------------------------------------------------------------------------------------- */
+/* ---- URLs -------------------------------------------------------------------------------------------------------- */
 
 static void https_urls_are_taken_and_their_host_is_found(void **state) {
     (void)state;
@@ -196,7 +196,7 @@ static void https_urls_are_taken_and_their_host_is_found(void **state) {
     }
 }
 
-static void other_urls_are_refused_with_their_mistake(void **state) {
+static void other_urls_are_not_public_with_their_mistake(void **state) {
     (void)state;
     static const char *const bad[][2] = {{"http://example.com/", "must begin with https://"},
                                          {"ftp://example.com/", "must begin with https://"},
@@ -234,7 +234,7 @@ static void other_urls_are_refused_with_their_mistake(void **state) {
         expect_url(&none, bad[i][0], bad[i][1]);
 }
 
-static void long_urls_are_refused(void **state) {
+static void long_urls_are_not_public(void **state) {
     (void)state;
     const struct webhook_allow none = {0};
     char url[WEBHOOK_MAX_URL + 2];
@@ -284,7 +284,7 @@ static void by_http_a_name_may_turn_out_to_be_in_an_allowed_network(void **state
     expect_url(&a, "http://10.0.0.1/", "must begin with https://");
 }
 
-/* ---- --webhook-allow ---------------------------------------------------------------------------------------------- */
+/* ---- --webhook-allow --------------------------------------------------------------------------------------------- */
 
 static void what_can_be_allowed(void **state) {
     (void)state;
@@ -369,13 +369,13 @@ static void there_is_a_limit_to_allowances(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_that_are_not_globally_reachable_are_refused),
+        cmocka_unit_test(addresses_that_are_not_globally_reachable_are_not_public),
         cmocka_unit_test(public_addresses_are_taken_by_https_alone),
-        cmocka_unit_test(other_families_are_refused),
+        cmocka_unit_test(other_families_are_not_public),
         cmocka_unit_test(an_allowed_network_or_address_is_taken_by_http_too),
         cmocka_unit_test(https_urls_are_taken_and_their_host_is_found),
-        cmocka_unit_test(other_urls_are_refused_with_their_mistake),
-        cmocka_unit_test(long_urls_are_refused),
+        cmocka_unit_test(other_urls_are_not_public_with_their_mistake),
+        cmocka_unit_test(long_urls_are_not_public),
         cmocka_unit_test(an_allowed_host_is_taken_by_http_and_at_any_address),
         cmocka_unit_test(by_http_a_name_may_turn_out_to_be_in_an_allowed_network),
         cmocka_unit_test(what_can_be_allowed),

@@ -1,4 +1,4 @@
-/* webhook_sign_test.c: the signatures of webhooks, server/webhook_sign.c, and the file that their secrets are in. */
+/* webhook_sign_test.c: the signatures of webhooks, server/webhooks/sign.c, and the file that their secrets are in. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* webhooks_test.c: the delivery of webhooks, server/webhooks/: by the real event loop to the
- * real receiver tests/http/receiver.py. The store is a fake that notes what it was told. Names ending in .test are
+ * real receiver tests/http/receiver.py. The store is a fake that notes how it was called. Names ending in .test are
  * resolved here: the linker takes the getaddrinfo below for libcurl's. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +30,7 @@
 
 enum { NOTES = 64 };
 
-/* ---- names --------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static int stuck[2]; /* stuck.test is resolved when something was written to [1] */
 static atomic_bool resolver_waits, resolver_went_on, resolver_gave_in;
@@ -66,7 +66,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     return real(name, service, hints, found);
 }
 
-/* ---- the receivers --------------------------------------------------------------------------------------------------- */
+/* ---- the receivers ----------------------------------------------------------------------------------------------- */
 
 struct receiver {
     pid_t pid;
@@ -161,7 +161,7 @@ static size_t count_received(void) {
     return n;
 }
 
-/* ---- the store ------------------------------------------------------------------------------------------------------- */
+/* ---- the store --------------------------------------------------------------------------------------------------- */
 
 struct note {
     struct id job;
@@ -187,7 +187,7 @@ static void note_delivered(struct store *s, const struct id *job) {
 static const struct store_ops ops = {.deliver = note_deliver, .delivered = note_delivered};
 static struct store store = {&ops};
 
-/* ---- the webhooks under test ------------------------------------------------------------------------------------------- */
+/* ---- the webhooks under test ------------------------------------------------------------------------------------- */
 
 static struct loop *loop;
 static struct webhooks *w;
@@ -309,7 +309,7 @@ static void expect_metric(const char *line) {
     buf_deinit(&b);
 }
 
-/* ---- how it is answered -------------------------------------------------------------------------------------------------- */
+/* ---- how it is answered ------------------------------------------------------------------------------------------ */
 
 static void a_webhook_arrives_once_with_its_headers(void **state) {
     (void)state;
@@ -471,10 +471,10 @@ static void endless_headers_are_cut_off_and_a_failure(void **state) {
     expect_note(1, 1, 0);
 }
 
-static void nobody_there_or_no_answer_is_a_failure(void **state) {
+static void no_server_or_no_answer_is_a_failure(void **state) {
     (void)state;
-    const struct receiver nobody = {.port = "1"};
-    send_now(1, "http://127.0.0.1", &nobody, "/200");
+    const struct receiver none = {.port = "1"};
+    send_now(1, "http://127.0.0.1", &none, "/200");
     send_now(2, "http://127.0.0.1", &plain, "/reset,200");
     send_now(3, "https://127.0.0.1", &plain, "/200"); /* which speaks no TLS */
     run_until_notes(3);
@@ -484,7 +484,7 @@ static void nobody_there_or_no_answer_is_a_failure(void **state) {
     expect_metric("{outcome=\"refused\"} 0\n");
 }
 
-/* ---- where it may go --------------------------------------------------------------------------------------------------- */
+/* ---- where it may go --------------------------------------------------------------------------------------------- */
 
 static void a_name_that_resolves_to_loopback_is_refused_until_it_is_allowed(void **state) {
     (void)state;
@@ -601,7 +601,7 @@ static void a_mistake_in_the_configuration_leaves_it_as_it_was(void **state) {
     buf_deinit(&error);
 }
 
-/* ---- many, and the end ---------------------------------------------------------------------------------------------------- */
+/* ---- many, and the end ------------------------------------------------------------------------------------------- */
 
 static void one_at_a_time_they_go_in_their_order(void **state) {
     (void)state;
@@ -721,7 +721,7 @@ static void it_may_end_in_the_middle_of_everything(void **state) {
     assert_int_equal(note_count, 0); /* the store still has them all */
 }
 
-/* ---- the schedule and the body ----------------------------------------------------------------------------------------------- */
+/* ---- the schedule and the body ----------------------------------------------------------------------------------- */
 
 static void delays_are_those_of_the_standard_with_jitter(void **state) {
     (void)state;
@@ -794,7 +794,7 @@ int main(void) {
         TEST(no_answer_in_time_is_a_failure),
         TEST(a_huge_body_is_cut_off_and_its_status_counts),
         TEST(endless_headers_are_cut_off_and_a_failure),
-        TEST(nobody_there_or_no_answer_is_a_failure),
+        TEST(no_server_or_no_answer_is_a_failure),
         TEST(a_name_that_resolves_to_loopback_is_refused_until_it_is_allowed),
         TEST(allowing_it_later_lets_the_next_attempt_through),
         TEST(the_address_that_a_name_resolves_to_is_what_is_checked),
