@@ -1,35 +1,22 @@
-/* scheduler.c: see scheduler.h. Front end. One list for each class and urgency, ordered by since_ns because entries
- * are only ever appended with the present time: so only the eight heads need to be compared. */
+/* scheduler.c: see scheduler.h. Front end. Each class and urgency has one list. Entries are only ever appended, with the
+ * present time, so a list is in the order of since_ns, and only the eight heads have to be compared. */
 #include "server/jobs/scheduler.h"
+
+#include <utlist.h>
 
 void sched_put(struct scheduler *s, struct sched_entry *e, enum sched_class class, unsigned urgency, int64_t now_ns) {
     unsigned level = urgency < SCHEDULER_LEVELS ? urgency : SCHEDULER_LEVELS - 1;
     if (e->queued)
         return;
-    *e = (struct sched_entry){.prev = s->tail[class][level],
-                              .since_ns = now_ns,
-                              .urgency = (uint8_t)level,
-                              .class = (uint8_t) class,
-                              .queued = true};
-    if (e->prev != NULL)
-        e->prev->next = e;
-    else
-        s->head[class][level] = e;
-    s->tail[class][level] = e;
+    *e = (struct sched_entry){.since_ns = now_ns, .urgency = (uint8_t)level, .class = (uint8_t) class, .queued = true};
+    DL_APPEND(s->head[class][level], e);
     s->count[class]++;
 }
 
 void sched_remove(struct scheduler *s, struct sched_entry *e) {
     if (!e->queued)
         return;
-    if (e->prev != NULL)
-        e->prev->next = e->next;
-    else
-        s->head[e->class][e->urgency] = e->next;
-    if (e->next != NULL)
-        e->next->prev = e->prev;
-    else
-        s->tail[e->class][e->urgency] = e->prev;
+    DL_DELETE(s->head[e->class][e->urgency], e);
     s->count[e->class]--;
     *e = (struct sched_entry){0};
 }

@@ -1,5 +1,5 @@
-/* scheduler.h: whose turn it is. Holds entries (jobs that have a task to send) in three classes, short, long and
- * fresh (for processes of their own), and decides the order within each; which worker takes what is decided in dispatch.c.
+/* scheduler.h: whose turn it is. It holds entries (jobs that have a task to send) in three classes, short, long and
+ * isolated, and decides the order within each class. Which worker takes a task is decided in dispatch.c.
  *
  *   - strict by urgency (RFC 9218: 0 first .. 7), and within one urgency round robin: who was served goes to the tail,
  *     so a job of ten thousand chunks and a job of one alternate;
@@ -29,7 +29,7 @@ struct sched_entry {
 };
 
 struct scheduler {
-    struct sched_entry *head[SCHED_CLASSES][SCHEDULER_LEVELS], *tail[SCHED_CLASSES][SCHEDULER_LEVELS];
+    struct sched_entry *head[SCHED_CLASSES][SCHEDULER_LEVELS]; /* lists of utlist.h */
     size_t count[SCHED_CLASSES];
 };
 
