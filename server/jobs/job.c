@@ -26,7 +26,13 @@ struct job *job_new(struct jobs *js, struct record *r) {
 
 void job_leave_live(struct job *job) {
     struct jobs *js = job->js;
-    job_release_workers(job);
+    for (size_t i = 0; job->isolated_workers > 0 && i < pool_size(js->pool); i++) {
+        struct worker *w = pool_worker(js->pool, i);
+        if (worker_owner(w) != job)
+            continue;
+        job->isolated_workers--;
+        pool_release_worker(w);
+    }
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
     js->live_count--;
@@ -191,16 +197,6 @@ bool task_is_feeding(const struct task *t) {
 /* Of the items of a map the parts are wanted, too. */
 bool job_merges_at_once(const struct job *job) {
     return job->record->chunks_total == 1 && !job->record->map;
-}
-
-void job_release_workers(struct job *job) {
-    for (size_t i = 0; job->isolated_workers > 0 && i < pool_size(job->js->pool); i++) {
-        struct worker *w = pool_worker(job->js->pool, i);
-        if (worker_owner(w) != job)
-            continue;
-        job->isolated_workers--;
-        pool_release_worker(w);
-    }
 }
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */

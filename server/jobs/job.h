@@ -208,7 +208,6 @@ struct task *task_new(struct job *job, enum task_kind kind); /* NULL if memory r
 void task_free(struct task *t);                              /* it is over, or its worker will ignore it */
 bool task_is_feeding(const struct task *t);                  /* a merge whose parts are not all sent */
 bool job_merges_at_once(const struct job *job);              /* its only chunk is run and merged in one go */
-void job_release_workers(struct job *job);                   /* all that are isolated for it */
 
 /* ---- time ---- */
 

@@ -103,9 +103,10 @@ uint32_t job_start_type(const struct job *job) {
     return h != NULL && (h->flags & HANDLER_SPAWN) != 0 ? job->record->type : START_FORKED;
 }
 
-bool job_is_isolated(const struct job *job) {
+/* True if only isolated workers work for the job: isolation "fresh", or a type with HANDLER_SPAWN. */
+static bool job_is_isolated(const struct job *job) {
     if (job->phase == PHASE_PLAN && job->input_is_raw)
-        return false; /* that is known when it is parsed */
+        return false; /* the body is not parsed yet, so this is not known */
     return job->record->options.isolated || job_start_type(job) != START_FORKED;
 }
 

@@ -31,9 +31,7 @@ struct task *job_take_task(struct job *job, struct worker *w);
 void job_enqueue(struct job *job);
 void job_dequeue(struct job *job); /* no effect if it is not in there */
 
-/* True if the job does all its work in processes of its own: isolation "fresh", or a type with HANDLER_SPAWN. */
-bool job_is_isolated(const struct job *job);
-/* How those processes are to be started: START_FORKED, or the type that they load by themselves. */
+/* How the isolated workers of the job are to be started: START_FORKED, or the type that they load by themselves. */
 uint32_t job_start_type(const struct job *job);
 /* The jobs whose turn it is in the main lane, long or isolated, as sched_peek. */
 struct sched_entry *queue_peek_main(const struct jobs *js, int64_t now_ns, int *urgency);
