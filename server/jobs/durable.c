@@ -13,16 +13,6 @@ struct submitting {
     void *arg;
 };
 
-/* The store did not take it. If it said so at once it has nothing of the job, and need not hear of its end. */
-static void fail_submission(struct job *job, bool at_once) {
-    job_set_durability(job, DURABILITY_STORE_FAILED);
-    metrics_count(job->js->metrics->rejected, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
-    if (!at_once)
-        return;
-    job->record->durable = false;
-    job->js->transient_count++;
-}
-
 static void tell_submitted(struct job *job) {
     enum store_result result = job->durability == DURABILITY_STORED ? STORE_OK : STORE_UNAVAILABLE;
     while (job->submitting != NULL) {
@@ -33,16 +23,20 @@ static void tell_submitted(struct job *job) {
     }
 }
 
-/* The store has answered. While the job is being posted nobody is told: its poster does that, who still holds it. */
+/* The store has answered. */
 static void on_submitted(void *arg, enum store_result result) {
     struct job *job = arg;
     enum durability from = job->durability;
-    if (result == STORE_OK)
-        job_set_durability(job, DURABILITY_STORED);
-    else
-        fail_submission(job, from == DURABILITY_POSTING);
+    job_set_durability(job, result == STORE_OK ? DURABILITY_STORED : DURABILITY_STORE_FAILED);
+    if (result != STORE_OK) {
+        metrics_count(job->js->metrics->rejected, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
+        if (from == DURABILITY_POSTING) { /* the store has nothing of the job, so it does not hear of its end */
+            job->record->durable = false;
+            job->js->transient_count++;
+        }
+    }
     if (from == DURABILITY_POSTING)
-        return;
+        return; /* into post(), which still uses the job, and tells those who wait */
     tell_submitted(job);
     if (from == DURABILITY_END_RECORDED)
         job_tell_end(job);

@@ -12,50 +12,18 @@
 #include "server/jobs/history.h"
 #include "server/jobs/queue.h"
 
-/* ---- remembering ------------------------------------------------------------------------------------------------- */
+/* ---- leaving ----------------------------------------------------------------------------------------------------- */
 
-static void on_remembered(void *arg, enum store_result result) {
-    (void)arg, (void)result; /* if memory ran out it is not remembered */
-}
-
-static void remember(struct job *job) {
-    struct jobs *js = job->js;
-    if (js->config.keep_sync == 0)
-        return;
-    js->remembered->ops->finish(js->remembered, job->record, NULL, on_remembered, NULL);
-    expiry_schedule(js, job->record->expires_ms);
-}
-
-/* ---- the end ----------------------------------------------------------------------------------------------------- */
-
-static void update_rate(struct jobs *js) {
-    int64_t now_ns = loop_now_ns(js->loop);
-    double elapsed_s = (double)(now_ns - js->rate_ns) / 1e9;
-    if (elapsed_s > 0)
-        js->rate *= exp(-elapsed_s / JOBS_RATE_WINDOW_S);
-    js->rate += 1 / JOBS_RATE_WINDOW_S;
-    js->rate_ns = now_ns;
-}
-
-static void free_plan(struct job *job) {
+static void job_free(struct job *job) {
+    history_end(job); /* it may take over the parts */
     for (uint32_t i = 0; job->chunks != NULL && i < job->record->chunks_total; i++)
         slice_deinit(&job->chunks[i].part);
-    free(job->chunks);
+    free(job->chunks); /* and `again` */
     free(job->poison);
-    job->poison = NULL;
-    job->poison_count = 0;
-    job->chunks = NULL;
-    job->again = NULL;
     slice_deinit(&job->chunk_bytes);
     slice_deinit(&job->plan);
     slice_deinit(&job->input);
     free(job->common);
-    job->common = NULL;
-}
-
-static void job_free(struct job *job) {
-    history_end(job); /* may want the parts */
-    free_plan(job);
     free(job->stop_detail);
     free(job->stop_members);
     free(job->bad_webhook);
@@ -78,33 +46,6 @@ void job_abandon(struct job *job) {
         task_free(job->tasks);
     leave(job);
     job_free(job);
-}
-
-static void stamp_end(struct job *job) {
-    struct record *r = job->record;
-    int64_t now_ns = clock_monotonic_ns();
-    expiry_check_clock(job->js);
-    r->finished_ms = clock_wall_ms();
-    r->expires_ms = r->finished_ms + r->options.ttl_ms;
-    if (r->started_ms != 0)
-        r->run_ns = now_ns - job->run_started_ns;
-    else
-        r->queued_ns = now_ns - job->accepted_ns;
-}
-
-static void count_end(struct job *job) {
-    struct record *r = job->record;
-    struct metrics *m = job->js->metrics;
-    size_t row = r->type < METRICS_TYPES ? r->type : METRICS_TYPES;
-    m->jobs[row][r->status]++;
-    if (r->started_ms != 0)
-        metrics_observe(&m->job_run[row], r->run_ns);
-    update_rate(job->js);
-}
-
-static void log_end(const struct job *job) {
-    const struct record *r = job->record;
-    job_log_event(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
 }
 
 /* ---- telling the webhook: recorded together with the end, sent when that is done -------------------------------- */
@@ -137,18 +78,25 @@ static void send_webhook(struct job *job) {
         w->send(w->arg, &d);
 }
 
-/* Its submission failed, or was undone, when it may have been on its way to the disk. */
-static void undo_submission(struct job *job) {
-    struct store *s = job->js->store;
-    s->ops->forget(s, &job->record->id, on_remembered, NULL);
-    if (job->webhook != NULL)
-        s->ops->delivered(s, &job->record->id);
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
+
+static void log_end(const struct job *job) {
+    const struct record *r = job->record;
+    job_log_event(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
+}
+
+/* Of what is not needed: if a job is not remembered, or not forgotten, the service goes on without. */
+static void on_ignored(void *arg, enum store_result result) {
+    (void)arg, (void)result;
 }
 
 void job_tell_end(struct job *job) {
     struct jobs *js = job->js;
-    if (job_is_store_failed(job)) {
-        undo_submission(job);
+    struct store *s = js->store;
+    if (job_is_store_failed(job)) { /* its submission or its end can have reached the disk all the same */
+        s->ops->forget(s, &job->record->id, on_ignored, NULL);
+        if (job->webhook != NULL)
+            s->ops->delivered(s, &job->record->id);
     } else {
         log_end(job);
         send_webhook(job);
@@ -169,16 +117,7 @@ static void on_end_recorded(void *arg, enum store_result result) {
         job_tell_end(job);
 }
 
-/* Of a job that is not stored itself. */
-static void tell_webhook(struct job *job) {
-    struct store *s = job->js->store;
-    if (!prepare_webhook(job))
-        return;
-    struct delivery d = delivery_of(job);
-    s->ops->deliver(s, &d);
-    send_webhook(job);
-}
-
+/* The end of a durable job: on_end_recorded goes on. */
 static void record_end(struct job *job) {
     struct jobs *js = job->js;
     leave(job);
@@ -190,21 +129,64 @@ static void record_end(struct job *job) {
     js->store->ops->finish(js->store, job->record, told ? &d : NULL, on_end_recorded, job);
 }
 
-/* The status is final; no task is left. */
-static void finish(struct job *job) {
-    bool real = !job->rejected && !job_is_store_failed(job);
-    if (real)
+/* The end of a job that is not the store's. Its webhook is, if it has one. */
+static void remember_end(struct job *job) {
+    struct jobs *js = job->js;
+    log_end(job);
+    if (js->config.keep_sync > 0) {
+        js->remembered->ops->finish(js->remembered, job->record, NULL, on_ignored, NULL);
+        expiry_schedule(js, job->record->expires_ms);
+    }
+    if (prepare_webhook(job)) {
+        struct delivery d = delivery_of(job);
+        js->store->ops->deliver(js->store, &d);
+        send_webhook(job);
+    }
+}
+
+/* Into the record: when the job ends, and how. */
+static void stamp_end(struct job *job, enum job_status status) {
+    struct record *r = job->record;
+    int64_t now_ns = clock_monotonic_ns();
+    expiry_check_clock(job->js);
+    r->finished_ms = clock_wall_ms();
+    r->expires_ms = r->finished_ms + r->options.ttl_ms;
+    if (r->started_ms != 0)
+        r->run_ns = now_ns - job->run_started_ns;
+    else
+        r->queued_ns = now_ns - job->accepted_ns;
+    job_set_status(job, status);
+}
+
+/* Into the metrics, and into the rate at which jobs end. */
+static void count_end(struct job *job) {
+    const struct record *r = job->record;
+    struct jobs *js = job->js;
+    size_t row = r->type < METRICS_TYPES ? r->type : METRICS_TYPES;
+    js->metrics->jobs[row][r->status]++;
+    if (r->started_ms != 0)
+        metrics_observe(&js->metrics->job_run[row], r->run_ns);
+    int64_t now_ns = loop_now_ns(js->loop);
+    double elapsed_s = (double)(now_ns - js->rate_ns) / 1e9;
+    if (elapsed_s > 0)
+        js->rate *= exp(-elapsed_s / JOBS_RATE_WINDOW_S);
+    js->rate += 1 / JOBS_RATE_WINDOW_S;
+    js->rate_ns = now_ns;
+}
+
+/* The job has no task any more, and ends with that status. */
+static void finish(struct job *job, enum job_status status) {
+    bool existed = !job->rejected && !job_is_store_failed(job);
+    stamp_end(job, status);
+    if (existed)
         count_end(job);
     job_enter_phase(job, PHASE_DONE);
     if (job->record->durable) {
         record_end(job);
         return;
     }
-    if (real) {
-        log_end(job);
-        remember(job);
-        tell_webhook(job);
-    }
+    if (existed)
+        remember_end(job);
     job_tell_ended(job);
     leave(job);
     job_free(job);
@@ -212,9 +194,7 @@ static void finish(struct job *job) {
 
 void job_succeed(struct job *job, struct slice result) {
     job->record->result = result;
-    stamp_end(job);
-    job_set_status(job, JOB_SUCCEEDED);
-    finish(job);
+    finish(job, JOB_SUCCEEDED);
 }
 
 /* The job's `error`: a whole problem document that names the job. */
@@ -237,10 +217,8 @@ static void write_error(struct job *job) {
 void job_end_if_stopped(struct job *job) {
     if (!job_is_stopping(job) || job->tasks != NULL || job->telling)
         return;
-    stamp_end(job);
     write_error(job);
-    job_set_status(job, job->stop_status);
-    finish(job);
+    finish(job, job->stop_status);
 }
 
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem, char *detail,

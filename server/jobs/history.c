@@ -99,25 +99,18 @@ void history_chunk(struct job *job, uint32_t chunk, uint64_t items) {
     h->bytes += job->chunks[chunk].part.size;
 }
 
-static void take_parts(struct history *h, struct job *job) {
-    h->parts = calloc(h->count, sizeof *h->parts);
-    if (h->parts == NULL) {
-        h->broken = true;
-        return;
-    }
-    for (size_t i = 0; i < h->count; i++) {
-        struct slice *part = &job->chunks[h->entries[i].chunk].part;
-        h->parts[i] = *part;
-        *part = (struct slice){0};
-    }
-}
-
 void history_end(struct job *job) {
     struct history *h = job->history;
     if (h == NULL)
         return;
-    if (h->refs > 1 && h->count > 0 && job->record->map)
-        take_parts(h, job);
+    bool wanted = h->refs > 1 && h->count > 0 && job->record->map;
+    h->parts = wanted ? calloc(h->count, sizeof *h->parts) : NULL;
+    h->broken = h->broken || (wanted && h->parts == NULL);
+    for (size_t i = 0; h->parts != NULL && i < h->count; i++) {
+        struct slice *part = &job->chunks[h->entries[i].chunk].part;
+        h->parts[i] = *part;
+        *part = (struct slice){0};
+    }
     h->job = NULL;
     job->history = NULL;
     history_close(h);

@@ -36,23 +36,6 @@ bool isolate_serve(struct jobs *js, struct worker *w, struct job *job) {
 
 /* ---- giving back ------------------------------------------------------------------------------------------------- */
 
-static void give_back(struct worker *w, struct job *job) {
-    job->isolated_workers--;
-    pool_release_worker(w);
-    if (!job->sched.queued)
-        job_enqueue(job);
-}
-
-/* Main workers that are idle and unowned, or will be in a moment. */
-static size_t count_spare(const struct jobs *js) {
-    size_t spare = 0;
-    for (size_t i = 0; i < pool_size(js->pool); i++) {
-        const struct worker *w = pool_worker(js->pool, i);
-        spare += worker_lane(w) == LANE_MAIN && worker_owner(w) == NULL && worker_in_flight(w) == 0;
-    }
-    return spare;
-}
-
 static bool must_yield(const struct jobs *js, const struct worker *w, const struct job *job, int64_t now_ns) {
     int urgency, own = (int)job->record->options.priority;
     const struct sched_entry *other = queue_peek_main(js, now_ns, &urgency);
@@ -62,7 +45,12 @@ static bool must_yield(const struct jobs *js, const struct worker *w, const stru
     if (urgency > own || (urgency == own && !turn_is_over))
         return false;
     size_t waiting = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] - job->sched.queued;
-    return waiting > count_spare(js);
+    size_t spare = 0; /* main workers that are unowned and idle; some are only starting */
+    for (size_t i = 0; i < pool_size(js->pool); i++) {
+        const struct worker *any = pool_worker(js->pool, i);
+        spare += worker_lane(any) == LANE_MAIN && worker_owner(any) == NULL && worker_in_flight(any) == 0;
+    }
+    return waiting > spare;
 }
 
 void isolate_send_tasks(struct jobs *js, int64_t now_ns) {
@@ -71,9 +59,14 @@ void isolate_send_tasks(struct jobs *js, int64_t now_ns) {
         struct job *job = worker_owner(w);
         if (job == NULL || !is_idle(js, w))
             continue;
-        if (job_not_runnable(job) != RUNNABLE || must_yield(js, w, job, now_ns))
-            give_back(w, job);
-        else if (!send_task(job, w, true))
-            return;
+        if (job_not_runnable(job) == RUNNABLE && !must_yield(js, w, job, now_ns)) {
+            if (!send_task(job, w, true))
+                return;
+            continue;
+        }
+        job->isolated_workers--;
+        pool_release_worker(w);
+        if (!job->sched.queued)
+            job_enqueue(job);
     }
 }

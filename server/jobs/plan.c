@@ -98,22 +98,18 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
     return ok;
 }
 
-static void drop_plan(struct job *job) {
-    free(job->chunks);
-    free(job->common);
-    job->chunks = NULL;
-    job->again = NULL;
-    job->common = NULL;
-    slice_deinit(&job->plan);
-    slice_deinit(&job->chunk_bytes);
-}
-
 bool plan_take(struct job *job, const struct slice *plan) {
     struct wire_plan head;
     bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
               (!job->input_is_raw || take_parsed(job, plan, &head));
     if (!ok) {
-        drop_plan(job);
+        free(job->chunks);
+        free(job->common);
+        job->chunks = NULL;
+        job->again = NULL;
+        job->common = NULL;
+        slice_deinit(&job->plan);
+        slice_deinit(&job->chunk_bytes);
         return false;
     }
     job->record->chunks_total = head.chunks;

@@ -20,32 +20,20 @@ static bool next_chunk(const struct job *job, uint32_t *chunk) {
     return true;
 }
 
-static bool is_at_worker(const struct job *job, enum task_kind kind) {
-    const struct task *t;
-    DL_FOREACH(job->tasks, t) {
-        if (t->kind == kind)
-            return true;
-    }
-    return false;
-}
-
-/* Of a plan or a merge, of which a job has one. */
+/* The same for a plan or a merge: a job has only one. */
 static enum not_runnable single_not_runnable(const struct job *job, enum task_kind kind) {
+    const struct task *t;
     if (job_is_backing_off(job))
         return NOT_RUNNABLE_BACKING_OFF;
-    return is_at_worker(job, kind) ? NOT_RUNNABLE_SENT : RUNNABLE;
-}
-
-static enum not_runnable chunks_not_runnable(const struct job *job) {
-    uint32_t chunk;
-    if (job->throttles > 0)
-        return NOT_RUNNABLE_THROTTLED;
-    if (next_chunk(job, &chunk))
-        return RUNNABLE;
-    return job_is_backing_off(job) && job->tasks == NULL ? NOT_RUNNABLE_BACKING_OFF : NOT_RUNNABLE_SENT;
+    DL_FOREACH(job->tasks, t) {
+        if (t->kind == kind)
+            return NOT_RUNNABLE_SENT;
+    }
+    return RUNNABLE;
 }
 
 enum not_runnable job_not_runnable(const struct job *job) {
+    uint32_t chunk;
     if (job->phase == PHASE_STOPPING || job->phase == PHASE_DONE)
         return NOT_RUNNABLE_ENDED;
     if (job_is_parked(job))
@@ -54,7 +42,13 @@ enum not_runnable job_not_runnable(const struct job *job) {
         return single_not_runnable(job, TASK_PLAN);
     if (job->delayed)
         return NOT_RUNNABLE_DELAYED;
-    return job->phase == PHASE_CHUNKS ? chunks_not_runnable(job) : single_not_runnable(job, TASK_MERGE);
+    if (job->phase == PHASE_MERGE)
+        return single_not_runnable(job, TASK_MERGE);
+    if (job->throttles > 0)
+        return NOT_RUNNABLE_THROTTLED;
+    if (next_chunk(job, &chunk))
+        return RUNNABLE;
+    return job_is_backing_off(job) && job->tasks == NULL ? NOT_RUNNABLE_BACKING_OFF : NOT_RUNNABLE_SENT;
 }
 
 uint32_t job_count_tasks(const struct job *job) {
@@ -110,31 +104,27 @@ static bool job_is_isolated(const struct job *job) {
     return job->record->options.isolated || job_start_type(job) != START_FORKED;
 }
 
-/* Isolated workers of the job that have no task, or are starting. */
-static unsigned count_free_workers(const struct job *job) {
-    const struct task *t;
-    unsigned tasks = 0;
-    DL_COUNT(job->tasks, t, tasks);
-    return job->isolated_workers > tasks ? job->isolated_workers - tasks : 0;
-}
-
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
-static bool has_long_task(const struct job *job) {
-    if (job->phase == PHASE_PLAN)
-        return job->input_is_raw && job->input.size > LARGE_BODY;
-    return job->phase == PHASE_CHUNKS && chunk_cost_ns(job) >= job->js->config.express_cost_ns;
-}
-
-/* Whether the job needs a turn, and in which class. */
+/* Whether the job needs a turn, and in which class; *class is only set if it does. */
 static bool needs_turn(const struct job *job, enum sched_class *class) {
-    uint32_t tasks = job_count_tasks(job);
-    if (tasks > 0 && job_is_isolated(job)) {
+    bool is_long = false;
+    uint32_t to_send = job_count_tasks(job);
+    if (to_send == 0)
+        return false;
+    if (job_is_isolated(job)) {
+        const struct task *t;
+        unsigned sent = 0;
+        DL_COUNT(job->tasks, t, sent);
         *class = SCHED_ISOLATED;
-        return tasks > count_free_workers(job);
+        return sent + to_send > job->isolated_workers; /* else they take it all, as soon as they are started or idle */
     }
-    *class = tasks > 0 && has_long_task(job) ? SCHED_LONG : SCHED_SHORT;
-    return tasks > 0;
+    if (job->phase == PHASE_PLAN)
+        is_long = job->input_is_raw && job->input.size > LARGE_BODY;
+    else if (job->phase == PHASE_CHUNKS)
+        is_long = chunk_cost_ns(job) >= job->js->config.express_cost_ns;
+    *class = is_long ? SCHED_LONG : SCHED_SHORT;
+    return true;
 }
 
 void job_enqueue(struct job *job) {

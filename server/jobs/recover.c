@@ -130,18 +130,15 @@ int jobs_recover(struct jobs *js) {
 
 /* ---- end ------------------------------------------------------------------------------------------------------------ */
 
-static void park(struct job *job) {
-    job_dequeue(job);
-    loop_clear_timer(job->js->loop, &job->timer);
-    job_tell_parked(job);
-}
-
 void jobs_drain(struct jobs *js) {
     struct job *job, *next;
     js->draining = true;
     HASH_ITER(hh, js->live, job, next) {
-        if (job_is_parked(job) && !job_is_stopping(job))
-            park(job);
+        if (!job_is_parked(job) || job_is_stopping(job))
+            continue;
+        job_dequeue(job);
+        loop_clear_timer(js->loop, &job->timer);
+        job_tell_parked(job);
     }
 }
 

@@ -22,16 +22,6 @@
 
 /* ---- parts and results ----------------------------------------------------------------------------------------------- */
 
-/* The body of a WIRE_DONE behind its times. */
-static bool take_body(const struct wire_frame *f, const struct slice *bulk, struct wire_times *times,
-                      struct slice *body) {
-    if (f->header.length < sizeof *times)
-        return false;
-    memcpy(times, f->inlined, sizeof *times);
-    *body = wire_payload(f, bulk, sizeof *times);
-    return body->blob != NULL;
-}
-
 static void add_times(struct job *job, enum task_kind kind, const struct wire_times *t) {
     struct record *r = job->record;
     if (kind == TASK_PLAN && r->type < METRICS_TYPES) {
@@ -83,11 +73,14 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
 }
 
 static bool on_done(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
-    struct wire_times times;
-    struct slice body;
+    struct wire_times times; /* then the part or result */
     if (t->kind == TASK_PLAN && job->input_is_raw)
-        return false; /* a type we do not know yet cannot have been run */
-    if (!take_body(f, bulk, &times, &body))
+        return false; /* a type that we do not know yet cannot have been run */
+    if (f->header.length < sizeof times)
+        return false;
+    memcpy(&times, f->inlined, sizeof times);
+    struct slice body = wire_payload(f, bulk, sizeof times);
+    if (body.blob == NULL)
         return false;
     bool whole = t->kind != TASK_RUN || job_merges_at_once(job);
     int64_t items = whole ? 0 : job_count_items(job, &body);
@@ -189,8 +182,8 @@ static bool on_submission(struct job *job, struct task *t, const struct wire_fra
     return true;
 }
 
-static bool on_reply(void *arg, struct worker *w, void *work, const struct wire_frame *f, const struct slice *bulk) {
-    struct task *t = work;
+static bool on_reply(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk) {
+    struct task *t = task;
     struct job *job = t->job;
     (void)arg, (void)w;
     job->js->dirty = true;
@@ -219,48 +212,37 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
 }
 
-/* How often this task was lost, this time included. */
-static unsigned count_loss(struct job *job, const struct task *t) {
-    if (t->kind == TASK_PLAN)
-        return ++job->plan_lost;
-    if (t->kind == TASK_MERGE)
-        return ++job->merge_lost;
-    return ++job->chunks[t->chunk].lost;
-}
-
 /* Makes the piece sendable again. */
 static void requeue(struct job *job, const struct task *t) {
     if (t->kind == TASK_RUN)
         job->again[job->again_count++] = t->chunk;
 }
 
-/* The store counts as we do. */
-static void record_loss(struct job *job, const struct task *t, unsigned lost) {
+/* Counts one more attempt, here and in the store. Returns how often this task was lost, this time included. */
+static unsigned count_loss(struct job *job, const struct task *t, const struct death *d) {
+    struct record *r = job->record;
     struct store *s = job->js->store;
-    if (!job->record->durable)
-        return;
-    if (t->kind == TASK_RUN)
-        s->ops->lost(s, job->record, t->chunk, lost);
-    else
-        s->ops->update(s, job->record);
-}
-
-static void log_retry(const struct job *job, const struct task *t, const struct death *d) {
+    unsigned lost = t->kind == TASK_PLAN    ? ++job->plan_lost
+                    : t->kind == TASK_MERGE ? ++job->merge_lost
+                                            : ++job->chunks[t->chunk].lost;
+    r->attempts++;
+    lost_add(job, t, d->cause, d);
+    job_touch(job);
+    if (r->durable && t->kind == TASK_RUN)
+        s->ops->lost(s, r, t->chunk, lost);
+    else if (r->durable)
+        s->ops->update(s, r);
     char id[ID_TEXT_SIZE];
-    id_format(&job->record->id, id);
+    id_format(&r->id, id);
     LOG(LOG_WARN, "task_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
-        LOG_INT("worker", worker_slot(t->worker)), LOG_STR("cause", d->cause),
-        LOG_INT("attempts", job->record->attempts), LOG_STR("trace", job->record->trace));
+        LOG_INT("worker", worker_slot(t->worker)), LOG_STR("cause", d->cause), LOG_INT("attempts", r->attempts),
+        LOG_STR("trace", r->trace));
+    return lost;
 }
 
 /* The piece that the worker died at. */
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
-    unsigned lost = count_loss(job, t);
-    job->record->attempts++;
-    lost_add(job, t, d->cause, d);
-    job_touch(job);
-    record_loss(job, t, lost);
-    log_retry(job, t, d);
+    unsigned lost = count_loss(job, t, d);
     if (strcmp(d->cause, "memory") == 0) {
         task_free(t);
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
@@ -282,8 +264,8 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
         job_enqueue(job);
 }
 
-static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const struct death *d) {
-    struct task *t = work;
+static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const struct death *d) {
+    struct task *t = task;
     struct job *job = t->job;
     (void)arg, (void)w;
     job->js->dirty = true;
@@ -307,7 +289,7 @@ static void on_lost(void *arg, struct worker *w, void *work, bool guilty, const 
 }
 
 /* A worker of its own is gone. If that could not even load its handler, the job's next piece is lost as if it had had it. */
-static void on_vacated(void *arg, struct worker *w, void *owner, const struct death *start) {
+static void on_isolation_ended(void *arg, struct worker *w, void *owner, const struct death *start) {
     struct job *job = owner;
     struct task *t = NULL;
     job->isolated_workers--;
@@ -322,7 +304,7 @@ static void on_vacated(void *arg, struct worker *w, void *owner, const struct de
         job_enqueue(job);
 }
 
-static void on_drained(void *arg, struct worker *w) {
+static void on_can_send(void *arg, struct worker *w) {
     struct jobs *js = arg;
     struct task *t = js->feeding[worker_slot(w)];
     if (t != NULL && send_merge_parts(t->job, t)) {
@@ -346,7 +328,7 @@ struct pool_events jobs_pool_events(struct jobs *js) {
                                 .reply = on_reply,
                                 .lost = on_lost,
                                 .restarted = on_restarted,
-                                .isolation_ended = on_vacated,
-                                .can_send = on_drained,
+                                .isolation_ended = on_isolation_ended,
+                                .can_send = on_can_send,
                                 .changed = on_changed};
 }

@@ -57,12 +57,17 @@ static struct store_key *copy_key(const struct store_key *from) {
     return k;
 }
 
-static void fill_record(struct record *r, const struct job_request *q) {
+static struct record *new_record(const struct job_request *q) {
+    struct record *r = record_new();
+    if (r == NULL)
+        return NULL;
     r->created_ms = clock_wall_ms();
     r->id = id_new(r->created_ms);
     r->version = 1;
+    r->options.priority = DEFAULT_PRIORITY;
     if (q->trace != NULL)
         r->trace = strdup(q->trace);
+    return r;
 }
 
 static int fill_input(struct job *job, const struct job_request *q) {
@@ -98,12 +103,8 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
         return -1;
     }
     *why = PROBLEM_INTERNAL_ERROR;
-    struct record *r = record_new();
-    if (r == NULL)
-        return -1;
-    fill_record(r, q);
-    r->options.priority = DEFAULT_PRIORITY;
-    struct job *job = job_new(js, r);
+    struct record *r = new_record(q);
+    struct job *job = r == NULL ? NULL : job_new(js, r);
     if (job == NULL) {
         record_unref(r);
         return -1;
