@@ -202,33 +202,6 @@ void metrics_write(const struct metrics *m, struct buf *out) {
 
 /* ---- the process -------------------------------------------------------------------------------------------------- */
 
-static unsigned count_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    if (d == NULL)
-        return 0;
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n < 3 ? 0 : n - 3; /* ".", ".." and the directory itself */
-}
-
-/* Field 22 of /proc/self/stat: the start in clock ticks since boot. */
-static double start_time_s(void) {
-    unsigned long long ticks = 0;
-    struct timespec up;
-    FILE *f = fopen("/proc/self/stat", "re");
-    if (f == NULL)
-        return 0;
-    if (fscanf(f, "%*d (%*[^)]) %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
-               &ticks) != 1)
-        ticks = 0;
-    fclose(f);
-    clock_gettime(CLOCK_BOOTTIME, &up);
-    double age = (double)up.tv_sec + (double)up.tv_nsec / 1e9 - (double)ticks / (double)sysconf(_SC_CLK_TCK);
-    return (double)clock_wall_ms() / 1000 - age;
-}
-
 static void read_statm(unsigned long long *size, unsigned long long *resident) {
     FILE *f = fopen("/proc/self/statm", "re");
     *size = *resident = 0;
@@ -263,8 +236,14 @@ static void read_virtual(struct metric_out *to, const void *field) {
 }
 
 static void read_open_descriptors(struct metric_out *to, const void *field) {
+    unsigned n = 0;
+    DIR *d = opendir("/proc/self/fd");
     (void)field;
-    metric_add(to, count_descriptors(), NULL, NULL);
+    while (d != NULL && readdir(d) != NULL)
+        n++;
+    if (d != NULL)
+        closedir(d);
+    metric_add(to, n < 3 ? 0 : n - 3, NULL, NULL); /* without ".", ".." and the directory itself */
 }
 
 static void read_max_descriptors(struct metric_out *to, const void *field) {
@@ -274,9 +253,23 @@ static void read_max_descriptors(struct metric_out *to, const void *field) {
     metric_add(to, files.rlim_cur, NULL, NULL);
 }
 
+/* Field 22 of /proc/self/stat is the start, in clock ticks since boot (proc(5)). */
 static void read_start_time(struct metric_out *to, const void *field) {
+    static const char format[] =
+        "%*d (%*[^)]) %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu";
+    unsigned long long ticks;
+    double start_s = 0;
+    FILE *f = fopen("/proc/self/stat", "re");
     (void)field;
-    metric_add_real(to, start_time_s(), NULL, NULL);
+    if (f != NULL && fscanf(f, format, &ticks) == 1) {
+        struct timespec up;
+        clock_gettime(CLOCK_BOOTTIME, &up);
+        double age_s = (double)up.tv_sec + (double)up.tv_nsec / 1e9 - (double)ticks / (double)sysconf(_SC_CLK_TCK);
+        start_s = (double)clock_wall_ms() / 1000 - age_s;
+    }
+    if (f != NULL)
+        fclose(f);
+    metric_add_real(to, start_s, NULL, NULL);
 }
 
 static void read_build(struct metric_out *to, const void *field) {
