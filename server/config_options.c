@@ -198,15 +198,6 @@ static int find_word(int *index, const char *const *words, const struct config_o
     return -1;
 }
 
-static int set_switch(void *field, const struct config_option *row, const char *value, struct buf *error) {
-    static const char *const words[] = {"false", "true", NULL};
-    int word;
-    if (find_word(&word, words, row, value, error) != 0)
-        return -1;
-    *(bool *)field = word == 1;
-    return 0;
-}
-
 static int add_to_list(struct config_list *list, const struct config_option *row, const char *value, int source,
                        struct buf *error) {
     if (list->source != source)
@@ -221,21 +212,25 @@ static int add_to_list(struct config_list *list, const struct config_option *row
 
 int config_set_option(struct config *c, const struct config_option *row, const char *value, int source,
                       struct buf *error) {
+    static const char *const truths[] = {"false", "true", NULL};
     void *field = (char *)c + row->offset;
+    int word;
     switch (row->kind) {
     case CONFIG_COUNT:
     case CONFIG_SIZE:
     case CONFIG_TIME: return set_number(field, row, value, error);
-    case CONFIG_SWITCH: return set_switch(field, row, value, error);
+    case CONFIG_SWITCH:
+        if (find_word(&word, truths, row, value, error) != 0)
+            return -1;
+        *(bool *)field = word == 1;
+        return 0;
+    case CONFIG_WORD:
+        if (find_word(&word, row->words, row, value, error) != 0)
+            return -1;
+        memcpy(field, &word, sizeof word);
+        return 0;
     case CONFIG_LIST: return add_to_list(field, row, value, source, error);
     case CONFIG_TEXT: *(const char **)field = value; return 0;
-    case CONFIG_WORD: {
-        int word;
-        int rc = find_word(&word, row->words, row, value, error);
-        if (rc == 0)
-            memcpy(field, &word, sizeof word);
-        return rc;
-    }
     }
     return -1;
 }
@@ -253,20 +248,17 @@ static bool is_same_text(const char *a, const char *b) {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static bool is_same_list(const struct config_list *a, const struct config_list *b) {
-    bool same = a->count == b->count;
-    for (unsigned i = 0; same && i < a->count; i++)
-        same = is_same_text(a->at[i], b->at[i]);
-    return same;
-}
-
 bool config_option_is_same(const struct config_option *row, const struct config *a, const struct config *b) {
     const void *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
     if (row->kind == CONFIG_TEXT)
         return is_same_text(*(const char *const *)x, *(const char *const *)y);
-    if (row->kind == CONFIG_LIST)
-        return is_same_list(x, y);
-    return memcmp(x, y, field_size(row->kind)) == 0;
+    if (row->kind != CONFIG_LIST)
+        return memcmp(x, y, field_size(row->kind)) == 0;
+    const struct config_list *k = x, *l = y;
+    bool same = k->count == l->count;
+    for (unsigned i = 0; same && i < k->count; i++)
+        same = is_same_text(k->at[i], l->at[i]);
+    return same;
 }
 
 void config_copy_option(const struct config_option *row, struct config *to, const struct config *from) {
