@@ -1,5 +1,5 @@
-/* backoff.c: see backoff.h. Front end. A job's backoffs are few (no more than it has workers at a time), so they are a
- * plain list with one timer for the first that is due. Most jobs never have any. */
+/* backoff.c: see backoff.h. Front end. A job has few backoffs, no more than it has workers at a time. So they are a
+ * plain list, with one timer for the first that is due. */
 #include "server/jobs/backoff.h"
 
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static void on_backoff_timer(struct timer *t) {
     job_enqueue(job);
 }
 
-/* Room for one more; the timer is not set afterwards. */
+/* Makes room for one more, which can move the backoffs: so the timer is cleared. False: memory ran out. */
 static bool grow(struct job *job) {
     uint32_t count = job->backoffs == NULL ? 0 : job->backoffs->count;
     if (job->backoffs != NULL)

@@ -1,19 +1,20 @@
-/* backoff.h: the time before a task that was lost with its worker is tried again, so that what kills its workers every time
- * does not keep the pool busy with replacing them. Front end.
+/* backoff.h: the time before a task that was lost with its worker is tried again. Without it, a task that kills its
+ * worker each time would keep the pool busy with replacing workers. Front end.
  *
- * After the k-th loss of a chunk (or of the plan, or the merge) it is --retry-delay * 2^(k-1), at most
- * --max-retry-delay, times a random factor of 1/2 to 1, so that tasks that were lost together do not come back
- * together. The job's other chunks go on. */
+ * After the k-th loss of a chunk, plan or merge the backoff is --retry-delay * 2^(k-1), at most --max-retry-delay,
+ * times a random factor of 1/2 to 1. The factor is there so that tasks that were lost together do not come back
+ * together. The other chunks of the job go on. */
 #ifndef OFFLOAD_JOBS_BACKOFF_H
 #define OFFLOAD_JOBS_BACKOFF_H
 
 #include "server/jobs/queue.h"
 
-/* A task was lost for the lost-th time; chunk: NO_CHUNK for the plan or the merge. True if it has to wait: then it becomes
- * runnable by itself. False: it can be tried at once. */
+/* A task was lost for the lost-th time; chunk: NO_CHUNK for the plan or the merge. True: it backs off, and becomes
+ * runnable by itself. False: there is no backoff, or no memory for it, so the caller makes the task runnable at
+ * once. */
 bool job_back_off(struct job *job, uint32_t chunk, unsigned lost);
-void job_clear_backoffs(struct job *job);
-/* When the first of them is due, monotonic; 0: there is none. */
+void job_clear_backoffs(struct job *job); /* no effect if there are none */
+/* When the first backoff is due, monotonic ns; 0: there is none. */
 int64_t job_backoff_until_ns(const struct job *job);
 
 #endif

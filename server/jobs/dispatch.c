@@ -1,14 +1,15 @@
-/* dispatch.c: from the jobs to the workers: which worker gets what. What comes back is for replies.c. Front end.
+/* dispatch.c: which worker gets which task. The answers come to replies.c. Front end.
  *
- * A worker of the main lane does long tasks one at a time, and nothing else meanwhile. Short tasks (plans, merges,
- * chunks estimated below --express-cost) go to the express lane, and to main workers while no long task waits, several
- * in flight and several in a datagram. A main worker that comes back from a long task takes the next long task, but
- * every other time a batch of short ones if these have had to wait: then the express lane cannot keep up.
+ * A worker of the main lane does one long task at a time, and nothing else meanwhile. Short tasks (plans, merges, and
+ * chunks estimated below --express-cost) go to the express lane, and to main workers while no long task waits. Several
+ * of them are in flight to a worker, and several are in a datagram. A main worker that has done a long task takes the
+ * next long task. But if short tasks have had to wait, the express lane cannot keep up: then every other turn is a
+ * batch of them.
  *
- * A job that has processes of its own (isolate.c) waits in a third class and takes its turn among the long tasks.
+ * An isolated job (isolate.h) waits in a third class, and takes its turn among the long tasks.
  *
- * Waking a process costs as much as a short job. So short tasks are packed onto one worker until it has PACK_NS of them,
- * by what jobs of their type have taken lately, before the next worker is woken.
+ * Waking a process costs as much as a short job. So short tasks are packed onto one worker until it has PACK_NS of
+ * them, by what jobs of their type took lately. Only then the next worker is woken.
  */
 #include <stdlib.h>
 
@@ -17,17 +18,18 @@
 #include "server/jobs/send.h"
 
 #define SHORT_DEPTH      48                    /* short tasks in flight per worker */
-#define SHORT_BATCH      WIRE_MAX_FRAMES       /* that a main worker takes between two long tasks */
-#define SHORT_BACKLOG_NS (2 * NS_PER_MS)       /* short work waiting longer: the express lane cannot keep up */
-#define PACK_NS          (150 * INT64_C(1000)) /* short work that one worker gets before a second is woken for more */
+#define SHORT_BATCH      WIRE_MAX_FRAMES       /* short tasks that a main worker takes between two long ones */
+#define SHORT_BACKLOG_NS (2 * NS_PER_MS)       /* if short tasks wait longer, the express lane cannot keep up */
+#define PACK_NS          (150 * INT64_C(1000)) /* of short tasks that one worker gets before the next is woken */
 #define EARLY_BATCH      6 /* short tasks that are worth waking a worker for before the turn is over */
 
-/* ---- who gets what ------------------------------------------------------------------------------------------------ */
+/* ---- who gets what ----------------------------------------------------------------------------------------------- */
 
 static bool is_free(const struct jobs *js, const struct worker *w) {
     return worker_owner(w) == NULL && send_is_possible(js, w);
 }
 
+/* False: nothing could be sent. */
 static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) {
     int urgency;
     for (int i = 0; i < SHORT_BATCH && is_free(js, w); i++) {
@@ -40,7 +42,7 @@ static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) 
     return true;
 }
 
-/* An idle main worker, and a job that waits for one. False: nothing could be sent. */
+/* Gives an idle main worker either to `e`, which waits for one, or to short tasks. False: nothing could be sent. */
 static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_entry *e, int long_urgency,
                               int64_t now_ns) {
     int short_urgency;
@@ -61,7 +63,7 @@ static void send_long_tasks(struct jobs *js, int64_t now_ns) {
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
         while (worker_lane(w) == LANE_MAIN && worker_in_flight(w) == 0 &&
-               is_free(js, w)) { /* still, if an isolated job took another one */
+               is_free(js, w)) { /* again, because an isolated job can have taken another worker */
             struct sched_entry *e = queue_peek_main(js, now_ns, &urgency);
             if (e == NULL || !serve_main_worker(js, w, e, urgency, now_ns))
                 return;
@@ -69,8 +71,8 @@ static void send_long_tasks(struct jobs *js, int64_t now_ns) {
     }
 }
 
-/* The worker for a short task: the first that has less than PACK_NS to do, the main lane before the express one; else
- * the least loaded; NULL if none may take it. */
+/* The worker for a short task: the first that has less than PACK_NS to do, main workers before express workers; else
+ * the least loaded one. NULL: none can take it. */
 static struct worker *short_worker(struct jobs *js) {
     struct worker *best = NULL;
     bool long_waits = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] > 0;

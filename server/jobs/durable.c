@@ -1,7 +1,7 @@
-/* durable.c: how a job gets into the store: job_make_durable of jobs.h. Front end. The states of its durability are drawn in
- * job.h.
+/* durable.c: how a job gets into the store: job_make_durable of jobs.h. The states of its durability are drawn in
+ * job.h. Front end.
  *
- * Several requests may want the same job to be durable; the first hands it to the store, and all are told. */
+ * Several requests can want the same job to be durable. The first hands it to the store; all get the store's answer. */
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -41,7 +41,7 @@ static void on_submitted(void *arg, enum store_result result) {
     if (from == DURABILITY_END_RECORDED)
         job_tell_end(job);
     else if (job->durability == DURABILITY_STORE_FAILED)
-        job_cancel(job); /* may free it */
+        job_cancel(job); /* can free it */
 }
 
 static void post(struct job *job, const struct slice *body) {
@@ -62,7 +62,7 @@ static void post(struct job *job, const struct slice *body) {
     }
     tell_submitted(job);
     if (job->durability == DURABILITY_STORE_FAILED)
-        job_cancel(job); /* may free it */
+        job_cancel(job); /* can free it */
 }
 
 void job_make_durable(struct job *job, const struct slice *body, store_done *done, void *arg) {

@@ -34,7 +34,7 @@ static void job_free(struct job *job) {
     free(job);
 }
 
-/* It takes no turn, no worker and no room in the queue any more. */
+/* After this the job has no turn, no worker and no room in the queue. */
 static void leave(struct job *job) {
     job_dequeue(job);
     job_clear_backoffs(job);
@@ -48,7 +48,7 @@ void job_abandon(struct job *job) {
     job_free(job);
 }
 
-/* ---- telling the webhook: recorded together with the end, sent when that is done -------------------------------- */
+/* ---- the webhook: recorded together with the end, sent when that is done ----------------------------------------- */
 
 static struct delivery delivery_of(const struct job *job) {
     const struct record *r = job->record;
@@ -58,7 +58,7 @@ static struct delivery delivery_of(const struct job *job) {
                              .body = {job->webhook, 0, job->webhook == NULL ? 0 : job->webhook->size}};
 }
 
-/* False: there is nobody to tell. */
+/* Writes the body. False: there is no webhook to send. */
 static bool prepare_webhook(struct job *job) {
     struct buf body = {0};
     if (job->record->options.webhook == NULL || job->js->webhooks.send == NULL || job_is_store_failed(job))
@@ -85,7 +85,7 @@ static void log_end(const struct job *job) {
     job_log_event(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
 }
 
-/* Of what is not needed: if a job is not remembered, or not forgotten, the service goes on without. */
+/* Nothing depends on whether a job was remembered or forgotten. */
 static void on_ignored(void *arg, enum store_result result) {
     (void)arg, (void)result;
 }
@@ -112,7 +112,7 @@ static void on_end_recorded(void *arg, enum store_result result) {
     if (result != STORE_OK && result != STORE_GONE)
         job_log_event(LOG_ERROR, "end_not_recorded", job); /* the store tries again; meanwhile it answers from memory */
     if (job->durability == DURABILITY_SUBMITTING)
-        job_set_durability(job, DURABILITY_END_RECORDED); /* told when the submission is answered */
+        job_set_durability(job, DURABILITY_END_RECORDED); /* on_submitted goes on */
     else
         job_tell_end(job);
 }
@@ -124,9 +124,9 @@ static void record_end(struct job *job) {
     DL_APPEND2(js->ending, job, ending_prev, ending_next);
     js->ending_count++;
     expiry_schedule(js, job->record->expires_ms);
-    bool told = prepare_webhook(job);
+    bool has_webhook = prepare_webhook(job);
     struct delivery d = delivery_of(job);
-    js->store->ops->finish(js->store, job->record, told ? &d : NULL, on_end_recorded, job);
+    js->store->ops->finish(js->store, job->record, has_webhook ? &d : NULL, on_end_recorded, job);
 }
 
 /* The end of a job that is not the store's. Its webhook is, if it has one. */
@@ -239,7 +239,7 @@ void job_stop(struct job *job, enum stop_reason reason, enum job_status status, 
     job_clear_backoffs(job);
     loop_clear_timer(job->js->loop, &job->timer);
     DL_FOREACH_SAFE(job->tasks, t, next) {
-        /* A worker that is still being fed parts must get them all before it can hear of anything else. */
+        /* A worker that is still fed parts of a merge must get them all before it reads another message. */
         if (!task_is_feeding(t) && !pool_stop_task(t->worker, t->ticket, reason))
             task_free(t);
     }

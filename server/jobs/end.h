@@ -1,10 +1,11 @@
-/* end.h: how a job ends. `finish` in end.c is the one place where a job leaves the live table.
+/* end.h: how a job ends. `finish` in end.c is the only place where a job that has ended leaves the live table.
  *
- * The end of a durable job is told when it is recorded, so that nobody sees an end that a crash could take back:
+ * The waiters of a durable job are notified when its end is recorded, so that nobody sees an end that a crash could
+ * undo:
  *
- *     live ──finish──► ending (the store writes; the store answers whoever asks for the job, after that write)
- *       │                 └──► told, freed
- *       └──(not durable)──► remembered, told, freed
+ *     live ──finish──► ending ──the store has recorded it──► webhook sent, waiters notified, freed
+ *       │                (if a client asks for the job now, the store answers, behind its write)
+ *       └──not durable──► remembered, webhook sent, waiters notified, freed
  *
  * Front end. */
 #ifndef OFFLOAD_JOBS_END_H
@@ -12,16 +13,18 @@
 
 #include "server/jobs/job.h"
 
-/* Asks the job's tasks to stop, and ends it when they are gone: with that status and that problem. detail, members: heap,
- * taken, may be NULL. May free the job. No effect on one that is stopping or has ended. */
+/* Asks the job's tasks to stop, and ends the job with that status and problem when they are gone. detail, members: heap
+ * or NULL; both are taken. Can free the job. No effect if it is stopping or has ended. */
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem, char *detail,
               char *members);
-void job_end_if_stopped(struct job *job); /* to be called when a task is gone; may free the job */
-/* It was merged. Takes the slice; frees the job. */
+/* Call it when a task of the job is gone: ends it if it is stopping and that was the last. Can free the job. */
+void job_end_if_stopped(struct job *job);
+/* The job has its result. Takes the slice. Ends the job, which can free it. */
 void job_succeed(struct job *job, struct slice result);
-/* The end of a durable job is recorded, and it is known whether the store has the job: tells it, and frees the job. */
+/* The end of a durable job is recorded, and it is known whether the store has the job: sends its webhook,
+ * notifies its waiters, and frees it. */
 void job_tell_end(struct job *job);
-/* Frees it and its tasks without a word: the process ends. */
+/* Frees the job and its tasks, and notifies nobody: the process ends. */
 void job_abandon(struct job *job);
 
 #endif

@@ -1,5 +1,5 @@
-/* estimate.c: how far a job is, and when it may start and end, by what the handlers estimated for the tasks that wait and run:
- * job_look and job_estimated_work_ms of jobs.h. Front end. */
+/* estimate.c: how far a job is, when it will start, and how long it will take, by what the handlers estimated for the
+ * tasks that wait and run: job_look and job_estimated_work_ms of jobs.h. Front end. */
 #include <utlist.h>
 
 #include "base/clock.h"
@@ -19,7 +19,8 @@ static double count_fraction(const struct job *job) {
     return done > 1 ? 1 : done;
 }
 
-/* Under round robin, each job that waits sends one chunk before this one does; the workers first finish theirs. */
+/* The jobs take turns: the workers finish their tasks, then each job that waits sends one chunk before this one
+ * does. */
 static int64_t estimate_start_ms(const struct job *job, int64_t waits_until_ns) {
     const struct jobs *js = job->js;
     int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;

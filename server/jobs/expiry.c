@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "base/container.h"
 
-#define CLOCK_STEP_MS 1000             /* the wall clock was stepped if it and the monotonic one differ by more */
-#define LEAST_NS      (50 * NS_PER_MS) /* between two times */
+#define CLOCK_STEP_MS 1000             /* if the two clocks drift apart by more, somebody has set the wall clock */
+#define LEAST_NS      (50 * NS_PER_MS) /* between two runs */
 
 void expiry_schedule(struct jobs *js, int64_t due_ms) {
     int64_t in_ms = due_ms - clock_wall_ms();
@@ -35,7 +35,7 @@ void expiry_start(struct jobs *js) {
     int64_t now_ms = clock_wall_ms();
     expiry_schedule(js, js->store->ops->gc(js->store, now_ms));
     expiry_schedule(js, js->remembered->ops->gc(js->remembered, now_ms));
-    /* A store may guess too early: do not ask again and again. */
+    /* A store can name a time that is too early: do not ask it again and again. */
     if (js->expiry_timer.slot != 0 && js->expiry_timer.due_ns < clock_monotonic_ns() + LEAST_NS)
         loop_set_timer(js->loop, &js->expiry_timer, clock_monotonic_ns() + LEAST_NS);
 }

@@ -1,5 +1,5 @@
-/* history.c: see history.h, and jobs.h. Front end. While the job lives its parts stay with its chunks; when it ends the history takes
- * them over if anybody is still reading. */
+/* history.c: see history.h, and jobs.h. Front end. While the job lives its parts stay in its chunks. When it ends the
+ * history takes them over, if somebody is still reading. */
 #include "server/jobs/history.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "base/array.h"
 
 struct history_entry {
-    uint64_t event; /* the number of its first */
+    uint64_t event; /* the number of its first event */
     uint32_t chunk;
 };
 
@@ -18,7 +18,7 @@ struct history {
     size_t count, room;
     uint64_t events;     /* the highest number given */
     uint64_t bytes;      /* of the parts of all entries */
-    struct slice *parts; /* by entry: what is left to read of a job that has ended; NULL while it lives */
+    struct slice *parts; /* by entry, once the job has ended: what somebody can still read; else NULL */
     bool broken;         /* memory ran out: entries are missing */
 };
 
@@ -89,7 +89,7 @@ void history_drop_part(struct history *h, uint32_t entry) {
 void history_chunk(struct job *job, uint32_t chunk, uint64_t items) {
     struct history *h = history_of(job);
     if (h == NULL)
-        return; /* a later reader finds that it is not there */
+        return; /* history_open will notice that an entry is missing */
     if (GROW_ARRAY(&h->entries, h->count, &h->room) != 0) {
         h->broken = true;
         return;

@@ -1,12 +1,14 @@
-/* history.h: what writes the history of a job; see jobs.h for the history and its readers. Front end. */
+/* history.h: how the history of a job is written. jobs.h says what it is, and has the functions of its readers. Front
+ * end. */
 #ifndef OFFLOAD_JOBS_HISTORY_H
 #define OFFLOAD_JOBS_HISTORY_H
 
 #include "server/jobs/job.h"
 
-/* A chunk is finished; items: how many its part has. If memory runs out, readers find the history broken. */
+/* A chunk is finished, and its part has that many items. If memory runs out, the history is broken. */
 void history_chunk(struct job *job, uint32_t chunk, uint64_t items);
-/* The job is about to be freed, and its chunks are still there: the history takes over those that somebody still reads. */
+/* Call it just before the chunks of a job are freed: if somebody still reads a map, the history takes over the
+ * parts. */
 void history_end(struct job *job);
 
 #endif

@@ -3,15 +3,15 @@
 
 #include "server/jobs/send.h"
 
-#define TURN_STARTS 4
+#define TURN_STARTS 4 /* a turn lasts this many times as long as the start of the worker */
 
 static bool is_idle(const struct jobs *js, const struct worker *w) {
     return worker_lane(w) == LANE_MAIN && worker_in_flight(w) == 0 && send_is_possible(js, w);
 }
 
-/* ---- taking ---------------------------------------------------------------------------------------------------- */
+/* ---- isolating --------------------------------------------------------------------------------------------------- */
 
-/* An idle worker that could do it at once, or the one offered. */
+/* An idle worker that can begin at once; else the one offered, which will be replaced. */
 static struct worker *best_worker(struct jobs *js, struct worker *offered, uint32_t start_type) {
     if (worker_is_unused(offered) && worker_start_type(offered) == start_type)
         return offered;
@@ -34,8 +34,9 @@ bool isolate_serve(struct jobs *js, struct worker *w, struct job *job) {
     return true;
 }
 
-/* ---- giving back ------------------------------------------------------------------------------------------------- */
+/* ---- working and releasing --------------------------------------------------------------------------------------- */
 
+/* Whether the worker, which is between two tasks of its job, has to leave the job for another one. */
 static bool must_yield(const struct jobs *js, const struct worker *w, const struct job *job, int64_t now_ns) {
     int urgency, own = (int)job->record->options.priority;
     const struct sched_entry *other = queue_peek_main(js, now_ns, &urgency);

@@ -194,7 +194,7 @@ bool task_is_feeding(const struct task *t) {
     return t->job->js->feeding[worker_slot(t->worker)] == t;
 }
 
-/* Of the items of a map the parts are wanted, too. */
+/* A map never does: the parts of its items are wanted, too. */
 bool job_merges_at_once(const struct job *job) {
     return job->record->chunks_total == 1 && !job->record->map;
 }
@@ -222,8 +222,9 @@ void job_arm_timer(struct job *job) {
         loop_clear_timer(l, &job->timer);
 }
 
-/* Until it is known whether a plan was run in the same go, the run's clock guards the plan. A run begins with the first
- * chunk, or, after a restart that interrupted it there, with the merge. */
+/* A plan can be run in the same go, so the run's clock limits the plan, too. If only the plan was made, replies.c
+ * resets the clock. The run begins with the first chunk; after a restart that interrupted a merge it begins with the
+ * merge. */
 void job_task_sent(struct job *job, const struct task *t) {
     if (job->run_started_ns != 0 && t->kind != TASK_PLAN)
         return;
@@ -249,7 +250,7 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
         LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace));
 }
 
-/* ---- what others may know of it ---------------------------------------------------------------------------------- */
+/* ---- what other rooms ask about it ------------------------------------------------------------------------------- */
 
 struct record *job_record(struct job *job) {
     return job->record;

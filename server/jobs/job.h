@@ -1,26 +1,26 @@
-/* job.h: one job, and what all jobs share: the structs, the job's status, its phase and its durability, who waits for it, its
- * tasks and its time limits. The base of this room: every other file here stands on it, and it calls none of them.
- * Front end.
+/* job.h: one job, and what all jobs share: the structs, a job's status, phase and durability, its waiters, its tasks
+ * and its time limits. It is the base of this room: all other files here include it, and it calls none of them. Front
+ * end.
  *
- * Within queued and running a job is in a phase, which says what there is to send to a worker:
+ * While a job is queued or running it is in a phase, which says what it has to send to a worker:
  *
- *     PLAN ──► CHUNKS ──► MERGE ──► DONE         PLAN → CHUNKS       [a worker has planned it, or the store has its plan]
- *       │        │          │        ▲           CHUNKS → MERGE      [all parts are there]
- *       ├────────┴──────────┴────────┤           MERGE → DONE        [merged]
- *       └────────┴──► STOPPING ──────┘           PLAN, CHUNKS → DONE [one chunk, run and merged in one go]
- *                                                any → STOPPING      [job_stop: ends as soon as its tasks are gone]
+ *     PLAN ──► CHUNKS ──► MERGE ──► DONE       PLAN → CHUNKS         [a worker has planned it, or the store has a plan]
+ *       │        │          │        ▲         CHUNKS → MERGE        [all parts are there]
+ *       ├────────┴──────────┴────────┤         MERGE → DONE          [merged]
+ *       └────────┴──► STOPPING ──────┘         PLAN, CHUNKS → DONE   [one chunk, run and merged in one go]
+ *                                              any → STOPPING        [job_stop: it ends when its tasks are gone]
  *
- * Whether the store has it is its durability:
+ * Its durability says whether the store has it:
  *
- *     NONE ──► POSTING ──► SUBMITTING ──► STORED       NONE → POSTING             [the call of the store's submit begins]
- *      │          │             │  │         ▲         POSTING → SUBMITTING       [it returned, and nothing was answered]
- *      │          ├─────────────┼──┼─────────┤         POSTING, SUBMITTING → STORED or STORE_FAILED   [the store's answer]
- *      │          │             │  ▼         │         SUBMITTING → END_RECORDED  [a store in trouble answers in any order]
- *      │          │             │ END_RECORDED         END_RECORDED → STORED or STORE_FAILED; then its end is told
- *      │          ▼             ▼  │                   NONE → STORED              [recovered]
- *      └───────► STORE_FAILED ◄────┘                   NONE → STORE_FAILED        [job_undo_submission]
+ *     NONE ──► POSTING ──► SUBMITTING ──► STORED     NONE → POSTING            [the store's submit is called]
+ *      │          │             │  │         ▲       POSTING → SUBMITTING      [it has returned without an answer]
+ *      │          ├─────────────┼──┼─────────┤       POSTING, SUBMITTING → STORED, STORE_FAILED [the store's answer]
+ *      │          │             │  ▼         │       SUBMITTING → END_RECORDED [a store in trouble answers at any time]
+ *      │          │             │ END_RECORDED       END_RECORDED → STORED, STORE_FAILED; then the waiters are notified
+ *      │          ▼             ▼  │                 NONE → STORED             [recovered]
+ *      └───────► STORE_FAILED ◄────┘                 NONE → STORE_FAILED       [job_undo_submission]
  *
- * A job that is STORE_FAILED never existed: nobody is told of it, and it is not remembered. */
+ * A job that is STORE_FAILED counts as if it had never existed: it is not remembered, and its webhook is not sent. */
 #ifndef OFFLOAD_JOBS_JOB_H
 #define OFFLOAD_JOBS_JOB_H
 
@@ -34,41 +34,41 @@
 enum job_phase { PHASE_PLAN, PHASE_CHUNKS, PHASE_MERGE, PHASE_STOPPING, PHASE_DONE, PHASES };
 
 enum durability {
-    DURABILITY_NONE,         /* not the store's */
-    DURABILITY_POSTING,      /* is being handed to the store just now */
-    DURABILITY_SUBMITTING,   /* the store has it, and has not said whether it is safe */
-    DURABILITY_END_RECORDED, /* likewise, and its end is recorded already */
-    DURABILITY_STORED,       /* safe */
-    DURABILITY_STORE_FAILED, /* the store did not take it, or its submission was undone */
+    DURABILITY_NONE,         /* the store does not know it */
+    DURABILITY_POSTING,      /* the call of the store's submit has not returned */
+    DURABILITY_SUBMITTING,   /* the store has it, and has not yet said whether it is safe */
+    DURABILITY_END_RECORDED, /* the same, and its end is recorded already */
+    DURABILITY_STORED,       /* it is safe */
+    DURABILITY_STORE_FAILED, /* the store could not record it, or its submission was undone */
     DURABILITIES
 };
 
 enum task_kind { TASK_PLAN, TASK_RUN, TASK_MERGE };
 
-/* What one worker is to do for a job: at the worker, or on its way there or back. */
+/* What one worker does for a job. It exists from when it is sent until it is answered or lost. */
 struct task {
     struct job *job;
     enum task_kind kind;
-    uint32_t chunk; /* TASK_RUN */
+    uint32_t chunk; /* of TASK_RUN */
     struct worker *worker;
     uint64_t ticket;          /* the pool's number for it, on that worker */
     int64_t sent_ns;          /* monotonic */
-    int64_t cost_ns;          /* counted in jobs->load_ns; 0 for long tasks */
-    struct task *prev, *next; /* the job's list, or the free list */
+    int64_t cost_ns;          /* its share of jobs->load_ns; 0 for a long task */
+    struct task *prev, *next; /* in the job's list, or in the free list */
 };
 
 struct chunk {
     struct wire_chunk plan;
-    unsigned lost; /* times that a worker died at it */
+    unsigned lost; /* how often a worker died at it */
     bool done;
-    struct slice part; /* when done */
+    struct slice part; /* once it is done */
 };
 
-/* Tasks that were lost and are not to be tried again yet; see backoff.h. Made when a job first loses something: most never
- * do. */
+/* The lost tasks of a job that wait before they are tried again; see backoff.h. Most jobs never lose a task, so this is
+ * only made at the first loss. */
 struct backoffs {
     struct job *job;
-    struct timer timer; /* the first that is due */
+    struct timer timer; /* set for the first that is due */
     uint32_t count;
     struct backoff {
         int64_t due_ns; /* monotonic */
@@ -79,7 +79,7 @@ struct backoffs {
 
 /* An item of a map at which workers died until its chunk had no attempts left; see poison.h. */
 struct poison_item {
-    uint32_t chunk, place; /* place: in the chunk's group */
+    uint32_t chunk, place; /* place: its index among the items of that chunk */
 };
 
 struct job {
@@ -91,53 +91,55 @@ struct job {
 
     /* ---- who waits for it ---- */
     struct job_waiter *waiters;
-    unsigned watchers;       /* of the waiters: those that want changes */
-    unsigned throttles;      /* readers of its items that are too far behind */
-    struct history *history; /* NULL: there is nothing to tell yet, and nobody asked */
-    bool planned_told;       /* JOB_PLANNED was told */
-    bool telling;            /* it is being told: whoever is told may stop the job, which has to stay */
+    unsigned watchers;       /* how many of the waiters want changes */
+    unsigned throttles;      /* how many readers of its items are too far behind */
+    struct history *history; /* NULL: it is empty, and nobody has opened it */
+    bool planned_told;       /* JOB_PLANNED was sent, or the job was recovered */
+    bool telling;            /* JOB_PLANNED is being sent: a waiter can stop the job, but it must not be freed yet */
 
     /* ---- turns ---- */
     struct sched_entry sched;
-    int64_t queued_cost_ns;              /* of the long task for which it is in the scheduler; else 0 */
-    struct timer timer;                  /* the delay, then the queue timeout, then the run timeout */
-    int64_t accepted_ns, run_started_ns; /* monotonic; 0: not running */
-    int64_t due_ns;                      /* monotonic: from when it may start; queue_timeout counts from here */
-    bool delayed;                        /* due_ns has not come */
-    bool asynchronous;                   /* is answered 202: planned first, and not run in the same go */
+    int64_t queued_cost_ns; /* of the long task for which it waits in the scheduler; else 0 */
+    struct timer timer;     /* the delay, then the queue timeout, then the run timeout */
+    int64_t accepted_ns;    /* monotonic */
+    int64_t run_started_ns; /* monotonic; 0: it is not running */
+    int64_t due_ns;         /* monotonic: when it may start; the queue timeout counts from here */
+    bool delayed;           /* due_ns has not come */
+    bool asynchronous;      /* it is answered 202: it is planned first, and not run in the same go */
 
     /* ---- what there is to do ---- */
-    struct slice input; /* packed params, or the raw body if input_is_raw; until it is planned */
+    struct slice input; /* until it is planned: packed params, or the raw body if input_is_raw */
     bool input_is_raw;
     unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
-    uint32_t common_size;     /* of all that */
-    struct slice plan;        /* as the worker sent it, for the store; empty if it has but one chunk */
-    struct slice chunk_bytes; /* what the chunks' offsets count from */
+    uint32_t common_size;     /* of all of that */
+    struct slice plan;        /* as the worker sent it, for the store; empty if the job has only one chunk */
+    struct slice chunk_bytes; /* the chunks' offsets count from its start */
     struct chunk *chunks;     /* record->chunks_total of them */
     uint32_t next_chunk;      /* the first that was never sent */
-    uint32_t *again;          /* chunks to be sent again; room for all, behind `chunks` in one block */
+    uint32_t *again;          /* chunks to be sent again; it has room for all, in the block of `chunks` */
     uint32_t again_count;
-    uint32_t merge_fed; /* parts sent to the merging worker */
+    uint32_t merge_fed; /* how many parts were sent to the worker that merges */
     struct task *tasks;
-    unsigned isolated_workers; /* that work for this job alone, those included that are only starting */
-    unsigned plan_lost, merge_lost;
-    struct backoffs *backoffs;  /* NULL: nothing was lost yet */
-    struct poison_item *poison; /* of a map */
+    unsigned isolated_workers;      /* how many work for this job alone; workers that are starting count, too */
+    unsigned plan_lost, merge_lost; /* how often a worker died at it */
+    struct backoffs *backoffs;      /* NULL: nothing was lost yet */
+    struct poison_item *poison;     /* of a map */
     uint32_t poison_count;
 
     /* ---- its way into the store ---- */
     struct submitting *submitting; /* who waits for the store's answer */
-    struct store_key *key;         /* heap, with its texts; or NULL */
-    uint8_t *request_hash;         /* heap, STORE_HASH_SIZE: wanted of a raw body; or NULL */
-    char *bad_webhook;             /* heap: what is wrong with the URL of a raw body; or NULL */
+    struct store_key *key;         /* heap, one block with its texts; NULL: it has none */
+    uint8_t *request_hash;         /* heap, STORE_HASH_SIZE bytes: of a raw body; NULL: it is not wanted */
+    char *bad_webhook;             /* heap: what is wrong with the webhook's URL in a raw body; NULL: nothing */
 
     /* ---- its end ---- */
-    bool rejected;                    /* its submission was wrong: it never existed */
-    enum stop_reason stop_reason : 8; /* these say how it ends, while it is stopping */
+    bool rejected; /* its submission was wrong: the job counts as if it had never existed */
+    /* How it ends; set when it begins to stop. */
+    enum stop_reason stop_reason : 8;
     enum job_status stop_status : 8;
     enum problem_code stop_problem : 8;
     char *stop_detail, *stop_members;      /* heap or NULL */
-    struct blob *webhook;                  /* what is to be sent, once the end is recorded */
+    struct blob *webhook;                  /* the body that is sent once the end is recorded; or NULL */
     struct job *ending_prev, *ending_next; /* in jobs->ending */
 };
 
@@ -148,40 +150,45 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct jobs_webhooks webhooks;
-    void (*on_job_timer)(struct timer *t); /* a job's time limit has come */
-    struct job *live;                      /* hash by id, and in the order of the ids */
-    struct job *ending;                    /* durable ones whose end is being recorded */
-    size_t live_count, running_count, ending_count, recovered_count, queued[SCHEDULER_LEVELS];
-    size_t transient_count; /* live and not the store's */
+    void (*on_job_timer)(struct timer *t); /* limits_on_timer: job.c must not include what stands on it */
+    struct job *live;                      /* hash by id; its list is in the order of the ids */
+    struct job *ending;                    /* durable jobs whose end is being recorded */
+    size_t live_count, running_count, ending_count, recovered_count;
+    size_t queued[SCHEDULER_LEVELS]; /* by priority */
+    size_t transient_count;          /* live jobs that are not durable */
     bool draining;
-    bool dirty; /* something may have become sendable */
+    bool dirty; /* jobs_dispatch has to look whether it can send something */
 
     struct scheduler scheduler;
     struct task *free_tasks;
-    struct task **feeding;               /* by worker slot: the merge whose parts are not all sent */
-    bool *short_turn;                    /* by worker slot: it did a long task last */
-    int64_t *load_ns;                    /* by worker slot: what its short tasks in flight will take */
-    int64_t *long_due_ns;                /* by worker slot, monotonic: when its long task should be done */
-    int64_t long_backlog_ns;             /* what the long tasks that wait will take */
-    int64_t type_cost_ns[METRICS_TYPES]; /* what a short job of each type took lately */
+    struct task **feeding;               /* by worker slot: the merge whose parts are not all sent, or NULL */
+    bool *short_turn;                    /* by worker slot: its last turn was a long task */
+    int64_t *load_ns;                    /* by worker slot: how long its short tasks in flight will take */
+    int64_t *long_due_ns;                /* by worker slot, monotonic: when its long task will be done */
+    int64_t long_backlog_ns;             /* how long the long tasks that wait will take */
+    int64_t type_cost_ns[METRICS_TYPES]; /* how long a short job of each type took lately */
 
     struct timer expiry_timer;
-    int64_t wall_offset_ms; /* wall clock less monotonic clock, when it was last looked at */
-    double rate;            /* jobs ended per second, exponentially weighted over JOBS_RATE_WINDOW_S */
-    int64_t rate_ns;        /* monotonic: when that was last updated */
+    int64_t wall_offset_ms; /* wall clock minus monotonic clock, when expiry.c last compared them */
+    double rate;            /* jobs that end per second, weighted exponentially over JOBS_RATE_WINDOW_S */
+    int64_t rate_ns;        /* monotonic: when the rate was last updated */
 };
 
 #define JOBS_RATE_WINDOW_S 10.0
 
-/* Into the live table; takes the record. NULL if memory ran out. */
+/* A job in the live table. Takes the caller's reference to the record. NULL: memory ran out, and nothing was taken. */
 struct job *job_new(struct jobs *js, struct record *r);
-/* Nobody finds it by its id any more, and it takes no room in the queue. It must be in no turn and have no backoffs. */
+/* Takes it out of the live table, so that it is not found and takes no room in the queue, and releases its isolated
+ * workers. It must not be in the scheduler, and must have no backoffs. */
 void job_leave_live(struct job *job);
 
-/* ---- states: each has one function that moves it; see the diagrams above and in jobs.h ---- */
+/* ---- states ---------------------------------------------------------------------------------------------------------
+ *
+ * One function moves each along its diagram, above or in jobs.h. Any other move is reported (base/state.h). */
 
 void job_set_status(struct job *job, enum job_status to);
-void job_count_status(struct job *job, enum job_status status, int by); /* by: 1 or -1 */
+/* Adds `by` (1 or -1) to what is counted of jobs with that status and this job's priority. */
+void job_count_status(struct job *job, enum job_status status, int by);
 void job_enter_phase(struct job *job, enum job_phase to);
 void job_set_durability(struct job *job, enum durability to);
 static inline bool job_is_stopping(const struct job *job) {
@@ -190,31 +197,34 @@ static inline bool job_is_stopping(const struct job *job) {
 static inline bool job_is_backing_off(const struct job *job) {
     return job->backoffs != NULL && job->backoffs->count > 0;
 }
-bool job_is_parked(const struct job *job);         /* left to the next process by a drain */
-void job_started(struct job *job, int64_t now_ns); /* queued → running; no effect if it is running */
+bool job_is_parked(const struct job *job); /* a drain leaves it in the store for the next process */
+/* queued → running, at that monotonic time. No effect if it is running. */
+void job_started(struct job *job, int64_t now_ns);
 /* A task was sent: the clock of the run begins with the first. */
 void job_task_sent(struct job *job, const struct task *t);
 
-/* ---- who waits ---- */
+/* ---- who waits --------------------------------------------------------------------------------------------------- */
 
-void job_touch(struct job *job);        /* its document changed */
-void job_tell_planned(struct job *job); /* once; whoever is told may stop the job */
-void job_tell_parked(struct job *job);
-void job_tell_ended(struct job *job); /* nobody waits any more */
+void job_touch(struct job *job);        /* its document has changed: a new version, and JOB_CHANGED */
+void job_tell_planned(struct job *job); /* JOB_PLANNED, once. A waiter can stop the job; it is not freed in here */
+void job_tell_parked(struct job *job);  /* JOB_PARKED */
+void job_tell_ended(struct job *job);   /* JOB_ENDED; it has no waiters afterwards */
 
-/* ---- tasks ---- */
+/* ---- tasks ------------------------------------------------------------------------------------------------------- */
 
 struct task *task_new(struct job *job, enum task_kind kind); /* NULL if memory ran out */
-void task_free(struct task *t);                              /* it is over, or its worker will ignore it */
-bool task_is_feeding(const struct task *t);                  /* a merge whose parts are not all sent */
+void task_free(struct task *t);                              /* it is over, or its worker will never begin it */
+bool task_is_feeding(const struct task *t);                  /* it is a merge whose parts are not all sent */
 bool job_merges_at_once(const struct job *job);              /* its only chunk is run and merged in one go */
 
-/* ---- time ---- */
+/* ---- time -------------------------------------------------------------------------------------------------------- */
 
-/* Sets the timer to what comes next: the end of the delay, of the time in the queue, or of the run. */
+/* Sets the job's timer to the end of what it is in: its delay, its time in the queue, or its run. */
 void job_arm_timer(struct job *job);
-int64_t job_limit_ns(int64_t ms); /* in ns; at most half of what fits, so that it can be added to a clock */
+/* A limit in ns. It is at most half of the largest int64_t, so that it can be added to a clock. */
+int64_t job_limit_ns(int64_t ms);
 
+/* Writes a line to the log with what is known of the job. */
 void job_log_event(enum log_level level, const char *event, const struct job *job);
 
 #endif

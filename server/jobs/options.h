@@ -1,4 +1,4 @@
-/* options.h: what a client asked for with a job, or what holds if it did not ask. Front end. */
+/* options.h: the options of a job: what its client asked for, or the default. Front end. */
 #ifndef OFFLOAD_JOBS_OPTIONS_H
 #define OFFLOAD_JOBS_OPTIONS_H
 
@@ -6,9 +6,11 @@
 
 #define DEFAULT_PRIORITY 3 /* RFC 9218 section 4.1 */
 
-/* Resolves the options into the record. default_priority: of the Priority header, or -1. False if memory ran out. */
+/* Copies what was asked for into the record, with defaults for the rest, and begins the delay. default_priority: of the
+ * Priority header, or -1. False: memory ran out. */
 MUST_CHECK bool options_apply(struct job *job, const struct submission_options *asked, int64_t default_priority);
-/* The same, of a raw body, when a worker has parsed it. No effect if they are known already, as the store has them. */
+/* The same for a raw body, once a worker has parsed it. Also checks the URL of the webhook: see job->bad_webhook. No
+ * effect if the options are known already, because an earlier process recorded them. */
 MUST_CHECK bool options_apply_parsed(struct job *job, const struct submission_options *o);
 
 #endif

@@ -1,5 +1,4 @@
-/* job_plan.c: the plan of a job, as a worker made it in this run or an earlier one: read without believing it, see struct
- * wire_plan. Front end. */
+/* plan.c: see plan.h. Front end. */
 #include "server/jobs/plan.h"
 
 #include <stdlib.h>
@@ -8,26 +7,28 @@
 #include "base/clock.h"
 #include "server/jobs/options.h"
 
-#define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk: so that sums stay far from overflow */
+#define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk; so sums stay far from overflow */
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-/* Where the submission starts, and where the chunks' bytes do. */
+/* Where in a plan the submission starts. */
 static size_t plan_submission(const struct wire_plan *head) {
     return sizeof *head + head->chunks * sizeof(struct wire_chunk) + WIRE_PAD(head->common_size);
 }
 
+/* Where the bytes of the chunks start. */
 static size_t plan_front(const struct wire_plan *head) {
     return plan_submission(head) + WIRE_PAD(head->submission_size);
 }
 
-/* Checks a plan's front and its chunk table against its size; a worker is not believed. */
+/* Checks that the head makes sense, and that the plan is large enough for what it announces. */
 static bool read_plan_head(struct job *job, const struct slice *plan, struct wire_plan *head) {
     if (plan->size < sizeof *head || slice_read(plan, 0, head, sizeof *head) != 0)
         return false;
     if (head->chunks == 0 || head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON)
         return false;
-    bool parsed_here = !job->input_is_raw && job->input.blob != NULL; /* else by a worker, maybe of an earlier run */
+    /* If it was not parsed here a worker has parsed it, maybe for an earlier process. */
+    bool parsed_here = !job->input_is_raw && job->input.blob != NULL;
     if (head->submission_size > (parsed_here ? 0 : HOST_MAX_SUBMISSION))
         return false;
     if (head->type >= host_count() || (!job->input_is_raw && head->type != job->record->type))
@@ -35,7 +36,8 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
     return plan->size >= plan_front(head);
 }
 
-/* Of a small plan with one chunk only that chunk is kept: what waits in a long queue is mostly such. */
+/* Keeps the plan. Of a small plan with one chunk it keeps only that chunk, because most jobs in a long queue have such
+ * a plan. */
 static bool keep_bytes(struct job *job, const struct slice *plan, const struct wire_plan *head) {
     size_t front = plan_front(head);
     struct wire_chunk *only = &job->chunks[0].plan;
@@ -129,7 +131,6 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
     return ok;
 }
 
-/* A large body that must not be planned where it was parsed: from here on as if the front end had parsed it. */
 bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_plan head;
     struct slice reply = wire_payload(f, bulk, 0);

@@ -22,7 +22,7 @@ bool job_gives_up_item(struct job *job, const struct task *t) {
         return false;
     uint64_t place = pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS;
     struct poison_item item = {t->chunk, (uint32_t)place};
-    /* A known one is not run: then it was something else that killed the worker. */
+    /* A known poison item is not run, so something else has killed the worker. */
     if (place >= job->record->items || is_known(job, &item) || job_count_poison(job, t->chunk) == HOST_MAX_POISON)
         return false;
     struct poison_item *more = realloc(job->poison, (job->poison_count + 1) * sizeof *more);

@@ -1,15 +1,18 @@
-/* poison.h: items of a map that kill the worker that runs them. When a group of items was lost as often as max_attempts
- * allows, the item at which its worker died, by the scoreboard, fails, and the others of the group are tried again
- * without it: one poison item fails alone. Front end. They are not kept over a restart, which tries them anew. */
+/* poison.h: items of a map that kill their worker each time. Front end.
+ *
+ * A chunk of a map is a group of items. When it was lost as often as max_attempts allows, the item at which the worker
+ * died is poison: it fails, and the others of the group are tried again without it. The scoreboard says which item that
+ * was. Poison items are not stored: after a restart they are tried again. */
 #ifndef OFFLOAD_JOBS_POISON_H
 #define OFFLOAD_JOBS_POISON_H
 
 #include "server/jobs/job.h"
 
-/* The attempts of the task's chunk are used up. True: it was a map's, and the item at which the worker died is poison. */
+/* The attempts of the task's chunk are used up. True: an item of it is poison now, so the chunk can be tried again. */
 bool job_gives_up_item(struct job *job, const struct task *t);
-uint32_t job_count_poison(const struct job *job, uint32_t chunk); /* items of that chunk */
-/* Writes those of a chunk as WIRE_RUN wants them in place of common: u32 size, zeros, the places (u32 each), padding. */
+uint32_t job_count_poison(const struct job *job, uint32_t chunk); /* the poison items of that chunk */
+/* Appends the poison items of a chunk as WIRE_RUN has them in place of common: u32 size, zeros, the places (u32 each),
+ * padding. */
 void job_put_poison(const struct job *job, uint32_t chunk, struct buf *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* query.c: looking jobs up, wherever they are: live, remembered (answered inline), or in the store. Front end. */
+/* query.c: looks jobs up wherever they are: live, remembered, or in the store; and what is counted of them. Front
+ * end. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ struct job *jobs_find(struct jobs *js, const struct id *id) {
     return job;
 }
 
-/* Asks the remembered ones first, then the store. */
+/* What the remembered jobs have answered. */
 struct lookup {
     enum store_result result;
     struct record *record;
@@ -54,7 +55,7 @@ void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *a
         js->store->ops->forget(js->store, id, done, arg);
 }
 
-/* ---- list: live, remembered and stored, merged -------------------------------------------------------------- */
+/* ---- list: live, remembered and stored, merged ------------------------------------------------------------------- */
 
 struct listing {
     struct jobs *js;
@@ -88,15 +89,15 @@ static int newest_first(const void *a, const void *b) {
 }
 
 static void report(struct listing *l) {
-    unsigned told = 0;
+    unsigned listed = 0;
     if (l->count > 0) /* qsort(3) wants an array */
         qsort(l->records, l->count, sizeof *l->records, newest_first);
     for (size_t i = 0; i < l->count; i++) {
-        /* A job that was live at first may have ended and come from the store, too. */
+        /* A job that was live at first can have ended since, and come from the store, too. */
         bool twice = i > 0 && memcmp(&l->records[i]->id, &l->records[i - 1]->id, sizeof(struct id)) == 0;
-        if (!twice && told < l->limit && !l->failed) {
+        if (!twice && listed < l->limit && !l->failed) {
             l->found(l->arg, STORE_OK, l->records[i]);
-            told++;
+            listed++;
         }
     }
     l->found(l->arg, l->failed ? STORE_UNAVAILABLE : STORE_OK, NULL);
@@ -106,7 +107,7 @@ static void report(struct listing *l) {
     free(l);
 }
 
-/* Of a live job we know more than the store. */
+/* A live job is in the list already, and its record here is newer than the store's. */
 static void on_stored(void *arg, enum store_result result, struct record *record) {
     struct listing *l = arg;
     if (record == NULL || jobs_find(l->js, &record->id) == NULL)
@@ -120,8 +121,7 @@ static bool live_matches(const struct record *r, const struct store_filter *f) {
            memcmp(&r->id, &f->before, sizeof r->id) < 0;
 }
 
-/* The live table is in the order of the ids: so the newest are at its end, and no more of them are looked at than
- * it takes. */
+/* Where to begin in the live table. It is in the order of the ids, so the newest are at its end. */
 static struct job *newest_before(struct jobs *js, const struct id *before) {
     struct job *job = jobs_find(js, before); /* a cursor is the id of a job in the page before */
     if (job != NULL)
@@ -129,6 +129,7 @@ static struct job *newest_before(struct jobs *js, const struct id *before) {
     return js->live == NULL ? NULL : ELMT_FROM_HH(js->live->hh.tbl, js->live->hh.tbl->tail);
 }
 
+/* How many live jobs can be in the answer. */
 static size_t most_live(const struct jobs *js, const struct store_filter *f) {
     size_t there = f->status < 0 || f->status == JOB_QUEUED ? js->live_count
                    : f->status == JOB_RUNNING               ? js->running_count
@@ -153,7 +154,7 @@ void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found
     js->store->ops->list(js->store, f, on_stored, l);
 }
 
-/* ---- metrics ------------------------------------------------------------------------------------------------- */
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
 
 int64_t jobs_oldest_wait_ms(const struct jobs *js) {
     int64_t oldest = 0;
@@ -226,7 +227,7 @@ uint64_t jobs_retry_after_s(const struct jobs *js) {
     double idle_s = (double)(clock_monotonic_ns() - js->rate_ns) / 1e9;
     double rate = js->rate * exp(-idle_s / JOBS_RATE_WINDOW_S);
     if (rate <= 1.0 / 3600)
-        return js->rate > 0 ? 3600 : 5; /* nothing has ended lately; nothing has ended ever */
+        return js->rate > 0 ? 3600 : 5; /* no job has ended lately, or none at all */
     double s = ceil(1 / rate);
     return s < 1 ? 1 : s > 3600 ? 3600 : (uint64_t)s;
 }

@@ -5,11 +5,12 @@
 
 #include "base/container.h"
 
-#define LARGE_BODY      (256 * 1024)         /* bytes of a raw body: to parse more is a long task */
-#define UNKNOWN_COST_NS (50 * INT64_C(1000)) /* of a task of a type that was not run yet */
+#define LARGE_BODY      (256 * 1024)         /* bytes of a raw body; to parse more is a long task */
+#define UNKNOWN_COST_NS (50 * INT64_C(1000)) /* of a task whose type was not run yet */
 
 /* ---- what there is to send --------------------------------------------------------------------------------------- */
 
+/* The chunk that comes next; lost ones come first. False: all were sent. */
 static bool next_chunk(const struct job *job, uint32_t *chunk) {
     if (job->again_count > 0)
         *chunk = job->again[job->again_count - 1];
@@ -57,7 +58,7 @@ uint32_t job_count_tasks(const struct job *job) {
     return job->phase == PHASE_CHUNKS ? job->again_count + job->record->chunks_total - job->next_chunk : 1;
 }
 
-/* Of its next chunk; 0 if a chunk is not what it has to send. */
+/* The estimate for its next chunk; 0 if it has no chunk to send. */
 static int64_t chunk_cost_ns(const struct job *job) {
     uint32_t chunk;
     if (job->phase != PHASE_CHUNKS || !next_chunk(job, &chunk))

@@ -1,8 +1,8 @@
-/* queue.h: which jobs have something that can be sent to a worker, and their turns in the scheduler. A job stands there once,
- * whatever number of tasks it has. Front end.
+/* queue.h: whether a job has a task that can be sent to a worker, and its turns in the scheduler. A job is in the
+ * scheduler at most once, however many tasks it has. Front end.
  *
- * What a job has to send depends on its phase: its plan, its next chunk, or its merge. Why it has nothing, if so, is one of
- * enum not_runnable. */
+ * What a job has to send depends on its phase: its plan, its next chunk, or its merge. If it has nothing, enum
+ * not_runnable says why. */
 #ifndef OFFLOAD_JOBS_QUEUE_H
 #define OFFLOAD_JOBS_QUEUE_H
 
@@ -12,29 +12,31 @@ enum not_runnable {
     RUNNABLE,
     NOT_RUNNABLE_ENDED,       /* it is stopping, or has ended */
     NOT_RUNNABLE_PARKED,      /* a drain leaves it to the next process */
-    NOT_RUNNABLE_DELAYED,     /* its time has not come; its plan may be made all the same */
+    NOT_RUNNABLE_DELAYED,     /* its delay is not over; only its plan can be made */
     NOT_RUNNABLE_THROTTLED,   /* a reader of its items is too far behind */
-    NOT_RUNNABLE_BACKING_OFF, /* all that is left to send was lost, and waits before it is tried again */
+    NOT_RUNNABLE_BACKING_OFF, /* all that is left to send was lost, and backs off */
     NOT_RUNNABLE_SENT         /* all that can be sent is at workers */
 };
 enum not_runnable job_not_runnable(const struct job *job);
 
-/* Tasks that could be sent to as many workers now; 0 if the job is not runnable. */
+/* How many tasks could be sent now, to as many workers; 0 if the job is not runnable. */
 uint32_t job_count_tasks(const struct job *job);
-/* What its next task is estimated to take, ns: a chunk as its handler estimated it, anything else as those of its type took
- * lately. */
+/* How long its next task will take, ns: for a chunk what its handler estimated, for a plan or a merge what jobs of its
+ * type took lately. */
 int64_t job_next_cost_ns(const struct job *job);
-/* The next task of a job that is runnable, for that worker: it is to be sent, or lost. NULL: memory ran out. */
+/* Takes the next task of a runnable job for that worker. The caller has to send it, or to treat it as lost. NULL:
+ * memory ran out. */
 struct task *job_take_task(struct job *job, struct worker *w);
 
-/* (Back) into the scheduler, if it has a task to send that no isolated worker of its own will take. */
+/* Puts the job into the scheduler, behind the others of its urgency, or takes it out if it needs no turn. It needs one
+ * if it has a task to send that none of its isolated workers will take. */
 void job_enqueue(struct job *job);
-void job_dequeue(struct job *job); /* no effect if it is not in there */
+void job_dequeue(struct job *job); /* no effect if it is not in the scheduler */
 
-/* How the isolated workers of the job are to be started: START_FORKED, or the type that they load by themselves. */
+/* How isolated workers of the job start: START_FORKED, or the type that they load themselves (HANDLER_SPAWN). */
 uint32_t job_start_type(const struct job *job);
-/* The jobs whose turn it is in the main lane, long or isolated, as sched_peek. */
+/* The job whose turn it is in the main lane, long or isolated; as sched_peek. */
 struct sched_entry *queue_peek_main(const struct jobs *js, int64_t now_ns, int *urgency);
-struct job *queue_job(struct sched_entry *e);
+struct job *queue_job(struct sched_entry *e); /* the job of an entry */
 
 #endif

@@ -1,11 +1,11 @@
-/* recover.c: from one process to the next: what the store has of an earlier run is queued again, and what still runs
- * when this one ends is left to it. Front end.
+/* recover.c: how jobs go from one process to the next. At its start a process queues what an earlier one left in the
+ * store. At its end it leaves there what still runs. Front end.
  *
  *     stored as            comes back as
  *     queued               queued, in the order of the ids
- *     running              queued, with one attempt more, and a `lost` that says restart
+ *     running              queued, with one attempt more, and a `lost` whose cause is "restart"
  *       with its plan      the chunks that were done are not run again
- *       without            planned again from the request
+ *       without its plan   planned again, from the request
  */
 #include "server/jobs/recover.h"
 
@@ -20,7 +20,7 @@
 #include "server/jobs/plan.h"
 #include "server/jobs/queue.h"
 
-/* Its work was lost with a daemon. */
+/* What ran for it was lost with a daemon. */
 static void lose_to_restart(struct job *job) {
     struct record *r = job->record;
     r->attempts++;
@@ -32,7 +32,7 @@ static void lose_to_restart(struct job *job) {
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-/* Where a moment of the wall clock lies on the monotonic one: below 0 if the machine was started since. */
+/* A time of the wall clock as one of the monotonic clock: below 0 if the machine was started later. */
 static int64_t monotonic_ns(int64_t wall_ms) {
     int64_t now_ns = clock_monotonic_ns(), ago_ms = clock_wall_ms() - wall_ms;
     return ago_ms >= 0 ? now_ns - job_limit_ns(ago_ms) : now_ns + job_limit_ns(-ago_ms);
@@ -52,10 +52,10 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
     struct job *job = job_new(js, record_ref(r));
     if (job == NULL) {
         record_unref(r);
-        return; /* out of memory at the start: it stays in the store for the next one */
+        return; /* memory ran out: the job stays in the store for the next process */
     }
     id_follow(&r->id);
-    r->version = (uint64_t)clock_wall_ms(); /* above all of the earlier run: a tag is not used twice */
+    r->version = (uint64_t)clock_wall_ms(); /* above all of the earlier process, so no ETag is used twice */
     r->chunks_done = 0;
     job->asynchronous = job->planned_told = true;
     job_set_durability(job, DURABILITY_STORED);
@@ -88,7 +88,7 @@ static void on_chunk(void *arg, const struct id *id, const struct store_chunk *s
     history_chunk(job, stored->chunk, (uint64_t)items);
 }
 
-/* Behind all chunks: what is left to send. */
+/* All that the store has of the job was read: finds out what is left to send. */
 static void resume(struct job *job) {
     struct record *r = job->record;
     if (job->input_is_raw && job->input.size == 0) { /* its file is gone */
@@ -100,7 +100,7 @@ static void resume(struct job *job) {
         job->next_chunk = r->chunks_total;
         for (uint32_t i = r->chunks_total; i-- > 0;)
             if (!job->chunks[i].done)
-                job->again[job->again_count++] = i; /* taken from its end */
+                job->again[job->again_count++] = i; /* queue.c takes them from its end */
         if (r->chunks_done == r->chunks_total)
             job_enter_phase(job, PHASE_MERGE);
     }
@@ -119,7 +119,7 @@ int jobs_recover(struct jobs *js) {
     struct job *job, *next;
     if (js->store->ops->recover(js->store, &to) != 0)
         return -1;
-    HASH_ITER(hh, js->live, job, next) { /* in the order in which they came */
+    HASH_ITER(hh, js->live, job, next) { /* in the order of the ids */
         resume(job);
     }
     expiry_start(js);
@@ -128,7 +128,7 @@ int jobs_recover(struct jobs *js) {
     return 0;
 }
 
-/* ---- end ------------------------------------------------------------------------------------------------------------ */
+/* ---- end --------------------------------------------------------------------------------------------------------- */
 
 void jobs_drain(struct jobs *js) {
     struct job *job, *next;

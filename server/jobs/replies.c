@@ -1,9 +1,9 @@
-/* replies.c: from the workers to the jobs: what a reply, or a worker's death, means for the job that the task
- * belongs to. Front end.
+/* replies.c: what the reply of a worker, or its death, means for the job of a task: the events of the pool. Front end.
  *
- *     PARSED ──► planned again, elsewhere     PLANNED ──► chunks     DONE ──► part or result     FAILED ──► the job fails
- *     lost, and it was being worked on ──► again after a pause (backoff.c), or the job fails: max_attempts
- *     lost, and it had not begun ──► again at once
+ *     PLANNED ──► the job has chunks to send        PARSED ──► it is planned, elsewhere
+ *     DONE ──► a part, or the result                FAILED ──► the job fails
+ *     lost, and the worker had begun it ──► sent again after a backoff; or the job fails, because of max_attempts
+ *     lost, and the worker had not begun it ──► sent again at once
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@
 #include "server/jobs/poison.h"
 #include "server/jobs/send.h"
 
-/* ---- parts and results ----------------------------------------------------------------------------------------------- */
+/* ---- parts and results ------------------------------------------------------------------------------------------- */
 
 static void add_times(struct job *job, enum task_kind kind, const struct wire_times *t) {
     struct record *r = job->record;
@@ -50,7 +50,7 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
     }
 }
 
-/* A whole result: of a merge, of a job of one chunk, or of a short job done in one go. */
+/* The result of the job: of a merge, of its only chunk, or of a short job that was done in one go. */
 static void on_result(struct job *job, enum task_kind kind, struct slice result, int64_t sent_ns) {
     struct record *r = job->record;
     if (kind == TASK_PLAN) {
@@ -100,13 +100,14 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     return true;
 }
 
-/* ---- failures ------------------------------------------------------------------------------------------------------------ */
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static bool is_submission_fault(enum problem_code code) {
     return code == PROBLEM_INVALID_PARAMS || code == PROBLEM_UNKNOWN_TYPE || code == PROBLEM_INVALID_JSON ||
            code == PROBLEM_DUPLICATE_KEY || code == PROBLEM_TOO_DEEP || code == PROBLEM_NOT_UTF8;
 }
 
+/* The handler, or the check of a raw body, reports a fault. */
 static bool on_failed(struct job *job, struct task *t, const struct wire_frame *f) {
     struct problem_fault fault;
     if (problem_read_fault(f->inlined, f->header.length, &fault) != 0) {
@@ -119,7 +120,7 @@ static bool on_failed(struct job *job, struct task *t, const struct wire_frame *
     return true;
 }
 
-/* It stopped because we asked it to. */
+/* The worker has stopped the task because we asked it to. */
 static bool on_cancelled(struct job *job, struct task *t) {
     if (!job_is_stopping(job))
         return false;
@@ -130,16 +131,16 @@ static bool on_cancelled(struct job *job, struct task *t) {
     return true;
 }
 
-/* ---- callbacks of the pool --------------------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
-/* A job that is stopping takes no results any more: it only waits for its tasks to be gone. */
+/* A job that is stopping takes no results; it only waits until its tasks are gone. */
 static bool absorb(struct job *job, struct task *t) {
     task_free(t);
     job_end_if_stopped(job);
     return true;
 }
 
-/* The plan's run time is over; what comes next waits again. */
+/* The plan is made, and its run time is over; what comes next waits for a worker again. */
 static void queue_again(struct job *job, struct task *t) {
     task_free(t);
     job->run_started_ns = 0;
@@ -147,7 +148,8 @@ static void queue_again(struct job *job, struct task *t) {
     job_enqueue(job);
 }
 
-/* The worker that parsed the body does not know where webhooks may go. */
+/* A worker that parses a body cannot check the URL of its webhook, so this does. True: it was bad, and the job is
+ * stopped. */
 static bool reject_webhook(struct job *job, struct task *t) {
     struct buf members = {0};
     size_t size;
@@ -212,7 +214,7 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
 }
 
-/* Makes the piece sendable again. */
+/* The task can be sent again. A plan or a merge needs no more for that than to be gone. */
 static void requeue(struct job *job, const struct task *t) {
     if (t->kind == TASK_RUN)
         job->again[job->again_count++] = t->chunk;
@@ -240,7 +242,7 @@ static unsigned count_loss(struct job *job, const struct task *t, const struct d
     return lost;
 }
 
-/* The piece that the worker died at. */
+/* The worker has died at this task. */
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t, d);
     if (strcmp(d->cause, "memory") == 0) {
@@ -249,7 +251,7 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
         return;
     }
     uint64_t allowed = (uint64_t)job->record->options.max_attempts;
-    if (t->kind == TASK_RUN) /* each item that is given up makes room for as many attempts at the others */
+    if (t->kind == TASK_RUN) /* each poison item gives the others as many attempts again */
         allowed *= 1 + job_count_poison(job, t->chunk);
     bool give_up = lost >= allowed && !job_gives_up_item(job, t);
     if (!give_up) {
@@ -275,7 +277,7 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
         absorb(job, t);
         return;
     }
-    if (t->kind == TASK_PLAN) { /* it is queued still */
+    if (t->kind == TASK_PLAN) { /* the job is still queued */
         job->run_started_ns = 0;
         job_arm_timer(job);
     }
@@ -288,7 +290,8 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
     job_enqueue(job);
 }
 
-/* A worker of its own is gone. If that could not even load its handler, the job's next piece is lost as if it had had it. */
+/* A worker that was isolated for the job is gone. start: it died before it had loaded the job's type, which counts as a
+ * loss of the job's next task. */
 static void on_isolation_ended(void *arg, struct worker *w, void *owner, const struct death *start) {
     struct job *job = owner;
     struct task *t = NULL;

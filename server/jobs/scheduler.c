@@ -1,5 +1,5 @@
-/* scheduler.c: see scheduler.h. Front end. Each class and urgency has one list. Entries are only ever appended, with the
- * present time, so a list is in the order of since_ns, and only the eight heads have to be compared. */
+/* scheduler.c: see scheduler.h. Front end. Each class and urgency has one list. Entries are only ever appended, with
+ * the present time, so a list is in the order of since_ns, and only the eight heads have to be compared. */
 #include "server/jobs/scheduler.h"
 
 #include <utlist.h>

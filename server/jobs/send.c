@@ -3,7 +3,7 @@
 
 #include "server/jobs/poison.h"
 
-/* The params, or the raw body, which a worker is to parse first. */
+/* The params, or the raw body, which the worker parses first. */
 static struct pool_task plan_task(const struct job *job) {
     struct pool_task p = {.header = {.kind = WIRE_PLAN}, .payload = job->input};
     if (job->input_is_raw) {
@@ -14,8 +14,8 @@ static struct pool_task plan_task(const struct job *job) {
     p.header.type = job->record->type;
     p.header.count = (uint32_t)job->record->options.chunks;
     p.header.flags = job->record->map ? WIRE_ITEMS : 0;
-    /* Run in the same go, unless the chunks are to be told apart: for a 202, of a map, or because a worker has died at
-     * this job, and attempts are counted by chunk. */
+    /* It is run in the same go, unless its chunks are wanted one by one: for a 202, for a map, or because a worker has
+     * died at this job, and attempts are counted for each chunk. */
     if (!job->asynchronous && !job->delayed && !job->record->map && job->plan_lost == 0) {
         p.header.flags |= WIRE_GO;
         p.header.budget_ns = (uint64_t)job->js->config.express_cost_ns;
@@ -23,7 +23,7 @@ static struct pool_task plan_task(const struct job *job) {
     return p;
 }
 
-/* One chunk. Of a map its poison items go along, in `poison`, which has to stay until the task is sent. */
+/* One chunk. For a map its poison items are written to `poison`, which has to stay until the task is sent. */
 static struct pool_task chunk_task(const struct job *job, uint32_t chunk, struct buf *poison) {
     const struct chunk *c = &job->chunks[chunk];
     struct pool_task p = {
@@ -42,7 +42,7 @@ static struct pool_task chunk_task(const struct job *job, uint32_t chunk, struct
     return p;
 }
 
-/* Its parts follow. */
+/* The head of a merge; its parts follow. */
 static struct pool_task merge_task(const struct job *job) {
     return (struct pool_task){.header = {.kind = WIRE_MERGE,
                                          .type = job->record->type,

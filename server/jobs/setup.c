@@ -1,4 +1,4 @@
-/* setup.c: the start and the end of all that this room has; see jobs.h. Front end. */
+/* setup.c: makes and frees struct jobs; see jobs.h. Front end. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -30,7 +30,7 @@ void jobs_set_pool(struct jobs *js, struct pool *pool) {
     js->load_ns = calloc(pool_size(pool), sizeof *js->load_ns);
     js->long_due_ns = calloc(pool_size(pool), sizeof *js->long_due_ns);
     if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL)
-        abort(); /* some bytes, at the start */
+        abort(); /* memory ran out at the start, for a few bytes */
 }
 
 void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks) {
@@ -45,7 +45,7 @@ void jobs_free(struct jobs *js) {
     struct job *job, *next;
     expiry_stop(js);
     recover_park_all(js);
-    js->store->ops->close(js->store); /* what ends by that is told and freed */
+    js->store->ops->close(js->store); /* answers what it still owes, which frees the jobs that were ending */
     js->remembered->ops->close(js->remembered);
     HASH_ITER(hh, js->live, job, next) {
         job_abandon(job);

@@ -1,4 +1,4 @@
-/* submit.c: how a job comes to be: within the bounds or not accepted; jobs_submit of jobs.h. Front end. */
+/* submit.c: makes a job from a submission, if the bounds allow it: jobs_submit of jobs.h. Front end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +10,14 @@
 #include "server/jobs/options.h"
 #include "server/jobs/queue.h"
 
-/* ---- acceptance ------------------------------------------------------------------------------------------------ */
+/* ---- acceptance -------------------------------------------------------------------------------------------------- */
 
+/* Whether `more` bytes are too many, even if ended jobs are evicted. */
 static bool too_much_memory(struct jobs *js, size_t more) {
     uint64_t held = blob_held_bytes + more;
     if (held <= js->config.max_memory)
         return false;
-    /* Results nobody may ever fetch give way to work that is wanted now; the oldest first. */
+    /* Results that maybe nobody fetches are evicted for a job that is wanted now, the oldest first. */
     uint64_t excess = held - js->config.max_memory;
     js->remembered->ops->evict(js->remembered, excess);
     held = blob_held_bytes + more;
@@ -25,6 +26,7 @@ static bool too_much_memory(struct jobs *js, size_t more) {
     return blob_held_bytes + more > js->config.max_memory;
 }
 
+/* 0, or -1 with *why. */
 static int check_bounds(struct jobs *js, size_t more, enum problem_code *why) {
     *why = PROBLEM_QUEUE_FULL;
     if (js->live_count >= js->config.max_queue)
@@ -70,6 +72,7 @@ static struct record *new_record(const struct job_request *q) {
     return r;
 }
 
+/* 0, or -1: memory ran out. */
 static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
@@ -109,7 +112,7 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
         record_unref(r);
         return -1;
     }
-    job_count_status(job, JOB_QUEUED, -1); /* its priority may change */
+    job_count_status(job, JOB_QUEUED, -1); /* its priority can change */
     int rc = fill_input(job, q);
     job_count_status(job, JOB_QUEUED, 1);
     if (rc != 0) {
