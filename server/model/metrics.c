@@ -1,4 +1,4 @@
-/* metrics.c: see metrics.h. Front end; the text is made when it is asked for, and counting is an addition. */
+/* metrics.c: see metrics.h. Front end. Counting is only an addition; the text is made when somebody asks for it. */
 #include "server/model/metrics.h"
 
 #include <assert.h>
@@ -48,14 +48,14 @@ void metrics_count_request(struct route_metrics *r, unsigned code, int64_t ns) {
     metrics_observe(&r->seconds, ns);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 struct metric_out {
     struct buf *text;
     const struct metric *row;
 };
 
-/* name SUFFIX {first="...",second="...",le="..."}, without what is NULL, and a space. */
+/* Writes `name SUFFIX {first="...",second="...",le="..."} `, without the labels that are NULL. */
 static void begin_sample(struct metric_out *to, const char *suffix, const char *label, const char *second_label,
                          const char *le) {
     const char *const names[] = {to->row->label, to->row->second_label, "le"};
@@ -127,7 +127,7 @@ void metrics_write_table(struct buf *out, const struct metric *rows, size_t coun
     }
 }
 
-/* ---- what is counted here --------------------------------------------------------------------------------------- */
+/* ---- what is counted here ---------------------------------------------------------------------------------------- */
 
 static const char *type_name(size_t type) {
     const struct handler *h = host_handler(type);
@@ -137,7 +137,7 @@ static const char *type_name(size_t type) {
 static void read_jobs(struct metric_out *to, const void *field) {
     const uint64_t(*jobs)[JOB_STATUSES] = field;
     for (size_t i = 0; i <= host_count(); i++) {
-        size_t type = i < host_count() ? i : METRICS_TYPES; /* the known types, then the row for unknown ones */
+        size_t type = i < host_count() ? i : METRICS_TYPES; /* the known types, then the row of unknown ones */
         for (int s = JOB_SUCCEEDED; s < JOB_STATUSES; s++)
             metric_add(to, jobs[type][s], type_name(type), job_status_name((enum job_status)s));
     }
@@ -200,7 +200,7 @@ void metrics_write(const struct metrics *m, struct buf *out) {
     METRICS_WRITE_TABLE(out, service_metrics, m);
 }
 
-/* ---- the process -------------------------------------------------------------------------------------------------- */
+/* ---- the process ------------------------------------------------------------------------------------------------- */
 
 static void read_statm(unsigned long long *size, unsigned long long *resident) {
     FILE *f = fopen("/proc/self/statm", "re");
@@ -282,7 +282,7 @@ static const struct metric process_metrics[] = {
     {"process_resident_memory_bytes", METRIC_GAUGE, read_resident, .help = "Resident memory of the front end."},
     {"process_virtual_memory_bytes", METRIC_GAUGE, read_virtual, .help = "Virtual memory of the front end."},
     {"process_open_fds", METRIC_GAUGE, read_open_descriptors, .help = "Open descriptors of the front end."},
-    {"process_max_fds", METRIC_GAUGE, read_max_descriptors, .help = "Descriptors it may open."},
+    {"process_max_fds", METRIC_GAUGE, read_max_descriptors, .help = "Descriptors that the front end can open."},
     {"process_start_time_seconds", METRIC_GAUGE, read_start_time, .help = "Start of the process, Unix time."},
     {"offload_build_info", METRIC_GAUGE, read_build, .label = "version", .help = "Always 1; the version is a label."},
 };

@@ -1,9 +1,8 @@
-/* metrics.h: counters and histograms of the service, in the front end alone, and their Prometheus text
- * (exposition format 0.0.4).
+/* metrics.h: counters and histograms of the service, and their Prometheus text (exposition format 0.0.4). Front end.
  *
- * A metric is a row of a table: its name, what it is, its labels, how it is read, and its help. The room that counts has
- * the table; metrics_write_table makes HELP, TYPE and the samples of it. To add a counter: a field, the line that counts,
- * and the row. */
+ * A metric is a row of a table: its name, its type, its labels, how it is read, and its help. The room that counts has
+ * the table, and metrics_write_table makes HELP, TYPE and the samples of it. To add a metric, add a field, the line
+ * that counts, and the row. */
 #ifndef OFFLOAD_METRICS_H
 #define OFFLOAD_METRICS_H
 
@@ -13,15 +12,15 @@
 #include "base/buf.h"
 #include "server/model/record.h"
 
-#define METRICS_TYPES   32 /* job types at most; one more row is for "unknown" */
-#define METRICS_CODES   24 /* different HTTP status codes per route */
+#define METRICS_TYPES   32 /* at most; one more row is for "unknown" */
+#define METRICS_CODES   24 /* different HTTP status codes for each route; the last row takes all further ones */
 #define METRICS_LABELS  16 /* different values of an open label */
 #define METRICS_BUCKETS 14
 
-/* ---- what is counted ---- */
+/* ---- what is counted --------------------------------------------------------------------------------------------- */
 
 struct histogram {
-    uint64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last is +Inf */
+    uint64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last one is +Inf */
     uint64_t count;
     double sum_s;
 };
@@ -53,21 +52,22 @@ struct metrics {
 /* Aborts if there are more job types than the arrays have rows for. Call once, after host_init. */
 void metrics_check_types(size_t types);
 
-void metrics_observe(struct histogram *h, int64_t ns);
-/* Adds one under a label (static text). Labels beyond the last place are not counted. */
+void metrics_observe(struct histogram *h, int64_t ns); /* below 0 counts as 0 */
+/* Adds one to the count of a label, which is static text. If all METRICS_LABELS places are taken, a new label is not
+ * counted. */
 void metrics_count(struct label_count list[METRICS_LABELS], const char *label);
 void metrics_count_request(struct route_metrics *r, unsigned code, int64_t ns);
 
-/* ---- what is told ---- */
+/* ---- how it is written ------------------------------------------------------------------------------------------- */
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
-struct metric_out; /* where the samples of one row go */
+struct metric_out; /* takes the samples of one row */
 
 struct metric {
     const char *name;
     enum metric_type type;
-    /* Adds the samples by the functions below. `field` is the owner of the table, plus `offset`. */
+    /* Adds the samples, with the functions below. `field` is at `offset` in the owner of the table. */
     void (*read)(struct metric_out *to, const void *field);
     size_t offset;
     const char *label, *second_label; /* their names; NULL: there is none */
@@ -80,18 +80,18 @@ void metrics_write_table(struct buf *out, const struct metric *rows, size_t coun
 
 /* One sample; the values of the labels are those of the row, in its order. NULL: the row has no such label. */
 void metric_add(struct metric_out *to, uint64_t value, const char *label, const char *second_label);
-/* The same with digits behind the point. */
+/* The same, with digits behind the point. */
 void metric_add_real(struct metric_out *to, double value, const char *label, const char *second_label);
 void metric_add_histogram(struct metric_out *to, const struct histogram *h, const char *label);
 
-/* For `read` of a row without labels, by the type of its field; of label counts: a row with one label. */
+/* For `read`, by the type of the field. The row of label counts has one label, the other rows have none. */
 void metric_read_size(struct metric_out *to, const void *field);         /* size_t */
 void metric_read_histogram(struct metric_out *to, const void *field);    /* struct histogram */
 void metric_read_label_counts(struct metric_out *to, const void *field); /* struct label_count[METRICS_LABELS] */
 
-/* The table of what is counted here: jobs, chunks, restarts, HTTP. */
+/* Appends what is counted in struct metrics: jobs, chunks, restarts, HTTP. */
 void metrics_write(const struct metrics *m, struct buf *out);
-/* The table of the process: CPU, memory, descriptors, start time; and the version. */
+/* Appends what is known of this process: CPU, memory, descriptors, start time, version. */
 void metrics_write_process(struct buf *out);
 
 #endif

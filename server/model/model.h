@@ -1,5 +1,6 @@
-/* model.h: what all rooms of the front end know, and the one header of this room for them: a job's record, the problems that
- * clients are told, the Job document, and metrics. It knows no HTTP, no scheduling and no store. */
+/* model.h: what all rooms of the front end know: a job's record, the problems of clients, the Job document, and
+ * metrics. Other rooms include only this header of this room. It knows no HTTP, no scheduling and no store. Front
+ * end. */
 #ifndef OFFLOAD_MODEL_H
 #define OFFLOAD_MODEL_H
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FAULT  (64 * 1024) /* a worker's fault is at most about 16 KiB */
+#define MAX_FAULT  (64 * 1024) /* bytes; an honest worker's fault has at most about 16 KiB */
 #define MAX_ERRORS 20
 
 static const struct problem problems[PROBLEM_COUNT] = {
@@ -107,7 +107,7 @@ void problem_put_error(struct buf *members, const char *pointer, const char *det
     buf_puts(members, "}]");
 }
 
-/* ---- faults --------------------------------------------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------------------------------------------------ */
 
 static void put_string(struct buf *out, const char *name, json_t *value) {
     buf_printf(out, "\"%s\":", name);

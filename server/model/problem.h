@@ -1,5 +1,5 @@
-/* problem.h: what can go wrong, in one table: the stable code, its HTTP status, its title, and the page that
- * /problems/{code} shows. Documents are RFC 9457 (application/problem+json). */
+/* problem.h: what can go wrong, in one table: the stable code, its HTTP status, its title, and the text of the page
+ * /problems/{code}. The documents follow RFC 9457 (application/problem+json). Front end. */
 #ifndef OFFLOAD_PROBLEM_H
 #define OFFLOAD_PROBLEM_H
 
@@ -47,29 +47,30 @@ struct problem {
     const char *code;
     unsigned status;
     const char *title;
-    const char *help; /* what it means and what to do */
+    const char *help; /* what it means, and what a client can do */
 };
 
 const struct problem *problem_get(enum problem_code code);
 /* The code of that name; PROBLEM_COUNT if there is none. */
 enum problem_code problem_find(const char *name, size_t size);
 
-/* Appends a problem document. `members`: more members as JSON text without braces ("\"limit_bytes\":5"), or NULL;
- * `instance`: the request's path, or NULL. */
+/* Appends a problem document. `detail`: NULL for the text of the table. `members`: more members as JSON text without
+ * braces ("\"limit_bytes\":5"), or NULL. `instance`: the path of the request or of the job, or NULL. */
 void problem_write(struct buf *out, enum problem_code code, const char *detail, const char *members,
                    const char *instance);
 
-/* Appends the member "errors" with one error, as problem_write wants it. */
+/* Appends a member "errors" with one error, for problem_write. `pointer`: a JSON Pointer (RFC 6901) into the
+ * submission. */
 void problem_put_error(struct buf *members, const char *pointer, const char *detail);
 
-/* A fault as a worker or the host wrote it (see struct fault in handlers/host/host.h), not believed: parsed,
- * bounded, and made anew. */
+/* A fault that a worker or the host wrote as JSON (struct fault in handlers/host/host.h). It is not trusted: it is
+ * parsed, bounded, and written anew. */
 struct problem_fault {
     enum problem_code code;
     char *detail;  /* heap */
     char *members; /* heap: JSON members without braces, or NULL */
 };
-/* 0, or -1 if it is no such thing. problem_fault_deinit in both cases. */
+/* 0, or -1: it is no fault. Call problem_fault_deinit in both cases. */
 int problem_read_fault(const void *json, size_t size, struct problem_fault *f);
 void problem_fault_deinit(struct problem_fault *f);
 

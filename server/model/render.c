@@ -1,5 +1,5 @@
-/* render.c: see render.h. Front end. On the path of every short job, so it puts text together by hand; the parts that
- * are JSON already (result, error, lost) were made by our own writers. */
+/* render.c: see render.h. Front end. It is on the path of every short job, so it does not build a tree of JSON: it
+ * writes text. What is JSON already (result, error, lost) was written by us. */
 #include "server/model/render.h"
 
 #include <stdio.h>

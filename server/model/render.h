@@ -1,4 +1,4 @@
-/* render.h: the Job document of the HTTP contract, from a record. */
+/* render.h: makes the Job document of the HTTP contract (schema Job in openapi.yaml) from a record. Front end. */
 #ifndef OFFLOAD_RENDER_H
 #define OFFLOAD_RENDER_H
 
@@ -7,21 +7,21 @@
 #include "base/buf.h"
 #include "server/model/record.h"
 
-#define RENDER_MAX_INLINE (256 * 1024) /* a larger result is not in the Job, only behind links.result */
+#define RENDER_MAX_INLINE (256 * 1024) /* bytes; a larger result is not in the Job, only at links.result */
 
-/* What a live job is at, beside its record. {0}: it is not live. */
+/* What the record of a live job does not say. {0}: the job is not live. */
 struct job_view {
     bool live;
-    double fraction;            /* 0..1, while running: with what running chunks have reported */
+    double fraction;            /* while running: 0 to 1, with what running chunks have reported */
     bool delayed;               /* while queued: it waits for a time, not for a worker */
     int64_t estimated_start_ms; /* while queued: wall clock */
 };
 
-/* Appends the Job. */
+/* Appends the Job document. */
 void render_job(struct buf *out, const struct record *r, const struct job_view *view, bool with_result);
-/* A tag that changes with the document: W/"..." */
+/* A weak ETag (RFC 9110 section 8.8.3), which changes with the document. 64 bytes are enough. */
 void render_etag(char *to, size_t size, const struct record *r, const struct job_view *view);
-/* queue;dur=0.2, plan;dur=..., in ms (Server-Timing, W3C). */
+/* The value of Server-Timing (W3C): "queue;dur=0.2, plan;dur=...", in ms. */
 #define RENDER_TIMING_SIZE 160
 void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r);
 
