@@ -1,9 +1,10 @@
-/* main.c: offloadd. Start, signals, drain, end.
+/* main.c: offloadd: its start, its signals, its drain and its end. It connects the rooms with each other. Front end.
+ * The zygote, and workers that are executed anew, are the same program with another first argument (see main).
  *
  *     read configuration ──► become subreaper, block signals ──► open listeners ──► start zygote ──► loop
  *                                                                                     │
- *       loaded ──► "ready"     SIGHUP ──► new zygote, limits      SIGTERM, SIGINT ──► draining ──► idle or time out ──► 0
- *                                                                          second one ──────────────► 128 + signal
+ *       loaded ──► "ready"     SIGHUP ──► new zygote, limits    SIGTERM, SIGINT ──► draining ──► idle or time out ──► 0
+ *                                                                        second one ───────────────► 128 + signal
  */
 #include <errno.h>
 #include <signal.h>
@@ -25,9 +26,9 @@
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2
-#define SPARE_DESCRIPTORS    256 /* beside connections at least: workers, memfds, listeners */
+#define SPARE_DESCRIPTORS    256 /* at least, for all but connections: workers, memfds, listeners */
 
-/* ---- configuration ------------------------------------------------------------------------------------------ */
+/* ---- configuration ----------------------------------------------------------------------------------------------- */
 
 static struct pool_config pool_config_of(const struct config *c) {
     return (struct pool_config){
@@ -57,7 +58,7 @@ static struct jobs_config jobs_config_of(const struct config *c) {
     };
 }
 
-_Static_assert(CONFIG_MAX_LIST <= HTTP_MAX_LISTENERS, "as many listeners as --listen can name");
+_Static_assert(CONFIG_MAX_LIST <= HTTP_MAX_LISTENERS, "http takes all that --listen can name");
 
 static int64_t max_descriptors(void) {
     struct rlimit files;
@@ -65,16 +66,16 @@ static int64_t max_descriptors(void) {
     return known ? (int64_t)files.rlim_cur : INT64_MAX / 2;
 }
 
-/* --max-connections, or as many as there are descriptors for. */
+/* --max-connections, or fewer if there are not enough descriptors. */
 static int64_t connections_that_fit(const struct config *c) {
     int64_t room = max_descriptors();
-    /* A job with large parts holds a descriptor for each. */
+    /* Jobs need descriptors too: one for each large part. */
     int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
     room = room > 2 * spare ? room - spare : room / 2;
     return c->max_connections < room ? c->max_connections : room;
 }
 
-/* As far as RLIMIT_NOFILE goes. */
+/* Raises the limit of descriptors as far as it goes (RLIMIT_NOFILE), and warns if that is not enough. */
 static void raise_descriptors(const struct config *c) {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -112,7 +113,7 @@ static struct webhooks_config webhooks_config_of(const struct config *c) {
     };
 }
 
-/* ---- readiness ------------------------------------------------------------------------------------------------- */
+/* ---- readiness --------------------------------------------------------------------------------------------------- */
 
 static void on_loaded(void *arg) {
     struct server *s = arg;
@@ -134,7 +135,7 @@ static void on_loaded(void *arg) {
 static void on_load_failed(void *arg, const char *type) {
     struct server *s = arg;
     if (s->handlers_loaded) { /* a reload */
-        LOG(LOG_ERROR, "handler_refused", LOG_STR("type", type));
+        LOG(LOG_ERROR, "handler_load_failed", LOG_STR("type", type));
         return;
     }
     fprintf(stderr, "offloadd: the handler \"%s\" could not be loaded\n", type);
@@ -146,7 +147,7 @@ static void on_pong(void *arg, struct worker *w) {
     health_pong(((struct server *)arg)->health, w);
 }
 
-/* ---- signals ------------------------------------------------------------------------------------------------------ */
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 static void finish_if_drained(struct server *s) {
     if (!s->draining || !jobs_are_drained(s->jobs) || http_busy(s->http) || webhooks_active(s->webhooks) > 0)
@@ -174,19 +175,19 @@ static void drain(struct server *s, int signal) {
     LOG(LOG_INFO, "drain", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
         LOG_INT("running", jobs_running(s->jobs)));
     loop_set_timer(s->loop, &s->drain_timer, clock_monotonic_ns() + s->config.drain_timeout_ns);
-    http_wake_streams(s->http); /* streams of events end now */
+    http_wake_streams(s->http); /* so that streams of events end now */
 }
 
 /* Reads the configuration again and replaces the workers. The table of options says what a reload takes. */
 static void reload(struct server *s) {
-    struct config fresh;
+    struct config next;
     struct buf error = {0}, ignored = {0};
-    if (config_read(&fresh, s->argc, s->argv, &error) != 0) {
+    if (config_read(&next, s->argc, s->argv, &error) != 0) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
         buf_deinit(&error);
         return;
     }
-    config_take_reload(&s->config, &fresh, &ignored);
+    config_take_reload(&s->config, &next, &ignored);
     if (ignored.size > 0)
         LOG(LOG_WARN, "reload_ignored", LOG_STR("options", ignored.data));
     buf_deinit(&ignored);
@@ -195,7 +196,8 @@ static void reload(struct server *s) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct http_config hc = http_config_of(&s->config);
     struct webhooks_config wc = webhooks_config_of(&s->config);
-    if (webhooks_configure(s->webhooks, &wc, &error) != 0) /* the file has changed since config_read saw it */
+    if (webhooks_configure(s->webhooks, &wc, &error) !=
+        0) /* the file of secrets has changed since config_read checked it */
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
     buf_deinit(&error);
     pool_configure(s->pool, &pc);
@@ -230,13 +232,13 @@ static int watch_signals(struct server *s) {
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is like a full disk */
+    signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is treated like a full disk */
     s->signal_watch = (struct watch){signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), on_signal};
     s->drain_timer.fire = on_drain_timeout;
     return s->signal_watch.fd < 0 ? -1 : loop_watch(s->loop, &s->signal_watch, EPOLLIN);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static int64_t turn(void *arg) {
     struct server *s = arg;
@@ -254,7 +256,7 @@ static struct store *open_store(const struct server *s, struct buf *error) {
     return store_sqlite_open(s->loop, c->data_dir, &limits, error);
 }
 
-/* Where the jobs' webhooks go: the two rooms do not know each other. */
+/* From the jobs to the webhooks: the two rooms do not know each other. */
 static int check_webhook(void *arg, const char *url, struct buf *detail) {
     return webhooks_check(arg, url, detail);
 }
@@ -326,8 +328,8 @@ static void close_server(struct server *s) {
     if (s->webhooks != NULL)
         webhooks_free(s->webhooks);
     if (s->jobs != NULL)
-        jobs_free(s->jobs);           /* before the pool: tasks point to workers */
-    idempotency_free(s->idempotency); /* behind the store, which may still answer */
+        jobs_free(s->jobs);           /* before the pool, because tasks point to workers */
+    idempotency_free(s->idempotency); /* after the store, which can answer while it is closed */
     if (s->pool != NULL)
         pool_free(s->pool);
     routes_free(s);
@@ -339,7 +341,7 @@ static int run(struct server *s) {
     struct buf error = {0};
     log_threshold = s->config.log_level;
     log_style = s->config.log_format;
-    prctl(PR_SET_CHILD_SUBREAPER, 1); /* orphans of a zygote that died come to us */
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* the workers of a zygote that died become our children */
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
     metrics_check_types(host_count());
