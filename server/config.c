@@ -1,5 +1,5 @@
-/* config.c: see config.h. Front end, at start-up and on SIGHUP. Each source hands pairs of a row and a value to
- * config_set_option; precedence is the order in which the sources are read, the strongest last. */
+/* config.c: see config.h. Front end, at start-up and on SIGHUP. Each source gives pairs of a row and a
+ * value to config_set_option. The source that wins is read last. */
 #include "server/config.h"
 
 #include <ctype.h>
@@ -21,7 +21,7 @@ static bool names_file(const struct config_option *row) {
     return row->offset == offsetof(struct config, file);
 }
 
-/* ---- sources ------------------------------------------------------------------------------------------- */
+/* ---- sources ----------------------------------------------------------------------------------------------------- */
 
 static void trim(char **start) {
     while (isspace((unsigned char)**start))
@@ -36,7 +36,7 @@ struct kept {
     char text[];
 };
 
-/* A copy that lives as long as the process. A reload mostly finds its strings there already. */
+/* A copy that lives as long as the process; NULL: memory ran out. A reload mostly finds its strings here already. */
 static const char *keep(const char *value) {
     static struct kept *all;
     size_t size = strlen(value) + 1;
@@ -125,13 +125,13 @@ static int usage_error(int got, char **argv, struct buf *error) {
     return -1;
 }
 
-#define FIRST_ROW 256 /* getopt_long's number for the first row: above all characters */
+#define FIRST_ROW 256 /* what getopt_long returns for the first row: larger than any character */
 
 static int take_flags(struct config *c, int argc, char **argv, const struct option *flags, bool only_file,
                       struct buf *error) {
     size_t count;
     const struct config_option *rows = config_options(&count);
-    optind = 0; /* start over, also in GNU's own state */
+    optind = 0; /* GNU getopt starts over */
     opterr = 0;
     for (int got = getopt_long(argc, argv, ":", flags, NULL); got != -1;
          got = getopt_long(argc, argv, ":", flags, NULL)) {
@@ -150,7 +150,7 @@ static int take_flags(struct config *c, int argc, char **argv, const struct opti
     return 0;
 }
 
-/* With `only_file` it looks for --config alone. */
+/* only_file: it only looks for --config. */
 static int read_flags(struct config *c, int argc, char **argv, bool only_file, struct buf *error) {
     size_t count;
     const struct config_option *rows = config_options(&count);
@@ -180,7 +180,8 @@ static int fill_defaults(struct config *c, struct buf *error) {
     return 0;
 }
 
-/* Under systemd the first of its StateDirectory=; else by the XDG Base Directory Specification. NULL: nowhere. */
+/* Under systemd the first directory of StateDirectory=; else as the XDG Base Directory Specification says. NULL: there
+ * is none. */
 static const char *default_data_dir(void) {
     const char *state = getenv("STATE_DIRECTORY"), *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     char path[4096];
@@ -195,7 +196,7 @@ static const char *default_data_dir(void) {
     return keep(path);
 }
 
-/* What can be found wrong before it is used. */
+/* Finds mistakes in the options of webhooks before a webhook is sent. */
 static int check_webhooks(const struct config *c, struct buf *error) {
     const struct webhooks_config webhooks = {
         .secret_file = c->webhook_secret_file,
@@ -226,13 +227,13 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     return c->data_dir == NULL ? -1 : check_webhooks(c, error);
 }
 
-void config_take_reload(struct config *c, const struct config *fresh, struct buf *ignored) {
+void config_take_reload(struct config *c, const struct config *next, struct buf *ignored) {
     size_t count;
     const struct config_option *rows = config_options(&count);
     for (size_t i = 0; i < count; i++) {
         if (rows[i].reload == CONFIG_RELOADED)
-            config_copy_option(&rows[i], c, fresh);
-        else if (!config_option_is_same(&rows[i], c, fresh))
+            config_copy_option(&rows[i], c, next);
+        else if (!config_option_is_same(&rows[i], c, next))
             buf_printf(ignored, "%s--%s", ignored->size > 0 ? ", " : "", rows[i].name);
     }
 }

@@ -19,8 +19,9 @@
 
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL}; /* enum log_level */
 static const char *const log_formats[] = {"text", "json", NULL};                  /* enum log_format */
-_Static_assert(LOG_ERROR == 3 && LOG_JSON == 1, "words are in the order of the enums");
-_Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) == sizeof(int), "set by their index");
+_Static_assert(LOG_ERROR == 3 && LOG_JSON == 1, "the words are in the order of the enums");
+_Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) == sizeof(int),
+               "config_set_option writes the index as an int");
 
 static const struct config_option rows[] = {
     {"cancel-grace", CONFIG_TIME, CONFIG_RELOADED, AT(cancel_grace_ns), 10 * MS, 60 * S, .fallback = "200ms",
@@ -37,20 +38,20 @@ static const struct config_option rows[] = {
     {"enable-test-types", CONFIG_SWITCH, CONFIG_AT_START, AT(enable_test_types), .fallback = "false",
      .help = "offer sleep, burn, echo, collatz, crash, process and spawned"},
     {"express-cost", CONFIG_TIME, CONFIG_RELOADED, AT(express_cost_ns), 0, S, .fallback = "5ms",
-     .help = "jobs estimated below this run on express workers"},
+     .help = "jobs that are estimated to take less run on express workers"},
     {"express-workers", CONFIG_COUNT, CONFIG_AT_START, AT(express_workers), 1, 64, .fallback = "1",
      .help = "how many workers there are for plans, merges and short jobs"},
     {"header-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(header_timeout_ns), 100 * MS, DAY, .fallback = "10s",
      .help = "how long a client may take to send its first head"},
     {"help", CONFIG_SWITCH, CONFIG_AT_START, AT(show_help), .fallback = "false", .help = "print this page and exit"},
     {"idle-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(idle_timeout_ns), S, DAY, .fallback = "60s",
-     .help = "a connection is closed after so long a silence"},
+     .help = "how long a connection may be silent before it is closed"},
     {"insecure-no-auth", CONFIG_SWITCH, CONFIG_AT_START, AT(insecure_no_auth), .fallback = "false",
      .help = "listen on addresses that others can reach, without keys"},
     {"job-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(job_timeout_ns), MS, 30 * DAY, .fallback = "10m",
-     .help = "how long a job may run that has no timeout_ms of its own"},
+     .help = "how long a job may run if it has no timeout_ms"},
     {"keep-sync", CONFIG_COUNT, CONFIG_AT_START, AT(keep_sync), 0, 1000000, .fallback = "1000",
-     .help = "how many jobs are remembered whose answer had the result"},
+     .help = "how many jobs are remembered that were answered with their result"},
     {"key-ttl", CONFIG_TIME, CONFIG_RELOADED, AT(key_ttl_ns), S, 365 * DAY, .fallback = "24h",
      .help = "how long an Idempotency-Key is kept"},
     {"listen", CONFIG_LIST, CONFIG_AT_START, AT(listen), .value = "ADDRESS", .fallback = "127.0.0.1:8080",
@@ -58,7 +59,7 @@ static const struct config_option rows[] = {
     {"log-format", CONFIG_WORD, CONFIG_AT_START, AT(log_format), .words = log_formats,
      .decided = "text on a terminal, else json", .help = "how log lines are written: text or json"},
     {"log-level", CONFIG_WORD, CONFIG_RELOADED, AT(log_level), .words = log_levels, .fallback = "info",
-     .help = "what is logged at least: debug, info, warn or error"},
+     .help = "lowest level that is logged: debug, info, warn or error"},
     {"max-body", CONFIG_SIZE, CONFIG_RELOADED, AT(max_body), KIB, TIB, .fallback = "64MiB",
      .help = "largest request body"},
     {"max-connections", CONFIG_COUNT, CONFIG_AT_START, AT(max_connections), 1, 1000000, .fallback = "10000",
@@ -78,9 +79,9 @@ static const struct config_option rows[] = {
     {"max-memory", CONFIG_SIZE, CONFIG_RELOADED, AT(max_memory), MIB, 1024 * TIB,
      .decided = "half of RAM, or of the cgroup's limit", .help = "how many bytes are held for jobs and results"},
     {"max-queue", CONFIG_COUNT, CONFIG_RELOADED, AT(max_queue), 1, 100000000, .fallback = "100000",
-     .help = "how many jobs there may be that have not ended"},
+     .help = "how many jobs may be queued or running at a time"},
     {"max-queue-age", CONFIG_TIME, CONFIG_RELOADED, AT(max_queue_age_ns), 0, 365 * DAY, .fallback = "0s",
-     .help = "no jobs are accepted while the oldest has waited longer; 0: no limit"},
+     .help = "no job is accepted while the oldest task has waited longer; 0: no limit"},
     {"max-retry-delay", CONFIG_TIME, CONFIG_RELOADED, AT(max_retry_delay_ns), MS, DAY, .fallback = "10s",
      .help = "longest backoff before a lost task runs again"},
     {"max-sync", CONFIG_COUNT, CONFIG_RELOADED, AT(max_sync), 1, 1000000, .fallback = "1000",
@@ -94,7 +95,7 @@ static const struct config_option rows[] = {
     {"max-worker-rss", CONFIG_SIZE, CONFIG_RELOADED, AT(max_worker_rss), 0, TIB, .fallback = "0",
      .help = "resident memory beyond which an idle worker is replaced; 0: no limit"},
     {"result-ttl", CONFIG_TIME, CONFIG_RELOADED, AT(result_ttl_ns), 0, 365 * DAY, .fallback = "1h",
-     .help = "how long an ended job is kept that has no ttl_s of its own"},
+     .help = "how long an ended job is kept if it has no ttl_s"},
     {"retry-delay", CONFIG_TIME, CONFIG_RELOADED, AT(retry_delay_ns), 0, DAY, .fallback = "100ms",
      .help = "first backoff before a lost task runs again; it doubles each time; 0: none"},
     {"stream-buffer", CONFIG_SIZE, CONFIG_RELOADED, AT(stream_buffer), KIB, TIB, .fallback = "8MiB",
@@ -135,7 +136,7 @@ void config_variable_of(const struct config_option *row, char name[CONFIG_VARIAB
         *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 struct unit {
     const char *name;
@@ -158,7 +159,7 @@ static const struct unit *const units_of[] = {
 /* A non-negative number and a unit. A time of 0 needs none. */
 static bool parse_number(const char *text, const struct unit *units, double *value) {
     char *end;
-    if (!isdigit((unsigned char)text[0]) || strpbrk(text, "xX") != NULL) /* strtod reads hex, too */
+    if (!isdigit((unsigned char)text[0]) || strpbrk(text, "xX") != NULL) /* strtod would read hexadecimal, too */
         return false;
     errno = 0;
     double number = strtod(text, &end);
@@ -184,7 +185,7 @@ static int set_number(void *field, const struct config_option *row, const char *
         buf_printf(error, "--%s: %s is out of range", row->name, value);
         return -1;
     }
-    /* The double of INT64_MAX is one too many. */
+    /* INT64_MAX as a double is larger by one, so it cannot be converted back. */
     *(int64_t *)field = number >= 9.2e18 ? row->max : (int64_t)number;
     return 0;
 }
@@ -203,7 +204,7 @@ static int add_to_list(struct config_list *list, const struct config_option *row
     if (list->source != source)
         *list = (struct config_list){.source = source};
     if (list->count == CONFIG_MAX_LIST) {
-        buf_printf(error, "--%s: at most %d of them", row->name, CONFIG_MAX_LIST);
+        buf_printf(error, "--%s: at most %d values", row->name, CONFIG_MAX_LIST);
         return -1;
     }
     list->at[list->count++] = value;
@@ -265,9 +266,9 @@ void config_copy_option(const struct config_option *row, struct config *to, cons
     memcpy((char *)to + row->offset, (const char *)from + row->offset, field_size(row->kind));
 }
 
-/* ---- in words ------------------------------------------------------------------------------------------- */
+/* ---- for the manual ---------------------------------------------------------------------------------------------- */
 
-/* In the largest unit that leaves no fraction. */
+/* Writes it in the largest unit that leaves no fraction. */
 static void write_number(struct buf *out, const struct unit *units, int64_t number) {
     const struct unit *best = units;
     if (number == 0) {

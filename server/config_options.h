@@ -1,8 +1,9 @@
-/* config_options.h: struct config, and the table of offloadd's options, which are its fields. A row is all that is known of
- * an option: the flag, the environment variable and the key of the file are made from its name, and --help, the manual
- * page and docs/options.md from the rest. To add an option: the row in config_options.c, and the field here.
+/* config_options.h: struct config, and the table of offloadd's options, one for each field. A row is all that is known
+ * of an option: its flag, its environment variable and its key in the file are made from its name; --help, the manual
+ * page and docs/options.md are made from the rest. To add an option, add the row in config_options.c and the field
+ * here.
  *
- * Front end, at start-up and on SIGHUP; and the program that writes the manual (tools/manual_offloadd.c). */
+ * Front end, at start-up and on SIGHUP. The program that writes the manual uses it too (tools/manual_offloadd.c). */
 #ifndef OFFLOAD_CONFIG_OPTIONS_H
 #define OFFLOAD_CONFIG_OPTIONS_H
 
@@ -17,14 +18,14 @@
 
 #define CONFIG_MAX_LIST 16
 
-/* Of an option that may be repeated. */
+/* The values of an option that can be repeated. */
 struct config_list {
     const char *at[CONFIG_MAX_LIST];
     unsigned count;
-    int source; /* where they are from: one that says anything of a list says all of it */
+    int source; /* all values come from this one source; see config_set_option */
 };
 
-/* The fields of the options, in the order of their subjects. */
+/* The values of the options, by subject. Times are in ns (_ns); sizes, as in max_body, in bytes. */
 struct config {
     struct config_list listen; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
     bool insecure_no_auth;
@@ -50,7 +51,7 @@ struct config {
     enum log_level log_level;
     enum log_format log_format;
     bool enable_test_types, check_config, show_version, show_help;
-    const char *file; /* --config */
+    const char *file; /* --config; NULL: there is none */
 };
 
 /* What a value looks like, and the type of the field that takes it. */
@@ -60,13 +61,13 @@ enum config_kind {
     CONFIG_TIME,   /* int64_t, ns */
     CONFIG_SWITCH, /* bool */
     CONFIG_TEXT,   /* const char * */
-    CONFIG_LIST,   /* struct config_list: the option may be repeated */
+    CONFIG_LIST,   /* struct config_list: the option can be repeated */
     CONFIG_WORD,   /* an enum whose values are the indexes of `words` */
 };
 
 enum config_reload {
-    CONFIG_AT_START, /* SIGHUP does not take it: a change waits for the next start */
-    CONFIG_RELOADED
+    CONFIG_AT_START, /* SIGHUP does not take it; a change waits for the next start */
+    CONFIG_RELOADED  /* SIGHUP takes it */
 };
 
 struct config_option {
@@ -74,11 +75,11 @@ struct config_option {
     enum config_kind kind;
     enum config_reload reload;
     size_t offset;            /* of the field in struct config */
-    int64_t min, max;         /* of CONFIG_COUNT, CONFIG_SIZE and CONFIG_TIME; both are allowed */
+    int64_t min, max;         /* of CONFIG_COUNT, CONFIG_SIZE and CONFIG_TIME; both bounds are allowed */
     const char *const *words; /* of CONFIG_WORD; the last is NULL */
     const char *value;        /* of CONFIG_TEXT and CONFIG_LIST: what the manual calls the value */
-    const char *fallback;     /* the default, as text; NULL: none, or decided at start */
-    const char *decided;      /* how a default is decided at start; NULL: it is not */
+    const char *fallback;     /* the default, as text; NULL: there is none, or it is decided at start */
+    const char *decided;      /* how the default is decided at start, in words; NULL: it is not */
     const char *help;
 };
 
@@ -90,8 +91,9 @@ const struct config_option *config_find_option(const char *name);
 /* "OFFLOAD_MAX_BODY" of "max-body". */
 void config_variable_of(const struct config_option *row, char name[CONFIG_VARIABLE_SIZE]);
 
-/* Reads a value into the field. A value for a list is added to it, if what the list has came from the same source (any
- * number); else the list begins anew. `value` has to outlive *c. 0, or -1 with one line in `error`. */
+/* Reads a value into the field. `source` is any number that names where the value comes from: a value of a list is
+ * added to the values from the same source, and replaces those from another one. `value` has to outlive *c. 0, or -1
+ * with one line in `error`. */
 MUST_CHECK int config_set_option(struct config *c, const struct config_option *row, const char *value, int source,
                                  struct buf *error);
 /* True if both have the same value. */
@@ -100,11 +102,11 @@ void config_copy_option(const struct config_option *row, struct config *to, cons
 
 /* Appends what the manual calls the value: "SIZE", "text|json". */
 void config_write_value(struct buf *out, const struct config_option *row);
-/* Appends what is allowed, "10ms to 1m"; nothing if that is not limited. */
+/* Appends the range, "10ms to 1m"; nothing if the option has none. */
 void config_write_range(struct buf *out, const struct config_option *row);
 /* The default in words; NULL: there is none. */
 const char *config_default_of(const struct config_option *row);
-/* The page of --help. */
+/* Writes the page of --help. */
 void config_print_help(FILE *to);
 
 #endif

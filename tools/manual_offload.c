@@ -1,4 +1,4 @@
-/* manual_offload.c: writes offload.1 to stdout, from the tables that --help is made from. Run when the programs are
+/* manual_offload.c: writes offload.1 to stdout, from the tables that --help is made from. It runs when offload is
  * built. */
 #include <stdio.h>
 
@@ -20,7 +20,7 @@ static void write_commands(void) {
     }
 }
 
-/* Which commands take the option. */
+/* Writes which commands take the option; nothing if all do. */
 static void write_takers(enum option_id id) {
     size_t count, taken = 0;
     const struct command *commands = commands_table(&count);
@@ -37,7 +37,7 @@ static void write_takers(enum option_id id) {
 
 static void write_options(void) {
     roff_section("OPTIONS");
-    roff_paragraph("Options may stand before, between and behind the other words. Those without \"For\" are for all "
+    roff_paragraph("Options can be before, between and behind the other words. An option without \"For\" is for all "
                    "commands.");
     for (int id = 0; id < OPTION_COUNT; id++) {
         const struct option_row *row = options_row((enum option_id)id);

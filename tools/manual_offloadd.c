@@ -1,12 +1,12 @@
-/* manual_offloadd.c: writes what there is to read about offloadd's options, from their table, to stdout: the manual page
- * offloadd.8 ("man"), or docs/options.md ("markdown"). Run when the programs are built. */
+/* manual_offloadd.c: writes a manual of offloadd to stdout, from the table of its options: the page offloadd.8 ("man"),
+ * or docs/options.md ("markdown"). It runs when offload is built. */
 #include <stdio.h>
 #include <string.h>
 
 #include "server/config_options.h"
 #include "tools/roff.h"
 
-/* ---- offloadd.8 ------------------------------------------------------------------------------------------ */
+/* ---- offloadd.8 -------------------------------------------------------------------------------------------------- */
 
 static void man_option(const struct config_option *row) {
     char flag[64];
@@ -68,9 +68,9 @@ static void write_man(const struct config_option *rows, size_t count) {
     fputs(".BR offload (1)\n", stdout);
 }
 
-/* ---- docs/options.md ----------------------------------------------------------------------------------------- */
+/* ---- docs/options.md --------------------------------------------------------------------------------------------- */
 
-/* In a cell of a table a bar has to be escaped, in code too. */
+/* Writes a cell of a table: a bar has to be escaped there, in code too. */
 static void put_cell(const char *text, const char *mark) {
     fputs(mark, stdout);
     for (; *text != '\0'; text++) {

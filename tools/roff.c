@@ -1,4 +1,4 @@
-/* roff.c: see roff.h. Run when the programs are built. */
+/* roff.c: see roff.h. It runs when offload is built. */
 #include "tools/roff.h"
 
 #include <stdio.h>
@@ -7,7 +7,7 @@
 static const char *escape_of(char c) {
     switch (c) {
     case '\\': return "\\e";
-    case '-': return "\\-"; /* else a hyphen, which cannot be pasted into a shell */
+    case '-': return "\\-"; /* else it becomes a hyphen, which a shell does not know */
     case '\'': return "\\(aq";
     case '`': return "\\(ga";
     case '^': return "\\(ha";

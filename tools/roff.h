@@ -1,14 +1,16 @@
-/* roff.h: what both programs that write manual pages need of the man(7) macros. Run when the programs are built. */
+/* roff.h: writes manual pages with the man(7) macros. Both programs that write one use it. They run when offload is
+ * built. */
 #ifndef OFFLOAD_TOOLS_ROFF_H
 #define OFFLOAD_TOOLS_ROFF_H
 
-/* All write to stdout. Texts are plain UTF-8; what roff would read as a command is escaped. */
+/* All functions write to stdout. Texts are plain UTF-8; what roff would read as a command is escaped. */
 void roff_title(const char *name, int section, const char *manual, const char *summary);
 void roff_section(const char *name);
-/* A paragraph; line ends are spaces, and an empty line begins a new one. */
+/* A paragraph. A line end is a space, and an empty line begins the next paragraph. */
 void roff_paragraph(const char *text);
-/* A paragraph that is indented below its tag: the first word in bold, the rest (NULL: none) as it is. */
+/* Begins a paragraph below a tag: `bold`, then `rest` (NULL: none). */
 void roff_tag(const char *bold, const char *rest);
+/* Text within a paragraph. */
 void roff_text(const char *text);
 void roff_bold(const char *text);
 
