@@ -1,5 +1,5 @@
-/* config_options_test.c: the table of offloadd's options, server/config_options.c: that its rows are good, and what is said
- * of them. */
+/* config_options_test.c: the table of offloadd's options: its rows are good, and this is what the manual says of them.
+ * See server/config_options.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static void assert_words(const char *option, const char *value, const char *rang
     buf_deinit(&b);
 }
 
-static void values_and_ranges_are_told_in_the_largest_unit(void **state) {
+static void values_and_ranges_are_written_in_the_largest_unit(void **state) {
     (void)state;
     assert_words("cancel-grace", "TIME", "10ms to 1m");
     assert_words("max-body", "SIZE", "1KiB to 1024GiB");
@@ -83,7 +83,7 @@ int main(void) {
         cmocka_unit_test(the_rows_are_sorted_and_say_all_that_the_manual_needs),
         cmocka_unit_test(no_two_rows_share_a_field),
         cmocka_unit_test(the_variable_has_the_name_of_the_option),
-        cmocka_unit_test(values_and_ranges_are_told_in_the_largest_unit),
+        cmocka_unit_test(values_and_ranges_are_written_in_the_largest_unit),
         cmocka_unit_test(a_list_begins_anew_with_each_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

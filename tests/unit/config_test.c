@@ -1,4 +1,4 @@
-/* config_test.c: the options of offloadd, server/config.c: how values are written, and which source wins. */
+/* config_test.c: how the values of offloadd's options are written, and which source wins. See server/config.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,9 +37,9 @@ static void write_file(const char *text) {
     fclose(f);
 }
 
-/* Reads flags separated by spaces; `error` is NULL if they must be good, else a part of what is said. */
+/* Reads flags that are separated by spaces. `error`: NULL if they must be good, else a part of the message. */
 static struct config read_config(const char *flags, const char *error) {
-    static char all_words[4][512]; /* as long-lived as a real argv; those of the last four calls */
+    static char all_words[4][512]; /* those of the last four calls; they live as long as a real argv */
     static unsigned calls;
     char *words = all_words[calls++ % 4];
     char *argv[MAX_FLAGS] = {(char[]){"offloadd"}}, *rest = words;
@@ -57,7 +57,7 @@ static struct config read_config(const char *flags, const char *error) {
     return c;
 }
 
-/* With the file, too. */
+/* The same, and the file is read, too. */
 static struct config read_both(const char *flags, const char *error) {
     char all[512];
     snprintf(all, sizeof all, "--config %s %s", path, flags);
@@ -112,7 +112,7 @@ static void times_need_a_unit(void **state) {
     read_config("--job-timeout 1d", "a time like");
 }
 
-static void values_out_of_range_are_refused(void **state) {
+static void values_out_of_range_are_rejected(void **state) {
     (void)state;
     read_config("--workers 0", "out of range");
     read_config("--workers 4097", "out of range");
@@ -182,7 +182,7 @@ static void a_file_has_keys_comments_and_blank_lines(void **state) {
     assert_int_equal(c.job_timeout_ns, 5 * NS_PER_S);
 }
 
-static void a_mistake_in_the_file_is_told_with_its_line(void **state) {
+static void a_mistake_in_the_file_is_reported_with_its_line(void **state) {
     (void)state;
     static const char *const bad[][2] = {{"\nworker = 3\n", "line 2: unknown key \"worker\""},
                                          {"workers\n", "line 1: `key = value`"},
@@ -247,7 +247,7 @@ static void a_reload_takes_what_its_row_says_and_names_the_rest(void **state) {
     buf_deinit(&ignored);
 }
 
-static void a_mistake_in_the_environment_is_told_as_such(void **state) {
+static void a_mistake_in_the_environment_is_reported_as_one(void **state) {
     (void)state;
     setenv("OFFLOAD_WORKERS", "several", 1);
     read_config("", "(from the environment)");
@@ -275,7 +275,7 @@ static void webhook_options_have_the_defaults_of_the_standard_and_their_list_is_
     assert_string_equal(c.listen.at[0], "a:1");
 }
 
-static void webhook_mistakes_are_told_before_the_start(void **state) {
+static void webhook_mistakes_are_reported_before_the_start(void **state) {
     (void)state;
     char flags[64];
     read_config("--webhook-allow https://hooks.internal/", "--webhook-allow");
@@ -296,19 +296,19 @@ int main(void) {
         TEST(the_defaults_are_those_of_the_documentation),
         TEST(sizes_take_binary_units),
         TEST(times_need_a_unit),
-        TEST(values_out_of_range_are_refused),
+        TEST(values_out_of_range_are_rejected),
         TEST(switches_are_on_alone_and_take_true_and_false),
         TEST(words_are_checked),
         TEST(what_is_unknown_is_named),
         TEST(the_last_of_a_repeated_flag_counts_and_listen_adds),
         TEST(a_file_has_keys_comments_and_blank_lines),
-        TEST(a_mistake_in_the_file_is_told_with_its_line),
+        TEST(a_mistake_in_the_file_is_reported_with_its_line),
         TEST(flags_beat_the_environment_and_that_beats_the_file),
         TEST(the_environment_names_the_file_too),
         TEST(a_reload_takes_what_its_row_says_and_names_the_rest),
-        TEST(a_mistake_in_the_environment_is_told_as_such),
+        TEST(a_mistake_in_the_environment_is_reported_as_one),
         TEST(webhook_options_have_the_defaults_of_the_standard_and_their_list_is_its_own),
-        TEST(webhook_mistakes_are_told_before_the_start),
+        TEST(webhook_mistakes_are_reported_before_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

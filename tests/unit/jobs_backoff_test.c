@@ -1,9 +1,10 @@
-/* jobs_backoff_test.c: what was lost with its worker waits before it is tried again. See server/jobs/backoff.c. */
+/* jobs_backoff_test.c: a task that was lost with its worker backs off before it is tried again. See
+ * server/jobs/backoff.c. */
 #include "tests/unit/jobs_world.h"
 
 #include "server/jobs/queue.h"
 
-/* ---- how long -------------------------------------------------------------------------------------------------------- */
+/* ---- how long ---------------------------------------------------------------------------------------------------- */
 
 static void the_backoff_doubles_with_each_loss_up_to_a_limit(void **state) {
     (void)state;
@@ -31,7 +32,7 @@ static void the_backoff_doubles_with_each_loss_up_to_a_limit(void **state) {
     leave(&c);
 }
 
-/* ---- what goes on meanwhile ------------------------------------------------------------------------------------------ */
+/* ---- what goes on meanwhile -------------------------------------------------------------------------------------- */
 
 static void other_chunks_go_on_while_one_backs_off(void **state) {
     (void)state;

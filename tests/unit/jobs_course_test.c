@@ -1,8 +1,8 @@
-/* jobs_course_test.c: everything at once: hundreds of jobs, and workers, clients and timers that do what the dice say. Every
- * job ends, and the books balance. The dice are the same each time. */
+/* jobs_course_test.c: everything at once: there are hundreds of jobs, and workers, clients and timers do what the dice
+ * say. Every job ends, and the books balance. The dice fall the same way each time. */
 #include "tests/unit/jobs_world.h"
 
-/* ---- dice ------------------------------------------------------------------------------------------------------------ */
+/* ---- dice -------------------------------------------------------------------------------------------------------- */
 
 static unsigned long long random_state = 88172645463325252ull;
 
@@ -33,7 +33,7 @@ static void answer_somehow(struct fake_sent *s) {
     }
 }
 
-/* ---- the test -------------------------------------------------------------------------------------------------------- */
+/* ---- the test ---------------------------------------------------------------------------------------------------- */
 
 static void any_course_of_events_ends_every_job_and_the_books_balance(void **state) {
     (void)state;

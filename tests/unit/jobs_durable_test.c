@@ -1,6 +1,6 @@
-/* jobs_durable_test.c: what the jobs and their store say to each other, at every moment: over a store that answers late, or
- * says that it cannot write; and a drain. See server/jobs/durable.c, end.c and recover.c, and the diagram of a job's
- * durability in job.h: each of its arrows is in a test here, but for NONE → STORED, which is in jobs_recover_test.c. */
+/* jobs_durable_test.c: what the jobs and their store say to each other, if the store answers late or cannot write; and
+ * what a drain leaves in the store. See server/jobs/durable.c, end.c and recover.c, and the diagram of a job's
+ * durability in job.h. A test here takes each of its arrows, except NONE → STORED, which jobs_recover_test.c takes. */
 #include "tests/unit/jobs_world.h"
 #include "tests/unit/store_late.h"
 
@@ -28,7 +28,7 @@ static void a_submission_is_posted_and_then_on_its_way_until_the_store_answers(v
     leave(&c);
 }
 
-/* The one in memory. */
+/* The store in memory does. */
 static void a_store_that_answers_at_once_has_the_job_at_once(void **state) {
     (void)state;
     struct client c;
@@ -53,7 +53,8 @@ static void a_job_that_is_store_failed_at_once_leaves_nothing_in_the_store(void 
     assert_int_equal(c.result, STORE_UNAVAILABLE);
     assert_int_equal(c.ended, 1);
     assert_true(c.store_failed);
-    assert_string_equal(late.calls, "S"); /* else a store in trouble would collect the ends of jobs that never were */
+    assert_string_equal(late.calls,
+                        "S"); /* else a store in trouble would collect the ends of jobs that never existed */
     assert_true(jobs_are_drained(jobs));
     leave(&c);
 }
@@ -114,8 +115,9 @@ static void a_job_that_the_store_has_is_not_store_failed_by_its_trouble(void **s
     leave(&c);
 }
 
-/* The submission is still on its way to the disk when the store, in trouble, says at once that it cannot record the end. */
-static void an_end_that_overtakes_the_submission_waits_for_it(void **state) {
+/* The submission is still on its way to the disk when the store, in trouble, says at once that it cannot record the
+ * end. */
+static void an_end_that_is_recorded_before_the_submission_waits_for_it(void **state) {
     (void)state;
     for (int good = 0; good < 2; good++) {
         struct client c;
@@ -139,9 +141,9 @@ static void an_end_that_overtakes_the_submission_waits_for_it(void **state) {
     assert_string_equal(late.calls, "SFXSF");
 }
 
-/* The same if the store can record the end, and answers the later call first: the end of a job that it does not have is
- * undone. */
-static void a_store_may_answer_the_end_before_the_submission(void **state) {
+/* The same, but the store can record the end, and answers the later call first. If it then does not have the job, the
+ * end is undone. */
+static void a_store_can_answer_the_end_before_the_submission(void **state) {
     (void)state;
     static const enum store_result results[] = {STORE_OK, STORE_UNAVAILABLE};
     for (int i = 0; i < 4; i++) {
@@ -156,7 +158,7 @@ static void a_store_may_answer_the_end_before_the_submission(void **state) {
         answer_store_call('F', of_end);
         assert_int_equal(c.job->durability, DURABILITY_END_RECORDED);
         assert_int_equal(c.answers + c.ended, 0);
-        job_cancel(c.job); /* too late */
+        job_cancel(c.job); /* no effect any more */
         answer_store_call('S', of_submission);
         assert_int_equal(c.answers, 1);
         assert_int_equal(c.result, of_submission);
@@ -179,7 +181,7 @@ static void a_job_that_is_store_failed_while_it_runs_waits_for_its_worker(void *
     assert_int_equal(c.result, STORE_UNAVAILABLE);
     assert_int_equal(find_sent(WIRE_RUN, 0)->stopped, STOP_CANCEL);
     assert_int_equal(c.job->durability, DURABILITY_STORE_FAILED);
-    make_durable(&c); /* somebody else is told at once */
+    make_durable(&c); /* another one who asks is answered at once */
     assert_int_equal(c.answers, 2);
     assert_int_equal(c.result, STORE_UNAVAILABLE);
     assert_string_equal(late.calls, "S");
@@ -222,12 +224,12 @@ static void submit_keyed(struct client *c, const char *key) {
     submit_request(c, &q);
 }
 
-static void the_key_goes_along_whoever_makes_the_job_durable(void **state) {
+static void the_key_of_a_job_goes_to_the_store_with_it(void **state) {
     (void)state;
     struct client c;
     char key[] = "a key";
     submit_keyed(&c, key);
-    memset(key, 'x', sizeof key - 1); /* its owner may be gone */
+    memset(key, 'x', sizeof key - 1); /* the caller need not keep it */
     make_durable(&c);
     assert_string_equal(late.key, "a key");
     answer_store(STORE_OK);
@@ -242,7 +244,7 @@ static void a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before(v
     submit_stored(&c);
     struct id id = c.record->id;
     run_to_end();
-    assert_null(jobs_find(jobs, &id)); /* the store is asked, behind the end */
+    assert_null(jobs_find(jobs, &id)); /* clients ask the store, which answers behind the end */
     assert_int_equal(c.ended, 0);
     assert_false(jobs_are_drained(jobs));
     job_cancel(c.job);
@@ -252,7 +254,7 @@ static void a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before(v
     leave(&c);
 }
 
-/* ---- a drain --------------------------------------------------------------------------------------------------------- */
+/* ---- a drain ----------------------------------------------------------------------------------------------------- */
 
 static void a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others(void **state) {
     (void)state;
@@ -291,7 +293,7 @@ static void a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do(void *
     make_durable(&c);
     answer_store(STORE_OK);
     for (unsigned i = 0; i < FAKE_MAIN; i++)
-        fake.workers[i].type = TOY_PLAIN; /* used: to be replaced first */
+        fake.workers[i].type = TOY_PLAIN; /* used, so it has to be replaced first */
     dispatch();
     assert_int_equal(c.job->isolated_workers, 1);
     jobs_drain(jobs);
@@ -311,11 +313,11 @@ int main(void) {
         JOBS_TEST_LATE(a_job_that_is_store_failed_later_is_forgotten_in_case_it_was_written),
         JOBS_TEST_LATE(a_repeat_waits_for_the_first_and_shares_its_fate),
         JOBS_TEST_LATE(a_job_that_the_store_has_is_not_store_failed_by_its_trouble),
-        JOBS_TEST_LATE(an_end_that_overtakes_the_submission_waits_for_it),
-        JOBS_TEST_LATE(a_store_may_answer_the_end_before_the_submission),
+        JOBS_TEST_LATE(an_end_that_is_recorded_before_the_submission_waits_for_it),
+        JOBS_TEST_LATE(a_store_can_answer_the_end_before_the_submission),
         JOBS_TEST_LATE(a_job_that_is_store_failed_while_it_runs_waits_for_its_worker),
         JOBS_TEST_LATE(an_undone_submission_never_existed),
-        JOBS_TEST_LATE(the_key_goes_along_whoever_makes_the_job_durable),
+        JOBS_TEST_LATE(the_key_of_a_job_goes_to_the_store_with_it),
         JOBS_TEST_LATE(a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before),
         JOBS_TEST_LATE(a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others),
         JOBS_TEST_LATE(a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do),

@@ -1,7 +1,7 @@
-/* jobs_isolate_test.c: jobs that do all their work in processes that work for them alone. See server/jobs/isolate.c. */
+/* jobs_isolate_test.c: jobs that do all their work on isolated workers. See server/jobs/isolate.c. */
 #include "tests/unit/jobs_world.h"
 
-/* ---- which workers --------------------------------------------------------------------------------------------------- */
+/* ---- which workers ----------------------------------------------------------------------------------------------- */
 
 static unsigned count_state(enum fake_state state) {
     unsigned n = 0;
@@ -86,7 +86,7 @@ static void nobody_else_gets_an_isolated_worker(void **state) {
     assert_int_equal(LAST->worker->lane, LANE_EXPRESS);
     reply_plan(LAST, 1, LONG_NS);
     dispatch();
-    assert_null(find_sent(WIRE_RUN, 0)); /* all of the main lane is isolated */
+    assert_null(find_sent(WIRE_RUN, 0)); /* all main workers are isolated */
     for (int i = 0; i < FAKE_MAIN; i++) {
         reply_done(find_sent(WIRE_PLAN, 0), "1");
         leave(&isolated[i]);
@@ -136,7 +136,7 @@ static void each_attempt_of_an_isolated_job_has_a_new_process(void **state) {
     leave(&c);
 }
 
-/* ---- turns ----------------------------------------------------------------------------------------------------------- */
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
 
 static void an_isolated_job_waits_its_turn_and_no_longer(void **state) {
     (void)state;
@@ -165,7 +165,7 @@ static void an_isolated_job_waits_its_turn_and_no_longer(void **state) {
     cancel_all(&ordinary);
 }
 
-/* Has all main workers busy with an isolated job of many chunks, and another job waiting. */
+/* All main workers are busy with an isolated job of many chunks, and another job waits. */
 static void start_isolated_and_other(struct client *isolated, struct client *other, int priority) {
     struct submission s = plain();
     submit_isolated(isolated);
@@ -223,7 +223,7 @@ static void an_isolated_worker_yields_to_an_equal_when_its_turn_is_over(void **s
     fake_restart(&events);
 }
 
-/* ---- types that must not be forked ----------------------------------------------------------------------------------- */
+/* ---- types that must not be forked ------------------------------------------------------------------------------- */
 
 static void a_type_that_must_not_be_forked_gets_processes_that_load_it(void **state) {
     (void)state;
@@ -264,7 +264,7 @@ static void a_load_that_fails_is_a_lost_attempt(void **state) {
     leave(&c);
 }
 
-/* ---- raw bodies ------------------------------------------------------------------------------------------------------ */
+/* ---- raw bodies -------------------------------------------------------------------------------------------------- */
 
 static void a_large_body_of_an_isolated_job_is_parsed_here_and_planned_there(void **state) {
     (void)state;
@@ -286,7 +286,8 @@ static void a_large_body_of_an_isolated_job_is_parsed_here_and_planned_there(voi
     assert_string_equal(LAST->bytes.data, "packed");
     assert_ptr_not_equal(LAST->worker, parser);
     assert_ptr_equal(LAST->worker->owner, c.job);
-    assert_false(say_parsed(LAST, (struct wire_plan){.type = TOY_PLAIN}, &found, "packed")); /* once is enough */
+    assert_false(
+        say_parsed(LAST, (struct wire_plan){.type = TOY_PLAIN}, &found, "packed")); /* a body can be parsed only once */
     reply_done(LAST, "1");
     assert_ended(&c, JOB_SUCCEEDED);
     leave(&c);

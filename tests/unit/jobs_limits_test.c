@@ -1,8 +1,8 @@
-/* jobs_limits_test.c: jobs that are stopped: their time is up, or somebody cancels them. See server/jobs/limits.c and job_stop
- * in end.c. */
+/* jobs_limits_test.c: jobs that are stopped: their time is up, or somebody cancels them. See server/jobs/limits.c and
+ * job_stop in end.c. */
 #include "tests/unit/jobs_world.h"
 
-/* ---- time limits ----------------------------------------------------------------------------------------------------- */
+/* ---- time limits ------------------------------------------------------------------------------------------------- */
 
 static void a_job_not_started_in_time_fails(void **state) {
     (void)state;
@@ -76,7 +76,7 @@ static void a_plan_that_runs_too_long_fails_the_job(void **state) {
     leave(&c);
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------------------------------ */
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 static void cancelling_a_job_that_waits_ends_it_at_once(void **state) {
     (void)state;
@@ -153,7 +153,7 @@ static void a_result_that_comes_after_cancelling_changes_nothing(void **state) {
     leave(&c);
 }
 
-/* The worker waits for the parts it was promised, so they must come before it can be told to stop. */
+/* The worker waits for all parts of its merge, so it must get them before it reads that it has to stop. */
 static void a_merge_cancelled_while_it_is_fed_is_stopped_when_it_has_all_parts(void **state) {
     (void)state;
     struct client c;

@@ -1,10 +1,10 @@
-/* jobs_lost_test.c: workers that are lost with what they were doing: it is tried again, as often as max_attempts allows, and an
- * item of a map that kills its workers is poison. See server/jobs/replies.c, lost.c and poison.c. */
+/* jobs_lost_test.c: a task that is lost with its worker is tried again, as often as max_attempts allows, and an item of
+ * a map that kills its workers is poison. See server/jobs/replies.c, lost.c and poison.c. */
 #include "tests/unit/jobs_world.h"
 
 #include "server/jobs/poison.h"
 
-/* ---- lost workers ---------------------------------------------------------------------------------------------------- */
+/* ---- lost workers ------------------------------------------------------------------------------------------------ */
 
 static void a_lost_chunk_runs_again_and_its_death_is_kept(void **state) {
     (void)state;
@@ -157,9 +157,9 @@ static void no_more_deaths_are_kept_than_there_is_room_for(void **state) {
     leave(&c);
 }
 
-/* ---- poison items ---------------------------------------------------------------------------------------------------- */
+/* ---- poison items ------------------------------------------------------------------------------------------------ */
 
-/* A map of one chunk, which was sent. */
+/* Submits a map of one chunk, which is sent. */
 static void start_map(struct client *c, unsigned items) {
     struct submission s = plain();
     s.map = true;
@@ -167,7 +167,8 @@ static void start_map(struct client *c, unsigned items) {
     s.options.max_attempts = 2;
     submit_as(c, &s, false);
     dispatch();
-    assert_int_equal(LAST->header.flags, WIRE_ITEMS); /* never in one go: who dies must be known */
+    assert_int_equal(LAST->header.flags,
+                     WIRE_ITEMS); /* never in one go: it must be known which item kills the worker */
     reply_plan(LAST, 1, LONG_NS);
     dispatch();
 }
@@ -179,7 +180,7 @@ static void die_at(uint64_t place) {
     dispatch();
 }
 
-static void an_item_that_kills_its_worker_is_given_up_and_the_others_run(void **state) {
+static void an_item_that_kills_its_worker_is_poison_and_the_others_run(void **state) {
     (void)state;
     struct client c;
     start_map(&c, 3);
@@ -187,7 +188,7 @@ static void an_item_that_kills_its_worker_is_given_up_and_the_others_run(void **
     assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 0);
     die_at(1);
     assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 1);
-    die_at(2); /* as many attempts again for the others */
+    die_at(2); /* the others have as many attempts again */
     assert_int_equal(job_count_poison(c.job, 0), 1);
     die_at(2);
     assert_int_equal(job_count_poison(c.job, 0), 2);
@@ -201,8 +202,8 @@ static void an_item_that_kills_its_worker_is_given_up_and_the_others_run(void **
 
 static void a_map_fails_if_no_item_can_be_blamed(void **state) {
     (void)state;
-    static const uint64_t places[] = {3, UINT64_C(1) << 40,
-                                      1}; /* two that the map does not have, and one that is not run any more */
+    /* The map does not have the first two, and the last one is poison already. */
+    static const uint64_t places[] = {3, UINT64_C(1) << 40, 1};
     for (size_t i = 0; i < 3; i++) {
         struct client c;
         start_map(&c, 3);
@@ -226,7 +227,7 @@ int main(void) {
         JOBS_TEST(the_death_of_a_worker_being_fed_does_not_stop_the_merge),
         JOBS_TEST(too_much_memory_fails_the_job_without_another_try),
         JOBS_TEST(no_more_deaths_are_kept_than_there_is_room_for),
-        JOBS_TEST(an_item_that_kills_its_worker_is_given_up_and_the_others_run),
+        JOBS_TEST(an_item_that_kills_its_worker_is_poison_and_the_others_run),
         JOBS_TEST(a_map_fails_if_no_item_can_be_blamed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,12 +1,12 @@
-/* jobs_plan_test.c: workers that lie: plans, parsed submissions and answers that make no sense are rejected, and leave the
- * job as it was. See server/jobs/plan.c and replies.c. */
+/* jobs_plan_test.c: workers that lie: plans, parsed submissions and answers that make no sense are rejected, and the
+ * job stays as it was. See server/jobs/plan.c and replies.c. */
 #include "tests/unit/jobs_world.h"
 
 static const struct wire_plan two_chunks = {.type = TOY_PLAIN, .chunks = 2, .common_size = 6};
 static const struct wire_plan one_chunk = {.type = TOY_PLAIN, .chunks = 1};
 static const struct wire_plan no_chunks = {.type = TOY_PLAIN};
 
-/* ---- plans ----------------------------------------------------------------------------------------------------------- */
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
 
 /* An answer that is rejected leaves the job as it was: the worker is killed, and the task is done elsewhere. */
 static void assert_goes_on(struct client *c, struct fake_sent *s) {
@@ -113,7 +113,7 @@ static void absurd_costs_do_no_harm(void **state) {
     }
 }
 
-/* ---- answers of another kind ----------------------------------------------------------------------------------------- */
+/* ---- answers of another kind ------------------------------------------------------------------------------------- */
 
 static void answers_that_do_not_fit_the_question_are_rejected(void **state) {
     (void)state;
@@ -153,7 +153,7 @@ static void a_worker_cannot_finish_a_job_whose_type_is_not_known(void **state) {
     leave(&c);
 }
 
-/* ---- what is said of a raw body -------------------------------------------------------------------------------------- */
+/* ---- what a worker finds in a raw body --------------------------------------------------------------------------- */
 
 static void assert_raw_plan_rejected(const struct buf *plan) {
     struct client c;
@@ -200,7 +200,7 @@ static void options_that_no_parser_would_accept_are_rejected(void **state) {
         assert_options_rejected(&s);
     }
     struct submission s = plain();
-    s.items = 1; /* of what is no map */
+    s.items = 1; /* though it is no map */
     assert_options_rejected(&s);
     s.map = true;
     s.items = HOST_MAX_ITEMS + 1;

@@ -1,8 +1,8 @@
-/* jobs_query_test.c: the bounds within which jobs are accepted, looking jobs up wherever they are, and waiting for them. See
- * server/jobs/submit.c, query.c and job.c. */
+/* jobs_query_test.c: the bounds within which jobs are accepted; how jobs are looked up, wherever they are; and how
+ * clients wait for them. See server/jobs/submit.c, query.c and job.c. */
 #include "tests/unit/jobs_world.h"
 
-/* ---- bounds ---------------------------------------------------------------------------------------------------------- */
+/* ---- bounds ------------------------------------------------------------------------------------------------------ */
 
 static int try_submit(enum problem_code *why) {
     struct job *job;
@@ -50,7 +50,7 @@ static void results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted(void
     assert_null(jobs_find(jobs, &id));
 }
 
-/* ---- looking up ------------------------------------------------------------------------------------------------------ */
+/* ---- looking up -------------------------------------------------------------------------------------------------- */
 
 struct found {
     enum store_result result;
@@ -139,9 +139,9 @@ static void the_list_has_each_job_once_newest_first(void **state) {
     }
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-static void everyone_who_waits_hears_of_the_end_and_who_left_does_not(void **state) {
+static void all_who_wait_are_notified_of_the_end_and_nobody_else(void **state) {
     (void)state;
     struct client a, b, left;
     submit(&a, false);
@@ -175,7 +175,7 @@ int main(void) {
         JOBS_TEST(results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted),
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),
-        JOBS_TEST(everyone_who_waits_hears_of_the_end_and_who_left_does_not),
+        JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),
         JOBS_TEST(progress_counts_chunks_done_and_what_running_ones_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,11 @@
-/* jobs_queue_test.c: whether a job has something to send, and if not, why: each row of enum not_runnable. See
+/* jobs_queue_test.c: whether a job has a task to send, and if not, why: each value of enum not_runnable. See
  * server/jobs/queue.c. */
 #include "tests/unit/jobs_world.h"
 
 #include "server/jobs/queue.h"
 #include "tests/unit/store_late.h"
 
-/* So many tasks can be sent, and the job waits for its turn. */
+/* That many tasks can be sent, and the job waits for its turn. */
 static void assert_runnable(const struct client *c, uint32_t tasks) {
     assert_int_equal(job_not_runnable(c->job), RUNNABLE);
     assert_int_equal(job_count_tasks(c->job), tasks);

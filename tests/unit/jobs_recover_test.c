@@ -1,9 +1,9 @@
-/* jobs_recover_test.c: from one process to the next: the jobs end, or are killed, and others recover what the store has. See
- * server/jobs/recover.c. */
+/* jobs_recover_test.c: how jobs go from one process to the next: the first ends, or is killed, and the next one
+ * recovers what the store has. See server/jobs/recover.c. */
 #include "tests/unit/jobs_world.h"
 #include "tests/unit/store_kept.h"
 
-/* ---- the world ------------------------------------------------------------------------------------------------------- */
+/* ---- the world --------------------------------------------------------------------------------------------------- */
 
 static struct store *kept;
 
@@ -23,7 +23,7 @@ static int close_kept(void **state) {
 }
 
 /* The process ends, and the next one recovers its jobs. The client waits for its job there. killed: the process had no
- * time to leave anything to the store, which has the record as it was. */
+ * time to record anything, so the store has the record as it was. */
 static void restart_process(struct client *c, bool killed) {
     struct record *r = c->record, before = *r;
     job_unwait(&c->waiter);
@@ -41,7 +41,7 @@ static void restart_process(struct client *c, bool killed) {
         job_wait(c->job, &c->waiter);
 }
 
-/* A durable job of so many long chunks, which are sent. */
+/* Submits a durable job of that many long chunks, which are sent. */
 static void start_durable(struct client *c, uint32_t chunks) {
     submit(c, true);
     make_durable(c);
@@ -58,7 +58,7 @@ static void assert_succeeds(struct client *c, unsigned attempts) {
     leave(c);
 }
 
-/* ---- from one process to the next ------------------------------------------------------------------------------------ */
+/* ---- from one process to the next -------------------------------------------------------------------------------- */
 
 static void a_job_that_was_not_planned_is_planned_again(void **state) {
     (void)state;

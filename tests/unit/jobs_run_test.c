@@ -1,8 +1,8 @@
-/* jobs_run_test.c: the ways of a job that goes well, and of one whose handler fails: what is sent when, and what the answers
- * make of the job. See server/jobs/dispatch.c, send.c and replies.c. */
+/* jobs_run_test.c: the ways of a job that goes well, and of one whose handler fails: when each task is sent, and what
+ * its answer does to the job. See server/jobs/dispatch.c, send.c and replies.c. */
 #include "tests/unit/jobs_world.h"
 
-/* ---- the ways through ------------------------------------------------------------------------------------------------ */
+/* ---- the ways through -------------------------------------------------------------------------------------------- */
 
 static void a_short_job_is_planned_run_and_merged_in_one_go(void **state) {
     (void)state;
@@ -144,7 +144,7 @@ static void a_large_body_is_parsed_by_a_worker_and_its_options_obeyed(void **sta
     leave(&c);
 }
 
-/* ---- maps ------------------------------------------------------------------------------------------------------------ */
+/* ---- maps -------------------------------------------------------------------------------------------------------- */
 
 static void a_map_is_planned_run_and_merged_as_one(void **state) {
     (void)state;
@@ -170,7 +170,7 @@ static void a_map_is_planned_run_and_merged_as_one(void **state) {
     leave(&c);
 }
 
-static void a_large_body_may_turn_out_to_be_a_map(void **state) {
+static void a_large_body_can_be_a_map(void **state) {
     (void)state;
     struct client c;
     submit_raw(&c, -1);
@@ -184,7 +184,7 @@ static void a_large_body_may_turn_out_to_be_a_map(void **state) {
     assert_true(c.record->map);
     assert_int_equal(c.record->items, 70);
     dispatch();
-    assert_int_equal(LAST->header.flags, WIRE_ITEMS); /* not at once: the items are wanted one by one */
+    assert_int_equal(LAST->header.flags, WIRE_ITEMS); /* not in one go, because the items are wanted one by one */
     reply_item(LAST, 69);
     dispatch();
     reply_done(find_sent(WIRE_MERGE, 0), "{}");
@@ -192,7 +192,7 @@ static void a_large_body_may_turn_out_to_be_a_map(void **state) {
     leave(&c);
 }
 
-/* ---- failures of the handler ----------------------------------------------------------------------------------------- */
+/* ---- failures of the handler ------------------------------------------------------------------------------------- */
 
 static void wrong_params_reject_the_submission_and_leave_no_job(void **state) {
     (void)state;
@@ -253,7 +253,7 @@ int main(void) {
         JOBS_TEST(a_merge_that_is_being_fed_gets_nothing_between_its_parts),
         JOBS_TEST(a_large_body_is_parsed_by_a_worker_and_its_options_obeyed),
         JOBS_TEST(a_map_is_planned_run_and_merged_as_one),
-        JOBS_TEST(a_large_body_may_turn_out_to_be_a_map),
+        JOBS_TEST(a_large_body_can_be_a_map),
         JOBS_TEST(wrong_params_reject_the_submission_and_leave_no_job),
         JOBS_TEST(a_job_that_was_answered_202_fails_and_is_not_rejected),
         JOBS_TEST(a_failed_chunk_stops_the_others_and_then_fails_the_job),

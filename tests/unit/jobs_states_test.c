@@ -1,6 +1,6 @@
-/* jobs_states_test.c: the state machines of a job, in server/jobs/job.c: its status, its phase and its durability. A move is
- * either an arrow of the diagram in jobs.h or job.h, or it is reported. Here the arrows stand once more, as text, and
- * every pair of states is tried: each in a process of its own, because a report aborts a debug build. */
+/* jobs_states_test.c: the state machines of a job: its status, its phase and its durability. See server/jobs/job.c. A
+ * move that is no arrow of the diagram in jobs.h or job.h is reported. The arrows are here once more, as text, and
+ * every pair of states is tried, each in another process, because a report aborts a debug build. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -18,19 +18,19 @@ static const bool aborts = false;
 struct machine {
     const char *name;                             /* in the log */
     const char *const *states;                    /* their names, by number; ends with NULL */
-    const char *const *arrows;                    /* likewise */
+    const char *const *arrows;                    /* the same */
     void (*put)(struct job *job, unsigned state); /* without a move */
     void (*move)(struct job *job, unsigned to);
     unsigned (*get)(const struct job *job);
 };
 
-/* What became of a process that made a move. */
+/* How a process ended that made a move. */
 struct outcome {
     int status; /* of waitpid */
     char log[512];
 };
 
-/* In the child. Ends with 0 if the move was made. */
+/* In the child. It exits with 0 if the move was made. */
 static void make_move(const struct machine *m, struct job *job, unsigned from, unsigned to, int log_fd) {
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     dup2(log_fd, STDERR_FILENO);

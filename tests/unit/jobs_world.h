@@ -1,7 +1,8 @@
-/* jobs_world.h: the world around the jobs, for the tests of server/jobs: an event loop, the jobs, a pool without processes
- * (fake_pool.h), a handler type (toy_types.h), a store, and clients that submit jobs and wait for them. Everything is in
- * one thread and nothing happens by itself: a test calls dispatch() to have tasks sent, answers what was sent as a worker
- * would, and fires timers by hand. A test file includes this header, which includes cmocka.h and what that needs.
+/* jobs_world.h: the world around the jobs, for the tests of server/jobs: an event loop, the jobs, a pool without
+ * processes (fake_pool.h), a handler type (toy_types.h), a store, and clients that submit jobs and wait for them.
+ * Everything is in one thread and nothing happens by itself: a test calls dispatch() to have tasks sent, answers what
+ * was sent as a worker would, and fires timers by hand. A test file includes this header, which includes cmocka.h and
+ * what that needs.
  *
  *     static void a_short_job_succeeds(void **state) {
  *         (void)state;
@@ -22,10 +23,10 @@
  *
  *     JOBS_TEST     a new one in memory, which answers at once and ends with the jobs
  *     store_late.h  one that answers when the test says so, or says that it cannot write: JOBS_TEST_LATE
- *     store_kept.h  one in memory that is kept while the jobs around it are freed, as a disk is: see jobs_recover_test.c
+ *     store_kept.h  one in memory that, like a disk, stays while the jobs around it are freed: see jobs_recover_test.c
  *
- * At the end of each test the books must balance: if no job is live, nothing waits for a turn and no worker has a task or an
- * owner; and no bytes are held. */
+ * At the end of each test the books must balance: if no job is live, nothing waits for a turn, and no worker has a task
+ * or an owner. No bytes are held then. */
 #ifndef OFFLOAD_TESTS_JOBS_WORLD_H
 #define OFFLOAD_TESTS_JOBS_WORLD_H
 
@@ -56,8 +57,8 @@ static struct pool_events events;
 
 /* ---- setting up -------------------------------------------------------------------------------------------------- */
 
-/* Starts the jobs over that store, which they take. persistent: the store outlives the process, so that a drain parks
- * what it has. */
+/* Starts the jobs over that store, which they take. persistent: the store outlives the process, so a drain parks what
+ * it has. */
 static inline void open_jobs(struct store *store, bool persistent) {
     log_threshold = LOG_ERROR + 1;
     config = (struct jobs_config){.job_timeout_ns = 60 * NS_PER_S,
@@ -118,12 +119,12 @@ static inline int close_world(void **state) {
 
 /* ---- clients ----------------------------------------------------------------------------------------------------- */
 
-/* Somebody who has submitted a job, or waits for one. It must stay where it is, and holds the record, until leave(). */
+/* A client who has submitted a job, or waits for one. Until leave() it must stay in place, and it holds the record. */
 struct client {
     struct job_waiter waiter;
     struct record *record;
     struct job *job;                 /* NULL when the job has ended */
-    unsigned planned, parked, ended; /* how often that was told */
+    unsigned planned, parked, ended; /* how often it was notified of that */
     bool rejected, store_failed;     /* how it ended */
     unsigned answers;                /* of make_durable */
     enum store_result result;        /* the last of them */
@@ -151,7 +152,7 @@ static inline void leave(struct client *c) {
     record_unref(c->record);
 }
 
-/* What a client submits that asks for nothing special. Tests change its options. */
+/* A submission without any wishes. Tests change its options. */
 static inline struct submission plain(void) {
     struct submission s = {.type = TOY_PLAIN};
     options_init(&s.options);
@@ -169,7 +170,7 @@ static inline void submit_request(struct client *c, const struct job_request *q)
 static inline void submit_as(struct client *c, const struct submission *s, bool asynchronous) {
     struct submission with_params = *s;
     struct job_request q = {.submission = &with_params, .default_priority = -1, .asynchronous = asynchronous};
-    if (!s->map) /* empty params occur, too */
+    if (!s->map) /* a map has empty params, which occur, too */
         buf_puts(&with_params.params, "params");
     submit_request(c, &q);
     buf_deinit(&with_params.params);
@@ -180,14 +181,14 @@ static inline void submit(struct client *c, bool asynchronous) {
     submit_as(c, &s, asynchronous);
 }
 
-/* A raw body: a worker has to parse it. default_priority: -1, there is none. */
+/* Submits a raw body, which a worker has to parse. default_priority: -1 for none. */
 static inline void submit_raw(struct client *c, int default_priority) {
     struct job_request q = {.body = slice_all(blob_copy("{...}", 5)), .default_priority = default_priority};
     submit_request(c, &q);
     slice_deinit(&q.body);
 }
 
-/* isolation: fresh. */
+/* With "isolation": "fresh". */
 static inline void submit_isolated(struct client *c) {
     struct submission s = plain();
     s.options.isolated = 1;
@@ -216,7 +217,7 @@ static inline void dispatch(void) {
     jobs_dispatch(jobs);
 }
 
-/* The n-th of that kind that was sent and is not answered; NULL if there are not so many. */
+/* The n-th message of that kind that was sent and is not answered, from 0; NULL: there is none. */
 static inline struct fake_sent *find_sent(uint8_t kind, unsigned n) {
     for (size_t i = 0; i < fake.count; i++)
         if (fake.sent[i].header.kind == kind && !fake.sent[i].answered && n-- == 0)
@@ -289,7 +290,7 @@ static inline void write_plan(struct buf *b, struct wire_plan head, uint64_t cos
     buf_deinit(&submission);
 }
 
-/* WIRE_PLANNED: so many chunks of that cost. found: as above; of a raw body NULL means plain(). */
+/* WIRE_PLANNED: that many chunks of that cost. found: as above; for a raw body NULL means plain(). */
 static inline bool say_plan(struct fake_sent *s, uint32_t chunks, uint64_t cost_ns, const struct submission *found) {
     assert_non_null(s);
     bool raw = (s->header.flags & WIRE_RAW) != 0;
@@ -304,7 +305,8 @@ static inline bool say_plan(struct fake_sent *s, uint32_t chunks, uint64_t cost_
     return good;
 }
 
-/* WIRE_PARSED: what the worker found in a raw body that is to be planned elsewhere. Of an honest worker head.chunks is 0. */
+/* WIRE_PARSED: what the worker found in a raw body that must be planned elsewhere. An honest worker sets head.chunks to
+ * 0. */
 static inline bool say_parsed(struct fake_sent *s, struct wire_plan head, const struct submission *found,
                               const char *params) {
     struct buf body = {0};
@@ -318,7 +320,7 @@ static inline bool say_parsed(struct fake_sent *s, struct wire_plan head, const 
     return good;
 }
 
-/* The answers of workers that are honest: the jobs must take them. */
+/* The answers of honest workers: the jobs must take them. */
 static inline void reply_done(struct fake_sent *s, const char *text) {
     assert_true(say_done(s, text));
 }
@@ -354,7 +356,7 @@ static inline void reply_item(struct fake_sent *s, uint32_t index) {
     buf_deinit(&b);
 }
 
-/* The worker's process is lost. guilty: it had begun what was sent, which is an attempt then. */
+/* The worker's process is lost. guilty: it had begun what was sent, so this counts as an attempt. */
 static inline void die(struct fake_sent *s, bool guilty, const char *cause) {
     assert_non_null(s);
     const struct death d = {.cause = cause,
@@ -383,7 +385,7 @@ static inline void restart_workers(void) {
 
 /* ---- courses of events ------------------------------------------------------------------------------------------- */
 
-/* Submits and plans a job of so many long chunks. Both main workers have one of them then. */
+/* Submits and plans a job of that many long chunks. Then each of the two main workers has one. */
 static inline void start_chunks(struct client *c, uint32_t chunks) {
     submit(c, true);
     dispatch();
@@ -391,7 +393,8 @@ static inline void start_chunks(struct client *c, uint32_t chunks) {
     dispatch();
 }
 
-/* A job of two chunks, whose parts are "a" and "b", up to its merge: as many parts are sent as fake.parts_taken says. */
+/* Runs a job of two chunks, whose parts are "a" and "b", up to its merge. fake.parts_taken says how many parts are
+ * sent. */
 static inline void start_merge(struct client *c) {
     start_chunks(c, 2);
     reply_done(find_sent(WIRE_RUN, 0), "a");
@@ -400,7 +403,7 @@ static inline void start_merge(struct client *c) {
     assert_non_null(find_sent(WIRE_MERGE, 0));
 }
 
-/* Answers everything until no job is live: plans with two chunks. */
+/* Answers everything until no job is live; each plan has two chunks. */
 static inline void run_to_end(void) {
     while (jobs_live(jobs) > 0) {
         struct fake_sent *s;
@@ -424,7 +427,7 @@ static inline void cancel_all(struct client *c) {
     leave(c);
 }
 
-/* That moment has come. The timer has to be set. */
+/* The time of a timer has come. It has to be set. */
 static inline void fire(struct timer *t) {
     assert_true(t->slot != 0);
     loop_clear_timer(loop, t);

@@ -1,4 +1,4 @@
-/* metrics_test.c: counters, histograms and their Prometheus text, server/model/metrics.c. */
+/* metrics_test.c: counters, histograms, and their Prometheus text. See server/model/metrics.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* problem_test.c: problem documents (RFC 9457) and the faults that workers write, server/problem.c. */
+/* problem_test.c: problem documents (RFC 9457), and the faults that workers write. See server/model/problem.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,7 +74,7 @@ static void assert_no_fault(const char *json, size_t size) {
     problem_fault_deinit(&f);
 }
 
-static void what_is_no_fault_is_refused(void **state) {
+static void what_is_no_fault_is_rejected(void **state) {
     (void)state;
     static const char *const bad[] = {"",
                                       "{",
@@ -98,7 +98,7 @@ static void what_is_no_fault_is_refused(void **state) {
         assert_no_fault(bad[i], strlen(bad[i]));
 }
 
-static void a_fault_that_is_too_large_is_refused(void **state) {
+static void a_fault_that_is_too_large_is_rejected(void **state) {
     (void)state;
     struct buf b = {0};
     buf_puts(&b, "{\"code\":\"gone\",\"detail\":\"x\",\"errors\":[{\"pointer\":\"\",\"detail\":\"\"}");
@@ -119,8 +119,8 @@ int main(void) {
         cmocka_unit_test(every_problem_is_complete_and_found_by_its_code),
         cmocka_unit_test(details_members_and_instance_are_added),
         cmocka_unit_test(a_fault_is_made_anew_from_what_is_known),
-        cmocka_unit_test(what_is_no_fault_is_refused),
-        cmocka_unit_test(a_fault_that_is_too_large_is_refused),
+        cmocka_unit_test(what_is_no_fault_is_rejected),
+        cmocka_unit_test(a_fault_that_is_too_large_is_rejected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* render_test.c: records and the documents made from them, server/record.c and server/render.c. */
+/* render_test.c: records, and the documents that are made from them. See server/model/record.c and render.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

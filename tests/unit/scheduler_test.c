@@ -1,4 +1,4 @@
-/* scheduler_test.c: whose turn it is, server/scheduler.c. Time is what the test says. */
+/* scheduler_test.c: whose turn it is. See server/jobs/scheduler.c. Time is what the test says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,7 @@ static int serve(enum sched_class class, int64_t now_ns) {
     return (int)(next - e);
 }
 
-/* As serve, and it does not come back. */
+/* The same, but it does not come back. */
 static int finish(enum sched_class class, int64_t now_ns) {
     int urgency;
     struct sched_entry *next = sched_peek(&s, class, now_ns, &urgency);
@@ -75,7 +75,7 @@ static void equals_take_turns(void **state) {
         assert_int_equal(serve(SCHED_LONG, 2000 + turn), turn % 3);
 }
 
-static void one_that_comes_late_waits_for_one_round_at_most(void **state) {
+static void a_new_one_waits_for_one_round_at_most(void **state) {
     (void)state;
     for (int i = 0; i < 3; i++)
         sched_put(&s, &e[i], SCHED_LONG, 3, 1000);
@@ -135,12 +135,12 @@ static void nothing_starves(void **state) {
 
 static void after_its_turn_an_aged_one_is_as_urgent_as_it_was(void **state) {
     (void)state;
-    int64_t late_ns = 10 * SCHEDULER_AGE_NS;
+    int64_t now_ns = 10 * SCHEDULER_AGE_NS;
     sched_put(&s, &e[7], SCHED_LONG, 7, 0);
-    sched_put(&s, &e[0], SCHED_LONG, 0, late_ns);
-    assert_int_equal(serve(SCHED_LONG, late_ns), 7);
+    sched_put(&s, &e[0], SCHED_LONG, 0, now_ns);
+    assert_int_equal(serve(SCHED_LONG, now_ns), 7);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(serve(SCHED_LONG, late_ns + i), 0);
+        assert_int_equal(serve(SCHED_LONG, now_ns + i), 0);
 }
 
 static void any_entry_can_be_taken_out(void **state) {
@@ -186,7 +186,7 @@ int main(void) {
         TEST(the_most_urgent_always_goes_first),
         TEST(equals_go_in_the_order_they_came),
         TEST(equals_take_turns),
-        TEST(one_that_comes_late_waits_for_one_round_at_most),
+        TEST(a_new_one_waits_for_one_round_at_most),
         TEST(classes_do_not_mix),
         TEST(waiting_raises_by_one_level_at_a_time),
         TEST(a_very_long_wait_overflows_nothing),
