@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/id.h"
+#include "server/jobs/queue.h"
 
 static int64_t delay_ns(const struct jobs_config *c, unsigned lost) {
     int64_t longest = c->retry_delay_ns;

@@ -7,7 +7,7 @@
 #ifndef OFFLOAD_JOBS_BACKOFF_H
 #define OFFLOAD_JOBS_BACKOFF_H
 
-#include "server/jobs/queue.h"
+#include "server/jobs/job.h"
 
 /* A task was lost for the lost-th time; chunk: NO_CHUNK for the plan or the merge. True: it backs off, and becomes
  * runnable by itself. False: there is no backoff, or no memory for it, so the caller makes the task runnable at

@@ -11,10 +11,10 @@
  * Waking a process costs as much as a short job. So short tasks are packed onto one worker until it has PACK_NS of
  * them, by what jobs of their type took lately. Only then the next worker is woken.
  */
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "server/jobs/isolate.h"
+#include "server/jobs/queue.h"
 #include "server/jobs/send.h"
 
 #define SHORT_DEPTH      48                    /* short tasks in flight per worker */

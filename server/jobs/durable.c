@@ -3,6 +3,7 @@
  *
  * Several requests can want the same job to be durable. The first hands it to the store; all get the store's answer. */
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 
 #include "server/jobs/end.h"

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "server/jobs/backoff.h"
+#include "server/jobs/queue.h"
 
 static double count_fraction(const struct job *job) {
     const struct record *r = job->record;

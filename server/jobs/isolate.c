@@ -1,6 +1,7 @@
 /* isolate.c: see isolate.h. Front end. */
 #include "server/jobs/isolate.h"
 
+#include "server/jobs/queue.h"
 #include "server/jobs/send.h"
 
 #define TURN_STARTS 4 /* a turn lasts this many times as long as the start of the worker */

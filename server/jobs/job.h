@@ -26,7 +26,6 @@
 
 #include <uthash.h>
 
-#include "base/attributes.h"
 #include "base/log.h"
 #include "server/jobs/jobs.h"
 #include "server/jobs/scheduler.h"

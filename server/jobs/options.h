@@ -2,6 +2,7 @@
 #ifndef OFFLOAD_JOBS_OPTIONS_H
 #define OFFLOAD_JOBS_OPTIONS_H
 
+#include "base/attributes.h"
 #include "server/jobs/job.h"
 
 #define DEFAULT_PRIORITY 3 /* RFC 9218 section 4.1 */

@@ -3,6 +3,7 @@
 #ifndef OFFLOAD_JOBS_PLAN_H
 #define OFFLOAD_JOBS_PLAN_H
 
+#include "base/attributes.h"
 #include "server/jobs/job.h"
 
 /* Fills in the job's chunks from a plan, and enters PHASE_CHUNKS. False: the plan makes no sense, or memory ran out;

@@ -17,7 +17,7 @@ static bool is_known(const struct job *job, const struct poison_item *item) {
     return false;
 }
 
-bool job_gives_up_item(struct job *job, const struct task *t) {
+bool job_add_poison(struct job *job, const struct task *t) {
     if (!job->record->map || t->kind != TASK_RUN)
         return false;
     uint64_t place = pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS;

@@ -9,7 +9,7 @@
 #include "server/jobs/job.h"
 
 /* The attempts of the task's chunk are used up. True: an item of it is poison now, so the chunk can be tried again. */
-bool job_gives_up_item(struct job *job, const struct task *t);
+bool job_add_poison(struct job *job, const struct task *t);
 uint32_t job_count_poison(const struct job *job, uint32_t chunk); /* the poison items of that chunk */
 /* Appends the poison items of a chunk as WIRE_RUN has them in place of common: u32 size, zeros, the places (u32 each),
  * padding. */

@@ -7,7 +7,6 @@
 
 #include "base/array.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "server/jobs/job.h"
 
 struct job *jobs_find(struct jobs *js, const struct id *id) {

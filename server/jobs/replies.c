@@ -6,11 +6,8 @@
  *     lost, and the worker had not begun it ──► sent again at once
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/end.h"
@@ -18,6 +15,7 @@
 #include "server/jobs/lost.h"
 #include "server/jobs/plan.h"
 #include "server/jobs/poison.h"
+#include "server/jobs/queue.h"
 #include "server/jobs/send.h"
 
 /* ---- parts and results ------------------------------------------------------------------------------------------- */
@@ -253,14 +251,14 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     uint64_t allowed = (uint64_t)job->record->options.max_attempts;
     if (t->kind == TASK_RUN) /* each poison item gives the others as many attempts again */
         allowed *= 1 + job_count_poison(job, t->chunk);
-    bool give_up = lost >= allowed && !job_gives_up_item(job, t);
-    if (!give_up) {
+    bool fails = lost >= allowed && !job_add_poison(job, t);
+    if (!fails) {
         if (!job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
             requeue(job, t);
         metrics_count(job->js->metrics->chunk_retries, d->cause);
     }
     task_free(t);
-    if (give_up)
+    if (fails)
         fail_crashed(job, d, lost);
     else
         job_enqueue(job);

@@ -2,6 +2,7 @@
 #include "server/jobs/send.h"
 
 #include "server/jobs/poison.h"
+#include "server/jobs/queue.h"
 
 /* The params, or the raw body, which the worker parses first. */
 static struct pool_task plan_task(const struct job *job) {

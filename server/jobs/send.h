@@ -7,7 +7,8 @@
 #ifndef OFFLOAD_JOBS_SEND_H
 #define OFFLOAD_JOBS_SEND_H
 
-#include "server/jobs/queue.h"
+#include "base/attributes.h"
+#include "server/jobs/job.h"
 
 /* True if the worker takes a task now. This does not look at whether it is isolated. */
 bool send_is_possible(const struct jobs *js, const struct worker *w);

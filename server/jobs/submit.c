@@ -1,12 +1,8 @@
 /* submit.c: makes a job from a submission, if the bounds allow it: jobs_submit of jobs.h. Front end. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <utlist.h>
 
 #include "base/clock.h"
-#include "server/jobs/end.h"
 #include "server/jobs/options.h"
 #include "server/jobs/queue.h"
 
