@@ -250,9 +250,11 @@ END
     [ -n "$(header Retry-After)" ]
 }
 
-for_signal() { # SIGNAL: drains with a running job
-    start_daemon --workers 1 --drain-timeout 20s
-    curl -sS -o "$BATS_TEST_TMPDIR/sync" -H 'Content-Type: application/json' -d '{"type":"sleep","params":{"ms":900}}' \
+# Drains with a running job. The job burns CPU time rather than to sleep: on a busy machine it takes longer, as the
+# requests do that have to be answered before it ends.
+for_signal() { # SIGNAL
+    start_daemon --workers 1 --drain-timeout 60s
+    curl -sS -o "$BATS_TEST_TMPDIR/sync" -H 'Content-Type: application/json' -d '{"type":"burn","params":{"cpu_ms":2000}}' \
         "$URL/v1/jobs" 3>&- &
     client=$!
     running() { [ "$(curl -sS "$URL/v1/jobs?status=running" | jq '.jobs | length')" = 1 ]; }

@@ -12,7 +12,12 @@ running() {
     has_status "$1" running
 }
 
-# The daemon on the same directory again.
+# The worker of the main lane that is busy.
+busy_pid() {
+    curl -sS "$URL/v1/workers" | jq -e 'first(.workers[] | select(.state == "busy" and .lane == "main")) | .pid'
+}
+
+# Starts the daemon, again on the same directory.
 restart() {
     start_daemon --data-dir "$DATA" "$@"
 }
@@ -83,8 +88,9 @@ restart() {
 
 @test "SIGTERM leaves what does not end in time to the next process, queued" {
     restart --workers 1 --drain-timeout 300ms
-    long=$(submit '{"type":"sleep","params":{"ms":1500}}')
+    long=$(submit '{"type":"burn","params":{"cpu_ms":1000}}')
     wait_for running "$long"
+    kill -STOP "$(busy_pid)" # it cannot end in time, however slow this test is
     waiting=$(submit '{"type":"burn","params":{"cpu_ms":30}}')
     stop_daemon
     [ "$DAEMON_STATUS" = 0 ]
@@ -96,11 +102,16 @@ restart() {
 }
 
 @test "SIGTERM: what runs ends, what is queued is not begun" {
-    restart --workers 1 --drain-timeout 30s
-    long=$(submit '{"type":"sleep","params":{"ms":500}}')
+    restart --workers 1 --drain-timeout 60s
+    long=$(submit '{"type":"burn","params":{"cpu_ms":500}}')
     wait_for running "$long"
+    pid=$(busy_pid)
+    kill -STOP "$pid" # it still runs when the drain begins, however slow this test is
     waiting=$(submit '{"type":"sleep","params":{"ms":60000}}')
-    stop_daemon
+    kill -TERM "$DAEMON"
+    wait_for grep -q '"event":"drain"' "$LOG"
+    kill -CONT "$pid"
+    wait_daemon
     [ "$DAEMON_STATUS" = 0 ]
     restart --workers 1
     [ "$(job_field "$long" .status)" = succeeded ]

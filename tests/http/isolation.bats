@@ -112,10 +112,11 @@ has_attempts() {
     holds '.status == "cancelled"'
     wait_for gone "$pid"
     id=$(submit '{"type":"crash","params":{"how":"hang"},"options":{"isolation":"fresh","timeout_ms":300}}')
-    wait_for is_running "$id"
-    pid=$(busy_pid)
     [ "$(ended "$id")" = failed ]
     [ "$(job_field "$id" .error.code)" = job_timeout ]
+    # The log names its process. To ask for it while it runs could be too late.
+    wait_for grep -q '"event":"worker_lost".*"cause":"timeout"' "$LOG"
+    pid=$(grep '"event":"worker_lost".*"cause":"timeout"' "$LOG" | jq .pid)
     wait_for gone "$pid"
     wait_for workers_up 2
     [ "$(post "$ORDINARY" | jq -r .status)" = succeeded ]

@@ -98,9 +98,14 @@ setup() {
 @test "the more urgent job of two that wait goes first" {
     stop_daemon
     start_daemon --workers 1
-    wait_for is_running "$(submit '{"type":"sleep","params":{"ms":500}}')"
+    blocker=$(submit '{"type":"sleep","params":{"ms":600000}}') # it has the only worker until both wait
+    wait_for is_running "$blocker"
     patient=$(submit '{"type":"sleep","params":{"ms":100},"options":{"priority":6}}')
     urgent=$(submit '{"type":"sleep","params":{"ms":100},"options":{"priority":0}}')
+    has_status "$patient" queued
+    has_status "$urgent" queued
+    call -X POST "/v1/jobs/$blocker/cancel"
+    [ "$CODE" = 200 ]
     [ "$(ended "$patient")" = succeeded ]
     [ "$(ended "$urgent")" = succeeded ]
     [[ $(job_field "$urgent" .started_at) < $(job_field "$patient" .started_at) ]]
