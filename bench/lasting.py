@@ -1,4 +1,4 @@
-"""Rows of bench/run about jobs that last: what the store costs, what a restart costs, what a map costs. See bench/run."""
+"""Rows of bench/run about jobs that last: what the store, a restart and a map cost. See bench/run."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ ONE_BY_ONE_REQUESTS = 2_000
 
 
 def rate_of_store():
-    """Submissions per second through the store's own interface: all that arrived in one commit, against one commit each."""
+    """Submissions per second through the store's own interface: one commit for all that arrived, or one each."""
     what, target = f"durable submissions, {SUBMITTERS} at a time: rate / that of one commit per job", ">= 8"
     with tempfile.TemporaryDirectory(dir=".") as directory:
         out = subprocess.run([os.path.join(bench.BUILD, "bench", "store_rate"), "--rounds", str(bench.ROUNDS), "--queued", "0",
@@ -32,7 +32,7 @@ def rate_of_store():
 
 
 def rate_of_acceptance():
-    """202s per second over HTTP: each job planned, committed, run, and its end committed."""
+    """202s per second over HTTP. Each job is planned, committed and run, and its end is committed."""
     with tempfile.TemporaryDirectory(dir=".") as directory, bench.service("--data-dir", directory, "--max-queue", "10000000") as s:
         rates = [bench.wrk(s.port, [s.process.pid], "Prefer: respond-async")[0] for _ in range(bench.ROUNDS)]
     bench.row(f"202 over HTTP, {bench.WRK_CONNECTIONS} connections, tiny jobs that are run at the same time: jobs/s",
@@ -55,7 +55,7 @@ def sum_below(stop):
 
 
 def primes_below(stop):
-    """The sieve of Eratosthenes, with Python's quickest means."""
+    """The sieve of Eratosthenes, as quick as Python can."""
     sieve = bytearray([1]) * stop
     sieve[:2] = b"\0\0"
     for n in range(2, int(stop ** 0.5) + 1):
@@ -65,7 +65,7 @@ def primes_below(stop):
 
 
 def in_one_request(s, job):
-    """The map's result as Python's values."""
+    """The result of the map, as Python values."""
     answer = s.send("POST", "/v1/jobs", {"Content-Type": "application/json", "Prefer": "wait=60"}, json.dumps(job))
     done = json.loads(answer.body)
     return done["result"] if "result" in done else json.loads(s.send("GET", done["links"]["result"]).body)
@@ -87,7 +87,7 @@ def seconds_of(work, *arguments):
 
 
 def map_of(function, kind, member, first):
-    """10,000 items in one request, from Python's values to Python's values: against its pool, and a request for each."""
+    """10,000 items in one request, Python values on both ends; compared with Python's pool, and with a request each."""
     stops = [first + i % 7 for i in range(ITEMS)]
     job = {"type": kind, "items": [{"start": 0, "stop": stop} for stop in stops]}
     expected = [str(function(stop)) for stop in stops]
@@ -116,7 +116,7 @@ def map_of_items():
 
 
 def heap_bytes(pid):
-    """Of the event loop's thread, where the jobs are; the store thread's bounded page cache has an arena of its own."""
+    """The heap of the event loop's thread, where the jobs are. The store's page cache is in another arena."""
     with open(f"/proc/{pid}/smaps", encoding="ascii") as file:
         lines = iter(file)
         for line in lines:
@@ -137,7 +137,7 @@ def fill(s, job, count):
 
 @contextlib.contextmanager
 def killed(directory):
-    """A service that ends by SIGKILL, with all that it has to do."""
+    """A service that is ended by SIGKILL, whatever it still has to do."""
     s = bench.Service(os.path.join(bench.BUILD, "offloadd"), "--data-dir", directory)
     try:
         yield s
@@ -147,7 +147,7 @@ def killed(directory):
 
 
 def restart_with_a_backlog():
-    """The second half of the backlog tells what a job takes: what there is but once is there by then."""
+    """The second half of the backlog shows what a job takes: what exists only once is there by then."""
     job = {"type": "sum", "params": {"start": 0, "stop": 100}, "options": {"delay_ms": 24 * 3600 * 1000}}
     seconds = []
     with tempfile.TemporaryDirectory(dir=".") as directory:
