@@ -1,9 +1,9 @@
-# engine.sh: sourced by `build` and `image-test`. Finds a container engine and gives the verbs that differ between
-# docker, podman and buildah; the engine's name is in $engine.
+# engine.sh: sourced by `build` and `image-test`. Finds a container engine, and has the functions for what differs
+# between docker, podman and buildah; the name of the engine is in $engine.
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
-# install PACKAGE...: by apt, with sudo when not root, after saying what.
+# install PACKAGE...: says what it installs, and installs it by apt, with sudo if needed.
 install() {
     local sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)
@@ -13,7 +13,7 @@ install() {
         die "could not install: $*"
 }
 
-# engine_find NAME...: takes the first that is there. A docker client alone is not enough: its engine must answer.
+# engine_find NAME...: takes the first that is installed. A docker client alone is not enough: its engine must answer.
 engine_find() {
     for engine; do
         command -v "$engine" >/dev/null || continue
@@ -31,7 +31,7 @@ engine_has_image() {
     esac
 }
 
-# engine_import TAR NAME: a root file system becomes an image.
+# engine_import TAR NAME: makes an image of a root file system.
 engine_import() {
     local container
     if [ "$engine" != buildah ]; then
@@ -42,8 +42,8 @@ engine_import() {
         buildah commit --quiet --rm "$container" "$2" >/dev/null
 }
 
-# engine_build ARGUMENT...: podman and buildah, left alone, write a format that has no HEALTHCHECK, and use a bridge
-# that the machine may lack.
+# engine_build ARGUMENT...: builds an image. By default podman and buildah write a format without HEALTHCHECK, and use a
+# bridge that the machine may not have.
 engine_build() {
     case $engine in
     docker) docker build "$@" ;;

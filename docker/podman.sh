@@ -1,8 +1,8 @@
 # podman.sh: sourced by image-test. Podman with a store of its own, so that neither the user's images nor the machine's
 # settings matter. The store is kept between runs for its cached layers, with nothing left mounted.
 
-# Settings for machines that have less than podman takes for granted: no systemd, a hybrid cgroup tree (which crun
-# refuses), resource limits that may only be lowered.
+# Settings for machines that lack what podman takes for granted: they have no systemd, a hybrid cgroup tree (crun does
+# not work with that), or resource limits that can only be lowered.
 podman_configure() {
     cat > "$store/storage.conf" <<-S
 	[storage]
@@ -28,15 +28,15 @@ podman_unmount() {
     awk -v below="$store/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r -n1 umount -l
 }
 
-# podman_lock ARGUMENT...: starts this script again, as the only one that has the store. The lock is held by a process
-# around it, and not inherited: what a container leaves behind must not keep it.
+# podman_lock ARGUMENT...: starts this script again, with the lock of the store. The process around the script holds the
+# lock, and the script does not inherit it: a process that a container leaves behind must not keep it.
 podman_lock() {
     [ "${OFFLOAD_IMAGE_LOCKED:-}" != "$store" ] || return 0
     mkdir -p -m 700 "$store" && [ -O "$store" ] || die "$store is not ours"
     OFFLOAD_IMAGE_LOCKED=$store exec flock --close "$store/lock" "$0" "$@"
 }
 
-# Everything that podman does from now on is done in $store. Call it with the lock held.
+# From now on podman does everything in $store. Call it with the lock held.
 podman_open() {
     local missing=() tool
     for tool in podman runc; do command -v "$tool" >/dev/null || missing+=("$tool"); done
