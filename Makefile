@@ -11,7 +11,7 @@ V ?=
 Q := $(if $(V),,@)
 VERSION := $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -1)
 
-# ---- what Debian packages are needed ---------------------------------------------------------
+# ---- which Debian packages are needed --------------------------------------------------------------------------------
 
 BUILD_PACKAGES := \
 	gcc \
@@ -52,9 +52,9 @@ TEST_PACKAGES := \
 	python3-venv \
 	yamllint
 
-# ---- how it is built -------------------------------------------------------------------------
+# ---- how it is built -------------------------------------------------------------------------------------------------
 
-# One directory per variant, so that a sanitized build never mixes with a plain one.
+# Each variant has a directory of its own, so that objects of a sanitized build are never mixed with plain ones.
 comma := ,
 VARIANT := $(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(DEBUG),-debug)$(if $(COVERAGE),-coverage)
 BUILD ?= build$(VARIANT)
@@ -139,7 +139,7 @@ $(BUILD)/bench/%: bench/%.c $(LIBRARY)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
-# The manual is written by programs that have the same tables as --help.
+# The manual is written by programs that are linked with the tables of --help.
 $(BUILD)/tools/manual_offloadd: $(BUILD)/tools/manual_offloadd.o $(BUILD)/tools/roff.o $(LIBRARY)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -156,7 +156,7 @@ $(BUILD)/man/offloadd.8: $(BUILD)/tools/manual_offloadd
 	@mkdir -p $(@D)
 	$(Q)$< man >$@.part && mv $@.part $@
 
-# The API's description is part of the program, in both notations.
+# The description of the API is part of the program, as YAML and as JSON.
 $(BUILD)/openapi.json: openapi.yaml
 	@mkdir -p $(@D)
 	$(Q)python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout, default=str)' <$< >$@.part
@@ -165,15 +165,15 @@ $(BUILD)/openapi.json: openapi.yaml
 $(BUILD)/server/api/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
 $(BUILD)/server/api/assets.o: $(BUILD)/openapi.json
 
-# The version comes from the changelog.
+# The version is that of the last release in the changelog.
 $(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS) $(BUILD)/tools/roff.o: CHANGELOG.md
 
 -include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(wildcard $(BUILD)/tools/*.d)
 
-# ---- using it ----------------------------------------------------------------------------------
+# ---- to use it -------------------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: all ## build, and stay in the foreground on 127.0.0.1:8080 (LISTEN=...)
+run: all ## build, and start the service in the foreground on 127.0.0.1:8080 (LISTEN=...)
 	exec $(BUILD)/offloadd --listen $(LISTEN)
 
 .PHONY: demo
@@ -192,7 +192,7 @@ install: all ## install both programs and their manual below $(DESTDIR)$(PREFIX)
 deps: ## install the Debian packages that are missing (apt; sudo when not root)
 	@./deps.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
-# ---- checking it -------------------------------------------------------------------------------
+# ---- to check it -----------------------------------------------------------------------------------------------------
 
 .PHONY: test
 test: deps ## install what is missing, build, and pass every test (SANITIZE=address,undefined; SUITES="unit http")
@@ -203,11 +203,11 @@ test: deps ## install what is missing, build, and pass every test (SANITIZE=addr
 test-programs: all $(if $(filter-out threads,$(SUITES))$(filter-out $(SUITES),threads),$(UNIT_TESTS),$(THREADED_TESTS))
 
 .PHONY: check
-check: $(UNIT_TESTS) ## the unit tests alone
+check: $(UNIT_TESTS) ## run the unit tests alone
 	@BUILD=$(BUILD) tests/run unit
 
 .PHONY: chaos
-chaos: test-programs ## the tests with kill -9, longer: ROUNDS=10
+chaos: test-programs ## run the tests with kill -9 for longer: ROUNDS=10
 	@BUILD=$(BUILD) tests/run chaos
 
 .PHONY: bench
@@ -215,7 +215,7 @@ bench: all $(BENCHES) ## measure: ratios in one run, as a table
 	@BUILD=$(BUILD) bench/run
 
 .PHONY: lint
-lint: deps ## cppcheck, banned calls, the order of the rooms, the manual, openapi.yaml
+lint: deps ## check the source: cppcheck, banned calls, the order of the rooms, the manual, openapi.yaml
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tests/lint
 
@@ -224,12 +224,12 @@ docs: $(BUILD)/tools/manual_offloadd ## write docs/options.md anew
 	$< markdown >docs/options.md.part && mv docs/options.md.part docs/options.md
 
 .PHONY: format
-format: ## clang-format all C files in place
+format: ## format all C files in place, by clang-format
 	@./deps.sh clang-format
 	clang-format -i $$(find base pool handlers server cli tools bench tests -name '*.[ch]')
 
 .PHONY: coverage
-coverage: ## line coverage of the whole suite, by gcovr
+coverage: ## measure the line coverage of the whole suite, by gcovr
 	@./deps.sh gcovr
 	@$(MAKE) --no-print-directory test COVERAGE=1
 	gcovr --root . --object-directory build-coverage --exclude tests/ --print-summary -o build-coverage/coverage.txt
@@ -247,5 +247,5 @@ clean: ## remove everything that was built
 	rm -rf build build-*
 
 .PHONY: help
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'

@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh PACKAGE...: installs those of the Debian packages that are missing. Says what it does before it does it; without
-# apt, or without the right to use it, names the packages and fails.
+# deps.sh PACKAGE...: installs the Debian packages that are missing. It says what it does before it does it. Without
+# apt, or without the right to use it, it names the packages and fails.
 set -eu
 missing=
 for package in "$@"; do
@@ -10,7 +10,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-    echo "These Debian packages (or their like) are needed, and there is no apt-get here:$missing" >&2
+    echo "These Debian packages are needed, and there is no apt-get here:$missing" >&2
     exit 1
 fi
 as_root=
