@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """reaper.py COMMAND...: runs the command, and then looks for processes that it has left behind.
 
-It adopts them: as a subreaper it becomes the parent of every orphan below it, whatever they call themselves, and of nobody
-else's. What has not ended by itself some seconds after the command is named, as a failed test in TAP, and killed. Exits
-with the command's status, or 1 if something was left behind.
+It adopts them: as a subreaper it becomes the parent of every orphan below it, whatever its name, and of no other
+process. A process that has not ended some seconds after the command is killed, and named as a failed test in TAP.
+Exits with the command's status, or with 1 if something was left behind.
 """
 import ctypes
 import os
@@ -17,7 +17,7 @@ GRACE_S = 10
 
 
 def reap():
-    """Buries what has ended; False: no child is left."""
+    """Reaps the children that have ended. False: no child is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:
             pass
@@ -51,7 +51,7 @@ def main():
         time.sleep(0.02)
     sys.stdout.flush()
     left = set()
-    while reap():  # the children of those that are killed come to us, too
+    while reap():  # the children of a killed process become ours, too
         for pid in set(children()) - left:
             print(f"not ok - left behind: process {pid}: {name_of(pid)}", flush=True)
             os.kill(pid, signal.SIGKILL)

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""rooms.py: the order of the source's rooms, held against its #include lines and calls. `make lint` runs it.
+"""rooms.py rooms | circles: compares the order of the rooms with the #include lines and the calls. `make lint` runs it.
 
-A room is a folder, or a few files of one. ROOMS lists them from top to bottom: a room may include what its row says, which
-is always further down. LIBRARIES says who may include which library. Beside that no two files may need each other, however
-long the way round is: x.c and x.h are one module, and a module needs another one if it includes its header or calls one of
-its functions. Prints what breaks a rule, a line each, and ends with 1 if there is anything.
+A room is a folder, or a few files of one; docs/architecture.md explains them. ROOMS lists them from top to bottom: a
+room can include the rooms in its row, which are always further down. LIBRARIES says where a library can be included.
+Besides, no two files need each other, however long the way round is: x.c and x.h are one module, and a module needs
+another one if it includes its header or calls one of its functions. Prints a line for each breach of a rule, and exits
+with 1 if there is one.
 """
 import pathlib
 import re
 import sys
 
-SERVER_BASE = ["pool", "handlers/host", "base"]  # what all of the front end may include
+SERVER_BASE = ["pool", "handlers/host", "base"]  # what every room of the front end can include
 
-# room: (the headers that other rooms may include; None: all, the rooms that it may include)
+# room: (the headers that other rooms can include, or None for all of them; the rooms that it can include)
 ROOMS = {
     "tools": (None, ["server/config", "cli", "base"]),
     "server/main": ([], ["server/api", "server/config", "server/http", "server/jobs", "server/webhooks", "server/store",
@@ -32,7 +33,7 @@ ROOMS = {
     "base": (None, []),
 }
 
-# Files that are not of the room that is their folder.
+# Files that do not belong to the room of their folder.
 FILES = {
     "server/main.c": "server/main",
     "server/config.c": "server/config",
@@ -41,7 +42,7 @@ FILES = {
     "server/config_options.h": "server/config",
 }
 
-# library: where it may be included; all others are free.
+# library: where it can be included. Other libraries are not limited.
 LIBRARIES = {
     "microhttpd.h": ["server/http/"],
     "sqlite3.h": ["server/store/"],
@@ -53,13 +54,13 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
 # A definition begins at the start of a line and has a body; clang-format makes it so.
 DEFINITION = re.compile(r"^(?!typedef|struct \w+ \{|else|return)((?:[A-Za-z_]\w*[ *]+)+)(\w+)\([^;{}]*\)\s*\{", re.M)
 DECLARATION = re.compile(r"^(?!typedef|#)[A-Za-z_][\w ,*]*?\b(\w+)\([^;{}]*?\)[^;{}]*;", re.M)
-# "route_handler api_types, api_type;": functions of a type that has a name.
+# "route_handler api_types, api_type;": functions that are declared by the name of their type.
 DECLARATION_BY_TYPE = re.compile(r"^[a-z_]\w* ([a-z_]\w*(?:,\s*[a-z_]\w*)*);", re.M)
 NAME = re.compile(r"(?<![\w.>\"])(?<!struct )(?<!enum )([a-z_]\w*)\b")
 
 
 def without_comments(text):
-    """The code alone: comments, strings and characters become blanks, lines stay."""
+    """The code alone: comments, strings and characters become blanks; the lines stay where they are."""
     pattern = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
     return pattern.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
 
@@ -87,7 +88,7 @@ def check_rooms(sources):
     order = list(ROOMS)
     bad = []
     for room, (_, below) in ROOMS.items():
-        bad += [f"rooms.py: {room} is listed below {other}, which it may include" for other in below
+        bad += [f"rooms.py: {room} is listed below {other}, which it can include" for other in below
                 if order.index(other) < order.index(room)]
     for path, text in sources.items():
         room = room_of(path)
@@ -108,7 +109,7 @@ def check_rooms(sources):
     return bad
 
 
-# ---- circles of files
+# ---- circles of files ------------------------------------------------------------------------------------------------
 
 
 def module_of(path):
@@ -124,7 +125,7 @@ def reachable_headers(path, includes, seen):
 
 
 def find_needs(sources):
-    """{module: {other module: set of names}}: what it includes there ("") and calls there."""
+    """{module: {other module: set of names}}: the functions it calls there; "" stands for an #include."""
     code = {path: without_comments(text) for path, text in sources.items()}
     includes = {path: [own for own, _ in INCLUDE.findall(text) if own in sources] for path, text in sources.items()}
     declared = {path: set(DECLARATION.findall(code[path])) for path in sources if path.endswith(".h")}
@@ -146,7 +147,8 @@ def find_needs(sources):
         seen = reachable_headers(path, includes, set())
         known = set().union(*(declared[header] for header in seen)) if seen else set()
         for name in set(NAME.findall(code[path])) & known - local[path]:
-            # Of namesakes in two programs it is the one in the same top folder, or in a room that both may use.
+            # Two programs can have functions of one name: it is the one of the same program, or of a room that both
+            # use.
             for place in public.get(name, ()):
                 if (place.startswith("cli/") and not path.startswith(("cli/", "tools/"))) or \
                         (path.startswith("cli/") and not place.startswith(("cli/", "base/"))):

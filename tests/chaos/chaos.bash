@@ -3,7 +3,7 @@
 # run_clients CLIENTS JOBS    so many clients at once, so many jobs each; answers in $BATS_TEST_TMPDIR/answers-*
 # run_backlog JOBS            that many jobs waiting at a time
 # expect_all_right JOBS       all answers of the last run are there, and right
-# mixed_jobs JOBS             jobs that succeed, crash, are abandoned or have large results; answers do not matter
+# mixed_jobs JOBS             jobs that succeed, crash, lose their client or have large results; answers do not matter
 # kill_workers_until FILE     kills a random worker every 30 ms until the file is there
 # zygote_pid, worker_pid LANE, busy_worker_pid TYPE
 # expect_no_zombies           among the descendants of the daemon
@@ -32,7 +32,7 @@ client_config() {
     done >"$BATS_TEST_TMPDIR/client-$1"
 }
 
-# A result as jq -S writes it, and how often it is to be expected of every four jobs.
+# The results of every four jobs, as jq -S writes them.
 expected_results() {
     echo '{"count":5761455}'
     echo '{"count":8392}'
@@ -78,7 +78,7 @@ expect_all_right() {
     [ "$(wc -l <"$BATS_TEST_TMPDIR/results")" = "$1" ] || { echo "$(wc -l <"$BATS_TEST_TMPDIR/results") answers" >&2; return 1; }
 }
 
-# One job of the mixture. The third is abandoned while it runs.
+# One job of the mixture. The client of the third leaves while the job runs.
 mixed_job() {
     case $(($1 % 5)) in
         0) post '{"type":"primes","params":{"start":0,"stop":3000000,"op":"list"},"options":{"chunks":5}}' ;;
@@ -183,12 +183,12 @@ all_ended() {
     [ "$(metric offload_jobs_running)" = 0 ] && all_workers_idle 3
 }
 
-# WHICH INDEX FIELD of a crash whose answer is in crash-WHICH.
+# lost_of WHICH INDEX FIELD: of the crash whose answer is in the file crash-WHICH.
 lost_of() {
     job_field "$(jq -r .job "$BATS_TEST_TMPDIR/crash-$1")" ".lost[$2]$3"
 }
 
-# More than an idle worker of this build has (a sanitizer takes its share), and far less than a hog would.
+# A limit that is more than an idle worker of this build has (a sanitizer needs a lot), and far less than a hog takes.
 hog_limit() {
     if grep -qs __asan_init "$OFFLOADD"; then
         echo 1500MiB

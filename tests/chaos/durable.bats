@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# durable.bats: the service itself is killed, the disk is full, the clock is stepped: what was acknowledged by a 202 ends once,
-# with the right result. ROUNDS=5 runs the first tests with 2,000 jobs and 60 kills; ROUNDS=10 with twice that, and so on.
+# durable.bats: the service is killed, the disk is full, the clock is stepped: each job that was answered 202 ends
+# once, with the right result. ROUNDS=5 runs the first tests with 2,000 jobs and 60 kills; ROUNDS=10 with twice that,
+# and so on.
 
 bats_require_minimum_version 1.5.0
 load ../http/helpers
@@ -16,7 +17,8 @@ restarts() { # OPTIONS...
     [ "$status" = 0 ]
 }
 
-# What SQLite and the payload files may grow to; the process is told EFBIG beyond, as a full disk would say ENOSPC.
+# Limits the size of every file of the service. Beyond it a write fails with EFBIG, as it fails with ENOSPC on a full
+# disk.
 limit_files() { # BYTES|unlimited
     prlimit --pid "$DAEMON" --fsize="$1:unlimited"
 }
@@ -33,15 +35,15 @@ store_works() {
     restarts --clients 16 --kills $((12 * ROUNDS))
 }
 
-@test "kill -9 of the service at random: with Idempotency-Key each request runs once, however often it is sent" {
+@test "kill -9 of the service at random: with an Idempotency-Key each request runs once, however often it is sent" {
     restarts --clients 16 --kills $((6 * ROUNDS)) --keys
 }
 
-@test "SIGTERM in the middle, again and again: the same, and it always ends well" {
+@test "SIGTERM at random: every acknowledged job ends once, and the service always exits with 0" {
     restarts --clients 16 --kills $((4 * ROUNDS)) --signal SIGTERM
 }
 
-@test "workers killed at random under durable jobs: no part is lost or counted twice" {
+@test "workers are killed at random: no part of a stored job is lost or counted twice" {
     start_daemon --data-dir "$DATA" --workers 2 --retry-delay 5ms --max-retry-delay 20ms
     stop_file=$BATS_TEST_TMPDIR/stop
     kill_workers_until "$stop_file" 3>&- &
@@ -63,12 +65,12 @@ store_works() {
     done
 }
 
-@test "the disk is full: no asynchronous job is taken, synchronous ones go on, nothing is lost, and it recovers by itself" {
+@test "a full disk: asynchronous jobs get 503, synchronous ones go on, nothing is lost, and it recovers by itself" {
     start_daemon --data-dir "$DATA" --workers 2
     [ "$(ended "$(submit '{"type":"echo","params":{"value":1}}')")" = succeeded ]
     before=$(submit '{"type":"burn","params":{"cpu_ms":1000}}')
     waiting=$(submit '{"type":"echo","params":{"value":2},"options":{"delay_ms":60000}}')
-    limit_files 16384 # the log, too, may not grow beyond
+    limit_files 16384 # the log cannot grow beyond this, too
     refused() {
         call_job -H 'Prefer: respond-async' '{"type":"echo","params":{"value":3}}'
         [ "$CODE" = 503 ]
@@ -95,10 +97,11 @@ store_works() {
     [ "$(job_field "$before" .attempts)" = 1 ]
     [ "$(job_field "$waiting" .status)" = queued ]
     [ "$(job_field "$after" .result.value)" = 4 ]
-    [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 4 ] # none of those that were refused
+    [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 4 ] # none of those that got 503
 }
 
-# Options of libfaketime; a sanitizer wants to be loaded first, and cannot know.
+# faked OPTIONS: starts the daemon under libfaketime, which reads its clock from the file `time`. A sanitizer complains
+# if it is not loaded first, so it is asked not to look.
 faked() {
     local library
     library=$(dpkg -L libfaketime | grep '/libfaketime\.so\.1$')
@@ -128,7 +131,7 @@ faked() {
         [ "$(ended "$timed")" = failed ]
         [ "$(job_field "$timed" .error.code)" = job_timeout ]
         [ "$(ended "$delayed")" = succeeded ]
-        # Neither came early. The service measures these by the clock that nobody steps.
+        # Neither came early. The service measures these by the monotonic clock, which is not stepped.
         [ "$(job_field "$timed" '.timings.run_ms >= 4000')" = true ]
         [ "$(job_field "$delayed" '.timings.queued_ms >= 3000')" = true ]
         call_job -H 'Prefer: wait=1' '{"type":"sleep","params":{"ms":60000}}'
@@ -139,13 +142,13 @@ faked() {
     done
 }
 
-@test "a worker that was stopped and goes on after its job was run elsewhere changes nothing" {
+@test "a worker that was stopped, and goes on when its job has run elsewhere, changes nothing" {
     start_daemon --data-dir "$DATA" --workers 2
     id=$(submit '{"type":"burn","params":{"cpu_ms":600,"chunks":6},"options":{"timeout_ms":60000}}')
     wait_for is_running "$id"
     pid=$(busy_worker_pid burn)
     kill -STOP "$pid"
-    kill_daemon # the stopped worker dies with it, or goes on and finds nobody
+    kill_daemon # the stopped worker dies with it, or goes on and finds its socket closed
     start_daemon --data-dir "$DATA" --workers 2
     kill -CONT "$pid" 2>/dev/null || true
     [ "$(ended "$id")" = succeeded ]

@@ -10,7 +10,7 @@ teardown() {
     check_log
 }
 
-@test "a handler that always crashes fails its job after max_attempts, and no other" {
+@test "a job that always crashes fails after max_attempts, and no other job fails" {
     start_daemon --workers 2 --retry-delay 1ms
     for how in SIGSEGV SIGKILL abort exit; do
         post '{"type":"crash","params":{"how":"'$how'"},"options":{"max_attempts":3}}' \

@@ -52,12 +52,12 @@ teardown() {
     expect_no_zombies
 }
 
-# The slot waits for a process that only the old zygote was asked for, and that never came.
-@test "a worker asked of a zygote that was replaced, and then died, is started by the new one" {
+# Only the old zygote was asked for the process that the slot waits for, and that process never comes.
+@test "the zygote dies that was asked for a worker, after a reload: the new zygote starts the worker" {
     start_daemon --workers 1
     old=$(zygote_pid)
     another_main() { [ "$(worker_pid main)" != "$1" ] && all_workers_idle 2; }
-    for _ in 1 2 3 4 5 6 7; do # dying at once again and again: the next one comes after a pause
+    for _ in 1 2 3 4 5 6 7; do # it dies at once again and again: the next one comes after a delay
         pid=$(worker_pid main)
         kill -KILL "$pid"
         wait_for another_main "$pid"
@@ -87,7 +87,7 @@ teardown() {
     done
 }
 
-@test "a stopped worker keeps its job, others go on, and it goes on when continued" {
+@test "a stopped worker keeps its job and goes on after SIGCONT; other jobs go on meanwhile" {
     start_daemon --workers 2
     id=$(submit '{"type":"burn","params":{"cpu_ms":300}}')
     wait_for is_running "$id"
@@ -116,9 +116,9 @@ teardown() {
     wait_for none_alive "$pid"
 }
 
-# Parts beyond what the socket holds, on a worker that does not read: probes must not come between them. The first job
-# keeps the main worker busy, so that the merge goes to the other one.
-@test "a merge that cannot be fed at once is not disturbed by /readyz" {
+# The parts are more than the socket of a stopped worker holds, and probes must not come between them. The first job
+# keeps the main worker busy, so that the merge goes to the express worker.
+@test "/readyz does not disturb a merge whose parts cannot be sent at once" {
     start_daemon --workers 1 --express-cost 0s
     express=$(worker_pid express)
     submit '{"type":"burn","params":{"cpu_ms":1500,"chunks":1500}}'
@@ -148,7 +148,7 @@ teardown() {
     wait_for none_alive "${pids[@]}"
 }
 
-@test "a second SIGTERM stops at once: who waits gets an answer, and no process is left" {
+@test "a second SIGTERM stops at once: clients that wait get an answer, and no process is left" {
     start_daemon --workers 2 --drain-timeout 60s
     answer=$BATS_TEST_TMPDIR/answer
     post '{"type":"crash","params":{"how":"hang"}}' >"$answer" 3>&- &

@@ -1,7 +1,8 @@
-"""restart.py OFFLOADD DIRECTORY [--jobs N] [--clients N] [--kills N] [--keys] [--signal NAME]: kills the service again and again
-while clients submit jobs to it, and checks that every job that was answered 202 ends exactly once, with the right result.
+"""restart.py OFFLOADD DIRECTORY [--jobs N] [--clients N] [--kills N] [--keys] [--signal NAME]
 
-Prints one line of figures; exits with 1 and says what was wrong otherwise. Every process it ends is one that it started."""
+Kills the service again and again while clients submit jobs to it, and checks that every job that was answered 202 ends
+exactly once, with the right result. Prints one line of figures; if something is wrong it says what, and exits with 1.
+It ends only processes that it has started."""
 
 import argparse
 import http.client
@@ -18,7 +19,7 @@ import time
 START_S, END_S = 30, 120
 ENDED = ("succeeded", "failed", "cancelled")
 
-# Jobs with several chunks, with one, and quick ones; each with its result. {n} makes them different.
+# Jobs with several chunks, with one chunk, and quick ones, each with its result. %d makes them different.
 KINDS = [
     ('{"type":"primes","params":{"start":0,"stop":30000000},"options":{"chunks":4,"max_attempts":100}}', lambda n: {"count": 1857859}),
     ('{"type":"sum","params":{"start":0,"stop":20000000,"power":2},"options":{"chunks":5,"max_attempts":100}}',
@@ -96,7 +97,7 @@ class Client(threading.Thread):
         self.ids, self.ended, self.error = {}, {}, None
 
     def ask(self, method, path, body=None, headers=None):
-        """One answer, or None if the service is not there."""
+        """Sends one request; the answer, or None if the service is not there."""
         try:
             if self.connection is None:
                 self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -159,7 +160,7 @@ class Client(threading.Thread):
 
 
 def ends_in_logs(directory):
-    """How often each job's end was logged; that is done when the end is on disk."""
+    """How often the end of each job was logged. It is logged when it is on disk."""
     counts = {}
     for name in sorted(os.listdir(directory)):
         if not name.startswith("log-"):
@@ -182,7 +183,7 @@ def main():
     a.add_argument("--jobs", type=int, default=2000)
     a.add_argument("--clients", type=int, default=16)
     a.add_argument("--kills", type=int, default=50)
-    a.add_argument("--keys", action="store_true", help="with an Idempotency-Key: each runs once, however often it is sent")
+    a.add_argument("--keys", action="store_true", help="with an Idempotency-Key: each request runs once, however often it is sent")
     a.add_argument("--signal", default="SIGKILL")
     o = a.parse_args()
     daemon = Daemon(o.program, o.directory)

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Holds a running service against openapi.yaml: sends every example of it and checks what comes back.
+"""Compares a running service with openapi.yaml: sends every example in it and checks the answers.
 
     contract.py OFFLOADD [OPENAPI_YAML]     TAP on stdout; exit code 1 if anything differs
 
 It fails on a status, a media type or a member that is not documented, on a header that is missing, on a body that its
-schema refuses, and where GET /v1/types and the schemas of the params say different things. Needs Debian's
-python3-yaml and python3-jsonschema. Talks only to the service that it starts, on the loopback."""
+schema rejects, and where GET /v1/types and the schemas of the params differ. It needs Debian's python3-yaml and
+python3-jsonschema. It talks only to the service that it starts, on the loopback."""
 
 import http.client
 import os
@@ -44,7 +44,7 @@ class Tap:
         return 1 if self.failed else 0
 
 
-# ---- the document by itself --------------------------------------------------------------------------------
+# ---- the document by itself ------------------------------------------------------------------------------------------
 
 
 def check_response_examples(document, tap, operation):
@@ -56,16 +56,16 @@ def check_response_examples(document, tap, operation):
 
 
 def check_request_examples(document, tap):
-    """The schema refuses just those examples that the service answers 422, bar what only the handler can know."""
+    """The schema rejects the examples that the service answers 422, except those that only a handler can reject."""
     submit = document.by_id["submitJob"]
     for name, example in submit.examples().items():
         if isinstance(example["value"], str) or example["expect"].get("by_handler"):
             continue
         faults = document.faults(submit.body["schema"], example["value"])
         if example["expect"].get("status") == 422:
-            tap.result(f"submitJob: the schema refuses {name}", [] if faults else ["it takes it"])
+            tap.result(f"submitJob: the schema rejects {name}", [] if faults else ["it accepts it"])
         else:
-            tap.result(f"submitJob: the schema takes {name}", faults)
+            tap.result(f"submitJob: the schema accepts {name}", faults)
 
 
 def check_document(document, tap):
@@ -78,11 +78,11 @@ def check_document(document, tap):
     tap.result("every component is used", sorted(components - document.references()))
 
 
-# ---- beyond the examples -----------------------------------------------------------------------------------
+# ---- beyond the examples ---------------------------------------------------------------------------------------------
 
 
 def default_faults(document, response, status, code):
-    """An error that any request can meet, against the `default` response."""
+    """Compares an error that any request can get with the `default` response."""
     if response.status != status:
         yield f"answered {response.status}, not {status}"
     yield from response_faults(document, document.root["components"]["responses"]["Error"], response)
@@ -96,7 +96,7 @@ def allow_faults(response, methods):
 
 
 def check_methods(examples, tap):
-    """OPTIONS names the documented methods, PATCH is refused naming the same, HEAD is GET without a body."""
+    """OPTIONS names the documented methods, PATCH is rejected with the same names, HEAD is GET without a body."""
     document, service = examples.document, examples.service
     some = {"{id}": "01941f29-7c00-7000-8000-0242ac120002", "{name}": "primes", "{code}": "gone"}
     for path in document.root["paths"]:
@@ -107,9 +107,9 @@ def check_methods(examples, tap):
         options = service.send("OPTIONS", path)
         faults = [] if options.status == 204 else [f"answered {options.status}"]
         tap.result(f"OPTIONS {path} names its methods", faults + allow_faults(options, methods))
-        refused = service.send("PATCH", path)
-        faults = list(default_faults(document, refused, 405, "method_not_allowed"))
-        tap.result(f"PATCH {path} is refused", faults + allow_faults(refused, methods))
+        rejected = service.send("PATCH", path)
+        faults = list(default_faults(document, rejected, 405, "method_not_allowed"))
+        tap.result(f"PATCH {path} is rejected", faults + allow_faults(rejected, methods))
         if "HEAD" in methods:
             get, head = service.send("GET", path), service.send("HEAD", path)
             same = (get.status, get.media_type()) == (head.status, head.media_type()) and not head.body
@@ -146,7 +146,7 @@ def check_params(examples, tap):
 
 
 def check_option_bounds(examples, tap):
-    """Each bound of an option is accepted, and what lies beyond is refused."""
+    """Each bound of an option is accepted, and a value beyond it is rejected."""
     for name, option in examples.document.root["components"]["schemas"]["Options"]["properties"].items():
         if not option.get("$ref", "").endswith("/Natural"):
             continue
@@ -160,11 +160,11 @@ def check_option_bounds(examples, tap):
             if delayed and fine and status == 200:
                 examples.forget_job(job_id(response))
             faults = [] if fine else [f"answered {response.status}, not {status}: {response.body[:300]!r}"]
-            tap.result(f"options.{name} = {value} is {'taken' if status == 200 else 'refused'}", faults)
+            tap.result(f"options.{name} = {value} is {'accepted' if status == 200 else 'rejected'}", faults)
 
 
 def check_pages(examples, tap):
-    """next_cursor leads to the jobs before, and the last page has none."""
+    """next_cursor leads to older jobs, and the last page has none."""
     service = examples.service
     for _ in range(3):
         service.send("POST", "/v1/jobs", {"Content-Type": "application/json"}, b'{"type":"echo","params":{"value":1}}')
@@ -187,14 +187,14 @@ def check_served_document(examples, tap):
 
 
 def wait_until_draining(service):
-    """The signal and the next request reach the service by different ways, so the order is not known."""
+    """The signal and the next request come by different ways, so it is not known which is first."""
     end = time.monotonic() + 5
     while service.send("GET", "/readyz").status == 200 and time.monotonic() < end:
         time.sleep(0.01)
 
 
 def check_drain(examples, tap):
-    """While the service drains, new jobs are refused and it is alive, but not ready."""
+    """While the service drains, new jobs get 503; it is alive, but not ready."""
     document, service = examples.document, examples.service
     submit, live, ready = (document.by_id[name] for name in ("submitJob", "live", "ready"))
     jobs = submit.examples()
@@ -213,7 +213,7 @@ def check_drain(examples, tap):
 
 
 def report_unseen(document, seen):
-    """For the reader: which documented answers no example brought about."""
+    """For the reader: the documented answers that no example has caused."""
     for operation in document.operations:
         unseen = [s for s in operation.responses if s != "default" and (operation.id, int(s)) not in seen]
         if unseen:
@@ -235,7 +235,7 @@ def run_check(check, examples, tap):
     try:
         check(examples, tap)
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        tap.result(f"{check.__name__} comes to its end", [f"{type(error).__name__}: {error}"])
+        tap.result(f"{check.__name__} runs to its end", [f"{type(error).__name__}: {error}"])
 
 
 def check_service(document, service, tap):
@@ -247,7 +247,7 @@ def check_service(document, service, tap):
             service.check_alive()
         run_check(check_drain, examples, tap)
     except Died as died:
-        tap.result("the service lives as long as it should", [died])
+        tap.result("the service does not end before it is stopped", [died])
     report_unseen(document, examples.seen)
 
 

@@ -62,7 +62,7 @@ class Document:
         self.by_id = {o.id: o for o in self.operations}
 
     def follow(self, node):
-        """The node that a reference stands for, or the node itself."""
+        """Returns the node that a reference stands for, or the node itself."""
         while "$ref" in node:
             target = self.root
             for name in node["$ref"].removeprefix("#/").split("/"):
@@ -71,7 +71,7 @@ class Document:
         return node
 
     def validator(self, schema):
-        """References start at the document in OpenAPI, at the schema in JSON Schema: so it is given the components."""
+        """References start at the document in OpenAPI, but at the schema in JSON Schema: so it gets the components."""
         if isinstance(schema, dict):
             schema = {**schema, "components": self.root["components"]}
         return jsonschema.Draft202012Validator(schema)

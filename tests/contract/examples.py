@@ -1,4 +1,4 @@
-"""Sends each example of the document to the service and holds the answer against what the example expects and against
+"""Sends each example of the document to the service and compares the answer with what the example expects and with
 the schema of the response. Each job that an example makes is deleted after it, so that none keeps a worker busy."""
 
 import http.client
@@ -22,7 +22,7 @@ def job_id(response):
 
 
 def is_going(response):
-    """A job that may change at any moment."""
+    """A job that can change at any moment."""
     return parse_json(response.body).get("status") in ("queued", "running")
 
 
@@ -77,7 +77,7 @@ class Examples:
             yield f"the body lacks {part}: {response.body[:1000]!r}"
 
     def unchanged_faults(self, operation, parameters, response):
-        """What has an ETag is answered 304 to whoever knows it."""
+        """An answer with an ETag is a 304 when the client sends that ETag."""
         if response.status != 200 or "304" not in operation.responses or is_going(response):
             return
         again = self.call(operation, parameters, {"If-None-Match": response.headers.get("ETag", "")})

@@ -56,7 +56,7 @@ def compare_member(document, name, ours, theirs):
     for value in probes(ours, theirs):
         verdict = judge_ours.is_valid(value)
         if verdict != judge_theirs.is_valid(value):
-            yield f"{name}: {value!r} is {'valid' if verdict else 'refused'} by openapi.yaml, not so by the table"
+            yield f"{name}: {value!r} is {'valid' if verdict else 'rejected'} by openapi.yaml, not so by the table"
             return
 
 

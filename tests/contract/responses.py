@@ -1,4 +1,4 @@
-"""One response against the Response Object that describes it: media type, headers, body, and RFC 9457's own rules."""
+"""Compares a response with its Response Object: media type, headers, body, and the rules of RFC 9457."""
 
 from document import parse_json
 
@@ -6,7 +6,7 @@ PROBLEM = "application/problem+json"
 
 
 def contains(whole, part):
-    """Is `part` in `whole`? Objects may have more members; everything else is equal, in type as well."""
+    """Is `part` in `whole`? Objects can have more members; all else has to be equal, in type as well."""
     if isinstance(part, dict):
         return isinstance(whole, dict) and all(k in whole and contains(whole[k], v) for k, v in part.items())
     if isinstance(part, list):

@@ -12,7 +12,7 @@ START_S, STOP_S, ANSWER_S = 30, 30, 60
 
 
 class Died(Exception):
-    """The service ended though nobody asked it to."""
+    """The service ended, but was not asked to."""
 
 
 class Response:
@@ -71,12 +71,12 @@ class Service:
             self.process.terminate()
 
     def stop(self):
-        """Ends the service, if it still runs; its exit code."""
+        """Ends the service if it still runs; returns its exit code."""
         self.terminate()
         return self.wait()
 
     def wait(self):
-        """Until it has ended, in the end by force; its exit code."""
+        """Waits until it has ended, and kills it if it does not; returns its exit code."""
         try:
             return self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# cancel.bats: jobs that are stopped: asked to, deleted, or left by the client that waited.
+# cancel.bats: jobs that are cancelled or deleted, or whose client hangs up.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -25,7 +25,7 @@ only_job_has_status() {
     [ "$(curl -sS "$URL/v1/jobs" | jq -r '[.jobs[].status] | join(" ")')" = "$1" ]
 }
 
-@test "cancel a running job: 200 when it has stopped; the worker that gave up in time lives on" {
+@test "cancel a running job: 200 when it has stopped; a worker that gives up in time lives on" {
     start_daemon --workers 1 --cancel-grace 20s
     pids=$(main_pids)
     id=$(submit "$LONG")
@@ -40,7 +40,7 @@ only_job_has_status() {
     [ "$CODE" = 200 ]
 }
 
-@test "cancel a running job whose code hears nothing: its process is dead when the answer comes" {
+@test "cancel a running job whose code does not listen: its process is dead when the answer comes" {
     start_daemon --workers 1 --cancel-grace 100ms
     pid=$(main_pids | jq '.[0]')
     id=$(submit "$DEAF")
@@ -65,7 +65,7 @@ only_job_has_status() {
     is_running "$running"
 }
 
-@test "cancelling twice, at once and afterwards, answers the same" {
+@test "cancel a job three times at once, and again later: the answer is the same" {
     start_daemon --workers 1 --cancel-grace 300ms
     id=$(submit "$DEAF")
     wait_for is_running "$id"
@@ -82,7 +82,7 @@ only_job_has_status() {
     holds '.status == "cancelled"'
 }
 
-@test "cancel a job that has ended: 200, as it is" {
+@test "cancel a job that has ended: 200, and the job is as it was" {
     start_daemon
     call_job '{"type":"echo","params":{"value":5}}'
     call -X POST "$(field .links.self)/cancel"
@@ -98,7 +98,7 @@ only_job_has_status() {
     holds '.status == "cancelled"'
 }
 
-@test "a client that waits for a job that another cancels: 409 cancelled with the job's id" {
+@test "a client waits for a job, and another client cancels it: 409 cancelled with the job's id" {
     start_daemon
     curl -sS -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' -H 'Content-Type: application/json' -d "$LONG" \
         "$URL/v1/jobs" >"$BATS_TEST_TMPDIR/code" 3>&- &
@@ -126,7 +126,7 @@ only_job_has_status() {
     [ "$(jq -r .status "$BATS_TEST_TMPDIR/poll")" = cancelled ]
 }
 
-@test "cancel and delete of a job that nobody knows: 404" {
+@test "cancel and delete an unknown job: 404" {
     start_daemon
     for id in 01890000-0000-7000-8000-000000000000 x 01890000-0000-7000-8000-00000000000g; do
         call -X POST "/v1/jobs/$id/cancel"
@@ -195,7 +195,7 @@ only_job_has_status() {
     wait_for only_job_has_status 'cancelled running'
 }
 
-@test "a synchronous client whose job hears nothing: the process is killed" {
+@test "a synchronous client is killed, and its job does not listen: the process is killed" {
     start_daemon --workers 1 --cancel-grace 100ms
     pid=$(main_pids | jq '.[0]')
     curl -sS -o /dev/null -H 'Content-Type: application/json' -d "$DEAF" "$URL/v1/jobs" 3>&- &
@@ -217,13 +217,13 @@ only_job_has_status() {
     [ ! -s "$BATS_TEST_TMPDIR/answer" ]
 }
 
-@test "with a Prefer: wait the client that leaves cancels, too" {
+@test "a client that leaves cancels its job with Prefer: wait, too" {
     start_daemon
     run -28 curl -sS --max-time 0.5 -o /dev/null -H 'Prefer: wait=50' -H 'Content-Type: application/json' -d "$LONG" "$URL/v1/jobs"
     wait_for only_job_has_status cancelled
 }
 
-@test "a client that sent respond-async and leaves does not cancel" {
+@test "a client that sent respond-async and leaves does not cancel its job" {
     start_daemon
     run -28 curl -sS --max-time 0.4 -o /dev/null -H 'Prefer: respond-async, wait=50' -H 'Content-Type: application/json' \
         -d '{"type":"sleep","params":{"ms":1000}}' "$URL/v1/jobs"
@@ -231,13 +231,13 @@ only_job_has_status() {
     [ "$(ended "$(only_job)")" = succeeded ]
 }
 
-@test "a client that was answered 202 and leaves does not cancel" {
+@test "a client that was answered 202 and leaves does not cancel its job" {
     start_daemon
     id=$(submit '{"type":"sleep","params":{"ms":400}}')
     [ "$(ended "$id")" = succeeded ]
 }
 
-@test "cancelling one of many leaves the others alone" {
+@test "to cancel one job leaves the others alone" {
     start_daemon --workers 2
     long=$(submit '{"type":"burn","params":{"cpu_ms":60000,"chunks":1000}}')
     wait_for is_running "$long"

@@ -22,7 +22,7 @@ job_id() {
     sed -n 's/^{"id": *"\([^"]*\)".*/\1/p'
 }
 
-# Waits until a command succeeds; fails when it does not.
+# Waits until a command succeeds; fails if it never does.
 eventually() {
     for _ in $(seq 100); do
         "$@" > /dev/null 2>&1 && return
@@ -55,7 +55,7 @@ has_job() { # STATUS TYPE
     [[ $output == *'"status":"succeeded"'* && $output == *'"total":4'* && $output == *'"count":78498'* ]]
 }
 
-@test "run fetches a result that is too large to stand in the job" {
+@test "run fetches a result that is too large for the Job" {
     offload run primes start=0 stop=1000000 op=list > "$BATS_TEST_TMPDIR/list"
     [ "$(wc -c < "$BATS_TEST_TMPDIR/list")" -gt $((256 * 1024)) ]
     [ "$(wc -l < "$BATS_TEST_TMPDIR/list")" -eq 1 ]
@@ -88,7 +88,7 @@ has_job() { # STATUS TYPE
     [[ $stderr == *missing* ]]
 }
 
-@test "a refused job exits 3 and names what is wrong" {
+@test "run of a job that is rejected exits 3 and names what is wrong" {
     run --separate-stderr offload run no-such-type
     [ "$status" -eq 3 ]
     [ -z "$output" ]
@@ -101,7 +101,7 @@ has_job() { # STATUS TYPE
     [[ $stderr == *"/options/priority:"* ]]
 }
 
-@test "a job that fails exits 1 and tells why" {
+@test "run of a job that fails exits 1 and says why" {
     run --separate-stderr offload run crash how=SIGSEGV --max-attempts 1
     [ "$status" -eq 1 ]
     [ -z "$output" ]
@@ -112,7 +112,7 @@ has_job() { # STATUS TYPE
     [[ $stderr == *job_timeout* ]]
 }
 
-@test "a service that is not there exits 4" {
+@test "without a service the exit code is 4" {
     run --separate-stderr offload --url unix:"$BATS_TEST_TMPDIR/nobody" run primes start=0 stop=10
     [ "$status" -eq 4 ]
     [ -z "$output" ]
@@ -145,7 +145,7 @@ has_job() { # STATUS TYPE
     [ "$output" = "$result" ]
 }
 
-@test "submit with a key gives one job, however often" {
+@test "submit with a key makes one job, however often it is called" {
     id=$(offload submit echo value=1 --key 'order 7' | job_id)
     [ -n "$id" ]
     [ "$(offload submit echo value=1 --key 'order 7' | job_id)" = "$id" ]
@@ -191,7 +191,7 @@ has_job() { # STATUS TYPE
     [ "$status" -eq 3 ]
 }
 
-@test "events goes on where it was cut when the service comes back" {
+@test "events goes on where its stream was cut, when the service is back" {
     stop_daemon
     start_daemon --listen unix:"$BATS_TEST_TMPDIR/socket" --data-dir "$BATS_TEST_TMPDIR/data"
     id=$(offload submit sleep ms=2500 --url unix:"$BATS_TEST_TMPDIR/socket" | job_id)
@@ -223,7 +223,7 @@ has_job() { # STATUS TYPE
     [ -z "$output" ]
 }
 
-@test "map refuses what is not JSON, and tells what the service refuses" {
+@test "map rejects what is not JSON, and says what the service rejects" {
     run --separate-stderr offload map echo <<< $'{"value": 1}\n{"value": 2'
     [ "$status" -eq 2 ]
     [ -z "$output" ]
@@ -236,7 +236,7 @@ has_job() { # STATUS TYPE
     [[ $stderr == *job_timeout* ]]
 }
 
-@test "cancel stops a job, and its result is an exit 1" {
+@test "cancel stops a job, and wait and get --result of it exit 1" {
     id=$(offload submit sleep ms=600000 | job_id)
     run offload cancel "$id"
     [ "$status" -eq 0 ]
@@ -248,7 +248,7 @@ has_job() { # STATUS TYPE
     [ "$status" -eq 1 ]
 }
 
-@test "an unknown id exits 3, whatever is in it" {
+@test "an unknown id exits 3, whatever it looks like" {
     for id in 01890000-0000-7000-8000-000000000000 .. 'a/b?c#d' $'\e[2J'; do
         run --separate-stderr offload get "$id"
         [ "$status" -eq 3 ]
@@ -287,7 +287,7 @@ has_job() { # STATUS TYPE
     [ "$status" -eq 3 ]
 }
 
-@test "health tells a service that answers from one that does not" {
+@test "health exits 0 if the service answers, else 1" {
     run --separate-stderr offload health
     [ "$status" -eq 0 ]
     [ "$output" = "$URL: live" ]
@@ -307,7 +307,7 @@ has_job() { # STATUS TYPE
     [ "$status" -eq 0 ]
 }
 
-@test "ctrl-C cancels what run started" {
+@test "ctrl-C cancels the job that run has submitted" {
     # A shell starts background commands with SIGINT ignored; env undoes that.
     env --default-signal=INT "$BUILD/offload" run sleep ms=600000 2> "$BATS_TEST_TMPDIR/err" 3>&- &
     client=$!
@@ -320,7 +320,7 @@ has_job() { # STATUS TYPE
     has_job cancelled sleep
 }
 
-@test "ctrl-C leaves alone what wait only watches" {
+@test "ctrl-C does not cancel the job that wait only watches" {
     id=$(offload submit sleep ms=600000 | job_id)
     eventually has_job running sleep
     env --default-signal=INT "$BUILD/offload" wait "$id" 3>&- &
@@ -334,7 +334,7 @@ has_job() { # STATUS TYPE
     offload cancel "$id"
 }
 
-@test "a terminal sees a bar, a file does not" {
+@test "run shows a progress bar on a terminal, and none in a file" {
     [ -n "$(command -v script)" ] || skip "no script(1)"
     TERM=xterm run script -qec "'$BUILD/offload' run sleep ms=2500" /dev/null < /dev/null
     [ "$status" -eq 0 ]
@@ -344,7 +344,7 @@ has_job() { # STATUS TYPE
     [[ $output != *%* ]]
 }
 
-@test "a busy service is asked again, as often as allowed" {
+@test "a busy service is asked again, as often as --retries says" {
     stop_daemon
     start_daemon --enable-test-types --workers 1 --max-queue 1
     export OFFLOAD_URL=$URL

@@ -32,14 +32,14 @@ request() { # METHOD PATH ID [BODY]
     [ "$output" = $'1\n0' ]
 }
 
-@test "a connection is kept after a refused request, too" {
+@test "a connection is kept after a rejected request, too" {
     start_daemon
     run curl -sS -o /dev/null -o /dev/null -o /dev/null -w '%{http_code} %{num_connects}\n' -H 'Content-Type: application/json' \
         -d '{"type":' "$URL/v1/jobs" "$URL/nowhere" "$URL/v1/jobs"
     [ "$output" = $'400 1\n404 0\n400 0' ]
 }
 
-@test "Connection: close and HTTP/1.0 close it" {
+@test "Connection: close and HTTP/1.0 close the connection" {
     start_daemon
     printf 'GET /livez HTTP/1.0\r\n\r\n' >"$BATS_TEST_TMPDIR/old"
     run converse "$BATS_TEST_TMPDIR/old"
@@ -49,7 +49,7 @@ request() { # METHOD PATH ID [BODY]
     [[ $output == 'HTTP/1.1 200 '*ok* ]]
 }
 
-@test "pipelined requests are answered in their order, also when one has to wait" {
+@test "pipelined requests are answered in their order, even if one has to wait" {
     start_daemon
     {
         request GET /livez one
@@ -67,7 +67,7 @@ request() { # METHOD PATH ID [BODY]
     grep -q 4th "$BATS_TEST_TMPDIR/answers"
 }
 
-@test "a request that comes in small pieces" {
+@test "a request that comes a few bytes at a time" {
     start_daemon
     request POST /v1/jobs slow '{"type":"echo","params":{"value":"pieces"}}' >"$BATS_TEST_TMPDIR/request"
     exec 5<>"/dev/tcp/127.0.0.1/$PORT"
@@ -104,7 +104,7 @@ for byte in open(sys.argv[1], "rb").read():
         esac
         [ "$code" = 200 ]
     done <"$BATS_TEST_TMPDIR/listen"
-    # The job of one is the job of all.
+    # A job that comes by one listener can be fetched by all.
     id=$(submit '{"type":"echo","params":{"value":1}}')
     [ "$(status --unix-socket "$BATS_TEST_TMPDIR/sock" "http://offload/v1/jobs/$id")" = 200 ]
 }
@@ -126,7 +126,7 @@ for byte in open(sys.argv[1], "rb").read():
     [ "$CODE" = 200 ]
 }
 
-@test "OPTIONS and 405 name what is allowed" {
+@test "OPTIONS and 405 name the methods that are allowed" {
     start_daemon
     call_job '{"type":"echo","params":{"value":1}}'
     job=$(field .links.self)
@@ -162,7 +162,7 @@ END
     [[ $(header Allow) == *GET* ]]
 }
 
-@test "an unknown method is refused" {
+@test "an unknown method is rejected" {
     start_daemon
     call -X BREW /livez
     [[ $CODE = 405 || $CODE = 501 ]]
@@ -178,7 +178,7 @@ END
     done
 }
 
-@test "a path may be percent-encoded" {
+@test "a path can be percent-encoded" {
     start_daemon
     call '/v1/%74ypes/primes'
     [ "$CODE" = 200 ]
@@ -207,7 +207,7 @@ END
     wait "${readers[@]}" || true
 }
 
-@test "a client that leaves in the middle of a body or an answer harms nobody" {
+@test "a client that leaves in the middle of a body or an answer does no harm" {
     start_daemon
     call_job '{"type":"primes","params":{"start":0,"stop":3000000,"op":"list"}}'
     result=$(field .links.result)
@@ -227,7 +227,7 @@ END
     [ "$CODE" = 200 ]
 }
 
-# Once such a connection was closed by the library while it counted as suspended, which corrupted memory.
+# The library once closed such a connection while it was suspended, which corrupted memory.
 @test "clients that leave with their request unanswered, by the thousand: the service goes on and stops in order" {
     start_daemon
     python3 - "$PORT" <<'P'

@@ -1,4 +1,4 @@
-"""crowd.py PORT CLIENTS: connects so many clients, lets each submit a job and wait, and counts the right answers.
+"""crowd.py PORT CLIENTS: connects so many clients; each submits a job and waits. Prints how many answers are right.
 
 All are connected before the first request is sent, and all requests are sent before the first answer is read."""
 

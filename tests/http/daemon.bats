@@ -6,12 +6,12 @@ load helpers
 
 LONG='{"type":"sleep","params":{"ms":600000}}'
 
-# Runs offloadd, which is to end by itself, with what bats' run sets.
+# Runs offloadd, which has to end by itself; sets what `run` of bats sets.
 daemon() {
     run --separate-stderr timeout 20 "$OFFLOADD" "$@"
 }
 
-# One clear line on stderr, with the word in it.
+# There is one line on stderr, with the word in it.
 one_line_with() { # WORD
     echo "status $status, stdout: $output, stderr: $stderr"
     [ "${#stderr_lines[@]}" = 1 ] && [[ $stderr == *"$1"* ]]
@@ -128,7 +128,7 @@ END
     [ "$CODE" = 404 ]
 }
 
-@test "flags go before the environment, the environment before the file" {
+@test "a flag wins over the environment, and the environment over the file" {
     echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
     OFFLOAD_MAX_BODY=2KiB start_daemon --config "$BATS_TEST_TMPDIR/conf"
     limit_is 2048
@@ -167,7 +167,7 @@ END
     [ "$CODE" = 200 ]
 }
 
-@test "an address that others can reach is refused without keys: exit 2" {
+@test "an address that others can reach is rejected while there are no keys: exit 2" {
     for address in 0.0.0.0:0 '[::]:0'; do
         daemon --listen "$address"
         [ "$status" = 2 ]
@@ -176,7 +176,7 @@ END
     [[ $stderr == *--insecure-no-auth* ]]
 }
 
-@test "a listener that makes no sense: exit 1 or 2 and one line that names it" {
+@test "a listener that cannot be: exit 1 or 2 and one line that names it" {
     for address in 127.0.0.1 8080 127.0.0.1:99999 127.0.0.1:65536 127.0.0.1:-1 127.0.0.1:http unix:relative unix: '[::1]' '[::1:80'; do
         daemon --listen "$address"
         [[ $status = 1 || $status = 2 ]]
@@ -184,7 +184,7 @@ END
     done
 }
 
-@test "a Unix socket left behind is taken over, one in use is not" {
+@test "a Unix socket that was left behind is taken over; one that is in use is not" {
     path=$BATS_TEST_TMPDIR/sock
     python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1])' "$path"
     start_daemon --listen "unix:$path"
@@ -195,7 +195,7 @@ END
     [ "$(status --unix-socket "$path" http://offload/livez)" = 200 ]
 }
 
-@test "the ready line tells the addresses and the workers, and why that many" {
+@test "the ready line has the addresses, the number of workers, and the reason for that number" {
     start_daemon
     [ "$(grep -c '"event":"ready"' "$LOG")" = 1 ]
     jq -e 'select(.event == "ready") | (.listen | length == 1) and .workers >= 1 and (.workers_why | length > 0)' "$LOG"
@@ -204,7 +204,7 @@ END
     jq -e 'select(.event == "ready") | .workers == 3' "$LOG"
 }
 
-@test "the number of workers is the number of CPUs that it may use" {
+@test "the number of workers is the number of CPUs that it can use" {
     OFFLOADD_WAS=$OFFLOADD
     taskset -c "$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')" true || skip "no taskset"
     printf '#!/bin/sh\nexec taskset -c %s "%s" "$@"\n' "$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')" "$(realpath "$OFFLOADD_WAS")" \
@@ -225,7 +225,7 @@ END
     run ! grep '^{' "$BATS_TEST_TMPDIR/daemon-text.log"
 }
 
-# ---- signals -------------------------------------------------------------------------------------------------------
+# ---- signals ---------------------------------------------------------------------------------------------------------
 
 @test "before the workers are ready: livez 200, readyz 503, new jobs 503 starting" {
     socket=$BATS_TEST_TMPDIR/sock
@@ -250,8 +250,8 @@ END
     [ -n "$(header Retry-After)" ]
 }
 
-# Drains with a running job. The job burns CPU time rather than to sleep: on a busy machine it takes longer, as the
-# requests do that have to be answered before it ends.
+# Drains with a running job. The job does not sleep but burns CPU time: on a busy machine it takes longer, like the
+# requests that have to be answered before it ends.
 for_signal() { # SIGNAL
     start_daemon --workers 1 --drain-timeout 60s
     curl -sS -o "$BATS_TEST_TMPDIR/sync" -H 'Content-Type: application/json' -d '{"type":"burn","params":{"cpu_ms":2000}}' \
@@ -277,7 +277,7 @@ for_signal() { # SIGNAL
     [ "$DAEMON_STATUS" = 0 ]
 }
 
-@test "SIGTERM drains: the running job ends and is answered, new ones get 503, exit 0" {
+@test "SIGTERM drains: the running job ends and is answered, new jobs get 503, exit 0" {
     for_signal TERM
 }
 
@@ -298,7 +298,7 @@ for_signal() { # SIGNAL
     wait_for all_gone $pids
 }
 
-@test "jobs that outlast --drain-timeout do not hold it up: who waits is told, exit 0, no process left" {
+@test "jobs do not hold up the end beyond --drain-timeout: clients that wait get an answer, exit 0, no process left" {
     start_daemon --workers 1 --drain-timeout 300ms
     id=$(submit '{"type":"crash","params":{"how":"hang"}}')
     wait_for is_running "$id"
@@ -351,7 +351,7 @@ for_signal() { # SIGNAL
     [ "$CODE" = 200 ]
 }
 
-@test "SIGHUP names the changed options that it does not take, once" {
+@test "SIGHUP logs once which changed options need a restart" {
     echo 'max-body = 3KiB' >"$BATS_TEST_TMPDIR/conf"
     start_daemon --workers 1 --config "$BATS_TEST_TMPDIR/conf"
     printf '%s\n' 'max-body = 5KiB' 'express-workers = 2' 'max-connections = 7' >"$BATS_TEST_TMPDIR/conf"

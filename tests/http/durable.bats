@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# durable.bats: what a job that was acknowledged by a 202 survives: kill -9, SIGTERM, a full disk, a second daemon.
+# durable.bats: what a job survives that was answered 202: kill -9, SIGTERM, a corrupt database, a second daemon.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -86,7 +86,7 @@ restart() {
     [ "$(curl -sS "$URL/metrics" | sed -n 's/^offload_chunks_total{type="burn"} //p')" -le 13 ]
 }
 
-@test "SIGTERM leaves what does not end in time to the next process, queued" {
+@test "SIGTERM leaves a job that does not end in time to the next process, queued" {
     restart --workers 1 --drain-timeout 300ms
     long=$(submit '{"type":"burn","params":{"cpu_ms":1000}}')
     wait_for running "$long"
@@ -101,7 +101,7 @@ restart() {
     [ "$(job_field "$waiting" .attempts)" = 1 ]
 }
 
-@test "SIGTERM: what runs ends, what is queued is not begun" {
+@test "SIGTERM: a job that runs ends; one that is queued is not started" {
     restart --workers 1 --drain-timeout 60s
     long=$(submit '{"type":"burn","params":{"cpu_ms":500}}')
     wait_for running "$long"
@@ -120,7 +120,7 @@ restart() {
     [ "$(job_field "$waiting" .attempts)" = 1 ]
 }
 
-@test "large params and large results survive, byte by byte, and leave no files behind" {
+@test "large params and results survive, byte by byte; a deleted job leaves no files" {
     restart
     { printf '{"type":"echo","params":{"value":"'; head -c 1500000 /dev/urandom | base64 -w0; printf '"}}'; } >"$BATS_TEST_TMPDIR/large"
     id=$(submit "@$BATS_TEST_TMPDIR/large")
@@ -138,7 +138,7 @@ restart() {
     [ "$(ended "$blocked")" = succeeded ]
 }
 
-@test "a large body that was not run yet survives" {
+@test "a large body whose job has not run survives" {
     restart --workers 1
     submit '{"type":"sleep","params":{"ms":800}}'
     { printf '{"type":"echo","params":{"value":"'; head -c 300000 /dev/zero | tr '\0' y; printf '"},"options":{"delay_ms":1500,"priority":5}}'; } >"$BATS_TEST_TMPDIR/large"
@@ -151,7 +151,7 @@ restart() {
     [ "$(curl -sS "$URL/v1/jobs/$id/result" | jq -r '.value | length')" = 300000 ]
 }
 
-@test "a delayed job starts when it is due, also after a restart" {
+@test "a delayed job starts when it is due, even after a restart" {
     restart
     call_job -H 'Prefer: respond-async' '{"type":"echo","params":{"value":1},"options":{"delay_ms":1500}}'
     holds '.status == "queued" and .waiting_for == "delay" and .estimated_start != null'
@@ -225,7 +225,7 @@ restart() {
     [ -e "$BATS_TEST_TMPDIR/home/.local/state/offload/jobs.db" ]
 }
 
-@test "of the ended jobs the oldest go first, by count; one that has not ended is kept" {
+@test "--max-ended: the oldest of the ended jobs go first, and a job that has not ended is kept" {
     restart --max-ended 3
     delayed=$(submit '{"type":"echo","params":{"value":0},"options":{"delay_ms":60000}}')
     ids=()
@@ -242,7 +242,7 @@ restart() {
     [ "$(job_field "$delayed" .status)" = queued ]
 }
 
-@test "of the ended jobs the oldest go first, by bytes" {
+@test "--max-ended-bytes: the oldest of the ended jobs go first" {
     restart --max-ended-bytes 120KiB
     ids=()
     for i in 1 2 3 4; do
@@ -255,7 +255,7 @@ restart() {
     [ "$(status "$URL/v1/jobs/${ids[3]}")" = 200 ]
 }
 
-@test "a synchronous job is not written; one that turns into a 202 is" {
+@test "a synchronous job is not stored, unless it turns into a 202" {
     restart
     call_job '{"type":"echo","params":{"value":1}}'
     sync=$(jq -r .id "$BODY")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# errors.bats: submissions that are refused: which problem, and where it says the fault is.
+# errors.bats: submissions that are rejected: with which problem, and where it says the fault is.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -30,7 +30,7 @@ call_raw() { # FORMAT
     done
 }
 
-@test "a byte order mark is refused" {
+@test "a byte order mark is rejected" {
     call_raw '\xef\xbb\xbf{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 400 ]
     holds '.code == "invalid_json" or .code == "not_utf8"'
@@ -54,7 +54,7 @@ call_raw() { # FORMAT
     done
 }
 
-@test "nested too deeply: 400 too_deep, and as deep as allowed is not" {
+@test "nested too deeply: 400 too_deep; as deep as allowed: accepted" {
     nested() { # DEPTH: the whole body, the outer two objects included
         printf '{"type":"echo","params":{"value":%s}}' \
             "$(printf '[%.0s' $(seq $(($1 - 2))))$(printf ']%.0s' $(seq $(($1 - 2))))"
@@ -80,7 +80,7 @@ call_raw() { # FORMAT
     holds '[.errors[].pointer] == ["/type"]'
 }
 
-@test "a type that is missing or no string" {
+@test "a type that is missing or not a string" {
     call_job '{"params":{}}'
     expect_problem 422 invalid_params
     holds '[.errors[].pointer] == [""]'
@@ -89,7 +89,7 @@ call_raw() { # FORMAT
     holds '[.errors[].pointer] == ["/type"]'
 }
 
-@test "a body that is JSON but no object" {
+@test "a body that is JSON but not an object" {
     for body in '[]' '1' '"x"' 'null' 'true'; do
         call_job "$body"
         expect_problem 422 invalid_params
@@ -97,7 +97,7 @@ call_raw() { # FORMAT
     done
 }
 
-@test "params or options that are no object" {
+@test "params or options that are not an object" {
     call_job '{"type":"echo","params":[]}'
     expect_problem 422 invalid_params
     holds '.errors[0].pointer == "/params"'
@@ -106,7 +106,7 @@ call_raw() { # FORMAT
     holds '.errors[0].pointer == "/options"'
 }
 
-@test "unknown members are refused and named, at every level" {
+@test "unknown members are rejected and named, at every level" {
     call_job '{"type":"echo","params":{"value":1},"parms":{}}'
     expect_problem 422 invalid_params
     holds '[.errors[].pointer] == ["/parms"]'
@@ -118,7 +118,7 @@ call_raw() { # FORMAT
     holds '[.errors[].pointer] == ["/options/timeout"] and (.errors[0].detail | contains("timeout"))'
 }
 
-@test "isolation, webhook and delay_ms of a wrong kind are refused by name" {
+@test "isolation, webhook and delay_ms of a wrong kind are rejected and named" {
     for option in '"delay_ms":-1' '"isolation":"process"' '"webhook":""' '"webhook":7'; do
         call_job '{"type":"echo","params":{"value":1},"options":{'"$option"'}}'
         expect_problem 422 invalid_params
@@ -127,7 +127,7 @@ call_raw() { # FORMAT
     done
 }
 
-@test "what this version does not offer is unknown" {
+@test "unknown paths, and the events of an unknown job: 404" {
     for path in /v1/embeddings /docs /v1/jobs/01890000-0000-7000-8000-000000000000/events; do
         call "$path"
         expect_problem 404 not_found
@@ -146,7 +146,7 @@ call_raw() { # FORMAT
     holds '[.errors[].pointer] | sort == ["/params/", "/params/a~1b~0c"]'
 }
 
-@test "all faults are told at once, each with its pointer and detail" {
+@test "all faults are reported at once, each with its pointer and detail" {
     call_job '{"type":"primes","params":{"start":true,"stop":1.5,"op":"sums","x":1},"options":{"priority":8,"ttl_s":-1}}'
     expect_problem 422 invalid_params
     holds '[.errors[].pointer] | sort == ["/options/priority", "/options/ttl_s", "/params/op", "/params/start",
@@ -185,7 +185,7 @@ call_raw() { # FORMAT
     expect_problem 415 unsupported_media_type
 }
 
-@test "a refused submission leaves no job behind" {
+@test "a rejected submission leaves no job behind" {
     call_job '{"type":"sum","params":{"numbers":[1,"x"]}}'
     [ "$CODE" = 422 ]
     call_job '{"type":"echo"'
@@ -194,7 +194,7 @@ call_raw() { # FORMAT
     holds '.jobs == []'
 }
 
-@test "a problem has the members of RFC 9457, a code, and the path it happened on" {
+@test "a problem has the members of RFC 9457, a code, and the path of the request" {
     call_job '{'
     expect_problem 400 invalid_json
     holds '.type == "/problems/invalid_json" and .status == 400 and .code == "invalid_json" and .instance == "/v1/jobs"

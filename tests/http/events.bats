@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# events.bats: GET /v1/jobs/{id}/events: what is told, in which order, and how a client comes back.
+# events.bats: GET /v1/jobs/{id}/events: which events come, in which order, and how a client comes back.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -12,7 +12,7 @@ events() {
     curl -sSN --max-time 60 "${@:2}" "$URL/v1/jobs/$1/events" | python3 tests/http/sse.py parse
 }
 
-# The events that are in the job's log: progress within chunks comes when it comes, with the id of the one before.
+# The events of the job's history. Progress within a chunk is not among them: it has the id of the event before it.
 logged() {
     jq -c -s '[foreach .[] as $e ({}; {last: .new.id, new: $e}; select(.last != .new.id) | .new)][]' "$@"
 }
@@ -37,7 +37,7 @@ has_event() {
     run -0 logged "$BATS_TEST_TMPDIR/events"
     run -0 jq -c -s '[.[] | select(.event == "progress") | .data.done]' <<<"$output"
     [ "$output" = '[1,2,3,4,5,6]' ]
-    # Numbers within one epoch, then the end.
+    # Numbers of one run of the service, then the end.
     run -0 jq -s '[.[].id] | .[-1] == "end" and (.[:-1] | map(split("-")[1] | tonumber)) as $n |
         $n == ($n | sort) and $n[0] == 1 and $n[-1] == 8 and ([.[:-1][] | split("-")[0]] | unique | length == 1)' "$BATS_TEST_TMPDIR/events"
     [ "$output" = true ]
@@ -48,7 +48,7 @@ has_event() {
     [ "$output" = true ]
 }
 
-@test "the head: an event stream that nobody keeps or holds back, with a time to come back after" {
+@test "the head: an event stream that must not be cached or buffered, and the time after which to come back" {
     start_daemon
     id=$(submit '{"type":"sleep","params":{"ms":100}}')
     call "/v1/jobs/$id/events"
@@ -71,7 +71,7 @@ has_event() {
     [ "$(header Allow)" = "GET, HEAD, OPTIONS" ]
 }
 
-@test "who comes late is told everything from the start" {
+@test "a client that comes late gets all events from the start" {
     start_daemon --workers 2
     id=$(submit '{"type":"burn","params":{"cpu_ms":800,"chunks":8}}')
     subscribe "$id"
@@ -123,7 +123,7 @@ progressed() {
     [ "$(job_field "$1" '.progress.done // 0')" -ge "$2" ]
 }
 
-@test "an id that is not of this run, of another job, or not an id: a snapshot, then what comes" {
+@test "an id of another run or another job, or not an id at all: a snapshot, then the events that follow" {
     start_daemon
     id=$(submit "$LONG")
     wait_for is_running "$id"
@@ -143,7 +143,7 @@ progressed() {
     kill "$SUBSCRIBER"
 }
 
-@test "a job that has ended: its end at once, and 204 to who knows it" {
+@test "a job that has ended: its end at once, and 204 if the client has it" {
     start_daemon
     id=$(submit '{"type":"echo","params":{"value":[1,2]}}')
     [ "$(ended "$id")" = succeeded ]
@@ -170,7 +170,7 @@ progressed() {
     expect_problem 410 gone
 }
 
-@test "a job that is cancelled while it is queued: no running, and the end says so" {
+@test "a job that is cancelled while it is queued: never running, and the end says cancelled" {
     start_daemon --workers 1
     submit "$LONG"
     id=$(submit "$LONG")
@@ -189,7 +189,7 @@ progressed() {
     [ "$(jq -r 'select(.event == "end") | .data.error.code' <<<"$output")" = worker_crashed ]
 }
 
-@test "the items of a map are told as they are finished, each once" {
+@test "the items of a map come as they are finished, each once" {
     start_daemon --workers 2
     id=$(submit '{"type":"sleep","items":[{"ms":300},{"ms":20},{"ms":"x"},{"ms":10}],"options":{"chunks":4}}')
     events "$id" >"$BATS_TEST_TMPDIR/events"
@@ -198,17 +198,17 @@ progressed() {
     run -0 jq -c -s '([.[] | select(.event == "item") | .data] | sort_by(.index) | map(del(.index))) ==
         (.[-1].data.result.items)' "$BATS_TEST_TMPDIR/events"
     [ "$output" = true ]
-    # Each of them is a place to go on from.
+    # A client can go on from each of them.
     [ "$(jq -r .id "$BATS_TEST_TMPDIR/events" | sort -u | wc -l)" = "$(logged "$BATS_TEST_TMPDIR/events" | wc -l)" ]
 }
 
-@test "300 subscribers of one job are all told the same" {
+@test "300 subscribers of one job all get the same" {
     start_daemon --workers 2
     id=$(submit '{"type":"burn","params":{"cpu_ms":3000,"chunks":30}}')
     [ "$(timeout 60 python3 tests/http/sse.py crowd "$PORT" "$id" 300)" = 300 ]
 }
 
-@test "clients that leave: their streams are let go, the job goes on" {
+@test "clients that leave: their streams are closed, and the job goes on" {
     start_daemon
     id=$(submit '{"type":"sleep","params":{"ms":2000}}')
     for i in 1 2 3 4 5; do
@@ -225,24 +225,24 @@ no_connections() { # but the one that asks
     [ "$(curl -sS "$URL/metrics" | sed -n 's/^offload_http_connections \([0-9]*\)$/\1/p')" = 1 ]
 }
 
-@test "a subscriber that takes nothing holds up nobody, and is cut after the idle timeout" {
+@test "a subscriber that takes nothing does not hold up others, and is cut after the idle timeout" {
     start_daemon --workers 2 --idle-timeout 1s
     items=$(jq -nc '[range(400) | {value: ("x" * 20000)}]')
     echo "{\"type\":\"echo\",\"items\":$items,\"options\":{\"chunks\":40}}" >"$BATS_TEST_TMPDIR/job"
     busy=$(submit "$LONG")
     id=$(submit "@$BATS_TEST_TMPDIR/job")
     printf 'GET /v1/jobs/%s/events HTTP/1.1\r\nHost: x\r\n\r\n' "$id" >"$BATS_TEST_TMPDIR/head"
-    touch "$BATS_TEST_TMPDIR/pause"
-    python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/head" "$BATS_TEST_TMPDIR/pause" >"$BATS_TEST_TMPDIR/out" 3>&- &
+    touch "$BATS_TEST_TMPDIR/hold"
+    python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/head" "$BATS_TEST_TMPDIR/hold" >"$BATS_TEST_TMPDIR/out" 3>&- &
     sipper=$!
     [ "$(ended "$id")" = succeeded ]
     wait_for no_connections
-    rm "$BATS_TEST_TMPDIR/pause"
+    rm "$BATS_TEST_TMPDIR/hold"
     wait "$sipper"
     [ -s "$BATS_TEST_TMPDIR/out" ]
 }
 
-@test "a stream with nothing to say costs nothing but a comment every 15 s" {
+@test "a stream without events wakes the service for a comment every 15 s, and for nothing else" {
     start_daemon --workers 1
     submit "$LONG"
     id=$(submit "$LONG")

@@ -1,13 +1,14 @@
 # helpers.bash: starting and stopping the real service for a bats test. Load it with `load helpers`.
 #
-# start_daemon [options...]   on a free port; sets URL, PORT, DAEMON (its pid) and LOG; it waits for no job at its end, and
-#                             keeps its jobs in a directory of its own unless --data-dir names one
-# kill_daemon                 kill -9, and waits
-# stop_daemon                 ends it and waits; its exit status is in DAEMON_STATUS
+# start_daemon [options...]   starts it on a free port; sets URL, PORT, DAEMON (its pid) and LOG. At its end it does not
+#                             wait for jobs. Its jobs are in a directory of its own, unless --data-dir names one
+# kill_daemon                 ends it by kill -9, and waits
+# stop_daemon                 ends it by SIGTERM, and waits; its exit status is in DAEMON_STATUS
+# wait_daemon                 waits for its end; its exit status is in DAEMON_STATUS
 # post [curl options...] JSON     POST /v1/jobs; prints the body
 # status [curl options...]    prints the HTTP status alone
-# job_field ID JQ             a field of the Job, by jq
-# wait_for COMMAND...         until it succeeds, 10 s at most
+# job_field ID JQ             prints a field of the Job, by jq
+# wait_for COMMAND...         waits until the command succeeds, at least 10 s
 #
 # call [curl options...] PATH     one request; the answer is in CODE (status), HEAD and BODY (files)
 # call_job [curl options...] JSON POST /v1/jobs as one call
@@ -15,14 +16,14 @@
 # field JQ                    a field of its body, by jq -r
 # holds JQ [jq options...]    true of its body; shows the body if not
 # expect_problem STATUS CODE  the last call was answered with that RFC 9457 document
-# submit [curl options...] JSON   respond-async; prints the id
+# submit [curl options...] JSON   submits with respond-async; prints the id
 # ended ID                    waits for the job's end and prints its status
 # is_running ID, has_status ID STATUS
 # children_of PID             its descendants, one pid a line
 #
 # A log line that names a sanitizer fails the test in teardown. BUILD is the build directory (default: build).
 
-export XDG_STATE_HOME=${BATS_TEST_TMPDIR:-$BATS_RUN_TMPDIR}/state # for those that start it without --data-dir
+export XDG_STATE_HOME=${BATS_TEST_TMPDIR:-$BATS_RUN_TMPDIR}/state # for tests that start the service without --data-dir
 BUILD=${BUILD:-build}
 OFFLOADD=$BUILD/offloadd
 
@@ -88,7 +89,7 @@ status() {
     curl -sS --max-time 60 -o /dev/null -w '%{http_code}' "$@"
 }
 
-# wait_for COMMAND...: until it succeeds, 10 s at most.
+# It gives up after 200 tries, which take 10 s or more.
 wait_for() {
     local tries
     for ((tries = 0; tries < 200; tries++)); do
@@ -99,7 +100,6 @@ wait_for() {
     return 1
 }
 
-# job_field ID JQ: a field of the Job.
 job_field() {
     curl -sS --max-time 60 "$URL/v1/jobs/$1" | jq -r "$2"
 }

@@ -1,5 +1,5 @@
-"""hold_start.py OFFLOADD SOCKET LOG: starts offloadd on a Unix socket, stops its zygote before it has loaded the handlers,
-and prints the pids of both. The daemon goes on running."""
+"""hold_start.py OFFLOADD SOCKET LOG: starts offloadd on a Unix socket, stops its zygote before it has loaded the
+handlers, and prints the pids of both. The daemon goes on running."""
 
 import os
 import signal

@@ -14,7 +14,7 @@ jobs_made() {
     curl -sS "$URL/v1/jobs?limit=1000" | jq '.jobs | length'
 }
 
-@test "a repeat gets the same job, said to be a replay" {
+@test "a repeat gets the same job, and the answer says that it is a replay" {
     start_daemon
     keyed '"a"' '{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 200 ]
@@ -27,7 +27,7 @@ jobs_made() {
     [ "$(jobs_made)" = 1 ]
 }
 
-@test "quoted and bare are one key; another key is another job" {
+@test "a key is the same quoted and bare; another key is another job" {
     start_daemon
     keyed '"k-1"' '{"type":"echo","params":{"value":1}}'
     id=$(jq -r .id "$BODY")
@@ -37,7 +37,7 @@ jobs_made() {
     holds '.id != $id' --arg id "$id"
 }
 
-@test "requests are compared as JSON: order, space and the spelling of numbers do not matter" {
+@test "requests are compared as JSON: order, white space and the form of numbers do not matter" {
     start_daemon
     keyed k '{"type":"primes","params":{"start":1000,"stop":2000}}'
     id=$(jq -r .id "$BODY")
@@ -57,7 +57,7 @@ jobs_made() {
     done
 }
 
-@test "the query belongs to the request, of large bodies as of small ones" {
+@test "the query is compared too, with large bodies as with small ones" {
     start_daemon
     printf '{"type":"echo","params":{"value":"%s"}}' "$(head -c 100000 /dev/zero | tr '\0' x)" >"$BATS_TEST_TMPDIR/large"
     for body in '{"type":"echo","params":{"value":1}}' "@$BATS_TEST_TMPDIR/large"; do
@@ -73,7 +73,7 @@ jobs_made() {
     done
 }
 
-@test "a bad key is refused, a bad request does not use its key up" {
+@test "a bad key is rejected; a bad request does not use up its key" {
     start_daemon
     for key in '""' '"open' 'a"b\"' "$(printf 'x%.0s' {1..256})"; do
         if [ "$key" = 'a"b\"' ]; then continue; fi # bare: any printable text
@@ -131,7 +131,7 @@ jobs_made() {
     [ "$(jobs_made)" = 1 ]
 }
 
-@test "a key survives kill -9 and restart: the ended job, and the one that was running" {
+@test "a key survives kill -9, for an ended job and for one that was running" {
     data=$BATS_TEST_TMPDIR/data
     start_daemon --data-dir "$data"
     keyed ended '{"type":"echo","params":{"value":5}}'
@@ -149,7 +149,7 @@ jobs_made() {
     [ "$(jobs_made)" = 2 ]
 }
 
-@test "a key outlives its job: the job is gone, not run again; then the key ends, too" {
+@test "a key outlives its job, which is gone and does not run again; then the key ends, too" {
     start_daemon --key-ttl 3s
     keyed k '{"type":"echo","params":{"value":1}}'
     call -X DELETE "/v1/jobs/$(jq -r .id "$BODY")"
@@ -172,7 +172,7 @@ jobs_made() {
     expect_problem 422 idempotency_mismatch
 }
 
-@test "a body that is too large for the event loop has a key, too" {
+@test "a body that a worker parses has a key, too" {
     start_daemon
     { echo '{"type":"echo","params":{"value":"'; head -c 200000 /dev/zero | tr '\0' x; echo '"}}'; } | tr -d '\n' >"$BATS_TEST_TMPDIR/large"
     jq -S . "$BATS_TEST_TMPDIR/large" >"$BATS_TEST_TMPDIR/same" # written differently

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# isolation.bats: jobs in processes of their own: isolation "fresh", types that must not be forked after load, workers
-# that are recycled, and the pause between attempts. The types process and spawned tell which processes did them.
+# isolation.bats: jobs with processes of their own (isolation "fresh", and types that must not be forked after load),
+# workers that are recycled, and the backoff between attempts. The result of the types process and spawned names the
+# processes that did the job.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -25,12 +26,12 @@ gone() {
     ! kill -0 "$1" 2>/dev/null
 }
 
-# The processes that a job whose body is on stdin ran in, each once.
+# The processes in which a job ran; the Job is on stdin. Each is listed once.
 processes_of() {
     jq '.result | .merge.run_in, .chunks[].run_in' | sort -u
 }
 
-# JOBS BODY: so many jobs at once; the answers go to a file $BATS_TEST_TMPDIR/answers-* of their own.
+# many JOBS BODY: submits so many jobs at once; the answers go to one new file $BATS_TEST_TMPDIR/answers-*.
 many() {
     local i
     for i in $(seq "$1"); do
@@ -45,7 +46,7 @@ many() {
         >"$BATS_TEST_TMPDIR/answers-$BASHPID-$RANDOM"
 }
 
-# All answers are jobs that succeeded, so many of them.
+# all_succeeded COUNT: there are so many answers, and all are jobs that succeeded.
 all_succeeded() {
     [ "$(jq -s 'length' "$BATS_TEST_TMPDIR"/answers-*)" = "$1" ]
     jq -es 'all(.status == "succeeded")' "$BATS_TEST_TMPDIR"/answers-* >/dev/null
@@ -55,7 +56,7 @@ has_attempts() {
     [ "$(job_field "$1" .attempts)" -ge "$2" ]
 }
 
-@test "each fresh job runs in a process that no other job had or gets, and the pool keeps its size" {
+@test "each job with isolation fresh has a process that no other job had or gets, and the pool keeps its size" {
     start_daemon --workers 2
     for _ in 1 2 3 4 5 6 7 8; do
         post "$FRESH" | processes_of >>"$BATS_TEST_TMPDIR/fresh"
@@ -70,7 +71,7 @@ has_attempts() {
     run ! grep '"event":"worker_lost"' "$LOG"
 }
 
-@test "a fresh job of several chunks keeps its processes to itself" {
+@test "the processes of a job with isolation fresh and several chunks do no other job" {
     start_daemon --workers 2
     post '{"type":"process","params":{},"options":{"isolation":"fresh","chunks":40}}' >"$BATS_TEST_TMPDIR/first"
     post '{"type":"process","params":{},"options":{"isolation":"fresh","chunks":40}}' >"$BATS_TEST_TMPDIR/second"
@@ -84,7 +85,7 @@ has_attempts() {
     wait_for workers_up 3
 }
 
-@test "the result of a fresh job is that of an ordinary one" {
+@test "isolation does not change the result" {
     start_daemon --workers 2
     call_job '{"type":"primes","params":{"start":0,"stop":30000000},"options":{"isolation":"fresh","chunks":8}}'
     holds '.result == {"count": 1857859} and .progress.done == 8'
@@ -94,7 +95,7 @@ has_attempts() {
     holds '.count == 216816 and (.primes | length) == 216816'
 }
 
-@test "an isolation that does not exist is refused by name" {
+@test "an unknown isolation is rejected and named" {
     start_daemon --workers 1
     for word in '"new"' true '["fresh"]'; do
         call_job '{"type":"process","params":{},"options":{"isolation":'"$word"'}}'
@@ -103,7 +104,7 @@ has_attempts() {
     done
 }
 
-@test "a fresh job that is cancelled or times out takes its process with it" {
+@test "an isolated worker ends when its job is cancelled or times out" {
     start_daemon --workers 1 --cancel-grace 100ms
     id=$(submit '{"type":"sleep","params":{"ms":600000},"options":{"isolation":"fresh"}}')
     wait_for is_running "$id"
@@ -114,7 +115,7 @@ has_attempts() {
     id=$(submit '{"type":"crash","params":{"how":"hang"},"options":{"isolation":"fresh","timeout_ms":300}}')
     [ "$(ended "$id")" = failed ]
     [ "$(job_field "$id" .error.code)" = job_timeout ]
-    # The log names its process. To ask for it while it runs could be too late.
+    # The log names the process. To ask for it while it runs could be too late on a slow machine.
     wait_for grep -q '"event":"worker_lost".*"cause":"timeout"' "$LOG"
     pid=$(grep '"event":"worker_lost".*"cause":"timeout"' "$LOG" | jq .pid)
     wait_for gone "$pid"
@@ -122,7 +123,7 @@ has_attempts() {
     [ "$(post "$ORDINARY" | jq -r .status)" = succeeded ]
 }
 
-@test "a fresh job that is cancelled while it waits for its process leaves a pool that works" {
+@test "to cancel a job that waits for its isolated worker leaves a pool that works" {
     start_daemon --workers 1
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         call_job '{"type":"sleep","params":{"ms":6}}' # so that the worker is a used one
@@ -134,7 +135,7 @@ has_attempts() {
     [ "$(post "$FRESH" | jq -r .status)" = succeeded ]
 }
 
-@test "each attempt of a fresh job that crashes has a process of its own" {
+@test "each attempt of a job with isolation fresh has a process of its own" {
     start_daemon --workers 2 --retry-delay 1ms
     call_job '{"type":"crash","params":{"how":"SIGKILL","times":3},"options":{"isolation":"fresh","max_attempts":4}}'
     holds '.status == "succeeded" and .attempts == 4 and (.lost | length) == 3'
@@ -144,7 +145,7 @@ has_attempts() {
     wait_for workers_up 3
 }
 
-@test "50 fresh jobs beside 200 ordinary ones, for one worker and for three: all end, and share no process" {
+@test "50 jobs with isolation fresh beside 200 others, with one worker and with three: all end, and share no process" {
     for workers in 1 3; do
         start_daemon --workers "$workers"
         rm -f "$BATS_TEST_TMPDIR"/answers-*
@@ -163,7 +164,7 @@ has_attempts() {
     done
 }
 
-@test "neither a fresh job of many chunks nor an ordinary one keeps the other from the only worker" {
+@test "a job of many chunks does not keep others from the only worker, isolated or not" {
     start_daemon --workers 1
     for long in fresh pool; do
         id=$(submit '{"type":"burn","params":{"cpu_ms":600000},"options":{"chunks":4000,"isolation":"'$long'"}}')
@@ -177,7 +178,7 @@ has_attempts() {
     done
 }
 
-@test "a large body that asks for a process of its own gets one" {
+@test "a raw body that asks for a process of its own gets one" {
     start_daemon --workers 2
     for size in 100000 3000000; do
         head -c $size /dev/zero | tr '\0' ' ' >"$BATS_TEST_TMPDIR/large"
@@ -201,7 +202,7 @@ has_attempts() {
     expect_problem 422 invalid_params
 }
 
-@test "a type that must not be forked after load: loaded by each of its processes, and by no other" {
+@test "a type that must not be forked after load is loaded by each of its processes, and by no other" {
     start_daemon --workers 2
     call /v1/types/spawned
     holds '.flags == ["test", "spawn"]'
@@ -227,7 +228,7 @@ has_attempts() {
     all_succeeded 40
 }
 
-@test "a load that fails loses an attempt, with its last words; others go on" {
+@test "a load that fails is a lost attempt, with its last words; other jobs go on" {
     export OFFLOAD_TEST_SPAWNED_NEEDS=$BATS_TEST_TMPDIR/model
     start_daemon --workers 1 --retry-delay 1ms
     call_job "$SPAWNED"
@@ -274,7 +275,7 @@ has_attempts() {
     holds '.status == "cancelled"'
 }
 
-@test "lost work is tried again after --retry-delay, half of it at least, and at once if that is 0" {
+@test "a lost task is tried again after --retry-delay, half of it at least, and at once if that is 0" {
     start_daemon --workers 2 --retry-delay 400ms
     call_job '{"type":"crash","params":{"how":"exit","times":2}}'
     holds '.attempts == 3 and .timings.run_ms >= 200 + 400'
@@ -308,7 +309,7 @@ has_attempts() {
     wait_for workers_up 3
 }
 
-@test "/readyz stays well while the only worker is replaced for each job" {
+@test "/readyz stays 200 while the only worker is replaced for each job" {
     start_daemon --workers 1
     rm -f "$BATS_TEST_TMPDIR"/answers-*
     many 60 "$FRESH" 3>&- &
@@ -324,7 +325,7 @@ has_attempts() {
     all_succeeded 120
 }
 
-@test "--max-jobs-per-worker and fresh jobs with a backlog: all end" {
+@test "--max-jobs-per-worker and isolation fresh with a backlog: all jobs end" {
     for limit in 1 2 3; do
         start_daemon --workers 2 --max-jobs-per-worker "$limit" --max-sync 1000000
         rm -f "$BATS_TEST_TMPDIR"/answers-*
@@ -338,7 +339,7 @@ has_attempts() {
     done
 }
 
-@test "--max-worker-rss: a worker leaves after its task, never in the middle" {
+@test "--max-worker-rss: a worker leaves after its task, and not in the middle of it" {
     start_daemon --workers 1 --max-worker-rss 1MiB
     call_job '{"type":"sleep","params":{"ms":700}}'
     holds '.status == "succeeded" and .attempts == 1'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# items.bats: maps: one call of the type for each of "items".
+# items.bats: maps, which call their type once for each of "items".
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -17,7 +17,7 @@ call_file() {
     call -H 'Content-Type: application/json' "$@" --data-binary @"$BATS_TEST_TMPDIR/body.json" /v1/jobs
 }
 
-@test "each item is answered by its result, in the order given" {
+@test "each item has its result, in the order given" {
     call_job '{"type":"primes","items":[{"start":0,"stop":100},{"nth":4},{"start":0,"stop":10,"op":"list"}]}'
     [ "$CODE" = 200 ]
     holds '.status == "succeeded" and .result == {"items":[
@@ -49,7 +49,7 @@ call_file() {
     holds '.result == {"items":[{"status":"succeeded","result":{"value":[1,{"a":"]}\""}]}}]} and .progress.total == 1'
 }
 
-@test "params and items exclude each other, and items must be a list" {
+@test "params and items cannot be together, and items must be a list" {
     call_job '{"type":"primes","params":{"start":0,"stop":1},"items":[]}'
     expect_problem 422 invalid_params
     holds '.errors[0].pointer == "/items"'
@@ -68,7 +68,7 @@ call_file() {
     done
 }
 
-@test "ten thousand items come back in order, by links.result if they are too large for the job" {
+@test "ten thousand items come back in order, by links.result if they are too large for the Job" {
     body_file '{type: "sum", items: [range(10000) | {start: 0, stop: .}]}'
     call_file
     [ "$CODE" = 200 ]
@@ -79,7 +79,7 @@ call_file() {
     holds '[.items[].result.count] == [range(10000)] and .items[9999].result.sum == "49985001"'
 }
 
-@test "a long list is read as a short one: bad items, bad lists, bad JSON" {
+@test "a long list is read like a short one: bad items, bad lists, bad JSON" {
     body_file '{type: "primes", items: ([range(3000) | {start: 0, stop: .}] + [7, {start: 0}, {start: 0, stop: 10, x: 1}])}'
     [ "$(wc -c <"$BATS_TEST_TMPDIR/body.json")" -gt 40000 ]
     call_file
@@ -130,7 +130,7 @@ call_file() {
     expect_problem 504 job_timeout
 }
 
-@test "items that were with a worker when it died run again" {
+@test "items whose worker died run again" {
     call_job '{"type":"crash","items":[{"how":"SIGKILL","times":1},{"how":"abort","times":2},{"how":"SIGSEGV","times":1}],
                "options":{"chunks":2}}'
     [ "$CODE" = 200 ]
@@ -145,7 +145,7 @@ call_file() {
     holds '.status == "succeeded" and ([.result.items[].status] == ["succeeded", "failed", "succeeded", "failed", "succeeded"])'
     holds '[.result.items[1,3].error | .code == "worker_crashed" and .status == 500] | all'
     holds '.attempts == 7 and ([.lost[].chunk] | unique) == [0]'
-    # Not a map: the job fails as ever.
+    # A job that is not a map fails as always.
     call_job '{"type":"crash","params":{"how":"SIGSEGV"}}'
     expect_problem 500 worker_crashed
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# job.bats: the Job: its members through its life, how it fails, and what is told of workers that were lost.
+# job.bats: the Job: its members through its life, how it fails, and what it says of workers that were lost.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -18,7 +18,7 @@ crash() { # PARAMS [OPTIONS]
     call "/v1/jobs/$ID"
 }
 
-@test "a job that succeeded has all its members, and none that is null" {
+@test "a job that succeeded has all its members, and none is null" {
     start_daemon
     call_job '{"type":"primes","params":{"start":0,"stop":1000}}'
     holds '.id | test("^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")'
@@ -42,7 +42,7 @@ crash() { # PARAMS [OPTIONS]
     holds '(.created_at[0:19] + "Z" | fromdate) == $s' --argjson s $((ms / 1000))
 }
 
-@test "while it waits a job says what for, and when it may start" {
+@test "a job that waits says for what, and when it can start" {
     start_daemon --workers 1
     call_job '{"type":"sleep","params":{"ms":30}}'
     first=$(submit '{"type":"sleep","params":{"ms":800}}')
@@ -60,7 +60,7 @@ crash() { # PARAMS [OPTIONS]
     holds '.timings.queued_ms > 20 and .timings.run_ms >= 20'
 }
 
-@test "while it runs a job shows its progress" {
+@test "a job that runs shows its progress" {
     start_daemon --workers 1
     id=$(submit '{"type":"burn","params":{"cpu_ms":700,"chunks":7}}')
     halfway() { [ "$(job_field "$id" '.status == "running" and .progress.done >= 1 and .progress.done < 7')" = true ]; }
@@ -73,7 +73,7 @@ crash() { # PARAMS [OPTIONS]
     holds '.progress.done == 7 and .progress.total == 7'
 }
 
-@test "a chunk tells how far it is" {
+@test "a chunk reports how far it is" {
     start_daemon
     id=$(submit '{"type":"sleep","params":{"ms":600000}}')
     moves() { [ "$(job_field "$id" '.progress.done == 0 and .progress.total == 1 and .status == "running"')" = true ]; }
@@ -83,7 +83,7 @@ crash() { # PARAMS [OPTIONS]
     wait_for partly
 }
 
-@test "timings and Server-Timing tell where the time went" {
+@test "timings and Server-Timing say where the time went" {
     start_daemon
     call_job '{"type":"burn","params":{"cpu_ms":100,"chunks":2}}'
     holds '.timings.cpu_ms >= 100 and .timings.run_ms >= 30'
@@ -96,9 +96,9 @@ crash() { # PARAMS [OPTIONS]
     [ -n "$(header Server-Timing)" ]
 }
 
-# ---- failures ------------------------------------------------------------------------------------------------------
+# ---- failures --------------------------------------------------------------------------------------------------------
 
-@test "a synchronous failure is its problem with the job's id; the job has the same as its error" {
+@test "a synchronous job that fails is answered with its problem and its id; the Job has the same as its error" {
     start_daemon
     call_job '{"type":"crash","params":{"how":"exit"},"options":{"max_attempts":1}}'
     expect_problem 500 worker_crashed
@@ -130,7 +130,7 @@ crash() { # PARAMS [OPTIONS]
     [ "$CODE" = 200 ]
 }
 
-@test "waiting does not count as running: timeout_ms starts with the run" {
+@test "the time in the queue does not count for timeout_ms" {
     start_daemon --workers 1
     first=$(submit '{"type":"sleep","params":{"ms":700}}')
     wait_for is_running "$first"
@@ -166,9 +166,9 @@ crash() { # PARAMS [OPTIONS]
     [ "$CODE" = 200 ]
 }
 
-# ---- lost workers --------------------------------------------------------------------------------------------------
+# ---- lost workers ----------------------------------------------------------------------------------------------------
 
-@test "a worker that dies of a signal leaves a certificate: SIGSEGV, SIGKILL, abort" {
+@test "a worker that dies of a signal: lost says how (SIGSEGV, SIGKILL, abort)" {
     start_daemon
     for pair in SIGSEGV:SIGSEGV SIGKILL:SIGKILL abort:SIGABRT; do
         crash '"how":"'"${pair%:*}"'"' '"max_attempts":1'
@@ -181,14 +181,14 @@ crash() { # PARAMS [OPTIONS]
     done
 }
 
-@test "a worker that exits leaves its exit code" {
+@test "a worker that exits: lost has the exit code" {
     start_daemon
     crash '"how":"exit"' '"max_attempts":1'
     holds '.lost[0] | .cause == "exit" and .exit_code == 3 and (has("signal") | not) and .chunk == 0'
     holds '.lost[0] | .max_rss_bytes > 100000 and .cpu_ms >= 0 and (.stderr_tail | contains("about to fail: exit"))'
 }
 
-@test "a worker that hangs is killed when its time is over, and certified: 504" {
+@test "a worker that hangs is killed when its time is over: 504, and lost says so" {
     start_daemon --cancel-grace 100ms
     crash '"how":"hang"' '"timeout_ms":300'
     holds '.status == "failed" and .error.code == "job_timeout" and (.lost | length == 1)'
@@ -196,7 +196,7 @@ crash() { # PARAMS [OPTIONS]
     wait_for idle
 }
 
-@test "a job is tried max_attempts times, 3 by default, and each loss is told" {
+@test "a job is tried max_attempts times, 3 by default, and lost has each loss" {
     start_daemon
     crash '"how":"SIGKILL"'
     holds '.status == "failed" and .attempts == 4 and (.lost | length == 3) and (.lost | all(.signal == "SIGKILL"))'
@@ -204,7 +204,7 @@ crash() { # PARAMS [OPTIONS]
     holds '.status == "failed" and .attempts == 6 and (.lost | length == 5) and (.lost | all(.exit_code == 3))'
 }
 
-@test "a job that crashes in its first attempts only succeeds, with attempts and lost" {
+@test "a job that crashes only in its first attempts succeeds, with attempts and lost" {
     start_daemon
     for how in SIGSEGV SIGKILL abort exit; do
         call_job '{"type":"crash","params":{"how":"'$how'","times":2}}'
@@ -227,7 +227,7 @@ crash() { # PARAMS [OPTIONS]
     grep -q '^offload_chunks_total{type="burn"} 10$' "$BODY"
 }
 
-@test "one job's crashes do not touch another's work" {
+@test "the crashes of one job do not touch another job" {
     start_daemon --workers 2
     calm=$(submit '{"type":"sleep","params":{"ms":600}}')
     wait_for is_running "$calm"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# limits.bats: every bound of the service, what a client is told at it, and that it goes on below it.
+# limits.bats: every bound of the service: how a client is answered at the bound, and that the service goes on after it.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -10,7 +10,7 @@ retry_after_is_sane() {
     [[ $(header Retry-After) =~ ^[1-9][0-9]*$ ]] && [ "$(header Retry-After)" -le 3600 ]
 }
 
-# A file of JSON for echo with so many bytes of text.
+# Writes a file of JSON for echo with so many bytes of text; prints its name for curl.
 echo_of() { # BYTES
     python3 -c 'import json, sys; print(json.dumps({"type": "echo", "params": {"value": "x" * int(sys.argv[1])}}))' "$1" \
         >"$BATS_TEST_TMPDIR/echo-$1"
@@ -21,7 +21,7 @@ echo_of() { # BYTES
 exchange() { # FORMAT
     local answer
     exec 5<>"/dev/tcp/127.0.0.1/$PORT"
-    # In one piece, whatever lines it has; the service may close before it has read them all.
+    # In one write, however many lines it has; the service can close before it has read them all.
     # shellcheck disable=SC2059
     printf "$1" | cat >&5 2>/dev/null || true
     answer=$(timeout 20 cat <&5)
@@ -29,7 +29,7 @@ exchange() { # FORMAT
     echo "$answer"
 }
 
-@test "the queue is full: 429 queue_full with Retry-After, nothing accepted; then it goes on" {
+@test "the queue is full: 429 queue_full with Retry-After, nothing is accepted; then the service goes on" {
     start_daemon --workers 1 --max-queue 2
     first=$(submit "$LONG")
     submit "$LONG"
@@ -45,7 +45,7 @@ exchange() { # FORMAT
     [ "$CODE" = 202 ]
 }
 
-@test "the memory budget is spent: 429 over_memory with Retry-After, nothing accepted; then it goes on" {
+@test "the memory budget is spent: 429 over_memory with Retry-After, nothing is accepted; then the service goes on" {
     start_daemon --workers 1 --max-memory 1MiB
     call_job "$(echo_of 2000000)"
     expect_problem 429 over_memory
@@ -110,16 +110,16 @@ exchange() { # FORMAT
     holds '.jobs | length == 1'
 }
 
-@test "Expect: 100-continue: a good request is told to go on" {
+@test "Expect: 100-continue: a good request gets its 100" {
     start_daemon
     call_job -H 'Expect: 100-continue' "$(echo_of 2000000)"
     [ "$CODE" = 200 ]
     grep -q '^HTTP/1.1 100' "$HEAD"
 }
 
-@test "Expect: 100-continue: a bad request is refused before its body is sent" {
+@test "Expect: 100-continue: a bad request is rejected before its body is sent" {
     start_daemon --max-body 100KiB
-    # A client that waits for the answer however long it takes, and would be stuck if it were asked for the body.
+    # The client waits for the answer and never sends the body: it would hang if the service asked for the body.
     answer=$(exchange 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n')
     [[ $answer == 'HTTP/1.1 413 '*'"limit_bytes":102400'* ]]
     answer=$(exchange 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 10\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n')
@@ -144,7 +144,7 @@ exchange() { # FORMAT
     [ "$CODE" = 200 ]
 }
 
-# The library answers these itself, before we see them: the status is right, the body is its own.
+# The library answers these itself before we see them: the status is right, and the body is the library's.
 @test "a head far beyond --max-header: 431 all the same, in fields or in the target" {
     start_daemon --max-header 8KiB
     for size in 20000 100000; do
@@ -157,7 +157,7 @@ exchange() { # FORMAT
     [ "$CODE" = 200 ]
 }
 
-@test "a head that does not come in time: 408, even if it drips" {
+@test "a head that does not come in time: 408, even if some of it comes now and then" {
     start_daemon --header-timeout 400ms
     answer=$(exchange 'GET /livez HT')
     [[ $answer == 'HTTP/1.1 408 '*request_timeout* ]]
@@ -179,7 +179,7 @@ exchange() { # FORMAT
     [[ $answer == 'HTTP/1.1 408 '* ]]
 }
 
-@test "a silent connection is closed with 408, too, and others are served meanwhile" {
+@test "a silent connection is closed, perhaps with a 408, and others are served meanwhile" {
     start_daemon --header-timeout 400ms
     exec 7<>"/dev/tcp/127.0.0.1/$PORT"
     call /livez
@@ -207,7 +207,7 @@ exchange() { # FORMAT
     grep -q '^HTTP/1.1 200 ' "$BATS_TEST_TMPDIR/answer"
 }
 
-@test "more connections than --max-connections: 503 too_many_connections with Retry-After; then it goes on" {
+@test "more connections than --max-connections: 503 too_many_connections with Retry-After; then the service goes on" {
     start_daemon --max-connections 2
     exec 6<>"/dev/tcp/127.0.0.1/$PORT" 7<>"/dev/tcp/127.0.0.1/$PORT"
     both() { curl -sS "$URL/livez" | grep -q too_many_connections; }

@@ -78,7 +78,7 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     done
 }
 
-@test "a page with filters; jobs that come meanwhile do not shift the pages" {
+@test "a page with filters; jobs that come meanwhile do not move the pages" {
     for i in 1 2 3; do
         call_job '{"type":"echo","params":{"value":'$i'}}'
         call_job '{"type":"primes","params":{"start":0,"stop":10}}'
@@ -92,7 +92,7 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     [[ $first != *$(field '.jobs[0].id')* ]]
 }
 
-@test "a wrong query is refused and named" {
+@test "a wrong query is rejected, and the problem names the parameter" {
     for query in limit=0 limit=-1 limit=x limit= limit=1000000000 limit=3x status=done status= type=nothing cursor=x cursor= colour=red statuss=queued; do
         call "/v1/jobs?$query"
         expect_problem 400 invalid_query

@@ -4,7 +4,7 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
-# stream [curl options...] JSON: the answer as it comes, in STREAM; CLIENT is the pid
+# stream [curl options...] JSON: submits it in the background; the answer goes to the file STREAM, CLIENT is the pid
 stream() {
     STREAM=$BATS_TEST_TMPDIR/stream-$RANDOM
     HEAD=$STREAM.head
@@ -14,7 +14,7 @@ stream() {
     CLIENT=$!
 }
 
-# ask [curl options...] JSON: as call_job, for lines
+# ask [curl options...] JSON: like call_job, and asks for lines
 ask() {
     call_job -H 'Accept: application/x-ndjson' "$@"
 }
@@ -44,7 +44,7 @@ id_of_stream() {
     [ "$output" = '["succeeded",4]' ]
 }
 
-@test "the lines are the result's items" {
+@test "the lines are the items of the result" {
     start_daemon --workers 2
     items=$(jq -nc '[range(500) | {start: 0, stop: .}]')
     for chunks in 0 1 7; do
@@ -65,7 +65,7 @@ id_of_stream() {
     [ "$(<"$BODY")" = '{"summary":{"total":0,"succeeded":0,"failed":0}}' ]
 }
 
-@test "what is wrong with the submission is a problem as always" {
+@test "a submission that is wrong is answered with a problem, as always" {
     start_daemon
     ask '{"type":"primes","items":{}}'
     expect_problem 422 invalid_params
@@ -89,7 +89,7 @@ id_of_stream() {
     [ "$(jq -c -s '[.[:-1][].index] | sort == [range(3000)]' "$BODY")" = true ]
 }
 
-@test "Accept decides: what is no map, and who would rather have JSON, gets JSON" {
+@test "Accept decides: JSON if the job is not a map, or if the client prefers JSON" {
     start_daemon
     ask '{"type":"echo","params":{"value":1}}'
     [ "$(header Content-Type)" = application/json ]
@@ -110,7 +110,7 @@ id_of_stream() {
     [ "$(header Content-Type)" = application/x-ndjson ]
 }
 
-@test "respond-async, and too many waiting: 202" {
+@test "respond-async, and too many clients that wait: 202" {
     start_daemon --max-sync 1
     map='{"type":"sleep","items":[{"ms":3000}]}'
     ask -H 'Prefer: respond-async' "$map"
@@ -124,7 +124,7 @@ id_of_stream() {
     wait_for has_status "$first" cancelled
 }
 
-@test "a client that leaves cancels the job; not if it sent respond-async or a key" {
+@test "a client that leaves cancels the job, unless it sent respond-async or a key" {
     start_daemon --workers 4
     map='{"type":"sleep","items":[{"ms":10},{"ms":60000}],"options":{"chunks":2}}'
     stream "$map"
@@ -156,7 +156,7 @@ id_of_stream() {
     [ "$(tail -n 1 "$STREAM" | jq -r .error.code)" = cancelled ]
 }
 
-@test "the same request again joins the stream from the start, and has it when it is over" {
+@test "the same request again gets the stream from the start, even when the job has ended" {
     start_daemon --workers 2
     map='{"type":"sleep","items":[{"ms":10},{"ms":2000}],"options":{"chunks":2}}'
     stream -H 'Idempotency-Key: "again"' "$map"
@@ -184,16 +184,16 @@ id_of_stream() {
         printf 'Connection: close\r\nContent-Length: %s\r\n\r\n' "$(wc -c <"$BATS_TEST_TMPDIR/job")"
         cat "$BATS_TEST_TMPDIR/job"
     } >"$BATS_TEST_TMPDIR/request"
-    touch "$BATS_TEST_TMPDIR/pause"
-    python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/request" "$BATS_TEST_TMPDIR/pause" >"$BATS_TEST_TMPDIR/out" 3>&- &
+    touch "$BATS_TEST_TMPDIR/hold"
+    python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/request" "$BATS_TEST_TMPDIR/hold" >"$BATS_TEST_TMPDIR/out" 3>&- &
     sipper=$!
     wait_for some_done
     wait_for stands_still
     [ "$(done_of_it)" -lt 210 ]
-    # Others are served meanwhile.
+    # Other clients are served meanwhile.
     call_job '{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 200 ]
-    rm "$BATS_TEST_TMPDIR/pause"
+    rm "$BATS_TEST_TMPDIR/hold"
     wait "$sipper"
     [ "$(tail -n 1 "$BATS_TEST_TMPDIR/out")" = '{"summary":{"total":420,"succeeded":420,"failed":0}}' ]
     [ "$(jq -c -s '[.[:-1][] | select((.result.value | length) == 50000) | .index] | sort == [range(420)]' "$BATS_TEST_TMPDIR/out")" = true ]
@@ -214,7 +214,7 @@ stands_still() {
     [ "$(done_of_it)" = "$before" ]
 }
 
-@test "a reader that takes nothing for the idle timeout is cut, and its job with it" {
+@test "a reader that takes nothing for the idle timeout is cut, and its job is cancelled" {
     start_daemon --workers 2 --stream-buffer 64KiB --idle-timeout 1s
     items=$(jq -nc '[range(400) | {value: ("x" * 50000)}]')
     echo "{\"type\":\"echo\",\"items\":$items,\"options\":{\"chunks\":200}}" >"$BATS_TEST_TMPDIR/job"
@@ -223,11 +223,11 @@ stands_still() {
         printf 'Content-Length: %s\r\n\r\n' "$(wc -c <"$BATS_TEST_TMPDIR/job")"
         cat "$BATS_TEST_TMPDIR/job"
     } >"$BATS_TEST_TMPDIR/request"
-    touch "$BATS_TEST_TMPDIR/pause"
-    python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/request" "$BATS_TEST_TMPDIR/pause" >"$BATS_TEST_TMPDIR/out" 3>&- &
+    touch "$BATS_TEST_TMPDIR/hold"
+    python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/request" "$BATS_TEST_TMPDIR/hold" >"$BATS_TEST_TMPDIR/out" 3>&- &
     sipper=$!
     wait_for one_cancelled
-    rm "$BATS_TEST_TMPDIR/pause"
+    rm "$BATS_TEST_TMPDIR/hold"
     wait "$sipper"
     run ! grep -q '"summary"' "$BATS_TEST_TMPDIR/out"
 }
@@ -236,7 +236,7 @@ one_cancelled() {
     [ "$(curl -sS "$URL/v1/jobs?status=cancelled" | jq '.jobs | length')" = 1 ]
 }
 
-@test "a drain lets a stream go on to its end" {
+@test "a stream goes on to its end during a drain" {
     start_daemon --workers 2 --drain-timeout 20s
     stream '{"type":"sleep","items":[{"ms":10},{"ms":1500}],"options":{"chunks":2}}'
     wait_for has_lines 1
@@ -247,7 +247,7 @@ one_cancelled() {
     [ "$DAEMON_STATUS" = 0 ]
 }
 
-@test "a service that stops before the job ends says so in the last line" {
+@test "if the service stops before the job ends, the last line says so" {
     start_daemon --workers 2
     stream '{"type":"sleep","items":[{"ms":10},{"ms":60000}],"options":{"chunks":2}}'
     wait_for has_lines 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# races.bats: what two clients do to one job at the same time has one outcome, and everybody is told the same one: the
-# client that waits, the one that cancels or deletes, the next GET, and the service that comes after kill -9.
+# races.bats: if two clients do something to one job at the same time, there is one outcome, and all see the same one:
+# the client that waits, the client that cancels or deletes, the next GET, and the service that starts after kill -9.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -36,7 +36,7 @@ wait_in_background() {
     return 1
 }
 
-@test "cancel and the job's end: one outcome, told to all alike, and the same after kill -9" {
+@test "cancel and the job's end: one outcome, the same for all, and the same after kill -9" {
     restart
     for ((i = 0; i < ROUNDS; i++)); do
         id=$(submit "{\"type\":\"sleep\",\"params\":{\"ms\":$((i % 21))}}")
@@ -58,7 +58,7 @@ wait_in_background() {
     done <"$BATS_TEST_TMPDIR/outcomes"
 }
 
-@test "DELETE and the job's end: gone for everyone, and after kill -9" {
+@test "DELETE and the job's end: gone for all, even after kill -9" {
     restart
     ids=()
     for ((i = 0; i < ROUNDS; i++)); do
@@ -80,7 +80,7 @@ wait_in_background() {
     [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 0 ]
 }
 
-@test "two who delete: one has done it, the other finds it gone" {
+@test "two clients delete: one has done it, the other finds the job gone" {
     restart
     for ((i = 0; i < ROUNDS; i++)); do
         id=$(submit "{\"type\":\"sleep\",\"params\":{\"ms\":$((i % 21))}}")
@@ -118,7 +118,7 @@ wait_in_background() {
     done
 }
 
-@test "deleting an inline job while it runs is a 204 even if none are remembered" {
+@test "to delete an inline job while it runs is a 204, even if none are remembered" {
     start_daemon --keep-sync 0
     wait_in_background '{"type":"sleep","params":{"ms":30000}}' "$BATS_TEST_TMPDIR/answer"
     [ "$(status -X DELETE "$URL/v1/jobs/$ID")" = 204 ]
@@ -127,7 +127,7 @@ wait_in_background() {
     [ "$(status "$URL/v1/jobs/$ID")" = 404 ]
 }
 
-@test "a replay that joined a job that is then cancelled is told so, and so is the next" {
+@test "a replay that joined a job gets its 409 when the job is cancelled, and so does the next replay" {
     for data in "$DATA" none; do
         start_daemon --data-dir "$data"
         for ((i = 0; i < 8; i++)); do
@@ -151,8 +151,8 @@ wait_in_background() {
     done
 }
 
-# Two requests of one key, of which the second is answered 202 before the first one's job is planned: the key is kept.
-@test "the key is kept whichever of two requests makes the job last" {
+# Two requests with one key; the second is answered 202 before the job of the first is planned. The key is kept.
+@test "the key is kept, whichever of two requests makes the job durable" {
     restart --workers 1 --express-workers 1
     for ((i = 0; i < 10; i++)); do
         body="{\"type\":\"sleep\",\"params\":{\"ms\":$((1000 + i))}}"
@@ -173,8 +173,8 @@ wait_in_background() {
     done <"$BATS_TEST_TMPDIR/made"
 }
 
-# A file that may not grow is like a full disk.
-@test "while the disk is full what is to be kept is refused and leaves nothing, and what is kept already goes on" {
+# A file that must not grow is like a full disk.
+@test "while the disk is full, jobs that must be stored get 503 and leave nothing; jobs that are stored already go on" {
     ulimit -S -f 400 # KiB
     restart
     running=$(submit -H 'Idempotency-Key: kept' '{"type":"sleep","params":{"ms":3000}}')
@@ -211,7 +211,7 @@ wait_in_background() {
     done
 }
 
-@test "a drain answers at once who waits for a job that it leaves to the next process" {
+@test "a drain answers a client at once whose job it leaves to the next process" {
     restart --drain-timeout 60s
     delayed=$(submit '{"type":"echo","params":{"value":1},"options":{"delay_ms":2000}}')
     curl -sS -o "$BATS_TEST_TMPDIR/poll" -H 'Prefer: wait=50' "$URL/v1/jobs/$delayed" &

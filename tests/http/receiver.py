@@ -2,10 +2,10 @@
 """receiver.py LOG [--tls DIRECTORY]: receives webhooks for the tests, on a free port of 127.0.0.1 and [::1].
 
 Prints the port, then serves until its standard input ends. Each request becomes one line of JSON in LOG: path, headers
-(names in lower case), body, the time (Unix s) and `status`, what it was answered. It verifies nothing.
+(names in lower case), body, the time (Unix s) and `status`, which is how it was answered. It verifies nothing.
 
-How a request is answered is written in its path: /STEP,STEP.../anything. The first request for a path takes the first
-step, the next the second; the last step is for all that follow. A step is one of
+The path of a request says how it is answered: /STEP,STEP.../anything. The first request for a path takes the first
+step, the next one the second; the last step is for all that follow. A step is one of
 
     200       a status, with a short body
     302       a status 3xx: Location points to /200/redirected on this server

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# results.bats: the result endpoint, and how long jobs and results are kept.
+# results.bats: GET /v1/jobs/{id}/result, and how long jobs and results are kept.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -48,7 +48,7 @@ is_code() { # CODE PATH
     expect_problem 409 cancelled
 }
 
-@test "a result up to 256 KiB stands in the job, a larger one only behind its link" {
+@test "a result up to 256 KiB is in the Job; a larger one is only behind its link" {
     start_daemon
     echo_of() { # BYTES of the whole result, which is {"value":"..."}
         python3 -c 'import json, sys; print(json.dumps({"type": "echo", "params": {"value": "x" * (int(sys.argv[1]) - 12)}}))' "$1" \
@@ -121,7 +121,7 @@ END
     done
 }
 
-@test "a large JSON result is compressed for those who like that" {
+@test "a large JSON result is compressed if the client accepts that" {
     start_daemon
     call_job '{"type":"primes","params":{"start":0,"stop":2000000,"op":"list"}}'
     path=$(field .links.result)
@@ -157,7 +157,7 @@ END
     expect_problem 404 not_found
 }
 
-@test "options.ttl_s goes before --result-ttl, and a failed job expires, too" {
+@test "options.ttl_s wins over --result-ttl, and a failed job expires, too" {
     start_daemon
     id=$(submit '{"type":"crash","params":{"how":"exit"},"options":{"max_attempts":1,"ttl_s":1}}')
     [ "$(ended "$id")" = failed ]
@@ -174,7 +174,7 @@ END
     wait_for is_code 404 "$path"
 }
 
-@test "of the jobs answered inline the last --keep-sync are remembered" {
+@test "the last --keep-sync jobs that were answered inline are remembered" {
     start_daemon --keep-sync 2
     stored=$(submit '{"type":"echo","params":{"value":0}}')
     for i in 1 2 3; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# service.bats: what the service tells about itself: types, workers, health, metrics, its description, ids and traces.
+# service.bats: what the service says about itself: types, workers, health, metrics, openapi.yaml, ids and traces.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -47,7 +47,7 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     holds '[.workers[] | select(.state == "busy")] | length == 1 and .[0].lane == "main" and .[0].type == "sleep"'
 }
 
-@test "a process says by its title what it does" {
+@test "the title of each process says what it does" {
     start_daemon --workers 1
     wait_for is_running "$(submit "$LONG")"
     titles=$(for pid in $(children_of "$DAEMON"); do ps -o args= -p "$pid"; done)
@@ -55,7 +55,7 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     grep -q 'offloadd: worker .*sleep' <<<"$titles"
 }
 
-@test "/livez and /healthz are 200, also with every worker busy" {
+@test "/livez and /healthz are 200, even with every worker busy" {
     start_daemon --workers 1
     submit '{"type":"burn","params":{"cpu_ms":60000}}'
     submit '{"type":"crash","params":{"how":"hang"}}'
@@ -85,7 +85,7 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     [ "$CODE" = 200 ]
 }
 
-@test "/readyz is 503 and names a worker that is stopped, idle or busy, and recovers" {
+@test "/readyz is 503 and names a worker that is stopped, idle or busy; then it is 200 again" {
     start_daemon --workers 2
     wait_for is_running "$(submit "$LONG")"
     for state in idle busy; do
@@ -229,7 +229,7 @@ END
     done
 }
 
-@test "every answer has an X-Request-Id: the client's if it is sound, else a new one each time" {
+@test "every answer has an X-Request-Id: the client's if it is valid, else a new one each time" {
     start_daemon --header-timeout 300ms
     for path in /livez /readyz /v1/jobs /v1/types /metrics /nowhere /problems/gone /openapi.json; do
         call "$path"
@@ -255,7 +255,7 @@ END
     grep -qi '^X-Request-Id: [0-9A-Za-z]' <<<"$answer"
 }
 
-@test "a traceparent is carried to the log lines of its job; one that is invalid is not" {
+@test "a traceparent is in the log lines of its job, unless it is invalid" {
     start_daemon --log-level debug
     good=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     call_job -H "traceparent: $good" '{"type":"crash","params":{"how":"exit","times":1}}'

@@ -1,9 +1,9 @@
 """sse.py: a client of event streams for the tests.
 
 sse.py parse                reads a text/event-stream; prints one JSON object a line: {"id", "event", "data"}
-sse.py crowd PORT ID COUNT  so many subscribers of one job at the same time; prints how many were told the same
-sse.py sip PORT HEADS PAUSE sends the request in the file HEADS, takes nothing until the file PAUSE is gone, then prints
-                            the rest of the answer
+sse.py crowd PORT ID COUNT  subscribes so often to one job, at the same time; prints how many got the same events
+sse.py sip PORT HEADS HOLD  sends the request in the file HEADS, reads nothing until the file HOLD is gone, then prints
+                            the whole answer
 """
 
 import json
@@ -47,7 +47,7 @@ def unchunk(body):
 
 
 def logged(answer):
-    """The ids of the events that every subscriber is told, and the last event's status."""
+    """The ids of the events, each once, and the status of the last one: the same for every subscriber."""
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 "):
         return None
@@ -81,11 +81,11 @@ def crowd(port, job, count):
             if not piece:
                 selector.unregister(key.fileobj)
                 key.fileobj.close()
-    told = [logged(answer) for answer in answers]
-    print(sum(one is not None and one == told[0] for one in told))
+    got = [logged(answer) for answer in answers]
+    print(sum(one is not None and one == got[0] for one in got))
 
 
-def sip(port, heads, pause):
+def sip(port, heads, hold):
     with open(heads, "rb") as file:
         request = file.read()
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -93,7 +93,7 @@ def sip(port, heads, pause):
     connection.settimeout(TIMEOUT_S)
     connection.connect(("127.0.0.1", int(port)))
     connection.sendall(request)
-    while os.path.exists(pause):
+    while os.path.exists(hold):
         time.sleep(0.05)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     answer = b""

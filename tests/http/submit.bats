@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# submit.bats: jobs that are accepted: how they may be written, and what comes back.
+# submit.bats: jobs that are accepted: how they can be written, and what comes back.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -52,14 +52,14 @@ setup() {
     holds '.result.value == 7'
 }
 
-@test "the media type may have parameters and any case" {
+@test "the media type can have parameters and any case" {
     for type in 'application/json; charset=utf-8' 'Application/JSON' 'application/json ;charset="utf-8"'; do
         call -H "Content-Type: $type" --data-binary '{"type":"echo","params":{"value":1}}' /v1/jobs
         [ "$CODE" = 200 ]
     done
 }
 
-@test "every option is taken, and integers in each of their forms" {
+@test "every option is accepted, and integers in each of their forms" {
     call_job '{"type":"echo","params":{"value":1},"options":{"priority":5,"timeout_ms":1000,"queue_timeout_ms":0,
                "max_attempts":1,"ttl_s":60,"chunks":1}}'
     [ "$CODE" = 200 ]
@@ -98,7 +98,7 @@ setup() {
 @test "the more urgent job of two that wait goes first" {
     stop_daemon
     start_daemon --workers 1
-    blocker=$(submit '{"type":"sleep","params":{"ms":600000}}') # it has the only worker until both wait
+    blocker=$(submit '{"type":"sleep","params":{"ms":600000}}') # holds the only worker until both others wait
     wait_for is_running "$blocker"
     patient=$(submit '{"type":"sleep","params":{"ms":100},"options":{"priority":6}}')
     urgent=$(submit '{"type":"sleep","params":{"ms":100},"options":{"priority":0}}')
@@ -120,7 +120,7 @@ setup() {
     done
 }
 
-@test "bodies of every size up to the large ones that are parsed elsewhere" {
+@test "bodies of every size, also those that a worker parses" {
     for size in 1 32700 32768 32800 70000 3000000; do
         python3 -c 'import json, sys; print(json.dumps({"type": "echo", "params": {"value": "é" * (int(sys.argv[1]) // 2)}}, ensure_ascii=False))' \
             $size >"$BATS_TEST_TMPDIR/in"
@@ -132,7 +132,7 @@ setup() {
     done
 }
 
-@test "a large body is refused for the same reasons, sync and async" {
+@test "a large body is rejected for the same reasons as a small one, sync and async" {
     printf '{"type":"echo","params":{"value":"%070000d"},"colour":1}' 0 >"$BATS_TEST_TMPDIR/unknown"
     printf '{"type":"echo","params":{"value":"%070000d"},\n"params":{}}' 0 >"$BATS_TEST_TMPDIR/twice"
     printf '{"type":"ecco","params":{"value":"%070000d"}}' 0 >"$BATS_TEST_TMPDIR/type"
@@ -150,7 +150,7 @@ setup() {
     holds '.jobs == []'
 }
 
-@test "a large body's options count" {
+@test "the options of a large body count" {
     python3 -c 'import json; print(json.dumps({"options": {"priority": 1, "chunks": 5}, "type": "sum", "params": {"numbers": list(range(20000))}}))' \
         >"$BATS_TEST_TMPDIR/in"
     call_job -H 'Prefer: respond-async' "@$BATS_TEST_TMPDIR/in"
@@ -174,7 +174,7 @@ setup() {
     holds '.result.value == $sent' --argjson sent "$value"
 }
 
-@test "a NUL character and numbers beyond int64 and double are JSON: exact, or refused, never rounded" {
+@test "a NUL character and numbers beyond int64 and double are JSON: exact, or rejected, never rounded" {
     call_job '{"type":"echo","params":{"value":["\u0000", 18446744073709551616, 1e400, 0.1234567890123456789012345]}}'
     if [ "$CODE" = 200 ]; then
         grep -q '"\\u0000" *, *18446744073709551616 *, *1[eE]+\?400 *, *0.1234567890123456789012345' "$BODY"

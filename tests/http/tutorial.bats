@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# tutorial.bats: what the head of handlers/echo.c tells the author of a job type to do, done to the letter in a copy of the
-# tree, gives a service that has the type.
+# tutorial.bats: the head of handlers/echo.c says how to add a job type. Done to the letter in a copy of the tree, that
+# makes a service that has the type.
 
 load helpers
 
@@ -13,7 +13,7 @@ variant() {
     [[ $BUILD != *-debug ]] || echo DEBUG=1
 }
 
-# The sources, and what was built of them, with the times of both: only what is new is built again.
+# Copies the sources and what was built of them, with their times: only what is new is built again.
 copy_tree() {
     local name
     name=$(basename "$BUILD")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# wait.bats: how long a client waits: the service's own limit, Prefer, long polls, and conditional requests.
+# wait.bats: how long a client waits: the limits of the service, Prefer, long polls, and conditional requests.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -40,7 +40,7 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     [ "$(header Preference-Applied)" = wait=0 ]
 }
 
-@test "a wait is capped by --max-wait, and the answer says so" {
+@test "a wait is no longer than --max-wait, and the answer says so" {
     start_daemon --max-wait 1s
     call_job -H 'Prefer: wait=50' "$LONG"
     [ "$CODE" = 202 ]
@@ -49,7 +49,7 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     [ "$CODE" = 200 ]
 }
 
-@test "respond-async, wait=N: inline if it ends in time, else 202" {
+@test "respond-async, wait=N: inline if the job ends in time, else 202" {
     start_daemon
     call_job -H 'Prefer: respond-async, wait=20' '{"type":"sleep","params":{"ms":50}}'
     [ "$CODE" = 200 ]
@@ -60,7 +60,7 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     [ "$(header Preference-Applied)" = "respond-async, wait=1" ]
 }
 
-@test "Prefer may be in any case, on several lines, and among unknown and malformed preferences" {
+@test "Prefer can be in any case, on several lines, and among unknown and malformed preferences" {
     start_daemon --workers 4
     call_job -H 'PREFER: Respond-Async' "$LONG"
     [ "$CODE" = 202 ]
@@ -97,7 +97,7 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     holds '.status == "running"'
 }
 
-@test "several clients can poll one job; none of their hang-ups cancels it" {
+@test "several clients can poll one job; a client that hangs up does not cancel it" {
     start_daemon
     id=$(submit '{"type":"sleep","params":{"ms":800}}')
     for i in 1 2 3; do
@@ -150,7 +150,7 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     holds '.status == "succeeded"'
 }
 
-@test "a long poll with If-None-Match: 304 if the wait ends and nothing has changed" {
+@test "a long poll with If-None-Match: 304 if nothing has changed when the wait ends" {
     start_daemon --workers 1
     submit "$LONG"
     id=$(submit "$LONG")

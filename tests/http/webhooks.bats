@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# webhooks.bats: the receiver that a job names is told of its end: signed, again after a failure or a restart, and nowhere
-# but where it may go. receiver.py is the receiver; it writes what it gets into $RECEIVED, a line of JSON for each.
+# webhooks.bats: the end of a job is sent to the URL that the job names: signed, again after a failure or a restart,
+# and only to where it is allowed to go. receiver.py is the receiver; it writes a line of JSON into $RECEIVED for each
+# webhook.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -39,7 +40,7 @@ kill_daemon() {
     [ "$DAEMON_STATUS" = 137 ]
 }
 
-# A job whose webhook goes to that path of the receiver.
+# Submits a job whose webhook goes to that path of the receiver.
 submit_hooked() { # PATH [TYPE-AND-PARAMS [OPTIONS]]
     local job='"type":"echo","params":{"value":[1,"ä"]}'
     submit '{'"${2:-$job}"',"options":{'"${3:+$3,}"'"webhook":"'"$HOOK$1"'"}}'
@@ -57,7 +58,7 @@ received_holds() { # JQ [jq options...]
     return 1
 }
 
-# Each webhook is signed by exactly these secrets, in that order, and its time is now.
+# Each webhook is signed with exactly these secrets, in that order, and its timestamp is about now.
 signed_by() { # SECRET...
     python3 - "$RECEIVED" "$@" <<'END'
 import base64, hashlib, hmac, json, sys, time
@@ -77,7 +78,7 @@ metric_is() { # SERIES VALUE
     curl -sS --max-time 60 "$URL/metrics" | grep -Fx "$1 $2" >/dev/null
 }
 
-@test "job.succeeded: the Job as it is, signed by every secret" {
+@test "job.succeeded: the Job as it is, signed with every secret" {
     start_sender
     id=$(submit_hooked /200)
     wait_for arrived 1
@@ -93,7 +94,7 @@ metric_is() { # SERIES VALUE
     metric_is offload_webhooks_pending 0
 }
 
-@test "a synchronous job tells its end, too" {
+@test "the webhook of a synchronous job is sent, too" {
     start_sender
     call_job '{"type":"echo","params":{"value":1},"options":{"webhook":"'"$HOOK"'/200"}}'
     [ "$CODE" = 200 ]
@@ -131,7 +132,7 @@ metric_is() { # SERIES VALUE
     received_holds '.[0].body.data | (has("result") | not) and .links.result == "/v1/jobs/" + $id + "/result"' --arg id "$id"
 }
 
-@test "traceparent is carried on" {
+@test "the webhook has the traceparent of its job" {
     trace=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     start_sender
     submit -H "traceparent: $trace" '{"type":"echo","params":{"value":1},"options":{"webhook":"'"$HOOK"'/200"}}'
@@ -139,14 +140,14 @@ metric_is() { # SERIES VALUE
     received_holds '.[0].headers.traceparent | startswith("00-0af7651916cd43dd8448eb211c80319c-")'
 }
 
-@test "without secrets it comes unsigned" {
+@test "without secrets a webhook is not signed" {
     start_daemon --webhook-allow 127.0.0.1
     submit_hooked /200
     wait_for arrived 1
     received_holds '.[0].headers | has("webhook-id") and has("webhook-timestamp") and (has("webhook-signature") | not)'
 }
 
-@test "a job without a webhook, and one that is refused, tell nobody" {
+@test "a job without a webhook, and a rejected job, send nothing" {
     start_sender
     call_job '{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 200 ]
@@ -157,7 +158,7 @@ metric_is() { # SERIES VALUE
     received_holds 'length == 1 and .[0].path == "/200/last"'
 }
 
-@test "after a failure it comes again: same id, same body, new signature" {
+@test "after a failure the webhook is sent again: same id, same body, new signature" {
     start_sender
     submit_hooked /500,302,200
     wait_for arrived 3
@@ -168,7 +169,7 @@ metric_is() { # SERIES VALUE
     metric_is 'offload_webhooks_total{outcome="failed"}' 2
 }
 
-@test "410 ends it" {
+@test "410 ends the delivery" {
     start_sender
     submit_hooked /410
     wait_for metric_is 'offload_webhooks_total{outcome="gave_up"}' 1
@@ -177,7 +178,7 @@ metric_is() { # SERIES VALUE
     received_holds 'length == 1'
 }
 
-@test "the log tells the host, but not the query, which may be secret" {
+@test "the log has the host, but not the query, which can be secret" {
     start_sender
     id=$(submit_hooked '/200/x?token=hush')
     wait_for grep -q '"event":"webhook_delivered"' "$LOG"
@@ -185,9 +186,9 @@ metric_is() { # SERIES VALUE
     ! grep -q hush "$LOG"
 }
 
-# ---- where it may go -----------------------------------------------------------------------------------------------
+# ---- where it can go -------------------------------------------------------------------------------------------------
 
-@test "a URL that may not be: 422 at /options/webhook" {
+@test "a URL that is not allowed: 422 at /options/webhook" {
     start_daemon
     for url in "$HOOK/200" https://127.0.0.1/ https://10.1.2.3/ 'https://[::1]/' 'https://[::ffff:127.0.0.1]/' https://2130706433/ \
         https://169.254.169.254/latest/meta-data http://example.com/ ftp://example.com/ example.com/hook https:// '' \
@@ -203,7 +204,7 @@ metric_is() { # SERIES VALUE
     [ "$CODE" = 200 ]
 }
 
-@test "a name that resolves to loopback is refused when it is connected to" {
+@test "a name that resolves to loopback is rejected when the connection is made" {
     start_daemon --webhook-secret-file "$SECRETS"
     submit '{"type":"echo","params":{"value":1},"options":{"webhook":"https://localhost:'"${HOOK##*:}"'/200"}}'
     wait_for metric_is 'offload_webhooks_total{outcome="refused"}' 1
@@ -222,7 +223,7 @@ metric_is() { # SERIES VALUE
     received_holds 'length == 1'
 }
 
-@test "SIGHUP: other secrets, and more that is allowed" {
+@test "SIGHUP takes other secrets, and allows more" {
     printf 'webhook-secret-file = %s\n' "$SECRETS" >"$BATS_TEST_TMPDIR/conf"
     start_daemon --config "$BATS_TEST_TMPDIR/conf"
     call_job '{"type":"echo","params":{"value":1},"options":{"webhook":"'"$HOOK"'/200"}}'
@@ -268,7 +269,7 @@ metric_is() { # SERIES VALUE
     wait_for metric_is 'offload_webhooks_total{outcome="delivered"}' 1
 }
 
-@test "a job that runs again after kill -9 still tells its end, once" {
+@test "the webhook of a job that runs again after kill -9 is sent once" {
     start_sender --data-dir "$BATS_TEST_TMPDIR/data"
     id=$(submit_hooked /200 '"type":"sleep","params":{"ms":1500}')
     wait_for is_running "$id"
@@ -280,7 +281,7 @@ metric_is() { # SERIES VALUE
     received_holds 'length == 1 and .[0].body.data.id == $id and .[0].body.type == "job.succeeded"' --arg id "$id"
 }
 
-@test "what was delivered or given up is not sent again after a restart" {
+@test "a webhook that was delivered or given up is not sent again after a restart" {
     start_sender --data-dir "$BATS_TEST_TMPDIR/data"
     submit_hooked /200/first
     submit_hooked /410/second
