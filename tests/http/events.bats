@@ -191,8 +191,17 @@ progressed() {
 
 @test "the items of a map come as they are finished, each once" {
     start_daemon --workers 2
+    blockers=("$(submit "$LONG")" "$(submit "$LONG")") # so the job does not end before somebody reads its events
+    wait_for is_running "${blockers[0]}"
+    wait_for is_running "${blockers[1]}"
     id=$(submit '{"type":"sleep","items":[{"ms":300},{"ms":20},{"ms":"x"},{"ms":10}],"options":{"chunks":4}}')
-    events "$id" >"$BATS_TEST_TMPDIR/events"
+    subscribe "$id"
+    wait_for has_event status
+    for blocker in "${blockers[@]}"; do
+        call -X POST "/v1/jobs/$blocker/cancel"
+    done
+    wait "$SUBSCRIBER"
+    python3 tests/http/sse.py parse <"$STREAM" >"$BATS_TEST_TMPDIR/events"
     run -0 jq -c -s '[.[] | select(.event == "item") | .data | [.index, .status]] | sort' "$BATS_TEST_TMPDIR/events"
     [ "$output" = '[[0,"succeeded"],[1,"succeeded"],[2,"failed"],[3,"succeeded"]]' ]
     run -0 jq -c -s '([.[] | select(.event == "item") | .data] | sort_by(.index) | map(del(.index))) ==
