@@ -175,6 +175,8 @@ void http_request_handle(struct http_request *r) {
 }
 
 void http_suspend(struct http_request *r) {
+    if (r->state == REQUEST_DROPPED) /* there was no memory for its answer */
+        return;
     /* The FIN can come before the request is handled. libmicrohttpd would not see it once the connection is
      * suspended. */
     if (r->connection->fin_seen)

@@ -9,6 +9,7 @@
  *     /echo    is answered with its body      /stream  is answered by `world.stream`
  *     /slice   is answered with world.slice   /reject  is rejected in `begin`
  *     /forget  is neither answered nor suspended
+ *     /failed  is answered with a body for which there was no memory, and then suspended
  */
 #ifndef OFFLOAD_HTTP_WORLD_H
 #define OFFLOAD_HTTP_WORLD_H
@@ -113,6 +114,10 @@ static void on_handle(void *arg, struct http_request *r) {
         http_answer_stream(r, 200, "text/plain", &world.stream.stream);
     } else if (strcmp(path, "/wait") == 0) {
         world.waiting = r;
+        http_suspend(r);
+    } else if (strcmp(path, "/failed") == 0) {
+        struct buf body = {.failed = true};
+        http_answer(r, 200, "text/plain", &body);
         http_suspend(r);
     } else {
         assert_string_equal(path, "/forget");
