@@ -45,7 +45,7 @@ crash() { # PARAMS [OPTIONS]
 @test "a job that waits says for what, and when it can start" {
     start_daemon --workers 1
     call_job '{"type":"sleep","params":{"ms":30}}'
-    first=$(submit '{"type":"sleep","params":{"ms":800}}')
+    first=$(submit "$LONG")
     wait_for is_running "$first"
     id=$(submit '{"type":"sleep","params":{"ms":20}}')
     call "/v1/jobs/$id"
@@ -54,6 +54,7 @@ crash() { # PARAMS [OPTIONS]
     holds '.estimated_start | test($time)' --arg time "$TIME"
     holds '.estimated_start >= .created_at'
     holds '(has("started_at") or has("finished_at") or has("expires_at") or has("result") or has("error")) | not'
+    call -X POST "/v1/jobs/$first/cancel"
     [ "$(ended "$id")" = succeeded ]
     call "/v1/jobs/$id"
     holds '(has("waiting_for") or has("estimated_start")) | not'
