@@ -12,7 +12,7 @@
 #include "handlers/host/number.h"
 #include "handlers/host/params.h"
 
-#define AT(field)   offsetof(struct submission_options, field)
+#define AT(field)   offsetof(struct submission_options, field), sizeof(((struct submission_options *)NULL)->field)
 #define YEAR_S      INT64_C(31536000)
 #define PADDED(n)   (((size_t)(n) + 7) & ~(size_t)7)
 #define NO_STRING   INT64_C(-1) /* is packed in the place of the size if there is no string */
@@ -51,11 +51,21 @@ static const void *field(const struct submission_options *o, const struct option
 }
 
 int64_t option_number(const struct submission_options *o, const struct option_spec *spec) {
-    return *(const int64_t *)field(o, spec);
+    const void *at = field(o, spec);
+    switch (spec->size) {
+    case sizeof(int8_t): return *(const int8_t *)at;
+    case sizeof(int32_t): return *(const int32_t *)at;
+    default: return *(const int64_t *)at;
+    }
 }
 
 void option_set_number(struct submission_options *o, const struct option_spec *spec, int64_t value) {
-    memcpy((char *)o + spec->offset, &value, sizeof value);
+    void *at = (char *)o + spec->offset;
+    switch (spec->size) {
+    case sizeof(int8_t): *(int8_t *)at = (int8_t)value; break;
+    case sizeof(int32_t): *(int32_t *)at = (int32_t)value; break;
+    default: *(int64_t *)at = value;
+    }
 }
 
 const char *option_string(const struct submission_options *o, const struct option_spec *spec) {

@@ -22,17 +22,18 @@
 /* The value of an option that the client did not give, if the front end has a default for it. */
 #define OPTION_UNSET         INT64_C(-1)
 
-/* Every field is an int64_t or, for a text, a char * on the heap or NULL. */
+/* A number is an int8_t, int32_t or int64_t that has room for all values of its row and for OPTION_UNSET. A text is a
+ * char * on the heap, or NULL. Each job that waits has this struct, so it is small and has no holes. */
 struct submission_options {
-    int64_t priority;         /* 0, the most urgent, to OPTIONS_MAX_PRIORITY; or OPTION_UNSET */
     int64_t timeout_ms;       /* or OPTION_UNSET */
     int64_t queue_timeout_ms; /* 0: none */
-    int64_t max_attempts;
-    int64_t ttl_ms;   /* or OPTION_UNSET */
-    int64_t chunks;   /* how many the client wants; 0: the handler decides */
-    int64_t delay_ms; /* 0: the job can start at once */
-    int64_t isolated; /* 1: only isolated workers work for this job */
-    char *webhook;    /* 1..OPTIONS_MAX_WEBHOOK bytes that are not checked any further; or NULL */
+    int64_t ttl_ms;           /* or OPTION_UNSET */
+    int64_t delay_ms;         /* 0: the job can start at once */
+    char *webhook;            /* 1..OPTIONS_MAX_WEBHOOK bytes that are not checked any further; or NULL */
+    int32_t max_attempts;
+    int32_t chunks;  /* how many the client wants; 0: the handler decides */
+    int8_t priority; /* 0, the most urgent, to OPTIONS_MAX_PRIORITY; or OPTION_UNSET */
+    int8_t isolated; /* 1: only isolated workers work for this job */
 };
 
 enum option_spec_kind { OPTION_INTEGER, OPTION_CHOICE, OPTION_STRING };
@@ -40,7 +41,7 @@ enum option_spec_kind { OPTION_INTEGER, OPTION_CHOICE, OPTION_STRING };
 struct option_spec {
     const char *name; /* as clients write it; NULL: the end of the table */
     enum option_spec_kind kind;
-    size_t offset;              /* of the field in struct submission_options */
+    size_t offset, size;        /* of the field in struct submission_options */
     int64_t min, max;           /* INTEGER: bounds of what clients write, not below 0; STRING: bounds of its bytes */
     int64_t scale;              /* INTEGER: the field is what the client wrote times this */
     int64_t fallback;           /* INTEGER, CHOICE: the field if the client gives none; may be OPTION_UNSET */

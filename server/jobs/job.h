@@ -87,14 +87,19 @@ struct job {
     UT_hash_handle hh; /* in jobs->live, by id */
     enum job_phase phase : 8;
     enum durability durability : 8;
+    /* They stand side by side because hundreds of thousands of jobs can wait, and a hole in the struct costs memory. */
+    bool planned_told; /* JOB_PLANNED was sent, or the job was recovered */
+    bool telling;      /* JOB_PLANNED is being sent: a waiter can stop the job, but it must not be freed yet */
+    bool delayed;      /* due_ns has not come */
+    bool asynchronous; /* it is answered 202: it is planned first, and not run in the same go */
+    bool input_is_raw;
+    bool rejected; /* its submission was wrong: the job counts as if it had never existed */
 
     /* ---- who waits for it ---- */
     struct job_waiter *waiters;
     unsigned watchers;       /* how many of the waiters want changes */
     unsigned throttles;      /* how many readers of its items are too far behind */
     struct history *history; /* NULL: it is empty, and nobody has opened it */
-    bool planned_told;       /* JOB_PLANNED was sent, or the job was recovered */
-    bool telling;            /* JOB_PLANNED is being sent: a waiter can stop the job, but it must not be freed yet */
 
     /* ---- turns ---- */
     struct sched_entry sched;
@@ -103,12 +108,9 @@ struct job {
     int64_t accepted_ns;    /* monotonic */
     int64_t run_started_ns; /* monotonic; 0: it is not running */
     int64_t due_ns;         /* monotonic: when it may start; the queue timeout counts from here */
-    bool delayed;           /* due_ns has not come */
-    bool asynchronous;      /* it is answered 202: it is planned first, and not run in the same go */
 
     /* ---- what there is to do ---- */
-    struct slice input; /* until it is planned: packed params, or the raw body if input_is_raw */
-    bool input_is_raw;
+    struct slice input;       /* until it is planned: packed params, or the raw body if input_is_raw */
     unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
     uint32_t common_size;     /* of all of that */
     struct slice plan;        /* as the worker sent it, for the store; empty if the job has only one chunk */
@@ -132,7 +134,6 @@ struct job {
     char *bad_webhook;             /* heap: what is wrong with the webhook's URL in a raw body; NULL: nothing */
 
     /* ---- its end ---- */
-    bool rejected; /* its submission was wrong: the job counts as if it had never existed */
     /* How it ends; set when it begins to stop. */
     enum stop_reason stop_reason : 8;
     enum job_status stop_status : 8;

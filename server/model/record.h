@@ -28,21 +28,22 @@ struct record {
     int refs;
     struct id id;
     uint32_t type; /* UINT32_MAX: not known, because the body is raw */
+    /* Small fields stand side by side: hundreds of thousands of records can be in memory. */
     enum job_status status;
+    enum problem_code problem;
+    bool map;           /* the handler is called once for each of `items` */
     bool durable;       /* the store has it: it was answered 202, or has an Idempotency-Key */
     bool options_known; /* false: the body is raw */
+    uint32_t items;
     int64_t created_ms, started_ms, finished_ms, expires_ms; /* wall clock; 0: not yet */
     int64_t not_before_ms;                                   /* wall clock; 0: may start at once */
     struct submission_options options;                       /* none is OPTION_UNSET; delay_ms is not stored */
-    bool map;                                                /* the handler is called once for each of `items` */
-    uint32_t items;
-    uint32_t chunks_done, chunks_total; /* total 0: not planned yet */
-    unsigned attempts;                  /* 1 + how often a task was lost */
+    uint32_t chunks_done, chunks_total;                      /* total 0: not planned yet */
+    unsigned attempts;                                       /* 1 + how often a task was lost */
     unsigned lost_count;
     struct buf lost;     /* elements of the JSON array, with commas */
     struct slice result; /* JSON, if it succeeded */
     struct buf error;    /* the problem document, if it failed or was cancelled */
-    enum problem_code problem;
     int64_t queued_ns, run_ns, cpu_ns, plan_ns, merge_ns;
     uint64_t version; /* grows with every change; the ETag is made of it */
     char *trace;      /* heap or NULL; fits RECORD_TRACE_SIZE */

@@ -88,6 +88,22 @@ static void the_longest_submission_is_within_its_limit(void **state) {
     buf_deinit(&text);
 }
 
+static void each_field_has_room_for_the_values_of_its_row(void **state) {
+    (void)state;
+    struct submission_options o;
+    options_init(&o);
+    for (const struct option_spec *spec = option_specs; spec->name != NULL; spec++) {
+        if (spec->kind == OPTION_STRING)
+            continue;
+        int64_t values[] = {OPTION_UNSET, option_clamp(spec, INT64_MIN), option_clamp(spec, INT64_MAX)};
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            option_set_number(&o, spec, values[i]);
+            assert_int_equal(option_number(&o, spec), values[i]);
+        }
+    }
+    options_deinit(&o);
+}
+
 static void a_submission_of_another_size_is_rejected(void **state) {
     (void)state;
     struct submission s = parse("{\"type\":\"plain\"," EVERY_OPTION "}");
@@ -274,6 +290,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_submission_arrives_as_it_was_sent),
         cmocka_unit_test(the_longest_submission_is_within_its_limit),
+        cmocka_unit_test(each_field_has_room_for_the_values_of_its_row),
         cmocka_unit_test(a_submission_of_another_size_is_rejected),
         cmocka_unit_test(any_byte_of_a_submission_can_be_wrong),
         cmocka_unit_test(a_raw_body_is_parsed_for_its_plan_and_for_the_front_end),
