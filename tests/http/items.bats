@@ -138,6 +138,7 @@ call_file() {
 }
 
 @test "an item that kills its worker every time fails alone" {
+    stop_daemon
     start_daemon --workers 2 --retry-delay 1ms
     now='{"how":"abort","times":1}' # in the first attempt only
     call_job "{\"type\":\"crash\",\"items\":[$now,{\"how\":\"SIGSEGV\"},$now,{\"how\":\"exit\"},$now],\"options\":{\"chunks\":1}}"
@@ -151,6 +152,7 @@ call_file() {
 }
 
 @test "an item that kills its worker fails alone in a stream, too, and among many" {
+    stop_daemon
     start_daemon --workers 2 --retry-delay 1ms
     items=$(jq -nc '[range(400) | {how: "abort", times: 1}] | .[137] = {how: "SIGKILL"}')
     echo "{\"type\":\"crash\",\"items\":$items,\"options\":{\"max_attempts\":2,\"chunks\":4}}" >"$BATS_TEST_TMPDIR/job"
