@@ -26,6 +26,17 @@ def reap():
     return True
 
 
+def run(command):
+    """Runs it, and reaps the orphans that end meanwhile: kill -0 succeeds for a process that was not reaped. Returns
+    the status, or minus the signal that ended the command."""
+    command = subprocess.Popen(command)
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == command.pid:
+            command.returncode = os.waitstatus_to_exitcode(status)
+            return command.returncode
+
+
 def children():
     with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as f:
         return [int(pid) for pid in f.read().split()]
@@ -45,7 +56,7 @@ def main():
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("reaper.py: prctl: " + os.strerror(ctypes.get_errno()))
-    status = subprocess.call(sys.argv[1:])
+    status = run(sys.argv[1:])
     end = time.monotonic() + GRACE_S
     while reap() and time.monotonic() < end:
         time.sleep(0.02)
