@@ -123,6 +123,7 @@ void http_set_state(struct http_request *r, void *state);
 
 /* When the whole request had come, or was answered before that. Monotonic clock; 0: not yet. */
 int64_t http_arrived_ns(const struct http_request *r);
+/* True: it has its answer, or it will never have one, because there was no memory for it or it was given up. */
 bool http_is_answered(const struct http_request *r);
 unsigned http_status(const struct http_request *r); /* of the answer; 0: none yet */
 
@@ -177,7 +178,7 @@ void http_wake_streams(struct http *h);
 
 /* ---- an answer that comes later ---------------------------------------------------------------------------------- */
 
-/* From `handle`: the answer comes later. If the client has left already, it calls `hangup` before it returns. */
+/* From `handle`, if the request is not answered: the answer comes later. If the client has left already, it calls `hangup` before it returns. */
 void http_suspend(struct http_request *r);
 /* Gives up the answer of a suspended request: its connection is closed in the next turn, and `done` is called then. No
  * effect on a request that is not suspended. */

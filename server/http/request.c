@@ -175,8 +175,6 @@ void http_request_handle(struct http_request *r) {
 }
 
 void http_suspend(struct http_request *r) {
-    if (r->state == REQUEST_DROPPED) /* there was no memory for its answer */
-        return;
     /* The FIN can come before the request is handled. libmicrohttpd would not see it once the connection is
      * suspended. */
     if (r->connection->fin_seen)
@@ -264,7 +262,8 @@ int64_t http_arrived_ns(const struct http_request *r) {
 }
 
 bool http_is_answered(const struct http_request *r) {
-    return r->state == REQUEST_ANSWERED || r->state == REQUEST_STREAMING || r->state == REQUEST_STALLED;
+    return r->state != REQUEST_RECEIVING && r->state != REQUEST_REJECTED && r->state != REQUEST_HANDLING &&
+           r->state != REQUEST_SUSPENDED;
 }
 
 unsigned http_status(const struct http_request *r) {
