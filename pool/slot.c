@@ -6,41 +6,38 @@
 #include "base/state.h"
 
 void slot_move(struct worker *w, enum worker_state to) {
-    static const char *const names[WORKER_STATES] = {"empty", "starting", "ready", "retiring", "dying"};
-    static const bool legal[WORKER_STATES][WORKER_STATES] = {
-        [WORKER_EMPTY] = {[WORKER_STARTING] = true},
-        [WORKER_STARTING] = {[WORKER_EMPTY] = true, [WORKER_READY] = true, [WORKER_DYING] = true},
-        [WORKER_READY] = {[WORKER_RETIRING] = true, [WORKER_DYING] = true},
-        [WORKER_RETIRING] = {[WORKER_DYING] = true},
-        [WORKER_DYING] = {[WORKER_EMPTY] = true},
+    static const struct state_row states[WORKER_STATES] = {
+        [WORKER_EMPTY] = {"empty", TO(WORKER_STARTING)},
+        [WORKER_STARTING] = {"starting", TO(WORKER_EMPTY) | TO(WORKER_READY) | TO(WORKER_DYING)},
+        [WORKER_READY] = {"ready", TO(WORKER_RETIRING) | TO(WORKER_DYING)},
+        [WORKER_RETIRING] = {"retiring", TO(WORKER_DYING)},
+        [WORKER_DYING] = {"dying", TO(WORKER_EMPTY)},
     };
-    if (w->state != to && !legal[w->state][to])
-        state_illegal_move("worker", names[w->state], names[to]);
+    if (w->state != to)
+        state_check_move("worker", states, w->state, to);
     w->state = to;
 }
 
 void slot_set_owner(struct worker *w, enum ownership to, void *owner) {
-    static const char *const names[OWNERSHIPS] = {"unowned", "isolated", "replacing"};
-    static const bool legal[OWNERSHIPS][OWNERSHIPS] = {
-        [UNOWNED] = {[ISOLATED] = true, [REPLACING] = true},
-        [ISOLATED] = {[UNOWNED] = true},
-        [REPLACING] = {[UNOWNED] = true, [ISOLATED] = true},
+    static const struct state_row states[OWNERSHIPS] = {
+        [UNOWNED] = {"unowned", TO(ISOLATED) | TO(REPLACING)},
+        [ISOLATED] = {"isolated", TO(UNOWNED)},
+        [REPLACING] = {"replacing", TO(UNOWNED) | TO(ISOLATED)},
     };
-    if (w->ownership != to && !legal[w->ownership][to])
-        state_illegal_move("worker_owner", names[w->ownership], names[to]);
+    if (w->ownership != to)
+        state_check_move("worker_owner", states, w->ownership, to);
     w->ownership = to;
     w->owner = owner;
 }
 
 void slot_hand_over(struct worker *w, enum handover to) {
-    static const char *const names[HANDOVERS] = {"none", "leaving", "succeeding"};
-    static const bool legal[HANDOVERS][HANDOVERS] = {
-        [HANDOVER_NONE] = {[HANDOVER_LEAVING] = true},
-        [HANDOVER_LEAVING] = {[HANDOVER_NONE] = true, [HANDOVER_SUCCEEDING] = true},
-        [HANDOVER_SUCCEEDING] = {[HANDOVER_NONE] = true, [HANDOVER_LEAVING] = true},
+    static const struct state_row states[HANDOVERS] = {
+        [HANDOVER_NONE] = {"none", TO(HANDOVER_LEAVING)},
+        [HANDOVER_LEAVING] = {"leaving", TO(HANDOVER_NONE) | TO(HANDOVER_SUCCEEDING)},
+        [HANDOVER_SUCCEEDING] = {"succeeding", TO(HANDOVER_NONE) | TO(HANDOVER_LEAVING)},
     };
-    if (w->handover != to && !legal[w->handover][to])
-        state_illegal_move("worker_handover", names[w->handover], names[to]);
+    if (w->handover != to)
+        state_check_move("worker_handover", states, w->handover, to);
     w->handover = to;
 }
 

@@ -24,14 +24,13 @@ struct zygote_link {
 };
 
 static void move(struct zygote_link *z, enum link_state to) {
-    static const char *const names[LINK_STATES] = {"loading", "loaded", "failed", "lost"};
-    static const bool legal[LINK_STATES][LINK_STATES] = {
-        [LINK_LOADING] = {[LINK_LOADED] = true, [LINK_FAILED] = true, [LINK_LOST] = true},
-        [LINK_LOADED] = {[LINK_LOST] = true},
-        [LINK_FAILED] = {[LINK_LOST] = true},
+    static const struct state_row states[LINK_STATES] = {
+        [LINK_LOADING] = {"loading", TO(LINK_LOADED) | TO(LINK_FAILED) | TO(LINK_LOST)},
+        [LINK_LOADED] = {"loaded", TO(LINK_LOST)},
+        [LINK_FAILED] = {"failed", TO(LINK_LOST)},
+        [LINK_LOST] = {"lost", 0},
     };
-    if (!legal[z->state][to])
-        state_illegal_move("zygote_link", names[z->state], names[to]);
+    state_check_move("zygote_link", states, z->state, to);
     z->state = to;
 }
 

@@ -32,24 +32,22 @@ static bool is_counted(const struct deferred_request *d) {
 }
 
 static void move_to(struct deferred_request *d, enum deferred_state to) {
-    static const char *const names[DEFERRED_STATES] = {"idle",    "claiming", "waiting",    "undecided", "expired",
-                                                       "storing", "asking",   "forgetting", "streaming", "gone"};
-#define FROM(state) [DEFERRED_##state] = true
-    static const bool allowed[DEFERRED_STATES][DEFERRED_STATES] = {
-        [DEFERRED_IDLE] = {FROM(CLAIMING), FROM(WAITING), FROM(STORING), FROM(FORGETTING), FROM(ASKING),
-                           FROM(UNDECIDED), FROM(EXPIRED)},
-        [DEFERRED_CLAIMING] = {FROM(IDLE)},
-        [DEFERRED_WAITING] = {FROM(IDLE), FROM(UNDECIDED), FROM(EXPIRED)},
-        [DEFERRED_UNDECIDED] = {FROM(IDLE)},
-        [DEFERRED_EXPIRED] = {FROM(UNDECIDED)},
-        [DEFERRED_STORING] = {FROM(IDLE)},
-        [DEFERRED_ASKING] = {FROM(IDLE)},
-        [DEFERRED_FORGETTING] = {FROM(IDLE)},
-        [DEFERRED_STREAMING] = {FROM(WAITING)},
+    static const struct state_row states[DEFERRED_STATES] = {
+        [DEFERRED_IDLE] = {"idle", TO(DEFERRED_CLAIMING) | TO(DEFERRED_WAITING) | TO(DEFERRED_UNDECIDED) |
+                                       TO(DEFERRED_STORING) | TO(DEFERRED_ASKING) | TO(DEFERRED_FORGETTING) |
+                                       TO(DEFERRED_GONE)},
+        [DEFERRED_CLAIMING] = {"claiming", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
+        [DEFERRED_WAITING] = {"waiting", TO(DEFERRED_IDLE) | TO(DEFERRED_STREAMING) | TO(DEFERRED_GONE)},
+        [DEFERRED_UNDECIDED] = {"undecided",
+                                TO(DEFERRED_IDLE) | TO(DEFERRED_WAITING) | TO(DEFERRED_EXPIRED) | TO(DEFERRED_GONE)},
+        [DEFERRED_EXPIRED] = {"expired", TO(DEFERRED_IDLE) | TO(DEFERRED_WAITING) | TO(DEFERRED_GONE)},
+        [DEFERRED_STORING] = {"storing", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
+        [DEFERRED_ASKING] = {"asking", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
+        [DEFERRED_FORGETTING] = {"forgetting", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
+        [DEFERRED_STREAMING] = {"streaming", TO(DEFERRED_GONE)},
+        [DEFERRED_GONE] = {"gone", TO(DEFERRED_GONE)},
     };
-#undef FROM
-    if (to != DEFERRED_GONE && !allowed[to][d->state])
-        state_illegal_move("deferred request", names[d->state], names[to]);
+    state_check_move("deferred request", states, d->state, to);
     d->server->waiting -= is_counted(d);
     d->state = to;
     d->server->waiting += is_counted(d);

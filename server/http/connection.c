@@ -38,20 +38,15 @@
 
 #define GONE_NS NS_PER_S /* how long a client is served that has left in the middle of a body */
 
-#define TO(state) (1U << CONNECTION_##state)
-static const struct {
-    const char *name;
-    unsigned next; /* a bit for each state that may follow */
-} states[CONNECTION_STATES] = {
-    [CONNECTION_HEAD] = {"head", TO(SERVING) | TO(CUT)},
-    [CONNECTION_SERVING] = {"serving", TO(BODY)},
-    [CONNECTION_BODY] = {"body", TO(SERVING) | TO(CUT)},
+static const struct state_row states[CONNECTION_STATES] = {
+    [CONNECTION_HEAD] = {"head", TO(CONNECTION_SERVING) | TO(CONNECTION_CUT)},
+    [CONNECTION_SERVING] = {"serving", TO(CONNECTION_BODY)},
+    [CONNECTION_BODY] = {"body", TO(CONNECTION_SERVING) | TO(CONNECTION_CUT)},
     [CONNECTION_CUT] = {"cut", 0},
 };
 
 static void move(struct http_connection *c, enum http_connection_state to) {
-    if ((states[c->state].next & 1U << to) == 0)
-        state_illegal_move("http connection", states[c->state].name, states[to].name);
+    state_check_move("http connection", states, c->state, to);
     c->state = to;
 }
 

@@ -42,18 +42,15 @@
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
-#define TO(state) (1U << REQUEST_##state)
-static const struct {
-    const char *name;
-    unsigned next; /* a bit for each state that may follow */
-} states[REQUEST_STATES] = {
-    [REQUEST_RECEIVING] = {"receiving", TO(REJECTED) | TO(HANDLING)},
-    [REQUEST_REJECTED] = {"rejected", TO(ANSWERED) | TO(DROPPED)},
-    [REQUEST_HANDLING] = {"handling", TO(SUSPENDED) | TO(ANSWERED) | TO(STREAMING) | TO(DROPPED)},
-    [REQUEST_SUSPENDED] = {"suspended", TO(ANSWERED) | TO(STREAMING) | TO(DROPPED)},
+static const struct state_row states[REQUEST_STATES] = {
+    [REQUEST_RECEIVING] = {"receiving", TO(REQUEST_REJECTED) | TO(REQUEST_HANDLING)},
+    [REQUEST_REJECTED] = {"rejected", TO(REQUEST_ANSWERED) | TO(REQUEST_DROPPED)},
+    [REQUEST_HANDLING] = {"handling",
+                          TO(REQUEST_SUSPENDED) | TO(REQUEST_ANSWERED) | TO(REQUEST_STREAMING) | TO(REQUEST_DROPPED)},
+    [REQUEST_SUSPENDED] = {"suspended", TO(REQUEST_ANSWERED) | TO(REQUEST_STREAMING) | TO(REQUEST_DROPPED)},
     [REQUEST_ANSWERED] = {"answered", 0},
-    [REQUEST_STREAMING] = {"streaming", TO(STALLED)},
-    [REQUEST_STALLED] = {"stalled", TO(STREAMING)},
+    [REQUEST_STREAMING] = {"streaming", TO(REQUEST_STALLED)},
+    [REQUEST_STALLED] = {"stalled", TO(REQUEST_STREAMING)},
     [REQUEST_DROPPED] = {"dropped", 0},
 };
 
@@ -64,8 +61,7 @@ static bool is_suspended(const struct http_request *r) {
 /* Moves the request. Suspends its connection, or puts it into the list to_resume, if the move asks for that. */
 static void move(struct http_request *r, enum http_request_state to) {
     struct http *h = r->http;
-    if ((states[r->state].next & 1U << to) == 0)
-        state_illegal_move("http request", states[r->state].name, states[to].name);
+    state_check_move("http request", states, r->state, to);
     bool before = is_suspended(r);
     r->state = to;
     bool after = is_suspended(r);

@@ -50,13 +50,15 @@ void job_count_status(struct job *job, enum job_status status, int by) {
 }
 
 void job_set_status(struct job *job, enum job_status to) {
-    static const bool allowed[JOB_STATUSES][JOB_STATUSES] = {
-        [JOB_QUEUED] = {[JOB_RUNNING] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
-        [JOB_RUNNING] = {[JOB_QUEUED] = true, [JOB_SUCCEEDED] = true, [JOB_FAILED] = true, [JOB_CANCELLED] = true},
+    static const struct state_row states[JOB_STATUSES] = {
+        [JOB_QUEUED] = {"queued", TO(JOB_RUNNING) | TO(JOB_FAILED) | TO(JOB_CANCELLED)},
+        [JOB_RUNNING] = {"running", TO(JOB_QUEUED) | TO(JOB_SUCCEEDED) | TO(JOB_FAILED) | TO(JOB_CANCELLED)},
+        [JOB_SUCCEEDED] = {"succeeded", 0},
+        [JOB_FAILED] = {"failed", 0},
+        [JOB_CANCELLED] = {"cancelled", 0},
     };
     struct record *r = job->record;
-    if (!allowed[r->status][to])
-        state_illegal_move("job status", job_status_name(r->status), job_status_name(to));
+    state_check_move("job status", states, r->status, to);
     job_count_status(job, r->status, -1);
     r->status = to;
     job_count_status(job, to, 1);
@@ -64,31 +66,29 @@ void job_set_status(struct job *job, enum job_status to) {
 }
 
 void job_enter_phase(struct job *job, enum job_phase to) {
-    static const char *const names[PHASES] = {"plan", "chunks", "merge", "stopping", "done"};
-    static const bool allowed[PHASES][PHASES] = {
-        [PHASE_PLAN] = {[PHASE_CHUNKS] = true, [PHASE_STOPPING] = true, [PHASE_DONE] = true},
-        [PHASE_CHUNKS] = {[PHASE_MERGE] = true, [PHASE_STOPPING] = true, [PHASE_DONE] = true},
-        [PHASE_MERGE] = {[PHASE_STOPPING] = true, [PHASE_DONE] = true},
-        [PHASE_STOPPING] = {[PHASE_DONE] = true},
+    static const struct state_row states[PHASES] = {
+        [PHASE_PLAN] = {"plan", TO(PHASE_CHUNKS) | TO(PHASE_STOPPING) | TO(PHASE_DONE)},
+        [PHASE_CHUNKS] = {"chunks", TO(PHASE_MERGE) | TO(PHASE_STOPPING) | TO(PHASE_DONE)},
+        [PHASE_MERGE] = {"merge", TO(PHASE_STOPPING) | TO(PHASE_DONE)},
+        [PHASE_STOPPING] = {"stopping", TO(PHASE_DONE)},
+        [PHASE_DONE] = {"done", 0},
     };
-    if (!allowed[job->phase][to])
-        state_illegal_move("job phase", names[job->phase], names[to]);
+    state_check_move("job phase", states, job->phase, to);
     job->phase = to;
 }
 
 void job_set_durability(struct job *job, enum durability to) {
-    static const char *const names[DURABILITIES] = {"none",         "posting", "submitting",
-                                                    "end_recorded", "stored",  "store_failed"};
-    static const bool allowed[DURABILITIES][DURABILITIES] = {
-        [DURABILITY_NONE] = {[DURABILITY_POSTING] = true, [DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
-        [DURABILITY_POSTING] =
-            {[DURABILITY_SUBMITTING] = true, [DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
-        [DURABILITY_SUBMITTING] =
-            {[DURABILITY_END_RECORDED] = true, [DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
-        [DURABILITY_END_RECORDED] = {[DURABILITY_STORED] = true, [DURABILITY_STORE_FAILED] = true},
+    static const struct state_row states[DURABILITIES] = {
+        [DURABILITY_NONE] = {"none", TO(DURABILITY_POSTING) | TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
+        [DURABILITY_POSTING] = {"posting",
+                                TO(DURABILITY_SUBMITTING) | TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
+        [DURABILITY_SUBMITTING] = {"submitting",
+                                   TO(DURABILITY_END_RECORDED) | TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
+        [DURABILITY_END_RECORDED] = {"end_recorded", TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
+        [DURABILITY_STORED] = {"stored", 0},
+        [DURABILITY_STORE_FAILED] = {"store_failed", 0},
     };
-    if (!allowed[job->durability][to])
-        state_illegal_move("job durability", names[job->durability], names[to]);
+    state_check_move("job durability", states, job->durability, to);
     job->durability = to;
 }
 

@@ -87,16 +87,15 @@ static struct webhook **list_of(struct webhook *h) {
 }
 
 static void move_to(struct webhook *h, enum webhook_state to) {
-    static const char *const names[WEBHOOK_STATES] = {"new", "waiting", "ready", "running", "gone"};
-    static const bool allowed[WEBHOOK_STATES][WEBHOOK_STATES] = {
-        [WEBHOOK_NEW] = {[WEBHOOK_WAITING] = true, [WEBHOOK_READY] = true, [WEBHOOK_GONE] = true},
-        [WEBHOOK_WAITING] = {[WEBHOOK_READY] = true, [WEBHOOK_GONE] = true},
-        [WEBHOOK_READY] = {[WEBHOOK_WAITING] = true, [WEBHOOK_RUNNING] = true, [WEBHOOK_GONE] = true},
-        [WEBHOOK_RUNNING] = {[WEBHOOK_WAITING] = true, [WEBHOOK_GONE] = true},
+    static const struct state_row states[WEBHOOK_STATES] = {
+        [WEBHOOK_NEW] = {"new", TO(WEBHOOK_WAITING) | TO(WEBHOOK_READY) | TO(WEBHOOK_GONE)},
+        [WEBHOOK_WAITING] = {"waiting", TO(WEBHOOK_READY) | TO(WEBHOOK_GONE)},
+        [WEBHOOK_READY] = {"ready", TO(WEBHOOK_WAITING) | TO(WEBHOOK_RUNNING) | TO(WEBHOOK_GONE)},
+        [WEBHOOK_RUNNING] = {"running", TO(WEBHOOK_WAITING) | TO(WEBHOOK_GONE)},
+        [WEBHOOK_GONE] = {"gone", 0},
     };
     struct webhook **list = list_of(h);
-    if (!allowed[h->state][to])
-        state_illegal_move("webhook", names[h->state], names[to]);
+    state_check_move("webhook", states, h->state, to);
     if (list != NULL) {
         DL_DELETE(*list, h);
         h->owner->counts[h->state]--;

@@ -143,13 +143,12 @@ const struct op *queue_find_pending(const struct queue *q, const struct id *job)
 /* ---- event loop: trouble ----------------------------------------------------------------------------------------- */
 
 static void set_state(struct queue *q, enum queue_state to) {
-    static const char *const names[QUEUE_STATES] = {"working", "in trouble", "broken"};
-    static const bool legal[QUEUE_STATES][QUEUE_STATES] = {
-        [QUEUE_WORKING] = {[QUEUE_IN_TROUBLE] = true, [QUEUE_BROKEN] = true},
-        [QUEUE_IN_TROUBLE] = {[QUEUE_WORKING] = true, [QUEUE_BROKEN] = true},
+    static const struct state_row states[QUEUE_STATES] = {
+        [QUEUE_WORKING] = {"working", TO(QUEUE_IN_TROUBLE) | TO(QUEUE_BROKEN)},
+        [QUEUE_IN_TROUBLE] = {"in trouble", TO(QUEUE_WORKING) | TO(QUEUE_BROKEN)},
+        [QUEUE_BROKEN] = {"broken", 0},
     };
-    if (!legal[q->state][to])
-        state_illegal_move("store queue", names[q->state], names[to]);
+    state_check_move("store queue", states, q->state, to);
     q->state = to;
 }
 
