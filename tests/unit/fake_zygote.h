@@ -3,7 +3,6 @@
 #ifndef OFFLOAD_TESTS_FAKE_ZYGOTE_H
 #define OFFLOAD_TESTS_FAKE_ZYGOTE_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +17,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "pool/wire.h"
+#include "tests/unit/descriptors.h"
 
 /* Handles events until the condition is true; a minute without it means that something hangs. */
 #define STEP_UNTIL(loop, condition)                                                                                    \
@@ -32,15 +32,6 @@ struct fake_zygote {
     int socket; /* its end; -1: closed */
     pid_t pid;
 };
-
-static inline unsigned count_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
-}
 
 /* The child. ends_by_eof: it ends when the other end of its socket is closed, like a real zygote; else when killed. */
 static inline _Noreturn void fake_zygote_live(int socket, bool ends_by_eof) {

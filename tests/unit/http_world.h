@@ -14,7 +14,6 @@
 #ifndef OFFLOAD_HTTP_WORLD_H
 #define OFFLOAD_HTTP_WORLD_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "server/http/daemon.h"
+#include "tests/unit/descriptors.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
 #define MAX_CLIENTS 8
@@ -142,15 +142,6 @@ static void on_done(void *arg, struct http_request *r) {
 }
 
 /* ---- the server -------------------------------------------------------------------------------------------------- */
-
-static unsigned count_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
-}
 
 static int open_world(void **state) {
     (void)state;

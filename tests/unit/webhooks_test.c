@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -24,6 +23,7 @@
 #include "server/webhooks/sign.h"
 #include "server/webhooks/webhooks.h"
 #include "tests/unit/toy_types.h"
+#include "tests/unit/descriptors.h"
 
 #define TRACE       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 #define PATIENCE_NS (20 * NS_PER_S)
@@ -192,16 +192,6 @@ static struct store store = {&ops};
 static struct loop *loop;
 static struct webhooks *w;
 static size_t descriptors;
-
-static size_t count_descriptors(void) {
-    size_t n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    assert_non_null(d);
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
-}
 
 static struct webhooks_config config_of(const char *const *allow, unsigned count) {
     return (struct webhooks_config){.secret_file = secrets,

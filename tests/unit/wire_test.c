@@ -6,26 +6,17 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "pool/wire.h"
+#include "tests/unit/descriptors.h"
 
 static int pair[2];
 static unsigned char *buffer;
 static unsigned descriptors;
-
-static unsigned count_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
-}
 
 static int open_pair(void **state) {
     int size = 4 << 20;
