@@ -328,7 +328,7 @@ static inline void expire(struct http_request *r) {
     fire(&deferred_of(r)->timer);
 }
 
-/* What the client reads of a stream until there is nothing more for now. Returns whether the stream has ended. */
+/* What the client reads of a stream until nothing more is there. Returns whether the stream has ended. */
 static inline bool read_stream(struct http_request *r) {
     char *to = r->text;
     ssize_t n;
