@@ -9,6 +9,9 @@
 #define MAX_ERRORS 20
 
 static const struct problem problems[PROBLEM_COUNT] = {
+    [PROBLEM_BAD_REQUEST] = {"bad_request", 400, "Bad request",
+                             "The head of the request is not HTTP/1.1 (RFC 9112). `field` names the header that is "
+                             "wrong, if it is one."},
     [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, "Body too large",
                                 "The body exceeds limit_bytes (--max-body). Send less, or raise the limit."},
     [PROBLEM_CANCELLED] = {"cancelled", 409, "Job was cancelled", "Somebody cancelled the job; it has no result."},
@@ -16,6 +19,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
                           "The service is shutting down and takes no new jobs. Retry elsewhere or later."},
     [PROBLEM_DUPLICATE_KEY] = {"duplicate_key", 400, "Duplicate object key",
                                "An object names the same member twice. See line and column."},
+    [PROBLEM_EXPECTATION_FAILED] = {"expectation_failed", 417, "Expectation failed",
+                                    "The Expect header asks for something other than 100-continue."},
     [PROBLEM_GONE] = {"gone", 410, "Job is gone", "The job was deleted or has expired."},
     [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed",
                                 "The job's own code reported a failure. See detail."},
@@ -40,12 +45,21 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_MEMORY_LIMIT] = {"memory_limit", 507, "Job ran out of memory",
                               "A worker exceeded --max-job-memory, or memory ran out, while it ran this job."},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, "Method not allowed", "See the Allow header."},
+    [PROBLEM_MISDIRECTED_REQUEST] =
+        {"misdirected_request", 421, "Misdirected request",
+         "The Host header names a host that this service is not: localhost, an address, or one of --allowed-host."},
     [PROBLEM_NOT_FOUND] = {"not_found", 404, "Not found",
                            "There is nothing at this path, or it is no longer remembered."},
+    [PROBLEM_NOT_IMPLEMENTED] =
+        {"not_implemented", 501, "Not implemented",
+         "The request needs something that the service does not have, such as a transfer coding other than chunked."},
     [PROBLEM_NOT_UTF8] = {"not_utf8", 400, "Body is not UTF-8", "JSON is UTF-8 (RFC 8259 section 8.1)."},
     [PROBLEM_OVER_MEMORY] =
         {"over_memory", 429, "Memory budget is spent",
          "The service holds as many bytes as --max-memory allows. Nothing was accepted; retry later."},
+    [PROBLEM_PRECONDITION_FAILED] =
+        {"precondition_failed", 412, "Precondition failed",
+         "If-Match names no present state of the job, so nothing was done. GET the job for its present ETag."},
     [PROBLEM_QUEUE_FULL] =
         {"queue_full", 429, "Queue is full",
          "As many jobs wait as --max-queue (or --max-queue-age) allows. Nothing was accepted; retry later."},
@@ -65,6 +79,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {"unsupported_media_type", 415, "Unsupported media type",
                                         "Send the job as application/json."},
+    [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, "URI too long",
+                              "The target of the request is longer than the service reads."},
+    [PROBLEM_VERSION_NOT_SUPPORTED] = {"version_not_supported", 505, "HTTP version not supported",
+                                       "The service speaks HTTP/1.1 and HTTP/1.0."},
     [PROBLEM_WORKER_CRASHED] =
         {"worker_crashed", 500, "Worker crashed",
          "The process that ran the job died, each time it was tried. The job's `lost` says how."},
