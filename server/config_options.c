@@ -24,6 +24,8 @@ _Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) 
                "config_set_option writes the index as an int");
 
 static const struct config_option rows[] = {
+    {"allowed-host", CONFIG_LIST, CONFIG_RELOADED, AT(allowed_host), .value = "NAME",
+     .help = "a name by which clients reach a loopback address, beside localhost (a reverse proxy's, say); repeatable"},
     {"cancel-grace", CONFIG_TIME, CONFIG_RELOADED, AT(cancel_grace_ns), 10 * MS, 60 * S, .fallback = "200ms",
      .help = "how long a cancelled job can take to stop by itself"},
     {"check-config", CONFIG_SWITCH, CONFIG_AT_START, AT(check_config), .fallback = "false",
@@ -42,7 +44,7 @@ static const struct config_option rows[] = {
     {"express-workers", CONFIG_COUNT, CONFIG_AT_START, AT(express_workers), 1, 64, .fallback = "1",
      .help = "how many workers there are for plans, merges and short jobs"},
     {"header-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(header_timeout_ns), 100 * MS, DAY, .fallback = "10s",
-     .help = "how long a client can take to send the head of its first request"},
+     .help = "how long a client can take to send the head of a request"},
     {"help", CONFIG_SWITCH, CONFIG_AT_START, AT(show_help), .fallback = "false", .help = "print this page and exit"},
     {"idle-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(idle_timeout_ns), S, DAY, .fallback = "60s",
      .help = "how long a connection may be silent before it is closed"},

@@ -44,6 +44,7 @@ struct config {
 
     const char *webhook_secret_file;  /* NULL: webhooks are not signed */
     struct config_list webhook_allow; /* hosts and networks */
+    struct config_list allowed_host;  /* names */
     int64_t webhook_timeout_ns, webhook_retry_ns, max_webhooks, max_webhook_bytes;
 
     const char *data_dir; /* "none": nothing outlives the process */

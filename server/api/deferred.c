@@ -307,6 +307,11 @@ void deferred_suspend(struct deferred_request *d) {
         http_suspend(d->request);
 }
 
+bool deferred_ends_with_fin(const struct http_request *r) {
+    const struct deferred_request *d = http_state(r);
+    return d != NULL && d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed;
+}
+
 void deferred_on_hangup(struct server *s, struct http_request *r) {
     struct deferred_request *d = http_state(r);
     (void)s;

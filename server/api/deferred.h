@@ -89,6 +89,8 @@ bool deferred_leave_store(struct deferred_request *d);
 
 /* ---- for the table of routes: what http_events says ---- */
 
+/* Whether it takes the client's FIN for a hang-up: a submission whose result nobody else can get. */
+bool deferred_ends_with_fin(const struct http_request *r);
 void deferred_on_hangup(struct server *s, struct http_request *r);
 void deferred_on_done(struct server *s, struct http_request *r);
 

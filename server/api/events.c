@@ -272,6 +272,11 @@ static void subscriber_free(struct subscriber *s) {
     free(s);
 }
 
+/* The client may have left. A comment is written, and the answer to it shows that. */
+static void on_fin(struct http_stream *stream) {
+    container_of(stream, struct subscriber, stream)->written_ns = clock_monotonic_ns() - COMMENT_NS;
+}
+
 static void on_close(struct http_stream *stream) {
     struct subscriber *s = container_of(stream, struct subscriber, stream);
     http_set_state(s->request, NULL);
@@ -338,7 +343,7 @@ static struct subscriber *subscriber_new(struct server *server, struct http_requ
     struct subscriber *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->stream = (struct http_stream){on_read, on_close, true};
+    s->stream = (struct http_stream){on_read, on_close, true, on_fin};
     s->waiter = (struct job_waiter){.notify = on_job_event, .wants_changes = true};
     s->timer.fire = on_timer;
     s->server = server;

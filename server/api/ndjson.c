@@ -156,6 +156,11 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     http_wake_stream(n->request);
 }
 
+/* Others can get the job by its id or its key, so it goes on; and its client may still read. */
+static void on_fin(struct http_stream *stream) {
+    (void)stream;
+}
+
 static void on_close(struct http_stream *stream) {
     struct ndjson *n = container_of(stream, struct ndjson, stream);
     struct job *job = n->waiter.job;
@@ -203,6 +208,7 @@ bool ndjson_from_job(struct server *s, struct http_request *r, struct job *job, 
     }
     n->history = history;
     n->keep = keep;
+    n->stream.on_fin = keep ? on_fin : NULL;
     job_wait(job, &n->waiter);
     answer(n, terms);
     return true;

@@ -23,6 +23,7 @@ struct route {
     route_handler *handlers[METHODS]; /* NULL: the route does not have that method */
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
+    bool probe;                                               /* it is answered beyond --max-connections, too */
 };
 
 static const struct route routes[] = {
@@ -34,10 +35,10 @@ static const struct route routes[] = {
     {"/v1/types", {api_types}},
     {"/v1/types/{name}", {api_type}},
     {"/v1/workers", {api_workers}},
-    {"/livez", {api_livez}},
-    {"/healthz", {api_livez}},
-    {"/readyz", {api_readyz}, api_ready_hangup, api_ready_done},
-    {"/metrics", {api_metrics}},
+    {"/livez", {api_livez}, .probe = true},
+    {"/healthz", {api_livez}, .probe = true},
+    {"/readyz", {api_readyz}, api_ready_hangup, api_ready_done, .probe = true},
+    {"/metrics", {api_metrics}, .probe = true},
     {"/openapi.yaml", {api_openapi_yaml}},
     {"/openapi.json", {api_openapi_json}},
     {"/problems/{code}", {api_problem}},
@@ -100,6 +101,8 @@ static void on_begin(void *arg, struct http_request *r) {
     const struct route *route = find_route(http_path(r), &m);
     (void)arg;
     http_set_route(r, route);
+    if (http_is_over_limit(r) && (route == NULL || !route->probe))
+        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
     if (route == NULL || strcmp(http_method(r), "OPTIONS") == 0)
         return;
     if (route->handlers[METHOD_POST] == api_submit && strcmp(http_method(r), "POST") == 0 &&
@@ -130,6 +133,9 @@ static void on_handle(void *arg, struct http_request *r) {
 
 static void on_hangup(void *arg, struct http_request *r) {
     const struct route *route = http_route(r);
+    bool ends = route != NULL && route->hangup == deferred_on_hangup && deferred_ends_with_fin(r);
+    if (!ends && !http_client_has_left(r))
+        return; /* the client has only closed its side, and reads the answer */
     if (route != NULL && route->hangup != NULL)
         route->hangup(arg, r);
     else
@@ -149,8 +155,13 @@ static void on_done(void *arg, struct http_request *r) {
         LOG_STR("path", http_path(r)), LOG_INT("status", http_status(r)), LOG_REAL("ms", (double)ns / 1e6));
 }
 
+static void on_rejected(void *arg, unsigned status) {
+    struct server *s = arg;
+    metrics_count_request(&s->metrics.routes[ROUTES], status, 0);
+}
+
 struct http_events routes_events(struct server *s) {
-    return (struct http_events){s, on_begin, on_handle, on_hangup, on_done};
+    return (struct http_events){s, on_begin, on_handle, on_hangup, on_done, on_rejected};
 }
 
 int routes_init(struct server *s) {

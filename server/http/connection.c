@@ -1,33 +1,42 @@
-/* connection.c: the timeouts of a client's connection, and its FIN. Front end.
+/* connection.c: what a client sends is checked here; and the timeouts of its connection, and its FIN. Front end.
  *
  *        accepted
- *           │
- *           ▼          a head               bytes of a body
- *         HEAD ─────────────────► SERVING ─────────────────► BODY
- *           │                        ▲                        │ │
- *           │                        └──── the body is whole ─┘ │
- *           │ the header timeout                                │ the idle timeout, or the client has left
- *           └──────────────────────► CUT ◄──────────────────────┘
+ *           │               a head                bytes of a body
+ *           ▼       ┌──────────────────► SERVING ─────────────────► BODY
+ *         HEAD ─────┘                     │ │  ▲                      │ │
+ *           ▲  some of a further head     │ │  └── the body is whole ─┘ │
+ *           └─────────────────────────────┘ │ a fault, or the client     │ a fault, the idle timeout,
+ *           │ a fault,                      │ has left                   │ or the client has left
+ *           │ the header timeout            ▼                            │
+ *           └─────────────────────────────►CUT ◄─────────────────────────┘
  *
  *   HEAD     the timer is set to the header timeout
  *   SERVING  a request is handled or answered, or the client has sent none since the last one. Our timer has no meaning
- *            here: only libmicrohttpd ends a connection that is idle between two requests
- *   BODY     the timer is set to the idle timeout, or to GONE_NS if the client has left
- *   CUT      the socket is shut down; what libmicrohttpd still reads from it is not served
+ *            here: libmicrohttpd ends a connection that is idle between two requests
+ *   BODY     the timer is set to the idle timeout
+ *   CUT      the socket is shut down, or nothing more is read from it
  *
  * libmicrohttpd can close a connection in any state: then it is freed.
  *
+ * libmicrohttpd reads ahead: the heads that `framing` has seen can be more than those that were begun. So a fault is
+ * answered only when the requests before it are done.
+ *
  * The client's FIN is not a state, because it can come in any state, and the state alone does not say what it means: a
  * client that has sent a whole request can close its side and still wait for the answer. So the FIN is a fact,
- * `fin_seen`. http_suspend looks at it when an answer has to wait, and `on_fin` reports it to the owner when it comes.
- * The limit of connections is a fact as well: it is decided when the connection comes, and never changes.
+ * `fin_seen`. If it comes before a request is whole, the connection is cut. Else http_suspend looks at it when an
+ * answer has to wait, and `on_fin` reports it to the owner when it comes. The limit of connections is a fact as well:
+ * it is decided when the connection comes, and never changes.
  */
+#undef _FORTIFY_SOURCE /* its recv would be in the way of ours */
 #include "server/http/connection.h"
 
 #include <errno.h>
+#include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <utlist.h>
 
 #include "base/clock.h"
 #include "base/container.h"
@@ -36,11 +45,9 @@
 #include "server/http/request_id.h"
 #include "server/model/model.h"
 
-#define GONE_NS NS_PER_S /* how long a client is served that has left in the middle of a body */
-
 static const struct state_row states[CONNECTION_STATES] = {
     [CONNECTION_HEAD] = {"head", TO(CONNECTION_SERVING) | TO(CONNECTION_CUT)},
-    [CONNECTION_SERVING] = {"serving", TO(CONNECTION_BODY)},
+    [CONNECTION_SERVING] = {"serving", TO(CONNECTION_HEAD) | TO(CONNECTION_BODY) | TO(CONNECTION_CUT)},
     [CONNECTION_BODY] = {"body", TO(CONNECTION_SERVING) | TO(CONNECTION_CUT)},
     [CONNECTION_CUT] = {"cut", 0},
 };
@@ -50,97 +57,282 @@ static void move(struct http_connection *c, enum http_connection_state to) {
     c->state = to;
 }
 
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
+
+/* Without an answer. */
 static void cut(struct http_connection *c) {
-    shutdown(c->watch.fd, SHUT_RDWR);
+    if (c->state == CONNECTION_CUT)
+        return;
     move(c, CONNECTION_CUT);
+    shutdown(c->watch.fd, SHUT_RDWR);
 }
 
-/* Sends a whole answer past libmicrohttpd, which would close the connection without one. No other answer can be on its
- * way, because no request is complete. */
-static void send_timeout(struct http_connection *c) {
+void http_connection_reject(struct http_connection *c, enum problem_code code, const char *detail, const char *members,
+                            const char *id, bool no_body) {
     struct buf body = {0}, out = {0};
-    char id[HTTP_ID_SIZE];
-    http_id_make(id, c->request_id);
-    problem_write(&body, PROBLEM_REQUEST_TIMEOUT, NULL, NULL, NULL);
+    char made[HTTP_ID_SIZE];
+    unsigned status = problem_get(code)->status;
+    if (c->state == CONNECTION_CUT)
+        return;
+    if (id == NULL) {
+        http_id_make(made, NULL);
+        id = made;
+    }
+    problem_write(&body, code, detail, members, NULL);
     buf_printf(&out,
-               "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-               "X-Request-Id: %s\r\nConnection: close\r\n\r\n",
-               body.size, id);
-    buf_append(&out, body.data, body.size);
-    if (!out.failed && send(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        LOG(LOG_DEBUG, "timeout_not_sent", LOG_STR("error", strerror(errno)));
+               "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+               "X-Request-Id: %s\r\n%sConnection: close\r\n\r\n",
+               status, MHD_get_reason_phrase_for(status), body.size, id,
+               status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
+    if (!no_body)
+        buf_append(&out, body.data, body.size);
+    if (!out.failed && sendto(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) < 0)
+        LOG(LOG_DEBUG, "answer_not_sent", LOG_STR("error", strerror(errno)));
+    LOG(LOG_DEBUG, "request_rejected", LOG_STR("request", id), LOG_INT("status", status),
+        LOG_STR("code", problem_get(code)->code), LOG_STR("detail", detail));
     buf_deinit(&body);
     buf_deinit(&out);
+    move(c, CONNECTION_CUT);
+    linger_begin(&c->all->lingers, c->watch.fd);
 }
+
+/* Answers the fault of a head or of a body's framing. head: what there is of the head, or NULL. */
+static void reject_fault(struct http_connection *c, const char *head, size_t size) {
+    const struct head_fault *f = &c->fault;
+    struct buf members = {0};
+    char given[HTTP_ID_SIZE] = "", id[HTTP_ID_SIZE];
+    const char *value = NULL;
+    if (f->code == PROBLEM_COUNT) {
+        LOG(LOG_INFO, "tls_on_plain_port");
+        cut(c);
+        return;
+    }
+    size_t n = head == NULL ? 0 : head_find(head, size, "X-Request-Id", &value);
+    if (n < sizeof given)
+        memcpy(given, n == 0 ? "" : value, n);
+    http_id_make(id, given);
+    if (f->field != NULL)
+        buf_printf(&members, "\"field\":\"%s\"", f->field);
+    else if (f->limit != 0)
+        buf_printf(&members, "\"limit_bytes\":%llu", (unsigned long long)f->limit);
+    char detail[160];
+    if (f->field != NULL && f->detail != NULL)
+        snprintf(detail, sizeof detail, "%s: %s", f->field, f->detail);
+    else
+        snprintf(detail, sizeof detail, "%s", f->detail == NULL ? "" : f->detail);
+    http_connection_reject(c, f->code, detail[0] == '\0' ? NULL : detail, members.data, id, c->fault_is_for_head);
+    buf_deinit(&members);
+    if (c->request == NULL)
+        c->all->on_rejected(c->all, problem_get(f->code)->status);
+}
+
+/* ---- what comes -------------------------------------------------------------------------------------------------- */
+
+/* True if the client will send nothing more, and all that it has sent was read. */
+static bool is_at_end(const struct http_connection *c) {
+    char byte;
+    return c->fin_seen && recvfrom(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
+}
+
+static bool is_in_body(const struct http_connection *c) {
+    return c->framing.state != FRAMING_IDLE && c->framing.state != FRAMING_HEAD;
+}
+
+/* The client has left in the middle of a request: nobody will read an answer. If an earlier request is being served,
+ * this is looked at again when that is done. */
+static void cut_if_left(struct http_connection *c) {
+    bool unfinished = c->framing.heads == c->begun && (c->request == NULL || is_in_body(c));
+    if (unfinished && is_at_end(c))
+        cut(c);
+}
+
+/* Some of a further head has come: from now on its time is limited. */
+static void expect_head(struct http_connection *c) {
+    if (c->state != CONNECTION_SERVING || c->request != NULL || c->framing.heads != c->begun ||
+        (c->framing.state != FRAMING_HEAD && c->framing.blanks == 0))
+        return;
+    move(c, CONNECTION_HEAD);
+    loop_set_timer(c->all->loop, &c->timer, loop_now_ns(c->all->loop) + c->all->config->header_timeout_ns);
+}
+
+/* Follows what was read. Returns how much of it libmicrohttpd may have; -1 with errno: nothing. */
+static ssize_t take(struct http_connection *c, char *bytes, size_t size) {
+    const struct http_config *config = c->all->config;
+    const struct head_rules rules = {config->max_header, c->only_local, config->allowed_hosts,
+                                     config->allowed_host_count};
+    const char *head;
+    size_t head_size;
+    bool begins_in_body = is_in_body(c);
+    int rc = framing_follow(&c->framing, &rules, bytes, &size, &c->fault, &head, &head_size);
+    if (rc != 0) {
+        c->is_faulty = true;
+        c->fault_is_for_head = head_is_for_head(head, head_size);
+        bool of_this_body = begins_in_body && size == 0 && !c->answered;
+        if (size == 0 && c->framing.heads == c->begun && (c->request == NULL || of_this_body)) {
+            reject_fault(c, head_size == 0 ? NULL : head, head_size);
+            errno = ECONNRESET;
+            return -1;
+        }
+    } else if (c->fin_seen) {
+        cut_if_left(c);
+    }
+    expect_head(c);
+    errno = EAGAIN;
+    return size == 0 ? -1 : (ssize_t)size;
+}
+
+static ssize_t receive(struct http_connection *c, void *to, size_t size, int flags) {
+    if (c->state == CONNECTION_CUT) {
+        errno = ECONNRESET;
+        return -1;
+    }
+    if (c->is_faulty) {
+        errno = EAGAIN;
+        return -1;
+    }
+    ssize_t n = recvfrom(c->watch.fd, to, size, flags, NULL, NULL);
+    return n <= 0 ? n : take(c, to, (size_t)n);
+}
+
+static _Thread_local struct http_connections *reading;
+
+void http_connections_begin_reading(struct http_connections *all) {
+    reading = all;
+}
+
+void http_connections_end_reading(void) {
+    reading = NULL;
+}
+
+/* The recv of the whole program and of its libraries, see connection.h. */
+ssize_t recv(int fd, void *to, size_t size, int flags) {
+    struct http_connection *c = reading == NULL ? NULL : http_connection_find(reading, fd);
+    return c == NULL ? recvfrom(fd, to, size, flags, NULL, NULL) : receive(c, to, size, flags);
+}
+
+/* ---- timeouts and the FIN ---------------------------------------------------------------------------------------- */
 
 /* The timer is neither cleared when a body is whole nor moved when more of it comes, because that would be work for
  * each request. So when it fires, it looks whether it still has a meaning. */
 static void on_timer(struct timer *t) {
     struct http_connection *c = container_of(t, struct http_connection, timer);
-    int64_t due_ns = c->active_ns + c->config->idle_timeout_ns;
-    if (c->state == CONNECTION_HEAD) {
-        send_timeout(c);
+    int64_t due_ns = c->active_ns + c->all->config->idle_timeout_ns;
+    if (c->state == CONNECTION_BODY && loop_now_ns(c->all->loop) < due_ns)
+        loop_set_timer(c->all->loop, t, due_ns);
+    else if ((c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY) && c->answered)
         cut(c);
-    } else if (c->state == CONNECTION_BODY && c->fin_seen) {
-        cut(c); /* libmicrohttpd does not see a FIN that comes together with the last bytes */
-    } else if (c->state == CONNECTION_BODY && loop_now_ns(c->loop) >= due_ns) {
-        send_timeout(c);
-        cut(c);
-    } else if (c->state == CONNECTION_BODY) {
-        loop_set_timer(c->loop, t, due_ns);
-    }
+    else if (c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY)
+        http_connection_reject(c, PROBLEM_REQUEST_TIMEOUT, NULL, NULL, c->request_id, false);
 }
 
-/* We watch for the FIN because libmicrohttpd does not look at a suspended connection. */
+/* We watch for the FIN because libmicrohttpd does not look at a suspended connection, and misses a FIN that comes
+ * together with bytes. */
 static void on_half_close(struct watch *w, uint32_t events) {
     struct http_connection *c = container_of(w, struct http_connection, watch);
-    (void)events;
-    if (c->fin_seen) /* this is a reset after the FIN */
+    bool was_reset = c->reset;
+    if (c->state == CONNECTION_CUT || (c->fin_seen && (events & (EPOLLERR | EPOLLHUP)) == 0))
         return;
     c->fin_seen = true;
-    if (c->state == CONNECTION_BODY)
-        loop_set_timer(c->loop, &c->timer, loop_now_ns(c->loop) + GONE_NS);
-    c->on_fin(c);
+    c->reset = (events & (EPOLLERR | EPOLLHUP)) != 0;
+    cut_if_left(c);
+    if (c->state != CONNECTION_CUT && !was_reset)
+        c->all->on_fin(c);
 }
 
-struct http_connection *http_connection_new(struct loop *loop, const struct http_config *config, int fd,
-                                            bool over_limit, void (*on_fin)(struct http_connection *c)) {
-    struct http_connection *c = calloc(1, sizeof *c);
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static int make_room(struct http_connections *all, size_t fd) {
+    if (fd < all->room)
+        return 0;
+    size_t room = all->room < 64 ? 64 : all->room;
+    while (room <= fd)
+        room *= 2;
+    struct http_connection **by_fd = realloc(all->by_fd, room * sizeof *by_fd);
+    if (by_fd == NULL)
+        return -1;
+    memset(by_fd + all->room, 0, (room - all->room) * sizeof *by_fd);
+    all->by_fd = by_fd;
+    all->room = room;
+    return 0;
+}
+
+struct http_connection *http_connection_find(const struct http_connections *all, int fd) {
+    return fd >= 0 && (size_t)fd < all->room ? all->by_fd[fd] : NULL;
+}
+
+struct http_connection *http_connection_new(struct http_connections *all, int fd, bool only_local) {
+    struct http_connection *c = make_room(all, (size_t)fd) != 0 ? NULL : calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
-    c->loop = loop;
-    c->config = config;
-    c->on_fin = on_fin;
+    c->all = all;
     c->watch = (struct watch){fd, on_half_close};
     c->timer.fire = on_timer;
-    c->over_limit = over_limit;
-    loop_watch(loop, &c->watch, EPOLLRDHUP | EPOLLET);
-    loop_set_timer(loop, &c->timer, clock_monotonic_ns() + config->header_timeout_ns);
+    c->only_local = only_local;
+    c->over_limit = all->count >= all->config->max_connections;
+    if (loop_watch(all->loop, &c->watch, EPOLLRDHUP | EPOLLET) != 0 ||
+        loop_set_timer(all->loop, &c->timer, clock_monotonic_ns() + all->config->header_timeout_ns) != 0) {
+        loop_unwatch(all->loop, &c->watch);
+        free(c);
+        return NULL;
+    }
+    if (c->over_limit)
+        DL_APPEND2(all->spare, c, spare_prev, spare_next);
+    all->count++;
+    all->by_fd[fd] = c;
     return c;
 }
 
 void http_connection_free(struct http_connection *c) {
-    loop_unwatch(c->loop, &c->watch);
-    loop_clear_timer(c->loop, &c->timer);
+    struct http_connections *all = c->all;
+    int unread = 0;
+    if (c->state != CONNECTION_CUT && !c->fin_seen &&
+        (is_in_body(c) || (ioctl(c->watch.fd, FIONREAD, &unread) == 0 && unread > 0)))
+        linger_begin(&all->lingers, c->watch.fd);
+    if (c->over_limit)
+        DL_DELETE2(all->spare, c, spare_prev, spare_next);
+    all->by_fd[c->watch.fd] = NULL;
+    all->count--;
+    loop_unwatch(all->loop, &c->watch);
+    loop_clear_timer(all->loop, &c->timer);
+    framing_deinit(&c->framing);
     free(c);
+}
+
+void http_connections_deinit(struct http_connections *all) {
+    linger_end_all(&all->lingers);
+    free(all->by_fd);
+}
+
+void http_connections_cut_spare(struct http_connections *all) {
+    struct http_connection *c;
+    DL_FOREACH2(all->spare, c, spare_next) {
+        if (c->request == NULL && c->state != CONNECTION_CUT) {
+            cut(c);
+            return;
+        }
+    }
 }
 
 void http_connection_begin(struct http_connection *c, struct http_request *r, const char *request_id) {
     if (c->state == CONNECTION_HEAD) {
-        loop_clear_timer(c->loop, &c->timer);
+        loop_clear_timer(c->all->loop, &c->timer);
         move(c, CONNECTION_SERVING);
     }
+    c->begun++;
     c->request = r;
     c->request_id = request_id;
+    c->answered = false;
+    if (c->fin_seen)
+        cut_if_left(c);
 }
 
 void http_connection_take_body(struct http_connection *c) {
-    c->active_ns = loop_now_ns(c->loop);
+    c->active_ns = loop_now_ns(c->all->loop);
     if (c->state == CONNECTION_BODY)
         return;
     move(c, CONNECTION_BODY);
     if (c->timer.slot == 0)
-        loop_set_timer(c->loop, &c->timer, c->active_ns + (c->fin_seen ? GONE_NS : c->config->idle_timeout_ns));
+        loop_set_timer(c->all->loop, &c->timer, c->active_ns + c->all->config->idle_timeout_ns);
 }
 
 void http_connection_end_body(struct http_connection *c) {
@@ -151,4 +343,13 @@ void http_connection_end_body(struct http_connection *c) {
 void http_connection_end(struct http_connection *c) {
     c->request = NULL;
     c->request_id = NULL;
+    c->answered = false;
+    if (c->state == CONNECTION_CUT || c->framing.heads != c->begun)
+        return;
+    if (c->is_faulty)
+        reject_fault(c, NULL, 0);
+    else if (is_at_end(c))
+        cut(c);
+    else
+        expect_head(c);
 }

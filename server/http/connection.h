@@ -1,6 +1,10 @@
-/* connection.h: the parts of a client's connection that libmicrohttpd does not care for: the client's FIN, slow heads
- * and bodies, the limit of connections. Of the request that is being served it knows only the pointer and the id. Event
- * loop's thread. */
+/* connection.h: the parts of a client's connection that libmicrohttpd does not care for: the strict check of what the
+ * client sends, its FIN, slow heads and bodies, the limit of connections. Of the request that is being served it knows
+ * only the pointer and the id. Event loop's thread.
+ *
+ * libmicrohttpd has no hook for the bytes that it reads. It reads them by recv(2), and the program has a recv of its
+ * own, which comes before the C library's (connection.c). A look at the socket beforehand (MSG_PEEK) would not do,
+ * because more can come before libmicrohttpd reads. */
 #ifndef OFFLOAD_HTTP_CONNECTION_H
 #define OFFLOAD_HTTP_CONNECTION_H
 
@@ -8,38 +12,70 @@
 #include <stdint.h>
 
 #include "base/loop.h"
+#include "server/http/framing.h"
 #include "server/http/http.h"
+#include "server/http/linger.h"
 
 /* The diagram is in connection.c. */
 enum http_connection_state {
-    CONNECTION_HEAD,    /* the first head has not come yet */
+    CONNECTION_HEAD,    /* a head is to come: the first one, or some of a further one has come */
     CONNECTION_SERVING, /* a head has come; no bytes of a body are on their way, as far as we know */
     CONNECTION_BODY,    /* bytes of a body have come, and more are to come */
-    CONNECTION_CUT,     /* we have shut the socket down; libmicrohttpd will notice that, and close it */
+    CONNECTION_CUT,     /* it is over; libmicrohttpd will notice that, and close it */
     CONNECTION_STATES
 };
 
-struct http_connection {
+struct http_connection;
+
+/* What all connections of a server share. Zeroed by its owner, who sets `loop`, `config` and the two callbacks. */
+struct http_connections {
     struct loop *loop;
-    const struct http_config *config;          /* for the timeouts; borrowed, and changed by http_configure */
-    void (*on_fin)(struct http_connection *c); /* the client's FIN or reset has come; called once at most */
-    struct watch watch;                        /* for the FIN; its fd is libmicrohttpd's socket */
-    struct timer timer;                        /* for the first head, then for bodies; can run longer than needed */
-    int64_t active_ns;                         /* when bytes of a body came last; monotonic clock */
-    enum http_connection_state state;
-    /* The next two are facts and not states: they can be true in any state. */
-    bool fin_seen;   /* the client will send nothing more: it has left, or has closed its side only */
-    bool over_limit; /* there were too many connections when it came; it gets an answer that says so, and is closed */
-    struct http_request *request; /* the one that is being served; NULL between requests */
-    const char *request_id;       /* the id of that request, for a 408; borrowed; NULL between requests */
+    const struct http_config *config;                                   /* borrowed, and changed by http_configure */
+    void (*on_fin)(struct http_connection *c);                          /* the client's FIN has come, or then a reset */
+    void (*on_rejected)(struct http_connections *all, unsigned status); /* a head was answered, and never begun */
+    struct lingers lingers;
+    struct http_connection **by_fd; /* by socket; NULL: it is none of ours */
+    size_t room;                    /* of by_fd */
+    struct http_connection *spare;  /* those beyond the limit, oldest first */
+    unsigned count;                 /* how many are open, also those beyond the limit */
 };
 
-/* A connection that was accepted. Borrows `config` until http_connection_free. The socket stays libmicrohttpd's. NULL
- * if memory ran out. */
-struct http_connection *http_connection_new(struct loop *loop, const struct http_config *config, int fd,
-                                            bool over_limit, void (*on_fin)(struct http_connection *c));
-/* Call it before the socket is closed. */
+struct http_connection {
+    struct http_connections *all;
+    struct watch watch;      /* for the FIN; its fd is libmicrohttpd's socket */
+    struct timer timer;      /* for heads and bodies; can run longer than needed */
+    int64_t active_ns;       /* when bytes of a body came last; monotonic clock */
+    struct framing framing;  /* of what libmicrohttpd has read */
+    uint64_t begun;          /* how many of the heads in `framing` were begun by libmicrohttpd */
+    struct head_fault fault; /* if is_faulty: to be answered when the requests before it are done */
+    enum http_connection_state state;
+    /* These are facts and not states: they can be true in any state. */
+    bool fin_seen;   /* the client will send nothing more: it has left, or has closed its side only */
+    bool reset;      /* the client has left: it would not read an answer */
+    bool over_limit; /* there were too many connections when it came */
+    bool only_local; /* Host must be local, see head.h */
+    bool is_faulty;
+    bool fault_is_for_head;                          /* the head with the fault is for HEAD */
+    bool answered;                                   /* libmicrohttpd has the answer to `request` */
+    struct http_request *request;                    /* the one that is being served; NULL between requests */
+    const char *request_id;                          /* the id of that request; borrowed; NULL between requests */
+    struct http_connection *spare_prev, *spare_next; /* in all->spare, if over_limit */
+};
+
+/* A connection that was accepted. The socket stays the caller's. NULL if memory ran out. */
+struct http_connection *http_connection_new(struct http_connections *all, int fd, bool only_local);
+/* The connection of that socket; NULL: there is none. */
+struct http_connection *http_connection_find(const struct http_connections *all, int fd);
+/* Call it before the socket is closed. If the client may still send, the socket lives on for a moment (linger.h). */
 void http_connection_free(struct http_connection *c);
+/* Frees what the connections share. They must be gone. */
+void http_connections_deinit(struct http_connections *all);
+/* Cuts the oldest connection beyond the limit that serves no request. No effect if there is none. */
+void http_connections_cut_spare(struct http_connections *all);
+
+/* From the first to the second call, the program's recv looks at what is read from these connections. */
+void http_connections_begin_reading(struct http_connections *all);
+void http_connections_end_reading(void);
 
 /* A head has come: from now on the connection serves this request. Borrows both pointers until http_connection_end. */
 void http_connection_begin(struct http_connection *c, struct http_request *r, const char *request_id);
@@ -49,5 +85,10 @@ void http_connection_take_body(struct http_connection *c);
 void http_connection_end_body(struct http_connection *c);
 /* The request was answered, or will never be. */
 void http_connection_end(struct http_connection *c);
+
+/* Answers past libmicrohttpd, with a problem (see problem_write), and ends the connection. No other answer can be on
+ * its way. id: NULL for a new one. no_body: for HEAD. */
+void http_connection_reject(struct http_connection *c, enum problem_code code, const char *detail, const char *members,
+                            const char *id, bool no_body);
 
 #endif

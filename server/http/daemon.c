@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/container.h"
@@ -53,12 +54,46 @@ static struct http_request *begin_request(struct http *h, struct MHD_Connection 
     return r;
 }
 
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Unescapes the path, and the names and values of the query, in place (RFC 3986 section 2.1). What is no escape stays as
+ * it is. So does %00, because it would end the text, and another path would be served. */
+static size_t on_unescape(void *cls, struct MHD_Connection *mhd, char *text) {
+    char *to = text;
+    (void)cls, (void)mhd;
+    for (const char *at = text; *at != '\0'; at++) {
+        int high = *at == '%' ? hex_digit(at[1]) : -1, low = high < 0 ? -1 : hex_digit(at[2]);
+        if (low < 0 || (high == 0 && low == 0)) {
+            *to++ = *at;
+        } else {
+            *to++ = (char)(high * 16 + low);
+            at += 2;
+        }
+    }
+    *to = '\0';
+    return (size_t)(to - text);
+}
+
+/* The path of a target in absolute form, "http://host/path" (RFC 9112 section 3.2.2), or the path itself. */
+static const char *path_of(const char *target) {
+    const char *authority = target[0] == '/' ? NULL : strstr(target, "://");
+    if (authority == NULL)
+        return target;
+    const char *path = strchr(authority + 3, '/');
+    return path == NULL ? "/" : path;
+}
+
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *path, const char *method,
                                  const char *version, const char *upload, size_t *upload_size, void **context) {
     struct http_request *r = *context;
     (void)version;
     if (r == NULL) {
-        *context = begin_request(cls, mhd, path, method);
+        *context = begin_request(cls, mhd, path_of(path), method);
         return *context == NULL ? MHD_NO : MHD_YES;
     }
     if (r->connection->state == CONNECTION_CUT)
@@ -91,6 +126,11 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
     http_request_free(r);
 }
 
+static void on_rejected(struct http_connections *all, unsigned status) {
+    struct http *h = container_of(all, struct http, connections);
+    h->events.rejected(h->events.arg, status);
+}
+
 static void on_fin(struct http_connection *c) {
     if (c->request != NULL)
         http_request_hangup(c->request);
@@ -99,16 +139,11 @@ static void on_fin(struct http_connection *c) {
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code) {
     struct http *h = cls;
-    struct http_connection *c = *context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        bool over_limit = h->connections >= h->config.max_connections;
-        c = info == NULL ? NULL : http_connection_new(h->loop, &h->config, info->connect_fd, over_limit, on_fin);
-        h->connections += c != NULL;
-        *context = c; /* NULL: begin_request closes it */
-    } else if (c != NULL) {
-        h->connections--;
-        http_connection_free(c);
+        *context = info == NULL ? NULL : http_connection_find(&h->connections, info->connect_fd);
+    } else if (*context != NULL) {
+        http_connection_free(*context);
     }
 }
 
@@ -131,20 +166,33 @@ int64_t http_turn(struct http *h) {
     MHD_UNSIGNED_LONG_LONG ms;
     bool due = http_resume_requests(h) || h->run_due;
     h->run_due = false;
-    if (due || (MHD_get_timeout(h->daemon, &ms) == MHD_YES && ms == 0))
+    if (due || (MHD_get_timeout(h->daemon, &ms) == MHD_YES && ms == 0)) {
+        http_connections_begin_reading(&h->connections);
         MHD_run(h->daemon);
+        http_connections_end_reading();
+    }
     if (h->to_resume != NULL)
         return 0;
     return MHD_get_timeout(h->daemon, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
 }
 
-void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size) {
-    MHD_add_connection(h->daemon, fd, peer, peer_size); /* if it fails, it has closed the socket */
+void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool only_local) {
+    if (h->connections.count >= h->config.max_connections + SPARE_CONNECTIONS - 1)
+        http_connections_cut_spare(&h->connections);
+    struct http_connection *c = http_connection_new(&h->connections, fd, only_local);
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    /* If it fails, it has closed the socket, and it may have told on_connection. */
+    if (MHD_add_connection(h->daemon, fd, peer, peer_size) != MHD_YES && http_connection_find(&h->connections, fd) == c)
+        http_connection_free(c);
     h->run_due = true;
 }
 
-static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size) {
-    http_adopt(container_of(l, struct http, listeners), fd, peer, peer_size);
+static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size,
+                        bool loopback) {
+    http_adopt(container_of(l, struct http, listeners), fd, peer, peer_size, loopback);
 }
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
@@ -160,8 +208,9 @@ static int start_daemon(struct http *h) {
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.max_connections + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
+        on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        MHD_OPTION_END);
     if (h->daemon == NULL)
         return -1;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
@@ -180,6 +229,8 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
     h->loop = loop;
     h->config = *config;
     h->events = *events;
+    h->connections = (struct http_connections){
+        .loop = loop, .config = &h->config, .on_fin = on_fin, .on_rejected = on_rejected, .lingers = {.loop = loop}};
     h->listeners.loop = loop;
     h->listeners.accepted = on_accepted;
     if (start_daemon(h) != 0)
@@ -192,6 +243,8 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
 
 void http_configure(struct http *h, const struct http_config *config) {
     h->config.max_body = config->max_body;
+    h->config.allowed_hosts = config->allowed_hosts;
+    h->config.allowed_host_count = config->allowed_host_count;
     h->config.header_timeout_ns = config->header_timeout_ns;
     h->config.idle_timeout_ns = config->idle_timeout_ns;
 }
@@ -220,6 +273,7 @@ void http_close(struct http *h) {
     if (h->daemon != NULL)
         stop_daemon(h);
     http_free_spare_requests(h);
+    http_connections_deinit(&h->connections);
     free(h);
 }
 
@@ -234,7 +288,7 @@ bool http_is_closing(const struct http *h) {
 }
 
 unsigned http_connections(const struct http *h) {
-    return h->connections;
+    return h->connections.count;
 }
 
 void http_addresses(const struct http *h, struct buf *out) {

@@ -7,8 +7,8 @@
 
 #include "server/http/http.h"
 
-/* Serves a connection. Takes the socket, which must be non-blocking. If libmicrohttpd has too many connections, it
- * closes the socket. Copies `peer`. */
-void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size);
+/* Serves a connection. Takes the socket, which must be non-blocking, and closes it if there are too many connections.
+ * Copies `peer`. only_local: Host must name this machine or one of http_config.allowed_hosts. */
+void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool only_local);
 
 #endif

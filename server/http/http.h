@@ -36,15 +36,22 @@ struct http_config {
      * At most HTTP_MAX_LISTENERS; none is allowed, too. */
     const char *const *listen;
     unsigned listen_count;
-    bool any_address;         /* false: only loopback addresses and Unix sockets are allowed */
-    uint64_t max_connections; /* a client beyond it gets 503 too_many_connections for its request, and is closed */
-    uint64_t max_header;      /* bytes of a head with its first line; a larger one gets 431 header_too_large */
-    uint64_t max_body;        /* bytes; a larger body gets 413 body_too_large */
-    /* How long a client has for its first head after it has connected. Then it gets a 408, and is closed. */
+    bool any_address; /* false: only loopback addresses and Unix sockets are allowed */
+    /* A client beyond it gets 503 too_many_connections for its request, unless the owner answers it (http_is_over_limit),
+     * and is closed. */
+    uint64_t max_connections;
+    uint64_t max_header; /* bytes of a head with its first line; a larger one gets 431 header_too_large */
+    uint64_t max_body;   /* bytes; a larger body gets 413 body_too_large */
+    /* How long a client has for its first head after it has connected, and for each further head from its first byte on.
+     * Then it gets a 408, and is closed. */
     int64_t header_timeout_ns;
     /* How long a client can send nothing more of a body (then it gets a 408), send no further request, or take nothing
      * of its answer. Then its connection is closed. The time while a request is suspended does not count. */
     int64_t idle_timeout_ns;
+    /* Names that Host can have on a loopback address, beside "localhost" and addresses; others get a 421. Borrowed until
+     * http_configure or http_close. */
+    const char *const *allowed_hosts;
+    unsigned allowed_host_count;
 };
 
 /* The callbacks of the owner. For each request: `begin`, then `handle` unless it was rejected, and always `done`. If
@@ -56,12 +63,16 @@ struct http_events {
     void (*begin)(void *arg, struct http_request *r);
     /* The whole request has come. Must answer it or call http_suspend; otherwise its connection is closed. */
     void (*handle)(void *arg, struct http_request *r);
-    /* The client of a suspended request has left. Called once at most; called by http_suspend if the client had left
-     * before. The owner must call http_abandon, now or later, or answer, although nobody will read the answer. */
+    /* The client of a suspended request has closed its side: it will send nothing more, but it may still want the
+     * answer. Called again if it has left for certain (http_client_has_left): then the owner must call http_abandon, now
+     * or later, or answer, although nobody will read the answer. Called by http_suspend for what came before. */
     void (*hangup)(void *arg, struct http_request *r);
     /* The request was answered, or its connection has ended. This is the last call for the request, and its http_stream
      * was closed before. The request is freed after it, so the owner must forget it. */
     void (*done)(void *arg, struct http_request *r);
+    /* A request was answered with that status, and nothing else is called for it: its head was malformed, too large or
+     * too late. */
+    void (*rejected)(void *arg, unsigned status);
 };
 
 /* ---- the server -------------------------------------------------------------------------------------------------- */
@@ -71,7 +82,7 @@ struct http_events {
  * allowed, and false if it could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);
-/* Changes max_body and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
+/* Changes max_body, allowed_hosts and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
  * request or take nothing of an answer stays as it was in http_open, because it is libmicrohttpd's. */
 void http_configure(struct http *h, const struct http_config *config);
 /* Closes the listeners, answers suspended requests with 503 draining, and ends streams. Sends what the clients take at
@@ -97,6 +108,11 @@ bool http_is_closing(const struct http *h);
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r); /* decoded, without the query */
 const char *http_id(const struct http_request *r);   /* X-Request-Id: the client's or ours */
+
+/* The client has left: it has reset the connection, and will not read an answer. */
+bool http_client_has_left(const struct http_request *r);
+/* Its connection is beyond max_connections. */
+bool http_is_over_limit(const struct http_request *r);
 
 /* NULL if the request has no such header. If the header has several lines: the first. */
 const char *http_header(struct http_request *r, const char *name);
@@ -167,6 +183,9 @@ struct http_stream {
      * not be begun. `done` of the request follows. The owner frees the stream. */
     void (*close)(struct http_stream *s);
     bool expendable; /* http_busy does not count it: its client comes back if it is cut off */
+    /* The client has closed its side. It may still read; `read` is called after this, and what it writes shows whether
+     * the client has left. NULL: the client's FIN ends the stream. */
+    void (*on_fin)(struct http_stream *s);
 };
 
 /* Answers the request, suspended or not, with what `read` of the stream gives. Borrows the stream until its `close`. */
@@ -178,7 +197,8 @@ void http_wake_streams(struct http *h);
 
 /* ---- an answer that comes later ---------------------------------------------------------------------------------- */
 
-/* From `handle`, if the request is not answered: the answer comes later. If the client has left already, it calls `hangup` before it returns. */
+/* From `handle`, if the request is not answered: the answer comes later. If the client has closed its side already, it
+ * calls `hangup` before it returns. */
 void http_suspend(struct http_request *r);
 /* Gives up the answer of a suspended request: its connection is closed in the next turn, and `done` is called then. No
  * effect on a request that is not suspended. */

@@ -79,7 +79,8 @@ static int open_tcp(struct http_listener *l, const char *text, bool any_address,
         return -1;
     }
     int fd = -1;
-    if (!any_address && !is_loopback(found->ai_addr)) {
+    l->loopback = is_loopback(found->ai_addr);
+    if (!any_address && !l->loopback) {
         buf_printf(error,
                    "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
                    "--insecure-no-auth allows it",
@@ -147,7 +148,8 @@ static void on_retry_timer(struct timer *t) {
 }
 
 static void on_listener(struct watch *w, uint32_t events) {
-    struct http_listeners *l = container_of(w, struct http_listener, watch)->all;
+    struct http_listener *one = container_of(w, struct http_listener, watch);
+    struct http_listeners *l = one->all;
     int on = 1;
     (void)events;
     for (int i = 0; i < MAX_ACCEPTS; i++) {
@@ -164,7 +166,7 @@ static void on_listener(struct watch *w, uint32_t events) {
             return;
         if (peer.ss_family != AF_UNIX)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        l->accepted(l, fd, (struct sockaddr *)&peer, size);
+        l->accepted(l, fd, (struct sockaddr *)&peer, size, one->loopback);
     }
 }
 

@@ -15,6 +15,7 @@ struct http_listener {
     struct http_listeners *all;
     struct watch watch;
     char address[128]; /* with the port that the system has chosen: "127.0.0.1:40321", "unix:/run/offload" */
+    bool loopback;     /* the address is a loopback address, and no Unix socket */
     char *unlink_path; /* the file of a Unix socket, which is removed when the listener closes; heap, or NULL */
 };
 
@@ -22,8 +23,8 @@ struct http_listener {
 struct http_listeners {
     struct loop *loop;
     /* A client has connected. The owner takes the socket, which is non-blocking and close-on-exec. Borrows `peer` for
-     * the call. */
-    void (*accepted)(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size);
+     * the call. loopback: the listener has a loopback address. */
+    void (*accepted)(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size, bool loopback);
     struct http_listener at[HTTP_MAX_LISTENERS];
     unsigned count;
     struct timer retry_timer; /* runs while we do not accept, because descriptors or memory ran out */

@@ -29,8 +29,6 @@ static uint64_t content_length(struct http_request *r) {
 void http_receive_head(struct http_request *r) {
     const struct http_config *config = &r->http->config;
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (r->connection->over_limit)
-        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
     if (info != NULL && info->header_size > config->max_header)
         reject_for_size(r, PROBLEM_HEADER_TOO_LARGE, config->max_header);
     if (content_length(r) > config->max_body)
@@ -65,12 +63,17 @@ bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
     http_connection_take_body(r->connection);
     r->body_size += size;
     if (r->state != REQUEST_RECEIVING)
-        return r->body_size <= 2 * max + DRAIN_LIMIT;
+        return r->body_size <= DRAIN_LIMIT;
     if (r->body_size > max)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, max);
     else if (!keep(r, bytes, size))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
-    return true;
+    if (r->state != REQUEST_REJECTED)
+        return true;
+    /* libmicrohttpd takes no answer in the middle of a body, so this one goes past it. */
+    r->status = problem_get(r->problem)->status;
+    http_connection_reject(r->connection, r->problem, NULL, r->problem_members, r->id, false);
+    return false;
 }
 
 void http_receive_end(struct http_request *r) {

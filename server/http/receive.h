@@ -5,13 +5,14 @@
 
 #include "server/http/request.h"
 
-/* The head has come. Rejects a request that is too large, or whose connection is beyond the limit. */
+/* The head has come. Rejects a request that is too large. */
 void http_receive_head(struct http_request *r);
 /* True if the body of a rejected request will not be read. The caller answers at once, and that closes the
  * connection. */
 bool http_receive_no_more(struct http_request *r);
-/* Bytes of the body have come. Keeps them, or throws them away if the request is rejected, now or before. False: the
- * body is so much larger than allowed that the caller must close the connection. */
+/* Bytes of the body have come. Keeps them, or throws them away if the request was rejected before. False: the caller
+ * must close the connection, because the request was rejected and answered, or its body is too long to be thrown
+ * away. */
 bool http_receive_body(struct http_request *r, const char *bytes, size_t size);
 /* The whole body has come. Rejects the request if memory runs out. */
 void http_receive_end(struct http_request *r);

@@ -24,8 +24,8 @@
  * the request at any time, because the client has left or is too slow. Then the request is freed (on_completed in
  * daemon.c). ANSWERED, STREAMING and DROPPED end only in this way.
  *
- * A client can leave in any state. That is a fact of the connection, `fin_seen`, and not a state of the request: it
- * makes a difference only if an answer has to wait.
+ * A client can close its side, or leave, in any state. That is a fact of the connection, `fin_seen` or `reset`, and not
+ * a state of the request: it makes a difference only if an answer has to wait.
  */
 #include "server/http/request.h"
 
@@ -171,19 +171,18 @@ void http_request_handle(struct http_request *r) {
 }
 
 void http_suspend(struct http_request *r) {
-    /* The FIN can come before the request is handled. libmicrohttpd would not see it once the connection is
-     * suspended. */
+    move(r, REQUEST_SUSPENDED);
+    /* The FIN can come before the request is handled. */
     if (r->connection->fin_seen)
         r->http->events.hangup(r->http->events.arg, r);
-    else
-        move(r, REQUEST_SUSPENDED);
 }
 
 void http_request_hangup(struct http_request *r) {
     if (r->state == REQUEST_SUSPENDED)
         r->http->events.hangup(r->http->events.arg, r);
-    else
-        http_wake_stream(r);
+    if (r->stream != NULL && r->stream->on_fin != NULL && !r->connection->reset)
+        r->stream->on_fin(r->stream);
+    http_wake_stream(r);
 }
 
 void http_abandon(struct http_request *r) {
@@ -201,6 +200,7 @@ void http_queue(struct http_request *r, unsigned status, struct MHD_Response *re
     if (response != NULL)
         MHD_destroy_response(response);
     r->status = status;
+    r->connection->answered = queued;
     if (!queued)
         move(r, REQUEST_DROPPED);
     else
@@ -251,6 +251,14 @@ const char *http_small_body(const struct http_request *r, size_t *size) {
 
 struct slice http_body(const struct http_request *r) {
     return r->large.blob != NULL ? slice_ref(&r->large) : slice_copy(r->body.data, r->body.size);
+}
+
+bool http_client_has_left(const struct http_request *r) {
+    return r->connection->reset;
+}
+
+bool http_is_over_limit(const struct http_request *r) {
+    return r->connection->over_limit;
 }
 
 int64_t http_arrived_ns(const struct http_request *r) {

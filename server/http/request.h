@@ -56,7 +56,7 @@ struct http {
     struct loop *loop;
     struct http_config config; /* its addresses are gone after http_open */
     struct http_events events;
-    unsigned connections;           /* how many are open, also those beyond the limit */
+    struct http_connections connections;
     unsigned requests;              /* how many have begun and are not done */
     unsigned expendable;            /* how many of the requests have an expendable stream */
     struct http_request *suspended; /* SUSPENDED or STALLED; the list must be empty when libmicrohttpd is stopped */
@@ -85,8 +85,8 @@ void http_free_spare_requests(struct http *h);
 /* The whole request has come: calls http_events.handle. If that neither answers nor suspends the request, the request
  * is dropped. */
 void http_request_handle(struct http_request *r);
-/* The client's FIN has come. Calls http_events.hangup for a suspended request. A stalled stream is read again, and ends
- * by that. In other states the FIN has an effect only if the answer has to wait later. */
+/* The client's FIN has come, or a reset. Calls http_events.hangup for a suspended request, or on_fin of a stream, which
+ * is read again. In other states it has an effect only if the answer has to wait later. */
 void http_request_hangup(struct http_request *r);
 /* Answers the request, and takes `response`. If that is NULL, or libmicrohttpd does not accept it, the request is
  * dropped. The answer to a dropped request is thrown away. */

@@ -19,7 +19,7 @@
 static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max) {
     struct http_request *r = cls;
     (void)pos;
-    if (r->connection->fin_seen)
+    if (r->connection->reset || (r->connection->fin_seen && r->stream->on_fin == NULL))
         return MHD_CONTENT_READER_END_WITH_ERROR;
     ssize_t n = r->stream->read(r->stream, to, max);
     if (n > 0)

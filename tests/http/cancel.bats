@@ -209,7 +209,7 @@ only_job_has_status() {
 
 @test "a FIN counts as hanging up, even of one half of the connection" {
     start_daemon --workers 1
-    printf 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    printf 'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
         ${#LONG} "$LONG" >"$BATS_TEST_TMPDIR/request"
     # -N shuts down the sending half when the request is out; the receiving half stays open.
     timeout 20 nc -N 127.0.0.1 "$PORT" <"$BATS_TEST_TMPDIR/request" >"$BATS_TEST_TMPDIR/answer" 3>&-

@@ -12,7 +12,7 @@ converse() { # FILE
 }
 
 request() { # METHOD PATH ID [BODY]
-    printf '%s %s HTTP/1.1\r\nHost: h\r\nX-Request-Id: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    printf '%s %s HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
         "$1" "$2" "$3" ${#4} "$4"
 }
 
@@ -44,7 +44,7 @@ request() { # METHOD PATH ID [BODY]
     printf 'GET /livez HTTP/1.0\r\n\r\n' >"$BATS_TEST_TMPDIR/old"
     run converse "$BATS_TEST_TMPDIR/old"
     [[ $output == HTTP/1.?' 200 '*ok* ]]
-    printf 'GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n' >"$BATS_TEST_TMPDIR/close"
+    printf 'GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >"$BATS_TEST_TMPDIR/close"
     run converse "$BATS_TEST_TMPDIR/close"
     [[ $output == 'HTTP/1.1 200 '*ok* ]]
 }
@@ -56,7 +56,7 @@ request() { # METHOD PATH ID [BODY]
         request POST /v1/jobs two '{"type":"sleep","params":{"ms":200}}'
         request GET /nowhere three
         request POST /v1/jobs four '{"type":"echo","params":{"value":"4th"}}'
-        printf 'GET /livez HTTP/1.1\r\nHost: h\r\nX-Request-Id: five\r\nConnection: close\r\n\r\n'
+        printf 'GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: five\r\nConnection: close\r\n\r\n'
     } >"$BATS_TEST_TMPDIR/requests"
     converse "$BATS_TEST_TMPDIR/requests" >"$BATS_TEST_TMPDIR/answers"
     order=$(tr -d '\r' <"$BATS_TEST_TMPDIR/answers" | sed -n 's/^X-Request-Id: //Ip' | xargs)
@@ -213,12 +213,12 @@ END
     result=$(field .links.result)
     for _ in 1 2 3; do
         exec 5<>"/dev/tcp/127.0.0.1/$PORT"
-        printf 'GET %s HTTP/1.1\r\nHost: h\r\n\r\n' "$result" >&5
+        printf 'GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n' "$result" >&5
         read -r -t 10 line <&5
         exec 5>&-
         [[ $line == 'HTTP/1.1 200 '* ]]
         exec 5<>"/dev/tcp/127.0.0.1/$PORT"
-        printf 'POST /v1/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"type":' >&5
+        printf 'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"type":' >&5
         exec 5>&-
     done
     one() { curl -sS "$URL/metrics" | grep -q '^offload_http_connections 1$'; }
@@ -233,7 +233,7 @@ END
     python3 - "$PORT" <<'P'
 import socket, struct, sys
 body = b'{"type":"primes","params":{"start":0,"stop":1000}}'
-head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
 for lap in range(40):
     crowd = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(100)]
     for n, client in enumerate(crowd):

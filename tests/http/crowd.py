@@ -14,7 +14,7 @@ TIMEOUT_S = 40
 def request(number):
     body = json.dumps({"type": "echo", "params": {"value": number}}).encode()
     head = (
-        f"POST /v1/jobs HTTP/1.1\r\nHost: crowd\r\nContent-Type: application/json\r\n"
+        f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -240,7 +240,7 @@ no_connections() { # but the one that asks
     echo "{\"type\":\"echo\",\"items\":$items,\"options\":{\"chunks\":40}}" >"$BATS_TEST_TMPDIR/job"
     busy=$(submit "$LONG")
     id=$(submit "@$BATS_TEST_TMPDIR/job")
-    printf 'GET /v1/jobs/%s/events HTTP/1.1\r\nHost: x\r\n\r\n' "$id" >"$BATS_TEST_TMPDIR/head"
+    printf 'GET /v1/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\n\r\n' "$id" >"$BATS_TEST_TMPDIR/head"
     touch "$BATS_TEST_TMPDIR/hold"
     python3 tests/http/sse.py sip "$PORT" "$BATS_TEST_TMPDIR/head" "$BATS_TEST_TMPDIR/hold" >"$BATS_TEST_TMPDIR/out" 3>&- &
     sipper=$!

@@ -180,7 +180,7 @@ id_of_stream() {
     items=$(jq -nc '[range(420) | {value: ("x" * 50000)}]')
     echo "{\"type\":\"echo\",\"items\":$items,\"options\":{\"chunks\":210}}" >"$BATS_TEST_TMPDIR/job"
     {
-        printf 'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: application/x-ndjson\r\n'
+        printf 'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/x-ndjson\r\n'
         printf 'Connection: close\r\nContent-Length: %s\r\n\r\n' "$(wc -c <"$BATS_TEST_TMPDIR/job")"
         cat "$BATS_TEST_TMPDIR/job"
     } >"$BATS_TEST_TMPDIR/request"
@@ -219,7 +219,7 @@ stands_still() {
     items=$(jq -nc '[range(400) | {value: ("x" * 50000)}]')
     echo "{\"type\":\"echo\",\"items\":$items,\"options\":{\"chunks\":200}}" >"$BATS_TEST_TMPDIR/job"
     {
-        printf 'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: application/x-ndjson\r\n'
+        printf 'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/x-ndjson\r\n'
         printf 'Content-Length: %s\r\n\r\n' "$(wc -c <"$BATS_TEST_TMPDIR/job")"
         cat "$BATS_TEST_TMPDIR/job"
     } >"$BATS_TEST_TMPDIR/request"

@@ -65,7 +65,7 @@ def logged(answer):
 def crowd(port, job, count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    request = f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: crowd\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     selector = selectors.DefaultSelector()
     answers = [b""] * int(count)
     for number in range(int(count)):

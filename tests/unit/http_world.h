@@ -84,6 +84,8 @@ static void on_begin(void *arg, struct http_request *r) {
     assert_ptr_equal(arg, &world);
     trace("begin", r);
     http_set_route(r, &world);
+    if (http_is_over_limit(r))
+        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
     if (strcmp(http_path(r), "/reject") == 0)
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
 }
@@ -120,7 +122,7 @@ static void on_handle(void *arg, struct http_request *r) {
         http_answer(r, 200, "text/plain", &body);
         assert_true(http_is_answered(r)); /* so that nobody suspends it */
     } else {
-        assert_string_equal(path, "/forget");
+        assert_int_equal(strncmp(path, "/forget", 7), 0);
     }
 }
 
@@ -141,6 +143,11 @@ static void on_done(void *arg, struct http_request *r) {
     world.streamed = world.streamed == r ? NULL : world.streamed;
 }
 
+static void on_rejected(void *arg, unsigned status) {
+    (void)arg;
+    buf_printf(&world.trace, "rejected %u; ", status);
+}
+
 /* ---- the server -------------------------------------------------------------------------------------------------- */
 
 static int open_world(void **state) {
@@ -159,7 +166,7 @@ static int open_world(void **state) {
 
 /* True if the server could be opened; otherwise `error` says why. */
 static bool open_server(struct buf *error, bool *misconfigured) {
-    const struct http_events events = {&world, on_begin, on_handle, on_hangup, on_done};
+    const struct http_events events = {&world, on_begin, on_handle, on_hangup, on_done, on_rejected};
     world.http = http_open(world.loop, &world.config, &events, error, misconfigured);
     return world.http != NULL;
 }
@@ -239,7 +246,7 @@ static struct client *connect_client(void) {
     if (world.http == NULL)
         assert_true(open_server(&error, &misconfigured));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    http_adopt(world.http, pair[1], (const struct sockaddr *)&peer, sizeof peer.sun_family);
+    http_adopt(world.http, pair[1], (const struct sockaddr *)&peer, sizeof peer.sun_family, false);
     return add_client(pair[0]);
 }
 
