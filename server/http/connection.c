@@ -36,6 +36,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <utlist.h>
 
 #include "base/clock.h"
@@ -70,7 +71,9 @@ static void cut(struct http_connection *c) {
 void http_connection_reject(struct http_connection *c, enum problem_code code, const char *detail, const char *members,
                             const char *id, bool no_body) {
     struct buf body = {0}, out = {0};
-    char made[HTTP_ID_SIZE];
+    char made[HTTP_ID_SIZE], date[40];
+    time_t now = clock_wall_ms() / 1000;
+    struct tm utc;
     unsigned status = problem_get(code)->status;
     if (c->state == CONNECTION_CUT)
         return;
@@ -79,10 +82,11 @@ void http_connection_reject(struct http_connection *c, enum problem_code code, c
         id = made;
     }
     problem_write(&body, code, detail, members, NULL);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc)); /* the locale is "C" */
     buf_printf(&out,
-               "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+               "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
                "X-Request-Id: %s\r\n%sConnection: close\r\n\r\n",
-               status, MHD_get_reason_phrase_for(status), body.size, id,
+               status, MHD_get_reason_phrase_for(status), date, body.size, id,
                status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
     if (!no_body)
         buf_append(&out, body.data, body.size);

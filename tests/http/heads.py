@@ -174,6 +174,8 @@ def check_answers(data, wanted):
         body, data = rest[:size], rest[size:]
         if not re.search(rb"\r\nX-Request-Id: *[\w.-]+", head, re.I):
             return f"no X-Request-Id: {head!r}"
+        if not re.search(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", head):
+            return f"no Date: {head!r}"
         if got[-1] >= 400 and (b"application/problem+json" not in head or json.loads(body)["status"] != got[-1]):
             return f"no problem document: {head!r} {body!r}"
     return "" if got == wanted else f"{got}, not {wanted}"
