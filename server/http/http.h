@@ -200,8 +200,8 @@ void http_wake_streams(struct http *h);
 /* From `handle`, if the request is not answered: the answer comes later. If the client has closed its side already, it
  * calls `hangup` before it returns. */
 void http_suspend(struct http_request *r);
-/* Gives up the answer of a suspended request: its connection is closed in the next turn, and `done` is called then. No
- * effect on a request that is not suspended. */
+/* Gives up the answer of a request that is suspended, or that http_suspend has called `hangup` for: its connection is
+ * closed in the next turn, and `done` is called then. No effect on other requests. */
 void http_abandon(struct http_request *r);
 
 #endif

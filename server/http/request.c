@@ -171,10 +171,12 @@ void http_request_handle(struct http_request *r) {
 }
 
 void http_suspend(struct http_request *r) {
-    move(r, REQUEST_SUSPENDED);
-    /* The FIN can come before the request is handled. */
+    /* The FIN can come before the request is handled. It is reported before the connection is suspended: libmicrohttpd
+     * must not close a suspended connection, and it closes the one of a dropped request at once. */
     if (r->connection->fin_seen)
         r->http->events.hangup(r->http->events.arg, r);
+    if (r->state == REQUEST_HANDLING)
+        move(r, REQUEST_SUSPENDED);
 }
 
 void http_request_hangup(struct http_request *r) {
@@ -186,7 +188,7 @@ void http_request_hangup(struct http_request *r) {
 }
 
 void http_abandon(struct http_request *r) {
-    if (r->state == REQUEST_SUSPENDED)
+    if (r->state == REQUEST_SUSPENDED || r->state == REQUEST_HANDLING)
         move(r, REQUEST_DROPPED);
 }
 
