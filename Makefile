@@ -101,12 +101,12 @@ SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c server/*.
 CLI_SOURCES := $(wildcard cli/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
-CLI_LIBRARY := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS)) $(BUILD)/base/buf.o
+CLI_LIBRARY := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS)) $(BUILD)/base/buf.o $(BUILD)/base/descriptors.o
 CLI_LDLIBS = $(shell $(PKG_CONFIG) --libs libcurl jansson)
 MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
-THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,store store_sqlite webhooks)
+THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,log store store_sqlite webhooks)
 MANUAL := $(BUILD)/man/offload.1 $(BUILD)/man/offloadd.8
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 

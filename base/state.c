@@ -8,6 +8,7 @@
 void state_illegal_move(const char *machine, const char *from, const char *to) {
     LOG(LOG_ERROR, "illegal_move", LOG_STR("machine", machine), LOG_STR("from", from), LOG_STR("to", to));
 #ifdef OFFLOAD_DEBUG
+    log_flush();
     abort();
 #endif
 }

@@ -9,7 +9,7 @@
 #include "base/container.h"
 #include "base/log.h"
 
-#define MAX_READS 16 /* in one go, so that one worker cannot keep the event loop busy */
+#define MAX_READS 16 /* in one go, so that one process cannot keep the event loop busy */
 
 static void append(struct stderr_tail *t, const char *bytes, size_t size) {
     const size_t room = sizeof t->text - 1;
@@ -35,7 +35,10 @@ static void log_lines(struct stderr_tail *t) {
         if (end == NULL)
             return;
         *end = '\0';
-        LOG(LOG_WARN, "worker_stderr", LOG_INT("worker", t->slot), LOG_INT("pid", t->pid), LOG_STR("line", line));
+        if (t->slot == STDERR_TAIL_OF_ZYGOTE)
+            LOG(LOG_WARN, "zygote_stderr", LOG_INT("pid", t->pid), LOG_STR("line", line));
+        else
+            LOG(LOG_WARN, "worker_stderr", LOG_INT("worker", t->slot), LOG_INT("pid", t->pid), LOG_STR("line", line));
         *end = '\n';
         t->logged = (size_t)(end + 1 - t->text);
     }

@@ -137,7 +137,8 @@ enum zygote_report_kind {
     ZYGOTE_LOAD_FAILED, /* a handler could not be loaded: `text` names it */
     ZYGOTE_SPAWNED,     /* with two descriptors: the worker's socket, and the reading end of its stderr */
     ZYGOTE_NOT_SPAWNED, /* fork failed: status is errno */
-    ZYGOTE_EXITED       /* a worker is reaped */
+    ZYGOTE_EXITED,      /* a worker is reaped */
+    ZYGOTE_STDERR       /* with two descriptors: both ends of a pipe, which is its stdout and stderr from now on */
 };
 struct zygote_report {
     uint32_t version, kind;

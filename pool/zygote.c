@@ -241,6 +241,24 @@ static int set_up_signals(void) {
     return signalfd(-1, &chld, SFD_CLOEXEC);
 }
 
+/* Makes stdout and stderr a pipe to the front end. The stderr that we inherit can be one that nobody reads, and a zygote
+ * that waits for it would neither fork nor reap. stdin is not ours to read. */
+static void set_up_streams(void) {
+    struct zygote_report r = {.kind = ZYGOTE_STDERR};
+    int pipes[2], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        close(null);
+    }
+    if (pipe2(pipes, O_CLOEXEC) != 0)
+        return;
+    report(&r, pipes);
+    dup2(pipes[1], STDOUT_FILENO);
+    dup2(pipes[1], STDERR_FILENO);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
 int zygote_main(void) {
     struct zygote_config *config = &zygote.config;
     const char *failed = NULL;
@@ -254,6 +272,7 @@ int zygote_main(void) {
     fcntl(ZYGOTE_SOCKET_FD, F_SETFD, FD_CLOEXEC);
     fcntl(ZYGOTE_SCOREBOARD_FD, F_SETFD, FD_CLOEXEC);
     zygote.signal_fd = set_up_signals();
+    set_up_streams();
     zygote.oom_kills = cgroup_oom_kills();
     host_init(config->test_types != 0);
     setproctitle("zygote");

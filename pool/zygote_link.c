@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/container.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "pool/stderr_tail.h"
 #include "pool/wire.h"
 
 enum link_state { LINK_LOADING, LINK_LOADED, LINK_FAILED, LINK_LOST, LINK_STATES };
@@ -21,6 +23,7 @@ struct zygote_link {
     pid_t pid;
     bool reaped;        /* the process is dead and its pid is free; the socket can be open still */
     struct watch watch; /* the control socket */
+    struct stderr_tail stderr_tail;
 };
 
 static void move(struct zygote_link *z, enum link_state to) {
@@ -42,6 +45,7 @@ static void lose(struct zygote_link *z) {
     if (!z->reaped)
         kill(z->pid, SIGKILL); /* the pid is ours until it is reaped */
     move(z, LINK_LOST);
+    stderr_tail_read(&z->stderr_tail); /* its last words */
     z->events.lost(z->events.owner, z, was_loaded);
 }
 
@@ -53,8 +57,16 @@ static bool is_possible(const struct zygote_link *z, const struct zygote_report 
     case ZYGOTE_SPAWNED:
     case ZYGOTE_EXITED: return z->state == LINK_LOADED && r->pid > 0;
     case ZYGOTE_NOT_SPAWNED: return z->state == LINK_LOADED;
+    case ZYGOTE_STDERR: return z->state == LINK_LOADING && z->stderr_tail.watch.fd < 0;
     default: return false;
     }
+}
+
+/* Takes the reading end. Without a watch it is read at the end all the same. */
+static void watch_stderr(struct zygote_link *z, int fds[2]) {
+    if (fds[0] >= 0 && stderr_tail_open(&z->stderr_tail, fds[0], z->pid) != 0)
+        LOG(LOG_WARN, "zygote_stderr_unwatched", LOG_STR("error", strerror(errno)));
+    fds[0] = -1;
 }
 
 /* The owner can close the link in each of its callbacks: nothing here looks at the link afterwards. */
@@ -77,6 +89,7 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
         break;
     case ZYGOTE_LOAD_FAILED:
         move(z, LINK_FAILED);
+        stderr_tail_read(&z->stderr_tail); /* the handler may have said why */
         z->events.load_failed(z->events.owner, z, r->text);
         break;
     case ZYGOTE_SPAWNED:
@@ -85,6 +98,7 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
         break;
     case ZYGOTE_NOT_SPAWNED: z->events.not_spawned(z->events.owner, z, r->slot, r->status); break;
     case ZYGOTE_EXITED: z->events.exited(z->events.owner, z, &exited); break;
+    case ZYGOTE_STDERR: watch_stderr(z, fds); break;
     }
 }
 
@@ -117,6 +131,7 @@ struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link
     struct zygote_link *z = calloc(1, sizeof *z);
     if (z != NULL) {
         *z = (struct zygote_link){.loop = loop, .events = *events, .pid = pid, .watch = {socket, on_control}};
+        stderr_tail_init(&z->stderr_tail, loop, STDERR_TAIL_OF_ZYGOTE);
         fcntl(socket, F_SETFL, O_NONBLOCK);
     }
     if (z != NULL && loop_watch(loop, &z->watch, EPOLLIN) == 0)
@@ -132,6 +147,8 @@ void zygote_link_close(struct zygote_link *z) {
     if (z->state != LINK_LOST)
         loop_unwatch(z->loop, &z->watch);
     close(z->watch.fd);
+    stderr_tail_read(&z->stderr_tail);
+    stderr_tail_close(&z->stderr_tail);
     free(z);
 }
 

@@ -58,6 +58,8 @@ static const struct config_option rows[] = {
      .help = "how long an Idempotency-Key is kept"},
     {"listen", CONFIG_LIST, CONFIG_AT_START, AT(listen), .value = "ADDRESS", .fallback = "127.0.0.1:8080",
      .help = "listen on this address (also [::1]:8080, unix:/path); port 0 picks one; repeatable"},
+    {"log-buffer", CONFIG_SIZE, CONFIG_AT_START, AT(log_buffer), 4 * KIB, 1024 * MIB, .fallback = "1MiB",
+     .help = "how many bytes of log lines can wait for their reader; beyond it lines are dropped"},
     {"log-format", CONFIG_WORD, CONFIG_AT_START, AT(log_format), .words = log_formats,
      .decided = "text on a terminal, else json", .help = "how log lines are written: text or json"},
     {"log-level", CONFIG_WORD, CONFIG_RELOADED, AT(log_level), .words = log_levels, .fallback = "info",

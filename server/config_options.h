@@ -51,6 +51,7 @@ struct config {
     int64_t max_ended, max_ended_bytes, key_ttl_ns;
     enum log_level log_level;
     enum log_format log_format;
+    int64_t log_buffer;
     bool enable_test_types, check_config, show_version, show_help;
     const char *file; /* --config; NULL: there is none */
 };

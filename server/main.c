@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "pool/worker.h"
 #include "pool/zygote.h"
@@ -26,6 +27,14 @@
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2
 #define SPARE_DESCRIPTORS    256 /* at least, for all but connections: workers, memfds, listeners */
+
+/* Says why the program ends, for a person to read. */
+static void say(const struct buf *why) {
+    struct buf line = {0};
+    buf_printf(&line, "offloadd: %s", why->data == NULL || why->failed ? "out of memory" : why->data);
+    log_say(line.failed ? "offloadd: out of memory" : line.data);
+    buf_deinit(&line);
+}
 
 /* ---- configuration ----------------------------------------------------------------------------------------------- */
 
@@ -139,7 +148,10 @@ static void on_load_failed(void *arg, const char *type) {
         LOG(LOG_ERROR, "handler_load_failed", LOG_STR("type", type));
         return;
     }
-    fprintf(stderr, "offloadd: the handler \"%s\" could not be loaded\n", type);
+    struct buf why = {0};
+    buf_printf(&why, "the handler \"%s\" could not be loaded", type);
+    say(&why);
+    buf_deinit(&why);
     s->exit_status = EXIT_COULD_NOT_START;
     loop_stop(s->loop);
 }
@@ -342,33 +354,42 @@ static int run(struct server *s) {
     struct buf error = {0};
     log_threshold = s->config.log_level;
     log_style = s->config.log_format;
+    if (log_start((size_t)s->config.log_buffer) != 0) {
+        buf_printf(&error, "could not start the thread of the log: %s", strerror(errno));
+        say(&error);
+        buf_deinit(&error);
+        return EXIT_COULD_NOT_START;
+    }
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* the workers of a zygote that died become our children */
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
     metrics_check_types(host_count());
     if (open_server(s, &error) != 0) {
-        fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
+        say(&error);
         s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;
     } else {
         loop_run(s->loop, turn, s);
     }
     buf_deinit(&error);
     close_server(s);
+    log_stop();
     return s->exit_status;
 }
 
 int main(int argc, char **argv) {
     static struct server s;
     struct buf error = {0};
+    descriptors_fill(false);
     setproctitle_init(argc, argv, environ);
     if (argc >= 2 && strcmp(argv[1], ZYGOTE_ROLE) == 0)
         return zygote_main();
     if (argc >= 2 && strcmp(argv[1], WORKER_ROLE) == 0)
         return worker_spawned_main();
+    descriptors_keep_private();
     s.argc = argc;
     s.argv = argv;
     if (config_read(&s.config, argc, argv, &error) != 0) {
-        fprintf(stderr, "offloadd: %s\n", error.data == NULL ? "out of memory" : error.data);
+        say(&error);
         buf_deinit(&error);
         return EXIT_USAGE_ERROR;
     }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "handlers/host/host.h"
 
 static const double bounds_s[METRICS_BUCKETS] = {0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05,
@@ -277,6 +278,13 @@ static void read_build(struct metric_out *to, const void *field) {
     metric_add(to, 1, OFFLOAD_VERSION, NULL);
 }
 
+static void read_log_dropped(struct metric_out *to, const void *field) {
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    (void)field;
+    for (int level = LOG_DEBUG; level <= LOG_ERROR; level++)
+        metric_add(to, log_dropped((enum log_level)level), levels[level], NULL);
+}
+
 static const struct metric process_metrics[] = {
     {"process_cpu_seconds_total", METRIC_COUNTER, read_cpu_seconds, .help = "CPU time of the front end."},
     {"process_resident_memory_bytes", METRIC_GAUGE, read_resident, .help = "Resident memory of the front end."},
@@ -284,6 +292,8 @@ static const struct metric process_metrics[] = {
     {"process_open_fds", METRIC_GAUGE, read_open_descriptors, .help = "Open descriptors of the front end."},
     {"process_max_fds", METRIC_GAUGE, read_max_descriptors, .help = "Descriptors that the front end can open."},
     {"process_start_time_seconds", METRIC_GAUGE, read_start_time, .help = "Start of the process, Unix time."},
+    {"offload_log_dropped_total", METRIC_COUNTER, read_log_dropped, .label = "level",
+     .help = "Log lines dropped, because their reader was too slow or gone."},
     {"offload_build_info", METRIC_GAUGE, read_build, .label = "version", .help = "Always 1; the version is a label."},
 };
 

@@ -278,6 +278,28 @@ static void reports_that_make_no_sense_are_ignored(void **state) {
     report((struct zygote_report){.kind = ZYGOTE_NOT_SPAWNED}, NULL); /* it goes on */
 }
 
+static void what_a_zygote_says_is_logged_even_if_its_handlers_do_not_load(void **state) {
+    (void)state;
+    char text[1000];
+    int said[2], log[2], kept = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(log, O_CLOEXEC), 0);
+    dup2(log[1], STDERR_FILENO);
+    fake_zygote_report(&zygote, (struct zygote_report){.kind = ZYGOTE_STDERR}, said);
+    close(said[0]);
+    dprintf(said[1], "no model\n");
+    close(said[1]);
+    report((struct zygote_report){.kind = ZYGOTE_LOAD_FAILED, .text = "embeddings"}, NULL);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    close(log[1]);
+    ssize_t n = read(log[0], text, sizeof text - 1);
+    close(log[0]);
+    text[n < 0 ? 0 : n] = '\0';
+    assert_non_null(strstr(text, "zygote_stderr"));
+    assert_non_null(strstr(text, "no model"));
+}
+
 /* ---- loss -------------------------------------------------------------------------------------------------------- */
 
 static bool is_killed(pid_t pid) {
@@ -371,6 +393,7 @@ int main(void) {
         LINK_TEST(the_end_of_a_worker_comes_with_its_numbers),
         LINK_TEST(descriptors_that_a_report_does_not_need_are_closed),
         LINK_TEST(reports_that_come_too_early_or_twice_are_ignored),
+        LINK_TEST(what_a_zygote_says_is_logged_even_if_its_handlers_do_not_load),
         LINK_TEST(reports_that_make_no_sense_are_ignored),
         LINK_TEST(a_zygote_that_closes_its_socket_is_lost_and_killed),
         LINK_TEST(a_loss_comes_with_whether_the_zygote_had_loaded),

@@ -1,0 +1,15 @@
+/* descriptors.h: makes the descriptors that a program was started with safe. Any process, as the first thing in main. */
+#ifndef OFFLOAD_DESCRIPTORS_H
+#define OFFLOAD_DESCRIPTORS_H
+
+#include <stdbool.h>
+
+/* Opens /dev/null in place of stdin, stdout and stderr if they are closed; else the next file or socket would get their
+ * number, and the log would be written into it. A read from or a write to such a descriptor fails (EBADF) if `fails` is
+ * set, as with the closed one; else it reads nothing and writes to nowhere. If /dev/null cannot be opened the
+ * descriptor stays closed. */
+void descriptors_fill(bool fails);
+/* Marks all other descriptors close-on-exec, so that no program which we execute gets what was left open for us. */
+void descriptors_keep_private(void);
+
+#endif
