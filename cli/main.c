@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/descriptors.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/say.h"
@@ -66,6 +67,7 @@ static int start(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    descriptors_fill(true);
     int code = start(argc, argv);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;

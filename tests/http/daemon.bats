@@ -225,6 +225,106 @@ END
     run ! grep '^{' "$BATS_TEST_TMPDIR/daemon-text.log"
 }
 
+# ---- descriptors and the log ------------------------------------------------------------------------------------------
+
+dropped() { # LEVEL
+    curl -sS --max-time 60 "$URL/metrics" | sed -n "s/^offload_log_dropped_total{level=\"$1\"} //p"
+}
+
+# A daemon whose log is a pipe with a reader that can be stopped. LOG gets what the reader has read.
+start_with_reader() { # OPTIONS...
+    LOG=$BATS_TEST_TMPDIR/daemon-read.log
+    mkfifo "$BATS_TEST_TMPDIR/fifo"
+    cat "$BATS_TEST_TMPDIR/fifo" >"$LOG" 3>&- &
+    READER=$!
+    "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --enable-test-types --log-format json --log-level debug "$@" \
+        2>"$BATS_TEST_TMPDIR/fifo" 3>&- &
+    DAEMON=$!
+    wait_for grep -q '"event":"ready"' "$LOG"
+    PORT=$(sed -n 's/.*"event":"ready".*"listen":\["127\.0\.0\.1:\([0-9]*\)".*/\1/p' "$LOG")
+    URL=http://127.0.0.1:$PORT
+}
+
+# Jobs, each with lines in the log, until lines are dropped.
+fill_log() {
+    local i
+    for ((i = 0; i < 100; i++)); do
+        [ "$(dropped debug)/$(dropped info)" = 0/0 ] || return 0
+        curl -sS --max-time 60 -o /dev/null -H 'Content-Type: application/json' -d '{"type":"echo","params":{"value":1}}' \
+            "$URL/v1/jobs#[1-20]" # the same URL 20 times
+    done
+    return 1
+}
+
+@test "nobody waits for a reader of the log that stalls: lines are dropped, counted and reported" {
+    start_with_reader --log-buffer 16KiB
+    [ "$(dropped debug)/$(dropped info)" = 0/0 ]
+    kill -STOP "$READER"
+    fill_log
+    call_job '{"type":"echo","params":{"value":1}}'
+    [ "$CODE" = 200 ]
+    [ "$(dropped error)" = 0 ]
+    kill -CONT "$READER"
+    wait_for grep -q '"level":"warn","event":"log_dropped","debug":[0-9]*,"info":[0-9]*,"warn":0,"error":0}$' "$LOG"
+    jq -e . "$LOG" >/dev/null # no line is torn
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    wait "$READER"
+    grep -q '"event":"drained"' "$LOG"
+}
+
+@test "SIGTERM ends the service while the reader of the log stalls" {
+    start_with_reader --log-buffer 16KiB
+    kill -STOP "$READER"
+    fill_log
+    stop_daemon
+    kill -CONT "$READER"
+    [ "$DAEMON_STATUS" = 0 ]
+    wait "$READER"
+}
+
+@test "a reader of the log that stalls stops no worker and no zygote: both write to the front end" {
+    start_with_reader --log-buffer 16KiB
+    kill -STOP "$READER"
+    for pid in $(children_of "$DAEMON"); do
+        for fd in 1 2; do [[ $(readlink "/proc/$pid/fd/$fd") == pipe:* ]]; done
+        [ "$(readlink "/proc/$pid/fd/2")" != "$(readlink "/proc/$DAEMON/fd/2")" ]
+    done
+    for _ in 1 2 3; do
+        call_job '{"type":"crash","params":{"how":"exit"},"options":{"max_attempts":3}}' # it writes a line, and is replaced
+        expect_problem 500 worker_crashed
+    done
+    kill -CONT "$READER"
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    wait "$READER"
+}
+
+@test "it works without stdin, stdout and stderr, and its files are not written over" {
+    socket=$BATS_TEST_TMPDIR/sock
+    "$OFFLOADD" --listen "unix:$socket" --data-dir "$BATS_TEST_TMPDIR/data" 0<&- 1>&- 2>&- 3>&- &
+    DAEMON=$!
+    ready() { [ "$(status --unix-socket "$socket" http://localhost/readyz 2>/dev/null)" = 200 ]; }
+    wait_for ready
+    for fd in 0 1 2; do [ "$(readlink "/proc/$DAEMON/fd/$fd")" = /dev/null ]; done
+    [ "$(curl -sS --unix-socket "$socket" -H 'Content-Type: application/json' -d '{"type":"primes","params":{"nth":3}}' \
+        http://localhost/v1/jobs | jq .result.prime)" = 5 ]
+    ! grep -aq event "$BATS_TEST_TMPDIR/data/lock"
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+}
+
+@test "descriptors that were left open for the service do not reach the zygote and the workers" {
+    exec 7<"$BATS_TEST_FILENAME" 150<"$BATS_TEST_FILENAME"
+    start_daemon --workers 1
+    call_job '{"type":"spawned","params":{},"options":{"isolation":"fresh"}}'
+    [ "$CODE" = 200 ]
+    for pid in $(children_of "$DAEMON"); do
+        ! readlink /proc/"$pid"/fd/* | grep daemon.bats
+    done
+    exec 7<&- 150<&-
+}
+
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 @test "before the workers are ready: livez 200, readyz 503, new jobs 503 starting" {
