@@ -3,7 +3,6 @@
 #include "server/config.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/textfile.h"
 #include "pool/cgroup.h"
 #include "server/webhooks/webhooks.h"
 
@@ -74,31 +74,29 @@ static int read_line(struct config *c, char *line, struct buf *error) {
 }
 
 static int read_file(struct config *c, const char *path, struct buf *error) {
-    FILE *f = fopen(path, "re");
-    char *line = NULL;
-    size_t size = 0;
-    int rc = 0, number = 0;
-    if (f == NULL) {
-        buf_printf(error, "--config %s: %s", path, strerror(errno));
-        return -1;
-    }
-    while (rc == 0 && getline(&line, &size, f) >= 0) {
-        struct buf why = {0};
+    struct buf text = {0}, why = {0};
+    int rc = textfile_read(&text, path, &why), number = 0;
+    if (rc != 0)
+        buf_printf(error, "--config %s: %s", path, why.data == NULL ? "out of memory" : why.data);
+    char *rest = text.size > 0 ? text.data : NULL;
+    while (rc == 0 && rest != NULL) {
+        char *line = strsep(&rest, "\n");
         number++;
         rc = read_line(c, line, &why);
         if (rc != 0)
             buf_printf(error, "%s line %d: %s", path, number, why.data == NULL ? "out of memory" : why.data);
-        buf_deinit(&why);
     }
-    free(line);
-    fclose(f);
+    buf_deinit(&why);
+    buf_deinit(&text);
     return rc;
 }
 
+/* NULL: it is not set. An empty variable is as if it were not: so compose files and unit files write it. */
 static const char *variable(const struct config_option *row) {
     char name[CONFIG_VARIABLE_SIZE];
     config_variable_of(row, name);
-    return getenv(name);
+    const char *value = getenv(name);
+    return value == NULL || value[0] == '\0' ? NULL : value;
 }
 
 static int read_environment(struct config *c, struct buf *error) {

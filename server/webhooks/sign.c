@@ -2,14 +2,15 @@
 #include "server/webhooks/sign.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/textfile.h"
 
 #define SECRET_PREFIX "whsec_"
 #define SHA256_SIZE   32
+#define MAX_LINE      512 /* a secret has at most 94 characters */
 
 /* ---- secrets ----------------------------------------------------------------------------------------------------- */
 
@@ -17,15 +18,16 @@ void webhook_secrets_wipe(struct webhook_secrets *s) {
     explicit_bzero(s, sizeof *s);
 }
 
-/* One line of the file. NULL, or what is wrong. */
-static const char *read_secret(struct webhook_secrets *s, const char *line) {
+/* One line of the file, which may have spaces around it. NULL, or what is wrong. */
+static const char *read_secret(struct webhook_secrets *s, const char *line, size_t n) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     const size_t prefix = sizeof SECRET_PREFIX - 1;
     struct webhook_secret *to = &s->at[s->count];
     gnutls_datum_t plain;
-    while (isspace((unsigned char)*line))
+    if (n >= MAX_LINE)
+        return "is too long";
+    for (; n > 0 && isspace((unsigned char)*line); n--)
         line++;
-    size_t n = strlen(line);
     while (n > 0 && isspace((unsigned char)line[n - 1]))
         n--;
     if (n == 0 || *line == '#')
@@ -49,34 +51,31 @@ static const char *read_secret(struct webhook_secrets *s, const char *line) {
 }
 
 int webhook_secrets_read(struct webhook_secrets *s, const char *path, struct buf *error) {
-    char line[512]; /* a secret has at most 94 characters */
+    struct buf text = {0}, reason = {0};
     const char *why = NULL;
     unsigned number = 0;
-    int rc = -1;
     memset(s, 0, sizeof *s);
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        buf_printf(error, "--webhook-secret-file %s: %s", path, strerror(errno));
+    if (textfile_read(&text, path, &reason) != 0) {
+        buf_printf(error, "--webhook-secret-file %s: %s", path, reason.data == NULL ? "out of memory" : reason.data);
+        buf_deinit(&reason);
         return -1;
     }
-    setvbuf(f, NULL, _IONBF, 0); /* no copy of the secrets stays in a buffer */
-    while (why == NULL && fgets(line, sizeof line, f) != NULL) {
-        number++;
-        why = strchr(line, '\n') == NULL && !feof(f) ? "is too long" : read_secret(s, line);
+    const char *end = text.data + text.size;
+    for (const char *line = text.data; why == NULL && line < end; number++) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        const char *line_end = newline == NULL ? end : newline;
+        why = read_secret(s, line, (size_t)(line_end - line));
+        line = newline == NULL ? end : newline + 1;
     }
+    textfile_wipe(&text);
     if (why != NULL)
         buf_printf(error, "--webhook-secret-file %s line %u: %s", path, number, why);
-    else if (ferror(f))
-        buf_printf(error, "--webhook-secret-file %s: %s", path, strerror(errno));
     else if (s->count == 0)
         buf_printf(error, "--webhook-secret-file %s: holds no secret", path);
-    else
-        rc = 0;
-    fclose(f);
-    explicit_bzero(line, sizeof line);
-    if (rc != 0)
-        webhook_secrets_wipe(s);
-    return rc;
+    if (why == NULL && s->count > 0)
+        return 0;
+    webhook_secrets_wipe(s);
+    return -1;
 }
 
 /* ---- signatures -------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -198,6 +199,50 @@ static void a_mistake_in_the_file_is_reported_with_its_line(void **state) {
     read_config("--config /nonexistent/offload.conf", "/nonexistent/offload.conf: No such file");
 }
 
+static void a_file_that_is_none_is_a_mistake(void **state) {
+    (void)state;
+    static const char text[] = "workers = 3\nmax-body = 1KiB\0\nworkers = 4\n";
+    read_config("--config /", "--config /: Is a directory");
+    read_config("--config /dev/zero", "not a regular file");
+    read_config("--config /proc/self/mem", "--config /proc/self/mem: ");
+    read_config("--webhook-secret-file /", "--webhook-secret-file /: Is a directory");
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    read_both("", "not a regular file");
+    unlink(path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fwrite(text, 1, sizeof text - 1, f);
+    fclose(f);
+    read_both("", "line 2: it has a NUL byte");
+    assert_int_equal(truncate(path, 2 << 20), 0);
+    read_both("", "larger than 1048576 bytes");
+    write_file("");
+    read_both("", NULL);
+}
+
+static void an_empty_variable_is_as_if_it_were_not_set(void **state) {
+    (void)state;
+    size_t count;
+    const struct config_option *rows = config_options(&count);
+    char name[CONFIG_VARIABLE_SIZE];
+    write_file("max-body = 1KiB\nlisten = file:1\n");
+    for (size_t i = 0; i < count; i++) {
+        config_variable_of(&rows[i], name);
+        setenv(name, "", 1);
+    }
+    struct config c = read_both("", NULL), none = read_config("", NULL);
+    for (size_t i = 0; i < count; i++) {
+        config_variable_of(&rows[i], name);
+        unsetenv(name);
+    }
+    assert_int_equal(c.max_body, 1024);
+    assert_string_equal(c.listen.at[0], "file:1");
+    const struct config defaults = read_config("", NULL);
+    for (size_t i = 0; i < count; i++)
+        assert_true(config_option_is_same(&rows[i], &none, &defaults));
+}
+
 static void flags_beat_the_environment_and_that_beats_the_file(void **state) {
     (void)state;
     write_file("max-body = 1KiB\nworkers = 2\nlisten = file:1\nlisten = file:2\n");
@@ -303,6 +348,8 @@ int main(void) {
         TEST(the_last_of_a_repeated_flag_counts_and_listen_adds),
         TEST(a_file_has_keys_comments_and_blank_lines),
         TEST(a_mistake_in_the_file_is_reported_with_its_line),
+        TEST(a_file_that_is_none_is_a_mistake),
+        TEST(an_empty_variable_is_as_if_it_were_not_set),
         TEST(flags_beat_the_environment_and_that_beats_the_file),
         TEST(the_environment_names_the_file_too),
         TEST(a_reload_takes_what_its_row_says_and_names_the_rest),

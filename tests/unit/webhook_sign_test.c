@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "server/webhooks/sign.h"
@@ -137,6 +138,16 @@ static void too_many_secrets_a_long_line_and_no_file_are_mistakes(void **state) 
     write_secrets(many);
     assert_int_equal(webhook_secrets_read(&s, path, &error), -1);
     assert_non_null(strstr(error.data, "line 1: is too long"));
+    buf_clear(&error);
+    write_secrets(SECRET "\n" SECRET "\n"); /* no line is lost behind a NUL */
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "", 1, 3), 1);
+    close(fd);
+    assert_int_equal(webhook_secrets_read(&s, path, &error), -1);
+    assert_non_null(strstr(error.data, "line 1: it has a NUL byte"));
+    buf_clear(&error);
+    assert_int_equal(webhook_secrets_read(&s, "/dev/zero", &error), -1);
+    assert_non_null(strstr(error.data, "not a regular file"));
     buf_clear(&error);
     assert_int_equal(webhook_secrets_read(&s, "/nonexistent/secrets", &error), -1);
     assert_non_null(strstr(error.data, "/nonexistent/secrets: No such file"));
