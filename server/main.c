@@ -6,6 +6,7 @@
  *       loaded ──► "ready"     SIGHUP ──► new zygote, limits    SIGTERM, SIGINT ──► draining ──► idle or time out ──► 0
  *                                                                        second one ───────────────► 128 + signal
  */
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,10 +29,12 @@
 #define EXIT_USAGE_ERROR     2
 #define SPARE_DESCRIPTORS    256 /* at least, for all but connections: workers, memfds, listeners */
 
-/* Says why the program ends, for a person to read. */
+/* Says why the program ends, for a person to read: in one line, whatever was typed. */
 static void say(const struct buf *why) {
     struct buf line = {0};
     buf_printf(&line, "offloadd: %s", why->data == NULL || why->failed ? "out of memory" : why->data);
+    for (size_t i = 0; i < line.size; i++)
+        line.data[i] = iscntrl((unsigned char)line.data[i]) ? '?' : line.data[i];
     log_say(line.failed ? "offloadd: out of memory" : line.data);
     buf_deinit(&line);
 }
@@ -376,6 +379,21 @@ static int run(struct server *s) {
     return s->exit_status;
 }
 
+/* --check-config: finds what config_read cannot know, and a start would find. Opens, makes and removes nothing. */
+static int check_config(const struct config *c) {
+    struct buf error = {0};
+    struct http_config hc = http_config_of(c);
+    int rc = http_check_listen(&hc, &error);
+    if (rc == 0 && !config_is_in_memory(c))
+        rc = store_sqlite_check(c->data_dir, &error);
+    if (rc == 0)
+        printf("the configuration is good\n");
+    else
+        say(&error);
+    buf_deinit(&error);
+    return rc == 0 ? 0 : EXIT_USAGE_ERROR;
+}
+
 int main(int argc, char **argv) {
     static struct server s;
     struct buf error = {0};
@@ -398,7 +416,7 @@ int main(int argc, char **argv) {
     } else if (s.config.show_version) {
         printf("offloadd " OFFLOAD_VERSION "\n");
     } else if (s.config.check_config) {
-        printf("the configuration is good\n");
+        return check_config(&s.config);
     } else {
         return run(&s);
     }

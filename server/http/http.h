@@ -32,7 +32,7 @@ struct http_request;
 #define HTTP_MAX_LISTENERS 16
 
 struct http_config {
-    /* "host:port", "[address]:port" or "unix:/path"; with port 0 the system chooses a free one. Read by http_open only.
+    /* "host:port", "[address]:port" or "unix:/path", each once; with port 0 the system chooses a free one. Read by http_open only.
      * At most HTTP_MAX_LISTENERS; none is allowed, too. */
     const char *const *listen;
     unsigned listen_count;
@@ -76,6 +76,10 @@ struct http_events {
 };
 
 /* ---- the server -------------------------------------------------------------------------------------------------- */
+
+/* Whether http_open could open the listeners, as far as that can be known without opening, making or removing anything:
+ * a port that is taken is not found. 0, or -1 with one line in `error`. Needs no struct http. */
+MUST_CHECK int http_check_listen(const struct http_config *config, struct buf *error);
 
 /* Opens the listeners, and serves them from the first http_turn on. Copies `config` and `events`; borrows `loop` until
  * http_close. NULL with one line in `error`. Then *misconfigured is true if an address has no known form or is not

@@ -3,6 +3,7 @@
 #include "server/http/listen.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -25,24 +26,60 @@
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
 
-/* "host:port" or "[host]:port". */
-static int split_address(const char *text, char *host, size_t host_size, char *port, size_t port_size) {
-    const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon[1] == '\0')
-        return -1;
-    const char *from = text;
-    size_t n = (size_t)(colon - text);
-    if (n >= 2 && from[0] == '[' && from[n - 1] == ']') {
+struct address {
+    union {
+        struct sockaddr any;
+        struct sockaddr_storage storage;
+        struct sockaddr_in ip4;
+        struct sockaddr_in6 ip6;
+        struct sockaddr_un path;
+    } at;
+    socklen_t size;
+};
+
+/* "host:port" or "[IPv6 address]:port", in parts. */
+struct host_port {
+    char host[256];
+    const char *port; /* of the text */
+    bool is_ip6;
+};
+
+/* Decimal digits alone: getaddrinfo would take a sign, a space and a larger number. */
+static bool is_port(const char *text) {
+    size_t n = strspn(text, "0123456789");
+    return n > 0 && n <= 5 && text[n] == '\0' && (text[0] != '0' || n == 1) && strtoul(text, NULL, 10) <= UINT16_MAX;
+}
+
+/* NULL, or what is wrong. */
+static const char *split_address(const char *text, struct host_port *to) {
+    const char *from = text, *end = strrchr(text, ':');
+    to->is_ip6 = text[0] == '[';
+    if (end == NULL)
+        return "host:port, [address]:port or unix:/path is wanted";
+    to->port = end + 1;
+    if (to->is_ip6 && (end == text || end[-1] != ']'))
+        return "an IPv6 address and its port are written as [address]:port";
+    if (to->is_ip6) {
         from++;
-        n -= 2;
+        end--;
     }
-    /* getaddrinfo would accept a larger number, and cut it off. */
-    if (n == 0 || n >= host_size || strlen(colon + 1) >= port_size || strtoul(colon + 1, NULL, 10) > UINT16_MAX)
-        return -1;
-    memcpy(host, from, n);
-    host[n] = '\0';
-    memcpy(port, colon + 1, strlen(colon + 1) + 1);
-    return 0;
+    size_t n = (size_t)(end - from);
+    if (n == 0)
+        return "the host is empty";
+    if (n >= sizeof to->host)
+        return "the host is too long";
+    memcpy(to->host, from, n);
+    to->host[n] = '\0';
+    if (!to->is_ip6 && strchr(to->host, ':') != NULL)
+        return "an IPv6 address stands in brackets: [address]:port";
+    for (size_t i = 0; i < n && !to->is_ip6; i++)
+        if (!isalnum((unsigned char)to->host[i]) && strchr("-._", to->host[i]) == NULL)
+            return "the host is neither a name nor an address";
+    return is_port(to->port) ? NULL : "host:port is wanted, with a port from 0 to 65535 in decimal digits";
+}
+
+static bool is_unix(const char *text) {
+    return strncmp(text, "unix:", 5) == 0;
 }
 
 static bool is_loopback(const struct sockaddr *a) {
@@ -63,42 +100,133 @@ static void describe(struct http_listener *l, int fd) {
     snprintf(l->address, sizeof l->address, a.ss_family == AF_INET6 ? "[%.80s]:%.10s" : "%.80s:%.10s", host, port);
 }
 
-static int open_tcp(struct http_listener *l, const char *text, bool any_address, struct buf *error,
-                    bool *misconfigured) {
-    char host[256], port[16];
+static int find_tcp(struct address *a, const char *text, bool any_address, struct buf *error, bool *misconfigured) {
+    struct host_port parts;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
-    int on = 1;
-    if (split_address(text, host, sizeof host, port, sizeof port) != 0) {
-        buf_printf(error, "--listen %s: host:port, [address]:port or unix:/path is wanted", text);
-        *misconfigured = true;
+    const char *why = split_address(text, &parts);
+    *misconfigured = true;
+    if (why != NULL) {
+        buf_printf(error, "--listen %s: %s", text, why);
         return -1;
     }
-    int rc = getaddrinfo(host, port, &hints, &found);
+    if (parts.is_ip6) {
+        hints.ai_family = AF_INET6;
+        hints.ai_flags |= AI_NUMERICHOST;
+    }
+    int rc = getaddrinfo(parts.host, parts.port, &hints, &found);
     if (rc != 0) {
-        buf_printf(error, "--listen %s: %s", text, gai_strerror(rc));
+        *misconfigured = parts.is_ip6; /* a name can be known later */
+        buf_printf(error, "--listen %s: %s", text,
+                   parts.is_ip6 ? "there is no IPv6 address in the brackets" : gai_strerror(rc));
         return -1;
     }
-    int fd = -1;
-    l->loopback = is_loopback(found->ai_addr);
-    if (!any_address && !l->loopback) {
-        buf_printf(error,
-                   "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
-                   "--insecure-no-auth allows it",
-                   text);
+    memcpy(&a->at, found->ai_addr, found->ai_addrlen);
+    a->size = found->ai_addrlen;
+    freeaddrinfo(found);
+    if (any_address || is_loopback(&a->at.any))
+        return 0;
+    buf_printf(error,
+               "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
+               "--insecure-no-auth allows it",
+               text);
+    return -1;
+}
+
+static int find_unix(struct address *a, const char *path, struct buf *error, bool *misconfigured) {
+    const size_t room = sizeof a->at.path.sun_path;
+    *a = (struct address){.at.path = {.sun_family = AF_UNIX}, .size = sizeof a->at.path};
+    if (path[0] == '/' && strlen(path) < room) {
+        memcpy(a->at.path.sun_path, path, strlen(path) + 1);
+        return 0;
+    }
+    *misconfigured = true;
+    buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path, room);
+    return -1;
+}
+
+static bool is_same(const struct address *a, const struct address *b) {
+    if (a->at.any.sa_family != b->at.any.sa_family)
+        return false;
+    switch (a->at.any.sa_family) {
+    case AF_UNIX: return strcmp(a->at.path.sun_path, b->at.path.sun_path) == 0;
+    case AF_INET:
+        return a->at.ip4.sin_port != 0 && a->at.ip4.sin_port == b->at.ip4.sin_port &&
+               a->at.ip4.sin_addr.s_addr == b->at.ip4.sin_addr.s_addr;
+    default:
+        return a->at.ip6.sin6_port != 0 && a->at.ip6.sin6_port == b->at.ip6.sin6_port &&
+               a->at.ip6.sin6_scope_id == b->at.ip6.sin6_scope_id &&
+               memcmp(&a->at.ip6.sin6_addr, &b->at.ip6.sin6_addr, sizeof a->at.ip6.sin6_addr) == 0;
+    }
+}
+
+/* Finds what all addresses mean. 0, or -1 with one line in `error`. */
+static int find_all(struct address found[HTTP_MAX_LISTENERS], const struct http_config *config, struct buf *error,
+                    bool *misconfigured) {
+    if (config->listen_count > HTTP_MAX_LISTENERS) {
+        buf_printf(error, "--listen: at most %d addresses are possible", HTTP_MAX_LISTENERS);
         *misconfigured = true;
-    } else {
-        fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-            bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
-            buf_printf(error, "--listen %s: %s", text, strerror(errno));
-            if (fd >= 0)
-                close(fd);
-            fd = -1;
+        return -1;
+    }
+    for (unsigned i = 0; i < config->listen_count; i++) {
+        const char *text = config->listen[i];
+        int rc = is_unix(text) ? find_unix(&found[i], text + 5, error, misconfigured)
+                               : find_tcp(&found[i], text, config->any_address, error, misconfigured);
+        if (rc != 0)
+            return -1;
+        for (unsigned k = 0; k < i; k++) {
+            if (!is_same(&found[i], &found[k]))
+                continue;
+            buf_printf(error, "--listen %s: %s is the same address", text, config->listen[k]);
+            *misconfigured = true;
+            return -1;
         }
     }
-    freeaddrinfo(found);
-    if (fd >= 0)
-        describe(l, fd);
+    *misconfigured = false;
+    return 0;
+}
+
+/* Whether a socket can be made at that path, as far as that can be seen. 0, or -1 with one line in `error`. */
+static int check_place(const struct sockaddr_un *a, struct buf *error) {
+    char folder[sizeof a->sun_path + 1];
+    struct stat st;
+    snprintf(folder, sizeof folder, "%s", a->sun_path);
+    *(strrchr(folder, '/') + 1) = '\0';
+    if (access(folder, W_OK | X_OK) != 0)
+        buf_printf(error, "--listen unix:%s: %s: %s", a->sun_path, folder, strerror(errno));
+    else if (lstat(a->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        buf_printf(error, "--listen unix:%s: there is another file, which is no socket", a->sun_path);
+    else
+        return 0;
+    return -1;
+}
+
+int http_check_listen(const struct http_config *config, struct buf *error) {
+    struct address found[HTTP_MAX_LISTENERS];
+    bool misconfigured;
+    if (find_all(found, config, error, &misconfigured) != 0)
+        return -1;
+    for (unsigned i = 0; i < config->listen_count; i++)
+        if (is_unix(config->listen[i]) && check_place(&found[i].at.path, error) != 0)
+            return -1;
+    return 0;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static int open_tcp(struct http_listener *l, const struct address *a) {
+    int on = 1;
+    int fd = socket(a->at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(fd, &a->at.any, a->size) != 0 ||
+        listen(fd, BACKLOG) != 0) {
+        int why = errno;
+        close(fd);
+        errno = why;
+        return -1;
+    }
+    l->loopback = is_loopback(&a->at.any);
+    describe(l, fd);
     return fd;
 }
 
@@ -113,22 +241,17 @@ static bool is_stale(const struct sockaddr_un *a) {
     return stale;
 }
 
-static int open_unix(struct http_listener *l, const char *path, struct buf *error, bool *misconfigured) {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (path[0] != '/' || strlen(path) >= sizeof a.sun_path) {
-        buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path,
-                   sizeof a.sun_path);
-        *misconfigured = true;
-        return -1;
-    }
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    if (is_stale(&a))
+static int open_unix(struct http_listener *l, const struct address *a) {
+    const char *path = a->at.path.sun_path;
+    if (is_stale(&a->at.path))
         unlink(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, BACKLOG) != 0) {
-        buf_printf(error, "--listen unix:%s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0)
+        return -1;
+    if (bind(fd, &a->at.any, a->size) != 0 || listen(fd, BACKLOG) != 0) {
+        int why = errno;
+        close(fd);
+        errno = why;
         return -1;
     }
     snprintf(l->address, sizeof l->address, "unix:%s", path);
@@ -170,23 +293,22 @@ static void on_listener(struct watch *w, uint32_t events) {
     }
 }
 
-/* ---- opening and closing ----------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------------------- */
 
 int http_listeners_open(struct http_listeners *l, const struct http_config *config, struct buf *error,
                         bool *misconfigured) {
+    struct address found[HTTP_MAX_LISTENERS];
     l->retry_timer.fire = on_retry_timer;
-    if (config->listen_count > HTTP_MAX_LISTENERS) {
-        buf_printf(error, "--listen: at most %d addresses are possible", HTTP_MAX_LISTENERS);
-        *misconfigured = true;
+    if (find_all(found, config, error, misconfigured) != 0)
         return -1;
-    }
     for (unsigned i = 0; i < config->listen_count; i++) {
         const char *text = config->listen[i];
         struct http_listener *one = &l->at[i];
-        int fd = strncmp(text, "unix:", 5) == 0 ? open_unix(one, text + 5, error, misconfigured)
-                                                : open_tcp(one, text, config->any_address, error, misconfigured);
-        if (fd < 0)
+        int fd = is_unix(text) ? open_unix(one, &found[i]) : open_tcp(one, &found[i]);
+        if (fd < 0) {
+            buf_printf(error, "--listen %s: %s", text, strerror(errno));
             return -1;
+        }
         one->all = l;
         one->watch = (struct watch){fd, on_listener};
         l->count++;

@@ -159,6 +159,10 @@ MUST_CHECK struct store *store_memory_open(const struct store_limits *limits, bo
 
 struct loop;
 
+/* Whether store_sqlite_open could use or make that directory, as far as that can be seen without changing anything. 0,
+ * or -1 with one line in `error`. */
+MUST_CHECK int store_sqlite_check(const char *directory, struct buf *error);
+
 /* Opens a store in a directory, which it makes (mode 0700) if it is missing, and locks. `limits` is copied; `loop` must
  * outlive the store. NULL with one line in `error`. */
 MUST_CHECK struct store *store_sqlite_open(struct loop *loop, const char *directory, const struct store_limits *limits,

@@ -176,6 +176,79 @@ END
     [[ $stderr == *--insecure-no-auth* ]]
 }
 
+@test "a malformed address: exit 2, by --check-config too" {
+    while IFS='|' read -r address; do
+        for check in --check-config --log-level=info; do
+            daemon --data-dir "$BATS_TEST_TMPDIR/data" --listen "$address" "$check"
+            [ "$status" = 2 ]
+            one_line_with "--listen $address: "
+        done
+    done <<'END'
+127.0.0.1:http
+127.0.0.1: 80
+127.0.0.1:80x
+:+80
+:8080
+127.0.0.1:65536
+127.0.0.1:-1
+127.0.0.1:080
+127.0.0.1:
+127.0.0.1
+[::1
+[::1]x:80
+[::1:80
+::1:80
+[127.0.0.1]:80
+unix:relative.sock
+unix:/012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345
+0.0.0.0:0
+END
+}
+
+@test "--check-config finds what a start would find, and makes, opens and removes nothing" {
+    dir=$BATS_TEST_TMPDIR/place
+    mkdir "$dir"
+    touch "$dir/file"
+    mkdir -p "$dir/data/lock"
+    while IFS='|' read -r word options; do
+        # shellcheck disable=SC2086
+        daemon --check-config $options
+        [ "$status" = 2 ]
+        [ -z "$output" ]
+        one_line_with "$word"
+    done <<END
+no.such.host.invalid|--listen no.such.host.invalid:80
+the same address|--listen 127.0.0.1:7001 --listen 127.0.0.1:7001
+/nonexistent/|--listen unix:/nonexistent/sock
+no socket|--listen unix:$dir/file
+Not a directory|--data-dir $dir/file
+Not a directory|--data-dir $dir/file/below
+directory|--data-dir $dir/data
+--webhook-secret-file $dir: Is a directory|--webhook-secret-file $dir
+--config $dir: Is a directory|--config $dir
+--config /dev/zero|--config /dev/zero
+--listen: at most 16|$(printf -- '--listen=127.0.0.1:%d ' {7001..7017})
+END
+    [ "$(ls "$dir")" = "$(printf 'data\nfile')" ]
+    python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1])' "$dir/sock"
+    daemon --check-config --listen "unix:$dir/sock" --listen "unix:$dir/new" --data-dir "$dir/new/data"
+    [ "$status" = 0 ]
+    [ -S "$dir/sock" ]
+    [ ! -e "$dir/new" ]
+}
+
+@test "an empty variable is as if it were not set" {
+    OFFLOAD_WORKERS='' OFFLOAD_MAX_BODY='' OFFLOAD_LISTEN='' OFFLOAD_CONFIG='' OFFLOAD_LOG_LEVEL='' OFFLOAD_ENABLE_TEST_TYPES='' \
+        daemon --check-config
+    [ "$status" = 0 ]
+}
+
+@test "a mistake is one line, whatever was typed" {
+    daemon --workers $'1\n2'
+    [ "$status" = 2 ]
+    one_line_with "1?2"
+}
+
 @test "a listener that cannot be: exit 1 or 2 and one line that names it" {
     for address in 127.0.0.1 8080 127.0.0.1:99999 127.0.0.1:65536 127.0.0.1:-1 127.0.0.1:http unix:relative unix: '[::1]' '[::1:80'; do
         daemon --listen "$address"

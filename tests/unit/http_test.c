@@ -843,6 +843,27 @@ static void a_malformed_address_differs_from_one_that_cannot_be_opened(void **st
         {"127.0.0.1:65536", "host:port", true},
         {"192.0.2.1:0", "only loopback addresses", true},
         {"unix:relative", "an absolute path", true},
+        {"unix:", "an absolute path", true},
+        {"127.0.0.1:http", "with a port", true},
+        {"127.0.0.1: 80", "with a port", true},
+        {"127.0.0.1:80 ", "with a port", true},
+        {"127.0.0.1:-1", "with a port", true},
+        {"127.0.0.1:080", "with a port", true},
+        {"127.0.0.1:0x50", "with a port", true},
+        {"127.0.0.1:", "with a port", true},
+        {"127.0.0.1:4294967376", "with a port", true},
+        {":+80", "the host is empty", true},
+        {":80", "the host is empty", true},
+        {"[]:80", "the host is empty", true},
+        {"[::1", "[address]:port", true},
+        {"[::1]x:80", "[address]:port", true},
+        {"[::1]80", "[address]:port", true},
+        {"::1:80", "in brackets", true},
+        {"[127.0.0.1]:80", "no IPv6 address", true},
+        {"[localhost]:80", "no IPv6 address", true},
+        {"local host:80", "neither a name nor an address", true},
+        {"127.0.0.1/8:80", "neither a name nor an address", true},
+        {"http://127.0.0.1:80", "in brackets", true},
         {"unix:/nonexistent/socket", "No such file", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -853,8 +874,62 @@ static void a_malformed_address_differs_from_one_that_cannot_be_opened(void **st
         assert_false(open_server(&error, &misconfigured));
         assert_non_null(strstr(error.data, rows[i].error));
         assert_int_equal(misconfigured, rows[i].misconfigured);
+        buf_clear(&error);
+        assert_int_equal(http_check_listen(&world.config, &error), -1);
+        assert_non_null(strstr(error.data, rows[i].error));
         buf_deinit(&error);
     }
+}
+
+static void an_address_is_named_once(void **state) {
+    (void)state;
+    static const char *const twice[][2] = {
+        {"127.0.0.1:4", "127.0.0.1:4"}, {"[::1]:4", "[0:0::1]:4"}, {"unix:/tmp/a", "unix:/tmp/a"}};
+    static const char *const different[] = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:4",
+                                            "127.0.0.1:5", "127.0.0.2:4", "[::1]:4"};
+    for (size_t i = 0; i < sizeof twice / sizeof twice[0]; i++) {
+        struct buf error = {0};
+        world.config.listen = twice[i];
+        world.config.listen_count = 2;
+        assert_int_equal(http_check_listen(&world.config, &error), -1);
+        assert_non_null(strstr(error.data, "the same address"));
+        buf_deinit(&error);
+    }
+    world.config.listen = different;
+    world.config.listen_count = sizeof different / sizeof different[0];
+    struct buf none = {0};
+    assert_int_equal(http_check_listen(&world.config, &none), 0);
+    assert_int_equal(none.size, 0);
+}
+
+/* It neither binds nor removes: a socket that was left behind is still there. */
+static void a_check_of_the_listeners_changes_nothing(void **state) {
+    (void)state;
+    char folder[] = "/tmp/http_test.XXXXXX", address[128], file[128];
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct buf error = {0};
+    assert_non_null(mkdtemp(folder));
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", folder);
+    snprintf(address, sizeof address, "unix:%s", a.sun_path);
+    snprintf(file, sizeof file, "unix:%s/file", folder);
+    const char *const one[] = {address}, *const other[] = {file};
+    world.config.listen = one;
+    world.config.listen_count = 1;
+    assert_int_equal(http_check_listen(&world.config, &error), 0);
+    assert_int_equal(access(a.sun_path, F_OK), -1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    close(fd);
+    assert_int_equal(http_check_listen(&world.config, &error), 0);
+    assert_int_equal(access(a.sun_path, F_OK), 0);
+    close(open(file + 5, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    world.config.listen = other;
+    assert_int_equal(http_check_listen(&world.config, &error), -1);
+    assert_non_null(strstr(error.data, "no socket"));
+    buf_deinit(&error);
+    unlink(file + 5);
+    unlink(a.sun_path);
+    assert_int_equal(rmdir(folder), 0);
 }
 
 static void more_addresses_than_there_is_room_for_are_rejected(void **state) {
@@ -962,6 +1037,8 @@ int main(void) {
         TEST(a_listener_accepts_and_its_socket_file_is_removed),
         TEST(a_malformed_address_differs_from_one_that_cannot_be_opened),
         TEST(more_addresses_than_there_is_room_for_are_rejected),
+        TEST(an_address_is_named_once),
+        TEST(a_check_of_the_listeners_changes_nothing),
 #ifdef OFFLOAD_DEBUG
         TEST(an_illegal_move_aborts_in_debug_builds),
 #endif

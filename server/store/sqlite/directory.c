@@ -56,6 +56,44 @@ static int write_pid(int fd) {
     return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)size, 0) == size ? 0 : -1;
 }
 
+/* The nearest directory that exists must let us make the next one, or the files. */
+static int check_access(char *path) {
+    struct stat st;
+    while (stat(path, &st) != 0) {
+        char *slash = strrchr(path, '/');
+        if (errno != ENOENT)
+            return -1;
+        if (slash == NULL || slash == path)
+            return access(slash == path ? "/" : ".", W_OK | X_OK);
+        *slash = '\0';
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return -1;
+    }
+    return access(path, R_OK | W_OK | X_OK);
+}
+
+int directory_check(const char *path, struct buf *error) {
+    static const char *const files[] = {"lock", "jobs.db"};
+    struct stat st;
+    struct buf name = {0};
+    buf_puts(&name, path);
+    int rc = name.failed ? -1 : check_access(name.data);
+    for (size_t i = 0; rc == 0 && i < sizeof files / sizeof files[0]; i++) {
+        buf_clear(&name);
+        buf_printf(&name, "%s/%s", path, files[i]);
+        if (name.failed || stat(name.data, &st) != 0)
+            continue;
+        errno = EISDIR;
+        rc = S_ISDIR(st.st_mode) ? -1 : access(name.data, R_OK | W_OK);
+    }
+    if (rc != 0)
+        buf_printf(error, "cannot use the data directory %s: %s", path, strerror(errno));
+    buf_deinit(&name);
+    return rc;
+}
+
 int directory_lock(const char *path, struct buf *error) {
     struct buf name = {0};
     int fd = -1;

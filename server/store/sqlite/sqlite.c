@@ -325,6 +325,10 @@ static const struct store_ops sqlite_ops = {
     .close = sqlite_close,
 };
 
+int store_sqlite_check(const char *directory, struct buf *error) {
+    return directory_check(directory, error);
+}
+
 struct store *store_sqlite_open(struct loop *loop, const char *directory, const struct store_limits *limits,
                                 struct buf *error) {
     struct sqlite_store *s = calloc(1, sizeof *s);
