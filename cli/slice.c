@@ -50,6 +50,8 @@ static const char *skip_value(const char *p, const char *end) {
 
 bool slice_is_json(struct slice text) {
     json_error_t error;
+    if (text.size > 0 && memchr(text.data, '\0', text.size) != NULL)
+        return false;
     json_t *value = json_loadb(text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     json_decref(value);
     if (value != NULL)

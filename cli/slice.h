@@ -11,7 +11,7 @@ struct slice {
     size_t size;
 };
 
-/* True if the text is one JSON value. Numbers that are too large for a double are JSON, too. */
+/* True if the text is one JSON value; a NUL byte is never a part of one. Numbers that are too large for a double are JSON, too. */
 bool slice_is_json(struct slice text);
 /* The value of a member, or no slice. `object` must be the well-formed text of an object. */
 struct slice slice_member(struct slice object, const char *name);

@@ -24,6 +24,7 @@ static int read_stream(struct buf *out, FILE *from) {
         }
         size_t n = fread(to, 1, READ_BYTES, from);
         out->size += n;
+        out->data[out->size] = '\0';
         if (n == 0)
             return ferror(from) ? -1 : 0;
     }
@@ -133,16 +134,34 @@ int submission_write(struct buf *body, char **words, size_t count, const struct 
     return status == 0 ? write_options(body, options) : -1;
 }
 
-/* Appends each line of JSON as one item. text ends with a NUL; path: for the message. */
-static int write_items(struct buf *json, const char *text, const char *path) {
+/* NULL, or what is wrong with a line that is to be an item. */
+static const char *fault_of(struct slice line) {
+    if (memchr(line.data, '\0', line.size) != NULL)
+        return "has a NUL byte";
+    return slice_is_json(line) ? NULL : "is not JSON";
+}
+
+/* True if all of it is white space. */
+static bool is_blank(struct slice line) {
+    while (line.size > 0 && memchr(" \t\r", line.data[line.size - 1], 3) != NULL)
+        line.size--;
+    return line.size == 0;
+}
+
+/* Appends each line of JSON as one item. path: for the message. */
+static int write_items(struct buf *json, const struct buf *text, const char *path) {
+    const char *end = text->data + text->size;
+    size_t number = 1;
     bool first = true;
-    for (size_t number = 1; *text != '\0'; number++) {
-        struct slice line = {text, strcspn(text, "\n")};
-        text += line.size + (text[line.size] != '\0');
-        if (strspn(line.data, " \t\r") >= line.size)
+    for (const char *at = text->data; at < end; number++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        struct slice line = {at, (size_t)((newline != NULL ? newline : end) - at)};
+        at = newline != NULL ? newline + 1 : end;
+        if (is_blank(line))
             continue;
-        if (!slice_is_json(line)) {
-            say("%s: line %zu is not JSON", path, number);
+        const char *fault = fault_of(line);
+        if (fault != NULL) {
+            say("%s: line %zu %s", path, number, fault);
             return -1;
         }
         buf_puts(json, first ? "" : ",");
@@ -158,9 +177,8 @@ int submission_write_map(struct buf *body, const char *type, const char *path, c
     if (status == 0)
         status = write_type(body, type);
     buf_puts(body, ",\"items\":[");
-    buf_putc(&lines, '\0');
     if (status == 0)
-        status = write_items(body, lines.failed ? "" : lines.data, path);
+        status = write_items(body, &lines, path);
     buf_deinit(&lines);
     buf_putc(body, ']');
     return status == 0 ? write_options(body, options) : -1;
