@@ -134,13 +134,41 @@ void client_escape(struct client *c, struct buf *out, const char *text) {
     curl_free(escaped);
 }
 
+/* "text/plain; charset=utf-8" is of the type "text/plain". */
+static bool is_type(const char *given, const char *type) {
+    size_t size = strlen(type);
+    return given != NULL && strncasecmp(given, type, size) == 0 && strchr("; \t", given[size]) != NULL;
+}
+
+static bool has_header(struct client *c, const char *name) {
+    struct curl_header *found;
+    return curl_easy_header(c->easy, name, 0, CURLH_HEADER, -1, &found) == CURLHE_OK;
+}
+
+/* Whether the head that has come cannot be from offload. */
+static bool is_foreign(struct client *c, const struct client_request *request) {
+    const char *type = NULL, *wanted = request->accept;
+    long status = 0;
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &type);
+    if (!has_header(c, "X-Request-Id"))
+        return true;
+    if (status / 100 != 2) /* a probe that fails answers in its own type */
+        return !is_type(type, "application/problem+json") && (wanted == NULL || !is_type(type, wanted));
+    if (status == 200 && wanted != NULL)
+        return !is_type(type, wanted);
+    if (status == 200 && request->sink != NULL) /* a result can be of any type */
+        return type == NULL || !has_header(c, "Server-Timing");
+    return !is_type(type, "application/json");
+}
+
 static size_t take_body(char *data, size_t one, size_t size, void *arg) {
     (void)one;
     struct transfer *t = arg;
     struct client_response *response = t->response;
     long status = 0;
     curl_easy_getinfo(t->client->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200 && t->request->sink != NULL) {
+    if (status == 200 && t->request->sink != NULL && !is_foreign(t->client, t->request)) {
         if (size == 0 || fwrite(data, 1, size, t->request->sink) == size) {
             response->last = size != 0 ? data[size - 1] : response->last;
             return size;
@@ -148,6 +176,8 @@ static size_t take_body(char *data, size_t one, size_t size, void *arg) {
         t->fault = "the output could not be written";
         return 0;
     }
+    if (status == 200 && t->request->sink != NULL)
+        return size; /* `foreign` says it */
     if (size > (status / 100 == 2 ? DOCUMENT_BYTES : PROBLEM_BYTES) - response->body.size)
         t->fault = "the answer is too large";
     buf_append(&response->body, data, t->fault == NULL ? size : 0);
@@ -253,7 +283,9 @@ static enum client_result exchange(struct client *c, struct transfer *t) {
     curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &type);
     response->status = (int)status;
     response->retry_after_s = retry_after_s;
-    response->json = type != NULL && strncasecmp(type, "application/json", 16) == 0;
+    response->json = is_type(type, "application/json");
+    response->plain = is_type(type, "text/plain");
+    response->foreign = is_foreign(c, t->request);
     return CLIENT_ANSWERED;
 }
 

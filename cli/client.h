@@ -16,7 +16,7 @@ struct client_request {
     const char *method;
     struct buf path;        /* what follows the base URL, with the query: "/v1/jobs"; freed by the caller */
     const char *prefer;     /* the Prefer field (RFC 7240), or NULL */
-    const char *accept;     /* the media type that is wanted; NULL: JSON, or anything if there is a sink */
+    const char *accept;     /* the media type of a 200; NULL: JSON, or anything if there is a sink */
     const char *key;        /* the Idempotency-Key, or NULL */
     const char *last_event; /* the Last-Event-ID, or NULL */
     const struct buf *body; /* JSON, or NULL; borrowed */
@@ -29,9 +29,12 @@ struct client_request {
 struct client_response {
     int status;
     int64_t retry_after_s; /* the Retry-After field; 0: there was none */
-    bool json;             /* the media type is application/json */
-    char last;             /* the last byte that the sink has got */
-    struct buf body;       /* at most 16 MiB; empty if the sink has got it */
+    bool json, plain;      /* the media type is application/json; it is text/plain */
+    /* It cannot be from offload: its media type is not the one that such an answer has, or it lacks a field
+     * that offload always sends. The sink has got nothing of it. */
+    bool foreign;
+    char last;       /* the last byte that the sink has got */
+    struct buf body; /* at most 16 MiB; empty if the sink has got it */
 };
 
 enum client_result {

@@ -54,7 +54,10 @@ static int get_page(struct command_input *in, int64_t left, const char *cursor, 
     add_query(&in->service, &request.path, "status", in->options->text[OPTION_STATUS]);
     add_query(&in->service, &request.path, "type", in->options->text[OPTION_TYPE]);
     add_query(&in->service, &request.path, "cursor", cursor);
-    return service_call(&in->service, &request, false, a);
+    int code = service_call(&in->service, &request, false, a);
+    if (code == EXIT_DONE && !json_is_array(json_object_get(a->json, "jobs")))
+        code = service_tell_foreign(&in->service, "it does not answer with a list of jobs");
+    return code;
 }
 
 /* Prints one job a line, and no more than `left`. Returns how many. */

@@ -23,7 +23,7 @@ static const struct help_exit exits[] = {
     {EXIT_UNSUCCESSFUL, "the job, or an item of map, failed or was cancelled; health: the service is not well"},
     {EXIT_USAGE, "the command line is wrong"},
     {EXIT_REJECTED, "the service rejected the request (4xx); the reasons are on stderr"},
-    {EXIT_TROUBLE, "the service did not answer, or answered 5xx or nonsense; or the output could not be written"},
+    {EXIT_TROUBLE, "the service did not answer, answered 5xx, or is not offload; or the output could not be written"},
     {EXIT_NOT_ENDED, "get --result: the job has not ended yet"},
     {130, "interrupted; run has cancelled its job (143: the same by SIGTERM)"},
 };

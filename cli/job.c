@@ -18,15 +18,22 @@ static struct buf job_path(struct service *s, const char *id, const char *below)
     return path;
 }
 
+static bool is_status(const char *text) {
+    static const char *const all[] = {"queued", "running", "succeeded", "failed", "cancelled"};
+    for (size_t i = 0; text != NULL && i < sizeof all / sizeof all[0]; i++)
+        if (strcmp(text, all[i]) == 0)
+            return true;
+    return false;
+}
+
 /* A Job has at least an id and a status. Both are used without a check from here on. */
 static int check_job(struct service *s, int code, const struct answer *a) {
     if (code != EXIT_DONE)
         return code;
     const char *id = answer_text(a, "id");
-    if (id != NULL && id[0] != '\0' && strlen(id) <= ID_BYTES && answer_text(a, "status") != NULL)
+    if (id != NULL && id[0] != '\0' && strlen(id) <= ID_BYTES && is_status(answer_text(a, "status")))
         return EXIT_DONE;
-    say("%s does not answer with a job", client_name(s->client));
-    return EXIT_TROUBLE;
+    return service_tell_foreign(s, "it does not answer with a job");
 }
 
 int job_read_key(const struct options *options, const char **key) {

@@ -36,6 +36,11 @@ void service_tell_problem(const json_t *problem, const char *subject) {
     }
 }
 
+int service_tell_foreign(const struct service *s, const char *what) {
+    say("%s is not an offload service: %s", client_name(s->client), what);
+    return EXIT_TROUBLE;
+}
+
 /* A problem with a job's id in it is about that job, not about the request. */
 static int report_problem(const struct answer *a) {
     char subject[120];
@@ -45,10 +50,7 @@ static int report_problem(const struct answer *a) {
         snprintf(subject, sizeof subject, "job %.60s", job);
     else
         snprintf(subject, sizeof subject, "the service answered %d", status);
-    if (a->json != NULL)
-        service_tell_problem(a->json, subject);
-    else
-        say("%s and no reason", subject);
+    service_tell_problem(a->json, subject);
     if (job != NULL)
         return EXIT_UNSUCCESSFUL;
     return status / 100 == 4 ? EXIT_REJECTED : EXIT_TROUBLE;
@@ -106,10 +108,12 @@ int service_call(struct service *s, struct client_request *request, bool patient
         say("%s: %s", client_name(s->client), client_error(s->client));
         return EXIT_TROUBLE;
     }
-    if (a->http.status / 100 != 2)
-        return report_problem(a);
-    if (a->json != NULL || (request->sink != NULL && a->http.status == 200))
-        return EXIT_DONE;
-    say("%s does not answer as offload does", client_name(s->client));
-    return EXIT_TROUBLE;
+    bool problem = a->http.status / 100 != 2;
+    bool streamed = request->sink != NULL && a->http.status == 200;
+    if (a->http.foreign || (!streamed && a->json == NULL) || (problem && answer_text(a, "code") == NULL)) {
+        char what[60];
+        snprintf(what, sizeof what, "its answer, %d, is not one of offload", a->http.status);
+        return service_tell_foreign(s, what);
+    }
+    return problem ? report_problem(a) : EXIT_DONE;
 }

@@ -35,6 +35,9 @@ struct service {
     unsigned retries; /* how often a busy service is asked again at most */
 };
 
+/* Says that the answer is not one of offload, and what is wrong with it. Returns EXIT_TROUBLE. */
+int service_tell_foreign(const struct service *s, const char *what);
+
 /* EXIT_DONE if *a is an answer with a 2xx status, else an exit code, after a line on stderr. A busy service (429, 503)
  * is asked again after the time that it names (Retry-After); patient: so is one that cannot be reached. Frees what *a
  * held before, and the request's path. The caller calls answer_deinit in all cases. */

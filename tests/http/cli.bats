@@ -236,6 +236,133 @@ has_job() { # STATUS TYPE
     [[ $stderr == *job_timeout* ]]
 }
 
+@test "map names the line that is wrong, and submits nothing" {
+    before=$(offload ls --limit 1000 | wc -l)
+    for bad in '{"value":1\0}' '{"value":1}\0' '\0{"value":1}' '1e999\0' '\0' '{"value":"\xff"}' '{"value":1' '\xef\xbb\xbf{}' '{} {}'; do
+        for ending in '' '\n' '\r\n' '\n{"value":3}\n' '\n{"value":3}'; do
+            for front in '' '{"value":0}\n' '\n \n{"value":0}\n'; do
+                run --separate-stderr offload map echo < <(printf "$front$bad$ending")
+                [ "$status" -eq 2 ]
+                [ -z "$output" ]
+                lines=$(printf "$front" | wc -l)
+                [[ $stderr == "offload: -: line $((lines + 1)) "* ]]
+                [ "${#stderr_lines[@]}" -eq 1 ]
+            done
+        done
+    done
+    printf '{"value":1}\n{"val\0ue":2}\n' >"$BATS_TEST_TMPDIR/items"
+    run --separate-stderr offload map echo "$BATS_TEST_TMPDIR/items"
+    [ "$status" -eq 2 ]
+    [[ $stderr == *"items: line 2 has a NUL byte" ]]
+    [ "$(offload ls --limit 1000 | wc -l)" = "$before" ]
+}
+
+@test "map takes empty lines, a last line without an end, and long lines" {
+    run --separate-stderr offload map echo < <(printf '\n\n{"value":1}\r\n \t\n{"value":2}')
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 2 ]
+    long=$(head -c 3000000 /dev/zero | tr '\0' x)
+    printf '{"value":"%s"}' "$long" >"$BATS_TEST_TMPDIR/items"
+    offload map echo "$BATS_TEST_TMPDIR/items" >"$BATS_TEST_TMPDIR/out" 2>/dev/null
+    [ "$(wc -c <"$BATS_TEST_TMPDIR/out")" -gt 3000000 ]
+}
+
+@test "a NUL byte in parameters is never where the text ends" {
+    printf '{"value":1}\0,"x":2}' >"$BATS_TEST_TMPDIR/whole"
+    for command in run submit; do
+        run --separate-stderr offload "$command" echo --params @"$BATS_TEST_TMPDIR/whole"
+        [ "$status" -eq 2 ]
+        run --separate-stderr offload "$command" echo --params @- <"$BATS_TEST_TMPDIR/whole"
+        [ "$status" -eq 2 ]
+    done
+    printf '1e999\0rest' >"$BATS_TEST_TMPDIR/value"
+    run --separate-stderr offload run echo value=@"$BATS_TEST_TMPDIR/value"
+    [[ $status != 0 || $output == *'1e999\u0000rest'* ]]
+    run --separate-stderr offload run echo value=@"$BATS_TEST_TMPDIR"
+    [ "$status" -eq 2 ]
+}
+
+@test "closed descriptors: what cannot be read or written is an error, and nothing goes elsewhere" {
+    run --separate-stderr bash -c '"$0" map echo 0<&-' "$BUILD/offload"
+    [ "$status" -eq 2 ]
+    run --separate-stderr bash -c '"$0" run echo value=1 1>&-' "$BUILD/offload"
+    [ "$status" -eq 4 ]
+    bash -c '"$0" run echo value=1 2>&-' "$BUILD/offload"
+    bash -c '"$0" health 0<&- 2>&-' "$BUILD/offload"
+}
+
+# Answers each request with the same head and body; sets FAKE (its URL) and FAKER (its pid).
+start_fake() { # HEAD BODY
+    python3 -u -c '
+import http.server, sys
+head, body = sys.argv[1].encode().decode("unicode_escape"), sys.argv[2].encode().decode("unicode_escape").encode()
+class Fake(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        lines = head.split("\n")
+        self.send_response_only(int(lines[0]))
+        for line in lines[1:]:
+            self.send_header(*line.split(": "))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    do_POST = do_GET
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Fake)
+print(server.server_port)
+server.serve_forever()' "$1" "$2" >"$BATS_TEST_TMPDIR/port" 3>&- &
+    FAKER=$!
+    eventually test -s "$BATS_TEST_TMPDIR/port"
+    FAKE=http://127.0.0.1:$(cat "$BATS_TEST_TMPDIR/port")
+}
+
+stop_fake() {
+    kill "$FAKER"
+    wait "$FAKER" || true
+    rm "$BATS_TEST_TMPDIR/port"
+}
+
+@test "what is not offload is named, by every command" {
+    while IFS='|' read -r head body; do
+        start_fake "$head" "$body"
+        for words in "run echo value=1" "submit echo value=1" "map echo" "wait ID" "events ID" "get ID" "get ID --result" \
+            "cancel ID" "ls" "types" "types echo" "health" "health --ready" "health --verbose" "health --ready --verbose"; do
+            # shellcheck disable=SC2086
+            run --separate-stderr offload --url "$FAKE" --retries 0 $words <<<'{"value":1}'
+            echo "$head $body: $words: $status $output $stderr"
+            [[ $status -eq 4 || ($words == health* && $status -eq 1) ]]
+            [[ $stderr == *"$FAKE is not an offload service"* ]]
+            [ -z "$output" ]
+        done
+        stop_fake
+    done <<'END'
+200\nContent-Type: text/html|<html>ok</html>
+200\nContent-Type: text/plain|fine
+200\nContent-Type: text/plain; charset=utf-8|ok
+200\nX-Request-Id: 1|
+200\nContent-Type: application/json\nX-Request-Id: 1|{"status":"ok"}
+200\nContent-Type: application/json|{"id":"1","status":"succeeded","jobs":[],"types":[],"name":"echo","params":{}}
+404\nContent-Type: text/html|<html>not found</html>
+404\nContent-Type: application/json\nX-Request-Id: 1|{"error":"not found"}
+503\nContent-Type: text/html\nX-Request-Id: 1|busy
+502\nX-Request-Id: 1|
+END
+}
+
+@test "what offload answers is taken: an answer of its own form" {
+    start_fake '200\nContent-Type: application/json\nX-Request-Id: 1' '{"id":"1","status":"succeeded","result":7}'
+    run offload --url "$FAKE" wait 1
+    stop_fake
+    [ "$status" -eq 0 ]
+    [ "$output" = 7 ]
+    start_fake '200\nContent-Type: application/json\nX-Request-Id: 1' '{"id":"1","status":"strange","result":7}'
+    run --separate-stderr offload --url "$FAKE" wait 1
+    stop_fake
+    [ "$status" -eq 4 ]
+    [[ $stderr == *"is not an offload service"* ]]
+}
+
 @test "cancel stops a job, and wait and get --result of it exit 1" {
     id=$(offload submit sleep ms=600000 | job_id)
     run offload cancel "$id"
