@@ -68,7 +68,7 @@ struct webhooks {
     struct webhook_secrets secrets;
     struct webhook *waiting[WEBHOOK_ATTEMPTS], *ready, *running; /* the oldest first; waiting: by attempt */
     size_t counts[WEBHOOK_STATES];                               /* of those in a list */
-    uint64_t bytes;                                              /* that all of them hold */
+    uint64_t bytes, waiting_bytes;                               /* that all of them hold; that those WAITING hold */
     struct timer start_timer;
     uint64_t outcomes[OUTCOMES];
 };
@@ -86,6 +86,10 @@ static struct webhook **list_of(struct webhook *h) {
     }
 }
 
+static size_t bytes_of(const struct webhook *h) {
+    return sizeof *h + strlen(h->url) + h->body.size;
+}
+
 static void move_to(struct webhook *h, enum webhook_state to) {
     static const struct state_row states[WEBHOOK_STATES] = {
         [WEBHOOK_NEW] = {"new", TO(WEBHOOK_WAITING) | TO(WEBHOOK_READY) | TO(WEBHOOK_GONE)},
@@ -99,17 +103,15 @@ static void move_to(struct webhook *h, enum webhook_state to) {
     if (list != NULL) {
         DL_DELETE(*list, h);
         h->owner->counts[h->state]--;
+        h->owner->waiting_bytes -= h->state == WEBHOOK_WAITING ? bytes_of(h) : 0;
     }
     h->state = to;
     list = list_of(h);
     if (list != NULL) {
         DL_APPEND(*list, h);
         h->owner->counts[to]++;
+        h->owner->waiting_bytes += to == WEBHOOK_WAITING ? bytes_of(h) : 0;
     }
-}
-
-static size_t bytes_of(const struct webhook *h) {
-    return sizeof *h + strlen(h->url) + h->body.size;
 }
 
 static void unmap_body(struct webhook *h) {
@@ -271,13 +273,15 @@ static void on_due(struct timer *t) {
 
 /* ---- new ones ---------------------------------------------------------------------------------------------------- */
 
-/* Gives up those that failed most often, the oldest first, until there is room for `bytes` more. False: there is
- * none. */
+/* Gives up those that wait and failed most often, the oldest first, until there is room for `bytes` more. False: there
+ * would be none even without all of them, so they stay. */
 static bool make_room(struct webhooks *w, uint64_t bytes) {
+    if (w->bytes - w->waiting_bytes + bytes > w->config.max_bytes)
+        return false;
     for (unsigned attempt = WEBHOOK_ATTEMPTS; attempt-- > 0;)
         while (w->waiting[attempt] != NULL && w->bytes + bytes > w->config.max_bytes)
             end(w->waiting[attempt], GAVE_UP, 0, "too much is waiting");
-    return w->bytes + bytes <= w->config.max_bytes;
+    return true;
 }
 
 static struct webhook *new_webhook(struct webhooks *w, const struct delivery *d) {

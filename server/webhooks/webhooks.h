@@ -26,7 +26,8 @@ struct webhooks_config {
     int64_t timeout_ns;   /* of one attempt */
     int64_t retry_ns;     /* the first delay, 5 s by the standard; the later ones grow with it */
     unsigned max_running; /* attempts at a time; the others wait in their order */
-    uint64_t max_bytes;   /* that all of them may hold; beyond it those that failed most often are given up */
+    uint64_t max_bytes;   /* that all of them may hold; beyond it those that wait and failed most often are
+                           * given up, as many as make room; if that is not enough, the new one alone */
 };
 
 /* Checks what the operator wrote, without using it: the allow list, and the file of secrets. 0, or -1 with one line in

@@ -667,12 +667,18 @@ static void what_failed_most_often_makes_room(void **state) {
     expect_note(0, 2, 0);
     expect_note(1, 3, 0);
     expect_note(2, 4, 0);
-    send_delivery(8, 0, 0, 300000, "http://127.0.0.1:1/"); /* more than there is: all that waits goes, and itself */
+    send_delivery(8, 0, 0, 300000, "http://127.0.0.1:1/"); /* more than there is: it goes, and no other makes room */
+    assert_int_equal(note_count, 4);
+    expect_note(3, 8, 0);
+    send_delivery(9, 0, 0, 70000, "http://127.0.0.1:1/"); /* what waits is too little: the others are under way */
     assert_int_equal(note_count, 5);
-    expect_note(3, 1, 0);
-    expect_note(4, 8, 0);
-    assert_int_equal(webhooks_pending(w), 3);
-    expect_metric("{outcome=\"gave_up\"} 5\n");
+    expect_note(4, 9, 0);
+    assert_int_equal(webhooks_pending(w), 4);
+    send_delivery(10, 0, later_ms, 35000, "http://127.0.0.1:1/"); /* as many as are needed */
+    assert_int_equal(note_count, 6);
+    expect_note(5, 1, 0);
+    assert_int_equal(webhooks_pending(w), 4);
+    expect_metric("{outcome=\"gave_up\"} 6\n");
 }
 
 static bool is_resolving(void) {
