@@ -39,23 +39,24 @@ class Service:
         with open(self.log.name, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def ready_address(self):
+    def ready_line(self):
+        """The log's "ready" line as an object; None: it has not come yet."""
         for line in self.log_text().splitlines():
             try:
                 event = json.loads(line)
             except ValueError:
                 continue
             if isinstance(event, dict) and event.get("event") == "ready":
-                return event["listen"][0]
+                return event
         return None
 
     def wait_ready(self):
         """The host and port from the log's "ready" line."""
         end = time.monotonic() + START_S
         while time.monotonic() < end and self.process.poll() is None:
-            address = self.ready_address()
-            if address is not None:
-                host, port = address.rsplit(":", 1)
+            ready = self.ready_line()
+            if ready is not None:
+                host, port = ready["listen"][0].rsplit(":", 1)
                 return host, int(port)
             time.sleep(0.02)
         self.stop()
