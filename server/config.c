@@ -36,20 +36,29 @@ struct kept {
     char text[];
 };
 
+static struct kept *all_kept;
+
 /* A copy that lives as long as the process; NULL: memory ran out. A reload mostly finds its strings here already. */
 static const char *keep(const char *value) {
-    static struct kept *all;
     size_t size = strlen(value) + 1;
-    for (const struct kept *k = all; k != NULL; k = k->next)
+    for (const struct kept *k = all_kept; k != NULL; k = k->next)
         if (strcmp(k->text, value) == 0)
             return k->text;
     struct kept *k = malloc(sizeof *k + size);
     if (k == NULL)
         return NULL;
     memcpy(k->text, value, size);
-    k->next = all;
-    all = k;
+    k->next = all_kept;
+    all_kept = k;
     return k->text;
+}
+
+void config_forget(void) {
+    while (all_kept != NULL) {
+        struct kept *k = all_kept;
+        all_kept = k->next;
+        free(k);
+    }
 }
 
 static int read_line(struct config *c, char *line, struct buf *error) {
