@@ -277,7 +277,9 @@ has_job() { # STATUS TYPE
     done
     printf '1e999\0rest' >"$BATS_TEST_TMPDIR/value"
     run --separate-stderr offload run echo value=@"$BATS_TEST_TMPDIR/value"
-    [[ $status != 0 || $output == *'1e999\u0000rest'* ]]
+    echo "$status $output $stderr"
+    [ "$status" -eq 0 ]
+    [[ $output == *'1e999\u0000rest'* ]]
     run --separate-stderr offload run echo value=@"$BATS_TEST_TMPDIR"
     [ "$status" -eq 2 ]
 }

@@ -382,7 +382,7 @@ fill_log() {
     for fd in 0 1 2; do [ "$(readlink "/proc/$DAEMON/fd/$fd")" = /dev/null ]; done
     [ "$(curl -sS --unix-socket "$socket" -H 'Content-Type: application/json' -d '{"type":"primes","params":{"nth":3}}' \
         http://localhost/v1/jobs | jq .result.prime)" = 5 ]
-    ! grep -aq event "$BATS_TEST_TMPDIR/data/lock"
+    [ "$(cat "$BATS_TEST_TMPDIR/data/lock")" = "$DAEMON" ]
     stop_daemon
     [ "$DAEMON_STATUS" = 0 ]
 }
@@ -393,7 +393,7 @@ fill_log() {
     call_job '{"type":"spawned","params":{},"options":{"isolation":"fresh"}}'
     [ "$CODE" = 200 ]
     for pid in $(children_of "$DAEMON"); do
-        ! readlink /proc/"$pid"/fd/* | grep daemon.bats
+        [ -z "$(readlink /proc/"$pid"/fd/* | grep daemon.bats)" ]
     done
     exec 7<&- 150<&-
 }
