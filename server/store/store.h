@@ -132,7 +132,8 @@ struct store_ops {
     /* Evicts the oldest ended jobs until `bytes` of memory are free, and returns how many bytes became free. A store
      * that keeps no results in memory returns 0. */
     uint64_t (*evict)(struct store *s, uint64_t bytes);
-    /* Says in a few words why the store cannot record anything now. A constant; NULL: it can. */
+    /* Says in a few words why the store cannot record anything now, as far as it knows. A constant; NULL: it can. A store
+     * on disk looks after its files when it is asked: what it finds is said the next time. */
     const char *(*trouble)(struct store *s);
     /* Reports all jobs that have not ended, and all webhooks that have not been sent. Call it once, before any other
      * operation. Unlike those, it reads the disk before it returns. 0, or -1 if the disk could not be read (it logs

@@ -846,6 +846,151 @@ static void the_store_survives_syncs_that_fail(void **state) {
     survive(break_syncs, "input/output error");
 }
 
+/* ---- the files are taken away ------------------------------------------------------------------------------------ */
+
+static void move(const char *from, const char *to) {
+    char a[256], b[256];
+    path_in(a, from);
+    path_in(b, to);
+    assert_int_equal(rename(a, b), 0);
+}
+
+static void copy_file(const char *from, const char *to) {
+    char command[600];
+    snprintf(command, sizeof command, "cp -rp %s/%s %s/%s", directory, from, directory, to);
+    assert_int_equal(system(command), 0);
+}
+
+static const char *const store_files[] = {"lock", "jobs.db", "jobs.db-wal", "jobs.db-shm", "files"};
+#define STORE_FILES (sizeof store_files / sizeof store_files[0])
+
+/* Nothing is acknowledged and nothing is denied. */
+static void assert_away(const struct record *stored, const char *file) {
+    struct record *late = new_record(), *unknown = new_record(), *ended = new_record(), *found;
+    struct slice large = large_slice(100000, 'a');
+    struct store_filter filter = {.status = -1, .type = -1, .limit = 10};
+    struct answer a = {false};
+    assert_int_equal(submit(late), STORE_UNAVAILABLE);
+    assert_non_null(store->ops->trouble(store));
+    assert_non_null(strstr(store->ops->trouble(store), file));
+    assert_int_equal(submit_with(late, &(struct store_input){.request = large}), STORE_UNAVAILABLE);
+    assert_int_equal(get(stored), STORE_UNAVAILABLE);
+    assert_int_equal(get(unknown), STORE_UNAVAILABLE);
+    assert_int_equal(find_key("t", "k").result, STORE_UNAVAILABLE);
+    memset(&filter.before, 0xFF, sizeof filter.before);
+    store->ops->list(store, &filter, on_found, &a);
+    await(&a);
+    assert_int_equal(a.result, STORE_UNAVAILABLE);
+    end_at(ended, clock_wall_ms());
+    assert_int_equal(finish(ended), STORE_UNAVAILABLE);
+    assert_int_equal(get_record(&ended->id, &found), STORE_OK); /* from memory */
+    record_unref(found);
+    slice_deinit(&large);
+    record_unref(late);
+    record_unref(unknown);
+    record_unref(ended);
+}
+
+static void a_file_of_the_store_that_is_replaced_is_noticed_before_the_next_acknowledgement(void **state) {
+    (void)state;
+    for (size_t i = 0; i < STORE_FILES; i++) {
+        struct record *stored = new_record(), *after = new_record();
+        assert_int_equal(submit(stored), STORE_OK);
+        move(store_files[i], "away");
+        assert_away(stored, store_files[i]);
+        move("away", store_files[i]);
+        await_trouble(false); /* the same file is back, so nothing is lost */
+        assert_int_equal(get(stored), STORE_OK);
+        assert_int_equal(submit(after), STORE_OK);
+        move(store_files[i], "away");
+        copy_file("away", store_files[i]);
+        assert_away(stored, store_files[i]);
+        for (int k = 0; k < 15; k++) /* another file is not ours, whatever it contains */
+            loop_step(loop, 100 * NS_PER_MS);
+        assert_non_null(store->ops->trouble(store));
+        char path[256];
+        path_in(path, store_files[i]);
+        remove_tree(path);
+        unlink(path);
+        move("away", store_files[i]);
+        await_trouble(false);
+        record_unref(stored);
+        record_unref(after);
+    }
+}
+
+static void a_directory_that_is_moved_is_noticed_and_goes_on_when_it_is_back(void **state) {
+    (void)state;
+    char away[80];
+    struct record *stored = new_record(), *after = new_record();
+    snprintf(away, sizeof away, "%s-away", directory);
+    assert_int_equal(submit(stored), STORE_OK);
+    assert_int_equal(rename(directory, away), 0);
+    assert_away(stored, "lock");
+    assert_int_equal(mkdir(directory, 0700), 0);
+    assert_away(stored, "lock");
+    assert_int_equal(rmdir(directory), 0);
+    assert_int_equal(rename(away, directory), 0);
+    await_trouble(false);
+    assert_int_equal(submit(after), STORE_OK);
+    restart();
+    assert_int_equal(get(stored), STORE_OK);
+    assert_int_equal(get(after), STORE_OK);
+    record_unref(stored);
+    record_unref(after);
+}
+
+/* Nothing is posted; somebody only asks whether all is well, as /readyz does. */
+static void an_idle_store_notices_that_its_files_are_gone(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    assert_int_equal(submit(r), STORE_OK);
+    move("jobs.db", "away");
+    await_trouble(true);
+    record_unref(r);
+}
+
+/* SQLite removes its log by name when it closes a database. */
+static void a_store_whose_files_were_replaced_leaves_those_of_the_next_one_alone(void **state) {
+    (void)state;
+    struct record *r = new_record(), *next = new_record();
+    assert_int_equal(submit(r), STORE_OK);
+    for (size_t i = 0; i < STORE_FILES; i++) {
+        char path[256];
+        path_in(path, store_files[i]);
+        remove_tree(path);
+        unlink(path);
+    }
+    struct store *first = store;
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(submit(next), STORE_OK);
+    first->ops->close(first);
+    assert_int_equal(count_files(".", "jobs.db"), 3);
+    assert_int_equal(get(next), STORE_OK);
+    assert_null(store->ops->trouble(store));
+    restart();
+    assert_int_equal(get(next), STORE_OK);
+    record_unref(r);
+    record_unref(next);
+}
+
+/* The disk is slow, and the database is taken away while the commit is being synced. */
+static void a_store_that_is_taken_away_during_a_commit_does_not_acknowledge_it(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    struct answer a = {false};
+    sync_takes_us = 300000;
+    unsigned before = syncs;
+    store->ops->submit(store, r, &(struct store_input){.key = NULL}, on_done, &a);
+    while (syncs == before)
+        loop_step(loop, NS_PER_MS);
+    assert_false(a.there);
+    move("jobs.db", "away");
+    await(&a);
+    assert_int_equal(a.result, STORE_UNAVAILABLE);
+    record_unref(r);
+}
+
 static void a_payload_that_cannot_be_written_fails_its_job_alone(void **state) {
     (void)state;
     struct record *large = new_record(), *ended = new_record(), *found;
@@ -950,6 +1095,11 @@ int main(void) {
         OPENED(the_store_survives_a_full_disk),
         OPENED(the_store_survives_a_read_only_disk),
         OPENED(the_store_survives_syncs_that_fail),
+        OPENED(a_file_of_the_store_that_is_replaced_is_noticed_before_the_next_acknowledgement),
+        OPENED(a_directory_that_is_moved_is_noticed_and_goes_on_when_it_is_back),
+        OPENED(an_idle_store_notices_that_its_files_are_gone),
+        OPENED(a_store_whose_files_were_replaced_leaves_those_of_the_next_one_alone),
+        OPENED(a_store_that_is_taken_away_during_a_commit_does_not_acknowledge_it),
         OPENED(a_payload_that_cannot_be_written_fails_its_job_alone),
         OPENED(pending_ops_are_tried_once_more_when_the_store_closes),
         OPENED(the_store_survives_a_limit_of_file_sizes),

@@ -170,6 +170,8 @@ static void evict_ended(struct sql *s, struct op *op) {
 void apply_finish(struct sql *s, struct op *op) {
     enum stage stage = lifetime_read(s, &op->id).stage;
     op->result = stage == STAGE_BURIED ? STORE_GONE : stage == STAGE_ENDED ? STORE_FINAL : STORE_OK;
+    if (stage == STAGE_ENDED) /* perhaps by this op, in a batch that failed only after its commit */
+        note_due(op, op->row.expires_ms);
     if (op->result != STORE_OK)
         return;
     if (stage == STAGE_OPEN)
@@ -280,6 +282,10 @@ void apply_adjust_clock(struct sql *s, struct op *op) {
         sqlite3_bind_int64(q, 1, op->time_ms);
         sql_run(s, q);
     }
+}
+
+void apply_look(struct sql *s, struct op *op) {
+    (void)s, (void)op; /* batch.c has looked */
 }
 
 void apply_probe(struct sql *s, struct op *op) {

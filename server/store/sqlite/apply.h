@@ -19,6 +19,7 @@ void apply_deliver(struct sql *s, struct op *op);
 void apply_delivered(struct sql *s, struct op *op);
 void apply_gc(struct sql *s, struct op *op);
 void apply_adjust_clock(struct sql *s, struct op *op);
+void apply_look(struct sql *s, struct op *op);
 void apply_probe(struct sql *s, struct op *op);
 
 #endif

@@ -4,6 +4,9 @@
  *     large payloads to files ──► BEGIN, each op, COMMIT ──ok──► files that no row names any more are removed
  *                                         └─failed──► ROLLBACK ─┬─ the disk failed: nothing is written, reads once more
  *                                                               └─ an op failed: each op in a transaction of its own
+ *
+ * Before and after that it looks whether the files of the store are still in their place (presence.h). If one is not,
+ * no op of the batch is done: what was written may be where nobody finds it, and what is read may not be the truth.
  */
 #include "server/store/sqlite/batch.h"
 
@@ -181,15 +184,8 @@ static void run_reads(struct sql *s, struct op *batch) {
     }
 }
 
-void batch_run(struct sql *s, struct op *batch) {
-    write_all_payloads(s, batch);
-    if (!transaction(s, batch, NULL)) {
-        if (trouble_of_code(s->code, s->system_errno) == NULL)
-            run_singly(s, batch);
-        else
-            run_reads(s, batch);
-    }
-    /* Files of ops that failed, or that did not need them: no row names these. */
+/* Files of ops that failed, or that did not need them: no row names these. */
+static void remove_unused_files(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
         for (unsigned i = 0; i < op->payload_count; i++) {
             struct payload *p = &op->payloads[i];
@@ -198,4 +194,38 @@ void batch_run(struct sql *s, struct op *batch) {
             p->number = 0;
         }
     }
+}
+
+/* True: a file of the store is not in its place, so all ops of the batch have failed. */
+static bool fail_if_away(struct sql *s, struct op *batch) {
+    const char *missing = presence_missing(&s->presence);
+    for (struct op *op = batch; op != NULL && missing != NULL; op = op->next) {
+        forget_outcome(op);
+        op->result = STORE_UNAVAILABLE;
+        op->outcome = OP_IN_TROUBLE;
+        op->trouble = missing;
+        op->code = ENOENT;
+    }
+    return missing != NULL;
+}
+
+static bool writes(const struct op *batch) {
+    while (batch != NULL && batch->operation->reads)
+        batch = batch->next;
+    return batch != NULL;
+}
+
+void batch_run(struct sql *s, struct op *batch) {
+    if (fail_if_away(s, batch))
+        return;
+    write_all_payloads(s, batch);
+    if (!transaction(s, batch, NULL)) {
+        if (trouble_of_code(s->code, s->system_errno) == NULL)
+            run_singly(s, batch);
+        else
+            run_reads(s, batch);
+    }
+    remove_unused_files(s, batch);
+    if (writes(batch))
+        fail_if_away(s, batch); /* the commit took its time */
 }

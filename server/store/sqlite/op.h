@@ -32,6 +32,7 @@ enum op_kind {
     OP_DELIVERED,
     OP_GC,
     OP_ADJUST_CLOCK,
+    OP_LOOK,  /* looks whether the files of the store are in their place */
     OP_PROBE, /* writes something, to see whether that is possible */
     OP_KINDS
 };

@@ -8,6 +8,7 @@
  */
 #include "server/store/sqlite/schema.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,7 @@ static void close_database(struct sql *s) {
     }
     sqlite3_close(s->db);
     s->db = NULL;
+    presence_deinit(&s->presence);
     files_close(&s->files);
     s->files = (struct files){.directory = -1};
 }
@@ -290,6 +292,8 @@ static int open_all(struct sql *s, struct buf *error) {
         code = read_totals(s);
     if (code == SQLITE_OK)
         code = sweep_files(s);
+    if (code == SQLITE_OK && presence_note(&s->presence, s->path, s->files.directory) != 0)
+        code = errno == ENOMEM ? SQLITE_NOMEM : SQLITE_CANTOPEN;
     if (code != SQLITE_OK)
         buf_printf(error, "cannot open the database %s/jobs.db: %s", s->path,
                    s->db != NULL && sqlite3_errcode(s->db) != SQLITE_OK ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
@@ -329,8 +333,13 @@ struct sql *sql_open(const char *path, const struct store_limits *limits, struct
     return NULL;
 }
 
+/* SQLite removes its log by name when it is closed. If our files are not in their place, that would be the log of
+ * another database. */
 void sql_close(struct sql *s) {
-    if (s->db != NULL)
+    bool noted = s->presence.files[PRESENCE_DATABASE].path != NULL;
+    if (s->db != NULL && noted && presence_missing(&s->presence) != NULL)
+        sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    else if (s->db != NULL)
         sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     close_database(s);
     free(s->path);

@@ -22,7 +22,8 @@
 #include "server/store/sqlite/recover.h"
 #include "server/store/sqlite/schema.h"
 
-#define GC_AGAIN_MS 1000 /* we do not know what expires next before the store thread has looked */
+#define GC_AGAIN_MS 1000     /* we do not know what expires next before the store thread has looked */
+#define LOOK_NS     NS_PER_S /* at most so often somebody who asks for trouble has the store thread look for it */
 
 struct sqlite_store {
     struct store base;
@@ -32,6 +33,7 @@ struct sqlite_store {
     int lock_fd;
     int64_t next_due_ms; /* something expires then (wall clock); 0: nothing does */
     bool gc_posted;      /* an OP_GC is on its way */
+    int64_t looked_ns;   /* monotonic: when the last OP_LOOK was posted */
 };
 
 static struct sqlite_store *self(struct store *s) {
@@ -93,6 +95,11 @@ static void complete_gc(struct queue *q, struct op *op) {
     }
 }
 
+/* What it has found is in the state of the queue. */
+static void complete_look(struct queue *q, struct op *op) {
+    (void)q, (void)op;
+}
+
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
 
 /* `apply` runs on the store thread, and `complete` on the event loop's thread. */
@@ -111,6 +118,7 @@ static const struct operation operations[OP_KINDS] = {
     [OP_DELIVERED] = {apply_delivered, complete_write, .must_last = true},
     [OP_GC] = {apply_gc, complete_gc},
     [OP_ADJUST_CLOCK] = {apply_adjust_clock, complete_write, .must_last = true},
+    [OP_LOOK] = {apply_look, complete_look, .reads = true},
     [OP_PROBE] = {apply_probe, queue_complete_probe},
 };
 
@@ -282,8 +290,18 @@ static uint64_t sqlite_evict(struct store *s, uint64_t bytes) {
     return 0;
 }
 
-static const char *sqlite_trouble(struct store *s) {
-    return self(s)->queue.trouble;
+/* A store without anything to do does not notice that its files are gone. So it looks now, and the next one who asks
+ * hears of it. */
+static const char *sqlite_trouble(struct store *base) {
+    struct sqlite_store *s = self(base);
+    int64_t now_ns = clock_monotonic_ns();
+    bool due = s->queue.state == QUEUE_WORKING && now_ns - s->looked_ns >= LOOK_NS;
+    struct op *op = due ? new_op(OP_LOOK, NULL, 0) : NULL;
+    if (op != NULL) {
+        s->looked_ns = now_ns;
+        queue_post(&s->queue, op);
+    }
+    return s->queue.trouble;
 }
 
 static int sqlite_recover(struct store *base, const struct store_recovery *to) {

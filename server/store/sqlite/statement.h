@@ -11,6 +11,7 @@
 
 #include "base/attributes.h"
 #include "server/store/sqlite/files.h"
+#include "server/store/sqlite/presence.h"
 #include "server/store/store.h"
 
 enum statement {
@@ -70,6 +71,7 @@ struct sql {
     char *path; /* of the directory */
     struct store_limits limits;
     struct files files;
+    struct presence presence;
     struct totals totals;
     int code;         /* the first error since it was last set to SQLITE_OK */
     int system_errno; /* the errno of that error; 0: unknown */
