@@ -28,22 +28,35 @@ int64_t job_backoff_until_ns(const struct job *job) {
     return first;
 }
 
-static void on_backoff_timer(struct timer *t) {
-    struct backoffs *b = container_of(t, struct backoffs, timer);
+/* Sets the timer for the first backoff that can end; none if all wait for the store. False: memory ran out. */
+static bool arm(struct backoffs *b) {
+    int64_t first_ns = 0;
+    loop_clear_timer(b->job->js->loop, &b->timer);
+    for (uint32_t i = 0; i < b->count; i++)
+        if (!b->list[i].unrecorded && (first_ns == 0 || b->list[i].due_ns < first_ns))
+            first_ns = b->list[i].due_ns;
+    return first_ns == 0 || loop_set_timer(b->job->js->loop, &b->timer, first_ns) == 0;
+}
+
+/* Ends the backoffs that are due by then, and makes their tasks runnable. */
+static void end_until(struct backoffs *b, int64_t until_ns) {
     struct job *job = b->job;
-    int64_t now_ns = clock_monotonic_ns();
     for (uint32_t i = b->count; i-- > 0;) {
         struct backoff over = b->list[i];
-        if (over.due_ns > now_ns)
+        if (over.unrecorded || over.due_ns > until_ns)
             continue;
         b->list[i] = b->list[--b->count];
         if (over.chunk != NO_CHUNK)
             job->again[job->again_count++] = over.chunk;
     }
-    if (b->count > 0)
-        loop_set_timer(job->js->loop, t, job_backoff_until_ns(job));
+    if (!arm(b))
+        end_until(b, INT64_MAX); /* without a timer they end now: then none needs one */
     job->js->dirty = true;
     job_enqueue(job);
+}
+
+static void on_backoff_timer(struct timer *t) {
+    end_until(container_of(t, struct backoffs, timer), clock_monotonic_ns());
 }
 
 /* Makes room for one more, which can move the backoffs: so the timer is cleared. False: memory ran out. */
@@ -60,18 +73,31 @@ static bool grow(struct job *job) {
 }
 
 bool job_back_off(struct job *job, uint32_t chunk, unsigned lost) {
-    struct jobs *js = job->js;
-    if (js->config.retry_delay_ns == 0)
+    const struct jobs_config *c = &job->js->config;
+    bool unrecorded = job->record->durable;
+    if (c->retry_delay_ns == 0 && !unrecorded)
         return false;
     bool grown = grow(job);
     struct backoffs *b = job->backoffs;
+    int64_t due_ns = clock_monotonic_ns() + (c->retry_delay_ns == 0 ? 0 : delay_ns(c, lost));
     if (grown)
-        b->list[b->count++] = (struct backoff){clock_monotonic_ns() + delay_ns(&js->config, lost), chunk};
-    if (b != NULL && b->count > 0 && loop_set_timer(js->loop, &b->timer, job_backoff_until_ns(job)) == 0)
+        b->list[b->count++] = (struct backoff){due_ns, chunk, unrecorded};
+    if (b == NULL || arm(b))
         return grown;
     if (grown)
         b->count--;
     return false;
+}
+
+void job_backoff_recorded(struct job *job, uint32_t chunk) {
+    struct backoffs *b = job->backoffs;
+    for (uint32_t i = 0; b != NULL && i < b->count; i++) {
+        if (b->list[i].chunk != chunk || !b->list[i].unrecorded)
+            continue;
+        b->list[i].unrecorded = false;
+        end_until(b, clock_monotonic_ns());
+        return;
+    }
 }
 
 void job_clear_backoffs(struct job *job) {

@@ -7,6 +7,8 @@
 #include <utlist.h>
 
 #include "server/jobs/end.h"
+#include "server/jobs/lost.h"
+#include "server/jobs/plan.h"
 
 struct submitting {
     struct submitting *next;
@@ -45,18 +47,31 @@ static void on_submitted(void *arg, enum store_result result) {
         job_cancel(job); /* can free it */
 }
 
+/* The job can have run for a while before somebody wants it to be durable. */
+static void post_progress(struct job *job) {
+    const struct record *r = job->record;
+    struct store *s = job->js->store;
+    for (uint32_t i = 0; r->chunks_done > 0 && job->chunks != NULL && i < r->chunks_total; i++)
+        if (job->chunks[i].done)
+            s->ops->complete(s, &r->id, i, job->chunks[i].lost, &job->chunks[i].part);
+    if (r->attempts > 1)
+        lost_record_all(job);
+}
+
 static void post(struct job *job, const struct slice *body) {
     struct jobs *js = job->js;
     struct record *r = job->record;
     struct store_input in = {.request = *body, .key = job->key};
     if (job->key != NULL && job->request_hash != NULL)
         memcpy(job->key->hash, job->request_hash, sizeof job->key->hash);
-    if (r->chunks_total > 1)
+    if (plan_is_stored(job))
         in.plan = job->plan;
     r->durable = true;
     js->transient_count--;
     job_set_durability(job, DURABILITY_POSTING);
     js->store->ops->submit(js->store, r, &in, on_submitted, job);
+    if (job->durability != DURABILITY_STORE_FAILED)
+        post_progress(job);
     if (job->durability == DURABILITY_POSTING) {
         job_set_durability(job, DURABILITY_SUBMITTING);
         return;

@@ -72,6 +72,8 @@ struct backoffs {
     struct backoff {
         int64_t due_ns; /* monotonic */
         uint32_t chunk; /* NO_CHUNK: the plan or the merge */
+        bool
+            unrecorded; /* the store has not recorded the loss yet: until then it backs off, however long ago it was due */
     } list[];
 };
 #define NO_CHUNK UINT32_MAX
@@ -113,7 +115,7 @@ struct job {
     struct slice input;       /* until it is planned: packed params, or the raw body if input_is_raw */
     unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
     uint32_t common_size;     /* of all of that */
-    struct slice plan;        /* as the worker sent it, for the store; empty if the job has only one chunk */
+    struct slice plan;        /* as the worker sent it, for the store; can be empty if the job has only one chunk */
     struct slice chunk_bytes; /* the chunks' offsets count from its start */
     struct chunk *chunks;     /* record->chunks_total of them */
     uint32_t next_chunk;      /* the first that was never sent */

@@ -1,13 +1,18 @@
 /* lost.c: see lost.h. Front end. */
 #include "server/jobs/lost.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "server/jobs/backoff.h"
+#include "server/jobs/poison.h"
 
 #define MAX_STDERR_SHOWN 1024 /* bytes */
 
 void lost_add(struct job *job, const struct task *t, const char *cause, const struct death *d) {
     struct record *r = job->record;
-    if (r->lost_count == RECORD_MAX_LOST)
+    size_t before = r->lost.size;
+    if (r->lost_count == RECORD_MAX_LOST || r->lost.failed)
         return;
     buf_puts(&r->lost, r->lost_count++ == 0 ? "{" : ",{");
     if (t != NULL && t->kind == TASK_RUN)
@@ -26,4 +31,54 @@ void lost_add(struct job *job, const struct task *t, const char *cause, const st
         buf_json_string(&r->lost, d->stderr_tail + skip, n - skip);
     }
     buf_putc(&r->lost, '}');
+    if (!r->lost.failed)
+        return;
+    r->lost.size =
+        before; /* memory ran out: half an entry would break the document. `attempts` counts it all the same */
+    r->lost_count--;
+    r->lost.failed = false;
+}
+
+/* ---- in the store ------------------------------------------------------------------------------------------------ */
+
+/* The store records a loss. The job can end meanwhile. */
+struct recording {
+    struct jobs *js;
+    struct id id;
+    uint32_t chunk;
+};
+
+static void on_recorded(void *arg, enum store_result result) {
+    struct recording *g = arg;
+    struct job *job = jobs_find(g->js, &g->id);
+    (void)result; /* a store in trouble writes it later: the job does not wait for that */
+    if (job != NULL)
+        job_backoff_recorded(job, g->chunk);
+    free(g);
+}
+
+void lost_record(struct job *job, uint32_t chunk, bool backs_off) {
+    struct store *s = job->js->store;
+    uint32_t places[HOST_MAX_POISON];
+    bool is_chunk = chunk != STORE_PLAN && chunk != STORE_MERGE;
+    struct store_chunk c = {.chunk = chunk, .poison = places};
+    c.attempt = chunk == STORE_PLAN ? job->plan_lost : is_chunk ? job->chunks[chunk].lost : job->merge_lost;
+    c.poison_count = is_chunk ? job_poison_places(job, chunk, places) : 0;
+    struct recording *g = backs_off ? malloc(sizeof *g) : NULL;
+    if (g != NULL)
+        *g = (struct recording){job->js, job->record->id, is_chunk ? chunk : NO_CHUNK};
+    s->ops->lost(s, job->record, &c, g == NULL ? NULL : on_recorded, g);
+    if (backs_off && g == NULL)
+        job_backoff_recorded(job, is_chunk ? chunk : NO_CHUNK);
+}
+
+void lost_record_all(struct job *job) {
+    const struct record *r = job->record;
+    for (uint32_t i = 0; job->chunks != NULL && i < r->chunks_total; i++)
+        if (job->chunks[i].lost > 0 && !job->chunks[i].done)
+            lost_record(job, i, false);
+    if (job->plan_lost > 0)
+        lost_record(job, STORE_PLAN, false);
+    if (job->merge_lost > 0)
+        lost_record(job, STORE_MERGE, false);
 }

@@ -36,12 +36,17 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
     return plan->size >= plan_front(head);
 }
 
+/* The plan of a single chunk is not worth it, but for a map: its poison items are places in this plan. */
+bool plan_is_stored(const struct job *job) {
+    return job->record->chunks_total > 1 || job->record->map;
+}
+
 /* Keeps the plan. Of a small plan with one chunk it keeps only that chunk, because most jobs in a long queue have such
- * a plan. */
+ * a plan. Whether a raw body has a map is not known yet. */
 static bool keep_bytes(struct job *job, const struct slice *plan, const struct wire_plan *head) {
     size_t front = plan_front(head);
     struct wire_chunk *only = &job->chunks[0].plan;
-    if (head->chunks > 1 || plan->blob->fd >= 0) {
+    if (head->chunks > 1 || plan->blob->fd >= 0 || job->record->map || job->input_is_raw) {
         job->plan = slice_ref(plan);
         job->chunk_bytes = slice_part(plan, front, plan->size - front);
         return true;
@@ -122,12 +127,13 @@ bool plan_take(struct job *job, const struct slice *plan) {
 }
 
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
+    const struct slice none = {NULL, 0, 0};
     struct slice plan = wire_payload(f, bulk, 0);
     bool ok = plan.blob != NULL && plan_take(job, &plan);
     slice_deinit(&plan);
     struct record *r = job->record;
     if (ok && r->durable)
-        job->js->store->ops->plan(job->js->store, r, &job->plan);
+        job->js->store->ops->plan(job->js->store, r, plan_is_stored(job) ? &job->plan : &none);
     return ok;
 }
 

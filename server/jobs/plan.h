@@ -15,6 +15,9 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
  * front end had parsed it. False as above. */
 bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk);
 
+/* Whether the store has the plan. Otherwise the job is planned again after a restart. Only when it is planned. */
+bool plan_is_stored(const struct job *job);
+
 /* How many items a part has; 0 if the job is no map; -1: the part makes no sense. */
 MUST_CHECK int64_t job_count_items(const struct job *job, const struct slice *part);
 

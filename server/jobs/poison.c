@@ -10,6 +10,10 @@ uint32_t job_count_poison(const struct job *job, uint32_t chunk) {
     return count;
 }
 
+uint64_t job_allowed_losses(const struct job *job, uint32_t chunk) {
+    return (uint64_t)job->record->options.max_attempts * (1 + job_count_poison(job, chunk));
+}
+
 static bool is_known(const struct job *job, const struct poison_item *item) {
     for (uint32_t i = 0; i < job->poison_count; i++)
         if (job->poison[i].chunk == item->chunk && job->poison[i].place == item->place)
@@ -17,13 +21,10 @@ static bool is_known(const struct job *job, const struct poison_item *item) {
     return false;
 }
 
-bool job_add_poison(struct job *job, const struct task *t) {
-    if (!job->record->map || t->kind != TASK_RUN)
-        return false;
-    uint64_t place = pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS;
-    struct poison_item item = {t->chunk, (uint32_t)place};
+static bool add(struct job *job, uint32_t chunk, uint64_t place) {
+    struct poison_item item = {chunk, (uint32_t)place};
     /* A known poison item is not run, so something else has killed the worker. */
-    if (place >= job->record->items || is_known(job, &item) || job_count_poison(job, t->chunk) == HOST_MAX_POISON)
+    if (place >= job->record->items || is_known(job, &item) || job_count_poison(job, chunk) == HOST_MAX_POISON)
         return false;
     struct poison_item *more = realloc(job->poison, (job->poison_count + 1) * sizeof *more);
     if (more == NULL)
@@ -31,6 +32,24 @@ bool job_add_poison(struct job *job, const struct task *t) {
     job->poison = more;
     job->poison[job->poison_count++] = item;
     return true;
+}
+
+bool job_add_poison(struct job *job, const struct task *t) {
+    if (!job->record->map || t->kind != TASK_RUN)
+        return false;
+    return add(job, t->chunk, pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS);
+}
+
+bool job_restore_poison(struct job *job, uint32_t chunk, uint32_t place) {
+    return job->record->map && add(job, chunk, place);
+}
+
+uint32_t job_poison_places(const struct job *job, uint32_t chunk, uint32_t places[HOST_MAX_POISON]) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < job->poison_count && count < HOST_MAX_POISON; i++)
+        if (job->poison[i].chunk == chunk)
+            places[count++] = job->poison[i].place;
+    return count;
 }
 
 void job_put_poison(const struct job *job, uint32_t chunk, struct buf *out) {

@@ -6,6 +6,8 @@
  *     running              queued, with one attempt more, and a `lost` whose cause is "restart"
  *       with its plan      the chunks that were done are not run again
  *       without its plan   planned again, from the request
+ *
+ * What was lost with workers stays lost: a chunk that has no attempts left fails its job at once.
  */
 #include "server/jobs/recover.h"
 
@@ -18,6 +20,7 @@
 #include "server/jobs/history.h"
 #include "server/jobs/lost.h"
 #include "server/jobs/plan.h"
+#include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
 
 /* What ran for it was lost with a daemon. */
@@ -73,19 +76,53 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
     job_log_event(LOG_INFO, "job_recovered", job);
 }
 
+static void raise_to(unsigned *lost, uint32_t attempt) {
+    *lost = attempt > *lost ? attempt : *lost;
+}
+
+/* How often it was lost. If the job has to be planned again, its new chunks have the losses of the old ones, as they
+ * have those of the plan. */
+static void restore_losses(struct job *job, const struct store_chunk *stored) {
+    if (stored->chunk == STORE_MERGE)
+        raise_to(&job->merge_lost, stored->attempt);
+    else if (stored->chunk == STORE_PLAN || job->phase == PHASE_PLAN)
+        raise_to(&job->plan_lost, stored->attempt);
+    for (uint32_t i = 0; stored->chunk == STORE_PLAN && job->chunks != NULL && i < job->record->chunks_total; i++)
+        raise_to(&job->chunks[i].lost, stored->attempt);
+}
+
 static void on_chunk(void *arg, const struct id *id, const struct store_chunk *stored) {
     struct job *job = jobs_find(arg, id);
-    if (job == NULL || job->phase != PHASE_CHUNKS || stored->chunk >= job->record->chunks_total)
+    if (job == NULL)
+        return;
+    restore_losses(job, stored);
+    if (job->phase != PHASE_CHUNKS || stored->chunk >= job->record->chunks_total)
         return;
     struct chunk *c = &job->chunks[stored->chunk];
     int64_t items = job_count_items(job, &stored->part);
     c->lost = stored->attempt;
+    for (uint32_t i = 0; i < stored->poison_count; i++)
+        if (!job_restore_poison(job, stored->chunk, stored->poison[i]))
+            job_log_event(LOG_ERROR, "poison_item_lost", job);
     if (!stored->done || c->done || items < 0)
         return;
     c->part = slice_ref(&stored->part);
     c->done = true;
     job->record->chunks_done++;
     history_chunk(job, stored->chunk, (uint64_t)items);
+}
+
+/* Whether what comes next has been lost as often as it can be. The job was about to fail when its process ended. */
+static bool has_no_attempts_left(const struct job *job) {
+    uint64_t allowed = (uint64_t)job->record->options.max_attempts;
+    if (job->phase == PHASE_PLAN)
+        return job->plan_lost >= allowed;
+    if (job->phase == PHASE_MERGE)
+        return job->merge_lost >= allowed;
+    for (uint32_t i = 0; i < job->record->chunks_total; i++)
+        if (!job->chunks[i].done && job->chunks[i].lost >= job_allowed_losses(job, i))
+            return true;
+    return false;
 }
 
 /* All that the store has of the job was read: finds out what is left to send. */
@@ -103,6 +140,11 @@ static void resume(struct job *job) {
                 job->again[job->again_count++] = i; /* queue.c takes them from its end */
         if (r->chunks_done == r->chunks_total)
             job_enter_phase(job, PHASE_MERGE);
+    }
+    if (has_no_attempts_left(job)) {
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED,
+                 strdup("the worker died in each attempt, the last time before the service was restarted"), NULL);
+        return;
     }
     job_arm_timer(job);
     job_enqueue(job);

@@ -218,20 +218,15 @@ static void requeue(struct job *job, const struct task *t) {
         job->again[job->again_count++] = t->chunk;
 }
 
-/* Counts one more attempt, here and in the store. Returns how often this task was lost, this time included. */
+/* Counts one more attempt. Returns how often this task was lost, this time included. */
 static unsigned count_loss(struct job *job, const struct task *t, const struct death *d) {
     struct record *r = job->record;
-    struct store *s = job->js->store;
     unsigned lost = t->kind == TASK_PLAN    ? ++job->plan_lost
                     : t->kind == TASK_MERGE ? ++job->merge_lost
                                             : ++job->chunks[t->chunk].lost;
     r->attempts++;
     lost_add(job, t, d->cause, d);
     job_touch(job);
-    if (r->durable && t->kind == TASK_RUN)
-        s->ops->lost(s, r, t->chunk, lost);
-    else if (r->durable)
-        s->ops->update(s, r);
     char id[ID_TEXT_SIZE];
     id_format(&r->id, id);
     LOG(LOG_WARN, "task_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
@@ -240,20 +235,29 @@ static unsigned count_loss(struct job *job, const struct task *t, const struct d
     return lost;
 }
 
-/* The worker has died at this task. */
+/* In the store. */
+static void record_loss(struct job *job, const struct task *t, bool backs_off) {
+    if (job->record->durable)
+        lost_record(job, t->kind == TASK_RUN ? t->chunk : t->kind == TASK_PLAN ? STORE_PLAN : STORE_MERGE, backs_off);
+}
+
+/* The worker has died at this task. The loss is recorded before the task is sent again, and before the job fails. */
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t, d);
     if (strcmp(d->cause, "memory") == 0) {
+        record_loss(job, t, false);
         task_free(t);
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
         return;
     }
     uint64_t allowed = (uint64_t)job->record->options.max_attempts;
     if (t->kind == TASK_RUN) /* each poison item gives the others as many attempts again */
-        allowed *= 1 + job_count_poison(job, t->chunk);
+        allowed = job_allowed_losses(job, t->chunk);
     bool fails = lost >= allowed && !job_add_poison(job, t);
+    bool backs_off = !fails && job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost);
+    record_loss(job, t, backs_off);
     if (!fails) {
-        if (!job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost))
+        if (!backs_off)
             requeue(job, t);
         metrics_count(job->js->metrics->chunk_retries, d->cause);
     }

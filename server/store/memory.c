@@ -379,8 +379,10 @@ static void memory_update(struct store *s, struct record *r) {
     (void)s, (void)r;
 }
 
-static void memory_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
-    (void)s, (void)r, (void)chunk, (void)attempt;
+static void memory_lost(struct store *s, struct record *r, const struct store_chunk *c, store_done *done, void *arg) {
+    (void)s, (void)r, (void)c;
+    if (done != NULL)
+        done(arg, STORE_OK);
 }
 
 static void memory_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,

@@ -75,11 +75,15 @@ struct store_filter {
 
 /* A chunk that was finished or lost. Its job has not ended. */
 struct store_chunk {
-    uint32_t chunk;    /* its index */
+    uint32_t chunk;    /* its index; or STORE_PLAN, STORE_MERGE, which are never done */
     uint32_t attempt;  /* how often it was lost */
     bool done;         /* it was finished */
     struct slice part; /* what it made; empty unless it is done */
+    uint32_t *poison;  /* the places of its items that are given up: poison_count, at most HOST_MAX_POISON. Borrowed */
+    uint32_t poison_count;
 };
+#define STORE_PLAN  (UINT32_MAX - 1) /* the plan of the job, as something that was lost */
+#define STORE_MERGE UINT32_MAX       /* its merge, likewise */
 
 /* The functions that `recover` calls. All that is passed is borrowed for the call. */
 struct store_recovery {
@@ -87,7 +91,8 @@ struct store_recovery {
     /* A job that has not ended. Jobs come in the order of their ids. The chunks of a job follow it, in the order of
      * their index; chunks_done says how many of them are done.
      *   - A job that was running when its process ended comes as JOB_RUNNING.
-     *   - A plan that this build cannot use is left out, and so are its chunks; chunks_total is 0 then.
+     *   - A plan that this build cannot use is left out, and so are its parts and poison items; chunks_total is 0 then.
+     *     Chunks that were lost and not done still come, with how often that was.
      *   - A type that this build does not have comes as UINT32_MAX.
      *   - A request that was lost comes as an empty one, and is logged. Without a plan such a job cannot run again. */
     void (*job)(void *arg, struct record *r, const struct store_input *in);
@@ -104,8 +109,10 @@ struct store_ops {
     void (*plan)(struct store *s, struct record *r, const struct slice *plan);
     /* The job runs now, or a drain has queued it again. Takes over the record's status, times, attempts and `lost`. */
     void (*update)(struct store *s, struct record *r);
-    /* The worker of a chunk was lost for the attempt-th time. Takes over the record's attempts and `lost`. */
-    void (*lost)(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt);
+    /* A chunk, the plan or the merge was lost with its worker for the c->attempt-th time. Copies c, whose part is not
+     * looked at, and takes over the record's attempts and `lost`. done: NULL if nobody waits for it. A store that
+     * cannot write now says STORE_UNAVAILABLE, and writes when it can. */
+    void (*lost)(struct store *s, struct record *r, const struct store_chunk *c, store_done *done, void *arg);
     /* A chunk is finished, and need not run again. The store keeps its first part and ignores later ones. It also
      * ignores a part of an attempt before the last one it knows of. It takes a reference to the part. */
     void (*complete)(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt, const struct slice *part);

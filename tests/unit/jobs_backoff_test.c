@@ -3,6 +3,7 @@
 #include "tests/unit/jobs_world.h"
 
 #include "server/jobs/queue.h"
+#include "tests/unit/store_late.h"
 
 /* ---- how long ---------------------------------------------------------------------------------------------------- */
 
@@ -140,6 +141,70 @@ static void an_isolated_job_has_no_worker_while_it_backs_off(void **state) {
     cancel_all(&c);
 }
 
+/* ---- the store --------------------------------------------------------------------------------------------------- */
+
+/* Without a delay, too; and if the store cannot record it, the job does not wait for ever. */
+static void a_lost_task_of_a_durable_job_waits_until_the_loss_is_recorded(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct client c;
+        set_retry_delay(i % 2 == 0 ? 0 : NS_PER_S, NS_PER_S);
+        submit_stored(&c);
+        dispatch();
+        for (int k = 0; k < 2; k++) { /* the plan, then the chunk */
+            uint8_t kind = k == 0 ? WIRE_PLAN : WIRE_RUN;
+            die(find_sent(kind, 0), true, "signal");
+            dispatch();
+            assert_null(find_sent(kind, 0));
+            assert_true(job_is_backing_off(c.job));
+            assert_int_equal(c.job->backoffs->timer.slot, 0);
+            c.job->backoffs->list[0].due_ns = 1;
+            dispatch();
+            assert_null(find_sent(kind, 0));
+            answer_store_call('l', i < 2 ? STORE_OK : STORE_UNAVAILABLE);
+            dispatch();
+            assert_non_null(find_sent(kind, 0));
+            if (k == 0)
+                reply_plan(find_sent(WIRE_PLAN, 0), 1, LONG_NS);
+            dispatch();
+        }
+        cancel_all(&c);
+        answer_store_call('F', STORE_OK);
+    }
+}
+
+static void a_loss_that_is_recorded_early_backs_off_as_long_as_others(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    submit_stored(&c);
+    dispatch();
+    die(find_sent(WIRE_PLAN, 0), true, "signal");
+    answer_store_call('l', STORE_OK);
+    dispatch();
+    assert_null(find_sent(WIRE_PLAN, 0));
+    end_backoffs(c.job);
+    dispatch();
+    assert_non_null(find_sent(WIRE_PLAN, 0));
+    job_cancel(c.job);
+    reply_cancelled(find_sent(WIRE_PLAN, 0));
+    answer_store_call('F', STORE_OK);
+    leave(&c);
+}
+
+static void a_job_can_end_before_its_loss_is_recorded(void **state) {
+    (void)state;
+    struct client c;
+    submit_stored(&c);
+    dispatch();
+    die(find_sent(WIRE_PLAN, 0), true, "signal");
+    job_cancel(c.job);
+    answer_store_call('F', STORE_OK);
+    assert_ended(&c, JOB_CANCELLED);
+    answer_store_call('l', STORE_OK);
+    leave(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(the_backoff_doubles_with_each_loss_up_to_a_limit),
@@ -148,6 +213,9 @@ int main(void) {
         JOBS_TEST(what_had_not_begun_does_not_back_off),
         JOBS_TEST(a_job_that_backs_off_can_be_cancelled_and_runs_out_of_time),
         JOBS_TEST(an_isolated_job_has_no_worker_while_it_backs_off),
+        JOBS_TEST_LATE(a_lost_task_of_a_durable_job_waits_until_the_loss_is_recorded),
+        JOBS_TEST_LATE(a_loss_that_is_recorded_early_backs_off_as_long_as_others),
+        JOBS_TEST_LATE(a_job_can_end_before_its_loss_is_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,127 @@ static void a_recovered_job_is_safe_already(void **state) {
     assert_succeeds(&c, 1);
 }
 
+/* ---- losses ------------------------------------------------------------------------------------------------------ */
+
+static void die_and_restart(struct client *c, uint8_t kind) {
+    die(find_sent(kind, 0), true, "signal");
+    while (c->job != NULL && job_is_stopping(c->job))
+        reply_cancelled(find_sent(WIRE_RUN, 0));
+    if (c->job == NULL)
+        return;
+    restart_process(c, true);
+    dispatch();
+}
+
+/* Whatever kills its worker is tried max_attempts times, over all processes. */
+static void losses_count_over_restarts(void **state) {
+    (void)state;
+    static const struct {
+        uint8_t kind;
+        uint32_t chunks; /* 1: the store has no plan, and the job is planned again */
+    } cases[] = {{WIRE_PLAN, 0}, {WIRE_RUN, 1}, {WIRE_RUN, 3}, {WIRE_MERGE, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct client c;
+        unsigned deaths = 0;
+        submit(&c, true);
+        make_durable(&c);
+        dispatch();
+        while (c.job != NULL) {
+            struct fake_sent *s = find_sent(cases[i].kind, 0);
+            if (s != NULL) {
+                assert_true(++deaths <= 3);
+                die_and_restart(&c, cases[i].kind);
+            } else if ((s = find_sent(WIRE_PLAN, 0)) != NULL) {
+                reply_plan(s, cases[i].chunks, LONG_NS);
+            } else {
+                s = find_sent(WIRE_RUN, 0);
+                assert_non_null(s);
+                reply_done(s, "1");
+            }
+            if (c.job != NULL)
+                dispatch();
+        }
+        assert_int_equal(deaths, 3);
+        assert_failed(&c, "worker_crashed");
+        leave(&c);
+    }
+}
+
+static void restarts_do_not_count(void **state) {
+    (void)state;
+    struct client c;
+    start_durable(&c, 2);
+    for (int i = 0; i < 10; i++) {
+        restart_process(&c, true);
+        dispatch();
+    }
+    assert_succeeds(&c, 11);
+}
+
+static void poison_items_are_not_tried_by_the_next_process(void **state) {
+    (void)state;
+    struct client c;
+    struct submission s = plain();
+    s.map = true;
+    s.items = 3;
+    s.options.max_attempts = 2;
+    submit_as(&c, &s, true);
+    make_durable(&c);
+    dispatch();
+    reply_plan(LAST, 1, LONG_NS);
+    dispatch();
+    fake.steps = HOST_ITEM_STEPS + 7; /* in the second item */
+    die_and_restart(&c, WIRE_RUN);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->header.attempt, 1); /* the store has the plan */
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 0);
+    fake.steps = HOST_ITEM_STEPS + 7;
+    die_and_restart(&c, WIRE_RUN);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 1);
+    restart_process(&c, true);
+    dispatch();
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 1);
+    reply_item(find_sent(WIRE_RUN, 0), 0);
+    dispatch();
+    reply_done(find_sent(WIRE_MERGE, 0), "{}");
+    assert_int_equal(c.record->status, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+/* The process ended after the last loss was recorded and before the end of the job was. */
+static void a_job_without_attempts_left_fails_at_the_start(void **state) {
+    (void)state;
+    static const uint32_t lost[] = {0, 1, STORE_PLAN};
+    for (size_t i = 0; i < 3; i++) {
+        struct client c;
+        start_durable(&c, i == 0 ? 1 : 2);
+        kept->ops->lost(kept, c.record, &(struct store_chunk){.chunk = lost[i], .attempt = 3}, NULL, NULL);
+        restart_process(&c, true);
+        assert_null(c.job);
+        assert_int_equal(c.record->status, JOB_FAILED);
+        assert_problem(&c, "worker_crashed");
+        record_unref(c.record);
+    }
+}
+
+/* A synchronous job becomes a 202 when its client's wait is over. */
+static void what_was_done_and_lost_before_a_job_became_durable_is_stored_too(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 3);
+    reply_done(find_sent(WIRE_RUN, 0), "1");
+    dispatch();
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    make_durable(&c);
+    restart_process(&c, true);
+    assert_int_equal(c.record->chunks_done, 1);
+    dispatch();
+    unsigned lost = 0;
+    for (unsigned i = 0; find_sent(WIRE_RUN, i) != NULL; i++)
+        lost += find_sent(WIRE_RUN, i)->header.attempt;
+    assert_int_equal(lost, 1);
+    assert_succeeds(&c, 3);
+}
+
 #define JOBS_TEST_KEPT(name) cmocka_unit_test_setup_teardown(name, open_kept, close_kept)
 
 int main(void) {
@@ -172,6 +293,11 @@ int main(void) {
         JOBS_TEST_KEPT(a_job_whose_request_is_gone_fails),
         JOBS_TEST_KEPT(a_part_is_counted_once_though_its_worker_dies_right_after),
         JOBS_TEST_KEPT(a_recovered_job_is_safe_already),
+        JOBS_TEST_KEPT(losses_count_over_restarts),
+        JOBS_TEST_KEPT(restarts_do_not_count),
+        JOBS_TEST_KEPT(poison_items_are_not_tried_by_the_next_process),
+        JOBS_TEST_KEPT(a_job_without_attempts_left_fails_at_the_start),
+        JOBS_TEST_KEPT(what_was_done_and_lost_before_a_job_became_durable_is_stored_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

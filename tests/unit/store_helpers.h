@@ -295,6 +295,9 @@ static void on_chunk(void *arg, const struct id *job, const struct store_chunk *
     assert_memory_equal(job, &v->jobs[v->job_count - 1]->id, sizeof *job); /* right behind its job */
     v->chunk_jobs[v->chunk_count] = *job;
     v->chunks[v->chunk_count] = *c;
+    v->chunks[v->chunk_count].poison = malloc(c->poison_count * sizeof *c->poison + 1);
+    for (uint32_t i = 0; i < c->poison_count; i++)
+        v->chunks[v->chunk_count].poison[i] = c->poison[i];
     v->chunks[v->chunk_count++].part = slice_ref(&c->part);
 }
 
@@ -319,8 +322,10 @@ UNUSED static void free_recovered(struct recovered *v) {
         slice_deinit(&v->requests[i]);
         slice_deinit(&v->plans[i]);
     }
-    for (unsigned i = 0; i < v->chunk_count; i++)
+    for (unsigned i = 0; i < v->chunk_count; i++) {
         slice_deinit(&v->chunks[i].part);
+        free(v->chunks[i].poison);
+    }
     for (unsigned i = 0; i < v->delivery_count; i++)
         slice_deinit(&v->deliveries[i].body);
     free(v);

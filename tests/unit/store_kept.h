@@ -18,6 +18,8 @@ struct kept_job {
     struct slice request, plan;
     struct store_chunk chunks[KEPT_CHUNKS]; /* by index */
     bool known[KEPT_CHUNKS];                /* lost or done */
+    uint32_t poison[KEPT_CHUNKS][4];        /* the places of poison items */
+    uint32_t plan_lost, merge_lost;
     struct kept_job *prev, *next;
 };
 
@@ -74,11 +76,24 @@ static struct store_chunk *kept_chunk(const struct id *id, uint32_t chunk) {
     return &k->chunks[chunk];
 }
 
-static void kept_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
-    struct store_chunk *c = kept_chunk(&r->id, chunk);
+static void kept_lost(struct store *s, struct record *r, const struct store_chunk *lost, store_done *done, void *arg) {
+    struct kept_job *k = kept_find(&r->id);
+    struct store_chunk *c = kept_chunk(&r->id, lost->chunk);
     (void)s;
-    if (c != NULL && c->attempt < attempt)
-        c->attempt = attempt;
+    if (k != NULL && lost->chunk == STORE_PLAN)
+        k->plan_lost = lost->attempt;
+    if (k != NULL && lost->chunk == STORE_MERGE)
+        k->merge_lost = lost->attempt;
+    if (c != NULL && c->attempt < lost->attempt)
+        c->attempt = lost->attempt;
+    for (uint32_t i = 0; c != NULL && i < lost->poison_count && i < 4; i++)
+        k->poison[lost->chunk][i] = lost->poison[i];
+    if (c != NULL) {
+        c->poison = k->poison[lost->chunk];
+        c->poison_count = lost->poison_count;
+    }
+    if (done != NULL)
+        done(arg, STORE_OK);
 }
 
 static void kept_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,
@@ -111,6 +126,12 @@ static int kept_recover(struct store *s, const struct store_recovery *to) {
             if (k->known[i])
                 to->chunk(to->arg, &k->record->id, &k->chunks[i]);
         }
+        struct store_chunk plan = {.chunk = STORE_PLAN, .attempt = k->plan_lost};
+        struct store_chunk merge = {.chunk = STORE_MERGE, .attempt = k->merge_lost};
+        if (k->plan_lost > 0)
+            to->chunk(to->arg, &k->record->id, &plan);
+        if (k->merge_lost > 0)
+            to->chunk(to->arg, &k->record->id, &merge);
     }
     return 0;
 }

@@ -85,9 +85,12 @@ static void late_update(struct store *s, struct record *r) {
     note('u');
 }
 
-static void late_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
-    (void)s, (void)r, (void)chunk, (void)attempt;
-    note('l');
+static void late_lost(struct store *s, struct record *r, const struct store_chunk *c, store_done *done, void *arg) {
+    (void)s, (void)r, (void)c;
+    if (done != NULL)
+        answer_later('l', done, arg);
+    else
+        note('l');
 }
 
 static void late_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,

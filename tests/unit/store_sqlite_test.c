@@ -511,11 +511,15 @@ static void a_plan_of_another_wire_version_is_made_again(void **state) {
     assert_int_equal(count_files("files", "-plan-") + count_files("files", "-part-"), 0);
 }
 
-/* The row, and the wire version of the plan, are those of offloadd 0.2.0. */
+/* Makes a database of the present schema one of version 1. */
+#define TO_VERSION_1 "ALTER TABLE chunks DROP COLUMN poison; PRAGMA user_version = 1;"
+
+/* The schema, the row, and the wire version of the plan are those of offloadd 0.2.0. */
 static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     (void)state;
     close_store();
     alter(
+        TO_VERSION_1
         "INSERT INTO jobs (id, status, type, priority, fresh, options_known, map, items, created_ms, started_ms,"
         "  finished_ms, expires_ms, not_before_ms, ttl_ms, timeout_ms, queue_timeout_ms, max_attempts, wanted_chunks,"
         "  chunks_done, chunks_total, attempts, lost_count, queued_ns, run_ns, cpu_ns, plan_ns, merge_ns, version,"
@@ -523,7 +527,10 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
         " VALUES (x'019aa000000070008000000000000001', 0, 'echo', 6, 1, 1, 0, 0, 1000, 0, 0, 0, 1500, 60000, 7000, 800,"
         "  9, 12, 0, 2, 1, 0, 0, 0, 0, 0, 0, 3, 'https://example.org/', 10);"
         "INSERT INTO inputs (job, request, wire, plan)"
-        " VALUES (x'019aa000000070008000000000000001', x'7B7D', 2, zeroblob(400))");
+        " VALUES (x'019aa000000070008000000000000001', x'7B7D', 2, zeroblob(400));"
+        "INSERT INTO chunks (job, chunk, attempt, done, part)"
+        " VALUES (x'019aa000000070008000000000000001', 0, 2, 0, NULL),"
+        "  (x'019aa000000070008000000000000001', 1, 0, 1, x'31')");
     open_sqlite(&(struct store_limits){0});
     struct recovered *v = recover();
     assert_int_equal(v->job_count, 1);
@@ -539,7 +546,61 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     assert_int_equal(v->jobs[0]->not_before_ms, 1500);
     assert_int_equal(v->plans[0].size, 0);
     assert_int_equal(v->requests[0].size, 2);
+    assert_int_equal(v->chunk_count, 1); /* its plan is not used, but its loss counts */
+    assert_int_equal(v->chunks[0].attempt, 2);
     free_recovered(v);
+    restart();
+    v = recover();
+    assert_int_equal(v->chunk_count, 1);
+    assert_int_equal(v->chunks[0].attempt, 2);
+    free_recovered(v);
+    close_store();
+    assert_int_equal(ask("PRAGMA user_version"), 2);
+}
+
+static void a_migrated_database_keeps_plans_and_parts(void **state) {
+    (void)state;
+    struct record *r = large_job();
+    uint32_t place = 5;
+    struct store_chunk lost = {.chunk = 1, .attempt = 3, .poison = &place, .poison_count = 1};
+    close_store();
+    alter(TO_VERSION_1);
+    for (int i = 0; i < 2; i++) {
+        open_sqlite(&(struct store_limits){0});
+        struct recovered *v = recover();
+        assert_int_equal(v->job_count, 1);
+        assert_true(v->plans[0].size > 0);
+        assert_int_equal(v->chunk_count, 1 + i);
+        assert_true(v->chunks[0].done);
+        assert_int_equal(v->chunks[0].poison_count, 0);
+        if (i == 1)
+            assert_int_equal(v->chunks[1].poison[0], 5);
+        free_recovered(v);
+        store->ops->lost(store, r, &lost, NULL, NULL);
+        close_store();
+    }
+    record_unref(r);
+}
+
+/* A blob that is no list of places. */
+static void poison_items_that_make_no_sense_are_left_out(void **state) {
+    (void)state;
+    static const char *const blobs[] = {"x'0102'", "zeroblob(1000000)", "'text'", "NULL", "7.5"};
+    struct record *r = large_job();
+    store->ops->lost(store, r, &(struct store_chunk){.chunk = 1, .attempt = 1}, NULL, NULL);
+    for (size_t i = 0; i < sizeof blobs / sizeof blobs[0]; i++) {
+        char sql[100];
+        snprintf(sql, sizeof sql, "UPDATE chunks SET poison = %s", blobs[i]);
+        close_store();
+        alter(sql);
+        open_sqlite(&(struct store_limits){0});
+        struct recovered *v = recover();
+        assert_int_equal(v->chunk_count, 2);
+        assert_int_equal(v->chunks[1].attempt, 1);
+        assert_true(v->chunks[1].poison_count <= 1); /* 'text' has four bytes */
+        free_recovered(v);
+    }
+    record_unref(r);
 }
 
 static void options_beyond_their_bounds_in_a_database_are_clamped(void **state) {
@@ -573,7 +634,7 @@ static void the_column_of_an_option_that_a_database_lacks_is_added(void **state)
         assert_null(found->options.webhook);
         record_unref(found);
         close_store();
-        assert_int_equal(ask("PRAGMA user_version"), 1);
+        assert_int_equal(ask("PRAGMA user_version"), 2);
     }
     record_unref(r);
 }
@@ -624,7 +685,7 @@ static void an_empty_database_is_brought_to_the_present_schema(void **state) {
     open_sqlite(&(struct store_limits){0});
     assert_int_equal(submit(r), STORE_OK);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 1);
+    assert_int_equal(ask("PRAGMA user_version"), 2);
     assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
     record_unref(r);
 }
@@ -1080,6 +1141,8 @@ int main(void) {
         OPENED(a_job_whose_result_is_missing_is_gone),
         OPENED(a_plan_of_another_wire_version_is_made_again),
         OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
+        OPENED(a_migrated_database_keeps_plans_and_parts),
+        OPENED(poison_items_that_make_no_sense_are_left_out),
         OPENED(options_beyond_their_bounds_in_a_database_are_clamped),
         OPENED(the_column_of_an_option_that_a_database_lacks_is_added),
         OPENED(a_type_is_found_by_its_name_and_not_by_its_index),

@@ -335,6 +335,10 @@ static void complete(struct record *r, uint32_t chunk, uint32_t attempt, const c
     slice_deinit(&part);
 }
 
+static void lose(struct record *r, uint32_t chunk, uint32_t attempt) {
+    store->ops->lost(store, r, &(struct store_chunk){.chunk = chunk, .attempt = attempt}, NULL, NULL);
+}
+
 static void assert_chunk(const struct recovered *v, unsigned i, uint32_t chunk, uint32_t attempt, const char *part) {
     assert_int_equal(v->chunks[i].chunk, chunk);
     assert_int_equal(v->chunks[i].attempt, attempt);
@@ -350,7 +354,7 @@ static void parts_are_recovered_with_their_plan_in_order(void **state) {
     struct slice plan = plan_slice(1, 4, 0);
     complete(b, 1, 0, "b1");
     complete(a, 3, 0, "a3");
-    store->ops->lost(store, a, 2, 1);
+    lose(a, 2, 1);
     complete(a, 0, 0, "a0");
     struct recovered *v = recover_after_restart();
     assert_int_equal(v->job_count, 2);
@@ -371,9 +375,9 @@ static void parts_are_recovered_with_their_plan_in_order(void **state) {
 static void a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one(void **state) {
     (void)state;
     struct record *r = planned_job(3);
-    store->ops->lost(store, r, 0, 1);
-    store->ops->lost(store, r, 0, 2);
-    store->ops->lost(store, r, 0, 2);
+    lose(r, 0, 1);
+    lose(r, 0, 2);
+    lose(r, 0, 2);
     complete(r, 0, 1, "late");
     complete(r, 1, 0, "first");
     complete(r, 1, 0, "again");
@@ -392,6 +396,48 @@ static void a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one(void 
     record_unref(r);
 }
 
+static enum store_result lose_and_wait(struct record *r, const struct store_chunk *c) {
+    struct answer a = {false};
+    store->ops->lost(store, r, c, on_done, &a);
+    await(&a);
+    return a.result;
+}
+
+static void losses_and_poison_items_are_recovered(void **state) {
+    (void)state;
+    uint32_t places[] = {7, 2, 1000};
+    struct record *r = planned_job(3), *unplanned = new_record();
+    r->attempts = 6;
+    assert_int_equal(submit(unplanned), STORE_OK);
+    assert_int_equal(lose_and_wait(r, &(struct store_chunk){.chunk = 1, .attempt = 2}), STORE_OK);
+    assert_int_equal(
+        lose_and_wait(r, &(struct store_chunk){.chunk = 1, .attempt = 3, .poison = places, .poison_count = 1}),
+        STORE_OK);
+    assert_int_equal(
+        lose_and_wait(r, &(struct store_chunk){.chunk = 1, .attempt = 4, .poison = places, .poison_count = 3}),
+        STORE_OK);
+    assert_int_equal(lose_and_wait(r, &(struct store_chunk){.chunk = 1, .attempt = 5}), STORE_OK);
+    lose(r, STORE_MERGE, 1);
+    lose(r, STORE_PLAN, 2);
+    lose(unplanned, 0, 2);
+    lose(unplanned, STORE_PLAN, 1);
+    struct recovered *v = recover_after_restart();
+    assert_int_equal(v->job_count, 2);
+    assert_int_equal(v->jobs[0]->attempts, 6);
+    assert_int_equal(v->chunk_count, 5);
+    assert_chunk(v, 0, 1, 5, NULL);
+    assert_chunk(v, 1, STORE_PLAN, 2, NULL);
+    assert_chunk(v, 2, STORE_MERGE, 1, NULL);
+    assert_chunk(v, 3, 0, 2, NULL);
+    assert_chunk(v, 4, STORE_PLAN, 1, NULL);
+    assert_int_equal(v->chunks[0].poison_count, 3);
+    assert_memory_equal(v->chunks[0].poison, places, sizeof places);
+    assert_int_equal(v->chunks[1].poison_count, 0);
+    free_recovered(v);
+    record_unref(r);
+    record_unref(unplanned);
+}
+
 static void calls_for_a_job_that_is_not_open_change_nothing(void **state) {
     (void)state;
     struct record *ended = planned_job(2), *forgotten = planned_job(2), *unknown = new_record();
@@ -405,7 +451,7 @@ static void calls_for_a_job_that_is_not_open_change_nothing(void **state) {
     for (int i = 0; i < 3; i++) {
         store->ops->plan(store, all[i], &plan);
         store->ops->update(store, all[i]);
-        store->ops->lost(store, all[i], 0, 1);
+        lose(all[i], 0, 1);
         store->ops->complete(store, &all[i]->id, 1, 0, &copy);
     }
     assert_int_equal(get_record(&ended->id, &found), STORE_OK);
@@ -861,6 +907,7 @@ int main(void) {
         BOTH(nothing_is_recovered_from_an_empty_store),
         ON_DISK(open_jobs_are_recovered_in_order),
         ON_DISK(parts_are_recovered_with_their_plan_in_order),
+        ON_DISK(losses_and_poison_items_are_recovered),
         ON_DISK(a_part_of_an_earlier_attempt_is_ignored_and_so_is_a_second_one),
         BOTH(calls_for_a_job_that_is_not_open_change_nothing),
         ON_DISK(payloads_of_any_size_are_recovered_for_workers),

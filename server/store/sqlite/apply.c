@@ -104,6 +104,8 @@ void apply_lost(struct sql *s, struct op *op) {
     put_job(s, op, NULL);
     sqlite3_stmt *q = use_chunk(s, SQL_LOSE_CHUNK, op);
     sqlite3_bind_int64(q, 3, op->attempt);
+    if (op->poison_bytes > 0)
+        sqlite3_bind_blob(q, 4, op->poison, (int)op->poison_bytes, SQLITE_STATIC);
     sql_run(s, q);
 }
 

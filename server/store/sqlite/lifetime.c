@@ -53,7 +53,8 @@ void lifetime_drop_files(struct sql *s, const struct id *job, enum file_role fro
 
 void lifetime_drop_plan(struct sql *s, const struct id *job) {
     sql_run_for_job(s, SQL_PUT_PLAN, job);
-    sql_run_for_job(s, SQL_DELETE_CHUNKS, job);
+    sql_run_for_job(s, SQL_DELETE_PARTS, job);
+    sql_run_for_job(s, SQL_DROP_POISON, job);
     lifetime_drop_files(s, job, FILE_PLAN, FILE_PART);
 }
 

@@ -21,7 +21,7 @@ bool lifetime_is_buried(struct sql *s, const struct id *job);
 
 /* Drops the job's files of the roles `from` to `to`, and their rows. The files are removed after the commit. */
 void lifetime_drop_files(struct sql *s, const struct id *job, enum file_role from, enum file_role to);
-/* Drops the plan and its chunks, so that the job is planned again. */
+/* Drops the plan and what was made of its chunks, so that the job is planned again. What was lost stays lost. */
 void lifetime_drop_plan(struct sql *s, const struct id *job);
 /* Drops what only an open job has: its request, plan and chunks. */
 void lifetime_drop_work(struct sql *s, const struct id *job);

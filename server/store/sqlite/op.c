@@ -81,6 +81,16 @@ void op_set_webhook(struct op *op, const struct delivery *d) {
     op_add_payload(op, FILE_WEBHOOK, 0, &d->body);
 }
 
+void op_set_loss(struct op *op, const struct store_chunk *c) {
+    op->chunk = c->chunk;
+    op->attempt = c->attempt;
+    op->poison = op->text_end;
+    op->poison_bytes = c->poison_count * sizeof *c->poison;
+    if (op->poison_bytes > 0)
+        memcpy(op->text_end, c->poison, op->poison_bytes);
+    op->text_end += op->poison_bytes;
+}
+
 void op_add_payload(struct op *op, enum file_role role, uint32_t chunk, const struct slice *slice) {
     op->payloads[op->payload_count++] = (struct payload){.role = role, .chunk = chunk, .slice = slice_ref(slice)};
 }

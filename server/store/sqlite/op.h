@@ -72,6 +72,8 @@ struct op {
     struct payload payloads[2];
     unsigned payload_count;
     uint32_t chunk, attempt;
+    const char *poison; /* poison_bytes: the places of poison items, u32 each */
+    size_t poison_bytes;
     const char *tenant, *key; /* key NULL: none */
     uint8_t hash[STORE_HASH_SIZE];
     int64_t key_expires_ms;
@@ -125,6 +127,8 @@ size_t op_row_bytes(const struct record *r);
 void op_set_row(struct op *op, const struct record *r); /* as the record is now: the live one goes on changing */
 void op_set_key(struct op *op, const char *tenant, const char *key);
 void op_set_webhook(struct op *op, const struct delivery *d);
+/* Also which chunk it is, and how often it was lost. Needs c->poison_count * sizeof(uint32_t) bytes of text. */
+void op_set_loss(struct op *op, const struct store_chunk *c);
 /* Takes a reference to the slice. An op has at most two payloads. */
 void op_add_payload(struct op *op, enum file_role role, uint32_t chunk, const struct slice *slice);
 

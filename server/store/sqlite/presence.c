@@ -59,8 +59,7 @@ const char *presence_missing(const struct presence *p) {
     for (int i = 0; i < PRESENCE_COUNT; i++) {
         if (stat(p->files[i].path, &st) != 0)
             return names[i].missing;
-        if (!is_same(&st, p->files[i].device, p->files[i].inode) &&
-            (i != PRESENCE_FILES || !is_our_directory(p, &st)))
+        if (!is_same(&st, p->files[i].device, p->files[i].inode) && (i != PRESENCE_FILES || !is_our_directory(p, &st)))
             return names[i].missing;
     }
     return NULL;

@@ -3,7 +3,8 @@
  * jobs' ids. So each row is read once.
  *
  * What cannot be used is not reported, and then removed from the tables, so that it can be recorded again. That is
- *   - a plan of another wire version, of a type that this build lacks, or whose file is missing, with its parts;
+ *   - a plan of another wire version, of a type that this build lacks, or whose file is missing, with its parts and
+ *     poison items;
  *   - a part whose file is missing.
  * A missing request is reported as an empty one: with a plan the job can go on, and without a plan it cannot.
  */
@@ -15,6 +16,7 @@
 
 #include "base/array.h"
 #include "base/log.h"
+#include "handlers/host/host.h"
 #include "pool/wire.h"
 #include "server/store/sqlite/lifetime.h"
 #include "server/store/sqlite/rows.h"
@@ -27,7 +29,7 @@ _Static_assert(offsetof(struct wire_plan, type) == 0, "the type is patched into 
 /* What has to be removed from the tables when all rows were read. */
 struct repair {
     struct id job;
-    int64_t chunk; /* or ALL_CHUNKS: the plan and all its chunks */
+    int64_t chunk; /* or ALL_CHUNKS: the plan and what was made of it */
 };
 
 struct recovery {
@@ -78,14 +80,37 @@ static void next_chunk_row(struct recovery *v) {
         sql_fail(v->sql, SQLITE_CORRUPT, 0);
 }
 
+static void drop_chunk(struct store_chunk *c) {
+    slice_deinit(&c->part);
+    free(c->poison);
+}
+
 static void drop_chunks(struct recovery *v) {
     for (size_t i = 0; i < v->chunk_count; i++)
-        slice_deinit(&v->chunks[i].part);
+        drop_chunk(&v->chunks[i]);
     v->chunk_count = 0;
 }
 
-static void read_chunk(struct recovery *v) {
+static void read_poison(struct recovery *v, sqlite3_stmt *q, struct store_chunk *c) {
+    size_t size = (size_t)sqlite3_column_bytes(q, 5);
+    const void *bytes = sqlite3_column_blob(q, 5);
+    if (size == 0 || bytes == NULL || size % sizeof(uint32_t) != 0 || size / sizeof(uint32_t) > HOST_MAX_POISON)
+        return;
+    uint32_t *places = malloc(size);
+    if (places == NULL) {
+        sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
+        return;
+    }
+    memcpy(places, bytes, size);
+    c->poison = places;
+    c->poison_count = (uint32_t)(size / sizeof(uint32_t));
+}
+
+/* planned: the plan is known. Otherwise only the losses of the chunk mean something. */
+static void read_chunk(struct recovery *v, bool planned) {
     sqlite3_stmt *q = v->chunk_rows;
+    if (!planned && (sqlite3_column_int64(q, 2) == 0 || sqlite3_column_int(q, 3) != 0))
+        return; /* it was not lost, or has succeeded in the end */
     if (GROW_ARRAY(&v->chunks, v->chunk_count, &v->chunk_room) != 0) {
         sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
         return;
@@ -94,6 +119,8 @@ static void read_chunk(struct recovery *v) {
     *c = (struct store_chunk){.chunk = (uint32_t)sqlite3_column_int64(q, 1),
                               .attempt = (uint32_t)sqlite3_column_int64(q, 2),
                               .done = sqlite3_column_int(q, 3) != 0};
+    if (planned)
+        read_poison(v, q, c);
     if (c->done && !read_payload(v, q, 4, &v->chunk_job, FILE_PART, NULL, 0, &c->part)) {
         c->done = false;
         repair_later(v, &v->chunk_job, c->chunk);
@@ -101,13 +128,13 @@ static void read_chunk(struct recovery *v) {
 }
 
 /* Reads the chunks of that job. Rows with earlier ids belong to no open job. */
-static void read_chunks(struct recovery *v, const struct id *job, bool wanted) {
+static void read_chunks(struct recovery *v, const struct id *job, bool planned) {
     while (v->has_chunk_row && v->sql->code == SQLITE_OK) {
         int order = memcmp(&v->chunk_job, job, sizeof *job);
         if (order > 0)
             return;
-        if (order == 0 && wanted)
-            read_chunk(v);
+        if (order == 0)
+            read_chunk(v, planned);
         next_chunk_row(v);
     }
 }

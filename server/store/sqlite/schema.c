@@ -26,7 +26,8 @@
 /* migrations[n] makes version n + 1 from version n; a new database goes through all of them. `inputs` has the jobs that
  * were submitted and have not ended. A `request`, `plan`, `part`, `result` or `body` is NULL if it is empty, a BLOB if
  * it is small, and otherwise the number of a file; `files` has that number, too. Ids are UUIDv7 (RFC 9562, section
- * 5.7), so their order is the order of submission. */
+ * 5.7), so their order is the order of submission. A row of `chunks` can also stand for the plan or the merge of a job,
+ * if that was lost (STORE_PLAN, STORE_MERGE). `poison`: the places of items that are given up, u32 each. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -52,6 +53,7 @@ static const char *const migrations[] = {
     "  due_ms INTEGER NOT NULL, trace TEXT, body) WITHOUT ROWID;"
     "CREATE TABLE files (number INTEGER PRIMARY KEY, job BLOB NOT NULL, role INTEGER NOT NULL, chunk INTEGER NOT NULL);"
     "CREATE INDEX files_by_job ON files (job, role);",
+    "ALTER TABLE chunks ADD COLUMN poison;",
 };
 
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
@@ -79,9 +81,12 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_DELETE_INPUT] = "DELETE FROM inputs WHERE job = ?1",
     [SQL_GET_CHUNK] = "SELECT attempt, done FROM chunks WHERE job = ?1 AND chunk = ?2",
     [SQL_PUT_CHUNK] = "REPLACE INTO chunks (job, chunk, attempt, done, part) VALUES (?1, ?2, ?3, 1, ?4)",
-    [SQL_LOSE_CHUNK] = "INSERT INTO chunks (job, chunk, attempt, done) VALUES (?1, ?2, ?3, 0)"
-                       " ON CONFLICT DO UPDATE SET attempt = max(attempt, excluded.attempt)",
+    [SQL_LOSE_CHUNK] = "INSERT INTO chunks (job, chunk, attempt, done, poison) VALUES (?1, ?2, ?3, 0, ?4)"
+                       " ON CONFLICT DO UPDATE SET attempt = max(attempt, excluded.attempt), "
+                       " poison = coalesce(excluded.poison, poison)",
     [SQL_UNDO_CHUNK] = "UPDATE chunks SET done = 0, part = NULL WHERE job = ?1 AND chunk = ?2",
+    [SQL_DELETE_PARTS] = "DELETE FROM chunks WHERE job = ?1 AND done",
+    [SQL_DROP_POISON] = "UPDATE chunks SET poison = NULL WHERE job = ?1",
     [SQL_DELETE_CHUNKS] = "DELETE FROM chunks WHERE job = ?1",
     [SQL_BURY] = "REPLACE INTO tombstones (id, expires_ms) VALUES (?1, ?2)",
     [SQL_FIND_KEY] = "SELECT job, hash FROM keys WHERE tenant = ?1 AND key = ?2 AND expires_ms > ?3",
@@ -108,7 +113,7 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_ADJUST_TOMBSTONES] = "UPDATE tombstones SET expires_ms = expires_ms + ?1",
     [SQL_ADJUST_KEYS] = "UPDATE keys SET expires_ms = expires_ms + ?1",
     [SQL_RECOVER_JOBS] = "SELECT id, @, request, wire, plan FROM inputs CROSS JOIN jobs ON id = job ORDER BY job",
-    [SQL_RECOVER_CHUNKS] = "SELECT job, chunk, attempt, done, part FROM chunks ORDER BY job, chunk",
+    [SQL_RECOVER_CHUNKS] = "SELECT job, chunk, attempt, done, part, poison FROM chunks ORDER BY job, chunk",
     [SQL_RECOVER_DELIVERIES] = "SELECT job, url, attempt, due_ms, trace, body FROM deliveries ORDER BY job",
 };
 

@@ -107,7 +107,7 @@ static const struct operation operations[OP_KINDS] = {
     [OP_SUBMIT] = {apply_submit, complete_write},
     [OP_PLAN] = {apply_plan, complete_write, .is_step = true},
     [OP_UPDATE] = {apply_update, complete_write, .is_step = true},
-    [OP_LOST] = {apply_lost, complete_write, .is_step = true},
+    [OP_LOST] = {apply_lost, complete_write, .must_last = true, .is_step = true},
     [OP_COMPLETE] = {apply_complete, complete_write, .is_step = true},
     [OP_FINISH] = {apply_finish, complete_write, .must_last = true},
     [OP_FORGET] = {apply_forget, complete_write, .must_last = true},
@@ -191,13 +191,14 @@ static void sqlite_update(struct store *s, struct record *r) {
     post(s, new_row_op(OP_UPDATE, r, 0));
 }
 
-static void sqlite_lost(struct store *s, struct record *r, uint32_t chunk, uint32_t attempt) {
-    struct op *op = new_row_op(OP_LOST, r, 0);
-    if (op != NULL) {
-        op->chunk = chunk;
-        op->attempt = attempt;
-    }
-    post(s, op);
+static void sqlite_lost(struct store *s, struct record *r, const struct store_chunk *c, store_done *done, void *arg) {
+    struct op *op = new_row_op(OP_LOST, r, c->poison_count * sizeof *c->poison);
+    if (op != NULL)
+        op_set_loss(op, c);
+    if (done == NULL)
+        post(s, op);
+    else
+        post_done(s, op, done, arg);
 }
 
 static void sqlite_complete(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt,

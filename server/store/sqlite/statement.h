@@ -36,6 +36,8 @@ enum statement {
     SQL_PUT_CHUNK,
     SQL_LOSE_CHUNK,
     SQL_UNDO_CHUNK,
+    SQL_DELETE_PARTS,
+    SQL_DROP_POISON,
     SQL_DELETE_CHUNKS,
     SQL_BURY,
     SQL_FIND_KEY,
