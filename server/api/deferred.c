@@ -256,8 +256,10 @@ static void on_job_event(struct job_waiter *w, struct job *job, enum job_event e
     struct deferred_request *d = container_of(w, struct deferred_request, waiter);
     if (event == JOB_ENDED)
         on_ended(d, job);
-    else if (event == JOB_PARKED)
+    else if (event == JOB_PARKED && d->decide == NULL)
         stop_early(d, job);
+    else if (event == JOB_PARKED)
+        return; /* it cannot be stored before its key is decided */
     else if (d->decide != NULL)
         d->decide(d, job);
     else

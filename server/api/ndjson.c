@@ -149,9 +149,8 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct ndjson *n = container_of(w, struct ndjson, waiter);
-    (void)job;
     n->ended = event == JOB_ENDED;
-    n->parked |= event == JOB_PARKED;
+    n->parked |= event == JOB_PARKED && job_record(job)->durable;
     steer(n);
     http_wake_stream(n->request);
 }

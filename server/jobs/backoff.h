@@ -13,7 +13,7 @@
 #include "server/jobs/job.h"
 
 /* A task was lost for the lost-th time; chunk: NO_CHUNK for the plan or the merge. True: it backs off, and becomes
- * runnable by itself; if the job is durable, only after backoff_recorded. False: there is no backoff, or no memory for
+ * runnable by itself; if the job is durable, only after job_backoff_recorded. False: there is no backoff, or no memory for
  * it, so the caller makes the task runnable at once. */
 bool job_back_off(struct job *job, uint32_t chunk, unsigned lost);
 /* The loss of that task is recorded, or the store cannot record it. No effect if it does not back off. */

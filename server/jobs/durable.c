@@ -9,6 +9,7 @@
 #include "server/jobs/end.h"
 #include "server/jobs/lost.h"
 #include "server/jobs/plan.h"
+#include "server/jobs/queue.h"
 
 struct submitting {
     struct submitting *next;
@@ -45,6 +46,8 @@ static void on_submitted(void *arg, enum store_result result) {
         job_tell_end(job);
     else if (job->durability == DURABILITY_STORE_FAILED)
         job_cancel(job); /* can free it */
+    else if (job_is_parked(job) && !job_is_stopping(job))
+        job_tell_parked(job); /* the drain began before the store had it */
 }
 
 /* The job can have run for a while before somebody wants it to be durable. */
@@ -68,6 +71,10 @@ static void post(struct job *job, const struct slice *body) {
         in.plan = job->plan;
     r->durable = true;
     js->transient_count--;
+    if (job_is_parked(job)) { /* a drain has begun: it is not sent any more */
+        job_dequeue(job);
+        job_arm_timer(job);
+    }
     job_set_durability(job, DURABILITY_POSTING);
     js->store->ops->submit(js->store, r, &in, on_submitted, job);
     if (job->durability != DURABILITY_STORE_FAILED)

@@ -91,7 +91,7 @@ struct job {
     enum durability durability : 8;
     /* They stand side by side because hundreds of thousands of jobs can wait, and a hole in the struct costs memory. */
     bool planned_told; /* JOB_PLANNED was sent, or the job was recovered */
-    bool telling;      /* JOB_PLANNED is being sent: a waiter can stop the job, but it must not be freed yet */
+    bool telling;      /* its waiters are being told something: one can stop the job, but it must not be freed yet */
     bool delayed;      /* due_ns has not come */
     bool asynchronous; /* it is answered 202: it is planned first, and not run in the same go */
     bool input_is_raw;

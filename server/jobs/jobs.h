@@ -64,7 +64,8 @@ struct job_request {
 
 enum job_event {
     JOB_PLANNED, /* the body was good. The waiter can cancel the job */
-    JOB_PARKED,  /* a drain leaves it in the store for the next process. Do not end it in here */
+    JOB_PARKED,  /* a drain leaves it in the store for the next process. If the store does not have it, the waiter can
+                  * make it durable; else it stays as it is, and the drain waits for it. Do not end it in here */
     JOB_CHANGED, /* its status or progress; only if wants_changes. Do not end it or stop to wait in here */
     JOB_ENDED    /* the waiter waits no longer */
 };

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/jobs/backoff.h"
 #include "server/jobs/end.h"
 #include "server/jobs/expiry.h"
 #include "server/jobs/history.h"
@@ -23,14 +24,19 @@
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
 
+/* It was running, and will be started anew by the next process. */
+static void queue_anew(struct job *job) {
+    job->record->started_ms = 0;
+    job->record->queued_ns = 0;
+    job->run_started_ns = 0;
+    job_set_status(job, JOB_QUEUED);
+}
+
 /* What ran for it was lost with a daemon. */
 static void lose_to_restart(struct job *job) {
-    struct record *r = job->record;
-    r->attempts++;
-    r->started_ms = 0;
-    r->queued_ns = 0;
+    job->record->attempts++;
     lost_add(job, NULL, "restart", NULL);
-    job_set_status(job, JOB_QUEUED);
+    queue_anew(job);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
@@ -172,15 +178,56 @@ int jobs_recover(struct jobs *js) {
 
 /* ---- end --------------------------------------------------------------------------------------------------------- */
 
+/* Nothing of it is at a worker, and what comes next has to wait for a time; or for a reader, if the store has the job.
+ * Otherwise the job is the reader's alone: it ends when that has read it, or has left. */
+static bool only_waits(const struct job *job) {
+    enum not_runnable why = job_not_runnable(job);
+    bool waits = why == NOT_RUNNABLE_DELAYED || why == NOT_RUNNABLE_BACKING_OFF ||
+                 (why == NOT_RUNNABLE_THROTTLED && job->record->durable);
+    return waits && job->tasks == NULL;
+}
+
+/* Into the store, as queued. Nothing was lost, so this is no new attempt. */
+static void park_running(struct job *job) {
+    struct jobs *js = job->js;
+    queue_anew(job);
+    js->store->ops->update(js->store, job->record);
+    job_clear_backoffs(job);
+}
+
+static void leave_to_next_process(struct job *job) {
+    if (job->record->status == JOB_RUNNING)
+        park_running(job);
+    job_dequeue(job);
+    loop_clear_timer(job->js->loop, &job->timer);
+    job_tell_parked(job);
+}
+
+void recover_park_waiting(struct job *job) {
+    struct jobs *js = job->js;
+    if (!js->draining || !js->config.persistent || job_is_stopping(job) || !only_waits(job))
+        return;
+    if (!job->record->durable) { /* its waiters can make it durable; then they are answered 202 */
+        job->telling = true;
+        job_tell_parked(job);
+        job->telling = false;
+    }
+    if (job_is_stopping(job)) /* the store cannot take it */
+        job_end_if_stopped(job);
+    else if (job->record->durable)
+        leave_to_next_process(job);
+}
+
 void jobs_drain(struct jobs *js) {
     struct job *job, *next;
     js->draining = true;
     HASH_ITER(hh, js->live, job, next) {
-        if (!job_is_parked(job) || job_is_stopping(job))
+        if (job_is_stopping(job))
             continue;
-        job_dequeue(job);
-        loop_clear_timer(js->loop, &job->timer);
-        job_tell_parked(job);
+        if (job_is_parked(job))
+            leave_to_next_process(job);
+        else
+            recover_park_waiting(job);
     }
 }
 
@@ -196,7 +243,10 @@ void recover_park_all(struct jobs *js) {
         struct record *r = job->record;
         if (!r->durable || r->status != JOB_RUNNING)
             continue;
-        lose_to_restart(job);
+        if (job->tasks != NULL)
+            lose_to_restart(job);
+        else
+            queue_anew(job); /* no worker has anything of it */
         js->store->ops->update(js->store, r);
     }
 }

@@ -16,6 +16,7 @@
 #include "server/jobs/plan.h"
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
+#include "server/jobs/recover.h"
 #include "server/jobs/send.h"
 
 /* ---- parts and results ------------------------------------------------------------------------------------------- */
@@ -46,6 +47,7 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
         job_enter_phase(job, PHASE_MERGE);
         job_enqueue(job);
     }
+    recover_park_waiting(job); /* can free it */
 }
 
 /* The result of the job: of a merge, of its only chunk, or of a short job that was done in one go. */
@@ -169,7 +171,10 @@ static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f,
     slice_deinit(&job->input);
     queue_again(job, t);
     job_tell_planned(job);
-    job_end_if_stopped(job);
+    if (job_is_stopping(job))
+        job_end_if_stopped(job);
+    else
+        recover_park_waiting(job);
     return true;
 }
 
@@ -262,10 +267,12 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
         metrics_count(job->js->metrics->chunk_retries, d->cause);
     }
     task_free(t);
-    if (fails)
+    if (fails) {
         fail_crashed(job, d, lost);
-    else
-        job_enqueue(job);
+        return;
+    }
+    job_enqueue(job);
+    recover_park_waiting(job);
 }
 
 static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const struct death *d) {

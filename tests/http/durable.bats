@@ -267,3 +267,41 @@ restart() {
     [ "$(status "$URL/v1/jobs/$sync")" = 404 ]
     [ "$(ended "$turned")" = succeeded ]
 }
+
+# The daemon drains at once, and the next one has the job as it was.
+drains_at_once() { # ID
+    kill -TERM "$DAEMON"
+    wait_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    grep -q '"event":"drained"' "$LOG"
+    ! grep -q '"event":"drain_timeout"' "$LOG"
+}
+
+@test "SIGTERM: jobs that back off or are delayed go back to the store at once, and nothing more is lost" {
+    restart --workers 1 --drain-timeout 30s --retry-delay 1h --max-retry-delay 1h
+    id=$(submit '{"type":"crash","params":{"how":"SIGKILL","times":1}}')
+    has_lost() { [ "$(job_field "$id" '.lost | length')" = 1 ]; }
+    wait_for has_lost
+    delayed=$(submit '{"type":"echo","params":{"value":1},"options":{"delay_ms":3600000}}')
+    drains_at_once
+    restart --workers 1
+    [ "$(ended "$id")" = succeeded ]
+    call "/v1/jobs/$id"
+    holds '.attempts == 2 and (.lost | map(.cause)) == ["signal"]'
+    call "/v1/jobs/$delayed"
+    holds '.status == "queued" and .waiting_for == "delay" and .attempts == 1'
+}
+
+@test "SIGTERM: a client who waits for a delayed job gets 202, and the next process has the job" {
+    restart --workers 1 --drain-timeout 30s
+    post -D "$BATS_TEST_TMPDIR/answer-head" '{"type":"echo","params":{"value":1},"options":{"delay_ms":3600000}}' \
+        >"$BATS_TEST_TMPDIR/answer" 3>&- &
+    client=$!
+    is_there() { [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 1 ]; }
+    wait_for is_there
+    drains_at_once
+    wait "$client"
+    head -1 "$BATS_TEST_TMPDIR/answer-head" | grep -q ' 202 '
+    restart
+    [ "$(job_field "$(jq -r .id "$BATS_TEST_TMPDIR/answer")" .status)" = queued ]
+}

@@ -305,6 +305,47 @@ static void a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do(void *
     leave(&c);
 }
 
+/* ---- a drain, and a store that cannot take what waits ------------------------------------------------------------ */
+
+static void store_if_parked(struct job_waiter *w, struct job *job, enum job_event event) {
+    struct client *c = container_of(w, struct client, waiter);
+    c->ended += event == JOB_ENDED;
+    if (event == JOB_PARKED)
+        make_durable(c);
+    (void)job;
+}
+
+static void a_job_that_a_drain_cannot_store_ends(void **state) {
+    (void)state;
+    struct client c;
+    struct submission s = plain();
+    s.options.delay_ms = 3600000;
+    submit_as(&c, &s, false);
+    c.waiter.notify = store_if_parked;
+    dispatch();
+    reply_plan(LAST, 1, LONG_NS);
+    late.trouble = true;
+    jobs_drain(jobs);
+    assert_int_equal(c.result, STORE_UNAVAILABLE);
+    assert_int_equal(c.ended, 1);
+    assert_true(jobs_are_drained(jobs));
+    leave(&c);
+}
+
+static void a_job_that_is_stored_after_the_drain_began_is_parked(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    jobs_drain(jobs);
+    make_durable(&c);
+    assert_int_equal(c.parked, 0);
+    answer_store(STORE_OK);
+    assert_int_equal(c.parked, 1);
+    dispatch();
+    assert_null(find_sent(WIRE_PLAN, 0));
+    leave(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST_LATE(a_submission_is_posted_and_then_on_its_way_until_the_store_answers),
@@ -321,6 +362,8 @@ int main(void) {
         JOBS_TEST_LATE(a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before),
         JOBS_TEST_LATE(a_drain_leaves_queued_jobs_that_are_safe_and_waits_for_all_others),
         JOBS_TEST_LATE(a_worker_that_was_started_for_a_parked_job_gets_nothing_to_do),
+        JOBS_TEST_LATE(a_job_that_a_drain_cannot_store_ends),
+        JOBS_TEST_LATE(a_job_that_is_stored_after_the_drain_began_is_parked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -283,6 +283,119 @@ static void what_was_done_and_lost_before_a_job_became_durable_is_stored_too(voi
     assert_succeeds(&c, 3);
 }
 
+/* ---- a drain ----------------------------------------------------------------------------------------------------- */
+
+static void assert_parked(const struct client *c, unsigned attempts) {
+    assert_true(jobs_are_drained(jobs));
+    assert_int_equal(c->record->status, JOB_QUEUED);
+    assert_int_equal(c->record->attempts, attempts);
+    assert_int_equal(c->record->lost_count, attempts - 1);
+    assert_int_equal(c->parked, 1);
+    dispatch();
+    assert_null(find_sent(WIRE_RUN, 0));
+}
+
+static void a_job_that_backs_off_does_not_hold_a_drain(void **state) {
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct client c;
+        set_retry_delay(NS_PER_S, NS_PER_S);
+        start_durable(&c, 2);
+        if (i == 0) { /* it backs off already */
+            reply_done(find_sent(WIRE_RUN, 1), "1");
+            die(find_sent(WIRE_RUN, 0), true, "signal");
+            jobs_drain(jobs);
+        } else if (i == 1) { /* its last worker dies during the drain */
+            jobs_drain(jobs);
+            reply_done(find_sent(WIRE_RUN, 1), "1");
+            assert_false(jobs_are_drained(jobs));
+            die(find_sent(WIRE_RUN, 0), true, "signal");
+        } else { /* its last worker is done during the drain */
+            die(find_sent(WIRE_RUN, 0), true, "signal");
+            jobs_drain(jobs);
+            assert_false(jobs_are_drained(jobs));
+            reply_done(find_sent(WIRE_RUN, 0), "1");
+        }
+        assert_parked(&c, 2);
+        restart_process(&c, false);
+        assert_int_equal(c.record->attempts, 2);
+        assert_int_equal(c.record->chunks_done, 1);
+        dispatch();
+        assert_int_equal(find_sent(WIRE_RUN, 0)->header.attempt, 1);
+        assert_null(find_sent(WIRE_RUN, 1));
+        assert_succeeds(&c, 2);
+    }
+}
+
+static void a_throttled_job_does_not_hold_a_drain(void **state) {
+    (void)state;
+    struct client c;
+    start_durable(&c, 3);
+    job_throttle(c.job);
+    reply_done(find_sent(WIRE_RUN, 0), "1");
+    jobs_drain(jobs);
+    assert_false(jobs_are_drained(jobs));
+    reply_done(find_sent(WIRE_RUN, 0), "1");
+    assert_parked(&c, 1);
+    restart_process(&c, false);
+    assert_succeeds(&c, 1);
+}
+
+/* A client who waits for a job, and has it stored when a drain begins, as a request does. */
+struct patient {
+    struct job_waiter waiter;
+    unsigned parked, ended;
+};
+
+static void on_patient_event(struct job_waiter *w, struct job *job, enum job_event event) {
+    struct patient *p = container_of(w, struct patient, waiter);
+    struct client c = {.job = job};
+    p->ended += event == JOB_ENDED;
+    if (event == JOB_PARKED && p->parked++ == 0)
+        make_durable(&c);
+}
+
+static void a_job_that_was_not_stored_and_waits_for_its_time_is_stored_by_a_drain(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct client c;
+        struct patient p = {.waiter = {.notify = on_patient_event}};
+        struct submission s = plain();
+        s.options.delay_ms = i == 0 ? 3600000 : 0;
+        set_retry_delay(NS_PER_S, NS_PER_S);
+        submit_as(&c, &s, false);
+        job_unwait(&c.waiter);
+        job_wait(c.job, &p.waiter);
+        dispatch();
+        if (i == 0)
+            reply_plan(LAST, 1, LONG_NS);
+        else
+            die(LAST, true, "signal");
+        jobs_drain(jobs);
+        assert_true(jobs_are_drained(jobs));
+        assert_true(c.record->durable);
+        assert_int_equal(c.record->status, JOB_QUEUED);
+        job_unwait(&p.waiter);
+        restart_process(&c, false);
+        assert_non_null(c.job);
+        assert_int_equal(c.record->attempts, 1 + (unsigned)i);
+        job_cancel(c.job);
+        leave(&c);
+    }
+}
+
+/* The drain has taken too long, and the job is between two chunks: no work is lost. */
+static void a_job_without_a_task_at_a_worker_is_queued_without_a_loss(void **state) {
+    (void)state;
+    struct client c;
+    start_durable(&c, 3);
+    reply_done(find_sent(WIRE_RUN, 0), "1");
+    reply_done(find_sent(WIRE_RUN, 0), "1");
+    restart_process(&c, false);
+    assert_int_equal(c.record->lost_count, 0);
+    assert_succeeds(&c, 1);
+}
+
 #define JOBS_TEST_KEPT(name) cmocka_unit_test_setup_teardown(name, open_kept, close_kept)
 
 int main(void) {
@@ -293,6 +406,10 @@ int main(void) {
         JOBS_TEST_KEPT(a_job_whose_request_is_gone_fails),
         JOBS_TEST_KEPT(a_part_is_counted_once_though_its_worker_dies_right_after),
         JOBS_TEST_KEPT(a_recovered_job_is_safe_already),
+        JOBS_TEST_KEPT(a_job_that_backs_off_does_not_hold_a_drain),
+        JOBS_TEST_KEPT(a_throttled_job_does_not_hold_a_drain),
+        JOBS_TEST_KEPT(a_job_that_was_not_stored_and_waits_for_its_time_is_stored_by_a_drain),
+        JOBS_TEST_KEPT(a_job_without_a_task_at_a_worker_is_queued_without_a_loss),
         JOBS_TEST_KEPT(losses_count_over_restarts),
         JOBS_TEST_KEPT(restarts_do_not_count),
         JOBS_TEST_KEPT(poison_items_are_not_tried_by_the_next_process),
