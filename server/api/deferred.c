@@ -8,11 +8,14 @@
  *      │       ├──(another's)──► IDLE
  *      │       └──(expired)──► EXPIRED ──(its own)──► WAITING, at once STORING
  *      │                          └──(another's)──► IDLE
+ *      │       └──(the client leaves, from EXPIRED, too)──► LEFT ──(its own)──► GONE, and the job is stored
+ *      │                                                     └──(another's, or the job has ended)──► GONE
  *      └──► ASKING ──► IDLE: answered            STORING ──► IDLE: answered   or ──► ASKING, if the job has ended
  *
  *     any ──► GONE [the client has left, or has its answer]; freed when the store has answered all that it was asked
  *
- * If the client hangs up while it waits, its job is cancelled, unless others can get the job by its id or its key. */
+ * If the client hangs up while it waits, its job is cancelled, unless others can get the job by its id or its key. The
+ * key of a large body is claimed when its job is planned: until then the request goes on without its client (LEFT). */
 #include "server/api/deferred.h"
 
 #include <stdlib.h>
@@ -38,9 +41,11 @@ static void move_to(struct deferred_request *d, enum deferred_state to) {
                                        TO(DEFERRED_GONE)},
         [DEFERRED_CLAIMING] = {"claiming", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
         [DEFERRED_WAITING] = {"waiting", TO(DEFERRED_IDLE) | TO(DEFERRED_STREAMING) | TO(DEFERRED_GONE)},
-        [DEFERRED_UNDECIDED] = {"undecided",
-                                TO(DEFERRED_IDLE) | TO(DEFERRED_WAITING) | TO(DEFERRED_EXPIRED) | TO(DEFERRED_GONE)},
-        [DEFERRED_EXPIRED] = {"expired", TO(DEFERRED_IDLE) | TO(DEFERRED_WAITING) | TO(DEFERRED_GONE)},
+        [DEFERRED_UNDECIDED] = {"undecided", TO(DEFERRED_IDLE) | TO(DEFERRED_WAITING) | TO(DEFERRED_EXPIRED) |
+                                                 TO(DEFERRED_LEFT) | TO(DEFERRED_GONE)},
+        [DEFERRED_EXPIRED] = {"expired",
+                              TO(DEFERRED_IDLE) | TO(DEFERRED_WAITING) | TO(DEFERRED_LEFT) | TO(DEFERRED_GONE)},
+        [DEFERRED_LEFT] = {"left", TO(DEFERRED_GONE)},
         [DEFERRED_STORING] = {"storing", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
         [DEFERRED_ASKING] = {"asking", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
         [DEFERRED_FORGETTING] = {"forgetting", TO(DEFERRED_IDLE) | TO(DEFERRED_GONE)},
@@ -51,6 +56,12 @@ static void move_to(struct deferred_request *d, enum deferred_state to) {
     d->server->waiting -= is_counted(d);
     d->state = to;
     d->server->waiting += is_counted(d);
+}
+
+static void free_request(struct deferred_request *d) {
+    buf_deinit(&d->kept);
+    slice_deinit(&d->body);
+    d->release(d);
 }
 
 /* ---- the store --------------------------------------------------------------------------------------------------- */
@@ -64,7 +75,7 @@ bool deferred_leave_store(struct deferred_request *d) {
     if (d->state != DEFERRED_GONE)
         return true;
     if (d->at_store == 0)
-        d->release(d);
+        free_request(d);
     return false;
 }
 
@@ -134,7 +145,7 @@ void deferred_forget(struct deferred_request *d, const struct id *id) {
 }
 
 static void make_durable(struct deferred_request *d, struct job *job, store_done *done) {
-    struct slice body = http_body(d->request);
+    struct slice body = d->request == NULL ? slice_ref(&d->body) : http_body(d->request);
     deferred_enter_store(d);
     if (body.blob == NULL)
         done(d, STORE_UNAVAILABLE);
@@ -228,9 +239,30 @@ static void go_on(struct deferred_request *d, struct job *job) {
         deferred_begin_stream(d, job);
 }
 
+/* There is nobody to answer; the job goes on for whoever comes with its key. Can free the job, and `d`. */
+static void store_left(struct deferred_request *d, struct job *job) {
+    leave_job(d);
+    move_to(d, DEFERRED_GONE);
+    make_durable(d, job, on_key_stored);
+}
+
+void deferred_end_left(struct deferred_request *d) {
+    leave_job(d);
+    if (idempotency_owns(&d->claim))
+        idempotency_settle(&d->claim);
+    else
+        idempotency_withdraw(&d->claim);
+    move_to(d, DEFERRED_GONE);
+    free_request(d);
+}
+
 void deferred_decided(struct deferred_request *d, struct job *job) {
     bool wait_expired = d->state == DEFERRED_EXPIRED;
     d->decide = NULL;
+    if (d->state == DEFERRED_LEFT) {
+        store_left(d, job);
+        return;
+    }
     move_to(d, DEFERRED_WAITING);
     if (wait_expired)
         stop_early(d, job);
@@ -254,7 +286,10 @@ static void on_ended(struct deferred_request *d, struct job *job) {
 
 static void on_job_event(struct job_waiter *w, struct job *job, enum job_event event) {
     struct deferred_request *d = container_of(w, struct deferred_request, waiter);
-    if (event == JOB_ENDED)
+    if (event == JOB_ABANDONED || (event == JOB_ENDED && d->state == DEFERRED_LEFT)) {
+        if (d->state == DEFERRED_LEFT)
+            deferred_end_left(d);
+    } else if (event == JOB_ENDED)
         on_ended(d, job);
     else if (event == JOB_PARKED && d->decide == NULL)
         stop_early(d, job);
@@ -314,10 +349,24 @@ bool deferred_ends_with_fin(const struct http_request *r) {
     return d != NULL && d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed;
 }
 
+/* The client has left before the key of its job is decided. False: memory ran out. */
+static bool go_on_without_client(struct deferred_request *d) {
+    d->keep(d);
+    d->body = http_body(d->request);
+    if (d->kept.failed || d->body.blob == NULL)
+        return false;
+    loop_clear_timer(d->server->loop, &d->timer);
+    move_to(d, DEFERRED_LEFT);
+    http_set_state(d->request, NULL);
+    d->request = NULL;
+    return true;
+}
+
 void deferred_on_hangup(struct server *s, struct http_request *r) {
     struct deferred_request *d = http_state(r);
     (void)s;
-    if (d != NULL) {
+    bool undecided = d != NULL && d->waiter.job != NULL && d->decide != NULL;
+    if (d != NULL && !(undecided && go_on_without_client(d))) {
         struct job *job = d->waiter.job;
         deferred_stop_waiting(d);
         /* The job would burn CPU for nothing, unless others can get it by its id or its key. */
@@ -345,7 +394,7 @@ void deferred_on_done(struct server *s, struct http_request *r) {
     if (d->at_store > 0)
         return; /* freed when the store has answered */
     idempotency_withdraw(&d->claim);
-    d->release(d);
+    free_request(d);
 }
 
 /* ---- what was asked for ------------------------------------------------------------------------------------------ */

@@ -27,6 +27,7 @@ enum deferred_state {
     DEFERRED_ASKING,     /* the store was asked for a job, or to forget one */
     DEFERRED_FORGETTING, /* its job has ended because of it, and is being forgotten */
     DEFERRED_STREAMING,  /* the items of its job are the answer */
+    DEFERRED_LEFT,       /* UNDECIDED or EXPIRED, and its client has left: its job will be stored when it is planned */
     DEFERRED_GONE,       /* the request is over; it is freed when the store has answered */
     DEFERRED_STATES
 };
@@ -46,6 +47,10 @@ struct deferred_request {
     /* Called when its job is planned, to claim its key; the job must not go on until the key is decided. Ends with
      * deferred_decided, if the key is its own. NULL: its key is decided, or it has none. */
     void (*decide)(struct deferred_request *d, struct job *job);
+    /* With `decide`: the client leaves, so `request` will be NULL. Appends what `decide` needs of it to `kept`. */
+    void (*keep)(struct deferred_request *d);
+    struct buf kept;
+    struct slice body;                           /* DEFERRED_LEFT: of the request */
     unsigned at_store;                           /* how many answers of the store are still to come */
     struct record *accepted;                     /* of the job that is being stored: a reference */
     void (*release)(struct deferred_request *d); /* frees it, and what embeds it */
@@ -66,8 +71,11 @@ void deferred_suspend(struct deferred_request *d);
  * limit. */
 void deferred_wait(struct deferred_request *d, struct job *job, int64_t wait_ns);
 void deferred_stop_waiting(struct deferred_request *d); /* no effect if it does not wait */
-/* The key of the planned job, which it waits for, is its own: it goes on. May free the job. */
+/* The key of the planned job, which it waits for, is its own: it goes on. May free the job, and `d` if it is
+ * DEFERRED_LEFT. */
 void deferred_decided(struct deferred_request *d, struct job *job);
+/* Frees a DEFERRED_LEFT: its job will not be stored. */
+void deferred_end_left(struct deferred_request *d);
 /* Hands the job to the store, and answers 202 when it is stored. May free the job. */
 void deferred_accept(struct deferred_request *d, struct job *job);
 /* From now on the items of the planned job are the answer. No effect if it is no map, or memory runs out. */

@@ -179,11 +179,29 @@ static void put_parameter(void *arg, const char *name, const char *value) {
     buf_append(arg, value, strlen(value) + 1);
 }
 
+/* The key, and the query behind it. */
+static void keep_key(struct deferred_request *d) {
+    char key[IDEMPOTENCY_MAX_KEY + 1];
+    if (!idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
+        return;
+    buf_append(&d->kept, key, strlen(key) + 1);
+    http_each_query(d->request, put_parameter, &d->kept);
+}
+
+static void put_query(const struct deferred_request *d, struct buf *out) {
+    if (d->request != NULL) {
+        http_each_query(d->request, put_parameter, out);
+        return;
+    }
+    size_t key_size = strlen(d->kept.data) + 1;
+    buf_append(out, d->kept.data + key_size, d->kept.size - key_size);
+}
+
 /* Makes the hash of the body that of the request, which has a query, too. False: out of memory. */
-static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
+static bool hash_query(const struct deferred_request *d, uint8_t hash[STORE_HASH_SIZE]) {
     struct buf all = {0};
     buf_append(&all, hash, STORE_HASH_SIZE);
-    http_each_query(r, put_parameter, &all);
+    put_query(d, &all);
     bool ok = !all.failed && (all.size == STORE_HASH_SIZE || hash_sha256(all.data, all.size, hash) == 0);
     buf_deinit(&all);
     return ok;
@@ -192,14 +210,17 @@ static bool hash_query(struct http_request *r, uint8_t hash[STORE_HASH_SIZE]) {
 /* If memory runs out the request is answered. */
 static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = d->server;
-    if (hash_query(d->request, hash) &&
+    if (hash_query(d, hash) &&
         idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
         return;
     struct job *job = d->waiter.job;
     if (job == NULL)
         deferred_end_claim(d);
     deferred_stop_waiting(d);
-    http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    if (d->request != NULL)
+        http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    else
+        deferred_end_left(d);
     if (job != NULL)
         job_undo_submission(job);
 }
@@ -222,29 +243,40 @@ static void submit_with_key(struct deferred_request *d, const char *key) {
 
 /* ---- a large body with a key: parsed and planned first, claimed then --------------------------------------------- */
 
+/* Others who want the job get it first. If one of them has it stored, and the store fails at once, the job has ended by
+ * then, and this request is over: `d` may be freed. */
+static void own_raw(struct deferred_request *d, struct job *job) {
+    const struct id id = job_record(job)->id;
+    struct jobs *jobs = d->server->jobs;
+    job_unthrottle(job);
+    idempotency_own(&d->claim, &id);
+    if (jobs_find(jobs, &id) == job)
+        deferred_decided(d, job);
+}
+
 static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
     struct deferred_request *d = container_of(c, struct deferred_request, claim);
     struct job *job = d->waiter.job;
     if (verdict == KEY_YOURS) {
-        job_unthrottle(job);
-        idempotency_own(c, &job_record(job)->id);
-        /* Others who want the job get it first. If one of them has it stored, and the store fails at once, the job has
-         * ended by now, and this request is answered. */
-        if (d->state != DEFERRED_IDLE)
-            deferred_decided(d, job);
+        own_raw(d, job);
         return;
     }
     d->decide = NULL;
     deferred_stop_waiting(d);
     job_undo_submission(job);
-    follow_verdict(d, verdict, id);
+    if (d->request != NULL)
+        follow_verdict(d, verdict, id);
+    else
+        deferred_end_left(d);
 }
 
 static void on_raw_planned(struct deferred_request *d, struct job *job) {
     char key[IDEMPOTENCY_MAX_KEY + 1];
     job_throttle(job);
     d->claim.decided = on_raw_decided;
-    if (idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
+    if (d->request == NULL)
+        claim_key(d, d->kept.data, job_request_hash(job));
+    else if (idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
         claim_key(d, key, job_request_hash(job));
 }
 
@@ -253,6 +285,7 @@ static void submit_raw_with_key(struct deferred_request *d, const char *key) {
     if (!is_welcome(s, d->request))
         return;
     d->decide = on_raw_planned;
+    d->keep = keep_key;
     submit_raw(d, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 

@@ -42,6 +42,7 @@ static void leave(struct job *job) {
 }
 
 void job_abandon(struct job *job) {
+    job_tell_last(job, JOB_ABANDONED);
     while (job->tasks != NULL)
         task_free(job->tasks);
     leave(job);
@@ -103,7 +104,7 @@ void job_tell_end(struct job *job) {
     }
     DL_DELETE2(js->ending, job, ending_prev, ending_next);
     js->ending_count--;
-    job_tell_ended(job);
+    job_tell_last(job, JOB_ENDED);
     job_free(job);
 }
 
@@ -187,7 +188,7 @@ static void finish(struct job *job, enum job_status status) {
     }
     if (existed)
         remember_end(job);
-    job_tell_ended(job);
+    job_tell_last(job, JOB_ENDED);
     leave(job);
     job_free(job);
 }

@@ -24,7 +24,7 @@ void job_succeed(struct job *job, struct slice result);
 /* The end of a durable job is recorded, and it is known whether the store has the job: sends its webhook,
  * notifies its waiters, and frees it. */
 void job_tell_end(struct job *job);
-/* Frees the job and its tasks, and notifies nobody: the process ends. */
+/* Frees the job and its tasks: the process ends. Nothing is recorded, and waiters get JOB_ABANDONED. */
 void job_abandon(struct job *job);
 
 #endif

@@ -153,11 +153,11 @@ void job_tell_parked(struct job *job) {
     tell(job, JOB_PARKED);
 }
 
-void job_tell_ended(struct job *job) {
+void job_tell_last(struct job *job, enum job_event event) {
     while (job->waiters != NULL) {
         struct job_waiter *w = job->waiters;
         job_unwait(w);
-        w->notify(w, job, JOB_ENDED);
+        w->notify(w, job, event);
     }
 }
 

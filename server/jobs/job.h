@@ -210,7 +210,7 @@ void job_task_sent(struct job *job, const struct task *t);
 void job_touch(struct job *job);        /* its document has changed: a new version, and JOB_CHANGED */
 void job_tell_planned(struct job *job); /* JOB_PLANNED, once. A waiter can stop the job; it is not freed in here */
 void job_tell_parked(struct job *job);  /* JOB_PARKED */
-void job_tell_ended(struct job *job);   /* JOB_ENDED; it has no waiters afterwards */
+void job_tell_last(struct job *job, enum job_event event); /* JOB_ENDED or JOB_ABANDONED; it has no waiters then */
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------- */
 

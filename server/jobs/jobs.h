@@ -63,14 +63,16 @@ struct job_request {
 };
 
 enum job_event {
-    JOB_PLANNED, /* the body was good. The waiter can cancel the job */
-    JOB_PARKED,  /* a drain leaves it in the store for the next process. If the store does not have it, the waiter can
+    JOB_PLANNED,  /* the body was good. The waiter can cancel the job */
+    JOB_PARKED,   /* a drain leaves it in the store for the next process. If the store does not have it, the waiter can
                   * make it durable; else it stays as it is, and the drain waits for it. Do not end it in here */
-    JOB_CHANGED, /* its status or progress; only if wants_changes. Do not end it or stop to wait in here */
-    JOB_ENDED    /* the waiter waits no longer */
+    JOB_CHANGED,  /* its status or progress; only if wants_changes. Do not end it or stop to wait in here */
+    JOB_ENDED,    /* the waiter waits no longer */
+    JOB_ABANDONED /* likewise, because the process ends. Do not touch the job in here */
 };
 
-/* Somebody who waits for a job. Embedded in its owner, who keeps it in place until JOB_ENDED or job_unwait. */
+/* Somebody who waits for a job. Embedded in its owner, who keeps it in place until JOB_ENDED, JOB_ABANDONED or
+ * job_unwait. */
 struct job_waiter {
     void (*notify)(struct job_waiter *w, struct job *job, enum job_event event);
     struct job_waiter *prev, *next;

@@ -188,3 +188,35 @@ jobs_made() {
     expect_problem 422 idempotency_mismatch
     [ "$(jobs_made)" = 1 ]
 }
+
+# Whether the job of a client who has left goes on, though no worker could look at it while the client was there.
+goes_on_without_its_client() { # BODY [curl options...]
+    local body=$1 worker workers
+    shift
+    workers=$(curl -sS "$URL/v1/workers" | jq '.workers[].pid')
+    for worker in $workers; do kill -STOP "$worker"; done
+    curl -sS --max-time 0.5 -H 'Content-Type: application/json' -H 'Idempotency-Key: left' "$@" \
+        "$URL/v1/jobs" --data-binary "$body" >/dev/null || true
+    for worker in $workers; do kill -CONT "$worker"; done
+    is_stored() { [ "$(curl -sS "$URL/v1/jobs" | jq '[.jobs[] | select(.status == "succeeded")] | length')" = 1 ]; }
+    wait_for is_stored
+    kill_daemon
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    call -H 'Content-Type: application/json' -H 'Idempotency-Key: left' --data-binary "$body" /v1/jobs
+    [ "$CODE" = 200 ]
+    [ "$(header Idempotency-Replayed)" = true ]
+    call_job -H 'Idempotency-Key: left' '{"type":"echo","params":{"value":2}}'
+    expect_problem 422 idempotency_mismatch
+}
+
+@test "a client with a key and a large body leaves before a worker has looked at it: the job goes on, as a small one does" {
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    { head -c 40000 /dev/zero | tr '\0' ' '; echo '{"type":"echo","params":{"value":1}}'; } >"$BATS_TEST_TMPDIR/large"
+    goes_on_without_its_client "@$BATS_TEST_TMPDIR/large"
+}
+
+@test "the same with a long list of items, and with respond-async" {
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    jq -nc '{type: "echo", items: [range(200) | {value: .}]}' >"$BATS_TEST_TMPDIR/list"
+    goes_on_without_its_client "@$BATS_TEST_TMPDIR/list" -H 'Prefer: respond-async'
+}

@@ -332,20 +332,73 @@ static void a_large_body_whose_key_is_anothers_is_dropped_for_that_job(void **st
     }
 }
 
-static void a_client_that_leaves_before_its_key_is_decided_takes_its_job_along(void **state) {
-    (void)state;
-    for (int expired = 0; expired < 2; expired++) {
-        struct http_request r;
-        lookup.later = true;
-        post_large(&r, NULL, "k");
+/* The client of a large body with a key leaves: at once, when the job is planned, or when the wait has expired. */
+static void leave_undecided(struct http_request *r, int when) {
+    lookup.later = true;
+    post_large(r, NULL, "k");
+    if (when == 2)
+        expire(r);
+    if (when >= 1)
         plan(false);
-        if (expired)
-            expire(&r);
-        hang_up(&r);
-        assert_int_equal(jobs_live(jobs), 0);
-        assert_string_equal(late.calls, "");
+    hang_up(r);
+    assert_int_equal(server.waiting, 0);
+    if (when == 0)
+        plan(false);
+    assert_int_equal(jobs_live(jobs), 1);
+    assert_string_equal(late.calls, "");
+}
+
+static void a_job_whose_client_left_before_its_key_was_decided_is_stored_and_runs(void **state) {
+    (void)state;
+    for (int when = 0; when < 3; when++) {
+        struct http_request r;
+        leave_undecided(&r, when);
         answer_key(STORE_NOT_FOUND, NULL);
+        assert_string_equal(late.calls, "S");
+        assert_string_equal(late.key, "k");
+        answer_store(STORE_OK);
+        assert_int_equal(jobs->live->durability, DURABILITY_STORED);
+        finish_job();
+        answer_store(STORE_OK);
+        assert_int_equal(jobs_live(jobs), 0);
+        assert_null(strchr(late.calls, 'X'));
+        memset(late.calls, 0, sizeof late.calls);
     }
+}
+
+static void a_job_whose_client_left_is_dropped_if_it_cannot_have_the_key(void **state) {
+    (void)state;
+    for (int when = 0; when < 3; when++) {
+        static const enum store_result results[] = {STORE_OK, STORE_UNAVAILABLE};
+        for (int k = 0; k < 2; k++) {
+            struct http_request r;
+            const struct id other = id_new(1);
+            leave_undecided(&r, when);
+            answer_key(results[k], &other);
+            assert_int_equal(jobs_live(jobs), 0);
+            assert_string_equal(late.calls, "");
+        }
+    }
+}
+
+static void a_job_whose_client_left_can_end_before_its_key_is_decided(void **state) {
+    (void)state;
+    struct http_request r;
+    leave_undecided(&r, 1);
+    job_cancel(jobs->live);
+    assert_int_equal(jobs_live(jobs), 0);
+    answer_key(STORE_NOT_FOUND, NULL);
+    assert_string_equal(late.calls, "");
+}
+
+/* Nobody is left to hear of it when the process ends. */
+static void a_job_whose_client_left_can_be_abandoned(void **state) {
+    (void)state;
+    struct http_request r;
+    lookup.later = true;
+    post_large(&r, NULL, "k");
+    hang_up(&r);
+    assert_int_equal(jobs_live(jobs), 1);
 }
 
 static void a_job_that_ends_before_its_key_is_decided_is_the_answer(void **state) {
@@ -478,7 +531,10 @@ int main(void) {
         API_TEST(a_large_body_with_a_key_goes_on_when_the_key_is_its_own),
         API_TEST(a_wait_that_expires_before_the_key_is_decided_is_answered_when_it_is),
         API_TEST(a_large_body_whose_key_is_anothers_is_dropped_for_that_job),
-        API_TEST(a_client_that_leaves_before_its_key_is_decided_takes_its_job_along),
+        API_TEST(a_job_whose_client_left_before_its_key_was_decided_is_stored_and_runs),
+        API_TEST(a_job_whose_client_left_is_dropped_if_it_cannot_have_the_key),
+        API_TEST(a_job_whose_client_left_can_end_before_its_key_is_decided),
+        API_TEST(a_job_whose_client_left_can_be_abandoned),
         API_TEST(a_job_that_ends_before_its_key_is_decided_is_the_answer),
         API_TEST(a_job_may_be_gone_when_others_have_heard_of_it),
         API_TEST(a_stream_is_counted_until_it_is_over),
