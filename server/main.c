@@ -62,6 +62,7 @@ static struct jobs_config jobs_config_of(const struct config *c) {
         .max_retry_delay_ns = c->max_retry_delay_ns,
         .max_queue_age_ns = c->max_queue_age_ns,
         .max_queue = (uint64_t)c->max_queue,
+        .max_delayed = (uint64_t)c->max_delayed,
         .max_memory = (uint64_t)c->max_memory,
         .keep_sync = (uint64_t)c->keep_sync,
         .max_json_depth = (unsigned)c->max_json_depth,

@@ -133,3 +133,8 @@ void answer_overloaded(struct server *s, struct http_request *r, enum problem_co
     http_set_header_f(r, "Retry-After", "%llu", (unsigned long long)jobs_retry_after_s(s->jobs));
     http_answer_problem(r, code, NULL, NULL);
 }
+
+void answer_too_many_delayed(struct server *s, struct http_request *r) {
+    http_set_header_f(r, "Retry-After", "%llu", (unsigned long long)jobs_delayed_retry_after_s(s->jobs));
+    http_answer_problem(r, PROBLEM_QUEUE_FULL, "as many jobs wait for their time as --max-delayed allows", NULL);
+}

@@ -32,5 +32,7 @@ void answer_job_problem(struct http_request *r, const struct record *record);
 void answer_not_found(struct http_request *r, enum store_result result);
 /* Nothing was accepted: the problem, 429 or 503, with Retry-After. */
 void answer_overloaded(struct server *s, struct http_request *r, enum problem_code code);
+/* 429: --max-delayed is reached. Retry-After says when the first of these jobs is due. */
+void answer_too_many_delayed(struct server *s, struct http_request *r);
 
 #endif

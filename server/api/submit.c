@@ -45,6 +45,15 @@ static int64_t choose_reply_kind(struct deferred_request *d) {
 
 /* ---- a new job --------------------------------------------------------------------------------------------------- */
 
+static void answer_refused(struct deferred_request *d, const struct job_request *q, enum problem_code why) {
+    struct server *s = d->server;
+    if (why != PROBLEM_QUEUE_FULL || q->submission == NULL || q->submission->options.delay_ms <= 0) {
+        answer_overloaded(s, d->request, why);
+        return;
+    }
+    answer_too_many_delayed(s, d->request);
+}
+
 static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct server *s = d->server;
     struct http_request *r = d->request;
@@ -58,7 +67,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     q->trace = traceparent_is_valid(trace) ? trace : NULL;
     if (jobs_submit(s->jobs, q, &job, &why) != 0) {
         idempotency_withdraw(&d->claim);
-        answer_overloaded(s, r, why);
+        answer_refused(d, q, why);
         return;
     }
     deferred_wait(d, job, wait_ns);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "server/jobs/backoff.h"
+#include "server/jobs/delayed.h"
 #include "server/jobs/expiry.h"
 #include "server/jobs/history.h"
 #include "server/jobs/queue.h"
@@ -38,6 +39,7 @@ static void job_free(struct job *job) {
 static void leave(struct job *job) {
     job_dequeue(job);
     job_clear_backoffs(job);
+    delayed_remove(job);
     job_leave_live(job);
 }
 

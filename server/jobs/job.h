@@ -95,7 +95,9 @@ struct job {
     bool delayed;      /* due_ns has not come */
     bool asynchronous; /* it is answered 202: it is planned first, and not run in the same go */
     bool input_is_raw;
-    bool rejected; /* its submission was wrong: the job counts as if it had never existed */
+    bool rejected;          /* its submission was wrong, or too much: the job counts as if it had never existed */
+    bool is_too_many;       /* it is delayed, and was parsed when --max-delayed was reached */
+    uint32_t delayed_place; /* in jobs->delayed, from 1; 0: it is not there */
 
     /* ---- who waits for it ---- */
     struct job_waiter *waiters;
@@ -157,7 +159,9 @@ struct jobs {
     struct job *ending;                    /* durable jobs whose end is being recorded */
     size_t live_count, running_count, ending_count, recovered_count;
     size_t queued[SCHEDULER_LEVELS]; /* by priority */
-    size_t transient_count;          /* live jobs that are not durable */
+    struct job **delayed;            /* see delayed.h */
+    size_t delayed_count, delayed_room;
+    size_t transient_count; /* live jobs that are not durable */
     bool draining;
     bool dirty; /* jobs_dispatch has to look whether it can send something */
 

@@ -35,7 +35,9 @@ struct job;
 struct jobs_config {
     int64_t job_timeout_ns, result_ttl_ms, express_cost_ns, max_queue_age_ns;
     int64_t retry_delay_ns, max_retry_delay_ns; /* the backoff; retry_delay_ns 0: there is none */
-    uint64_t max_queue, max_memory, keep_sync;  /* jobs, bytes, jobs */
+    uint64_t max_queue;                         /* jobs; those that are delayed do not count */
+    uint64_t max_delayed;                       /* jobs that wait for their delay_ms */
+    uint64_t max_memory, keep_sync;             /* bytes, jobs */
     unsigned max_json_depth;
     bool persistent; /* the store outlives the process, so a drain leaves queued jobs in it */
 };
@@ -165,6 +167,8 @@ size_t jobs_running(const struct jobs *js);
 int64_t jobs_oldest_wait_ms(const struct jobs *js);
 /* In how many seconds, 1 to 3600, there is probably room in the queue, by the rate at which jobs end. */
 uint64_t jobs_retry_after_s(const struct jobs *js);
+/* In how many seconds, 1 to 3600, the first of the delayed jobs is due. */
+uint64_t jobs_delayed_retry_after_s(const struct jobs *js);
 void jobs_write_metrics(const struct jobs *js, struct buf *out);
 
 /* ---- the history of a job -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #include "server/jobs/limits.h"
 
 #include "base/container.h"
+#include "server/jobs/delayed.h"
 #include "server/jobs/end.h"
 #include "server/jobs/queue.h"
 
@@ -11,6 +12,7 @@ void limits_on_timer(struct timer *t) {
         job_stop(job, STOP_TIMEOUT, JOB_FAILED, PROBLEM_JOB_TIMEOUT, NULL, NULL);
     } else if (job->delayed) {
         job->delayed = false;
+        delayed_remove(job); /* from now on it counts towards the queue, even if that is full */
         job_arm_timer(job);
         job_enqueue(job);
     } else {

@@ -2,6 +2,7 @@
 #include "server/jobs/options.h"
 
 #include "base/clock.h"
+#include "server/jobs/delayed.h"
 
 _Static_assert(SCHEDULER_LEVELS == OPTIONS_MAX_PRIORITY + 1, "each priority has a level");
 
@@ -22,20 +23,31 @@ bool options_apply(struct job *job, const struct submission_options *asked, int6
         job->due_ns = job->accepted_ns + job_limit_ns(o->delay_ms);
         job->delayed = job->due_ns > clock_monotonic_ns();
     }
-    return true;
+    return !job->delayed || delayed_add(job);
+}
+
+/* What is wrong with the webhook's URL, if anything is. False: memory ran out. */
+static bool check_webhook(struct job *job, const char *url) {
+    const struct jobs_webhooks *w = &job->js->webhooks;
+    struct buf wrong = {0};
+    bool bad = url != NULL && w->check != NULL && w->check(w->arg, url, &wrong) != 0;
+    bool ok = !bad || (wrong.size > 0 && !wrong.failed);
+    if (bad && ok)
+        job->bad_webhook = buf_steal(&wrong, NULL);
+    buf_deinit(&wrong);
+    return ok;
 }
 
 bool options_apply_parsed(struct job *job, const struct submission_options *o) {
-    const struct jobs_webhooks *w = &job->js->webhooks;
+    const struct jobs *js = job->js;
     int64_t before = job->record->options.priority;
     if (job->record->options_known)
         return true;
-    struct buf wrong = {0};
-    if (o->webhook != NULL && w->check != NULL && w->check(w->arg, o->webhook, &wrong) != 0)
-        job->bad_webhook = buf_steal(&wrong, &(size_t){0});
-    buf_deinit(&wrong);
+    if (!check_webhook(job, o->webhook))
+        return false;
     job_count_status(job, JOB_QUEUED, -1);
     job->record->options_known = options_apply(job, o, before);
     job_count_status(job, JOB_QUEUED, 1);
+    job->is_too_many = job->delayed && js->delayed_count > js->config.max_delayed;
     return job->record->options_known;
 }

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "base/clock.h"
+#include "server/jobs/delayed.h"
 #include "server/jobs/job.h"
 
 struct job *jobs_find(struct jobs *js, const struct id *id) {
@@ -200,6 +201,8 @@ static void read_workers(struct metric_out *to, const void *field) {
 static const struct metric job_metrics[] = {
     {"offload_jobs_queued", METRIC_GAUGE, read_queued, AT(queued), .label = "priority",
      .help = "Jobs accepted and not started, by urgency."},
+    {"offload_jobs_delayed", METRIC_GAUGE, metric_read_size, AT(delayed_count),
+     .help = "Jobs whose delay is not over. They are among those queued."},
     {"offload_jobs_running", METRIC_GAUGE, metric_read_size, AT(running_count), .help = "Jobs started and not ended."},
     {"offload_jobs_recovered_total", METRIC_COUNTER, metric_read_size, AT(recovered_count),
      .help = "Jobs that an earlier process left unfinished."},
@@ -229,4 +232,10 @@ uint64_t jobs_retry_after_s(const struct jobs *js) {
         return js->rate > 0 ? 3600 : 5; /* no job has ended lately, or none at all */
     double s = ceil(1 / rate);
     return s < 1 ? 1 : s > 3600 ? 3600 : (uint64_t)s;
+}
+
+uint64_t jobs_delayed_retry_after_s(const struct jobs *js) {
+    int64_t wait_ns = delayed_first_due_ns(js) - clock_monotonic_ns();
+    int64_t s = wait_ns <= 0 ? 1 : (wait_ns + NS_PER_S - 1) / NS_PER_S;
+    return s > 3600 ? 3600 : (uint64_t)s;
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/jobs/backoff.h"
+#include "server/jobs/delayed.h"
 #include "server/jobs/end.h"
 #include "server/jobs/expiry.h"
 #include "server/jobs/history.h"
@@ -53,6 +54,8 @@ static void set_clocks(struct job *job) {
     job->accepted_ns = created_ns < now_ns ? created_ns : now_ns;
     job->due_ns = r->not_before_ms != 0 ? monotonic_ns(r->not_before_ms) : job->accepted_ns;
     job->delayed = job->due_ns > now_ns;
+    if (job->delayed && !delayed_add(job))
+        job_log_event(LOG_ERROR, "delayed_job_counts_as_queued", job); /* no memory */
 }
 
 static void on_job(void *arg, struct record *r, const struct store_input *in) {

@@ -148,25 +148,32 @@ static void queue_again(struct job *job, struct task *t) {
     job_enqueue(job);
 }
 
-/* A worker that parses a body cannot check the URL of its webhook, so this does. True: it was bad, and the job is
- * stopped. */
-static bool reject_webhook(struct job *job, struct task *t) {
+/* What a worker that parses a body cannot know, this does: whether the URL of its webhook is good, and whether there is
+ * room for one more delayed job. True: it was rejected, and the job is stopped. */
+static bool reject_parsed(struct job *job, struct task *t) {
     struct buf members = {0};
-    size_t size;
-    if (job->bad_webhook == NULL)
+    bool too_many = job->is_too_many && !job->record->durable; /* a job that was answered 202 is not lost */
+    if (job->bad_webhook == NULL && !too_many)
         return false;
-    problem_put_error(&members, "/options/webhook", job->bad_webhook);
     job->rejected = !job->record->durable;
     task_free(t);
+    if (job->bad_webhook == NULL) {
+        metrics_count(job->js->metrics->rejected, problem_get(PROBLEM_QUEUE_FULL)->code);
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_QUEUE_FULL, NULL, NULL);
+        return true;
+    }
+    problem_put_error(&members, "/options/webhook", job->bad_webhook);
+    if (members.failed)
+        buf_deinit(&members); /* the detail says it, too */
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INVALID_PARAMS, strdup("/options/webhook cannot be used"),
-             buf_steal(&members, &size));
+             buf_steal(&members, NULL));
     return true;
 }
 
 static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (!plan_arrived(job, f, bulk))
         return false;
-    if (reject_webhook(job, t))
+    if (reject_parsed(job, t))
         return true;
     slice_deinit(&job->input);
     queue_again(job, t);
@@ -181,7 +188,7 @@ static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f,
 static bool on_submission(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (f->header.kind != WIRE_PARSED || !plan_submission_arrived(job, f, bulk))
         return false;
-    if (reject_webhook(job, t))
+    if (reject_parsed(job, t))
         return true;
     queue_again(job, t);
     return true;

@@ -55,6 +55,7 @@ void jobs_free(struct jobs *js) {
         js->free_tasks = t->next;
         free(t);
     }
+    free(js->delayed);
     free(js->feeding);
     free(js->short_turn);
     free(js->load_ns);

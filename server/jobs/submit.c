@@ -22,12 +22,21 @@ static bool too_much_memory(struct jobs *js, size_t more) {
     return blob_held_bytes + more > js->config.max_memory;
 }
 
-/* 0, or -1 with *why. */
-static int check_bounds(struct jobs *js, size_t more, enum problem_code *why) {
+/* Whether there is room among those that wait for a worker, or for their time. */
+static bool has_room(const struct jobs *js, bool delayed) {
+    if (delayed)
+        return js->delayed_count < js->config.max_delayed;
+    return js->live_count - js->delayed_count < js->config.max_queue;
+}
+
+/* delayed: it is known to wait for its time; of a raw body that is known later (options_apply_parsed). 0, or -1 with
+ * *why. */
+static int check_bounds(struct jobs *js, bool delayed, size_t more, enum problem_code *why) {
     *why = PROBLEM_QUEUE_FULL;
-    if (js->live_count >= js->config.max_queue)
+    if (!has_room(js, delayed))
         return -1;
-    if (js->config.max_queue_age_ns > 0 && jobs_oldest_wait_ms(js) * NS_PER_MS > js->config.max_queue_age_ns)
+    if (!delayed && js->config.max_queue_age_ns > 0 &&
+        jobs_oldest_wait_ms(js) * NS_PER_MS > js->config.max_queue_age_ns)
         return -1;
     *why = PROBLEM_OVER_MEMORY;
     return too_much_memory(js, more) ? -1 : 0;
@@ -63,8 +72,11 @@ static struct record *new_record(const struct job_request *q) {
     r->id = id_new(r->created_ms);
     r->version = 1;
     r->options.priority = DEFAULT_PRIORITY;
-    if (q->trace != NULL)
-        r->trace = strdup(q->trace);
+    r->trace = q->trace == NULL ? NULL : strdup(q->trace);
+    if (q->trace != NULL && r->trace == NULL) {
+        record_unref(r);
+        return NULL;
+    }
     return r;
 }
 
@@ -97,7 +109,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
 
 int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, enum problem_code *why) {
     size_t more = q->submission == NULL ? 0 : q->submission->params.size;
-    if (check_bounds(js, more, why) != 0) {
+    bool delayed = q->submission != NULL && q->submission->options.delay_ms > 0;
+    if (check_bounds(js, delayed, more, why) != 0) {
         metrics_count(js->metrics->rejected, problem_get(*why)->code);
         return -1;
     }

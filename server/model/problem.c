@@ -62,7 +62,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
          "If-Match names no present state of the job, so nothing was done. GET the job for its present ETag."},
     [PROBLEM_QUEUE_FULL] =
         {"queue_full", 429, "Queue is full",
-         "As many jobs wait as --max-queue (or --max-queue-age) allows. Nothing was accepted; retry later."},
+         "As many jobs wait as --max-queue, --max-queue-age or, with delay_ms, --max-delayed allows. Nothing was "
+         "accepted; retry later."},
     [PROBLEM_QUEUE_TIMEOUT] = {"queue_timeout", 503, "Job was not started in time",
                                "The job waited longer than its options.queue_timeout_ms. Retry later."},
     [PROBLEM_RANGE_NOT_SATISFIABLE] = {"range_not_satisfiable", 416, "Range not satisfiable",

@@ -45,6 +45,49 @@ exchange() { # FORMAT
     [ "$CODE" = 202 ]
 }
 
+# A job that waits an hour.
+DELAYED='{"type":"echo","params":{"value":1},"options":{"delay_ms":3600000}}'
+
+@test "delayed jobs do not count towards --max-queue until they are due, but towards --max-delayed, after a restart, too" {
+    start_daemon --workers 1 --max-queue 1 --max-delayed 3 --data-dir "$BATS_TEST_TMPDIR/data"
+    submit "$DELAYED"
+    submit "$DELAYED"
+    submit '{"type":"sleep","params":{"ms":60000},"options":{"delay_ms":100000}}'
+    { head -c 40000 /dev/zero | tr '\0' ' '; echo "$DELAYED"; } >"$BATS_TEST_TMPDIR/large"
+    expect_full() {
+        local body prefer
+        for body in "$DELAYED" "@$BATS_TEST_TMPDIR/large"; do
+            for prefer in respond-async wait=5; do
+                call_job -H "Prefer: $prefer" "$body"
+                expect_problem 429 queue_full
+                [ "$(header Retry-After)" -gt 10 ]
+                [ "$(header Retry-After)" -le 100 ]
+            done
+        done
+    }
+    expect_full
+    call_job '{"type":"echo","params":{"value":2}}'
+    [ "$CODE" = 200 ]
+    kill_daemon
+    start_daemon --workers 1 --max-queue 1 --max-delayed 3 --data-dir "$BATS_TEST_TMPDIR/data"
+    expect_full
+    call_job '{"type":"echo","params":{"value":2}}'
+    [ "$CODE" = 200 ]
+    curl -sS "$URL/metrics" | grep -qx 'offload_jobs_delayed 3'
+}
+
+@test "a delayed job that is due counts towards --max-queue, and is not lost though that is full" {
+    start_daemon --workers 1 --max-queue 1
+    due=$(submit '{"type":"sleep","params":{"ms":60000},"options":{"delay_ms":300}}')
+    submit "$LONG"
+    both_count() { curl -sS "$URL/metrics" | grep -qx 'offload_jobs_delayed 0'; }
+    wait_for both_count
+    call_job -H 'Prefer: respond-async' "$LONG"
+    expect_problem 429 queue_full
+    call "/v1/jobs/$due"
+    holds '.status == "queued" or .status == "running"'
+}
+
 @test "the memory budget is spent: 429 over_memory with Retry-After, nothing is accepted; then the service goes on" {
     start_daemon --workers 1 --max-memory 1MiB
     call_job "$(echo_of 2000000)"

@@ -29,6 +29,102 @@ static void jobs_beyond_the_queue_are_not_accepted(void **state) {
     assert_int_equal(try_submit(&why), 0);
 }
 
+/* delay_ms 0: not delayed. */
+static int try_delayed(struct job **job, int64_t delay_ms, enum problem_code *why) {
+    struct submission s = plain();
+    s.options.delay_ms = delay_ms;
+    struct job_request q = {.submission = &s, .default_priority = -1};
+    return jobs_submit(jobs, &q, job, why);
+}
+
+static void delayed_jobs_have_a_bound_of_their_own(void **state) {
+    (void)state;
+    enum problem_code why;
+    struct job *a, *b, *c, *now[2];
+    config.max_queue = 2;
+    config.max_delayed = 3;
+    jobs_configure(jobs, &config);
+    assert_int_equal(try_delayed(&a, 3000000, &why), 0);
+    assert_int_equal(try_delayed(&b, 20000, &why), 0);
+    assert_int_equal(try_delayed(&c, 40000, &why), 0);
+    assert_int_equal(try_delayed(&now[0], 1000, &why), -1);
+    assert_int_equal(why, PROBLEM_QUEUE_FULL);
+    assert_in_range(jobs_delayed_retry_after_s(jobs), 19, 20);
+    assert_int_equal(try_delayed(&now[0], 0, &why), 0);
+    assert_int_equal(try_delayed(&now[1], 0, &why), 0);
+    assert_int_equal(try_delayed(&now[1], 0, &why), -1);
+    fire(&b->timer); /* it is due: it counts from now on, although the queue is full */
+    assert_in_range(jobs_delayed_retry_after_s(jobs), 39, 40);
+    job_cancel(c);
+    assert_in_range(jobs_delayed_retry_after_s(jobs), 2998, 3000);
+    job_cancel(now[0]);
+    assert_int_equal(try_delayed(&now[0], 0, &why), -1); /* b and the other one */
+    assert_int_equal(try_delayed(&c, 40000, &why), 0);
+    assert_int_equal(try_delayed(&c, 40000, &why), 0);
+    assert_int_equal(try_delayed(&c, 40000, &why), -1);
+    assert_int_equal(jobs->delayed_count, 3);
+    while (jobs->live != NULL)
+        job_cancel(jobs->live);
+    assert_int_equal(jobs->delayed_count, 0);
+    assert_int_equal(jobs_delayed_retry_after_s(jobs), 1);
+}
+
+/* It is compared with a search through all jobs. */
+static void the_delayed_job_that_is_due_first_is_known(void **state) {
+    (void)state;
+    uint32_t random = 1;
+    enum problem_code why;
+    for (int i = 0; i < 3000; i++) {
+        struct job *job, *next;
+        int64_t first_ns = 0;
+        random = random * 1664525 + 1013904223;
+        if (random >> 30 != 0)
+            assert_int_equal(try_delayed(&job, 1 + (random >> 8) % 1000000, &why), 0);
+        else if (jobs->delayed_count > 0)
+            job_cancel(jobs->delayed[(random >> 8) % jobs->delayed_count]);
+        if (i == 1500) /* from here on they become fewer */
+            while (jobs->delayed_count > 700)
+                job_cancel(jobs->delayed[jobs->delayed_count / 2]);
+        HASH_ITER(hh, jobs->live, job, next) {
+            first_ns = first_ns == 0 || job->due_ns < first_ns ? job->due_ns : first_ns;
+        }
+        assert_int_equal(jobs->delayed_count == 0 ? 0 : jobs->delayed[0]->due_ns, first_ns);
+    }
+    while (jobs->live != NULL)
+        job_cancel(jobs->live);
+}
+
+/* The delay of a raw body is known when a worker has parsed it. */
+static void a_raw_body_that_is_one_delayed_job_too_many_is_not_accepted(void **state) {
+    (void)state;
+    for (int durable = 0; durable < 2; durable++) {
+        enum problem_code why;
+        struct job *delayed;
+        struct client c;
+        struct submission s = plain();
+        s.options.delay_ms = 60000;
+        config.max_delayed = 1;
+        jobs_configure(jobs, &config);
+        assert_int_equal(try_delayed(&delayed, 60000, &why), 0);
+        submit_raw(&c, -1);
+        if (durable)
+            make_durable(&c); /* it was answered 202, so it is not lost */
+        dispatch();
+        while (find_sent(WIRE_PLAN, 1) != NULL)
+            reply_plan(find_sent(WIRE_PLAN, 0), 1, SHORT_NS);
+        reply_plan_of(find_sent(WIRE_PLAN, 0), 1, SHORT_NS, &s);
+        assert_int_equal(c.ended, !durable);
+        assert_int_equal(c.rejected, !durable);
+        if (durable)
+            job_cancel(c.job);
+        else
+            assert_problem(&c, "queue_full");
+        job_cancel(delayed);
+        assert_int_equal(jobs->delayed_count, 0);
+        leave(&c);
+    }
+}
+
 static void results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted(void **state) {
     (void)state;
     struct client c;
@@ -172,6 +268,9 @@ static void progress_counts_chunks_done_and_what_running_ones_report(void **stat
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(jobs_beyond_the_queue_are_not_accepted),
+        JOBS_TEST(delayed_jobs_have_a_bound_of_their_own),
+        JOBS_TEST(the_delayed_job_that_is_due_first_is_known),
+        JOBS_TEST(a_raw_body_that_is_one_delayed_job_too_many_is_not_accepted),
         JOBS_TEST(results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted),
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),

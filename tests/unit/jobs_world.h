@@ -65,6 +65,7 @@ static inline void open_jobs(struct store *store, bool persistent) {
                                   .result_ttl_ms = 3600000,
                                   .express_cost_ns = 5 * NS_PER_MS,
                                   .max_queue = 4096,
+                                  .max_delayed = 4096,
                                   .max_memory = 64 << 20,
                                   .keep_sync = 1000,
                                   .max_json_depth = 64,
