@@ -20,6 +20,15 @@ static double count_fraction(const struct job *job) {
     return done > 1 ? 1 : done;
 }
 
+/* What a lost task had done is undone, and a handler can report less than before. But what was shown is not taken back:
+ * all who look get the same reading, and it never falls. */
+static double shown_fraction(const struct job *job) {
+    double now = count_fraction(job);
+    struct record *r = job->record;
+    r->shown_fraction = now > r->shown_fraction ? now : r->shown_fraction;
+    return r->shown_fraction;
+}
+
 /* The jobs take turns: the workers finish their tasks, then each job that waits sends one chunk before this one
  * does. */
 static int64_t estimate_start_ms(const struct job *job, int64_t waits_until_ns) {
@@ -55,7 +64,7 @@ struct job_view job_look(const struct job *job) {
     if (job == NULL)
         return v;
     if (job->record->status == JOB_RUNNING)
-        v.fraction = count_fraction(job);
+        v.fraction = shown_fraction(job);
     if (job->record->status != JOB_QUEUED)
         return v;
     bool backing_off = job_not_runnable(job) == NOT_RUNNABLE_BACKING_OFF;

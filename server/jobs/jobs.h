@@ -145,7 +145,8 @@ bool job_is_rejected(const struct job *job); /* it ended because its submission 
 bool job_is_store_failed(const struct job *job); /* it ends because the store could not record it: likewise */
 bool job_is_ending(const struct job *job);       /* its end is being recorded: JOB_ENDED will come */
 bool job_is_planned(const struct job *job);      /* JOB_PLANNED was sent */
-/* The progress of a live job, or how it waits, for its document. {0} if job is NULL. */
+/* The progress of a live job, or how it waits, for its document. The progress never falls from call to call. {0} if job
+ * is NULL. */
 struct job_view job_look(const struct job *job);
 /* How long what is left of it would take if it ran alone, in ms, as its handler has estimated the chunks. */
 int64_t job_estimated_work_ms(const struct job *job);

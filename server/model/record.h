@@ -45,8 +45,9 @@ struct record {
     struct slice result; /* JSON, if it succeeded */
     struct buf error;    /* the problem document, if it failed or was cancelled */
     int64_t queued_ns, run_ns, cpu_ns, plan_ns, merge_ns;
-    uint64_t version; /* grows with every change; the ETag is made of it */
-    char *trace;      /* heap or NULL; fits RECORD_TRACE_SIZE */
+    double shown_fraction; /* the largest progress that somebody was shown in this process; not stored */
+    uint64_t version;      /* grows with every change; the ETag is made of it */
+    char *trace;           /* heap or NULL; fits RECORD_TRACE_SIZE */
 };
 
 struct record *record_new(void); /* one reference; NULL if memory ran out */

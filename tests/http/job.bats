@@ -84,6 +84,25 @@ crash() { # PARAMS [OPTIONS]
     wait_for partly
 }
 
+@test "progress does not fall when a worker dies, by GET, in the list and in events" {
+    start_daemon --workers 1 --retry-delay 400ms --max-retry-delay 400ms
+    id=$(submit '{"type":"sleep","params":{"ms":3000}}')
+    fraction() { curl -sS "$URL/v1/jobs/$id" | jq .progress.fraction; }
+    partly() { jq -ne "$(fraction) > 0.1" >/dev/null; }
+    wait_for partly
+    before=$(fraction)
+    kill -KILL "$(curl -sS "$URL/v1/workers" | jq 'first(.workers[] | select(.state == "busy")) | .pid')"
+    lost() { [ "$(job_field "$id" .attempts)" = 2 ]; }
+    wait_for lost
+    call "/v1/jobs/$id"
+    holds '.status == "running" and .progress.fraction >= $before' --argjson before "$before"
+    call /v1/jobs
+    holds '.jobs[0].progress.fraction >= $before' --argjson before "$before"
+    curl -sS -N --max-time 1 -H 'Last-Event-ID: x' "$URL/v1/jobs/$id/events" |
+        sed -n '/^event: snapshot/{n;s/^data: //p}' >"$BATS_TEST_TMPDIR/snapshot" || true
+    jq -e --argjson before "$before" '.progress.fraction >= $before' "$BATS_TEST_TMPDIR/snapshot"
+}
+
 @test "timings and Server-Timing say where the time went" {
     start_daemon
     call_job '{"type":"burn","params":{"cpu_ms":100,"chunks":2}}'

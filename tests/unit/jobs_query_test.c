@@ -265,6 +265,27 @@ static void progress_counts_chunks_done_and_what_running_ones_report(void **stat
     leave(&c);
 }
 
+static void progress_that_was_shown_does_not_fall(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 4);
+    fake.progress = 0.5;
+    reply_done(find_sent(WIRE_RUN, 0), "0");
+    dispatch(); /* one done and two at workers */
+    double shown = job_look(c.job).fraction;
+    assert_true(shown > 0.49 && shown < 0.51);
+    fake.progress = 0.1; /* a handler that goes back */
+    assert_true(job_look(c.job).fraction == shown);
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    assert_true(job_look(c.job).fraction == shown);
+    dispatch();
+    fake.progress = 0.6;
+    assert_true(job_look(c.job).fraction > shown);
+    assert_int_equal(c.record->chunks_done, 1);
+    cancel_all(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(jobs_beyond_the_queue_are_not_accepted),
@@ -276,6 +297,7 @@ int main(void) {
         JOBS_TEST(the_list_has_each_job_once_newest_first),
         JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),
         JOBS_TEST(progress_counts_chunks_done_and_what_running_ones_report),
+        JOBS_TEST(progress_that_was_shown_does_not_fall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
