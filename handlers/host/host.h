@@ -2,7 +2,8 @@
  * task is done. Bytes go in and bytes come out. This room knows nothing of HTTP, of sockets or of the pool.
  *
  * The front end checks small submissions and describes the types with it. A worker checks large submissions with it,
- * and does its tasks. Only one thread of a process may call these functions, but for those of options.h.
+ * and does its tasks. Only one thread of a process may call these functions; but any thread may call those of options.h,
+ * and host_count, host_handler and host_find, which only read what host_init has made.
  */
 #ifndef OFFLOAD_HOST_H
 #define OFFLOAD_HOST_H

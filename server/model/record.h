@@ -1,6 +1,10 @@
 /* record.h: what is known of a job, live or ended: what a store keeps of it, and what the Job document shows. Records
- * are shared by counted references. Only server/jobs changes one, and not after the job has ended; but a store adjusts
- * expires_ms when somebody sets the wall clock. Front end. */
+ * are shared by counted references, which are not atomic. Front end, the thread of the event loop; but the store's
+ * thread makes the records that it reads from the disk, and hands each over before anybody else has it.
+ *
+ * The record of a live job belongs to server/jobs, which alone changes it, and not after the job has ended; the store
+ * in memory shares it, and the store on disk makes copies. Only a store moves the expires_ms of an ended job, when
+ * somebody sets the wall clock. */
 #ifndef OFFLOAD_RECORD_H
 #define OFFLOAD_RECORD_H
 
