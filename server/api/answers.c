@@ -49,10 +49,14 @@ void answer_job(struct http_request *r, unsigned status, const struct record *re
 void answer_job_problem(struct http_request *r, const struct record *record) {
     struct buf body = {0};
     const struct problem *p = problem_get(record->problem);
-    buf_append(&body, record->error.data, record->error.size);
     if (p->status == 503)
         http_set_header(r, "Retry-After", "1");
     set_server_timing(r, record);
+    if (record->error.size == 0) { /* there was no memory for it */
+        http_answer_problem(r, record->problem, NULL, NULL);
+        return;
+    }
+    buf_append(&body, record->error.data, record->error.size);
     http_answer(r, p->status, "application/problem+json", &body);
 }
 

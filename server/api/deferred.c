@@ -147,9 +147,11 @@ void deferred_forget(struct deferred_request *d, const struct id *id) {
 static void make_durable(struct deferred_request *d, struct job *job, store_done *done) {
     struct slice body = d->request == NULL ? slice_ref(&d->body) : http_body(d->request);
     deferred_enter_store(d);
-    if (body.blob == NULL)
+    if (body.blob == NULL) { /* no memory: "nothing was accepted" has to be true */
         done(d, STORE_UNAVAILABLE);
-    else
+        if (!job_record(job)->durable)
+            job_undo_submission(job);
+    } else
         job_make_durable(job, &body, done, d);
     slice_deinit(&body);
 }

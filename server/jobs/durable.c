@@ -93,6 +93,8 @@ void job_make_durable(struct job *job, const struct slice *body, store_done *don
     struct submitting *s = answered ? NULL : malloc(sizeof *s);
     if (s == NULL) {
         done(arg, job->durability == DURABILITY_STORED ? STORE_OK : STORE_UNAVAILABLE);
+        if (job->durability == DURABILITY_NONE) /* no memory: "nothing was accepted" has to be true */
+            job_undo_submission(job);
         return;
     }
     *s = (struct submitting){.done = done, .arg = arg};

@@ -212,8 +212,10 @@ static void write_error(struct job *job) {
     if (!job->rejected)
         buf_printf(&members, "\"job\":\"%s\"", id);
     r->problem = job->stop_problem;
-    problem_write(&r->error, job->stop_problem, job->stop_detail, members.size > 0 ? members.data : NULL,
-                  job->rejected ? "/v1/jobs" : path);
+    problem_write(&r->error, job->stop_problem, job->stop_detail,
+                  members.size > 0 && !members.failed ? members.data : NULL, job->rejected ? "/v1/jobs" : path);
+    if (r->error.failed) /* no memory: half a document is none; record->problem says what it was */
+        buf_deinit(&r->error);
     buf_deinit(&members);
 }
 

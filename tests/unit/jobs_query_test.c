@@ -146,6 +146,58 @@ static void results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted(void
     assert_null(jobs_find(jobs, &id));
 }
 
+/* ---- memory runs out --------------------------------------------------------------------------------------------- */
+
+static bool no_memory; /* for strdup, which this program replaces */
+
+char *strdup(const char *text) {
+    size_t size = strlen(text) + 1;
+    char *copy = no_memory ? NULL : malloc(size);
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
+static void a_job_is_not_accepted_without_its_trace_or_its_webhook(void **state) {
+    (void)state;
+    char url[] = "https://example.com/";
+    for (int i = 0; i < 2; i++) {
+        enum problem_code why = PROBLEM_COUNT;
+        struct job *job;
+        struct submission s = plain();
+        struct job_request q = {.submission = &s, .default_priority = -1};
+        q.trace = i == 0 ? "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" : NULL;
+        s.options.webhook = i == 1 ? url : NULL;
+        no_memory = true;
+        assert_int_equal(jobs_submit(jobs, &q, &job, &why), -1);
+        no_memory = false;
+        assert_int_equal(why, PROBLEM_INTERNAL_ERROR);
+        assert_int_equal(jobs_live(jobs), 0);
+    }
+}
+
+/* It finds the URL to be bad, and has no memory to say why. */
+static int check_without_memory(void *arg, const char *url, struct buf *detail) {
+    (void)arg, (void)url;
+    detail->failed = true;
+    return -1;
+}
+
+static void a_raw_body_whose_webhook_cannot_be_checked_is_not_planned(void **state) {
+    (void)state;
+    struct client c;
+    char url[] = "https://example.com/";
+    struct submission s = plain();
+    s.options.webhook = url;
+    jobs_set_webhooks(jobs, &(struct jobs_webhooks){.check = check_without_memory});
+    submit_raw(&c, -1);
+    dispatch();
+    assert_false(say_plan(find_sent(WIRE_PLAN, 0), 1, SHORT_NS, &s));
+    assert_null(c.record->options.webhook);
+    assert_int_equal(c.planned, 0);
+    job_cancel(c.job);
+    reply_cancelled(find_sent(WIRE_PLAN, 0));
+    leave(&c);
+}
+
 /* ---- looking up -------------------------------------------------------------------------------------------------- */
 
 struct found {
@@ -292,6 +344,8 @@ int main(void) {
         JOBS_TEST(delayed_jobs_have_a_bound_of_their_own),
         JOBS_TEST(the_delayed_job_that_is_due_first_is_known),
         JOBS_TEST(a_raw_body_that_is_one_delayed_job_too_many_is_not_accepted),
+        JOBS_TEST(a_job_is_not_accepted_without_its_trace_or_its_webhook),
+        JOBS_TEST(a_raw_body_whose_webhook_cannot_be_checked_is_not_planned),
         JOBS_TEST(results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted),
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),
