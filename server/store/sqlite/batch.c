@@ -5,8 +5,9 @@
  *                                         └─failed──► ROLLBACK ─┬─ the disk failed: nothing is written, reads once more
  *                                                               └─ an op failed: each op in a transaction of its own
  *
- * Before and after that it looks whether the files of the store are still in their place (presence.h). If one is not,
- * no op of the batch is done: what was written may be where nobody finds it, and what is read may not be the truth.
+ * Then it looks whether the files of the store are still in their place (presence.h). If one is not, no op of the batch
+ * is done: what was written may be where nobody finds it, and what was read may not be the truth. From then on it looks
+ * before each batch as well, until they are back.
  */
 #include "server/store/sqlite/batch.h"
 
@@ -209,14 +210,8 @@ static bool fail_if_away(struct sql *s, struct op *batch) {
     return missing != NULL;
 }
 
-static bool writes(const struct op *batch) {
-    while (batch != NULL && batch->operation->reads)
-        batch = batch->next;
-    return batch != NULL;
-}
-
 void batch_run(struct sql *s, struct op *batch) {
-    if (fail_if_away(s, batch))
+    if (s->presence.missing != NULL && fail_if_away(s, batch))
         return;
     write_all_payloads(s, batch);
     if (!transaction(s, batch, NULL)) {
@@ -226,6 +221,5 @@ void batch_run(struct sql *s, struct op *batch) {
             run_reads(s, batch);
     }
     remove_unused_files(s, batch);
-    if (writes(batch))
-        fail_if_away(s, batch); /* the commit took its time */
+    fail_if_away(s, batch);
 }

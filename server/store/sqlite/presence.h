@@ -8,6 +8,7 @@
 #ifndef OFFLOAD_STORE_PRESENCE_H
 #define OFFLOAD_STORE_PRESENCE_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "base/attributes.h"
@@ -22,7 +23,11 @@ enum presence_file {
 };
 
 struct presence {
-    int files_fd; /* of the directory of large payloads: borrowed */
+    int files_fd;          /* of the directory of large payloads: borrowed */
+    char *path;            /* of the data directory; heap */
+    struct stat directory; /* the data directory, when all files were last seen in it */
+    bool settled;          /* it had not changed for a while then */
+    const char *missing;   /* what the last look has found */
     struct {
         char *path; /* heap */
         dev_t device;
@@ -35,8 +40,8 @@ struct presence {
 MUST_CHECK int presence_note(struct presence *p, const char *directory, int files_fd);
 void presence_deinit(struct presence *p);
 
-/* Looks for each file; that is one stat(2) for each. NULL: all are there. Otherwise it says in a few words which one is
- * not: a constant. */
-const char *presence_missing(const struct presence *p);
+/* NULL: all files are there. Otherwise it says in a few words which one is not: a constant. It needs one stat(2), of the
+ * data directory; only if that has changed it looks for each file. */
+const char *presence_missing(struct presence *p);
 
 #endif
