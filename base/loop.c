@@ -1,10 +1,11 @@
-/* loop.c: see loop.h. Front end. Level-triggered epoll unless a watch asks for EPOLLET. */
+/* loop.c: see loop.h. Front end. Level-triggered epoll unless a watch asks for EPOLLET. The timers are a pairing heap,
+ * whose links are in the timers themselves. To set a timer, and to clear one that has not come near the front, takes a
+ * few steps; to take the first one out takes log n of them on average. */
 #include "base/loop.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/array.h"
 #include "base/clock.h"
 
 #define BATCH 256 /* events taken in one go */
@@ -14,9 +15,8 @@ struct loop {
     bool stopped;
     int64_t now_ns;
     struct epoll_event events[BATCH];
-    int next, count; /* the batch being handled: events[next .. count) are still to come */
-    struct timer **heap;
-    size_t timers, room; /* of the heap; room: see base/array.h */
+    int next, count;     /* the batch being handled: events[next .. count) are still to come */
+    struct timer *first; /* the one that is due first: the root of a pairing heap */
 };
 
 struct loop *loop_new(void) {
@@ -34,7 +34,6 @@ struct loop *loop_new(void) {
 
 void loop_free(struct loop *l) {
     close(l->epoll_fd);
-    free(l->heap);
     free(l);
 }
 
@@ -59,60 +58,81 @@ void loop_unwatch(struct loop *l, struct watch *w) {
             l->events[i].data.ptr = NULL;
 }
 
-static void place(struct loop *l, size_t i, struct timer *t) {
-    l->heap[i] = t;
-    t->slot = i + 1;
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
+
+/* The one that is due later becomes the first child of the other. Both have no siblings. */
+static struct timer *meld(struct timer *a, struct timer *b) {
+    if (b->due_ns < a->due_ns) {
+        struct timer *later = a;
+        a = b;
+        b = later;
+    }
+    b->before = a;
+    b->next = a->child;
+    if (b->next != NULL)
+        b->next->before = b;
+    a->child = b;
+    return a;
 }
 
-static void sift_up(struct loop *l, size_t i) {
-    struct timer *t = l->heap[i];
-    while (i > 0 && l->heap[(i - 1) / 2]->due_ns > t->due_ns) {
-        place(l, i, l->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
+/* Makes one heap of siblings: each is melded with its neighbour, and then all of these with each other, the last ones
+ * first. That is what makes a heap of n timers no deeper than log n on average. NULL if there are none. */
+static struct timer *meld_siblings(struct timer *first) {
+    struct timer *pairs = NULL, *all = NULL;
+    while (first != NULL) {
+        struct timer *a = first, *b = a->next;
+        first = b == NULL ? NULL : b->next;
+        a->next = NULL;
+        if (b != NULL) {
+            b->next = NULL;
+            a = meld(a, b);
+        }
+        a->next = pairs;
+        pairs = a;
     }
-    place(l, i, t);
+    while (pairs != NULL) {
+        struct timer *one = pairs;
+        pairs = one->next;
+        one->next = NULL;
+        all = all == NULL ? one : meld(all, one);
+    }
+    if (all != NULL)
+        all->before = NULL;
+    return all;
 }
 
-static void sift_down(struct loop *l, size_t i) {
-    struct timer *t = l->heap[i];
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= l->timers)
-            break;
-        if (child + 1 < l->timers && l->heap[child + 1]->due_ns < l->heap[child]->due_ns)
-            child++;
-        if (l->heap[child]->due_ns >= t->due_ns)
-            break;
-        place(l, i, l->heap[child]);
-        i = child;
-    }
-    place(l, i, t);
+static void add_timer(struct loop *l, struct timer *t) {
+    l->first = l->first == NULL ? t : meld(l->first, t);
 }
 
-int loop_set_timer(struct loop *l, struct timer *t, int64_t due_ns) {
-    if (t->slot == 0) {
-        if (GROW_ARRAY(&l->heap, l->timers, &l->room) != 0)
-            return -1;
-        place(l, l->timers++, t);
-    }
+void loop_set_timer(struct loop *l, struct timer *t, int64_t due_ns) {
+    loop_clear_timer(l, t);
     t->due_ns = due_ns;
-    sift_up(l, t->slot - 1);
-    sift_down(l, t->slot - 1);
-    return 0;
+    t->is_set = true;
+    add_timer(l, t);
 }
 
 void loop_clear_timer(struct loop *l, struct timer *t) {
-    if (t->slot == 0)
+    if (!t->is_set)
         return;
-    size_t i = t->slot - 1;
-    t->slot = 0;
-    struct timer *last = l->heap[--l->timers];
-    if (last == t)
-        return;
-    place(l, i, last);
-    sift_up(l, i);
-    sift_down(l, last->slot - 1);
+    struct timer *children = meld_siblings(t->child);
+    if (t == l->first) {
+        l->first = NULL;
+    } else {
+        if (t->before->child == t)
+            t->before->child = t->next;
+        else
+            t->before->next = t->next;
+        if (t->next != NULL)
+            t->next->before = t->before;
+    }
+    t->child = t->next = t->before = NULL;
+    t->is_set = false;
+    if (children != NULL)
+        add_timer(l, children);
 }
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 int64_t loop_now_ns(const struct loop *l) {
     return l->now_ns;
@@ -120,8 +140,8 @@ int64_t loop_now_ns(const struct loop *l) {
 
 /* Milliseconds for epoll_wait(2), rounded up so that no timer fires too early. */
 static int sleep_ms(const struct loop *l, int64_t limit_ns) {
-    if (l->timers > 0) {
-        int64_t until = l->heap[0]->due_ns - clock_monotonic_ns();
+    if (l->first != NULL) {
+        int64_t until = l->first->due_ns - clock_monotonic_ns();
         until = until < 0 ? 0 : until;
         limit_ns = limit_ns < 0 || until < limit_ns ? until : limit_ns;
     }
@@ -142,8 +162,8 @@ void loop_step(struct loop *l, int64_t limit_ns) {
             w->ready(w, e->events);
     }
     l->count = 0;
-    while (l->timers > 0 && l->heap[0]->due_ns <= l->now_ns) {
-        struct timer *t = l->heap[0];
+    while (l->first != NULL && l->first->due_ns <= l->now_ns) {
+        struct timer *t = l->first;
         loop_clear_timer(l, t);
         t->fire(t);
     }

@@ -1,4 +1,4 @@
-/* loop.h: the event loop: file descriptors (epoll(7)), timers (a binary heap), and one `turn` after each batch of
+/* loop.h: the event loop: file descriptors (epoll(7)), timers, and one `turn` after each batch of
  * events. Front end; one thread. A callback can add and remove any watch or timer, also its own. */
 #ifndef OFFLOAD_LOOP_H
 #define OFFLOAD_LOOP_H
@@ -20,8 +20,9 @@ struct watch {
  * first use. */
 struct timer {
     void (*fire)(struct timer *t);
-    int64_t due_ns; /* CLOCK_MONOTONIC */
-    size_t slot;    /* position in the heap + 1; 0: not set */
+    int64_t due_ns;                      /* CLOCK_MONOTONIC */
+    bool is_set;                         /* read by all, written by loop.c */
+    struct timer *child, *next, *before; /* loop.c's own: the heap; `before`: the sibling before it, else its parent */
 };
 
 struct loop *loop_new(void);    /* NULL with errno */
@@ -33,9 +34,8 @@ int loop_watch(struct loop *l, struct watch *w, uint32_t events);
 int loop_rewatch(struct loop *l, struct watch *w, uint32_t events);
 void loop_unwatch(struct loop *l, struct watch *w); /* call it before the fd is closed */
 
-/* Sets or moves a timer. It fires once, and never early. 0, or -1 if memory ran out; only a timer that is not set needs
- * memory. */
-int loop_set_timer(struct loop *l, struct timer *t, int64_t due_ns);
+/* Sets or moves a timer. It fires once, and never early. It needs no memory, so it cannot fail. */
+void loop_set_timer(struct loop *l, struct timer *t, int64_t due_ns);
 void loop_clear_timer(struct loop *l, struct timer *t); /* no effect if not set */
 
 /* The monotonic time at the start of this batch of events: cheaper than asking the clock, and at most one batch old. */

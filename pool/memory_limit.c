@@ -29,6 +29,6 @@ void memory_limit_init(struct slots *s) {
 }
 
 void memory_limit_watch(struct slots *s) {
-    if (s->config.max_job_memory > 0 && s->memory_timer.slot == 0)
+    if (s->config.max_job_memory > 0 && !s->memory_timer.is_set)
         loop_set_timer(s->loop, &s->memory_timer, clock_monotonic_ns() + LOOK_NS);
 }

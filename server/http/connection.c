@@ -335,7 +335,7 @@ void http_connection_take_body(struct http_connection *c) {
     if (c->state == CONNECTION_BODY)
         return;
     move(c, CONNECTION_BODY);
-    if (c->timer.slot == 0)
+    if (!c->timer.is_set)
         loop_set_timer(c->all->loop, &c->timer, c->active_ns + c->all->config->idle_timeout_ns);
 }
 

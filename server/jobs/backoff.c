@@ -28,14 +28,15 @@ int64_t job_backoff_until_ns(const struct job *job) {
     return first;
 }
 
-/* Sets the timer for the first backoff that can end; none if all wait for the store. False: memory ran out. */
-static bool arm(struct backoffs *b) {
+/* Sets the timer for the first backoff that can end; none if all wait for the store. */
+static void arm(struct backoffs *b) {
     int64_t first_ns = 0;
     loop_clear_timer(b->job->js->loop, &b->timer);
     for (uint32_t i = 0; i < b->count; i++)
         if (!b->list[i].unrecorded && (first_ns == 0 || b->list[i].due_ns < first_ns))
             first_ns = b->list[i].due_ns;
-    return first_ns == 0 || loop_set_timer(b->job->js->loop, &b->timer, first_ns) == 0;
+    if (first_ns != 0)
+        loop_set_timer(b->job->js->loop, &b->timer, first_ns);
 }
 
 /* Ends the backoffs that are due by then, and makes their tasks runnable. */
@@ -49,8 +50,7 @@ static void end_until(struct backoffs *b, int64_t until_ns) {
         if (over.chunk != NO_CHUNK)
             job->again[job->again_count++] = over.chunk;
     }
-    if (!arm(b))
-        end_until(b, INT64_MAX); /* without a timer they end now: then none needs one */
+    arm(b);
     job->js->dirty = true;
     job_enqueue(job);
 }
@@ -82,11 +82,9 @@ bool job_back_off(struct job *job, uint32_t chunk, unsigned lost) {
     int64_t due_ns = clock_monotonic_ns() + (c->retry_delay_ns == 0 ? 0 : delay_ns(c, lost));
     if (grown)
         b->list[b->count++] = (struct backoff){due_ns, chunk, unrecorded};
-    if (b == NULL || arm(b))
-        return grown;
-    if (grown)
-        b->count--;
-    return false;
+    if (b != NULL)
+        arm(b);
+    return grown;
 }
 
 void job_backoff_recorded(struct job *job, uint32_t chunk) {

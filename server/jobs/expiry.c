@@ -12,7 +12,7 @@ void expiry_schedule(struct jobs *js, int64_t due_ms) {
     if (due_ms == 0)
         return;
     int64_t due_ns = clock_monotonic_ns() + (in_ms < 0 ? 0 : job_limit_ns(in_ms));
-    if (js->expiry_timer.slot == 0 || due_ns < js->expiry_timer.due_ns)
+    if (!js->expiry_timer.is_set || due_ns < js->expiry_timer.due_ns)
         loop_set_timer(js->loop, &js->expiry_timer, due_ns);
 }
 
@@ -36,7 +36,7 @@ void expiry_start(struct jobs *js) {
     expiry_schedule(js, js->store->ops->gc(js->store, now_ms));
     expiry_schedule(js, js->remembered->ops->gc(js->remembered, now_ms));
     /* A store can name a time that is too early: do not ask it again and again. */
-    if (js->expiry_timer.slot != 0 && js->expiry_timer.due_ns < clock_monotonic_ns() + LEAST_NS)
+    if (js->expiry_timer.is_set && js->expiry_timer.due_ns < clock_monotonic_ns() + LEAST_NS)
         loop_set_timer(js->loop, &js->expiry_timer, clock_monotonic_ns() + LEAST_NS);
 }
 

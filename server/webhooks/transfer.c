@@ -108,11 +108,11 @@ static void on_timer(struct timer *t) {
 static int set_timer(CURLM *multi, long ms, void *arg) {
     struct transfers *ts = arg;
     (void)multi;
-    if (ms < 0) {
+    if (ms < 0)
         loop_clear_timer(ts->loop, &ts->timer);
-        return 0;
-    }
-    return loop_set_timer(ts->loop, &ts->timer, clock_monotonic_ns() + ms * NS_PER_MS);
+    else
+        loop_set_timer(ts->loop, &ts->timer, clock_monotonic_ns() + ms * NS_PER_MS);
+    return 0;
 }
 
 static int add_link(struct transfers *ts, curl_socket_t fd, uint32_t events) {

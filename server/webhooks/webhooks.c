@@ -157,10 +157,7 @@ static void end(struct webhook *h, enum outcome outcome, unsigned status, const 
 /* By the monotonic clock from here on, so that a wall clock that is set meanwhile does not matter. */
 static void wait_for(struct webhook *h, int64_t delay_ms) {
     move_to(h, WEBHOOK_WAITING);
-    if (loop_set_timer(h->owner->loop, &h->timer, clock_monotonic_ns() + delay_ms * NS_PER_MS) == 0)
-        return;
-    log_outcome(h, LOG_ERROR, "webhook_put_off", 0, "out of memory: until the next start", NULL);
-    free_webhook(h);
+    loop_set_timer(h->owner->loop, &h->timer, clock_monotonic_ns() + delay_ms * NS_PER_MS);
 }
 
 static void try_again(struct webhook *h, const struct transfer_result *r) {
@@ -201,7 +198,7 @@ static bool may_start(const struct webhooks *w) {
 }
 
 static void start_soon(struct webhooks *w) {
-    if (may_start(w) && w->start_timer.slot == 0)
+    if (may_start(w) && !w->start_timer.is_set)
         loop_set_timer(w->loop, &w->start_timer, clock_monotonic_ns());
 }
 

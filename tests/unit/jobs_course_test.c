@@ -54,7 +54,7 @@ static void any_course_of_events_ends_every_job_and_the_books_balance(void **sta
         struct client *c = &clients[dice(MANY)];
         if (dice(40) == 0 && c->job != NULL)
             job_cancel(c->job);
-        if (dice(40) == 0 && c->job != NULL && c->job->timer.slot != 0)
+        if (dice(40) == 0 && c->job != NULL && c->job->timer.is_set)
             fire(&c->job->timer);
         for (int i = 0; i < MANY; i++)
             if (clients[i].job != NULL && job_is_backing_off(clients[i].job))

@@ -81,7 +81,7 @@ static void a_parked_job_is_not_runnable_whatever_else_holds_it_up(void **state)
     jobs_drain(jobs);
     assert_not_runnable(&ready, NOT_RUNNABLE_PARKED);
     assert_not_runnable(&delayed, NOT_RUNNABLE_PARKED);
-    assert_int_equal(delayed.job->timer.slot, 0);
+    assert_false(delayed.job->timer.is_set);
     job_enqueue(ready.job); /* it gets no turn */
     assert_not_runnable(&ready, NOT_RUNNABLE_PARKED);
     leave(&ready);

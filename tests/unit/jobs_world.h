@@ -430,7 +430,7 @@ static inline void cancel_all(struct client *c) {
 
 /* The time of a timer has come. It has to be set. */
 static inline void fire(struct timer *t) {
-    assert_true(t->slot != 0);
+    assert_true(t->is_set);
     loop_clear_timer(loop, t);
     t->fire(t);
 }

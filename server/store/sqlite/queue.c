@@ -103,8 +103,8 @@ static void enqueue(struct queue *q, struct op *op) {
     *q->todo_end = op;
     q->todo_end = &op->next;
     pthread_mutex_unlock(&q->lock);
-    if (first && loop_set_timer(q->loop, &q->wake_timer, loop_now_ns(q->loop)) != 0)
-        wake_thread(q);
+    if (first)
+        loop_set_timer(q->loop, &q->wake_timer, loop_now_ns(q->loop));
 }
 
 static void end_op(struct queue *q, struct op *op) {
@@ -153,9 +153,8 @@ static void set_state(struct queue *q, enum queue_state to) {
 }
 
 static void set_probe(struct queue *q) {
-    if (q->state == QUEUE_IN_TROUBLE && q->probe_timer.slot == 0 &&
-        loop_set_timer(q->loop, &q->probe_timer, clock_monotonic_ns() + PROBE_NS) != 0)
-        LOG(LOG_ERROR, "store_not_probed", LOG_STR("error", "out of memory"));
+    if (q->state == QUEUE_IN_TROUBLE && !q->probe_timer.is_set)
+        loop_set_timer(q->loop, &q->probe_timer, clock_monotonic_ns() + PROBE_NS);
 }
 
 static void enter_trouble(struct queue *q, const struct op *op) {
