@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
+
+#include "base/table.h"
 
 struct key_entry {
     struct idempotency *all;
@@ -104,6 +105,10 @@ int idempotency_claim(struct idempotency *i, struct key_claim *c, const char *te
         e->all = i;
         memcpy(e->name, name, size);
         HASH_ADD_KEYPTR(hh, i->entries, e->name, size, e);
+        if (!HASH_HOLDS(e)) {
+            free(e);
+            return -1;
+        }
     }
     c->key = (struct store_key){.tenant = e->name, .key = e->name + strlen(tenant) + 1, .ttl_ms = ttl_ms};
     memcpy(c->key.hash, hash, STORE_HASH_SIZE);

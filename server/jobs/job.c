@@ -18,6 +18,10 @@ struct job *job_new(struct jobs *js, struct record *r) {
     job->timer.fire = js->on_job_timer;
     job->accepted_ns = job->due_ns = clock_monotonic_ns();
     HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
+    if (!HASH_HOLDS(job)) {
+        free(job);
+        return NULL;
+    }
     js->live_count++;
     js->transient_count += !r->durable;
     job_count_status(job, r->status, 1);

@@ -24,9 +24,8 @@
 #ifndef OFFLOAD_JOBS_JOB_H
 #define OFFLOAD_JOBS_JOB_H
 
-#include <uthash.h>
-
 #include "base/log.h"
+#include "base/table.h"
 #include "server/jobs/jobs.h"
 #include "server/jobs/scheduler.h"
 
@@ -154,6 +153,7 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct jobs_webhooks webhooks;
+    struct buf poison_bytes; /* send.c's own: empty between two tasks; kept, so that no task lacks the memory for it */
     void (*on_job_timer)(struct timer *t); /* limits_on_timer: job.c must not include what stands on it */
     struct job *live;                      /* hash by id; its list is in the order of the ids */
     struct job *ending;                    /* durable jobs whose end is being recorded */

@@ -23,11 +23,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/table.h"
 
 #define MAX_TOMBSTONES 100000
 
@@ -113,7 +113,11 @@ static struct entry *add(struct memory_store *m, struct record *r) {
     e->record = record_ref(r);
     e->ttl_ms = r->options.ttl_ms;
     HASH_ADD(hh, m->by_id, id, sizeof e->id, e);
-    return e;
+    if (HASH_HOLDS(e))
+        return e;
+    record_unref(e->record);
+    free(e);
+    return NULL;
 }
 
 static void drop_record(struct memory_store *m, struct entry *e) {
@@ -195,6 +199,10 @@ static enum store_result claim_key(struct memory_store *m, const struct id *job,
     k->job = *job;
     memcpy(k->hash, key->hash, sizeof k->hash);
     HASH_ADD_KEYPTR(hh, m->keys, k->text, k->size, k);
+    if (!HASH_HOLDS(k)) {
+        free(k);
+        return STORE_UNAVAILABLE;
+    }
     schedule(m, &k->timed, clock_wall_ms() + key->ttl_ms);
     return STORE_OK;
 }
@@ -220,10 +228,12 @@ static void memory_submit(struct store *s, struct record *r, const struct store_
     struct memory_store *m = self(s);
     struct entry *e = find(m, &r->id);
     enum store_result result = e == NULL || e->record != NULL ? STORE_OK : STORE_GONE;
-    if (e == NULL && in->key != NULL)
-        result = claim_key(m, &r->id, in->key);
-    if (e == NULL && result == STORE_OK && add(m, r) == NULL)
-        result = STORE_UNAVAILABLE;
+    if (e == NULL) {
+        e = add(m, r);
+        result = e == NULL ? STORE_UNAVAILABLE : in->key == NULL ? STORE_OK : claim_key(m, &r->id, in->key);
+        if (e != NULL && result != STORE_OK)
+            drop_entry(m, e);
+    }
     done(arg, result);
 }
 

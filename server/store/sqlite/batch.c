@@ -96,7 +96,7 @@ static void write_payloads(struct sql *s, struct op *op) {
  * Without this a tiny asynchronous job takes 129 us of CPU time instead of 118, and the store executes 24 % more
  * instructions (20,000 jobs, 32 at a time). */
 static void mark_superseded(struct op *batch) {
-    struct op *ends = NULL, *end;
+    struct op *ends = NULL, *end; /* an end for which there is no memory is left out: its steps are written */
     for (struct op *op = batch; op != NULL; op = op->next) {
         if (op->operation->reads)
             goto out;

@@ -7,9 +7,8 @@
 #ifndef OFFLOAD_STORE_OP_H
 #define OFFLOAD_STORE_OP_H
 
-#include <uthash.h>
-
 #include "base/attributes.h"
+#include "base/table.h"
 #include "server/store/sqlite/files.h"
 #include "server/store/store.h"
 
