@@ -29,23 +29,49 @@ void http_set_header_f(struct http_request *r, const char *name, const char *for
     http_set_header(r, name, value);
 }
 
-void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response) {
-    if (response == NULL) {
-        LOG(LOG_ERROR, "answer_failed", LOG_STR("request", r->id));
-    } else {
-        if (media_type != NULL)
-            MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, media_type);
-        MHD_add_response_header(response, "X-Request-Id", r->id);
-        const char *at = r->headers.data, *end = at + r->headers.size;
-        while (at < end) {
-            const char *value = at + strlen(at) + 1;
-            MHD_add_response_header(response, at, value);
-            at = value + strlen(value) + 1;
-        }
-        if (r->connection->over_limit)
-            MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+/* False: memory ran out. */
+static bool add_headers(struct http_request *r, const char *media_type, struct MHD_Response *response) {
+    const char *at = r->headers.data, *end = at + r->headers.size;
+    bool ok = !r->headers.failed;
+    if (media_type != NULL)
+        ok = ok && MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, media_type) == MHD_YES;
+    ok = ok && MHD_add_response_header(response, "X-Request-Id", r->id) == MHD_YES;
+    while (ok && at < end) {
+        const char *value = at + strlen(at) + 1;
+        ok = MHD_add_response_header(response, at, value) == MHD_YES;
+        at = value + strlen(value) + 1;
     }
+    if (r->connection->over_limit)
+        ok = ok && MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
+    return ok;
+}
+
+void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response) {
+    if (response != NULL && !add_headers(r, media_type, response)) {
+        MHD_destroy_response(response);
+        response = NULL;
+    }
+    if (response == NULL)
+        LOG(LOG_ERROR, "answer_failed", LOG_STR("request", r->id));
     http_queue(r, status, response);
+}
+
+/* It says nothing of the request, because it is made before there is one. */
+struct MHD_Response *http_no_memory_response(void) {
+    struct buf body = {0};
+    size_t size;
+    problem_write(&body, PROBLEM_INTERNAL_ERROR, "there is no memory for the answer", NULL, NULL);
+    bool failed = body.failed;
+    char *bytes = buf_steal(&body, &size);
+    struct MHD_Response *response = failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(bytes);
+        return NULL;
+    }
+    if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/problem+json") == MHD_YES)
+        return response;
+    MHD_destroy_response(response);
+    return NULL;
 }
 
 void http_answer(struct http_request *r, unsigned status, const char *media_type, struct buf *body) {

@@ -5,9 +5,11 @@
 
 #include "server/http/request.h"
 
-/* Adds the headers, and answers the request. Takes the response. NULL: there was no memory for it, and the request is
- * dropped. */
+/* Adds the headers, and answers the request. Takes the response. NULL: there was no memory for it, and the answer
+ * says so. */
 void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response);
+/* The answer to a request for whose answer there is no memory. NULL: there is none for this one either. */
+MUST_CHECK struct MHD_Response *http_no_memory_response(void);
 /* Answers a rejected request with its problem. */
 void http_answer_rejection(struct http_request *r);
 

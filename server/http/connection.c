@@ -273,12 +273,11 @@ struct http_connection *http_connection_new(struct http_connections *all, int fd
     c->timer.fire = on_timer;
     c->only_local = only_local;
     c->over_limit = all->count >= all->config->max_connections;
-    if (loop_watch(all->loop, &c->watch, EPOLLRDHUP | EPOLLET) != 0 ||
-        loop_set_timer(all->loop, &c->timer, clock_monotonic_ns() + all->config->header_timeout_ns) != 0) {
-        loop_unwatch(all->loop, &c->watch);
+    if (loop_watch(all->loop, &c->watch, EPOLLRDHUP | EPOLLET) != 0) {
         free(c);
         return NULL;
     }
+    loop_set_timer(all->loop, &c->timer, clock_monotonic_ns() + all->config->header_timeout_ns);
     if (c->over_limit)
         DL_APPEND2(all->spare, c, spare_prev, spare_next);
     all->count++;

@@ -233,7 +233,8 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
         .loop = loop, .config = &h->config, .on_fin = on_fin, .on_rejected = on_rejected, .lingers = {.loop = loop}};
     h->listeners.loop = loop;
     h->listeners.accepted = on_accepted;
-    if (start_daemon(h) != 0)
+    h->no_memory = http_no_memory_response();
+    if (h->no_memory == NULL || start_daemon(h) != 0)
         buf_puts(error, "the HTTP server could not be started");
     else if (http_listeners_open(&h->listeners, config, error, misconfigured) == 0)
         return h;
@@ -272,6 +273,8 @@ void http_close(struct http *h) {
     http_listeners_close(&h->listeners);
     if (h->daemon != NULL)
         stop_daemon(h);
+    if (h->no_memory != NULL)
+        MHD_destroy_response(h->no_memory);
     http_free_spare_requests(h);
     http_connections_deinit(&h->connections);
     free(h);

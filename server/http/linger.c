@@ -68,8 +68,8 @@ void linger_begin(struct lingers *all, int fd) {
     l->timer.fire = on_timer;
     DL_APPEND(all->all, l);
     all->count++;
-    if (loop_watch(all->loop, &l->watch, EPOLLIN | EPOLLRDHUP) != 0 ||
-        loop_set_timer(all->loop, &l->timer, clock_monotonic_ns() + LINGER_NS) != 0)
+    loop_set_timer(all->loop, &l->timer, clock_monotonic_ns() + LINGER_NS);
+    if (loop_watch(all->loop, &l->watch, EPOLLIN | EPOLLRDHUP) != 0)
         end(l);
 }
 

@@ -16,7 +16,7 @@
  *        neither │     │ └──────── an answer ─────────────────────────────────┘
  *        of them │     │ http_abandon
  *                ▼     ▼
- *              DROPPED ◄── also from REJECTED, HANDLING and SUSPENDED, if there is no memory for an answer
+ *              DROPPED ◄── also from REJECTED, HANDLING and SUSPENDED, if libmicrohttpd takes no answer
  *
  * In SUSPENDED and STALLED libmicrohttpd does not look at the connection, and the request is in the list `suspended`.
  * When it leaves these states, it goes to the list `to_resume`. Resumes are gathered there, because after a resume
@@ -198,15 +198,16 @@ void http_queue(struct http_request *r, unsigned status, struct MHD_Response *re
             MHD_destroy_response(response);
         return;
     }
-    bool queued = response != NULL && MHD_queue_response(r->mhd, status, response) == MHD_YES;
-    if (response != NULL)
+    bool made = response != NULL;
+    r->status = made ? status : MHD_HTTP_INTERNAL_SERVER_ERROR;
+    bool queued = MHD_queue_response(r->mhd, r->status, made ? response : r->http->no_memory) == MHD_YES;
+    if (made)
         MHD_destroy_response(response);
-    r->status = status;
     r->connection->answered = queued;
     if (!queued)
         move(r, REQUEST_DROPPED);
     else
-        move(r, r->stream != NULL ? REQUEST_STREAMING : REQUEST_ANSWERED);
+        move(r, made && r->stream != NULL ? REQUEST_STREAMING : REQUEST_ANSWERED);
 }
 
 void http_stall_stream(struct http_request *r) {

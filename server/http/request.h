@@ -70,7 +70,8 @@ struct http {
     struct MHD_Daemon *daemon;
     struct watch watch; /* libmicrohttpd's epoll descriptor */
     struct http_listeners listeners;
-    bool run_due; /* libmicrohttpd has something to do */
+    bool run_due;                   /* libmicrohttpd has something to do */
+    struct MHD_Response *no_memory; /* the answer where there is no memory for another one */
 };
 
 /* A request whose head has come on this connection. Copies `path`, and borrows `method` until the request is freed.
@@ -88,8 +89,9 @@ void http_request_handle(struct http_request *r);
 /* The client's FIN has come, or a reset. Calls http_events.hangup for a suspended request, or on_fin of a stream, which
  * is read again. In other states it has an effect only if the answer has to wait later. */
 void http_request_hangup(struct http_request *r);
-/* Answers the request, and takes `response`. If that is NULL, or libmicrohttpd does not accept it, the request is
- * dropped. The answer to a dropped request is thrown away. */
+/* Answers the request, and takes `response`. If that is NULL, because memory ran out, the answer is a 500 that says so.
+ * If libmicrohttpd does not accept the answer, the request is dropped. The answer to a dropped request is thrown
+ * away. */
 void http_queue(struct http_request *r, unsigned status, struct MHD_Response *response);
 
 /* STREAMING → STALLED. Call it only while libmicrohttpd reads the stream. */

@@ -133,13 +133,17 @@ static void a_request_that_nobody_answers_ends_its_connection(void **state) {
     expect_trace("begin /forget; handle /forget; done /forget 0; ");
 }
 
-static void an_answer_without_memory_ends_the_connection_and_does_not_wait(void **state) {
+static void an_answer_without_memory_is_a_500(void **state) {
     (void)state;
     struct client *c = connect_client();
     send_request(c, "GET", "/failed", "");
-    until_ended(c);
-    assert_int_equal(c->in.size, 0);
-    expect_trace("begin /failed; handle /failed; done /failed 200; ");
+    until_received(c, "there is no memory for the answer");
+    assert_memory_equal(c->in.data, "HTTP/1.1 500 ", 13);
+    assert_true(has_received(c, "application/problem+json"));
+    assert_true(has_received(c, "\"code\":\"internal_error\""));
+    send_request(c, "GET", "/hello", "");
+    until_received(c, "hello");
+    expect_trace("begin /failed; handle /failed; done /failed 500; begin /hello; handle /hello; done /hello 200; ");
 }
 
 /* ---- what is rejected -------------------------------------------------------------------------------------------- */
@@ -985,7 +989,7 @@ int main(void) {
         TEST(the_clients_id_is_taken_if_it_is_a_good_one),
         TEST(pipelined_requests_are_served_in_order_one_at_a_time),
         TEST(a_request_that_nobody_answers_ends_its_connection),
-        TEST(an_answer_without_memory_ends_the_connection_and_does_not_wait),
+        TEST(an_answer_without_memory_is_a_500),
         TEST(a_rejected_request_is_not_handled_and_keeps_its_connection),
         TEST(a_rejected_client_that_expects_100_gets_no_100),
         TEST(an_accepted_client_that_expects_100_gets_a_100),
