@@ -204,6 +204,15 @@ static void make_mark(void) {
     }
 }
 
+/* jansson does not always say that memory ran out: then its lexer finds a token that is not there. */
+static _Thread_local bool out_of_memory;
+
+static void *json_malloc(size_t size) {
+    void *bytes = malloc(size);
+    out_of_memory = out_of_memory || bytes == NULL;
+    return bytes;
+}
+
 json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct fault *fault) {
     struct buf copy = {0};
     struct scan s = {.text = size > 0 ? text : "", .size = size, .max_depth = max_depth, .copy = &copy};
@@ -231,8 +240,12 @@ json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct
         fault_set(fault, "memory_limit", "there is no memory to read the JSON");
         goto out;
     }
+    json_set_alloc_funcs(json_malloc, free);
+    out_of_memory = false;
     value = json_loadb(source, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (value == NULL)
+    if (value == NULL && out_of_memory)
+        fault_set(fault, "memory_limit", "there is no memory to read the JSON");
+    else if (value == NULL)
         report_error(&s, &error, fault);
 out:
     buf_deinit(&copy);

@@ -23,7 +23,8 @@
 
 static void answer_fault(struct http_request *r, const struct fault *fault) {
     struct problem_fault f;
-    if (problem_read_fault(fault->json.data == NULL ? "" : fault->json.data, fault->json.size, &f) == 0)
+    bool known = problem_read_fault(fault->json.data == NULL ? "" : fault->json.data, fault->json.size, &f) == 0;
+    if (known && f.code != PROBLEM_MEMORY_LIMIT) /* there is no job yet that could have run out of memory */
         http_answer_problem(r, f.code, f.detail, f.members);
     else
         http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
