@@ -4,7 +4,9 @@
  *     DONE ──► a part, or the result                FAILED ──► the job fails
  *     lost, and the worker had begun it ──► sent again after a backoff; or the job fails, because of max_attempts
  *     lost, and the worker had not begun it ──► sent again at once
+ *     there is no memory for a reply ──► the task is sent again, because the reply is gone
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -194,11 +196,8 @@ static bool on_submission(struct job *job, struct task *t, const struct wire_fra
     return true;
 }
 
-static bool on_reply(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk) {
-    struct task *t = task;
-    struct job *job = t->job;
-    (void)arg, (void)w;
-    job->js->dirty = true;
+/* False: the reply breaks the protocol, or memory ran out (errno is ENOMEM then) before the task was changed. */
+static bool take_reply(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (f->header.kind == WIRE_CANCELLED)
         return on_cancelled(job, t);
     if (job_is_stopping(job))
@@ -282,6 +281,32 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     recover_park_waiting(job);
 }
 
+/* No attempt is counted: the worker is not to blame. */
+static void run_again(struct job *job, struct task *t) {
+    if (t->kind == TASK_PLAN) { /* the job is still queued */
+        job->run_started_ns = 0;
+        job_arm_timer(job);
+    }
+    requeue(job, t);
+    task_free(t);
+    job_enqueue(job);
+}
+
+static bool on_reply(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk) {
+    struct task *t = task;
+    struct job *job = t->job;
+    (void)arg;
+    job->js->dirty = true;
+    errno = 0;
+    if (take_reply(job, t, f, bulk))
+        return true;
+    if (errno != ENOMEM)
+        return false;
+    LOG(LOG_ERROR, "reply_lost", LOG_INT("worker", worker_slot(w)), LOG_STR("error", strerror(ENOMEM)));
+    run_again(job, t);
+    return true;
+}
+
 static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const struct death *d) {
     struct task *t = task;
     struct job *job = t->job;
@@ -293,17 +318,15 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
         absorb(job, t);
         return;
     }
+    if (!guilty) {
+        run_again(job, t);
+        return;
+    }
     if (t->kind == TASK_PLAN) { /* the job is still queued */
         job->run_started_ns = 0;
         job_arm_timer(job);
     }
-    if (guilty) {
-        on_guilty(job, t, d);
-        return;
-    }
-    requeue(job, t);
-    task_free(t);
-    job_enqueue(job);
+    on_guilty(job, t, d);
 }
 
 /* A worker that was isolated for the job is gone. start: it died before it had loaded the job's type, which counts as a
