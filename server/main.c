@@ -278,8 +278,8 @@ static int check_webhook(void *arg, const char *url, struct buf *detail) {
     return webhooks_check(arg, url, detail);
 }
 
-static void send_webhook(void *arg, const struct delivery *d) {
-    webhooks_send(arg, d);
+static bool send_webhook(void *arg, const struct delivery *d) {
+    return webhooks_send(arg, d);
 }
 
 static int open_jobs(struct server *s, struct buf *error) {

@@ -7,11 +7,14 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/delayed.h"
 #include "server/jobs/expiry.h"
 #include "server/jobs/history.h"
 #include "server/jobs/queue.h"
+
+#define TRY_AGAIN_NS (100 * NS_PER_MS) /* until the store is offered an end again for which there was no memory */
 
 /* ---- leaving ----------------------------------------------------------------------------------------------------- */
 
@@ -61,24 +64,26 @@ static struct delivery delivery_of(const struct job *job) {
                              .body = {job->webhook, 0, job->webhook == NULL ? 0 : job->webhook->size}};
 }
 
-/* Writes the body. False: there is no webhook to send. */
-static bool prepare_webhook(struct job *job) {
+static bool has_webhook(const struct job *job) {
+    return job->record->options.webhook != NULL && job->js->webhooks.send != NULL && !job_is_store_failed(job);
+}
+
+/* Writes the body. False: memory ran out. */
+static bool write_webhook(struct job *job) {
     struct buf body = {0};
-    if (job->record->options.webhook == NULL || job->js->webhooks.send == NULL || job_is_store_failed(job))
-        return false;
+    if (job->webhook != NULL)
+        return true; /* in an earlier try */
     job->js->webhooks.write_body(&body, job->record);
     job->webhook = body.failed ? NULL : blob_copy(body.data, body.size);
     buf_deinit(&body);
-    if (job->webhook == NULL)
-        job_log_event(LOG_ERROR, "webhook_lost", job); /* no memory */
     return job->webhook != NULL;
 }
 
-static void send_webhook(struct job *job) {
+/* False: memory ran out. */
+static bool send_webhook(struct job *job) {
     const struct jobs_webhooks *w = &job->js->webhooks;
     struct delivery d = delivery_of(job);
-    if (job->webhook != NULL && w->send != NULL)
-        w->send(w->arg, &d);
+    return job->webhook == NULL || w->send == NULL || w->send(w->arg, &d);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
@@ -93,16 +98,30 @@ static void on_ignored(void *arg, enum store_result result) {
     (void)arg, (void)result;
 }
 
+static void on_tell_again(struct timer *t) {
+    job_tell_end(container_of(t, struct job, timer));
+}
+
+/* Memory ran out on the way of an end. Nobody has heard of it yet, so it is not too late. */
+static void put_off(struct job *job, void (*again)(struct timer *t)) {
+    job_log_event(LOG_ERROR, "end_put_off", job);
+    job->timer.fire = again;
+    loop_set_timer(job->js->loop, &job->timer, clock_monotonic_ns() + TRY_AGAIN_NS);
+}
+
 void job_tell_end(struct job *job) {
     struct jobs *js = job->js;
     struct store *s = js->store;
+    if (!job_is_store_failed(job) && !send_webhook(job)) {
+        put_off(job, on_tell_again);
+        return;
+    }
     if (job_is_store_failed(job)) { /* its submission or its end can have reached the disk all the same */
         s->ops->forget(s, &job->record->id, on_ignored, NULL);
         if (job->webhook != NULL)
             s->ops->delivered(s, &job->record->id);
     } else {
         log_end(job);
-        send_webhook(job);
     }
     DL_DELETE2(js->ending, job, ending_prev, ending_next);
     js->ending_count--;
@@ -110,14 +129,45 @@ void job_tell_end(struct job *job) {
     job_free(job);
 }
 
+static void try_to_record(struct job *job);
+
+static void on_try_again(struct timer *t) {
+    try_to_record(container_of(t, struct job, timer));
+}
+
 static void on_end_recorded(void *arg, enum store_result result) {
     struct job *job = arg;
+    if (result == STORE_NO_MEMORY) {
+        put_off(job, on_try_again);
+        return;
+    }
     if (result != STORE_OK && result != STORE_GONE)
         job_log_event(LOG_ERROR, "end_not_recorded", job); /* the store tries again; meanwhile it answers from memory */
     if (job->durability == DURABILITY_SUBMITTING)
         job_set_durability(job, DURABILITY_END_RECORDED); /* on_submitted goes on */
     else
         job_tell_end(job);
+}
+
+static void try_to_record(struct job *job) {
+    struct store *s = job->js->store;
+    bool wants_webhook = has_webhook(job);
+    if (wants_webhook && !write_webhook(job)) {
+        put_off(job, on_try_again);
+        return;
+    }
+    struct delivery d = delivery_of(job);
+    s->ops->finish(s, job->record, wants_webhook ? &d : NULL, on_end_recorded, job);
+}
+
+void end_abandon_all(struct jobs *js) {
+    struct job *job, *next;
+    DL_FOREACH_SAFE2(js->ending, job, next, ending_next) {
+        loop_clear_timer(js->loop, &job->timer);
+        DL_DELETE2(js->ending, job, ending_prev, ending_next);
+        js->ending_count--;
+        job_free(job);
+    }
 }
 
 /* The end of a durable job: on_end_recorded goes on. */
@@ -127,9 +177,7 @@ static void record_end(struct job *job) {
     DL_APPEND2(js->ending, job, ending_prev, ending_next);
     js->ending_count++;
     expiry_schedule(js, job->record->expires_ms);
-    bool has_webhook = prepare_webhook(job);
-    struct delivery d = delivery_of(job);
-    js->store->ops->finish(js->store, job->record, has_webhook ? &d : NULL, on_end_recorded, job);
+    try_to_record(job);
 }
 
 /* The end of a job that is not the store's. Its webhook is, if it has one. */
@@ -140,10 +188,13 @@ static void remember_end(struct job *job) {
         js->remembered->ops->finish(js->remembered, job->record, NULL, on_ignored, NULL);
         expiry_schedule(js, job->record->expires_ms);
     }
-    if (prepare_webhook(job)) {
+    if (has_webhook(job) && !write_webhook(job)) {
+        job_log_event(LOG_ERROR, "webhook_lost", job);
+    } else if (has_webhook(job)) {
         struct delivery d = delivery_of(job);
         js->store->ops->deliver(js->store, &d);
-        send_webhook(job);
+        if (!send_webhook(job))
+            job_log_event(LOG_ERROR, "webhook_lost", job);
     }
 }
 

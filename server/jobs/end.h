@@ -22,8 +22,11 @@ void job_end_if_stopped(struct job *job);
 /* The job has its result. Takes the slice. Ends the job, which can free it. */
 void job_succeed(struct job *job, struct slice result);
 /* The end of a durable job is recorded, and it is known whether the store has the job: sends its webhook,
- * notifies its waiters, and frees it. */
+ * notifies its waiters, and frees it. If there is no memory for the webhook, it does so later. */
 void job_tell_end(struct job *job);
+/* Frees the jobs whose end nobody knows yet, because there was no memory to record it. Call it when the store is closed:
+ * they run again after the next start. */
+void end_abandon_all(struct jobs *js);
 /* Frees the job and its tasks: the process ends. Nothing is recorded, and waiters get JOB_ABANDONED. */
 void job_abandon(struct job *job);
 

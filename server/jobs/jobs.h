@@ -50,7 +50,7 @@ struct jobs_webhooks {
     /* Appends the body of the webhook about a job that has ended. */
     void (*write_body)(struct buf *out, const struct record *r);
     /* Sends a webhook that the store has recorded. Copies what it keeps. */
-    void (*send)(void *arg, const struct delivery *d);
+    bool (*send)(void *arg, const struct delivery *d); /* false: memory ran out */
 };
 
 /* What a client submits. */

@@ -161,8 +161,8 @@ static void resume(struct job *job) {
 
 static void on_delivery(void *arg, const struct delivery *d) {
     struct jobs *js = arg;
-    if (js->webhooks.send != NULL)
-        js->webhooks.send(js->webhooks.arg, d);
+    if (js->webhooks.send != NULL && !js->webhooks.send(js->webhooks.arg, d))
+        LOG(LOG_ERROR, "webhook_put_off", LOG_STR("error", "out of memory: until the next start"));
 }
 
 int jobs_recover(struct jobs *js) {

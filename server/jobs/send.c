@@ -1,6 +1,7 @@
 /* send.c: see send.h. Front end. */
 #include "server/jobs/send.h"
 
+#include "server/jobs/end.h"
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
 
@@ -64,18 +65,24 @@ bool send_merge_parts(struct job *job, struct task *t) {
 
 bool send_task(struct job *job, struct worker *w, bool is_long) {
     struct jobs *js = job->js;
-    struct buf poison = {0};
+    struct buf *poison = &js->poison_bytes;
     int64_t cost_ns = job_next_cost_ns(job);
     struct task *t = job_take_task(job, w);
     if (t == NULL)
         return false;
     struct pool_task p = t->kind == TASK_PLAN  ? plan_task(job)
-                         : t->kind == TASK_RUN ? chunk_task(job, t->chunk, &poison)
+                         : t->kind == TASK_RUN ? chunk_task(job, t->chunk, poison)
                                                : merge_task(job);
+    if (poison->failed) {
+        buf_clear(poison);
+        task_free(t);
+        job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return false;
+    }
     p.owner = t;
     p.is_long = is_long;
     t->ticket = pool_send_task(w, &p);
-    buf_deinit(&poison);
+    buf_clear(poison);
     if (is_long) {
         js->long_due_ns[worker_slot(w)] = t->sent_ns + cost_ns;
     } else {

@@ -7,6 +7,8 @@
 #include "server/jobs/limits.h"
 #include "server/jobs/recover.h"
 
+#define POISON_BYTES (16 + HOST_MAX_POISON * sizeof(uint32_t)) /* the most that job_put_poison writes */
+
 struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struct metrics *metrics, struct store *store,
                       struct store *remembered) {
     struct jobs *js = calloc(1, sizeof *js);
@@ -29,6 +31,16 @@ void jobs_set_pool(struct jobs *js, struct pool *pool) {
     js->short_turn = calloc(pool_size(pool), sizeof *js->short_turn);
     js->load_ns = calloc(pool_size(pool), sizeof *js->load_ns);
     js->long_due_ns = calloc(pool_size(pool), sizeof *js->long_due_ns);
+    /* So that no task lacks the memory to be sent. */
+    for (size_t i = 0; i < pool_size(pool) * WIRE_MAX_IN_FLIGHT; i++) {
+        struct task *t = malloc(sizeof *t);
+        if (t == NULL)
+            abort();
+        t->next = js->free_tasks;
+        js->free_tasks = t;
+    }
+    if (buf_reserve(&js->poison_bytes, POISON_BYTES) == NULL)
+        abort();
     if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL)
         abort(); /* memory ran out at the start, for a few bytes */
 }
@@ -47,6 +59,7 @@ void jobs_free(struct jobs *js) {
     recover_park_all(js);
     js->store->ops->close(js->store); /* answers what it still owes, which frees the jobs that were ending */
     js->remembered->ops->close(js->remembered);
+    end_abandon_all(js);
     HASH_ITER(hh, js->live, job, next) {
         job_abandon(job);
     }
@@ -56,6 +69,7 @@ void jobs_free(struct jobs *js) {
         free(t);
     }
     free(js->delayed);
+    buf_deinit(&js->poison_bytes);
     free(js->feeding);
     free(js->short_turn);
     free(js->load_ns);

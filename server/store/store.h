@@ -22,11 +22,12 @@
 
 enum store_result {
     STORE_OK,
-    STORE_NOT_FOUND,  /* the job never existed, or it has been gone for longer than one TTL */
-    STORE_GONE,       /* the job was deleted, evicted or expired less than one TTL ago */
-    STORE_FINAL,      /* the job ended, and cannot be changed */
-    STORE_EXISTS,     /* submit: another job has that Idempotency-Key */
-    STORE_UNAVAILABLE /* it cannot be recorded, or read, now */
+    STORE_NOT_FOUND,   /* the job never existed, or it has been gone for longer than one TTL */
+    STORE_GONE,        /* the job was deleted, evicted or expired less than one TTL ago */
+    STORE_FINAL,       /* the job ended, and cannot be changed */
+    STORE_EXISTS,      /* submit: another job has that Idempotency-Key */
+    STORE_UNAVAILABLE, /* it cannot be recorded, or read, now */
+    STORE_NO_MEMORY    /* finish: there was no memory to take it over; call again later */
 };
 
 struct store;
@@ -119,7 +120,7 @@ struct store_ops {
     /* The job ended, as the record says. The store keeps it until record->expires_ms, and drops its chunks. `webhook`
      * (or NULL) is recorded together with the end. The job need not have been submitted: a job that is answered inline
      * never is. A store that cannot write now says STORE_UNAVAILABLE, answers `get` from memory, and writes when it
-     * can. */
+     * can. STORE_NO_MEMORY: it has not even that; the caller tries again. */
     void (*finish)(struct store *s, struct record *r, const struct delivery *webhook, store_done *done, void *arg);
     /* The owner of the job has deleted it. The job is gone for one more TTL, and then unknown. */
     void (*forget)(struct store *s, const struct id *id, store_done *done, void *arg);

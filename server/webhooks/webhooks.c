@@ -300,12 +300,10 @@ static struct webhook *new_webhook(struct webhooks *w, const struct delivery *d)
     return h;
 }
 
-void webhooks_send(struct webhooks *w, const struct delivery *d) {
+bool webhooks_send(struct webhooks *w, const struct delivery *d) {
     struct webhook *h = new_webhook(w, d);
-    if (h == NULL) {
-        LOG(LOG_ERROR, "webhook_put_off", LOG_STR("error", "out of memory: until the next start"));
-        return;
-    }
+    if (h == NULL)
+        return false;
     bool fits = make_room(w, bytes_of(h));
     w->bytes += bytes_of(h);
     int64_t delay_ms = d->due_ms - clock_wall_ms();
@@ -317,6 +315,7 @@ void webhooks_send(struct webhooks *w, const struct delivery *d) {
     else
         move_to(h, WEBHOOK_READY);
     start_soon(w);
+    return true;
 }
 
 int webhooks_check(const struct webhooks *w, const char *url, struct buf *detail) {

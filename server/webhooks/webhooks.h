@@ -47,8 +47,9 @@ void webhooks_free(struct webhooks *w);
 int webhooks_check(const struct webhooks *w, const char *url, struct buf *detail);
 
 /* Sends it at d->due_ms (wall clock), after d->attempt attempts. For a job that ended now: {.attempt = 0, .due_ms = 0}.
- * Copies the URL, and takes a reference to the body. If memory runs out it is sent after the next start. */
-void webhooks_send(struct webhooks *w, const struct delivery *d);
+ * Copies the URL, and takes a reference to the body. False: memory ran out, and it will not
+ * be sent before the next start. */
+bool webhooks_send(struct webhooks *w, const struct delivery *d);
 
 size_t webhooks_pending(const struct webhooks *w); /* not delivered and not given up yet */
 size_t webhooks_active(const struct webhooks *w);  /* of these: under way, or as soon as there is room */

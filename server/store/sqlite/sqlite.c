@@ -222,7 +222,10 @@ static void sqlite_finish(struct store *s, struct record *r, const struct delive
     }
     if (op != NULL && webhook != NULL)
         op_set_webhook(op, webhook);
-    post_done(s, op, done, arg);
+    if (op == NULL)
+        done(arg, STORE_NO_MEMORY);
+    else
+        post_done(s, op, done, arg);
 }
 
 static void sqlite_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
