@@ -31,10 +31,10 @@ struct page {
     atomic_int pid; /* 0: the first process that looks takes it */
     atomic_int tid; /* 0: all threads */
     uint32_t frame_count;
-    atomic_ullong count;   /* of allocations since it was armed */
-    uint64_t first, last;  /* of which these fail, from 1 on; none if first is 0 */
-    atomic_ullong failed;  /* how many have failed */
-    uint64_t size;         /* of the first one that failed, in bytes; its backtrace: */
+    atomic_ullong count;  /* of allocations since it was armed */
+    uint64_t first, last; /* of which these fail, from 1 on; none if first is 0 */
+    atomic_ullong failed; /* how many have failed */
+    uint64_t size;        /* of the first one that failed, in bytes; its backtrace: */
     uint64_t frames[FRAMES];
 };
 

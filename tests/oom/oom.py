@@ -22,7 +22,7 @@ import paths
 from page import Maps, Page
 from service import Service, Wrong
 
-PICKED = 60
+PICKED = 40
 STARTS = 20
 QUIET_S = 10
 ANSWER_FUNCTIONS = ("http_request_new", "http_connection_new", "http_answer", "http_queue", "slice_response",

@@ -16,8 +16,9 @@ class Wrong(Exception):
 
 
 class Answer:
-    def __init__(self, status, headers, body):
+    def __init__(self, status, headers, body, cut=False):
         self.status, self.headers, self.body = status, headers, body
+        self.cut = cut  # it ended too early, and the client can see that
 
     def json(self):
         return json.loads(self.body)
@@ -102,7 +103,10 @@ class Service:
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read())
+            try:
+                return Answer(answer.status, answer.headers, answer.read())
+            except http.client.IncompleteRead as e:
+                return Answer(answer.status, answer.headers, e.partial, cut=True)
         except TimeoutError:
             raise Wrong(f"{method} {path[:40]} was not answered in {timeout} s") from None
         except (OSError, http.client.HTTPException):
@@ -111,8 +115,12 @@ class Service:
             connection.close()
 
     def must(self, method, path, body=None, headers=None, status=200):
-        """A request that has all the memory it needs."""
+        """A request that has all the memory it needs. A store that is in trouble tries again each second."""
+        end = time.monotonic() + ANSWER_S
         answer = self.ask(method, path, body, headers)
+        while answer is not None and answer.problem() == "store_unavailable" and time.monotonic() < end:
+            time.sleep(0.02)
+            answer = self.ask(method, path, body, headers)
         if answer is None or answer.status != status:
             said = "nothing" if answer is None else f"{answer.status} {answer.body[:300]}"
             raise Wrong(f"{method} {path[:60]} was answered {said}, not {status}")
