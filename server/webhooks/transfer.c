@@ -16,10 +16,13 @@
 #include "base/clock.h"
 #include "base/container.h"
 
+#define TRY_AGAIN_NS (100 * NS_PER_MS)
+
 struct transfers {
     struct loop *loop;
     CURLM *multi;
     struct timer timer;
+    bool in_trouble; /* libcurl could not go on; the timer is set to try again */
 };
 
 struct transfer {
@@ -81,9 +84,16 @@ static void end_transfer(struct transfer *t, CURLcode code) {
     request.done(request.arg, &result);
 }
 
+/* When memory runs out, libcurl leaves transfers as they are, or gives up all of them, and forgets to say when it wants
+ * to go on. curl_multi_perform looks at all of them, and sets the timer again. */
 static void act(struct transfers *ts, curl_socket_t fd, int events) {
     int running, left;
-    curl_multi_socket_action(ts->multi, fd, events, &running);
+    CURLMcode rc = curl_multi_socket_action(ts->multi, fd, events, &running);
+    if (rc != CURLM_OK || ts->in_trouble)
+        rc = curl_multi_perform(ts->multi, &running);
+    ts->in_trouble = rc != CURLM_OK;
+    if (ts->in_trouble)
+        loop_set_timer(ts->loop, &ts->timer, clock_monotonic_ns() + TRY_AGAIN_NS);
     for (CURLMsg *m = curl_multi_info_read(ts->multi, &left); m != NULL; m = curl_multi_info_read(ts->multi, &left)) {
         struct transfer *t;
         CURLcode code = m->data.result;
