@@ -83,6 +83,11 @@ void faults_add(struct faults *f, const struct place *at, const char *format, ..
     buf_deinit(&pointer);
 }
 
+void faults_add_no_memory(struct faults *f, const struct place *at) {
+    f->code = "memory_limit";
+    faults_add(f, at, "there is no memory for it");
+}
+
 int faults_finish(struct faults *f, struct fault *fault) {
     if (f->count == 0)
         return 0;

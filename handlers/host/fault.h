@@ -48,6 +48,8 @@ void faults_add(struct faults *f, const struct place *at, const char *format, ..
     __attribute__((format(printf, 3, 4)));
 /* The same for a pointer that is text already. */
 void faults_add_pointer(struct faults *f, const char *pointer, const char *detail);
+/* There is no memory to look at the value. Then that is the code of all faults: the others may be none. */
+void faults_add_no_memory(struct faults *f, const struct place *at);
 /* Appends the place as a JSON pointer (RFC 6901). What is beyond some 1,000 bytes of it is left out. */
 void place_write(struct buf *to, const struct place *at);
 /* Moves what was added to *fault and frees the rest. 0 if nothing was added, otherwise -1. */

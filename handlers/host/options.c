@@ -198,7 +198,7 @@ static void parse_string(const struct option_spec *spec, const json_t *value, co
     else if ((int64_t)strlen(json_string_value(value)) != size)
         faults_add(faults, at, "must not contain U+0000");
     else if (!option_set_string(o, spec, json_string_value(value)))
-        faults_add(faults, at, "there is no memory for it");
+        faults_add_no_memory(faults, at);
 }
 
 static void report_unknown(const char *name, const struct place *at, struct faults *faults) {
