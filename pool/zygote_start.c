@@ -27,13 +27,15 @@ static int spawn_zygote(int socket, int scoreboard, pid_t *pid) {
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, socket, ZYGOTE_SOCKET_FD);
-    posix_spawn_file_actions_adddup2(&files, scoreboard, ZYGOTE_SCOREBOARD_FD);
+    int error = posix_spawn_file_actions_adddup2(&files, socket, ZYGOTE_SOCKET_FD);
+    if (error == 0)
+        error = posix_spawn_file_actions_adddup2(&files, scoreboard, ZYGOTE_SCOREBOARD_FD);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int error = posix_spawn(pid, "/proc/self/exe", &files, &attr, argv, environ);
+    if (error == 0)
+        error = posix_spawn(pid, "/proc/self/exe", &files, &attr, argv, environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
     return error;
