@@ -308,7 +308,8 @@ static int open_jobs(struct server *s, struct buf *error) {
     s->pool = pool_new(s->loop, &pc, &events);
     if (s->pool == NULL)
         return -1;
-    jobs_set_pool(s->jobs, s->pool);
+    if (jobs_set_pool(s->jobs, s->pool) != 0)
+        return -1;
     s->health = health_new(s->loop, s->pool);
     return s->health == NULL ? -1 : jobs_recover(s->jobs);
 }

@@ -94,8 +94,8 @@ void jobs_free(struct jobs *js);
 void jobs_configure(struct jobs *js, const struct jobs_config *config);
 /* What the jobs want to know of the pool. The owner adds its own events, and makes the pool with them. */
 struct pool_events jobs_pool_events(struct jobs *js);
-/* Borrows the pool until jobs_free. Call once, before jobs_recover. */
-void jobs_set_pool(struct jobs *js, struct pool *pool);
+/* Borrows the pool until jobs_free. Call once, before jobs_recover. 0, or -1: memory ran out. */
+MUST_CHECK int jobs_set_pool(struct jobs *js, struct pool *pool);
 /* Copied. {0}: webhooks are not sent. */
 void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks);
 /* Queues the jobs that an earlier process left in the store. Call once, before a job is submitted. 0, or -1: the store

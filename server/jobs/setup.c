@@ -25,24 +25,24 @@ struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struc
     return js;
 }
 
-void jobs_set_pool(struct jobs *js, struct pool *pool) {
+int jobs_set_pool(struct jobs *js, struct pool *pool) {
     js->pool = pool;
     js->feeding = calloc(pool_size(pool), sizeof *js->feeding);
     js->short_turn = calloc(pool_size(pool), sizeof *js->short_turn);
     js->load_ns = calloc(pool_size(pool), sizeof *js->load_ns);
     js->long_due_ns = calloc(pool_size(pool), sizeof *js->long_due_ns);
+    if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL ||
+        buf_reserve(&js->poison_bytes, POISON_BYTES) == NULL)
+        return -1;
     /* So that no task lacks the memory to be sent. */
     for (size_t i = 0; i < pool_size(pool) * WIRE_MAX_IN_FLIGHT; i++) {
         struct task *t = malloc(sizeof *t);
         if (t == NULL)
-            abort();
+            return -1;
         t->next = js->free_tasks;
         js->free_tasks = t;
     }
-    if (buf_reserve(&js->poison_bytes, POISON_BYTES) == NULL)
-        abort();
-    if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL)
-        abort(); /* memory ran out at the start, for a few bytes */
+    return 0;
 }
 
 void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks) {

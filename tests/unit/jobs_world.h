@@ -74,7 +74,7 @@ static inline void open_jobs(struct store *store, bool persistent) {
     loop = loop_new();
     jobs =
         jobs_new(loop, &config, &metrics, store, store_memory_open(&(struct store_limits){.max_ended = 1000}, false));
-    jobs_set_pool(jobs, &fake);
+    assert_int_equal(jobs_set_pool(jobs, &fake), 0);
     events = jobs_pool_events(jobs);
 }
 
