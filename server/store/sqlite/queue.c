@@ -9,7 +9,7 @@
  *          │ not working                                                       │ could not be written
  *          ├─ must last ────────────────────► pending ◄── must last ───────────┤
  *          └─ else: ends, unavailable            │                             └─ else: ends, unavailable
- *                                                └──► todo again, about every second, with a probe
+ *                                                └──► todo again, in the end about every second, with a probe
  *
  * The end of a job, its deletion, webhooks, and adjustments of the clock must last. How far an open job has come can be
  * lost: after a restart its chunks run again. The state of the queue:
@@ -20,7 +20,7 @@
  *        └────[the probe and all pending ops were written]─┘
  *
  *     WORKING      all ops are tried
- *     IN_TROUBLE   only reads are tried; about every second, also the pending ops and a probe
+ *     IN_TROUBLE   only reads are tried; soon, and then about every second, also the pending ops and a probe
  *     BROKEN       only reads are tried, until a restart sets the database aside
  */
 #include "server/store/sqlite/queue.h"
@@ -38,7 +38,8 @@
 #include "base/state.h"
 #include "server/store/sqlite/batch.h"
 
-#define PROBE_NS NS_PER_S
+#define FIRST_PROBE_NS (50 * NS_PER_MS) /* after the trouble began; each further one takes twice as long, up to */
+#define PROBE_NS       NS_PER_S
 
 /* ---- store thread ------------------------------------------------------------------------------------------------ */
 
@@ -153,8 +154,11 @@ static void set_state(struct queue *q, enum queue_state to) {
 }
 
 static void set_probe(struct queue *q) {
-    if (q->state == QUEUE_IN_TROUBLE && !q->probe_timer.is_set)
-        loop_set_timer(q->loop, &q->probe_timer, clock_monotonic_ns() + PROBE_NS);
+    if (q->state != QUEUE_IN_TROUBLE || q->probe_timer.is_set)
+        return;
+    int64_t delay_ns = q->probe_delay_ns == 0 ? FIRST_PROBE_NS : 2 * q->probe_delay_ns;
+    q->probe_delay_ns = delay_ns < PROBE_NS ? delay_ns : PROBE_NS;
+    loop_set_timer(q->loop, &q->probe_timer, clock_monotonic_ns() + q->probe_delay_ns);
 }
 
 static void enter_trouble(struct queue *q, const struct op *op) {
@@ -205,6 +209,7 @@ void queue_complete_probe(struct queue *q, struct op *probe) {
     } else if (q->state == QUEUE_IN_TROUBLE) {
         LOG(LOG_WARN, "store_recovered", LOG_STR("reason", q->trouble));
         q->trouble = NULL;
+        q->probe_delay_ns = 0;
         set_state(q, QUEUE_WORKING);
         enqueue_pending(q);
     }

@@ -37,7 +37,8 @@ struct queue {
     /* The event loop's own. */
     struct watch returned; /* eventfd: the thread has returned a batch */
     struct timer wake_timer, probe_timer;
-    struct op *pending; /* ops that could not be written, and must last */
+    int64_t probe_delay_ns; /* the last one of this trouble; 0: none yet */
+    struct op *pending;     /* ops that could not be written, and must last */
     enum queue_state state;
     const char *trouble; /* why the store does not work; a constant. NULL: it works */
 };
