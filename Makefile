@@ -107,6 +107,7 @@ MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,log store store_sqlite webhooks)
+FAILING := $(BUILD)/tests/oom/failing.so
 MANUAL := $(BUILD)/man/offload.1 $(BUILD)/man/offloadd.8
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
@@ -133,6 +134,12 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo '  LD   $@'
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) -lcmocka
+
+# The allocator of the tests of memory that runs out. No sanitizer goes into it: it stands before theirs.
+$(FAILING): tests/oom/failing.c
+	@mkdir -p $(@D)
+	@echo '  LD   $@'
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARNINGS) -fno-builtin -fPIC -shared -o $@ $<
 
 $(BUILD)/bench/%: bench/%.c $(LIBRARY)
 	@mkdir -p $(@D)
@@ -204,7 +211,7 @@ test: deps ## install what is missing, build, and pass every test (SANITIZE=addr
 	@BUILD=$(BUILD) tests/run $(SUITES)
 
 .PHONY: test-programs
-test-programs: all $(if $(filter-out threads,$(SUITES))$(filter-out $(SUITES),threads),$(UNIT_TESTS),$(THREADED_TESTS))
+test-programs: all $(FAILING) $(if $(filter-out threads,$(SUITES))$(filter-out $(SUITES),threads),$(UNIT_TESTS),$(THREADED_TESTS))
 
 .PHONY: check
 check: $(UNIT_TESTS) ## run the unit tests alone
@@ -213,6 +220,10 @@ check: $(UNIT_TESTS) ## run the unit tests alone
 .PHONY: chaos
 chaos: test-programs ## run the tests with kill -9 for longer: ROUNDS=10
 	@BUILD=$(BUILD) tests/run chaos
+
+.PHONY: oom
+oom: all $(FAILING) ## let every allocation of a request fail, one after the other: tests/oom/oom.py; takes long
+	@BUILD=$(BUILD) OOM_ALL=1 tests/run oom
 
 .PHONY: bench
 bench: all $(BENCHES) ## measure: ratios in one run, as a table

@@ -7,7 +7,7 @@ nothing that it has acknowledged, keep nothing, and answer the next request righ
 an answer only where the memory for the answer itself is missing.
 
 Where there are many allocations, some are picked, always the same ones: OOM_SEED names others, and with OOM_ALL=1 each
-of them fails. PATH: only these paths.
+of them fails; OOM_K="3,17" picks these. OOM_KEEP=1 keeps the logs. PATH: only these paths.
 """
 
 import collections
@@ -22,13 +22,14 @@ import paths
 from page import Maps, Page
 from service import Service, Wrong
 
-PICKED = 40
+PICKED = 25
 STARTS = 20
+IN_WORKER = 30
 QUIET_S = 10
 ANSWER_FUNCTIONS = ("http_request_new", "http_connection_new", "http_answer", "http_queue", "slice_response",
                     "http_gzip_response", "begin_request")
 OPTIONS = ("--workers", "2", "--express-workers", "1", "--keep-sync", "2", "--webhook-allow", "127.0.0.1",
-           "--webhook-retry", "50ms", "--retry-delay", "10ms")
+           "--webhook-retry", "50ms", "--webhook-timeout", "2s", "--retry-delay", "10ms")
 
 
 class Driver:
@@ -50,6 +51,8 @@ class Driver:
 
     def pick(self, count, at_most):
         everything = range(1, count + 1)
+        if os.environ.get("OOM_K"):
+            return [int(k) for k in os.environ["OOM_K"].split(",")]
         if self.all or count <= at_most:
             return everything
         return sorted(random.Random(self.seed).sample(everything, at_most))
@@ -107,7 +110,7 @@ class Driver:
         for callers, faults in wrong.items():
             print(f"#   {callers}")
             for k, text in faults[:2]:
-                print(f"#       {k}: {text[:700]}".replace("\n", "\n#       "))
+                print(f"#       {k}: {text[:1500]}".replace("\n", "\n#       "))
             if len(faults) > 2:
                 print(f"#       and {len(faults) - 2} more: {[k for k, _ in faults[2:]]}")
         sys.stdout.flush()
@@ -175,6 +178,50 @@ class Driver:
         except Wrong as e:
             wrong["restart"] = [(0, str(e))]
         self.report("all of it is there after a restart", wrong, collections.Counter(), 0)
+
+    def the_worker(self):
+        """The pid of the worker that takes tasks first, when it is idle."""
+        end = time.monotonic() + QUIET_S
+        while time.monotonic() < end:
+            workers = self.service.must("GET", "/v1/workers").json()["workers"]
+            if all(w["state"] == "idle" for w in workers):
+                return next(w["pid"] for w in workers if w["lane"] == "main")
+            time.sleep(0.01)
+        raise Wrong(f"the workers do not become idle: {workers}")
+
+    def run_in_worker(self, kind):
+        """The allocations of a worker. It can die of that: then its task runs again."""
+        path = kind(self.service)
+        path.run(next(self.numbers))
+        self.page.arm(self.the_worker())
+        path.run(next(self.numbers))
+        self.page.disarm()
+        count = self.page.read()["count"]
+        wrong, outcomes = collections.OrderedDict(), collections.Counter()
+        for k in self.pick(count, IN_WORKER):
+            try:
+                self.page.arm(self.the_worker(), first=k)
+                outcome = path.run(next(self.numbers))
+                self.page.disarm()
+                if outcome == "closed":
+                    raise Wrong("the connection was closed without an answer")
+                outcomes[outcome] += 1
+                self.service.check_alive()
+                self.next_is_right()
+            except Wrong as e:
+                self.page.disarm()
+                outcomes["wrong"] += 1
+                wrong.setdefault(" < ".join(self.callers()[:14]), []).append((k, str(e)))
+                if self.service.process.poll() is not None:
+                    self.start()
+        self.report(kind.__name__ + " in a worker", wrong, outcomes, count)
+
+    def run_in_workers(self, kinds):
+        self.service.options = ("--workers", "1", "--express-workers", "1", "--retry-delay", "10ms")
+        self.start()
+        for kind in kinds:
+            self.run_in_worker(kind)
+        self.service.stop()
 
     def run_starts(self):
         """Starts with jobs that an earlier process has left."""
@@ -246,6 +293,9 @@ def main():
             driver.start()
             driver.check_after_restart([driver.run_path(kind) for kind in kinds])
             driver.service.stop()
+        kinds = [kind for kind in paths.IN_WORKERS if not names or kind.__name__ in names]
+        if kinds:
+            driver.run_in_workers(kinds)
         if not names or "Start" in names:
             driver.run_starts()
         print(f"1..{driver.number}")
