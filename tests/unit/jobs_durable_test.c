@@ -28,6 +28,36 @@ static void a_submission_is_posted_and_then_on_its_way_until_the_store_answers(v
     leave(&c);
 }
 
+static void an_end_that_the_store_has_no_memory_for_is_told_when_it_is_recorded(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    answer_store(STORE_OK);
+    struct job *job = c.job;
+    job_cancel(job);
+    answer_store(STORE_NO_MEMORY);
+    assert_int_equal(c.ended, 0);
+    assert_false(jobs_are_drained(jobs));
+    fire(&job->timer);
+    assert_int_equal(c.ended, 0);
+    answer_store(STORE_OK);
+    assert_ended(&c, JOB_CANCELLED);
+    assert_string_equal(late.calls, "SFF");
+    leave(&c);
+}
+
+static void an_end_that_was_not_recorded_is_forgotten_when_the_process_ends(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    make_durable(&c);
+    answer_store(STORE_OK);
+    job_cancel(c.job);
+    answer_store(STORE_NO_MEMORY);
+    leave(&c); /* jobs_free frees the job: a sanitizer looks */
+}
+
 /* The store in memory does. */
 static void a_store_that_answers_at_once_has_the_job_at_once(void **state) {
     (void)state;
@@ -349,6 +379,8 @@ static void a_job_that_is_stored_after_the_drain_began_is_parked(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST_LATE(a_submission_is_posted_and_then_on_its_way_until_the_store_answers),
+        JOBS_TEST_LATE(an_end_that_the_store_has_no_memory_for_is_told_when_it_is_recorded),
+        JOBS_TEST_LATE(an_end_that_was_not_recorded_is_forgotten_when_the_process_ends),
         JOBS_TEST(a_store_that_answers_at_once_has_the_job_at_once),
         JOBS_TEST_LATE(a_job_that_is_store_failed_at_once_leaves_nothing_in_the_store),
         JOBS_TEST_LATE(a_job_that_is_store_failed_later_is_forgotten_in_case_it_was_written),
