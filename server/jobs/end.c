@@ -251,8 +251,8 @@ void job_succeed(struct job *job, struct slice result) {
     finish(job, JOB_SUCCEEDED);
 }
 
-/* The job's `error`: a whole problem document that names the job. */
-static void write_error(struct job *job) {
+/* The job's `error`: a whole problem document that names the job. False: memory ran out. */
+static bool write_error(struct job *job) {
     struct record *r = job->record;
     char id[ID_TEXT_SIZE], path[64];
     struct buf members = {0};
@@ -263,18 +263,26 @@ static void write_error(struct job *job) {
     if (!job->rejected)
         buf_printf(&members, "\"job\":\"%s\"", id);
     r->problem = job->stop_problem;
-    problem_write(&r->error, job->stop_problem, job->stop_detail,
-                  members.size > 0 && !members.failed ? members.data : NULL, job->rejected ? "/v1/jobs" : path);
-    if (r->error.failed) /* no memory: half a document is none; record->problem says what it was */
-        buf_deinit(&r->error);
+    problem_write(&r->error, job->stop_problem, job->stop_detail, members.size > 0 ? members.data : NULL,
+                  job->rejected ? "/v1/jobs" : path);
+    bool ok = !members.failed && !r->error.failed;
     buf_deinit(&members);
+    if (!ok)
+        buf_deinit(&r->error);
+    return ok;
+}
+
+static void on_end_again(struct timer *t) {
+    job_end_if_stopped(container_of(t, struct job, timer));
 }
 
 void job_end_if_stopped(struct job *job) {
     if (!job_is_stopping(job) || job->tasks != NULL || job->telling)
         return;
-    write_error(job);
-    finish(job, job->stop_status);
+    if (write_error(job))
+        finish(job, job->stop_status);
+    else
+        put_off(job, on_end_again);
 }
 
 void job_stop(struct job *job, enum stop_reason reason, enum job_status status, enum problem_code problem, char *detail,

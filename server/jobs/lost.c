@@ -11,32 +11,32 @@
 
 void lost_add(struct job *job, const struct task *t, const char *cause, const struct death *d) {
     struct record *r = job->record;
-    size_t before = r->lost.size;
-    if (r->lost_count == RECORD_MAX_LOST || r->lost.failed)
+    if (r->lost_count == RECORD_MAX_LOST)
         return;
-    buf_puts(&r->lost, r->lost_count++ == 0 ? "{" : ",{");
+    struct buf one = {0};
+    buf_puts(&one, r->lost_count == 0 ? "{" : ",{");
     if (t != NULL && t->kind == TASK_RUN)
-        buf_printf(&r->lost, "\"chunk\":%u,", t->chunk);
-    buf_printf(&r->lost, "\"cause\":\"%s\"", cause);
+        buf_printf(&one, "\"chunk\":%u,", t->chunk);
+    buf_printf(&one, "\"cause\":\"%s\"", cause);
     if (d != NULL && signal_name(d->signal) != NULL)
-        buf_printf(&r->lost, ",\"signal\":\"%s\"", signal_name(d->signal));
+        buf_printf(&one, ",\"signal\":\"%s\"", signal_name(d->signal));
     if (d != NULL && d->exit_code >= 0)
-        buf_printf(&r->lost, ",\"exit_code\":%d", d->exit_code);
+        buf_printf(&one, ",\"exit_code\":%d", d->exit_code);
     if (d != NULL)
-        buf_printf(&r->lost, ",\"max_rss_bytes\":%llu,\"cpu_ms\":%llu", (unsigned long long)d->max_rss_bytes,
+        buf_printf(&one, ",\"max_rss_bytes\":%llu,\"cpu_ms\":%llu", (unsigned long long)d->max_rss_bytes,
                    (unsigned long long)d->cpu_ms);
     if (d != NULL && d->stderr_tail[0] != '\0') {
         size_t n = strlen(d->stderr_tail), skip = n > MAX_STDERR_SHOWN ? n - MAX_STDERR_SHOWN : 0;
-        buf_puts(&r->lost, ",\"stderr_tail\":");
-        buf_json_string(&r->lost, d->stderr_tail + skip, n - skip);
+        buf_puts(&one, ",\"stderr_tail\":");
+        buf_json_string(&one, d->stderr_tail + skip, n - skip);
     }
-    buf_putc(&r->lost, '}');
-    if (!r->lost.failed)
-        return;
-    r->lost.size =
-        before; /* memory ran out: half an entry would break the document. `attempts` counts it all the same */
-    r->lost_count--;
-    r->lost.failed = false;
+    buf_putc(&one, '}');
+    if (!one.failed)
+        buf_append(&r->lost, one.data, one.size);
+    if (!one.failed && !r->lost.failed)
+        r->lost_count++;
+    r->lost.failed = false; /* an entry for which there is no memory is left out; the others stay as they are */
+    buf_deinit(&one);
 }
 
 /* ---- in the store ------------------------------------------------------------------------------------------------ */
