@@ -112,14 +112,18 @@ static void submit_raw(struct deferred_request *d, const struct store_key *key) 
 static bool webhook_is_allowed(struct deferred_request *d, const char *url) {
     struct buf wrong = {0}, members = {0};
     int rc = webhooks_check(d->server->webhooks, url, &wrong);
-    if (rc != 0) {
+    if (rc != 0 && !wrong.failed)
         problem_put_error(&members, "/options/webhook", wrong.data);
+    if (wrong.failed || members.failed) {
+        idempotency_withdraw(&d->claim);
+        http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    } else if (rc != 0) {
         idempotency_withdraw(&d->claim);
         http_answer_problem(d->request, PROBLEM_INVALID_PARAMS, "/options/webhook cannot be used", members.data);
     }
     buf_deinit(&wrong);
     buf_deinit(&members);
-    return rc == 0;
+    return rc == 0; /* a URL that is good needs no memory for `wrong` */
 }
 
 static void submit_body(struct deferred_request *d) {

@@ -1,6 +1,8 @@
 /* options.c: see options.h. Front end. */
 #include "server/jobs/options.h"
 
+#include <errno.h>
+
 #include "base/clock.h"
 #include "server/jobs/delayed.h"
 
@@ -32,6 +34,8 @@ static bool check_webhook(struct job *job, const char *url) {
     struct buf wrong = {0};
     bool bad = url != NULL && w->check != NULL && w->check(w->arg, url, &wrong) != 0;
     bool ok = !bad || (wrong.size > 0 && !wrong.failed);
+    if (!ok)
+        errno = ENOMEM; /* the reply that named it is taken again, see replies.c */
     if (bad && ok)
         job->bad_webhook = buf_steal(&wrong, NULL);
     buf_deinit(&wrong);

@@ -267,10 +267,25 @@ static int check_text(const char *url, struct buf *detail) {
     return 0;
 }
 
+/* The URL can be a good one. */
+static int lack_memory(struct buf *detail) {
+    detail->failed = true;
+    return -1;
+}
+
+static char *get_part(CURLU *u, CURLUPart what, unsigned flags, struct buf *detail) {
+    char *text = NULL;
+    if (curl_url_get(u, what, &text, flags) == CURLUE_OUT_OF_MEMORY)
+        lack_memory(detail);
+    return text;
+}
+
 static int parse_url(CURLU *u, const char *url, struct buf *detail) {
     CURLUcode rc = curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER);
     if (rc == CURLUE_OK)
         return 0;
+    if (rc == CURLUE_OUT_OF_MEMORY)
+        return lack_memory(detail);
     if (rc == CURLUE_USER_NOT_ALLOWED)
         return reject(detail, "must not hold a user name or a password");
     if (rc == CURLUE_BAD_SCHEME || rc == CURLUE_UNSUPPORTED_SCHEME)
@@ -321,12 +336,14 @@ int webhook_guard_url(const struct webhook_allow *allow, const char *url, struct
         return -1;
     CURLU *u = curl_url();
     if (u == NULL)
-        return reject(detail, "cannot be checked: out of memory");
+        return lack_memory(detail);
     if (parse_url(u, url, detail) != 0)
         goto out;
-    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0);
-    curl_url_get(u, CURLUPART_HOST, &host, 0);
-    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+    scheme = get_part(u, CURLUPART_SCHEME, 0, detail);
+    host = get_part(u, CURLUPART_HOST, 0, detail);
+    port = get_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, detail);
+    if (detail->failed)
+        goto out;
     if (scheme == NULL || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
         reject(detail, "must begin with https://");
     else if (host == NULL)

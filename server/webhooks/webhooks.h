@@ -43,7 +43,8 @@ int webhooks_configure(struct webhooks *w, const struct webhooks_config *config,
 /* Cancels the attempts that run; the store still has their webhooks. */
 void webhooks_free(struct webhooks *w);
 
-/* Whether a client may name that URL. 0, or -1 with what is wrong in `detail`: "must begin with https://". */
+/* Whether a client may name that URL. 0, or -1 with what is wrong in `detail`: "must begin with https://".
+ * If `detail` has failed, memory ran out, and the URL can be a good one. */
 int webhooks_check(const struct webhooks *w, const char *url, struct buf *detail);
 
 /* Sends it at d->due_ms (wall clock), after d->attempt attempts. For a job that ended now: {.attempt = 0, .due_ms = 0}.
