@@ -60,7 +60,7 @@ class Maps:
 
     def callers(self, frames, program):
         """The names of the callers: functions of the program, and names of the libraries."""
-        places = [p for p in map(self.place, frames) if p is not None and not p[0].endswith("failing.so")]
+        places = [p for p in map(self.place, frames) if p is not None and not os.path.basename(p[0]).startswith(("failing", "libasan"))]
         own = [hex(p[1] - 1) for p in places if os.path.realpath(p[0]) == os.path.realpath(program)]
         names = []
         if own:

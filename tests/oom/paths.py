@@ -382,6 +382,7 @@ class WorkerChunks(Sync):
         return {"sum": "2666466670000", "count": 20000}
 
 
+IN_MEMORY = [Keyed, AsyncKeyed, List, Delete]
 IN_WORKERS = [WorkerMap, WorkerChunks]
 ALL = [Sync, Keyed, Map, LargeMap, Stream, Upload, KeyedUpload, LargeResult, Async, AsyncKeyed, AsyncUpload, AsyncChunks,
        Restarted, Get, Result, List, Poll, Events, Cancel, Delete, Invalid, Webhook, Reload]

@@ -37,6 +37,7 @@ class Service:
     def __init__(self, program, library, page, directory, options):
         self.program, self.library, self.page, self.directory, self.options = program, library, page, directory, options
         self.log_path = os.path.join(directory, "log")
+        self.data = os.path.join(directory, "data")
         self.process = None
         self.port = 0
         self.starts = 0
@@ -50,7 +51,7 @@ class Service:
         environment["ASAN_OPTIONS"] = environment.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [self.program, "--listen", "127.0.0.1:0", "--data-dir", data or os.path.join(self.directory, "data"),
+                [self.program, "--listen", "127.0.0.1:0", "--data-dir", data or self.data,
                  "--log-format", "json", "--drain-timeout", "0s", "--enable-test-types", *self.options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=environment)
         end = time.monotonic() + START_S
