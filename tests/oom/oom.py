@@ -193,8 +193,9 @@ class Driver:
         end = time.monotonic() + QUIET_S
         while time.monotonic() < end:
             workers = self.service.must("GET", "/v1/workers").json()["workers"]
-            if all(w["state"] == "idle" for w in workers):
-                return next(w["pid"] for w in workers if w["lane"] == "main")
+            main = [w["pid"] for w in workers if w["lane"] == "main"]
+            if main and all(w["state"] == "idle" for w in workers):
+                return main[0]
             time.sleep(0.01)
         raise Wrong(f"the workers do not become idle: {workers}")
 
