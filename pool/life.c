@@ -61,6 +61,8 @@ void life_adopt(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     w->started_ns = clock_monotonic_ns();
     w->answered = w->next_ticket = w->long_tasks = 0;
     w->head = w->count = 0;
+    w->front_seen = 0;
+    w->is_slow = false;
     w->type = NO_TYPE;
     w->killed = STOP_NONE;
     if (socket < 0) {
@@ -95,18 +97,28 @@ void life_lose_zygote(struct worker *w) {
 
 /* ---- end --------------------------------------------------------------------------------------------------------- */
 
-/* Reports the tasks as lost that the worker had not answered. It worked on the scoreboard's current ticket, if that is
- * one of them, else on the oldest. */
+/* The ticket that the worker was at when it died: the scoreboard's current one, if that is in flight and not done; else
+ * the oldest that is not done. 0: all were done, and it died before the replies left. That does not happen by itself:
+ * unless somebody has killed it, the last one is to blame. */
+static uint64_t guilty_ticket(struct worker *w, const struct death *d) {
+    uint64_t current = atomic_load(&w->board->current), passed = slot_passed(w);
+    const struct in_flight *front = slot_front_task(w);
+    for (unsigned i = 0; i < w->count; i++)
+        if (slot_task(w, i)->ticket == current && current > passed)
+            return current;
+    if (front == NULL || front->ticket > passed)
+        return front == NULL ? 0 : front->ticket;
+    return d->signal == SIGKILL ? 0 : slot_task(w, w->count - 1)->ticket;
+}
+
+/* Reports the tasks as lost that the worker had not answered. */
 static void report_lost_tasks(struct worker *w, const struct death *d) {
     const struct pool_events *e = &w->slots->events;
-    uint64_t current = atomic_load(&w->board->current);
-    bool known = false;
-    for (unsigned i = 0; i < w->count; i++)
-        known = known || slot_task(w, i)->ticket == current;
-    for (bool first = true; w->count > 0; first = false) {
+    uint64_t guilty_one = guilty_ticket(w, d);
+    while (w->count > 0) {
         struct in_flight f = *slot_task(w, 0);
         slot_pop_task(w);
-        bool guilty = known ? f.ticket == current : first;
+        bool guilty = f.ticket == guilty_one;
         if (f.task != NULL)
             e->lost(e->arg, w, f.task, guilty, d);
     }

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
+#include "pool/held_back.h"
 #include "pool/life.h"
 #include "pool/memory_limit.h"
 #include "pool/retiring.h"
@@ -251,6 +252,7 @@ struct pool *pool_new(struct loop *loop, const struct pool_config *config, const
     p->slots.events = *events;
     p->zygote_timer.fire = on_zygote_timer;
     memory_limit_init(&p->slots);
+    held_back_init(&p->slots);
     if (open_slots(p) == 0)
         return p;
     pool_free(p);
@@ -285,6 +287,7 @@ void pool_free(struct pool *p) {
         life_deinit(&s->at[i]);
     loop_clear_timer(s->loop, &p->zygote_timer);
     loop_clear_timer(s->loop, &s->memory_timer);
+    held_back_deinit(s);
     if (p->scoreboard_fd >= 0)
         close(p->scoreboard_fd);
     free(p->links);

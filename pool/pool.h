@@ -27,6 +27,7 @@
  *     receiving       a worker's socket, and the replies from it
  *     isolation       a slot belongs to one owner for a time
  *     tasks           tasks are sent and stopped
+ *     held_back       tasks that are held back by a slow one
  *     retiring        a process is asked to leave
  *     stopping        a task does not stop: SIGTERM, SIGKILL
  *     sending         datagrams to a worker, and what waits for its socket

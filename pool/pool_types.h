@@ -36,6 +36,10 @@ struct pool_events {
     /* The worker died before it answered this task. guilty: it worked on this task when it died. It had not begun the
      * others that are lost with it. */
     void (*lost)(void *arg, struct worker *w, void *task, bool guilty, const struct death *d);
+    /* The worker has been at another task for long, and has not begun this one, or has done it and not replied. True:
+     * the pool forgets the task, and the owner sends it again, to whatever worker. False: the owner goes on waiting, and
+     * is asked again. */
+    bool (*held_back)(void *arg, struct worker *w, void *task);
     /* A worker died and is replaced. cause: "recycled" if it left as it should, else how it died. */
     void (*restarted)(void *arg, const char *cause);
     /* The worker that was isolated for `owner` is dead, and the slot is unowned. start: how it died, if it loaded a

@@ -49,7 +49,7 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
     } else {
         slot_pop_task(w);
     }
-    const struct in_flight *next = slot_oldest_task(w);
+    const struct in_flight *next = slot_front_task(w);
     if (answered.reason != STOP_NONE || w->stop_timer.is_set || (next != NULL && next->reason != STOP_NONE))
         stopping_press(w);
     return true;

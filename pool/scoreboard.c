@@ -29,6 +29,7 @@ void scoreboard_unmap(struct scoreboard_slot *s) {
 
 void scoreboard_clear(struct scoreboard_slot *s) {
     atomic_store(&s->current, 0);
+    atomic_store(&s->passed, 0);
     atomic_store(&s->done, 0);
     atomic_store(&s->total, 0);
     for (unsigned i = 0; i < WIRE_MAX_IN_FLIGHT; i++)

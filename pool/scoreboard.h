@@ -15,7 +15,9 @@
 #define SCOREBOARD_PAGE 4096
 
 struct scoreboard_slot {
-    _Atomic uint64_t current;     /* worker: the ticket being worked on; 0: none */
+    _Atomic uint64_t current; /* worker: the ticket being worked on; 0: none */
+    /* worker: the last ticket whose work is done. Its reply, and those before it, can still be in the worker. */
+    _Atomic uint64_t passed;
     _Atomic uint64_t done, total; /* worker: progress of that ticket; total 0: unknown */
     /* front end: cancelled[ticket % WIRE_MAX_IN_FLIGHT] == ticket asks the worker to stop that ticket */
     _Atomic uint64_t cancelled[WIRE_MAX_IN_FLIGHT];

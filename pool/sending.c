@@ -33,6 +33,7 @@ static void want_write(struct worker *w, bool want) {
 static void queue_datagram(struct worker *w) {
     struct wire_writer next;
     if (GROW_ARRAY(&w->backlog, w->backlog_count, &w->backlog_room) != 0 || wire_open_writer(&next) != 0) {
+        wire_drop(&w->writer);
         slot_kill(w, STOP_MEMORY);
         return;
     }
@@ -56,9 +57,29 @@ void sending_flush(struct worker *w) {
         LOG(LOG_ERROR, "send_failed", LOG_INT("worker", w->slot), LOG_STR("error", strerror(errno)));
         slot_kill(w, STOP_NONE);
     }
-    slice_deinit(&w->writer.bulk);
-    w->writer.size = 0;
-    w->writer.frames = 0;
+    wire_drop(&w->writer);
+}
+
+void sending_put_after_flush(struct worker *w, const struct wire_header *h, const void *front, size_t front_size,
+                             const struct slice *payload) {
+    struct slice large = {NULL, 0, 0};
+    if (w->writer.frames > 0)
+        sending_flush(w);
+    if (!slice_is_bulk(payload) && payload->size > WIRE_MAX_INLINE) {
+        struct blob *b = blob_copy_sealed("offload-task", slice_heap(payload), payload->size);
+        if (b != NULL)
+            large = slice_all(b);
+        payload = &large;
+    }
+    bool bulk = slice_is_bulk(payload);
+    int rc = payload == &large && !bulk ? -1
+             : bulk                     ? wire_put(&w->writer, h, front, front_size, NULL, 0, payload)
+                    : wire_put(&w->writer, h, front, front_size, slice_heap(payload), payload->size, NULL);
+    slice_deinit(&large);
+    if (rc == 0)
+        return;
+    LOG(LOG_ERROR, "send_failed", LOG_INT("worker", w->slot), LOG_STR("error", "there is no memory for the task"));
+    slot_kill(w, STOP_MEMORY);
 }
 
 void sending_resume(struct worker *w) {

@@ -21,15 +21,18 @@ void sending_resume(struct worker *w);
 
 static const struct slice no_payload = {NULL, 0, 0};
 
+/* The slow part of sending_put: makes room, and adds the frame. */
+void sending_put_after_flush(struct worker *w, const struct wire_header *h, const void *front, size_t front_size,
+                             const struct slice *payload);
+
 /* Adds a frame to the datagram, see wire_put. If the frame does not fit in, the datagram is sent first. The payload
- * travels inline if it lies on the heap, else as a descriptor. */
+ * travels inline if it lies on the heap and is not large, else as a descriptor. If memory runs out the worker is
+ * killed, so that its tasks are reported lost. */
 static inline void sending_put(struct worker *w, const struct wire_header *h, const void *front, size_t front_size,
                                const struct slice *payload) {
-    bool bulk = slice_is_bulk(payload);
-    size_t size = bulk ? 0 : payload->size;
-    if (!wire_fits(&w->writer, front_size + size, bulk))
-        sending_flush(w);
-    wire_put(&w->writer, h, front, front_size, bulk ? NULL : slice_heap(payload), size, bulk ? payload : NULL);
+    if (slice_is_bulk(payload) || payload->size > WIRE_MAX_INLINE ||
+        wire_put(&w->writer, h, front, front_size, slice_heap(payload), payload->size, NULL) != 0)
+        sending_put_after_flush(w, h, front, front_size, payload);
 }
 
 #endif

@@ -90,7 +90,9 @@ struct worker {
     struct in_flight ring[WIRE_MAX_IN_FLIGHT];
     unsigned head, count;
     uint64_t long_tasks;
-    struct timer stop_timer; /* stopping.c: the oldest task was asked to stop */
+    uint64_t front_seen;     /* held_back.c: the ticket of slot_front_task when it looked the last time */
+    bool is_slow;            /* held_back.c: it is at one short task for long, and gets no more of them */
+    struct timer stop_timer; /* stopping.c: the task that it works on was asked to stop */
     int64_t stop_asked_ns;
 
     struct timer spawn_timer; /* life.c: the next process after a delay; or the limit for loading a handler */
@@ -105,10 +107,11 @@ struct slots {
     struct pool_events events;
     struct worker *at;
     size_t count;
-    unsigned char *buffer;       /* WIRE_MAX_DATAGRAM bytes for receiving: one datagram is handled at a time */
-    struct zygote_link *current; /* the zygote that forks, once it has loaded; NULL: there is none */
-    struct timer memory_timer;   /* memory_limit.c */
-    bool ending;                 /* nothing is started any more */
+    unsigned char *buffer;        /* WIRE_MAX_DATAGRAM bytes for receiving: one datagram is handled at a time */
+    struct zygote_link *current;  /* the zygote that forks, once it has loaded; NULL: there is none */
+    struct timer memory_timer;    /* memory_limit.c */
+    struct timer held_back_timer; /* held_back.c */
+    bool ending;                  /* nothing is started any more */
 };
 
 /* The movers. A move that is not in the diagrams is a bug (state_illegal_move). To stay in a state is no move. */
@@ -129,9 +132,20 @@ static inline struct in_flight *slot_task(struct worker *w, unsigned i) {
     return &w->ring[(w->head + i) % WIRE_MAX_IN_FLIGHT];
 }
 
-/* The oldest, which the process works on. NULL: it is idle. */
-static inline struct in_flight *slot_oldest_task(struct worker *w) {
-    return w->count > 0 ? slot_task(w, 0) : NULL;
+/* By the scoreboard, the last ticket whose work is done; its reply can still be in the worker. 0: none, or nonsense. */
+static inline uint64_t slot_passed(const struct worker *w) {
+    uint64_t passed = atomic_load(&w->board->passed);
+    return passed <= w->next_ticket ? passed : 0;
+}
+
+/* The oldest whose work is not done, which the process works on. If all are done, the oldest: its reply is due. NULL: it
+ * is idle. */
+static inline struct in_flight *slot_front_task(struct worker *w) {
+    if (w->count == 0)
+        return NULL;
+    uint64_t passed = slot_passed(w), first = slot_task(w, 0)->ticket;
+    uint64_t done = passed < first ? 0 : passed - first + 1; /* the tickets in flight follow each other */
+    return slot_task(w, done < w->count ? (unsigned)done : 0);
 }
 
 /* Adds a task with a new ticket. Only if count < WIRE_MAX_IN_FLIGHT. */
@@ -147,6 +161,7 @@ static inline void slot_pop_task(struct worker *w) {
     w->long_tasks -= slot_task(w, 0)->is_long;
     w->head = (w->head + 1) % WIRE_MAX_IN_FLIGHT;
     w->count--;
+    w->is_slow = false;
 }
 
 #endif

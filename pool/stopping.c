@@ -8,7 +8,7 @@
 
 static void on_stop_timer(struct timer *t) {
     struct worker *w = container_of(t, struct worker, stop_timer);
-    const struct in_flight *f = slot_oldest_task(w);
+    const struct in_flight *f = slot_front_task(w);
     if (f == NULL || f->reason == STOP_NONE || w->state == WORKER_DYING)
         return;
     int64_t end_ns = w->stop_asked_ns + w->slots->config.cancel_grace_ns;
@@ -25,7 +25,7 @@ void stopping_init(struct worker *w) {
 }
 
 void stopping_press(struct worker *w) {
-    const struct in_flight *f = slot_oldest_task(w);
+    const struct in_flight *f = slot_front_task(w);
     if (f == NULL || f->reason == STOP_NONE) {
         loop_clear_timer(w->slots->loop, &w->stop_timer);
         return;

@@ -2,8 +2,7 @@
  *
  *     asked by the scoreboard ──► after half of cancel_grace: SIGTERM ──► after all of it: SIGKILL
  *
- * Only the oldest task in flight is pressed, because the worker works on that one. It skips the others when it gets to
- * them. SIGTERM ends a worker only while its current task is cancelled, see worker.c.
+ * Only the task that the worker works on is pressed (slot_front_task). It skips the others when it gets to them. SIGTERM ends a worker only while its current task is cancelled, see worker.c.
  */
 #ifndef OFFLOAD_STOPPING_H
 #define OFFLOAD_STOPPING_H
@@ -11,7 +10,7 @@
 #include "pool/slot.h"
 
 void stopping_init(struct worker *w);
-/* Call when another task is the oldest, or when the oldest was asked to stop. Starts the time limit for that task if it
+/* Call when a task is answered, or when the one that the worker works on was asked to stop. Starts the time limit for that task if it
  * must stop, and clears the limit if not. */
 void stopping_press(struct worker *w);
 void stopping_end(struct worker *w); /* the process is gone */

@@ -1,6 +1,7 @@
 /* tasks.c: see tasks.h. Front end. */
 #include "pool/tasks.h"
 
+#include "pool/held_back.h"
 #include "pool/memory_limit.h"
 #include "pool/sending.h"
 #include "pool/stopping.h"
@@ -13,6 +14,8 @@ uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
     sending_put(w, &header, t->front, t->front_size, &t->payload);
     if (w->slots->config.max_job_memory > 0)
         memory_limit_watch(w->slots);
+    if (!t->is_long)
+        held_back_watch(w->slots);
     return header.ticket;
 }
 
@@ -43,7 +46,7 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
         atomic_store(&w->board->cancelled[ticket % WIRE_MAX_IN_FLIGHT], ticket);
         if (f->reason == STOP_NONE)
             f->reason = reason;
-        if (i > 0) {
+        if (f != slot_front_task(w)) {
             f->task = NULL;
             return false;
         }
@@ -51,6 +54,11 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
         return true;
     }
     return false;
+}
+
+bool pool_task_is_held_back(struct worker *w, uint64_t ticket) {
+    const struct in_flight *front = slot_front_task(w);
+    return front != NULL && ticket != front->ticket && ticket >= slot_task(w, 0)->ticket && ticket <= w->next_ticket;
 }
 
 double pool_progress(const struct worker *w, uint64_t ticket) {

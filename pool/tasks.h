@@ -31,9 +31,12 @@ void pool_flush(struct worker *w); /* no effect on an empty datagram */
 void pool_ping(struct worker *w);
 
 /* Asks a task to stop: by the scoreboard, after half of cancel_grace by SIGTERM, after all of it by SIGKILL. True: it
- * can have begun, and `reply` or `lost` will follow. False: it had not begun. The worker will skip it, no event
- * follows, and the caller can forget it. */
+ * can have begun, and `reply` or `lost` will follow. False: it had not begun, and the worker will skip it; or it is
+ * done, and its reply will be dropped. No event follows, and the caller can forget it. */
 bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason);
+/* True if the worker is at another task: it has not begun this one, or has done it and not replied. So this one does not
+ * hang. A hint from the scoreboard, so the caller must not trust it for ever. */
+bool pool_task_is_held_back(struct worker *w, uint64_t ticket);
 
 /* The progress of the task by the scoreboard, 0..1. 0 if the worker works on another one. */
 double pool_progress(const struct worker *w, uint64_t ticket);

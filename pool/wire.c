@@ -151,6 +151,8 @@ void wire_close_writer(struct wire_writer *w) {
 }
 
 bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk) {
+    if (w->data == NULL || inline_size > WIRE_MAX_DATAGRAM)
+        return false;
     if (w->frames == 0)
         return sizeof(struct wire_header) + WIRE_PAD(inline_size) <= WIRE_MAX_DATAGRAM;
     return !bulk && w->bulk.blob == NULL && w->frames < WIRE_MAX_FRAMES &&
@@ -163,10 +165,13 @@ static void put_bytes(struct wire_writer *w, const void *bytes, size_t size) {
     w->size += size;
 }
 
-void wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
-              const void *second, size_t second_size, const struct slice *bulk) {
+int wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
+             const void *second, size_t second_size, const struct slice *bulk) {
     static const char zeros[8];
     struct wire_header header = *h;
+    if (first_size > WIRE_MAX_DATAGRAM || second_size > WIRE_MAX_DATAGRAM ||
+        !wire_fits(w, first_size + second_size, bulk != NULL))
+        return -1;
     size_t size = first_size + second_size;
     header.version = WIRE_VERSION;
     header.length = (uint32_t)size;
@@ -181,6 +186,13 @@ void wire_put(struct wire_writer *w, const struct wire_header *h, const void *fi
     put_bytes(w, second, second_size);
     put_bytes(w, zeros, WIRE_PAD(size) - size);
     w->frames++;
+    return 0;
+}
+
+void wire_drop(struct wire_writer *w) {
+    slice_deinit(&w->bulk);
+    w->size = 0;
+    w->frames = 0;
 }
 
 static ssize_t send_with_fds(int socket, const void *data, size_t size, const int *fds, int n_fds) {
@@ -215,9 +227,7 @@ int wire_flush(struct wire_writer *w, int socket) {
     ssize_t n = send_with_fds(socket, w->data, w->size, &fd, fd >= 0 ? 1 : 0);
     if (n < 0)
         return -1;
-    slice_deinit(&w->bulk);
-    w->size = 0;
-    w->frames = 0;
+    wire_drop(w);
     return 0;
 }
 

@@ -19,7 +19,8 @@
  *       36     4   attempt     WIRE_RUN: how often this chunk was lost before
  *       40     4   count       WIRE_PLAN: chunks wanted (with WIRE_RAW: nesting allowed); WIRE_MERGE: parts to follow
  *       44     4   reserved    0
- *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more
+ *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more;
+ *                              WIRE_RUN: what the plan says that the chunk costs
  *
  * A bulk payload is a memfd that is sealed against shrinking, growing and writing, so that a mapping of it can neither
  * fault nor change under the reader. A frame with a bulk payload travels alone in its datagram.
@@ -59,7 +60,7 @@
 #include "base/attributes.h"
 #include "pool/blob.h"
 
-#define WIRE_VERSION       3
+#define WIRE_VERSION       4
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
@@ -196,11 +197,12 @@ MUST_CHECK int wire_open_writer(struct wire_writer *w); /* 0, or -1: out of memo
 void wire_close_writer(struct wire_writer *w);
 /* True if a frame with this many inline bytes (and a bulk payload) still fits in. An empty writer takes any frame
  * within the limits. */
-bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk);
+MUST_CHECK bool wire_fits(const struct wire_writer *w, size_t inline_size, bool bulk);
 /* Adds a frame; version and length are filled in. Its inline bytes are `first` and then `second`, which are copied.
- * bulk: NULL, or a memfd slice, of which a reference is taken. Only after wire_fits. */
-void wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
-              const void *second, size_t second_size, const struct slice *bulk);
+ * bulk: NULL, or a memfd slice, of which a reference is taken. 0; or -1 if wire_fits says no: then nothing is added. */
+MUST_CHECK int wire_put(struct wire_writer *w, const struct wire_header *h, const void *first, size_t first_size,
+                        const void *second, size_t second_size, const struct slice *bulk);
+void wire_drop(struct wire_writer *w); /* empties it; what it had is not sent */
 /* Sends and empties. 0, or -1 with errno (EAGAIN: nothing was sent, try again later). */
 MUST_CHECK int wire_flush(struct wire_writer *w, int socket);
 

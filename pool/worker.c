@@ -8,8 +8,10 @@
  *              of the service at once, and that must not lose tasks
  *
  * One thread, blocking reads and writes. The tasks of a datagram are done in order, and their replies are gathered into
- * one datagram. It is sent when it is full, when all are done, or with the first reply that comes after FLUSH_NS, so
- * that many slow tasks do not hold up the replies to those before them.
+ * one datagram. It is sent when it is full, when all are done, with the first reply that comes after FLUSH_NS, and
+ * before a task that is not tiny begins. So tiny tasks share a system call, and no reply waits for a task that was
+ * expected to be slow. A reply can still wait for a task that is slower than expected; the scoreboard tells the front
+ * end that the work of that reply is done (held_back.h).
  */
 #include "pool/worker.h"
 
@@ -28,8 +30,10 @@
 #include "pool/scoreboard.h"
 #include "pool/wire.h"
 
-#define FLUSH_NS             (1 * NS_PER_MS) /* from the arrival of a datagram */
-#define MAX_JSON_DEPTH_LIMIT 2048            /* jansson's own; the front end sends the configured one in `count` */
+#define FLUSH_NS             (1 * NS_PER_MS)       /* from the arrival of a datagram */
+#define TINY_NS              (100 * INT64_C(1000)) /* a task that costs less does not wait for replies to leave */
+#define TINY_BYTES           4096                  /* likewise for a plan or a merge, of which no cost is known */
+#define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
 
 /* The result of a task: times and a body, or a fault. */
 struct outcome {
@@ -59,7 +63,8 @@ static struct {
     struct begun_merge merge;
 } self;
 
-/* The front end reports the task as lost, and starts another worker. */
+/* The front end reports the task as lost, and starts another worker. The replies to the tasks before it are lost with
+ * it: the scoreboard says that these are done, so that they do not count as the cause. */
 static _Noreturn void die(void) {
     _exit(70);
 }
@@ -97,27 +102,35 @@ static void send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t h
     struct wire_header h = {.kind = kind, .ticket = ticket};
     bool bulk = head_size + body->size > WIRE_MAX_INLINE;
     size_t inline_size = bulk ? head_size : head_size + body->size;
+    struct slice s = {NULL, 0, 0};
     if (!wire_fits(&self.writer, inline_size, bulk))
         flush_replies();
     if (bulk) {
         struct blob *b = blob_copy_sealed("offload-part", body->data, body->size);
         if (b == NULL)
             die();
-        struct slice s = slice_all(b);
-        wire_put(&self.writer, &h, head, head_size, NULL, 0, &s);
-        slice_deinit(&s);
-    } else {
-        wire_put(&self.writer, &h, head, head_size, body->data, body->size, NULL);
+        s = slice_all(b);
     }
-    if (bulk || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
-        flush_replies();
+    if (wire_put(&self.writer, &h, head, head_size, bulk ? NULL : body->data, bulk ? 0 : body->size,
+                 bulk ? &s : NULL) != 0)
+        die();
+    slice_deinit(&s);
+}
+
+/* Only a task that was done has a body, and only one that failed has a fault: what a handler wrote before it stopped
+ * is no part. */
+static const struct buf *outcome_body(const struct outcome *o) {
+    static const struct buf nothing;
+    return o->kind == WIRE_FAILED ? &o->fault.json : o->kind == WIRE_CANCELLED ? &nothing : &o->body;
 }
 
 static void send_outcome(uint64_t ticket, struct outcome *o) {
     const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
-    const struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
+    const struct buf *body = outcome_body(o);
     if (body->failed)
         die(); /* out of memory: the report on our death is worth more than half an answer */
+    if (o->kind == WIRE_PLANNED || o->kind == WIRE_PARSED)
+        memcpy(o->body.data + offsetof(struct wire_plan, cpu_ns), &o->times.cpu_ns, sizeof o->times.cpu_ns);
     send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body);
     buf_deinit(&o->body);
     fault_deinit(&o->fault);
@@ -212,6 +225,8 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
         struct bytes chunk = {plan.bytes.data == NULL ? "" : plan.bytes.data + plan.chunks[0].offset,
                               plan.chunks[0].size};
         h.attempt = 0;
+        if (plan.chunks[0].cost_ns >= TINY_NS)
+            flush_replies();
         run_and_merge(o, &h, common, chunk);
     } else if (planned) {
         o->kind = WIRE_PLANNED;
@@ -224,9 +239,12 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
 static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes body) {
     struct host_parsed p;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
-    if (host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &p, &o->fault) != 0) {
-        o->kind = WIRE_FAILED;
-    } else if (p.isolated) {
+    int rc = host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &hooks, &p, &o->fault);
+    if (!proceed(o, rc)) {
+        host_parsed_deinit(&p);
+        return;
+    }
+    if (p.isolated) {
         o->kind = WIRE_PARSED;
         write_plan(&o->body, p.type, &p.submission, &(struct host_plan){0}, 0);
         buf_append(&o->body, p.params.data, p.params.size);
@@ -321,14 +339,42 @@ static bool add_part(const struct wire_header *h, struct bytes payload, struct s
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* Does one task and sends its reply. bulk: the bulk payload, mapped; NULL: there is none. */
+static size_t merge_bytes(void) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < self.merge.have; i++)
+        bytes += self.merge.parts[i].size;
+    return bytes;
+}
+
+/* False: it can take so long that the replies before it must leave first. */
+static bool is_tiny(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
+    if (h->kind == WIRE_PART)
+        return merge_bytes() <= TINY_BYTES;
+    if (h->kind == WIRE_RUN)
+        return h->budget_ns < TINY_NS;
+    return bulk == NULL && payload.size <= TINY_BYTES && (h->flags & (WIRE_RAW | WIRE_ITEMS)) == 0;
+}
+
+/* The work is done, and its reply is in the datagram. The front end must see that this ticket is passed before it sees
+ * that we work on nothing. */
+static void pass(uint64_t ticket) {
+    self.ticket = 0;
+    if (ticket != 0)
+        atomic_store(&self.board->passed, ticket);
+    atomic_store(&self.board->current, 0);
+}
+
+/* Does one task, and puts its reply into the datagram. bulk: the bulk payload, mapped; NULL: there is none. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct outcome o = {0};
+    if (self.writer.frames > 0 && !is_tiny(h, payload, bulk))
+        flush_replies();
     int64_t cpu_ns = clock_cpu_ns();
     self.ticket = h->ticket;
     show_progress(NULL, 0, 0);
     atomic_store(&self.board->current, h->ticket);
-    if (is_cancelled(NULL))
+    /* The front end sets `cancelled` before it reads `current`, so one of the two ends sees the other. */
+    if (atomic_load(&self.board->cancelled[h->ticket % WIRE_MAX_IN_FLIGHT]) == h->ticket)
         o.kind = WIRE_CANCELLED;
     else if (h->kind == WIRE_PLAN && (h->flags & WIRE_RAW) != 0)
         plan_raw(&o, h, bulk != NULL ? *bulk : payload);
@@ -340,12 +386,12 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
         do_merge(&o);
     if (h->kind == WIRE_PART && o.kind == WIRE_CANCELLED)
         drop_merge();
-    self.ticket = 0;
-    atomic_store(&self.board->current, 0);
     o.times.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu_ns);
-    if (o.kind == WIRE_PLANNED || o.kind == WIRE_PARSED)
-        memcpy(o.body.data + offsetof(struct wire_plan, cpu_ns), &o.times.cpu_ns, sizeof o.times.cpu_ns);
+    bool large = outcome_body(&o)->size > WIRE_MAX_INLINE - sizeof o.times;
     send_outcome(h->ticket, &o);
+    pass(h->ticket);
+    if (large || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
+        flush_replies();
 }
 
 static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
@@ -368,7 +414,10 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
         if (add_part(h, payload, bulk))
             work(h, payload, NULL);
         break;
-    case WIRE_PING: send_reply(h->ticket, WIRE_PONG, NULL, 0, &nothing); break;
+    case WIRE_PING:
+        send_reply(h->ticket, WIRE_PONG, NULL, 0, &nothing);
+        pass(h->ticket);
+        break;
     case WIRE_EXIT: flush_replies(); _exit(0);
     default: die();
     }

@@ -48,7 +48,8 @@ bool worker_has_long_task(const struct worker *w) {
 
 bool worker_takes_tasks(const struct worker *w) {
     uint64_t limit = w->slots->config.max_jobs_per_worker;
-    return w->state == WORKER_READY && w->count < WIRE_MAX_IN_FLIGHT && (limit == 0 || w->answered + w->count < limit);
+    return w->state == WORKER_READY && !w->is_slow && w->count < WIRE_MAX_IN_FLIGHT &&
+           (limit == 0 || w->answered + w->count < limit);
 }
 
 bool worker_can_send(const struct worker *w) {

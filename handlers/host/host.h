@@ -63,10 +63,12 @@ struct host_parsed {
 };
 #define HOST_MAX_SUBMISSION 4096
 
-/* As submission_parse, in a worker. With want_hash, p->submission has the host_request_hash of the body. In both cases
- * the caller frees with host_parsed_deinit. */
-MUST_CHECK int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, struct host_parsed *p,
-                              struct fault *fault);
+struct host_hooks;
+/* As submission_parse, in a worker. With want_hash, p->submission has the host_request_hash of the body. It can also
+ * return HOST_CANCELLED: then there is neither a submission nor a fault. hooks: as for host_plan. In all cases the
+ * caller frees with host_parsed_deinit. */
+MUST_CHECK int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, const struct host_hooks *hooks,
+                              struct host_parsed *p, struct fault *fault);
 void host_parsed_deinit(struct host_parsed *p);
 /* Appends a submission without its params, and the hash of the request: the bytes that host_parse_raw makes, too. */
 void host_write_submission(const struct submission *s, const uint8_t hash[32], struct buf *out);

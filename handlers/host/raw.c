@@ -15,6 +15,7 @@
  * It writes them in workers and reads them in the front end. */
 #include <string.h>
 
+#include "handlers/host/execute.h"
 #include "handlers/host/fault.h"
 #include "handlers/host/host.h"
 
@@ -31,13 +32,23 @@ void host_write_submission(const struct submission *s, const uint8_t hash[32], s
     options_pack(&s->options, out);
 }
 
-int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, struct host_parsed *p, struct fault *fault) {
+/* The steps take so long for a large body that the job can be cancelled meanwhile. */
+static int parse_steps(struct bytes body, unsigned max_depth, uint8_t *hash, const struct host_hooks *hooks,
+                       struct submission *s, struct fault *fault) {
+    int rc = submission_parse(body.data, body.size, max_depth, s, fault);
+    if (rc == 0 && execute_is_cancelled(hooks))
+        return HOST_CANCELLED;
+    if (rc == 0 && hash != NULL)
+        rc = host_request_hash(body.data, body.size, max_depth, hash, fault);
+    return rc == 0 && execute_is_cancelled(hooks) ? HOST_CANCELLED : rc;
+}
+
+int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, const struct host_hooks *hooks,
+                   struct host_parsed *p, struct fault *fault) {
     struct submission s;
     memset(p, 0, sizeof *p);
-    int rc = submission_parse(body.data, body.size, max_depth, &s, fault);
     uint8_t hash[32] = {0};
-    if (rc == 0 && want_hash)
-        rc = host_request_hash(body.data, body.size, max_depth, hash, fault);
+    int rc = parse_steps(body, max_depth, want_hash ? hash : NULL, hooks, &s, fault);
     if (rc == 0) {
         *p = (struct host_parsed){.type = s.type,
                                   .map = s.map,

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/state.h"
 
+#define MAX_EXCUSES 8
+
 /* ---- the live table ---------------------------------------------------------------------------------------------- */
 
 struct job *job_new(struct jobs *js, struct record *r) {
@@ -207,6 +209,13 @@ bool job_merges_at_once(const struct job *job) {
 
 int64_t job_limit_ns(int64_t ms) {
     return ms < INT64_MAX / NS_PER_MS / 2 ? ms * NS_PER_MS : INT64_MAX / 2;
+}
+
+bool job_excuse(struct job *job) {
+    if (job->excuses == MAX_EXCUSES)
+        return false;
+    job->excuses++;
+    return true;
 }
 
 void job_arm_timer(struct job *job) {

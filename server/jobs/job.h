@@ -108,6 +108,7 @@ struct job {
     struct sched_entry sched;
     int64_t queued_cost_ns; /* of the long task for which it waits in the scheduler; else 0 */
     struct timer timer;     /* the delay, then the queue timeout, then the run timeout */
+    unsigned excuses;       /* how often that its tasks were held back did not count (job_excuse) */
     int64_t accepted_ns;    /* monotonic */
     int64_t run_started_ns; /* monotonic; 0: it is not running */
     int64_t due_ns;         /* monotonic: when it may start; the queue timeout counts from here */
@@ -227,6 +228,9 @@ bool job_merges_at_once(const struct job *job);              /* its only chunk i
 
 /* Sets the job's timer to the end of what it is in: its delay, its time in the queue, or its run. */
 void job_arm_timer(struct job *job);
+/* The tasks of this job are held back by others: true if that is not to count against the job. A few times only, because
+ * it is the worker that says so. */
+MUST_CHECK bool job_excuse(struct job *job);
 /* A limit in ns. It is at most half of the largest int64_t, so that it can be added to a clock. */
 int64_t job_limit_ns(int64_t ms);
 

@@ -5,6 +5,7 @@
  *     lost, and the worker had begun it ──► sent again after a backoff; or the job fails, because of max_attempts
  *     lost, and the worker had not begun it ──► sent again at once
  *     there is no memory for a reply ──► the task is sent again, because the reply is gone
+ *     held back by another task ──► sent again at once
  */
 #include <errno.h>
 #include <stdio.h>
@@ -281,12 +282,16 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     recover_park_waiting(job);
 }
 
-/* No attempt is counted: the worker is not to blame. */
-static void run_again(struct job *job, struct task *t) {
-    if (t->kind == TASK_PLAN) { /* the job is still queued */
-        job->run_started_ns = 0;
-        job_arm_timer(job);
-    }
+static void stop_clock_of_plan(struct job *job, const struct task *t) {
+    if (t->kind != TASK_PLAN)
+        return;
+    job->run_started_ns = 0; /* the job is still queued */
+    job_arm_timer(job);
+}
+
+/* Sends a task again that was lost or held back, but not by its fault: no attempt is counted. */
+static void send_again(struct job *job, struct task *t) {
+    stop_clock_of_plan(job, t);
     requeue(job, t);
     task_free(t);
     job_enqueue(job);
@@ -303,7 +308,7 @@ static bool on_reply(void *arg, struct worker *w, void *task, const struct wire_
     if (errno != ENOMEM)
         return false;
     LOG(LOG_ERROR, "reply_lost", LOG_INT("worker", worker_slot(w)), LOG_STR("error", strerror(ENOMEM)));
-    run_again(job, t);
+    send_again(job, t);
     return true;
 }
 
@@ -318,15 +323,28 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
         absorb(job, t);
         return;
     }
-    if (!guilty) {
-        run_again(job, t);
+    if (guilty) {
+        stop_clock_of_plan(job, t);
+        on_guilty(job, t, d);
         return;
     }
-    if (t->kind == TASK_PLAN) { /* the job is still queued */
-        job->run_started_ns = 0;
-        job_arm_timer(job);
+    send_again(job, t);
+}
+
+/* The worker is not at this task, so the job does not pay for what the worker does. */
+static bool on_held_back(void *arg, struct worker *w, void *task) {
+    struct task *t = task;
+    struct job *job = t->job;
+    (void)arg, (void)w;
+    if (!job_is_stopping(job) && (task_is_feeding(t) || !job_excuse(job)))
+        return false;
+    job->js->dirty = true;
+    if (job_is_stopping(job)) {
+        absorb(job, t);
+        return true;
     }
-    on_guilty(job, t, d);
+    send_again(job, t);
+    return true;
 }
 
 /* A worker that was isolated for the job is gone. start: it died before it had loaded the job's type, which counts as a
@@ -369,6 +387,7 @@ struct pool_events jobs_pool_events(struct jobs *js) {
     return (struct pool_events){.arg = js,
                                 .reply = on_reply,
                                 .lost = on_lost,
+                                .held_back = on_held_back,
                                 .restarted = on_restarted,
                                 .isolation_ended = on_isolation_ended,
                                 .can_send = on_can_send,

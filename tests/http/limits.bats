@@ -284,3 +284,25 @@ DELAYED='{"type":"echo","params":{"value":1},"options":{"delay_ms":3600000}}'
     answer=$(exchange 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n')
     [[ $answer == 'HTTP/1.1 400 '* ]]
 }
+
+# The service is stopped while the requests come, so that it finds them all at once and sends them to one worker together.
+# With --express-cost 1s it takes the sleep for a short task.
+@test "short jobs that share a worker with a slow one are answered, not timed out" {
+    start_daemon --workers 1 --express-cost 1s
+    answers=$BATS_TEST_TMPDIR/answers
+    kill -STOP "$DAEMON"
+    clients=()
+    for i in 1 2 3 4 5 6 7 8 9; do
+        job='{"type":"echo","params":{"value":1},"options":{"timeout_ms":400}}'
+        [ "$i" -ne 5 ] || job='{"type":"sleep","params":{"ms":990}}'
+        post "$job" >"$answers.$i" 3>&- &
+        clients+=($!)
+        sleep 0.05
+    done
+    kill -CONT "$DAEMON"
+    wait "${clients[@]}"
+    for i in 1 2 3 4 5 6 7 8 9; do
+        [ "$(jq -r .status "$answers.$i")" = succeeded ]
+        [ "$(jq -r .attempts "$answers.$i")" = 1 ]
+    done
+}

@@ -45,6 +45,7 @@ struct pool {
     struct fake_sent *sent;
     size_t count;
     unsigned exits;       /* processes that ended */
+    bool held_back;       /* what pool_task_is_held_back says */
     bool not_begun;       /* pool_stop_task answers that the task had not begun */
     unsigned parts_taken; /* parts that the socket takes before it is full; UINT32_MAX: all */
 };
@@ -246,6 +247,11 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
         return !fake.not_begun;
     }
     return false;
+}
+
+bool pool_task_is_held_back(struct worker *w, uint64_t ticket) {
+    (void)w, (void)ticket;
+    return fake.held_back;
 }
 
 uint64_t pool_steps(const struct worker *w, uint64_t ticket) {

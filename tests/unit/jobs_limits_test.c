@@ -65,6 +65,34 @@ static void a_job_that_runs_too_long_fails_once_all_its_workers_have_stopped(voi
     leave(&c);
 }
 
+static void a_job_whose_tasks_are_held_back_is_not_timed_out(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 2);
+    fake.held_back = true;
+    fire(&c.job->timer);
+    assert_int_equal(c.ended, 0);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->stopped, STOP_NONE);
+    assert_int_not_equal(c.job->timer.slot, 0); /* it is looked at again */
+    run_to_end();
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_job_is_not_held_back_for_ever(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 2);
+    fake.held_back = true;
+    for (int i = 0; i < 100 && find_sent(WIRE_RUN, 0)->stopped == STOP_NONE; i++)
+        fire(&c.job->timer);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->stopped, STOP_TIMEOUT);
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    assert_failed(&c, "job_timeout");
+    leave(&c);
+}
+
 static void a_plan_that_runs_too_long_fails_the_job(void **state) {
     (void)state;
     struct client c;
@@ -178,6 +206,8 @@ int main(void) {
         JOBS_TEST(a_timeout_of_centuries_is_kept_and_not_taken_for_none),
         JOBS_TEST(planning_does_not_use_up_the_queue_timeout),
         JOBS_TEST(a_job_that_runs_too_long_fails_once_all_its_workers_have_stopped),
+        JOBS_TEST(a_job_whose_tasks_are_held_back_is_not_timed_out),
+        JOBS_TEST(a_job_is_not_held_back_for_ever),
         JOBS_TEST(a_plan_that_runs_too_long_fails_the_job),
         JOBS_TEST(cancelling_a_job_that_waits_ends_it_at_once),
         JOBS_TEST(cancelling_waits_for_the_worker),

@@ -46,6 +46,72 @@ static void a_chunk_that_had_not_begun_when_its_worker_died_is_no_attempt(void *
     leave(&c);
 }
 
+static bool hold_back(struct fake_sent *s) {
+    bool given_back = events.held_back(events.arg, s->worker, s->task);
+    if (given_back) {
+        s->answered = true;
+        fake_answered(s);
+    }
+    return given_back;
+}
+
+static void a_chunk_whose_reply_is_held_back_runs_again_and_is_no_attempt(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 2);
+    assert_true(hold_back(find_sent(WIRE_RUN, 0)));
+    dispatch();
+    assert_int_equal(c.record->attempts, 1);
+    assert_int_equal(c.record->lost_count, 0);
+    assert_int_equal(find_sent(WIRE_RUN, 0)->header.attempt, 0);
+    run_to_end();
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_short_job_whose_reply_is_held_back_is_queued_again(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, false);
+    dispatch();
+    assert_true(hold_back(LAST));
+    assert_int_equal(c.record->status, JOB_QUEUED);
+    dispatch();
+    assert_int_equal(LAST->header.kind, WIRE_PLAN);
+    reply_done(LAST, "1");
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+/* A worker could say that for ever. */
+static void replies_that_are_held_back_again_and_again_are_waited_for(void **state) {
+    (void)state;
+    struct client c;
+    unsigned times = 0;
+    submit(&c, false);
+    dispatch();
+    while (times < 1000 && hold_back(LAST)) {
+        times++;
+        dispatch();
+    }
+    assert_in_range(times, 1, 100);
+    reply_done(LAST, "1");
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
+static void a_job_that_is_stopped_does_not_wait_for_a_reply_that_is_held_back(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, false);
+    dispatch();
+    job_cancel(c.job);
+    assert_int_equal(c.ended, 0);
+    assert_true(hold_back(LAST));
+    assert_ended(&c, JOB_CANCELLED);
+    leave(&c);
+}
+
 static void a_chunk_that_always_kills_its_worker_fails_the_job_after_max_attempts(void **state) {
     (void)state;
     struct client c;
@@ -220,6 +286,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(a_lost_chunk_runs_again_and_its_death_is_kept),
         JOBS_TEST(a_chunk_that_had_not_begun_when_its_worker_died_is_no_attempt),
+        JOBS_TEST(a_chunk_whose_reply_is_held_back_runs_again_and_is_no_attempt),
+        JOBS_TEST(a_short_job_whose_reply_is_held_back_is_queued_again),
+        JOBS_TEST(replies_that_are_held_back_again_and_again_are_waited_for),
+        JOBS_TEST(a_job_that_is_stopped_does_not_wait_for_a_reply_that_is_held_back),
         JOBS_TEST(a_chunk_that_always_kills_its_worker_fails_the_job_after_max_attempts),
         JOBS_TEST(attempts_are_counted_per_chunk),
         JOBS_TEST(a_short_job_whose_worker_died_is_planned_apart_the_next_time),

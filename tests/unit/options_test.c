@@ -151,7 +151,7 @@ static void a_raw_body_is_parsed_for_its_plan_and_for_the_front_end(void **state
     uint8_t wanted[32], found[32];
     struct bytes bytes = {body, sizeof body - 1};
     assert_int_equal(host_request_hash(body, sizeof body - 1, 64, wanted, &fault), 0);
-    assert_int_equal(host_parse_raw(bytes, 64, true, &p, &fault), 0);
+    assert_int_equal(host_parse_raw(bytes, 64, true, NULL, &p, &fault), 0);
     assert_int_equal(p.type, TOY_PLAIN);
     assert_true(p.map);
     assert_false(p.isolated);
@@ -170,21 +170,44 @@ static void a_job_that_needs_an_isolated_worker_is_marked(void **state) {
                       plain[] = "{\"type\":\"plain\"}";
     struct host_parsed p;
     struct fault fault = {0};
-    assert_int_equal(host_parse_raw((struct bytes){body, sizeof body - 1}, 64, false, &p, &fault), 0);
+    assert_int_equal(host_parse_raw((struct bytes){body, sizeof body - 1}, 64, false, NULL, &p, &fault), 0);
     assert_true(p.isolated);
     host_parsed_deinit(&p);
     toy_plain.flags |= HANDLER_SPAWN;
-    assert_int_equal(host_parse_raw((struct bytes){plain, sizeof plain - 1}, 64, false, &p, &fault), 0);
+    assert_int_equal(host_parse_raw((struct bytes){plain, sizeof plain - 1}, 64, false, NULL, &p, &fault), 0);
     assert_true(p.isolated);
     host_parsed_deinit(&p);
     toy_plain.flags &= ~(unsigned)HANDLER_SPAWN;
+}
+
+static bool is_cancelled(void *arg) {
+    ++*(unsigned *)arg;
+    return true;
+}
+
+static void a_raw_body_that_is_cancelled_gives_neither_a_submission_nor_a_fault(void **state) {
+    (void)state;
+    static const char body[] = "{\"type\":\"plain\"}";
+    for (int want_hash = 0; want_hash < 2; want_hash++) {
+        unsigned asked = 0;
+        struct host_hooks hooks = {.arg = &asked, .cancelled = is_cancelled};
+        struct host_parsed p;
+        struct fault fault = {0};
+        struct bytes bytes = {body, sizeof body - 1};
+        assert_int_equal(host_parse_raw(bytes, 64, want_hash, &hooks, &p, &fault), HOST_CANCELLED);
+        assert_int_equal(p.submission.size, 0);
+        assert_int_equal(p.params.size, 0);
+        assert_int_equal(fault.json.size, 0);
+        assert_true(asked > 0);
+        host_parsed_deinit(&p);
+    }
 }
 
 static void a_bad_raw_body_is_a_fault(void **state) {
     (void)state;
     struct host_parsed p;
     struct fault fault = {0};
-    assert_int_equal(host_parse_raw((struct bytes){"{\"type\":7}", 10}, 64, true, &p, &fault), -1);
+    assert_int_equal(host_parse_raw((struct bytes){"{\"type\":7}", 10}, 64, true, NULL, &p, &fault), -1);
     assert_non_null(strstr(fault.json.data, "/type"));
     host_parsed_deinit(&p);
     fault_deinit(&fault);
@@ -295,6 +318,7 @@ int main(void) {
         cmocka_unit_test(any_byte_of_a_submission_can_be_wrong),
         cmocka_unit_test(a_raw_body_is_parsed_for_its_plan_and_for_the_front_end),
         cmocka_unit_test(a_job_that_needs_an_isolated_worker_is_marked),
+        cmocka_unit_test(a_raw_body_that_is_cancelled_gives_neither_a_submission_nor_a_fault),
         cmocka_unit_test(a_bad_raw_body_is_a_fault),
         cmocka_unit_test(copies_have_texts_of_their_own),
         cmocka_unit_test(texts_can_be_placed_elsewhere),

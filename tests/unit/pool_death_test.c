@@ -116,6 +116,38 @@ static void a_scoreboard_that_names_a_foreign_task_is_not_believed(void **state)
     expect_guilty(12345, 0);
 }
 
+/* Sends two tasks, of which the first is done, or both, and kills the worker. */
+static void die_after(unsigned done, int status) {
+    struct fake_worker *w = ready_worker(&small);
+    struct scoreboard_slot *board = board_of(0);
+    uint64_t tickets[2] = {give_now(0, &tasks[0]), give_now(0, &tasks[1])};
+    atomic_store(&board->passed, tickets[done - 1]);
+    scoreboard_unmap(board);
+    report_exit(w, status);
+    assert_int_equal(seen.lost, 2);
+}
+
+static void a_task_that_was_done_is_not_guilty(void **state) {
+    (void)state;
+    die_after(1, SIGKILL);
+    assert_false(seen.lost_tasks[0].guilty);
+    assert_true(seen.lost_tasks[1].guilty);
+}
+
+static void a_worker_killed_after_its_work_was_done_has_no_guilty_task(void **state) {
+    (void)state;
+    die_after(2, SIGKILL);
+    assert_false(seen.lost_tasks[0].guilty);
+    assert_false(seen.lost_tasks[1].guilty);
+}
+
+static void a_worker_that_dies_by_itself_has_a_guilty_task_whatever_it_says(void **state) {
+    (void)state;
+    die_after(2, SIGSEGV);
+    assert_false(seen.lost_tasks[0].guilty);
+    assert_true(seen.lost_tasks[1].guilty);
+}
+
 static void replies_that_a_worker_sent_before_it_died_count(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
@@ -233,6 +265,9 @@ int main(void) {
         POOL_TEST(the_task_on_the_scoreboard_is_guilty),
         POOL_TEST(without_one_on_the_scoreboard_the_oldest_is_guilty),
         POOL_TEST(a_scoreboard_that_names_a_foreign_task_is_not_believed),
+        POOL_TEST(a_task_that_was_done_is_not_guilty),
+        POOL_TEST(a_worker_killed_after_its_work_was_done_has_no_guilty_task),
+        POOL_TEST(a_worker_that_dies_by_itself_has_a_guilty_task_whatever_it_says),
         POOL_TEST(replies_that_a_worker_sent_before_it_died_count),
         POOL_TEST(the_last_words_on_stderr_come_with_the_death),
         POOL_TEST(workers_that_die_at_once_again_and_again_are_replaced_with_a_delay),

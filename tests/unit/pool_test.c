@@ -274,6 +274,144 @@ static void a_forgotten_task_is_pressed_when_it_is_the_oldest(void **state) {
     assert_int_equal(seen.lost, 0);
 }
 
+/* ---- tasks that are held back ------------------------------------------------------------------------------------ */
+
+/* Sends three tasks. The worker has done the first, and is at the second. */
+static void hold_back(struct fake_worker *w, uint64_t tickets[3]) {
+    struct scoreboard_slot *board = board_of(w->slot);
+    for (unsigned i = 0; i < 3; i++)
+        tickets[i] = give_now(w->slot, &tasks[i]);
+    atomic_store(&board->passed, tickets[0]);
+    atomic_store(&board->current, tickets[1]);
+    scoreboard_unmap(board);
+}
+
+static void tasks_before_and_behind_a_slow_one_are_given_back(void **state) {
+    (void)state;
+    uint64_t tickets[3];
+    struct fake_worker *w = ready_worker(&small);
+    struct scoreboard_slot *board = board_of(0);
+    hold_back(w, tickets);
+    assert_true(pool_task_is_held_back(slot(0), tickets[0]));
+    assert_false(pool_task_is_held_back(slot(0), tickets[1]));
+    assert_true(pool_task_is_held_back(slot(0), tickets[2]));
+    assert_false(pool_task_is_held_back(slot(0), tickets[2] + 1));
+    STEP_UNTIL(loop, seen.held_back == 2);
+    assert_ptr_equal(seen.held_back_task, &tasks[2]);
+    assert_int_equal(atomic_load(&board->cancelled[tickets[2] % WIRE_MAX_IN_FLIGHT]), tickets[2]);
+    scoreboard_unmap(board);
+    assert_false(worker_takes_tasks(slot(0))); /* they would be held back, too */
+    say(w, WIRE_DONE, tickets[0]);             /* it comes after all, and is dropped */
+    answer(w, tickets[1]);
+    assert_ptr_equal(seen.last_task, &tasks[1]);
+    say(w, WIRE_CANCELLED, tickets[2]);
+    STEP_UNTIL(loop, worker_in_flight(slot(0)) == 0);
+    assert_true(worker_takes_tasks(slot(0)));
+    assert_int_equal(seen.replies, 1);
+    assert_int_equal(seen.held_back, 2);
+}
+
+static void an_owner_can_go_on_waiting_for_a_task_that_is_held_back(void **state) {
+    (void)state;
+    uint64_t tickets[3];
+    struct fake_worker *w = ready_worker(&small);
+    seen.keep_waiting = true;
+    hold_back(w, tickets);
+    STEP_UNTIL(loop, seen.held_back == 4); /* it is asked again */
+    for (int i = 0; i < 3; i++) {
+        answer(w, tickets[i]);
+        assert_ptr_equal(seen.last_task, &tasks[i]);
+    }
+}
+
+static void a_worker_that_goes_on_from_task_to_task_holds_nothing_back(void **state) {
+    (void)state;
+    uint64_t tickets[2];
+    struct fake_worker *w = ready_worker(&small);
+    struct scoreboard_slot *board = board_of(0);
+    tickets[1] = give_now(0, &tasks[0]);
+    for (int64_t end_ns = clock_monotonic_ns() + 100 * NS_PER_MS; clock_monotonic_ns() < end_ns;) {
+        tickets[0] = tickets[1];
+        tickets[1] = give_now(0, &tasks[0]);
+        answer(w, tickets[0]);
+        assert_int_equal(seen.held_back, 0);
+    }
+    scoreboard_unmap(board);
+}
+
+static void a_task_behind_one_that_is_done_is_pressed(void **state) {
+    (void)state;
+    struct pool_config c = small;
+    uint64_t tickets[3];
+    c.cancel_grace_ns = NS_PER_S / 2;
+    struct fake_worker *w = ready_worker(&c);
+    hold_back(w, tickets);
+    assert_true(pool_stop_task(slot(0), tickets[1], STOP_TIMEOUT)); /* it has begun */
+    await_signal(w, SIGTERM);
+    await_signal(w, SIGKILL);
+    report_exit(w, SIGKILL);
+    assert_int_equal(seen.lost, 1); /* the others were given back before */
+    assert_ptr_equal(seen.lost_tasks[0].task, &tasks[1]);
+    assert_true(seen.lost_tasks[0].guilty);
+}
+
+static void to_stop_a_task_that_is_done_does_not_press_the_worker(void **state) {
+    (void)state;
+    struct pool_config c = small;
+    uint64_t tickets[3];
+    c.cancel_grace_ns = 20 * NS_PER_MS;
+    struct fake_worker *w = ready_worker(&c);
+    hold_back(w, tickets);
+    assert_false(pool_stop_task(slot(0), tickets[0], STOP_TIMEOUT));
+    for (int64_t end_ns = clock_monotonic_ns() + 100 * NS_PER_MS; clock_monotonic_ns() < end_ns;)
+        loop_step(loop, NS_PER_MS);
+    assert_no_request(&zygotes[0]);
+    say(w, WIRE_DONE, tickets[0]);
+    answer(w, tickets[1]);
+    assert_int_equal(seen.replies, 1);
+}
+
+static void a_worker_that_says_it_has_done_more_than_it_got_is_not_believed(void **state) {
+    (void)state;
+    uint64_t tickets[3];
+    struct fake_worker *w = ready_worker(&small);
+    struct scoreboard_slot *board = board_of(0);
+    hold_back(w, tickets);
+    atomic_store(&board->passed, UINT64_MAX);
+    scoreboard_unmap(board);
+    assert_false(pool_task_is_held_back(slot(0), tickets[0]));
+    assert_true(pool_task_is_held_back(slot(0), tickets[1]));
+    assert_true(pool_stop_task(slot(0), tickets[0], STOP_CANCEL));
+}
+
+/* ---- frames that do not fit -------------------------------------------------------------------------------------- */
+
+static void a_large_payload_on_the_heap_travels_as_a_memfd(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    static unsigned char buffer[WIRE_MAX_DATAGRAM];
+    static const char bytes[WIRE_MAX_DATAGRAM + 1000];
+    struct wire_reader r;
+    struct wire_frame f;
+    struct slice part = slice_copy(bytes, sizeof bytes), bulk;
+    uint64_t ticket = give_now(0, &tasks[0]);
+    struct wire_header h[WIRE_MAX_FRAMES];
+    assert_int_equal(hear(w, h), 1);
+    pool_send_part(slot(0), ticket, &part);
+    pool_send_part(slot(0), ticket, &part);
+    pool_flush(slot(0));
+    slice_deinit(&part);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(wire_receive(w->socket, buffer, &r), 1);
+        assert_int_equal(wire_next(&r, &f), 1);
+        assert_int_equal(f.header.kind, WIRE_PART);
+        assert_int_equal(wire_take_bulk(&r, &f, &bulk), 0);
+        assert_int_equal(bulk.size, sizeof bytes);
+        slice_deinit(&bulk);
+        wire_close_reader(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         POOL_TEST(every_slot_gets_a_worker_when_the_zygote_has_loaded),
@@ -292,6 +430,13 @@ int main(void) {
         POOL_TEST(a_task_that_stops_in_time_meets_no_signal),
         POOL_TEST(a_task_that_had_not_begun_is_forgotten_at_once),
         POOL_TEST(a_forgotten_task_is_pressed_when_it_is_the_oldest),
+        POOL_TEST(tasks_before_and_behind_a_slow_one_are_given_back),
+        POOL_TEST(an_owner_can_go_on_waiting_for_a_task_that_is_held_back),
+        POOL_TEST(a_worker_that_goes_on_from_task_to_task_holds_nothing_back),
+        POOL_TEST(a_task_behind_one_that_is_done_is_pressed),
+        POOL_TEST(to_stop_a_task_that_is_done_does_not_press_the_worker),
+        POOL_TEST(a_worker_that_says_it_has_done_more_than_it_got_is_not_believed),
+        POOL_TEST(a_large_payload_on_the_heap_travels_as_a_memfd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

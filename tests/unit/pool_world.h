@@ -48,13 +48,13 @@ struct lost_task {
 
 /* The events of the pool. */
 static struct {
-    unsigned loaded, load_failed, pongs, replies, lost, restarted, isolation_ended, can_send, changed;
-    void *last_task;
+    unsigned loaded, load_failed, pongs, replies, lost, held_back, restarted, isolation_ended, can_send, changed;
+    void *last_task, *held_back_task;
     uint8_t last_kind;
     struct lost_task lost_tasks[MAX_LOST];
     char cause[16];
     void *owner;
-    bool start_failed, reject_replies;
+    bool start_failed, reject_replies, keep_waiting;
 } seen;
 
 /* A task is an address in here. */
@@ -103,6 +103,13 @@ static inline void on_lost(void *arg, struct worker *w, void *task, bool guilty,
     snprintf(l->stderr_tail, sizeof l->stderr_tail, "%s", d->stderr_tail);
 }
 
+static inline bool on_held_back(void *arg, struct worker *w, void *task) {
+    (void)arg, (void)w;
+    seen.held_back++;
+    seen.held_back_task = task;
+    return !seen.keep_waiting;
+}
+
 static inline void on_restarted(void *arg, const char *cause) {
     (void)arg;
     seen.restarted++;
@@ -136,6 +143,7 @@ static inline void start_pool(const struct pool_config *config) {
                                               .pong = on_pong,
                                               .reply = on_reply,
                                               .lost = on_lost,
+                                              .held_back = on_held_back,
                                               .restarted = on_restarted,
                                               .isolation_ended = on_isolation_ended,
                                               .can_send = on_can_send,

@@ -337,10 +337,12 @@ static void frames_come_out_as_they_went_in(void **state) {
     struct wire_reader r;
     struct wire_frame f;
     assert_int_equal(wire_open_writer(&w), 0);
-    wire_put(&w, &(struct wire_header){.kind = WIRE_RUN, .ticket = 1, .type = 3, .attempt = 2}, "abc", 3, "de", 2,
-             NULL);
-    wire_put(&w, &(struct wire_header){.kind = WIRE_PING, .ticket = 2}, NULL, 0, NULL, 0, NULL);
-    wire_put(&w, &(struct wire_header){.kind = WIRE_PLAN, .ticket = 3}, NULL, 0, "12345678", 8, NULL);
+    assert_int_equal(wire_put(&w, &(struct wire_header){.kind = WIRE_RUN, .ticket = 1, .type = 3, .attempt = 2}, "abc",
+                              3, "de", 2, NULL),
+                     0);
+    assert_int_equal(wire_put(&w, &(struct wire_header){.kind = WIRE_PING, .ticket = 2}, NULL, 0, NULL, 0, NULL), 0);
+    assert_int_equal(wire_put(&w, &(struct wire_header){.kind = WIRE_PLAN, .ticket = 3}, NULL, 0, "12345678", 8, NULL),
+                     0);
     assert_int_equal(wire_flush(&w, pair[0]), 0);
     assert_int_equal(w.frames, 0);
     assert_int_equal(wire_receive(pair[1], buffer, &r), 1);
@@ -362,7 +364,7 @@ static void a_bulk_payload_passes_with_its_bytes(void **state) {
     assert_int_equal(memfd_write(fd, "0123456789", 10), 0);
     struct slice all = slice_all(blob_seal(fd, 10)), part = slice_part(&all, 3, 4);
     assert_int_equal(wire_open_writer(&w), 0);
-    wire_put(&w, &(struct wire_header){.kind = WIRE_PART, .ticket = 9}, "head", 4, NULL, 0, &part);
+    assert_int_equal(wire_put(&w, &(struct wire_header){.kind = WIRE_PART, .ticket = 9}, "head", 4, NULL, 0, &part), 0);
     assert_false(wire_fits(&w, 0, false));
     assert_int_equal(wire_flush(&w, pair[0]), 0);
     slice_deinit(&part);
@@ -391,10 +393,36 @@ static void a_writer_takes_what_fits_and_no_more(void **state) {
     for (int i = 0; i < WIRE_MAX_FRAMES; i++) {
         assert_true(wire_fits(&w, 8, false));
         assert_int_equal(wire_fits(&w, 8, true), i == 0);
-        wire_put(&w, &h, "12345678", 8, NULL, 0, NULL);
+        assert_int_equal(wire_put(&w, &h, "12345678", 8, NULL, 0, NULL), 0);
     }
     assert_false(wire_fits(&w, 0, false));
     wire_close_writer(&w);
+}
+
+/* Whoever forgets to look for room is told, and nothing is written beyond the datagram. */
+static void a_frame_without_room_is_refused(void **state) {
+    (void)state;
+    static const char bytes[WIRE_MAX_DATAGRAM];
+    struct wire_writer w;
+    struct wire_header h = good_header();
+    struct slice bulk = slice_all(blob_adopt(make_memfd(ALL_SEALS), 8192));
+    assert_int_equal(wire_open_writer(&w), 0);
+    assert_int_equal(wire_put(&w, &h, bytes, sizeof bytes, NULL, 0, NULL), -1); /* there is a header, too */
+    assert_int_equal(wire_put(&w, &h, bytes, SIZE_MAX, bytes, 1, NULL), -1);
+    assert_int_equal(wire_put(&w, &h, bytes, 8, bytes, SIZE_MAX - 7, NULL), -1);
+    assert_int_equal(w.frames, 0);
+    for (int i = 0; i < WIRE_MAX_FRAMES; i++)
+        assert_int_equal(wire_put(&w, &h, "12345678", 8, NULL, 0, NULL), 0);
+    size_t size = w.size;
+    assert_int_equal(wire_put(&w, &h, NULL, 0, NULL, 0, NULL), -1);
+    assert_int_equal(wire_put(&w, &h, NULL, 0, NULL, 0, &bulk), -1);
+    assert_int_equal(w.size, size);
+    wire_drop(&w);
+    assert_int_equal(wire_put(&w, &h, NULL, 0, NULL, 0, &bulk), 0);
+    assert_int_equal(wire_put(&w, &h, NULL, 0, NULL, 0, NULL), -1);
+    wire_close_writer(&w);
+    assert_int_equal(wire_put(&w, &h, NULL, 0, NULL, 0, NULL), -1); /* it is closed */
+    slice_deinit(&bulk);
 }
 
 static void a_full_socket_loses_nothing(void **state) {
@@ -406,7 +434,9 @@ static void a_full_socket_loses_nothing(void **state) {
     uint64_t sent = 0, received = 0;
     assert_int_equal(wire_open_writer(&w), 0);
     for (;; sent++) {
-        wire_put(&w, &(struct wire_header){.kind = WIRE_PART, .ticket = sent}, payload, sizeof payload, NULL, 0, NULL);
+        assert_int_equal(wire_put(&w, &(struct wire_header){.kind = WIRE_PART, .ticket = sent}, payload, sizeof payload,
+                                  NULL, 0, NULL),
+                         0);
         if (wire_flush(&w, pair[0]) != 0)
             break;
     }
@@ -430,7 +460,7 @@ static void a_closed_peer_is_neither_a_datagram_nor_an_error(void **state) {
     assert_int_equal(wire_receive(pair[1], buffer, &r), -1);
     assert_int_equal(errno, EAGAIN);
     assert_int_equal(wire_open_writer(&w), 0);
-    wire_put(&w, &(struct wire_header){.kind = WIRE_PING}, NULL, 0, NULL, 0, NULL);
+    assert_int_equal(wire_put(&w, &(struct wire_header){.kind = WIRE_PING}, NULL, 0, NULL, 0, NULL), 0);
     shutdown(pair[0], SHUT_RDWR);
     assert_int_equal(wire_receive(pair[1], buffer, &r), 0);
     assert_int_equal(wire_flush(&w, pair[0]), -1);
@@ -502,6 +532,7 @@ int main(void) {
         TEST(frames_come_out_as_they_went_in),
         TEST(a_bulk_payload_passes_with_its_bytes),
         TEST(a_writer_takes_what_fits_and_no_more),
+        TEST(a_frame_without_room_is_refused),
         TEST(a_full_socket_loses_nothing),
         TEST(a_closed_peer_is_neither_a_datagram_nor_an_error),
         TEST(datagrams_of_a_peer_that_left_without_reading_all_are_read),

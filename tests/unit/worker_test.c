@@ -89,13 +89,13 @@ static struct wire_header head(uint8_t kind, uint64_t ticket, uint32_t type) {
 
 static void put(struct wire_header h, const void *bytes, size_t size) {
     assert_true(wire_fits(&writer, size, false));
-    wire_put(&writer, &h, bytes, size, NULL, 0, NULL);
+    assert_int_equal(wire_put(&writer, &h, bytes, size, NULL, 0, NULL), 0);
 }
 
 static void put_bulk(struct wire_header h, const void *inlined, size_t inline_size, const void *bytes, size_t size) {
     struct slice bulk = slice_all(blob_copy_sealed("worker-test", bytes, size));
     assert_true(wire_fits(&writer, inline_size, true));
-    wire_put(&writer, &h, inlined, inline_size, NULL, 0, &bulk);
+    assert_int_equal(wire_put(&writer, &h, inlined, inline_size, NULL, 0, &bulk), 0);
     slice_deinit(&bulk);
 }
 
@@ -136,10 +136,17 @@ static void put_plan(uint64_t ticket, const char *body, uint64_t budget_ns) {
     submission_deinit(&s);
 }
 
-static void put_sleep(uint64_t ticket, uint64_t ms) {
+/* cost_ns: what the worker is told that it takes. */
+static void put_sleep_of_cost(uint64_t ticket, uint64_t ms, uint64_t cost_ns) {
     char bytes[sizeof no_common + sizeof ms] = {0};
+    struct wire_header h = head(WIRE_RUN, ticket, type_of("sleep"));
+    h.budget_ns = cost_ns;
     memcpy(bytes + sizeof no_common, &ms, sizeof ms);
-    put(head(WIRE_RUN, ticket, type_of("sleep")), bytes, sizeof bytes);
+    put(h, bytes, sizeof bytes);
+}
+
+static void put_sleep(uint64_t ticket, uint64_t ms) {
+    put_sleep_of_cost(ticket, ms, ms * NS_PER_MS);
 }
 
 static void cancel(uint64_t ticket) {
@@ -296,6 +303,73 @@ static void tasks_of_one_datagram_are_answered_in_order(void **state) {
     }
 }
 
+/* ---- replies that leave ------------------------------------------------------------------------------------------ */
+
+static void await_current(uint64_t ticket) {
+    for (int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S; atomic_load(&board->current) != ticket;) {
+        assert_true(clock_monotonic_ns() < end_ns);
+        usleep(1000);
+    }
+}
+
+/* In this test a reply that does not leave makes expect_reply fail after a minute. */
+static void a_reply_leaves_before_a_slow_task_begins(void **state) {
+    (void)state;
+    put_run(head(WIRE_RUN, 1, type_of("echo")), "1");
+    put_sleep(2, 86400000);
+    flush();
+    expect_text(1, WIRE_DONE, "1");
+    cancel(2);
+    expect_reply(2, WIRE_CANCELLED, NULL);
+}
+
+static void a_reply_leaves_before_a_plan_goes_on_to_a_slow_run(void **state) {
+    (void)state;
+    put_plan(1, "{\"type\":\"echo\",\"params\":{\"value\":1}}", UINT64_MAX);
+    put_plan(2, "{\"type\":\"sleep\",\"params\":{\"ms\":86400000}}", UINT64_MAX);
+    flush();
+    expect_text(1, WIRE_DONE, "{\"value\":1}");
+    cancel(2);
+    expect_reply(2, WIRE_CANCELLED, NULL);
+}
+
+static void the_scoreboard_says_what_is_done_while_a_reply_is_held_back(void **state) {
+    (void)state;
+    put_run(head(WIRE_RUN, 1, type_of("echo")), "1");
+    put(head(WIRE_PING, 2, 0), NULL, 0);
+    put_sleep_of_cost(3, 86400000, 0);
+    flush();
+    await_current(3);
+    assert_int_equal(atomic_load(&board->passed), 2);
+    cancel(3);
+    expect_text(1, WIRE_DONE, "1");
+    expect_reply(2, WIRE_PONG, NULL);
+    expect_reply(3, WIRE_CANCELLED, NULL);
+    assert_int_equal(atomic_load(&board->passed), 3);
+}
+
+/* A worker that is kept from running for a millisecond sends them apart, so there are several attempts. */
+static void tiny_tasks_are_answered_in_one_datagram(void **state) {
+    (void)state;
+    uint64_t ticket = 0;
+    bool together = false;
+    for (int attempt = 0; attempt < 100 && !together; attempt++) {
+        for (int i = 0; i < WIRE_MAX_FRAMES; i++)
+            put_plan(++ticket, "{\"type\":\"echo\",\"params\":{\"value\":0}}", UINT64_MAX);
+        flush();
+        expect_reply(ticket - WIRE_MAX_FRAMES + 1, WIRE_DONE, NULL);
+        size_t replies = 0;
+        struct wire_reader r = reader;
+        struct wire_frame f;
+        while (wire_next(&r, &f) == 1)
+            replies++;
+        together = replies == WIRE_MAX_FRAMES - 1;
+        for (int i = 1; i < WIRE_MAX_FRAMES; i++)
+            expect_reply(ticket - WIRE_MAX_FRAMES + 1 + (uint64_t)i, WIRE_DONE, NULL);
+    }
+    assert_true(together);
+}
+
 /* ---- bulk -------------------------------------------------------------------------------------------------------- */
 
 static void large_chunks_and_parts_travel_as_memfds(void **state) {
@@ -356,13 +430,6 @@ static void a_large_body_is_planned(void **state) {
 }
 
 /* ---- cancelling -------------------------------------------------------------------------------------------------- */
-
-static void await_current(uint64_t ticket) {
-    for (int64_t end_ns = clock_monotonic_ns() + 60 * NS_PER_S; atomic_load(&board->current) != ticket;) {
-        assert_true(clock_monotonic_ns() < end_ns);
-        usleep(1000);
-    }
-}
 
 static void a_task_that_is_cancelled_before_it_begins_is_skipped(void **state) {
     (void)state;
@@ -504,7 +571,7 @@ static void a_memfd_that_is_not_sealed_ends_it(void **state) {
     assert_int_equal(memfd_write(fd, "1234", 4), 0);
     struct slice bulk = slice_all(blob_adopt(fd, 4));
     struct wire_header h = head(WIRE_RUN, 1, type_of("echo"));
-    wire_put(&writer, &h, no_common, sizeof no_common, NULL, 0, &bulk);
+    assert_int_equal(wire_put(&writer, &h, no_common, sizeof no_common, NULL, 0, &bulk), 0);
     slice_deinit(&bulk);
     expect_broken();
 }
@@ -538,6 +605,10 @@ int main(int argc, char **argv) {
         WORKER_TEST(a_chunk_that_is_also_merged_becomes_a_result),
         WORKER_TEST(a_merge_is_done_when_its_last_part_is_there),
         WORKER_TEST(tasks_of_one_datagram_are_answered_in_order),
+        WORKER_TEST(a_reply_leaves_before_a_slow_task_begins),
+        WORKER_TEST(a_reply_leaves_before_a_plan_goes_on_to_a_slow_run),
+        WORKER_TEST(the_scoreboard_says_what_is_done_while_a_reply_is_held_back),
+        WORKER_TEST(tiny_tasks_are_answered_in_one_datagram),
         WORKER_TEST(large_chunks_and_parts_travel_as_memfds),
         WORKER_TEST(large_parameters_are_planned_and_run),
         WORKER_TEST(a_large_body_is_planned),
