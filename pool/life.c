@@ -16,7 +16,6 @@
 #define FREE_RESPAWNS    2        /* after this many such deaths in a row the next process waits */
 #define FIRST_BACKOFF_NS (20 * NS_PER_MS)
 #define MAX_BACKOFF_NS   (2 * NS_PER_S)
-#define FORK_RETRY_NS    (200 * NS_PER_MS)
 #define LOAD_LIMIT_NS    (60 * NS_PER_S) /* for a process that loads a handler by itself */
 
 /* ---- begin ------------------------------------------------------------------------------------------------------- */
@@ -26,8 +25,11 @@ void life_begin(struct worker *w) {
     if (w->state != WORKER_EMPTY || s->ending || s->current == NULL || !zygote_link_is_loaded(s->current))
         return;
     scoreboard_clear(w->board);
-    if (zygote_link_spawn(s->current, w->slot, w->lane == LANE_EXPRESS, w->start_type) != 0)
-        return; /* the zygote is dying, and the next one will be asked for all slots; or its socket is full */
+    if (zygote_link_spawn(s->current, w->slot, w->lane == LANE_EXPRESS, w->start_type) != 0) {
+        /* The zygote is dying, and the next one will be asked for all slots; or memory ran out. */
+        loop_set_timer(s->loop, &w->spawn_timer, clock_monotonic_ns() + SLOT_RETRY_NS);
+        return;
+    }
     slot_move(w, WORKER_STARTING);
     w->link = s->current;
     w->pid = 0;
@@ -41,6 +43,8 @@ static void on_spawn_timer(struct timer *t) {
     struct worker *w = container_of(t, struct worker, spawn_timer);
     if (w->state == WORKER_STARTING && w->start_type != START_FORKED && w->pid > 0)
         slot_kill(w, STOP_TIMEOUT); /* its handler takes too long to load */
+    else if (w->state == WORKER_DYING)
+        slot_kill(w, STOP_NONE); /* the zygote could not be told */
     else
         life_begin(w);
 }
@@ -84,7 +88,7 @@ void life_not_begun(struct worker *w, int error) {
     slot_move(w, WORKER_EMPTY);
     w->link = NULL;
     slot_hand_over(w, HANDOVER_NONE);
-    loop_set_timer(w->slots->loop, &w->spawn_timer, clock_monotonic_ns() + FORK_RETRY_NS);
+    loop_set_timer(w->slots->loop, &w->spawn_timer, clock_monotonic_ns() + SLOT_RETRY_NS);
 }
 
 void life_lose_zygote(struct worker *w) {

@@ -5,6 +5,7 @@
  *     reload ──► one more link. When its zygote has loaded, it is the current one. The workers of the previous zygote
  *                retire, and the link to it is closed when the last of them is dead.
  *     the current zygote is lost ──► the next one is started: at once, or after a delay if it had not loaded yet
+ *     it cannot load a handler ──► it is closed, and the next one is started after a delay
  */
 #include "pool/pool.h"
 
@@ -29,6 +30,7 @@
 #include "pool/zygote_start.h"
 
 #define ZYGOTE_RETRY_NS (200 * NS_PER_MS)
+#define LOAD_RETRY_NS   NS_PER_S /* after a handler could not be loaded */
 
 struct pool {
     struct slots slots; /* slots.current: one of the links, or NULL */
@@ -80,7 +82,12 @@ static void on_loaded(void *owner, struct zygote_link *z) {
 static void on_load_failed(void *owner, struct zygote_link *z, const char *type) {
     struct pool *p = owner;
     p->slots.events.load_failed(p->slots.events.owner, type);
-    close_if_unused(p, z); /* after a reload: the previous zygote goes on with its handlers */
+    if (z != p->slots.current) {
+        close_if_unused(p, z); /* after a reload: the previous zygote goes on with its handlers */
+        return;
+    }
+    close_link(p, z); /* nothing forks now, so another one tries */
+    loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + LOAD_RETRY_NS);
 }
 
 /* The worker in that slot, if it waits for a process of this zygote. NULL: the zygote reports nonsense. */

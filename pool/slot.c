@@ -41,14 +41,14 @@ void slot_hand_over(struct worker *w, enum handover to) {
     w->handover = to;
 }
 
-void slot_signal(struct worker *w, int signal) {
-    if (w->pid > 0 && w->link != NULL)
-        zygote_link_signal(w->link, w->pid, signal);
+bool slot_signal(struct worker *w, int signal) {
+    return w->pid <= 0 || w->link == NULL || zygote_link_signal(w->link, w->pid, signal) == 0;
 }
 
 void slot_kill(struct worker *w, enum stop_reason reason) {
     if (w->killed == STOP_NONE)
         w->killed = reason;
     slot_move(w, WORKER_DYING);
-    slot_signal(w, SIGKILL);
+    if (!slot_signal(w, SIGKILL))
+        loop_set_timer(w->slots->loop, &w->spawn_timer, clock_monotonic_ns() + SLOT_RETRY_NS);
 }

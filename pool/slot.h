@@ -33,6 +33,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/clock.h"
 #include "base/loop.h"
 #include "pool/pool_types.h"
 #include "pool/scoreboard.h"
@@ -40,7 +41,8 @@
 #include "pool/wire.h"
 #include "pool/zygote_link.h"
 
-#define NO_TYPE UINT32_MAX /* in worker.type */
+#define NO_TYPE       UINT32_MAX        /* in worker.type */
+#define SLOT_RETRY_NS (200 * NS_PER_MS) /* what the zygote could not be asked for is asked for again after that */
 
 enum worker_state { WORKER_EMPTY, WORKER_STARTING, WORKER_READY, WORKER_RETIRING, WORKER_DYING, WORKER_STATES };
 enum ownership { UNOWNED, ISOLATED, REPLACING, OWNERSHIPS };
@@ -95,8 +97,9 @@ struct worker {
     struct timer stop_timer; /* stopping.c: the task that it works on was asked to stop */
     int64_t stop_asked_ns;
 
-    struct timer spawn_timer; /* life.c: the next process after a delay; or the limit for loading a handler */
-    unsigned quick_deaths;    /* in a row */
+    /* life.c: the next process after a delay; the limit for loading a handler; or SIGKILL again */
+    struct timer spawn_timer;
+    unsigned quick_deaths; /* in a row */
     struct stderr_tail stderr_tail;
 };
 
@@ -119,9 +122,10 @@ void slot_move(struct worker *w, enum worker_state to);
 void slot_set_owner(struct worker *w, enum ownership to, void *owner); /* owner: NULL for UNOWNED */
 void slot_hand_over(struct worker *w, enum handover to);
 
-/* Makes the zygote send a signal to the process. No effect without a process or when its zygote is lost. */
-void slot_signal(struct worker *w, int signal);
-/* Sends SIGKILL; the slot is DYING. The report on the death gives the reason of the first call that had one: STOP_NONE
+/* Makes the zygote send a signal to the process. No effect without a process or when its zygote is lost. False: memory
+ * ran out, or the zygote is dying. */
+bool slot_signal(struct worker *w, int signal);
+/* Sends SIGKILL, and again a little later if that was not possible; the slot is DYING. The report on the death gives the reason of the first call that had one: STOP_NONE
  * is none. */
 void slot_kill(struct worker *w, enum stop_reason reason);
 

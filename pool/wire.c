@@ -11,8 +11,9 @@
 
 #define MAX_FDS 4 /* room to receive too many, so that they can be closed */
 
-/* Takes the descriptors out of a received message. Returns how many there were, or -1 if the control data were cut or
- * of another kind. `fds` has room for MAX_FDS. */
+/* Takes the descriptors out of a received message. Returns how many there were, or -1 if they are not all there (we
+ * have no room for them, or there were too many), or there were control data of another kind. `fds` has room for
+ * MAX_FDS. */
 static int collect_fds(struct msghdr *m, int *fds) {
     int count = 0;
     bool bad = (m->msg_flags & MSG_CTRUNC) != 0;
@@ -32,7 +33,8 @@ static int collect_fds(struct msghdr *m, int *fds) {
     return -1;
 }
 
-/* recvmsg(2) with descriptors. Returns what wire_receive returns. *size: the room; then the bytes received. */
+/* recvmsg(2) with descriptors. Returns what wire_receive returns. *size: the room; then the bytes received. *n_fds: -1
+ * if the descriptors did not arrive. */
 static int receive(int socket, void *data, size_t *size, int *fds, int *n_fds) {
     union {
         struct cmsghdr align;
@@ -49,10 +51,10 @@ static int receive(int socket, void *data, size_t *size, int *fds, int *n_fds) {
     while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
         return -1;
-    *n_fds = m.msg_controllen == 0 ? 0 : collect_fds(&m, fds);
+    *n_fds = m.msg_controllen == 0 && (m.msg_flags & MSG_CTRUNC) == 0 ? 0 : collect_fds(&m, fds);
     if (n == 0 && *n_fds == 0)
         return 0;
-    if (*n_fds < 0 || (m.msg_flags & MSG_TRUNC) != 0) {
+    if ((m.msg_flags & MSG_TRUNC) != 0) {
         for (int i = 0; i < *n_fds; i++)
             close(fds[i]);
         errno = EPROTO;
@@ -70,7 +72,7 @@ int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r) {
         r->size = 0;
         return got;
     }
-    if (n_fds > 1) {
+    if (n_fds > 1 || n_fds < 0) {
         for (int i = 0; i < n_fds; i++)
             close(fds[i]);
         errno = EPROTO;
@@ -243,7 +245,7 @@ int wire_receive_control(int socket, void *message, size_t size, int fds[2]) {
     int rc = receive(socket, message, &got, all, &n_fds);
     if (rc <= 0)
         return rc;
-    if (got == size && (n_fds == 0 || n_fds == 2)) {
+    if (got == size && (n_fds <= 0 || n_fds == 2)) {
         for (int i = 0; i < n_fds; i++)
             fds[i] = all[i];
         return 1;

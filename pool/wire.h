@@ -207,7 +207,8 @@ void wire_drop(struct wire_writer *w); /* empties it; what it had is not sent */
 MUST_CHECK int wire_flush(struct wire_writer *w, int socket);
 
 /* Control messages of a fixed size, with two descriptors or none (fds NULL to send none; both -1 if none came). The
- * sender keeps its descriptors; the receiver closes what it gets. wire_send_control: 0, or -1 with errno.
+ * sender keeps its descriptors; the receiver closes what it gets. If it has no room for them (EMFILE), it gets the
+ * message with both -1. wire_send_control: 0, or -1 with errno.
  * wire_receive_control: 1, 0 or -1 as wire_receive. */
 MUST_CHECK int wire_send_control(int socket, const void *message, size_t size, const int fds[2]);
 MUST_CHECK int wire_receive_control(int socket, void *message, size_t size, int fds[2]);

@@ -67,7 +67,11 @@ static struct child *add_child(void) {
 /* A front end that is gone is no error here: the next read from the socket ends the zygote. */
 static void report(struct zygote_report *r, const int fds[2]) {
     r->version = WIRE_VERSION;
-    if (wire_send_control(ZYGOTE_SOCKET_FD, r, sizeof *r, fds) != 0 && errno != EPIPE && errno != ECONNRESET)
+    int rc = wire_send_control(ZYGOTE_SOCKET_FD, r, sizeof *r, fds);
+    /* Too many descriptors are on their way. The front end must know of the process all the same: it has it killed. */
+    if (rc != 0 && fds != NULL && errno != EPIPE && errno != ECONNRESET)
+        rc = wire_send_control(ZYGOTE_SOCKET_FD, r, sizeof *r, NULL);
+    if (rc != 0 && errno != EPIPE && errno != ECONNRESET)
         LOG(LOG_ERROR, "zygote_report_failed", LOG_STR("error", strerror(errno)));
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/container.h"
 #include "base/log.h"
 #include "base/state.h"
@@ -24,6 +25,10 @@ struct zygote_link {
     bool reaped;        /* the process is dead and its pid is free; the socket can be open still */
     struct watch watch; /* the control socket */
     struct stderr_tail stderr_tail;
+    /* Requests that the socket did not take, oldest first: it holds some 280 datagrams. While there is one, the socket
+     * is watched for room. */
+    struct zygote_request *waiting;
+    size_t waiting_count, waiting_room; /* room: see base/array.h */
 };
 
 static void move(struct zygote_link *z, enum link_state to) {
@@ -102,11 +107,24 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
     }
 }
 
+/* Sends what waits, as far as there is room. If the socket is broken, the report of that follows: the zygote is lost. */
+static void send_waiting(struct zygote_link *z) {
+    size_t sent = 0;
+    while (sent < z->waiting_count && wire_send_control(z->watch.fd, &z->waiting[sent], sizeof *z->waiting, NULL) == 0)
+        sent++;
+    if (sent > 0)
+        memmove(z->waiting, z->waiting + sent, (z->waiting_count - sent) * sizeof *z->waiting);
+    z->waiting_count -= sent;
+    if (z->waiting_count == 0)
+        loop_rewatch(z->loop, &z->watch, EPOLLIN);
+}
+
 static void on_control(struct watch *watch, uint32_t events) {
-    (void)events;
     struct zygote_link *z = container_of(watch, struct zygote_link, watch);
     struct zygote_report r;
     int fds[2];
+    if ((events & EPOLLOUT) != 0 && z->waiting_count > 0)
+        send_waiting(z);
     int got = wire_receive_control(z->watch.fd, &r, sizeof r, fds);
     if (got < 0 && errno == EAGAIN)
         return;
@@ -149,6 +167,7 @@ void zygote_link_close(struct zygote_link *z) {
     close(z->watch.fd);
     stderr_tail_read(&z->stderr_tail);
     stderr_tail_close(&z->stderr_tail);
+    free(z->waiting);
     free(z);
 }
 
@@ -162,7 +181,17 @@ bool zygote_link_is_loaded(const struct zygote_link *z) {
 
 static int request(struct zygote_link *z, struct zygote_request *q) {
     q->version = WIRE_VERSION;
-    return wire_send_control(z->watch.fd, q, sizeof *q, NULL);
+    if (z->waiting_count == 0) {
+        if (wire_send_control(z->watch.fd, q, sizeof *q, NULL) == 0)
+            return 0;
+        if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
+            return -1;
+    }
+    if (GROW_ARRAY(&z->waiting, z->waiting_count, &z->waiting_room) != 0 ||
+        (z->waiting_count == 0 && loop_rewatch(z->loop, &z->watch, EPOLLIN | EPOLLOUT) != 0))
+        return -1;
+    z->waiting[z->waiting_count++] = *q;
+    return 0;
 }
 
 int zygote_link_spawn(struct zygote_link *z, unsigned slot, bool express, uint32_t start_type) {

@@ -58,11 +58,12 @@ pid_t zygote_link_pid(const struct zygote_link *z);
 bool zygote_link_is_loaded(const struct zygote_link *z);
 
 /* Asks for a worker: `spawned` or `not_spawned` follows, unless the zygote is lost. start_type: START_FORKED, or the
- * handler that the process is to load by itself. 0, or -1 with errno: nothing was sent. */
+ * handler that the process is to load by itself. Requests that the socket does not take wait, and are sent in their
+ * order. 0, or -1 with errno: the zygote will not get it, because it is dying or memory ran out. */
 MUST_CHECK int zygote_link_spawn(struct zygote_link *z, unsigned slot, bool express, uint32_t start_type);
-/* Makes the zygote send a signal to one of its children. The zygote does nothing if it has reaped that one. 0, or -1
- * with errno: nothing was sent. */
-int zygote_link_signal(struct zygote_link *z, pid_t pid, int signal);
+/* Makes the zygote send a signal to one of its children. The zygote does nothing if it has reaped that one. 0 or -1 as
+ * above. */
+MUST_CHECK int zygote_link_signal(struct zygote_link *z, pid_t pid, int signal);
 
 /* The owner has reaped the zygote, so that its pid is not ours any more. `lost` follows when the socket is at EOF. */
 void zygote_link_set_reaped(struct zygote_link *z);

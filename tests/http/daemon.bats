@@ -554,3 +554,14 @@ for_signal() { # SIGNAL
     done
     [ "$(curl -sS "$URL/v1/workers" | jq '.workers[] | select(.lane == "main") | .pid')" != "$first" ]
 }
+
+# The control socket of the zygote holds some 280 requests at a time.
+@test "--workers 400: all of them come, and are replaced when they are killed together" {
+    [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 4096 ] || skip "there are not enough descriptors"
+    start_daemon --workers 400
+    all_idle() { [ "$(curl -sS "$URL/v1/workers" | jq '[.workers[] | select(.state == "idle")] | length')" = 401 ]; }
+    wait_for all_idle
+    [ "$(status "$URL/readyz")" = 200 ]
+    curl -sS "$URL/v1/workers" | jq '.workers[].pid' | xargs kill -KILL
+    wait_for all_idle
+}

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <sys/resource.h>
 
+#include "pool/slot.h"
 #include "tests/unit/pool_world.h"
 
 /* ---- reload, and the zygote's death ------------------------------------------------------------------------------ */
@@ -130,6 +132,69 @@ static void a_zygote_that_dies_before_it_has_loaded_is_started_again(void **stat
     expect_new_zygote();
 }
 
+static void report_load_failed(struct fake_zygote *z) {
+    unsigned before = seen.load_failed;
+    fake_zygote_report(z, (struct zygote_report){.kind = ZYGOTE_LOAD_FAILED, .text = "primes"}, NULL);
+    STEP_UNTIL(loop, seen.load_failed > before);
+}
+
+static void a_zygote_that_was_started_again_and_cannot_load_is_replaced_too(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    fake_zygote_die(&zygotes[0]);
+    STEP_UNTIL(loop, zygotes_started == 2);
+    close_worker(w);
+    pool_reap(pool);
+    report_load_failed(&zygotes[1]);
+    STEP_UNTIL(loop, is_closed(&zygotes[1]));
+    STEP_UNTIL(loop, zygotes_started == 3);
+    report_loaded(&zygotes[2]);
+    next_worker(&zygotes[2]);
+}
+
+/* ---- requests that do not reach the zygote ----------------------------------------------------------------------- */
+
+static void a_worker_that_could_not_be_asked_for_is_asked_for_again(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    shutdown(zygotes[0].socket, SHUT_RD);
+    report_exit(w, 0);
+    assert_int_equal(slot(0)->state, WORKER_EMPTY);
+    assert_int_not_equal(slot(0)->spawn_timer.slot, 0);
+}
+
+static void a_worker_that_could_not_be_killed_is_killed_again(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    shutdown(zygotes[0].socket, SHUT_RD);
+    close(w->socket);
+    w->socket = -1;
+    STEP_UNTIL(loop, slot(0)->state == WORKER_DYING);
+    assert_int_not_equal(slot(0)->spawn_timer.slot, 0);
+}
+
+/* The front end has no room for descriptors: nothing but that process is lost. */
+static void a_worker_whose_descriptors_find_no_room_is_replaced(void **state) {
+    (void)state;
+    struct rlimit before, none;
+    start_pool(&small);
+    report_loaded(&zygotes[0]);
+    struct zygote_request q = await_request(&zygotes[0], ZYGOTE_SPAWN);
+    struct fake_worker *w = fork_worker_as(&zygotes[0], &q, FIRST_PID, false);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    int free_one = open("/dev/null", O_RDONLY);
+    none.rlim_cur = (rlim_t)free_one; /* no number from here on is given out */
+    close(free_one);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    STEP_UNTIL(loop, slot(0)->state == WORKER_DYING);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    await_signal(w, SIGKILL);
+    report_exit(w, SIGKILL);
+    next_worker(&zygotes[0]);
+    assert_int_equal(zygotes_started, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         POOL_TEST(a_reload_replaces_zygote_and_workers),
@@ -140,6 +205,10 @@ int main(void) {
         POOL_TEST(a_zygote_that_is_reaped_before_its_socket_tells_is_replaced_too),
         POOL_TEST(an_orphan_is_reaped_by_the_front_end),
         POOL_TEST(a_zygote_that_dies_before_it_has_loaded_is_started_again),
+        POOL_TEST(a_zygote_that_was_started_again_and_cannot_load_is_replaced_too),
+        POOL_TEST(a_worker_that_could_not_be_asked_for_is_asked_for_again),
+        POOL_TEST(a_worker_that_could_not_be_killed_is_killed_again),
+        POOL_TEST(a_worker_whose_descriptors_find_no_room_is_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

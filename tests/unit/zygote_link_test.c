@@ -150,18 +150,39 @@ static void a_signal_is_sent_by_the_zygote(void **state) {
     assert_int_equal(q.signal, SIGTERM);
 }
 
-static void a_request_that_the_socket_does_not_take_is_reported(void **state) {
+enum { MANY = 2000 }; /* many more datagrams than a socket takes */
+
+static void requests_that_the_socket_does_not_take_wait_for_room(void **state) {
     (void)state;
     struct zygote_request q;
-    unsigned sent = 0;
-    while (sent < 1000000 && zygote_link_spawn(zlink, sent, false, START_FORKED) == 0)
-        sent++;
-    assert_int_equal(errno, EAGAIN);
-    for (unsigned i = 0; i < sent; i++) {
-        assert_true(fake_zygote_receive(&zygote, &q));
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(zygote_link_spawn(zlink, i, false, START_FORKED), 0);
+    assert_int_equal(zygote_link_signal(zlink, 1234, SIGKILL), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        STEP_UNTIL(loop, fake_zygote_receive(&zygote, &q));
+        assert_int_equal(q.kind, ZYGOTE_SPAWN);
         assert_int_equal(q.slot, i);
     }
-    assert_false(fake_zygote_receive(&zygote, &q));
+    STEP_UNTIL(loop, fake_zygote_receive(&zygote, &q));
+    assert_int_equal(q.kind, ZYGOTE_SIGNAL);
+    assert_int_equal(zygote_link_spawn(zlink, 7, false, START_FORKED), 0); /* nothing waits now */
+    assert_true(fake_zygote_receive(&zygote, &q));
+    assert_int_equal(q.slot, 7);
+}
+
+static void reports_are_read_while_requests_wait(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(zygote_link_spawn(zlink, i, false, START_FORKED), 0);
+    report((struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
+    assert_int_equal(seen.loaded, 1);
+}
+
+static void a_request_to_a_zygote_that_is_gone_is_refused(void **state) {
+    (void)state;
+    shutdown(zygote.socket, SHUT_RD);
+    assert_int_equal(zygote_link_spawn(zlink, 1, false, START_FORKED), -1);
+    assert_int_equal(zygote_link_signal(zlink, 1234, SIGKILL), -1);
 }
 
 /* ---- reports ----------------------------------------------------------------------------------------------------- */
@@ -384,7 +405,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         LINK_TEST(a_request_for_a_worker_says_which),
         LINK_TEST(a_signal_is_sent_by_the_zygote),
-        LINK_TEST(a_request_that_the_socket_does_not_take_is_reported),
+        LINK_TEST(requests_that_the_socket_does_not_take_wait_for_room),
+        LINK_TEST(reports_are_read_while_requests_wait),
+        LINK_TEST(a_request_to_a_zygote_that_is_gone_is_refused),
         LINK_TEST(it_is_loaded_when_the_zygote_says_so),
         LINK_TEST(a_failed_load_names_the_handler),
         LINK_TEST(a_worker_comes_with_its_socket_and_its_stderr),
