@@ -256,7 +256,8 @@ struct pool *pool_new(struct loop *loop, const struct pool_config *config, const
         return NULL;
     p->slots.loop = loop;
     p->slots.config = *config;
-    p->slots.events = *events;
+    if (events != NULL)
+        p->slots.events = *events;
     p->zygote_timer.fire = on_zygote_timer;
     memory_limit_init(&p->slots);
     held_back_init(&p->slots);
@@ -264,6 +265,10 @@ struct pool *pool_new(struct loop *loop, const struct pool_config *config, const
         return p;
     pool_free(p);
     return NULL;
+}
+
+void pool_set_events(struct pool *p, const struct pool_events *events) {
+    p->slots.events = *events;
 }
 
 int pool_start(struct pool *p) {

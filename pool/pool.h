@@ -54,8 +54,10 @@
 struct pool;
 
 /* A pool without processes: pool_start starts them. Copies both structs; `events.owner` and `events.arg` are borrowed
- * as long as the pool lives. NULL with errno. */
+ * as long as the pool lives. events: NULL if pool_set_events will be called. NULL with errno. */
 MUST_CHECK struct pool *pool_new(struct loop *loop, const struct pool_config *config, const struct pool_events *events);
+/* No event comes before the loop runs, so a pool can be started while its owner still opens what the events need. */
+void pool_set_events(struct pool *p, const struct pool_events *events);
 MUST_CHECK int pool_start(struct pool *p); /* 0, or -1 with errno */
 /* Takes the limits from `config`. The numbers of workers stay as they are. */
 void pool_configure(struct pool *p, const struct pool_config *config);

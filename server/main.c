@@ -1,8 +1,8 @@
 /* main.c: offloadd: its start, its signals, its drain and its end. It connects the rooms with each other. Front end.
  * The zygote, and workers that are executed anew, are the same program with another first argument (see main).
  *
- *     read configuration ──► become subreaper, block signals ──► open listeners ──► start zygote ──► loop
- *                                                                                     │
+ *     read configuration ──► become subreaper, block signals ──► start zygote ──► open store, listeners ──► loop
+ *                                                                                                              │
  *       loaded ──► "ready"     SIGHUP ──► new zygote, limits    SIGTERM, SIGINT ──► draining ──► idle or time out ──► 0
  *                                                                        second one ───────────────► 128 + signal
  */
@@ -284,7 +284,6 @@ static bool send_webhook(void *arg, const struct delivery *d) {
 
 static int open_jobs(struct server *s, struct buf *error) {
     struct jobs_config jc = jobs_config_of(&s->config);
-    struct pool_config pc = pool_config_of(&s->config);
     struct store *remembered =
         store_memory_open(&(struct store_limits){.max_ended = (uint64_t)s->config.keep_sync}, false);
     s->store = open_store(s, error);
@@ -305,21 +304,32 @@ static int open_jobs(struct server *s, struct buf *error) {
     events.loaded = on_loaded;
     events.load_failed = on_load_failed;
     events.pong = on_pong;
-    s->pool = pool_new(s->loop, &pc, &events);
-    if (s->pool == NULL)
-        return -1;
+    pool_set_events(s->pool, &events);
     if (jobs_set_pool(s->jobs, s->pool) != 0)
         return -1;
     s->health = health_new(s->loop, s->pool);
     return s->health == NULL ? -1 : jobs_recover(s->jobs);
 }
 
-/* 0, or -1 with one line in `error`. */
+static int start_pool(struct server *s, struct buf *error) {
+    struct pool_config pc = pool_config_of(&s->config);
+    s->pool = pool_new(s->loop, &pc, NULL);
+    if (s->pool == NULL)
+        return -1;
+    if (pool_start(s->pool) == 0)
+        return 0;
+    buf_printf(error, "could not start the zygote: %s", strerror(errno));
+    return -1;
+}
+
+/* The zygote is started first: it loads the handlers while the front end opens all else. 0, or -1 with one line in
+ * `error`. */
 static int open_server(struct server *s, struct buf *error) {
     struct http_config hc = http_config_of(&s->config);
     struct http_events he = routes_events(s);
     s->loop = loop_new();
-    if (s->loop == NULL || watch_signals(s) != 0 || routes_init(s) != 0 || open_jobs(s, error) != 0) {
+    if (s->loop == NULL || watch_signals(s) != 0 || routes_init(s) != 0 || start_pool(s, error) != 0 ||
+        open_jobs(s, error) != 0) {
         if (error->size == 0)
             buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
@@ -330,10 +340,7 @@ static int open_server(struct server *s, struct buf *error) {
         s->exit_status = misconfigured ? EXIT_USAGE_ERROR : EXIT_COULD_NOT_START;
         return -1;
     }
-    if (pool_start(s->pool) == 0)
-        return 0;
-    buf_printf(error, "could not start the zygote: %s", strerror(errno));
-    return -1;
+    return 0;
 }
 
 static void close_server(struct server *s) {

@@ -1,5 +1,6 @@
-/* health.h: readiness. A ping is sent through every worker when somebody asks, and its outcome counts for a second.
- * Front end; all from the event loop. */
+/* health.h: readiness. A ping is sent through every worker when somebody asks. A good outcome counts for a second; a bad
+ * one is not kept. If a lane has no worker yet, those that are starting have a moment. Front end; all from the event
+ * loop. */
 #ifndef OFFLOAD_API_HEALTH_H
 #define OFFLOAD_API_HEALTH_H
 
@@ -22,8 +23,8 @@ struct health *health_new(struct loop *loop, struct pool *pool); /* borrows both
 void health_free(struct health *h);
 void health_pong(struct health *h, struct worker *w); /* for the pool: the worker has answered */
 
-/* True if there is a verdict that is younger than a second. Else the pings are under way, and the waiter is notified
- * when there is one, within a second. */
+/* True if there is a verdict: a good one that is younger than a second, or one that was just made. Else the pings are
+ * under way, and the waiter is notified when there is one, within a second. */
 bool health_check(struct health *h, struct health_waiter *w);
 void health_forget(struct health *h, struct health_waiter *w); /* no effect if it does not wait */
 

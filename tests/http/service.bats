@@ -280,3 +280,13 @@ END
     stop_daemon
     jq -e -s 'length > 4 and all((.time | test("^20.*Z$")) and (.level | test("^(debug|info|warn|error)$")) and has("event"))' "$LOG"
 }
+
+@test "a 503 of /readyz is not remembered" {
+    start_daemon --workers 1
+    pid=$(curl -sS "$URL/v1/workers" | jq '[.workers[] | select(.lane == "main")][0].pid')
+    kill -STOP "$pid"
+    unready() { [ "$(status "$URL/readyz")" = 503 ]; }
+    wait_for unready
+    kill -CONT "$pid"
+    [ "$(status "$URL/readyz")" = 200 ]
+}
