@@ -112,6 +112,8 @@ static int collatz_run(struct call *c, struct bytes common, struct bytes chunk) 
     if (chunk.size != sizeof r)
         return call_fail(c, CALL_FAILED, NULL, "the chunk is damaged");
     memcpy(&r, chunk.data, sizeof r);
+    if (r.from == 0 || r.to < r.from) /* 0 never becomes 1 */
+        return call_fail(c, CALL_FAILED, NULL, "the chunk is damaged");
     uint64_t size = r.to - r.from;
     for (uint64_t done = 0; done < size; done += STEP) {
         if (call_cancelled(c)) /* the client does not want it any more, or its time is up */

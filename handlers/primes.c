@@ -265,6 +265,8 @@ static size_t number_digits(const struct numbers *n, size_t i) {
 static int plan_slice(struct call *c, const struct numbers *n, size_t first, size_t end, double ns) {
     bool real;
     size_t size = 0;
+    if (first == end)
+        return plan_chunk(c, "", 0, (uint64_t)ns);
     if (n->form != NUMBERS_TEXT)
         return plan_chunk(c, n->i64 + first, (end - first) * sizeof *n->i64, (uint64_t)ns);
     for (size_t i = first; i < end; i++)

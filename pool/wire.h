@@ -103,6 +103,9 @@ _Static_assert(sizeof(struct wire_header) == 56 && offsetof(struct wire_header, 
                    offsetof(struct wire_header, type) == 32 && offsetof(struct wire_header, budget_ns) == 48,
                "the header has no padding");
 
+/* The longest time that is believed, of one task or of a whole job: some 36 years. A few of them can be added. */
+#define WIRE_MAX_TIME_NS (INT64_MAX / 8)
+
 /* Front of a WIRE_DONE. */
 struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;

@@ -140,6 +140,10 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
     struct bytes *inputs = calloc(count + 1, sizeof *inputs); /* the common bytes, then the parts */
     void **copies = calloc(count + 1, sizeof *copies);
     int rc = -1;
+    if (count == 0) { /* every plan has a chunk */
+        call_fail(&c, CALL_FAILED, NULL, "there are no parts to merge");
+        goto out;
+    }
     if (inputs == NULL || copies == NULL)
         goto out;
     inputs[0] = common;

@@ -49,6 +49,12 @@ void params_table_init(struct params_table *t, const struct handler *handler) {
             t->fallbacks[t->rows] = jsontext_parse(p->fallback, strlen(p->fallback), 16, &fault);
         if (fault.json.size > 0)
             reject_table(handler, p->name, fault.json.data);
+        for (unsigned form = 0; form < t->form_count; form++) {
+            uint32_t bit = p->forms == 0 || (p->forms >> form & 1) != 0 ? UINT32_C(1) << t->rows : 0;
+            t->form_rows[form] |= bit;
+            t->form_required[form] |= (p->flags & PARAM_REQUIRED) != 0 ? bit : 0;
+            t->form_present[form] |= p->fallback != NULL ? bit : 0;
+        }
         t->rows++;
     }
 }

@@ -55,6 +55,8 @@ struct params_table {
     unsigned rows;
     unsigned form_count;           /* at least 1 */
     json_t *fallbacks[PARAMS_MAX]; /* NULL: none */
+    /* By form, as masks of rows: those that belong to it, that must be given, and that have a value in any case. */
+    uint32_t form_rows[PARAMS_MAX], form_required[PARAMS_MAX], form_present[PARAMS_MAX];
 };
 /* Aborts if the table contradicts itself: that is a bug in the handler, which shows at every start. Borrows the
  * handler. */

@@ -116,6 +116,20 @@ static bool check_row(const struct reader *r, unsigned row, const struct packed_
     return p->kind == spec->kind && by_kind[spec->kind](r, spec, p);
 }
 
+/* Is there a form that has all rows with a value, and whose rows have the values that the handler relies on? */
+static bool is_whole(const struct params_table *t, const struct packed_param *rows) {
+    uint32_t given = 0, present = 0;
+    for (unsigned row = 0; row < t->rows; row++) {
+        given |= (uint32_t)((rows[row].flags & PACKED_GIVEN) != 0) << row;
+        present |= (uint32_t)((rows[row].flags & PACKED_PRESENT) != 0) << row;
+    }
+    for (unsigned form = 0; form < t->form_count; form++)
+        if ((present & ~t->form_rows[form]) == 0 && (t->form_required[form] & ~given) == 0 &&
+            (t->form_present[form] & ~present) == 0)
+            return true;
+    return false;
+}
+
 int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p, struct fault *fault) {
     struct reader r = {.table = t, .bytes = bytes, .size = size};
     uint32_t head[2] = {0, 0};
@@ -131,7 +145,7 @@ int params_view(const struct params_table *t, const void *bytes, size_t size, st
     p->rows = good ? (const void *)(r.bytes + 16) : NULL;
     for (unsigned row = 0; good && row < t->rows; row++)
         good = check_row(&r, row, &p->rows[row]);
-    if (!good)
+    if (!good || !is_whole(t, p->rows))
         return fault_set(fault, "handler_failed", "the packed parameters of %s are damaged", t->handler->name);
     return 0;
 }

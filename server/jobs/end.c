@@ -216,7 +216,7 @@ static void stamp_end(struct job *job, enum job_status status) {
 static void count_end(struct job *job) {
     const struct record *r = job->record;
     struct jobs *js = job->js;
-    size_t row = r->type < METRICS_TYPES ? r->type : METRICS_TYPES;
+    size_t row = metrics_row(r->type);
     js->metrics->jobs[row][r->status]++;
     if (r->started_ms != 0)
         metrics_observe(&js->metrics->job_run[row], r->run_ns);

@@ -105,6 +105,11 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
     return ok;
 }
 
+static void add_cpu(struct job *job, const struct wire_plan *head) {
+    uint64_t most = (uint64_t)(WIRE_MAX_TIME_NS - job->record->cpu_ns);
+    job->record->cpu_ns += (int64_t)(head->cpu_ns < most ? head->cpu_ns : most);
+}
+
 bool plan_take(struct job *job, const struct slice *plan) {
     struct wire_plan head;
     bool ok = read_plan_head(job, plan, &head) && read_common(job, plan, &head) && read_chunks(job, plan, &head) &&
@@ -120,8 +125,8 @@ bool plan_take(struct job *job, const struct slice *plan) {
         return false;
     }
     job->record->chunks_total = head.chunks;
-    job->record->plan_ns = (int64_t)head.plan_ns;
-    job->record->cpu_ns += (int64_t)head.cpu_ns;
+    job->record->plan_ns = (int64_t)(head.plan_ns < WIRE_MAX_TIME_NS ? head.plan_ns : WIRE_MAX_TIME_NS);
+    add_cpu(job, &head);
     job_enter_phase(job, PHASE_CHUNKS);
     return true;
 }
@@ -147,7 +152,7 @@ bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const 
         slice_deinit(&job->input);
         job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
         job->input_is_raw = false;
-        job->record->cpu_ns += (int64_t)head.cpu_ns;
+        add_cpu(job, &head);
     }
     slice_deinit(&reply);
     return ok;

@@ -70,7 +70,7 @@ int64_t job_next_cost_ns(const struct job *job) {
     const struct jobs *js = job->js;
     if (job->phase == PHASE_CHUNKS)
         return chunk_cost_ns(job);
-    int64_t lately = job->record->type < METRICS_TYPES ? js->type_cost_ns[job->record->type] : 0;
+    int64_t lately = js->type_cost_ns[metrics_row(job->record->type)];
     return lately > 0 ? lately : UNKNOWN_COST_NS;
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/end.h"
@@ -22,17 +23,26 @@
 #include "server/jobs/recover.h"
 #include "server/jobs/send.h"
 
+#define LONGEST_NS (1000 * (uint64_t)NS_PER_S) /* that a short job can be expected to take */
+
 /* ---- parts and results ------------------------------------------------------------------------------------------- */
+
+/* A time that a worker says, in ns. It is at most WIRE_MAX_TIME_NS, whatever the worker says, and so is a sum. */
+static void add_time(int64_t *sum, uint64_t ns) {
+    uint64_t most = (uint64_t)(WIRE_MAX_TIME_NS - *sum);
+    *sum += (int64_t)(ns < most ? ns : most);
+}
 
 static void add_times(struct job *job, enum task_kind kind, const struct wire_times *t) {
     struct record *r = job->record;
-    if (kind == TASK_PLAN && r->type < METRICS_TYPES) {
-        int64_t *lately = &job->js->type_cost_ns[r->type];
-        *lately += ((int64_t)t->cpu_ns - *lately) / 8 + 1;
+    if (kind == TASK_PLAN) {
+        int64_t *lately = &job->js->type_cost_ns[metrics_row(r->type)];
+        int64_t took_ns = (int64_t)(t->cpu_ns < LONGEST_NS ? t->cpu_ns : LONGEST_NS);
+        *lately += (took_ns - *lately) / 8 + 1;
     }
-    r->plan_ns += (int64_t)t->plan_ns;
-    r->merge_ns += (int64_t)t->merge_ns;
-    r->cpu_ns += (int64_t)t->cpu_ns;
+    add_time(&r->plan_ns, t->plan_ns);
+    add_time(&r->merge_ns, t->merge_ns);
+    add_time(&r->cpu_ns, t->cpu_ns);
 }
 
 static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t items) {
@@ -41,7 +51,7 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
     c->part = part;
     c->done = true;
     r->chunks_done++;
-    job->js->metrics->chunks[r->type]++;
+    job->js->metrics->chunks[metrics_row(r->type)]++;
     if (r->durable)
         job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
     history_chunk(job, chunk, items);
@@ -67,7 +77,7 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
         return;
     }
     if (kind != TASK_MERGE) {
-        job->js->metrics->chunks[r->type]++;
+        job->js->metrics->chunks[metrics_row(r->type)]++;
         r->chunks_done = r->chunks_total;
     }
     if (kind == TASK_RUN && job->watchers > 0)

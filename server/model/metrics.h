@@ -51,6 +51,11 @@ struct metrics {
 
 /* Aborts if there are more job types than the arrays have rows for. Call once, after host_init. */
 void metrics_check_types(size_t types);
+/* The row of a job type in the arrays of METRICS_TYPES + 1 rows: the last one if it has none of its own. All use this to
+ * index them. */
+static inline size_t metrics_row(size_t type) {
+    return type < METRICS_TYPES ? type : METRICS_TYPES;
+}
 
 void metrics_observe(struct histogram *h, int64_t ns); /* below 0 counts as 0 */
 /* Adds one to the count of a label, which is static text. If all METRICS_LABELS places are taken, a new label is not
