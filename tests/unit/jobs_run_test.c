@@ -101,8 +101,8 @@ static void the_more_urgent_job_is_sent_first(void **state) {
 static void a_merge_that_is_being_fed_gets_nothing_between_its_parts(void **state) {
     (void)state;
     struct client c, other;
-    start_chunks(&c, 2);
-    for (int i = 0; i < 2; i++) {
+    start_chunks(&c, 3);
+    for (int i = 0; i < 3; i++) {
         reply_done(find_sent(WIRE_RUN, 0), "x");
         dispatch();
         fake.parts_taken = i == 1 ? 1 : fake.parts_taken;
