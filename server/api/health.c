@@ -95,8 +95,8 @@ static void go_on(struct health *h) {
     bool starting = a_lane_has_none(h) && has_canary(h, CANARY_NONE) && now_ns - h->probe_ns < START_NS;
     if ((!silent && !starting) || now_ns - h->probe_ns >= PATIENCE_NS)
         conclude(h);
-    else if (loop_set_timer(h->loop, &h->timer, starting ? now_ns + LOOK_NS : h->probe_ns + PATIENCE_NS) != 0)
-        conclude(h);
+    else
+        loop_set_timer(h->loop, &h->timer, starting ? now_ns + LOOK_NS : h->probe_ns + PATIENCE_NS);
 }
 
 static void on_timer(struct timer *t) {
