@@ -8,8 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-size_t blob_held_bytes;
-
 static struct blob *make(size_t on_heap, int fd, size_t size, size_t held) {
     struct blob *b = on_heap > SIZE_MAX - sizeof *b ? NULL : malloc(sizeof *b + on_heap);
     if (b == NULL)
@@ -18,7 +16,7 @@ static struct blob *make(size_t on_heap, int fd, size_t size, size_t held) {
     b->fd = fd;
     b->size = size;
     b->held = held;
-    blob_held_bytes += held;
+    held_add(HELD_PAYLOADS, held);
     return b;
 }
 
@@ -69,7 +67,7 @@ struct blob *blob_ref(struct blob *b) {
 void blob_unref(struct blob *b) {
     if (b == NULL || --b->refs > 0)
         return;
-    blob_held_bytes -= b->held;
+    held_sub(HELD_PAYLOADS, b->held);
     if (b->fd >= 0)
         close(b->fd);
     free(b);

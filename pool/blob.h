@@ -10,12 +10,13 @@
 #include <stdint.h>
 
 #include "base/attributes.h"
+#include "base/held.h"
 
 struct blob {
     int refs;
     int fd; /* the memfd or file, or -1: the bytes are in data */
     size_t size;
-    size_t held; /* its share of blob_held_bytes; 0 for a file */
+    size_t held; /* its share of HELD_PAYLOADS (base/held.h); 0 for a file */
     _Alignas(8) unsigned char data[];
 };
 
@@ -24,8 +25,8 @@ struct slice {
     size_t offset, size;
 };
 
-/* Bytes of memory held by all blobs of this process: what --max-memory bounds. */
-extern size_t blob_held_bytes;
+/* Bytes of memory held by all blobs of this process. For reading. */
+#define blob_held_bytes (held_bytes[HELD_PAYLOADS])
 
 /* Each of the five returns a blob with one reference, or NULL with errno. */
 MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);                          /* on the heap */
