@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/descriptors.h"
+#include "base/held.h"
 #include "base/log.h"
 #include "pool/worker.h"
 #include "pool/zygote.h"
@@ -63,7 +64,6 @@ static struct jobs_config jobs_config_of(const struct config *c) {
         .max_queue_age_ns = c->max_queue_age_ns,
         .max_queue = (uint64_t)c->max_queue,
         .max_delayed = (uint64_t)c->max_delayed,
-        .max_memory = (uint64_t)c->max_memory,
         .keep_sync = (uint64_t)c->keep_sync,
         .max_json_depth = (unsigned)c->max_json_depth,
         .persistent = !config_is_in_memory(c),
@@ -213,6 +213,7 @@ static void reload(struct server *s) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct http_config hc = http_config_of(&s->config);
     struct webhooks_config wc = webhooks_config_of(&s->config);
+    held_set_limit((uint64_t)s->config.max_memory);
     if (webhooks_configure(s->webhooks, &wc, &error) !=
         0) /* the file of secrets has changed since config_read checked it */
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
@@ -376,6 +377,7 @@ static int run(struct server *s) {
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
     metrics_check_types(host_count());
+    held_set_limit((uint64_t)s->config.max_memory);
     if (open_server(s, &error) != 0) {
         say(&error);
         s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;
@@ -384,6 +386,7 @@ static int run(struct server *s) {
     }
     buf_deinit(&error);
     close_server(s);
+    held_check_empty();
     log_stop();
     return s->exit_status;
 }

@@ -35,6 +35,7 @@ static void job_free(struct job *job) {
     free(job->key);
     blob_unref(job->webhook);
     record_unref(job->record);
+    held_sub(HELD_JOBS, job->held);
     free(job);
 }
 

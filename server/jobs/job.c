@@ -17,6 +17,7 @@ struct job *job_new(struct jobs *js, struct record *r) {
         return NULL;
     job->js = js;
     job->record = r;
+    job_hold(job, JOB_BYTES);
     job->timer.fire = js->on_job_timer;
     job->accepted_ns = job->due_ns = clock_monotonic_ns();
     HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
@@ -28,6 +29,11 @@ struct job *job_new(struct jobs *js, struct record *r) {
     js->transient_count += !r->durable;
     job_count_status(job, r->status, 1);
     return job;
+}
+
+void job_hold(struct job *job, size_t bytes) {
+    held_add(HELD_JOBS, bytes);
+    job->held += bytes;
 }
 
 void job_leave_live(struct job *job) {

@@ -100,6 +100,7 @@ struct job {
 
     /* ---- who waits for it ---- */
     struct job_waiter *waiters;
+    size_t held;             /* bytes counted for it in HELD_JOBS */
     unsigned watchers;       /* how many of the waiters want changes */
     unsigned throttles;      /* how many readers of its items are too far behind */
     struct history *history; /* NULL: it is empty, and nobody has opened it */
@@ -185,6 +186,10 @@ struct jobs {
 
 /* A job in the live table. Takes the caller's reference to the record. NULL: memory ran out, and nothing was taken. */
 struct job *job_new(struct jobs *js, struct record *r);
+/* Counts more bytes in HELD_JOBS, until the job is freed. Payloads are blobs, which count themselves. */
+void job_hold(struct job *job, size_t bytes);
+/* What a job needs without its payloads when it is made. */
+#define JOB_BYTES (sizeof(struct job) + sizeof(struct record))
 /* Takes it out of the live table, so that it is not found and takes no room in the queue, and releases its isolated
  * workers. It must not be in the scheduler, and must have no backoffs. */
 void job_leave_live(struct job *job);

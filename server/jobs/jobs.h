@@ -37,7 +37,7 @@ struct jobs_config {
     int64_t retry_delay_ns, max_retry_delay_ns; /* the backoff; retry_delay_ns 0: there is none */
     uint64_t max_queue;                         /* jobs; those that are delayed do not count */
     uint64_t max_delayed;                       /* jobs that wait for their delay_ms */
-    uint64_t max_memory, keep_sync;             /* bytes, jobs */
+    uint64_t keep_sync;                         /* jobs */
     unsigned max_json_depth;
     bool persistent; /* the store outlives the process, so a drain leaves queued jobs in it */
 };

@@ -13,6 +13,7 @@ void lost_add(struct job *job, const struct task *t, const char *cause, const st
     struct record *r = job->record;
     if (r->lost_count == RECORD_MAX_LOST)
         return;
+    size_t before = r->lost.capacity;
     struct buf one = {0};
     buf_puts(&one, r->lost_count == 0 ? "{" : ",{");
     if (t != NULL && t->kind == TASK_RUN)
@@ -37,6 +38,7 @@ void lost_add(struct job *job, const struct task *t, const char *cause, const st
         r->lost_count++;
     r->lost.failed = false; /* an entry for which there is no memory is left out; the others stay as they are */
     buf_deinit(&one);
+    job_hold(job, r->lost.capacity - before);
 }
 
 /* ---- in the store ------------------------------------------------------------------------------------------------ */

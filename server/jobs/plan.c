@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "server/jobs/options.h"
 
+/* What a chunk needs without its payloads: its entry here, in `again`, and in the history. */
+#define CHUNK_BYTES (sizeof(struct chunk) + sizeof(uint32_t) + 2 * sizeof(uint64_t))
 #define MAX_COST_NS (1000000 * (uint64_t)NS_PER_S) /* of one chunk; so sums stay far from overflow */
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
@@ -100,6 +102,7 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
         job->record->type = s.type;
         job->record->map = s.map;
         job->record->items = s.items;
+        job_hold(job, options_text_size(&job->record->options));
     }
     submission_deinit(&s);
     return ok;
@@ -124,6 +127,7 @@ bool plan_take(struct job *job, const struct slice *plan) {
         slice_deinit(&job->chunk_bytes);
         return false;
     }
+    job_hold(job, head.chunks * CHUNK_BYTES + job->common_size);
     job->record->chunks_total = head.chunks;
     job->record->plan_ns = (int64_t)(head.plan_ns < WIRE_MAX_TIME_NS ? head.plan_ns : WIRE_MAX_TIME_NS);
     add_cpu(job, &head);

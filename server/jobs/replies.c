@@ -207,6 +207,14 @@ static bool on_submission(struct job *job, struct task *t, const struct wire_fra
     return true;
 }
 
+/* It does not fit within --max-memory: this job pays, and not the service. */
+static bool fail_for_memory(struct job *job, struct task *t) {
+    task_free(t);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT,
+             strdup("what a worker made of it does not fit within --max-memory"), NULL);
+    return true;
+}
+
 /* False: the reply breaks the protocol, or memory ran out (errno is ENOMEM then) before the task was changed. */
 static bool take_reply(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (f->header.kind == WIRE_CANCELLED)
@@ -215,6 +223,8 @@ static bool take_reply(struct job *job, struct task *t, const struct wire_frame 
         return absorb(job, t);
     if (f->header.kind == WIRE_FAILED)
         return on_failed(job, t, f);
+    if (bulk->size > 0 && !held_make_room(HELD_FOR_WORK, 0)) /* it is counted already */
+        return fail_for_memory(job, t);
     if (f->header.kind == WIRE_DONE)
         return on_done(job, t, f, bulk);
     if (t->kind != TASK_PLAN)

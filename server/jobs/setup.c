@@ -9,6 +9,12 @@
 
 #define POISON_BYTES (16 + HOST_MAX_POISON * sizeof(uint32_t)) /* the most that job_put_poison writes */
 
+/* Results that maybe nobody fetches are evicted for a request that wants memory now, the oldest first. */
+static void evict(void *arg, size_t bytes) {
+    struct store *s = arg;
+    s->ops->evict(s, bytes);
+}
+
 struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struct metrics *metrics, struct store *store,
                       struct store *remembered) {
     struct jobs *js = calloc(1, sizeof *js);
@@ -19,6 +25,8 @@ struct jobs *jobs_new(struct loop *loop, const struct jobs_config *config, struc
     js->metrics = metrics;
     js->store = store;
     js->remembered = remembered;
+    held_set_reclaimer(HELD_FROM_REMEMBERED, evict, remembered);
+    held_set_reclaimer(HELD_FROM_STORED, evict, store);
     js->on_job_timer = limits_on_timer;
     js->rate_ns = clock_monotonic_ns();
     js->wall_offset_ms = clock_wall_ms() - js->rate_ns / NS_PER_MS;
@@ -57,6 +65,8 @@ void jobs_free(struct jobs *js) {
     struct job *job, *next;
     expiry_stop(js);
     recover_park_all(js);
+    held_set_reclaimer(HELD_FROM_REMEMBERED, NULL, NULL);
+    held_set_reclaimer(HELD_FROM_STORED, NULL, NULL);
     js->store->ops->close(js->store); /* answers what it still owes, which frees the jobs that were ending */
     js->remembered->ops->close(js->remembered);
     end_abandon_all(js);

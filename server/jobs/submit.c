@@ -8,20 +8,6 @@
 
 /* ---- acceptance -------------------------------------------------------------------------------------------------- */
 
-/* Whether `more` bytes are too many, even if ended jobs are evicted. */
-static bool too_much_memory(struct jobs *js, size_t more) {
-    uint64_t held = blob_held_bytes + more;
-    if (held <= js->config.max_memory)
-        return false;
-    /* Results that maybe nobody fetches are evicted for a job that is wanted now, the oldest first. */
-    uint64_t excess = held - js->config.max_memory;
-    js->remembered->ops->evict(js->remembered, excess);
-    held = blob_held_bytes + more;
-    if (held > js->config.max_memory)
-        js->store->ops->evict(js->store, held - js->config.max_memory);
-    return blob_held_bytes + more > js->config.max_memory;
-}
-
 /* Whether there is room among those that wait for a worker, or for their time. */
 static bool has_room(const struct jobs *js, bool delayed) {
     if (delayed)
@@ -29,8 +15,8 @@ static bool has_room(const struct jobs *js, bool delayed) {
     return js->live_count - js->delayed_count < js->config.max_queue;
 }
 
-/* delayed: it is known to wait for its time; of a raw body that is known later (options_apply_parsed). 0, or -1 with
- * *why. */
+/* delayed: it is known to wait for its time; of a raw body that is known later (options_apply_parsed). more: what the job
+ * will need besides a raw body, which is held already. 0, or -1 with *why. */
 static int check_bounds(struct jobs *js, bool delayed, size_t more, enum problem_code *why) {
     *why = PROBLEM_QUEUE_FULL;
     if (!has_room(js, delayed))
@@ -39,7 +25,7 @@ static int check_bounds(struct jobs *js, bool delayed, size_t more, enum problem
         jobs_oldest_wait_ms(js) * NS_PER_MS > js->config.max_queue_age_ns)
         return -1;
     *why = PROBLEM_OVER_MEMORY;
-    return too_much_memory(js, more) ? -1 : 0;
+    return held_make_room(HELD_FOR_NEW, more) ? 0 : -1;
 }
 
 static int copy_params(const struct buf *params, struct slice *s) {
@@ -85,6 +71,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
     job->key = q->key == NULL ? NULL : copy_key(q->key);
+    if (job->key != NULL)
+        job_hold(job, sizeof *job->key + strlen(q->key->tenant) + strlen(q->key->key) + 2);
     if (q->key != NULL && job->key == NULL)
         return -1;
     if (q->submission == NULL) {
@@ -108,7 +96,7 @@ static int fill_input(struct job *job, const struct job_request *q) {
 }
 
 int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, enum problem_code *why) {
-    size_t more = q->submission == NULL ? 0 : q->submission->params.size;
+    size_t more = JOB_BYTES + (q->submission == NULL ? 0 : q->submission->params.size);
     bool delayed = q->submission != NULL && q->submission->options.delay_ms > 0;
     if (check_bounds(js, delayed, more, why) != 0) {
         metrics_count(js->metrics->rejected, problem_get(*why)->code);
@@ -128,6 +116,7 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
         job_undo_submission(job);
         return -1;
     }
+    job_hold(job, options_text_size(&r->options));
     job_arm_timer(job);
     job_enqueue(job);
     job_log_event(LOG_DEBUG, "job_accepted", job);

@@ -42,8 +42,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
                                "A query parameter is unknown or has a wrong value."},
     [PROBLEM_JOB_TIMEOUT] = {"job_timeout", 504, "Job ran out of time",
                              "The job ran longer than options.timeout_ms (default --job-timeout) and was stopped."},
-    [PROBLEM_MEMORY_LIMIT] = {"memory_limit", 507, "Job ran out of memory",
-                              "A worker exceeded --max-job-memory, or memory ran out, while it ran this job."},
+    [PROBLEM_MEMORY_LIMIT] =
+        {"memory_limit", 507, "Job ran out of memory",
+         "A worker exceeded --max-job-memory, or memory ran out, while it ran this job; or what it made does not fit "
+         "within --max-memory."},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"method_not_allowed", 405, "Method not allowed", "See the Allow header."},
     [PROBLEM_MISDIRECTED_REQUEST] =
         {"misdirected_request", 421, "Misdirected request",
@@ -54,9 +56,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
         {"not_implemented", 501, "Not implemented",
          "The request needs something that the service does not have, such as a transfer coding other than chunked."},
     [PROBLEM_NOT_UTF8] = {"not_utf8", 400, "Body is not UTF-8", "JSON is UTF-8 (RFC 8259 section 8.1)."},
-    [PROBLEM_OVER_MEMORY] =
-        {"over_memory", 429, "Memory budget is spent",
-         "The service holds as many bytes as --max-memory allows. Nothing was accepted; retry later."},
+    [PROBLEM_OVER_MEMORY] = {"over_memory", 429, "Memory budget is spent",
+                             "The service holds as many bytes as --max-memory allows. No job was accepted, or the "
+                             "answer was too large to be "
+                             "made now; retry later."},
     [PROBLEM_PRECONDITION_FAILED] =
         {"precondition_failed", 412, "Precondition failed",
          "If-Match names no present state of the job, so nothing was done. GET the job for its present ETag."},

@@ -164,6 +164,11 @@ struct worker_view worker_look(const struct worker *w) {
     return (struct worker_view){.lane = w->lane, .activity = w->count > 0 ? WORKER_IS_BUSY : WORKER_IS_IDLE};
 }
 
+uint64_t worker_rss(const struct worker *w) {
+    (void)w;
+    return 1 << 20;
+}
+
 const char *worker_activity_name(enum worker_activity a) {
     (void)a;
     return "idle";

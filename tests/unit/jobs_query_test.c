@@ -14,6 +14,11 @@ static int try_submit(enum problem_code *why) {
     return rc;
 }
 
+/* New jobs get three quarters of the memory. */
+static void set_limit_of_new(size_t bytes) {
+    held_set_limit(bytes / 3 * 4 + 4);
+}
+
 static void jobs_beyond_the_queue_are_not_accepted(void **state) {
     (void)state;
     enum problem_code why;
@@ -135,14 +140,16 @@ static void results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted(void
     struct id id = c.record->id;
     leave(&c);
     assert_int_equal(blob_held_bytes, 10);
-    config.max_memory = 24;
-    jobs_configure(jobs, &config);
+    size_t before = held_total;
     assert_int_equal(try_submit(&why), 0);
     assert_int_equal(blob_held_bytes, 20);
+    size_t one = held_total - before;
+    set_limit_of_new(held_total + one - 10);
     assert_int_equal(try_submit(&why), 0);
     assert_int_equal(blob_held_bytes, 20);
     assert_int_equal(try_submit(&why), -1);
     assert_int_equal(why, PROBLEM_OVER_MEMORY);
+    assert_string_equal(metrics.rejected[0].label, "over_memory");
     assert_null(jobs_find(jobs, &id));
 }
 
@@ -196,6 +203,64 @@ static void a_raw_body_whose_webhook_cannot_be_checked_is_not_planned(void **sta
     job_cancel(c.job);
     reply_cancelled(find_sent(WIRE_PLAN, 0));
     leave(&c);
+}
+
+static void a_job_counts_while_it_lives_with_its_chunks_and_what_it_has_lost(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(0, 0);
+    submit(&c, true);
+    size_t queued = held_bytes[HELD_JOBS];
+    assert_true(queued >= sizeof(struct job) + sizeof(struct record));
+    dispatch();
+    reply_plan(find_sent(WIRE_PLAN, 0), 100, LONG_NS);
+    size_t planned = held_bytes[HELD_JOBS];
+    assert_true(planned >= queued + 100 * sizeof(struct chunk));
+    dispatch();
+    die(find_sent(WIRE_RUN, 0), true, "signal");
+    assert_true(held_bytes[HELD_JOBS] > planned);
+    restart_workers();
+    job_cancel(c.job);
+    while (find_sent(WIRE_RUN, 0) != NULL)
+        reply_cancelled(find_sent(WIRE_RUN, 0));
+    assert_int_equal(held_bytes[HELD_JOBS], 0);
+    assert_true(held_bytes[HELD_ENDED] >= sizeof(struct record));
+    leave(&c);
+}
+
+/* The worker's answer is a result in a memfd. */
+static void reply_bulk(struct fake_sent *s, size_t size) {
+    struct wire_times times = {1, 2, 3, 4};
+    char *bytes = calloc(1, size);
+    assert_non_null(s);
+    struct slice bulk = slice_all(blob_copy_sealed("test", bytes, size));
+    free(bytes);
+    struct wire_frame f = {{.kind = WIRE_DONE, .ticket = s->header.ticket, .length = sizeof times},
+                           (const unsigned char *)&times};
+    f.header.flags |= WIRE_BULK;
+    assert_true(events.reply(events.arg, s->worker, s->task, &f, &bulk));
+    s->answered = true;
+    fake_answered(s);
+    slice_deinit(&bulk);
+}
+
+static void a_result_that_does_not_fit_fails_its_job_alone(void **state) {
+    (void)state;
+    struct client fits, does_not, small;
+    submit(&fits, false);
+    submit(&does_not, false);
+    submit(&small, false);
+    dispatch();
+    held_set_limit(held_total + 300000);
+    reply_bulk(find_sent(WIRE_PLAN, 0), 200000);
+    assert_ended(&fits, JOB_SUCCEEDED);
+    reply_bulk(find_sent(WIRE_PLAN, 0), 400000);
+    assert_failed(&does_not, "memory_limit");
+    reply_done(find_sent(WIRE_PLAN, 0), "1");
+    assert_ended(&small, JOB_SUCCEEDED);
+    leave(&fits);
+    leave(&does_not);
+    leave(&small);
 }
 
 /* ---- looking up -------------------------------------------------------------------------------------------------- */
@@ -347,6 +412,8 @@ int main(void) {
         JOBS_TEST(a_job_is_not_accepted_without_its_trace_or_its_webhook),
         JOBS_TEST(a_raw_body_whose_webhook_cannot_be_checked_is_not_planned),
         JOBS_TEST(results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted),
+        JOBS_TEST(a_job_counts_while_it_lives_with_its_chunks_and_what_it_has_lost),
+        JOBS_TEST(a_result_that_does_not_fit_fails_its_job_alone),
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),
         JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),
