@@ -45,6 +45,7 @@ struct entry {
     struct id id;
     struct record *record; /* a reference; NULL: a tombstone */
     int64_t ttl_ms;
+    size_t held; /* bytes counted for it in HELD_ENDED */
     UT_hash_handle hh;
     struct entry *ended_prev, *ended_next; /* in the list by_end */
 };
@@ -113,8 +114,10 @@ static struct entry *add(struct memory_store *m, struct record *r) {
     e->record = record_ref(r);
     e->ttl_ms = r->options.ttl_ms;
     HASH_ADD(hh, m->by_id, id, sizeof e->id, e);
-    if (HASH_HOLDS(e))
+    if (HASH_HOLDS(e)) {
+        held_replace(HELD_ENDED, &e->held, sizeof *e);
         return e;
+    }
     record_unref(e->record);
     free(e);
     return NULL;
@@ -128,6 +131,7 @@ static void drop_record(struct memory_store *m, struct entry *e) {
     }
     record_unref(e->record);
     e->record = NULL;
+    held_replace(HELD_ENDED, &e->held, sizeof *e);
 }
 
 static void drop_entry(struct memory_store *m, struct entry *e) {
@@ -137,6 +141,7 @@ static void drop_entry(struct memory_store *m, struct entry *e) {
         drop_record(m, e);
     unschedule(m, &e->timed);
     HASH_DEL(m->by_id, e);
+    held_sub(HELD_ENDED, e->held);
     free(e);
 }
 
@@ -173,6 +178,7 @@ static struct key *new_key(const char *tenant, const char *key) {
 static void drop_key(struct memory_store *m, struct key *k) {
     unschedule(m, &k->timed);
     HASH_DEL(m->keys, k);
+    held_sub(HELD_ENDED, sizeof *k + k->size);
     free(k);
 }
 
@@ -203,6 +209,7 @@ static enum store_result claim_key(struct memory_store *m, const struct id *job,
         free(k);
         return STORE_UNAVAILABLE;
     }
+    held_add(HELD_ENDED, sizeof *k + k->size);
     schedule(m, &k->timed, clock_wall_ms() + key->ttl_ms);
     return STORE_OK;
 }
@@ -267,6 +274,7 @@ static void memory_finish(struct store *s, struct record *r, const struct delive
     DL_APPEND2(m->by_end, e, ended_prev, ended_next);
     m->ended_count++;
     m->ended_bytes += record_bytes(r);
+    held_replace(HELD_ENDED, &e->held, sizeof *e + record_bytes(r) - r->result.size); /* a blob counts itself */
     schedule(m, &e->timed, r->expires_ms > 0 ? r->expires_ms : 1);
     evict_ended(m);
     done(arg, STORE_OK);

@@ -128,6 +128,7 @@ static void free_webhook(struct webhook *h) {
         transfer_cancel(h->transfer);
     unmap_body(h);
     w->bytes -= bytes_of(h);
+    held_sub(HELD_WEBHOOKS, bytes_of(h) - h->body.size);
     slice_deinit(&h->body);
     free(h->url);
     free(h);
@@ -306,6 +307,7 @@ bool webhooks_send(struct webhooks *w, const struct delivery *d) {
         return false;
     bool fits = make_room(w, bytes_of(h));
     w->bytes += bytes_of(h);
+    held_add(HELD_WEBHOOKS, bytes_of(h) - h->body.size); /* the body is a blob, which counts itself */
     int64_t delay_ms = d->due_ms - clock_wall_ms();
     int64_t longest_ms = webhook_longest_delay_ms(w->config.retry_ns); /* a wall clock that was set back meanwhile */
     if (!fits)

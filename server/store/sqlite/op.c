@@ -15,12 +15,19 @@ struct op *op_new(enum op_kind kind, const struct operation *operation, const st
     op->stored.fd = -1;
     op->time_ms = clock_wall_ms();
     op->text_end = op->text;
+    op_hold(op, sizeof *op + text_bytes);
     if (id != NULL)
         op->id = *id;
     return op;
 }
 
+void op_hold(struct op *op, size_t bytes) {
+    held_add(HELD_STORE, bytes);
+    op->held += bytes;
+}
+
 void op_free(struct op *op) {
+    held_sub(HELD_STORE, op->held);
     for (unsigned i = 0; i < op->payload_count; i++)
         slice_deinit(&op->payloads[i].slice);
     for (size_t i = 0; i < op->found_count; i++)

@@ -104,6 +104,7 @@ struct op {
     void *arg;
     struct record *record;                  /* OP_FINISH: answers `get` while the end cannot be written */
     struct op *pending_prev, *pending_next; /* in the queue's list of ops that must still be written */
+    size_t held;                            /* bytes counted for it in HELD_STORE */
     bool in_flight;                         /* it is in that list, and the store thread is trying it again */
 
     char *text_end; /* where the next string goes */
@@ -117,6 +118,8 @@ struct op {
 MUST_CHECK struct op *op_new(enum op_kind kind, const struct operation *operation, const struct id *id,
                              size_t text_bytes);
 void op_free(struct op *op);
+/* Counts more bytes in HELD_STORE, until op_free: for what the op will read. */
+void op_hold(struct op *op, size_t bytes);
 
 /* How many bytes the strings need, with their NULs. A string that is NULL needs none. */
 size_t op_text_bytes(const char *text);

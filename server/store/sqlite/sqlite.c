@@ -22,8 +22,9 @@
 #include "server/store/sqlite/recover.h"
 #include "server/store/sqlite/schema.h"
 
-#define GC_AGAIN_MS 1000     /* we do not know what expires next before the store thread has looked */
-#define LOOK_NS     NS_PER_S /* at most so often somebody who asks for trouble has the store thread look for it */
+#define TYPICAL_TEXTS 256      /* bytes that the texts of a record need on the heap, more or less */
+#define GC_AGAIN_MS   1000     /* we do not know what expires next before the store thread has looked */
+#define LOOK_NS       NS_PER_S /* at most so often somebody who asks for trouble has the store thread look for it */
 
 struct sqlite_store {
     struct store base;
@@ -218,6 +219,7 @@ static void sqlite_finish(struct store *s, struct record *r, const struct delive
     struct op *op = new_row_op(OP_FINISH, r, webhook_bytes);
     if (op != NULL) {
         op->record = record_ref(r);
+        op_hold(op, record_bytes(r) - r->result.size);
         op_add_payload(op, FILE_RESULT, 0, &r->result);
     }
     if (op != NULL && webhook != NULL)
@@ -238,8 +240,10 @@ static void sqlite_get(struct store *s, const struct id *id, store_found *found,
 
 static void sqlite_list(struct store *s, const struct store_filter *f, store_found *found, void *arg) {
     struct op *op = new_op(OP_LIST, NULL, 0);
-    if (op != NULL)
+    if (op != NULL) {
         op->filter = *f;
+        op_hold(op, f->limit * (sizeof(struct record) + TYPICAL_TEXTS));
+    }
     post_found(s, op, found, arg);
 }
 
