@@ -78,16 +78,20 @@ static int64_t max_descriptors(void) {
     return known ? (int64_t)files.rlim_cur : INT64_MAX / 2;
 }
 
-/* --max-connections, or fewer if there are not enough descriptors. */
+/* --max-connections, or fewer if there are not enough descriptors, or if idle ones alone would take most of
+ * --max-memory. */
 static int64_t connections_that_fit(const struct config *c) {
     int64_t room = max_descriptors();
     /* Jobs need descriptors too: one for each large part. */
     int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
     room = room > 2 * spare ? room - spare : room / 2;
+    int64_t by_memory = c->max_memory / 4 * 3 / (int64_t)http_connection_bytes((uint64_t)c->max_header);
+    room = by_memory < room ? by_memory : room;
     return c->max_connections < room ? c->max_connections : room;
 }
 
-/* Raises the limit of descriptors as far as it goes (RLIMIT_NOFILE), and warns if that is not enough. */
+/* Raises the limit of descriptors as far as it goes (RLIMIT_NOFILE). Warns if that or the memory is not enough for
+ * --max-connections. */
 static void raise_descriptors(const struct config *c) {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -97,7 +101,7 @@ static void raise_descriptors(const struct config *c) {
     int64_t fitting = connections_that_fit(c);
     if (fitting < c->max_connections)
         LOG(LOG_WARN, "connections_limited", LOG_INT("max_connections", fitting), LOG_INT("wanted", c->max_connections),
-            LOG_INT("descriptors", max_descriptors()));
+            LOG_INT("descriptors", max_descriptors()), LOG_INT("max_memory", c->max_memory));
 }
 
 static struct http_config http_config_of(const struct config *c) {
@@ -209,11 +213,11 @@ static void reload(struct server *s) {
         LOG(LOG_WARN, "reload_ignored", LOG_STR("options", ignored.data));
     buf_deinit(&ignored);
     log_threshold = s->config.log_level;
+    held_set_limit((uint64_t)s->config.max_memory);
     struct pool_config pc = pool_config_of(&s->config);
     struct jobs_config jc = jobs_config_of(&s->config);
     struct http_config hc = http_config_of(&s->config);
     struct webhooks_config wc = webhooks_config_of(&s->config);
-    held_set_limit((uint64_t)s->config.max_memory);
     if (webhooks_configure(s->webhooks, &wc, &error) !=
         0) /* the file of secrets has changed since config_read checked it */
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
@@ -361,6 +365,7 @@ static void close_server(struct server *s) {
     routes_free(s);
     if (s->loop != NULL)
         loop_free(s->loop);
+    held_check_empty();
 }
 
 static int run(struct server *s) {
@@ -374,10 +379,10 @@ static int run(struct server *s) {
         return EXIT_COULD_NOT_START;
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* the workers of a zygote that died become our children */
+    held_set_limit((uint64_t)s->config.max_memory);
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
     metrics_check_types(host_count());
-    held_set_limit((uint64_t)s->config.max_memory);
     if (open_server(s, &error) != 0) {
         say(&error);
         s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;
@@ -386,7 +391,6 @@ static int run(struct server *s) {
     }
     buf_deinit(&error);
     close_server(s);
-    held_check_empty();
     log_stop();
     return s->exit_status;
 }

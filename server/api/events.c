@@ -32,6 +32,7 @@
 #define COMMENT_NS   (15 * NS_PER_S)   /* without an event; then a comment keeps proxies from closing the connection */
 #define PROGRESS_NS  (500 * NS_PER_MS) /* between two looks at the progress within chunks */
 #define END_ID       "end"
+#define LARGE_JOB    (16 * 1024) /* bytes of a result */
 
 struct subscriber {
     struct http_stream stream;
@@ -188,12 +189,20 @@ static bool put_between(struct subscriber *s) {
     return s->text.size > 0;
 }
 
+/* A Job with a large result is not written while there is no room for it: the client is cut off, and comes back. */
+static bool job_fits(struct subscriber *s) {
+    size_t bytes = s->record->result.size;
+    s->broken =
+        bytes > LARGE_JOB && !held_make_room(HELD_FOR_ANSWER, 2 * bytes); /* twice: the text doubles when it grows */
+    return !s->broken;
+}
+
 /* Writes the next event. False: there is none now. */
 static bool put_next(struct subscriber *s, struct span *out) {
     const struct record *r = s->record;
     if (!s->greeted) {
         buf_puts(&s->text, RETRY);
-    } else if (s->snapshot_due) {
+    } else if (s->snapshot_due && job_fits(s)) {
         s->snapshot_due = false;
         put_event(s, "snapshot", s->next - 1);
         put_job(&s->text, r, s->waiter.job);
@@ -203,7 +212,7 @@ static bool put_next(struct subscriber *s, struct span *out) {
         put_status(s, JOB_RUNNING, r->started_ms);
     } else if (s->next >= HISTORY_FIRST && s->entry < history_count(s->history)) {
         put_entry(s, out);
-    } else if (s->ended && !s->over) {
+    } else if (s->ended && !s->over && job_fits(s)) {
         s->over = true;
         put_end(&s->text, r);
     } else {
@@ -252,6 +261,8 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
         ;
     if (s->text.failed || s->broken || history_is_broken(s->history))
         return HTTP_STREAM_CUT;
+    s->stream.pinned = s->ended ? history_bytes(s->history) : 0;
+    http_hold_stream(s->request, s->text.capacity);
     if (out.at > to) {
         s->written_ns = clock_monotonic_ns();
         return out.at - to;
@@ -343,7 +354,7 @@ static struct subscriber *subscriber_new(struct server *server, struct http_requ
     struct subscriber *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->stream = (struct http_stream){on_read, on_close, true, on_fin};
+    s->stream = (struct http_stream){.read = on_read, .close = on_close, .expendable = true, .on_fin = on_fin};
     s->waiter = (struct job_waiter){.notify = on_job_event, .wants_changes = true};
     s->timer.fire = on_timer;
     s->server = server;

@@ -10,6 +10,7 @@
 
 #define DEFAULT_LIMIT 50
 #define MAX_LIMIT     1000
+#define LISTED_BYTES  1024 /* about what a job needs in a list: its record and its text */
 
 /* ---- one job ----------------------------------------------------------------------------------------------------- */
 
@@ -172,6 +173,8 @@ void api_list_jobs(struct server *s, struct http_request *r, struct route_match 
         http_answer_problem(r, PROBLEM_INVALID_QUERY, l->bad, NULL);
         return;
     }
+    if (!http_make_room(r, l->limit * LISTED_BYTES))
+        return;
     l->filter.limit = l->limit + 1; /* with one more it is known whether there is a next page */
     buf_puts(&l->body, "{\"jobs\":[");
     deferred_enter_store(&l->deferred);

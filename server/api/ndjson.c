@@ -142,6 +142,8 @@ static ssize_t on_read(struct http_stream *stream, char *to, size_t max) {
     if (n->text.failed || n->broken || (n->history != NULL && history_is_broken(n->history)))
         return HTTP_STREAM_CUT;
     steer(n);
+    n->stream.pinned = n->history == NULL ? n->record->result.size : history_bytes(n->history) - n->passed_bytes;
+    http_hold_stream(n->request, n->text.capacity);
     if (out.at > to)
         return out.at - to;
     return n->over ? HTTP_STREAM_END : 0;
@@ -179,7 +181,7 @@ static struct ndjson *ndjson_new(struct server *s, struct http_request *r, struc
     struct ndjson *n = calloc(1, sizeof *n);
     if (n == NULL)
         return NULL;
-    n->stream = (struct http_stream){on_read, on_close, false};
+    n->stream = (struct http_stream){.read = on_read, .close = on_close};
     n->waiter = (struct job_waiter){.notify = on_job_event, .wants_changes = true};
     n->server = s;
     n->request = r;

@@ -145,12 +145,18 @@ static void read_connections(struct metric_out *to, const void *field) {
     metric_add(to, http_connections(((const struct server *)field)->http), NULL, NULL);
 }
 
+static void read_unread_closed(struct metric_out *to, const void *field) {
+    metric_add(to, http_unread_closed(((const struct server *)field)->http), NULL, NULL);
+}
+
 static void read_waiting(struct metric_out *to, const void *field) {
     metric_add(to, (uint64_t)((const struct server *)field)->waiting, NULL, NULL);
 }
 
 static const struct metric client_metrics[] = {
     {"offload_http_connections", METRIC_GAUGE, read_connections, .help = "Open connections."},
+    {"offload_http_unread_closed_total", METRIC_COUNTER, read_unread_closed,
+     .help = "Connections closed because memory was short and their clients did not read their answers."},
     {"offload_http_waiting", METRIC_GAUGE, read_waiting, .help = "Clients waiting for a job, bounded by --max-sync."},
 };
 

@@ -12,8 +12,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/http/gzip.h"
+#include "server/http/unread.h"
 
-#define GZIP_FROM (64 * 1024) /* a smaller answer is not compressed: that would gain little */
+#define SMALL_ANSWER (4 * 1024)
+#define USUAL_ANSWER (64 * 1024)
+#define GZIP_FROM    (64 * 1024) /* a smaller answer is not compressed: that would gain little */
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
     buf_append(&r->headers, name, strlen(name) + 1);
@@ -54,6 +57,23 @@ void http_queue_answer(struct http_request *r, unsigned status, const char *medi
     if (response == NULL)
         LOG(LOG_ERROR, "answer_failed", LOG_STR("request", r->id));
     http_queue(r, status, response);
+    http_unread_add(r);
+}
+
+/* ---- room -------------------------------------------------------------------------------------------------------- */
+
+/* A small answer is always given: it is about as large as the problem that would take its place. Those of a usual
+ * size, such as /metrics, can take what large ones must leave. */
+bool http_make_room(struct http_request *r, size_t bytes) {
+    slice_deinit(&r->large); /* the body has done its work */
+    if (bytes <= SMALL_ANSWER || held_make_room(HELD_FOR_ANSWER, bytes))
+        return true;
+    if (bytes <= USUAL_ANSWER && bytes <= held_limit() && held_total <= held_limit() - bytes)
+        return true;
+    buf_clear(&r->headers);
+    http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+    http_answer_problem(r, PROBLEM_OVER_MEMORY, "there is no memory for so large an answer now; ask again later", NULL);
+    return false;
 }
 
 /* It says nothing of the request, because it is made before there is one. */
@@ -77,6 +97,11 @@ struct MHD_Response *http_no_memory_response(void) {
 void http_answer(struct http_request *r, unsigned status, const char *media_type, struct buf *body) {
     size_t size;
     bool failed = body->failed;
+    if (!failed && !http_make_room(r, body->capacity)) {
+        buf_deinit(body);
+        return;
+    }
+    http_hold_answer(r, body->capacity);
     char *bytes = buf_steal(body, &size);
     struct MHD_Response *response = failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
     if (response == NULL)
@@ -110,7 +135,9 @@ void http_answer_rejection(struct http_request *r) {
 
 /* ---- slices ------------------------------------------------------------------------------------------------------ */
 
-static struct MHD_Response *slice_response(const struct slice *body) {
+/* The request keeps a reference to the slice until it is done, so nothing is copied. */
+static struct MHD_Response *slice_response(struct http_request *r, const struct slice *body) {
+    r->answer = slice_ref(body);
     if (body->blob == NULL || body->size == 0)
         return MHD_create_response_from_buffer(0, (char[]){""}, MHD_RESPMEM_MUST_COPY);
     if (body->blob->fd < 0) {
@@ -118,7 +145,7 @@ static struct MHD_Response *slice_response(const struct slice *body) {
             const unsigned char *in;
             void *out;
         } bytes = {slice_map(body)};
-        return MHD_create_response_from_buffer(body->size, bytes.out, MHD_RESPMEM_MUST_COPY);
+        return MHD_create_response_from_buffer(body->size, bytes.out, MHD_RESPMEM_PERSISTENT);
     }
     int fd = fcntl(body->blob->fd, F_DUPFD_CLOEXEC, 3); /* libmicrohttpd closes it */
     if (fd < 0)
@@ -177,15 +204,18 @@ void http_answer_slice(struct http_request *r, const char *media_type, const str
     if (range == RANGE_OK) {
         struct slice part = slice_part(body, first, last - first + 1);
         http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %zu-%zu/%zu", first, last, body->size);
-        http_queue_answer(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(&part));
+        http_queue_answer(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(r, &part));
         slice_deinit(&part);
         return;
     }
-    if (body->size >= GZIP_FROM && http_gzip_is_accepted(http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING))) {
+    /* What compresses an answer is larger than many answers. If it does not fit, the answer is not compressed. */
+    if (body->size >= GZIP_FROM && http_gzip_is_accepted(http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING)) &&
+        held_make_room(HELD_FOR_ANSWER, http_gzip_bytes)) {
+        http_hold_answer(r, http_gzip_bytes);
         http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
         http_queue_answer(r, MHD_HTTP_OK, media_type, http_gzip_response(body));
         return;
     }
     http_set_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
-    http_queue_answer(r, MHD_HTTP_OK, media_type, slice_response(body));
+    http_queue_answer(r, MHD_HTTP_OK, media_type, slice_response(r, body));
 }

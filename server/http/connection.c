@@ -281,6 +281,7 @@ struct http_connection *http_connection_new(struct http_connections *all, int fd
     if (c->over_limit)
         DL_APPEND2(all->spare, c, spare_prev, spare_next);
     all->count++;
+    held_add(HELD_CONNECTIONS, all->bytes_each);
     all->by_fd[fd] = c;
     return c;
 }
@@ -295,6 +296,7 @@ void http_connection_free(struct http_connection *c) {
         DL_DELETE2(all->spare, c, spare_prev, spare_next);
     all->by_fd[c->watch.fd] = NULL;
     all->count--;
+    held_sub(HELD_CONNECTIONS, all->bytes_each);
     loop_unwatch(all->loop, &c->watch);
     loop_clear_timer(all->loop, &c->timer);
     framing_deinit(&c->framing);

@@ -27,7 +27,8 @@ enum http_connection_state {
 
 struct http_connection;
 
-/* What all connections of a server share. Zeroed by its owner, who sets `loop`, `config` and the two callbacks. */
+/* What all connections of a server share. Zeroed by its owner, who sets `loop`, `config`, `bytes_each` and the two
+ * callbacks. */
 struct http_connections {
     struct loop *loop;
     const struct http_config *config;                                   /* borrowed, and changed by http_configure */
@@ -37,6 +38,7 @@ struct http_connections {
     struct http_connection **by_fd; /* by socket; NULL: it is none of ours */
     size_t room;                    /* of by_fd */
     struct http_connection *spare;  /* those beyond the limit, oldest first */
+    size_t bytes_each;              /* what one counts in HELD_CONNECTIONS */
     unsigned count;                 /* how many are open, also those beyond the limit */
 };
 

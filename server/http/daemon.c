@@ -2,7 +2,7 @@
  * passes what happens to connections and requests on to the other modules. Each module includes and calls only those to
  * the left of it:
  *
- *      listen, connection ◄── request ◄── receive, answer ◄── stream ◄── daemon
+ *      listen, connection ◄── request ◄── receive, unread ◄── answer ◄── stream ◄── daemon
  *
  * libmicrohttpd runs in external mode, and connections are suspended. What it lacks then is done in this room:
  *   - After a resume MHD_run is called at once, because MHD_get_timeout does not see the resume. Resumes are gathered.
@@ -29,11 +29,13 @@
 #include "server/http/answer.h"
 #include "server/http/receive.h"
 #include "server/http/stream.h"
+#include "server/http/unread.h"
 
 #define LAST_TURNS        4    /* of libmicrohttpd, in which the last answers are sent */
 #define SPARE_CONNECTIONS 128  /* beyond the limit: they get an answer that says so; further ones are closed at once */
 #define SPARE_HEAD        8192 /* bytes beyond the limit: a head up to there gets an answer that says so */
 #define LEAST_MEMORY      16384
+#define REQUEST_BYTES     4096 /* of a connection and its request, without libmicrohttpd's memory and large bodies */
 
 /* ---- callbacks of libmicrohttpd ---------------------------------------------------------------------------------- */
 
@@ -121,6 +123,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
     if (r == NULL)
         return;
     *context = NULL;
+    http_unread_remove(r);
     http_close_stream(r);
     h->events.done(h->events.arg, r);
     http_request_free(r);
@@ -197,11 +200,19 @@ static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr 
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
+/* libmicrohttpd's, for each connection. No more than needed: it zeroes all of it after each request. With 128 KiB this
+ * took a fifth of the front end's time. */
+static size_t connection_memory(uint64_t max_header) {
+    size_t memory = (size_t)max_header + SPARE_HEAD;
+    return memory < LEAST_MEMORY ? LEAST_MEMORY : memory;
+}
+
+size_t http_connection_bytes(uint64_t max_header) {
+    return connection_memory(max_header) + REQUEST_BYTES;
+}
+
 static int start_daemon(struct http *h) {
-    /* No more memory than needed: libmicrohttpd zeroes all of it after each request. With 128 KiB this took a fifth of
-     * the front end's time. */
-    size_t memory = (size_t)h->config.max_header + SPARE_HEAD;
-    memory = memory < LEAST_MEMORY ? LEAST_MEMORY : memory;
+    size_t memory = connection_memory(h->config.max_header);
     /* One second more than ours: our own timer answers a body that stops coming before libmicrohttpd closes it. */
     unsigned idle_s = (unsigned)((h->config.idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
     h->daemon = MHD_start_daemon(
@@ -229,10 +240,15 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
     h->loop = loop;
     h->config = *config;
     h->events = *events;
-    h->connections = (struct http_connections){
-        .loop = loop, .config = &h->config, .on_fin = on_fin, .on_rejected = on_rejected, .lingers = {.loop = loop}};
+    h->connections = (struct http_connections){.loop = loop,
+                                               .config = &h->config,
+                                               .on_fin = on_fin,
+                                               .on_rejected = on_rejected,
+                                               .lingers = {.loop = loop},
+                                               .bytes_each = http_connection_bytes(config->max_header)};
     h->listeners.loop = loop;
     h->listeners.accepted = on_accepted;
+    http_unread_init(h);
     h->no_memory = http_no_memory_response();
     if (h->no_memory == NULL || start_daemon(h) != 0)
         buf_puts(error, "the HTTP server could not be started");
@@ -275,6 +291,7 @@ void http_close(struct http *h) {
         stop_daemon(h);
     if (h->no_memory != NULL)
         MHD_destroy_response(h->no_memory);
+    http_unread_deinit(h);
     http_free_spare_requests(h);
     http_connections_deinit(&h->connections);
     free(h);
@@ -284,6 +301,10 @@ void http_close(struct http *h) {
 
 bool http_busy(const struct http *h) {
     return h->requests > h->expendable;
+}
+
+uint64_t http_unread_closed(const struct http *h) {
+    return h->unread_closed;
 }
 
 bool http_is_closing(const struct http *h) {

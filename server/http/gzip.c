@@ -31,6 +31,9 @@ struct gzip {
     unsigned char in[PORTION];
 };
 
+/* zconf.h says what deflate needs: here 256 KiB and a little. The last is libmicrohttpd's buffer. */
+const size_t http_gzip_bytes = sizeof(struct gzip) + (1 << (15 + 2)) + (1 << (8 + 9)) + 8 * 1024 + PORTION;
+
 static ssize_t gzip_read(void *cls, uint64_t pos, char *to, size_t max) {
     struct gzip *g = cls;
     (void)pos;

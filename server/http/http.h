@@ -22,6 +22,7 @@
 
 #include "base/attributes.h"
 #include "base/buf.h"
+#include "base/held.h"
 #include "base/loop.h"
 #include "pool/blob.h"
 #include "server/model/model.h"
@@ -101,6 +102,10 @@ int64_t http_turn(struct http *h);
  * ["127.0.0.1:40321","unix:/run/offload"] */
 void http_addresses(const struct http *h, struct buf *out);
 unsigned http_connections(const struct http *h); /* how many are open */
+/* How many bytes are counted for each of them in HELD_CONNECTIONS: libmicrohttpd's memory, and a request's own. */
+size_t http_connection_bytes(uint64_t max_header);
+/* How many connections were closed because memory was short and their clients had taken nothing for a while. */
+uint64_t http_unread_closed(const struct http *h);
 /* True while there are requests that a drain waits for: all except those with an expendable stream. */
 bool http_busy(const struct http *h);
 /* True during http_close. What is not sent now will never be sent. */
@@ -108,7 +113,7 @@ bool http_is_closing(const struct http *h);
 
 /* ---- a request --------------------------------------------------------------------------------------------------- */
 
-/* Strings and bytes of a request are borrowed until `done`. */
+/* Strings and bytes of a request are borrowed until `done`; a large body, until it is answered. */
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r); /* decoded, without the query */
 const char *http_id(const struct http_request *r);   /* X-Request-Id: the client's or ours */
@@ -159,6 +164,10 @@ void http_set_header(struct http_request *r, const char *name, const char *value
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Before an answer of about so many bytes is made. False: there is no room for it within --max-memory, and the request
+ * was answered 429 over_memory. http_answer asks this by itself. Small answers always fit. */
+MUST_CHECK bool http_make_room(struct http_request *r, size_t bytes);
+
 /* Each of these answers the request, once, from `handle` or later, suspended or not. If memory runs out, the connection
  * is closed instead. The answer to an abandoned request is thrown away. media_type is NULL if there is no body. */
 void http_answer(struct http_request *r, unsigned status, const char *media_type,
@@ -190,12 +199,15 @@ struct http_stream {
     /* The client has closed its side. It may still read; `read` is called after this, and what it writes shows whether
      * the client has left. NULL: the client's FIN ends the stream. */
     void (*on_fin)(struct http_stream *s);
+    size_t pinned; /* about how many bytes of payloads are held for it alone; can change at any time */
 };
 
 /* Answers the request, suspended or not, with what `read` of the stream gives. Borrows the stream until its `close`. */
 void http_answer_stream(struct http_request *r, unsigned status, const char *media_type, struct http_stream *s);
 /* There is something to read again. No effect on a request whose stream does not wait for that, or that has none. */
 void http_wake_stream(struct http_request *r);
+/* How many bytes the owner of the stream holds for it now. They count in HELD_ANSWERS until the request is done. */
+void http_hold_stream(struct http_request *r, size_t bytes);
 /* Calls http_wake_stream for all requests. */
 void http_wake_streams(struct http *h);
 

@@ -22,6 +22,9 @@
 
 #define BACKLOG         4096
 #define MAX_ACCEPTS     64 /* from one listener before the loop goes on */
+/* Bytes of answers that the kernel takes before they can be on their way. What a client does not read stays with us, where
+ * it is counted, instead of in megabytes of the kernel's memory for each socket. */
+#define MAX_UNSENT      (128 * 1024)
 #define ACCEPT_RETRY_NS (100 * NS_PER_MS)
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
@@ -226,6 +229,8 @@ static int open_tcp(struct http_listener *l, const struct address *a) {
         return -1;
     }
     l->loopback = is_loopback(&a->at.any);
+    /* Accepted sockets inherit it. It does not slow an answer down, because it does not limit what is on its way. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){MAX_UNSENT}, sizeof(int));
     describe(l, fd);
     return fd;
 }

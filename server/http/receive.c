@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 #define SMALL_BODY  (32 * 1024)
+#define UNCOUNTED   1024          /* so much of a body is counted with its connection */
 #define DRAIN_LIMIT (1024 * 1024) /* a rejected body of at most so many bytes is read to its end */
 
 static void reject_for_size(struct http_request *r, enum problem_code code, uint64_t limit) {
@@ -33,6 +34,8 @@ void http_receive_head(struct http_request *r) {
         reject_for_size(r, PROBLEM_HEADER_TOO_LARGE, config->max_header);
     if (content_length(r) > config->max_body)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, config->max_body);
+    if (content_length(r) > held_limit())
+        http_reject(r, PROBLEM_OVER_MEMORY, NULL);
 }
 
 /* If we read a rejected body to its end, the client sees the answer and the connection lives on. We do not if the body
@@ -41,6 +44,18 @@ bool http_receive_no_more(struct http_request *r) {
     if (r->state != REQUEST_REJECTED)
         return false;
     return http_header(r, MHD_HTTP_HEADER_EXPECT) != NULL || content_length(r) > DRAIN_LIMIT;
+}
+
+/* The body grows by `size` bytes. False: they do not fit within --max-memory. */
+static bool hold(struct http_request *r, size_t size) {
+    if (r->body_size <= UNCOUNTED)
+        return true;
+    size += r->body_held == 0 ? (size_t)r->body_size - size : 0; /* what was not counted until now */
+    if (!held_make_room(HELD_FOR_NEW, size))
+        return false;
+    held_add(HELD_BODIES, size);
+    r->body_held += size;
+    return true;
 }
 
 /* False: out of memory. */
@@ -66,7 +81,7 @@ bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
         return r->body_size <= DRAIN_LIMIT;
     if (r->body_size > max)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, max);
-    else if (!keep(r, bytes, size))
+    else if (!hold(r, size) || !keep(r, bytes, size))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
     if (r->state != REQUEST_REJECTED)
         return true;
@@ -81,6 +96,7 @@ void http_receive_end(struct http_request *r) {
     r->arrived_ns = clock_monotonic_ns();
     if (r->spool_fd < 0 || r->state != REQUEST_RECEIVING)
         return;
+    held_replace(HELD_BODIES, &r->body_held, 0); /* the blob counts itself */
     struct blob *b = blob_seal(r->spool_fd, (size_t)r->body_size);
     r->spool_fd = -1;
     if (b == NULL)

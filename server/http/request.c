@@ -122,6 +122,18 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
     return r;
 }
 
+/* What has come of its body. */
+static void drop_body(struct http_request *r) {
+    if (r->spool_fd >= 0)
+        close(r->spool_fd);
+    r->spool_fd = -1;
+    held_replace(HELD_BODIES, &r->body_held, 0);
+}
+
+void http_hold_answer(struct http_request *r, size_t bytes) {
+    held_replace(HELD_ANSWERS, &r->answer_held, bytes);
+}
+
 void http_request_free(struct http_request *r) {
     struct http *h = r->http;
     if (is_suspended(r)) {
@@ -130,8 +142,9 @@ void http_request_free(struct http_request *r) {
     }
     http_connection_end(r->connection);
     h->requests--;
-    if (r->spool_fd >= 0)
-        close(r->spool_fd);
+    drop_body(r);
+    http_hold_answer(r, 0);
+    slice_deinit(&r->answer);
     slice_deinit(&r->large);
     free(r->problem_members);
     if (h->spare_count == MAX_SPARE || r->body.capacity > SPARE_BODY) {
@@ -160,7 +173,8 @@ void http_reject(struct http_request *r, enum problem_code code, char *members) 
     move(r, REQUEST_REJECTED);
     r->problem = code;
     r->problem_members = members;
-    buf_clear(&r->body);
+    buf_deinit(&r->body);
+    drop_body(r);
 }
 
 void http_request_handle(struct http_request *r) {

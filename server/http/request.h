@@ -23,6 +23,14 @@ enum http_request_state {
     REQUEST_STATES
 };
 
+/* unread.c's part of a request. */
+struct http_unread {
+    struct http_request *prev, *next; /* in http->unread, once it is answered; prev NULL: it is not */
+    int64_t moved_ns;                 /* monotonic: when its client was seen to take something last */
+    uint64_t taken;                   /* what unread.c measured then */
+    bool measured;                    /* it was measured once */
+};
+
 struct http_request {
     struct http *http;
     struct http_connection *connection;
@@ -34,6 +42,7 @@ struct http_request {
     struct buf body;    /* a small body */
     int spool_fd;       /* the memfd of a large body while it comes; -1: none */
     struct slice large; /* a large body when it is whole; then `body` is empty */
+    size_t body_held;   /* bytes counted for a body that comes, in HELD_BODIES */
     uint64_t body_size; /* how many bytes have come, also those that were thrown away */
     int64_t arrived_ns; /* when the whole request had come, or was answered before that; monotonic clock; 0: not yet */
     char id[HTTP_ID_SIZE];
@@ -44,6 +53,10 @@ struct http_request {
     struct buf headers;         /* of the answer: name NUL value NUL ... */
     unsigned status;            /* of the answer; 0: none yet */
     struct http_stream *stream; /* the answer, if it comes bit by bit; NULL when it was closed */
+
+    size_t answer_held;  /* bytes counted for the answer in HELD_ANSWERS */
+    struct slice answer; /* what libmicrohttpd sends without a copy; or empty */
+    struct http_unread unread;
 
     const void *route; /* the handler's two pointers, see http_route */
     void *owner_state;
@@ -62,7 +75,10 @@ struct http {
     struct http_request *suspended; /* SUSPENDED or STALLED; the list must be empty when libmicrohttpd is stopped */
     struct http_request *to_resume; /* we have resumed them, and libmicrohttpd will do it in the next turn */
     struct http_request *streams;   /* requests that have a stream */
-    struct http_request *spare;     /* freed requests with the memory of their buffers */
+    struct http_request *unread;    /* that are answered and not done; unread.c orders the list */
+    struct timer unread_timer;
+    uint64_t unread_closed;     /* how many connections were closed because their clients took nothing */
+    struct http_request *spare; /* freed requests with the memory of their buffers */
     unsigned spare_count;
     bool closing; /* http_close runs */
 
@@ -80,6 +96,8 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
                                       const char *path, const char *method);
 /* The request can be in any state except SUSPENDED and STALLED. Its stream must have been closed. */
 void http_request_free(struct http_request *r);
+/* Counts so many bytes for its answer in HELD_ANSWERS, in place of those that were counted before. */
+void http_hold_answer(struct http_request *r, size_t bytes);
 /* Frees the memory of freed requests, which would have been used for further ones. */
 void http_free_spare_requests(struct http *h);
 

@@ -40,6 +40,11 @@ void http_answer_stream(struct http_request *r, unsigned status, const char *med
                       MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, r, NULL));
 }
 
+void http_hold_stream(struct http_request *r, size_t bytes) {
+    if (bytes != r->answer_held)
+        http_hold_answer(r, bytes);
+}
+
 void http_wake_streams(struct http *h) {
     struct http_request *r;
     DL_FOREACH2(h->streams, r, stream_next) {

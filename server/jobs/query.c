@@ -185,6 +185,7 @@ static void read_held_bytes(struct metric_out *to, const void *field) {
         workers += worker_rss(pool_worker(js->pool, i));
     for (int what = 0; what < HELD_KINDS; what++)
         metric_add(to, held_bytes[what], held_name((enum held)what), NULL);
+    metric_add(to, log_held_bytes(), "log", NULL);
     metric_add(to, workers, "workers", NULL);
 }
 
@@ -213,8 +214,8 @@ static const struct metric job_metrics[] = {
      .help = "Jobs that an earlier process left unfinished."},
     {"offload_queue_oldest_seconds", METRIC_GAUGE, read_oldest_seconds, .help = "How long the oldest task has waited."},
     {"offload_held_bytes", METRIC_GAUGE, read_held_bytes, .label = "what",
-     .help = "Bytes held for requests and jobs, bounded by --max-memory; workers: their resident memory, bounded by "
-             "--max-job-memory."},
+     .help = "Bytes held for requests and jobs, bounded by --max-memory; log: lines that wait, bounded by "
+             "--log-buffer; workers: their resident memory, bounded by --max-job-memory."},
     {"offload_workers", METRIC_GAUGE, read_workers, .label = "lane", .second_label = "state",
      .help = "Worker processes."},
 };
