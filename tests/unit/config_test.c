@@ -81,9 +81,17 @@ static void the_defaults_are_those_of_the_documentation(void **state) {
     assert_int_equal(c.result_ttl_ns, 3600 * NS_PER_S);
     assert_int_equal(c.job_timeout_ns, 600 * NS_PER_S);
     assert_int_equal(c.cancel_grace_ns, 200 * NS_PER_MS);
-    assert_int_equal(c.max_job_memory, 0);
     assert_true(c.max_memory > 0);
+    assert_int_equal(c.max_job_memory, c.max_memory / 4 > 1 << 30 ? c.max_memory / 4 : 1 << 30);
     assert_false(c.enable_test_types || c.insecure_no_auth || c.check_config || c.show_help || c.show_version);
+}
+
+static void the_memory_of_a_job_follows_from_that_of_all(void **state) {
+    (void)state;
+    assert_int_equal(read_config("--max-memory 64GiB", NULL).max_job_memory, INT64_C(16) << 30);
+    assert_int_equal(read_config("--max-memory 64MiB", NULL).max_job_memory, INT64_C(1) << 30);
+    assert_int_equal(read_config("--max-memory 64GiB --max-job-memory 5MiB", NULL).max_job_memory, 5 << 20);
+    assert_int_equal(read_config("--max-memory 64GiB --max-job-memory 0", NULL).max_job_memory, 0);
 }
 
 static void sizes_take_binary_units(void **state) {
@@ -339,6 +347,7 @@ static void webhook_mistakes_are_reported_before_the_start(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_defaults_are_those_of_the_documentation),
+        TEST(the_memory_of_a_job_follows_from_that_of_all),
         TEST(sizes_take_binary_units),
         TEST(times_need_a_unit),
         TEST(values_out_of_range_are_rejected),
