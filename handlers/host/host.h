@@ -128,9 +128,11 @@ MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *
  * The three functions do for a map what host_plan, host_run and host_merge do for a single call. `list` is the params
  * of the submission. While a group runs, its progress has HOST_ITEM_STEPS for each of its items, so that it shows at
  * which item a worker died. `poison` is an array of at most HOST_MAX_POISON uint32_t: the places of the poison items in
- * the group. They are not run, because workers died at them, and fail. */
+ * the group. They are not run, because workers died at them, and fail: with memory_limit if HOST_POISON_MEMORY is added
+ * to the place, else with worker_crashed. */
 #define HOST_ITEM_STEPS 1000
 #define HOST_MAX_POISON (HANDLER_MAX_COMMON / 4)
+#define HOST_POISON_MEMORY (UINT32_C(1) << 31)
 MUST_CHECK int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks,
                                const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
 MUST_CHECK int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,

@@ -166,21 +166,25 @@ static int run_item(struct runner *r, const struct item *item) {
     return rc == HOST_CANCELLED ? rc : 0;
 }
 
-static bool is_poison(const struct runner *r) {
+/* Is the item poison? Then it also finds out whether it used too much memory. */
+static bool is_poison(const struct runner *r, bool *by_memory) {
     for (size_t at = 0; at + sizeof(uint32_t) <= r->poison.size; at += sizeof(uint32_t)) {
         uint32_t place;
         memcpy(&place, (const char *)r->poison.data + at, sizeof place);
-        if (place == r->done)
+        *by_memory = (place & HOST_POISON_MEMORY) != 0;
+        if ((place & ~HOST_POISON_MEMORY) == r->done)
             return true;
     }
     return false;
 }
 
 /* Writes the entry of an item that is not run, because it is bad or poison. */
-static void put_item_not_run(struct runner *r, const struct item *item) {
+static void put_item_not_run(struct runner *r, const struct item *item, bool by_memory) {
     struct fault fault = {{0}};
     if (item->head.chunks == 0)
         buf_append(&fault.json, item->bytes.data, item->bytes.size);
+    else if (by_memory)
+        fault_set(&fault, "memory_limit", "the worker that ran this item used more memory than a job may use");
     else
         fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
     put_failure(r, item->head.index, &fault);
@@ -190,6 +194,7 @@ static void put_item_not_run(struct runner *r, const struct item *item) {
 
 static int run_group(struct runner *r, struct bytes group, struct fault *fault) {
     struct item item;
+    bool by_memory = false;
     for (size_t offset = 0; offset < group.size; r->total++)
         if (!read_item(group, &offset, &item))
             return items_report_damage(fault, "plans");
@@ -197,8 +202,8 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
         show_progress(r, 0);
         if (execute_is_cancelled(r->outer))
             return HOST_CANCELLED;
-        if (item.head.chunks == 0 || is_poison(r))
-            put_item_not_run(r, &item);
+        if (item.head.chunks == 0 || is_poison(r, &by_memory))
+            put_item_not_run(r, &item, by_memory);
         else if (run_item(r, &item) != 0)
             return HOST_CANCELLED;
     }

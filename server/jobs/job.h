@@ -77,9 +77,10 @@ struct backoffs {
 };
 #define NO_CHUNK UINT32_MAX
 
-/* An item of a map at which workers died until its chunk had no attempts left; see poison.h. */
+/* An item of a map that is not run any more, because workers died at it; see poison.h. */
 struct poison_item {
     uint32_t chunk, place; /* place: its index among the items of that chunk */
+    bool by_memory;        /* its worker exceeded --max-job-memory */
 };
 
 struct job {

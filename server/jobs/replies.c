@@ -276,7 +276,8 @@ static void record_loss(struct job *job, const struct task *t, bool backs_off) {
 /* The worker has died at this task. The loss is recorded before the task is sent again, and before the job fails. */
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t, d);
-    if (strcmp(d->cause, "memory") == 0) {
+    bool by_memory = strcmp(d->cause, "memory") == 0;
+    if (by_memory && !job_add_poison(job, t, true)) {
         record_loss(job, t, false);
         task_free(t);
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
@@ -285,7 +286,7 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     uint64_t allowed = (uint64_t)job->record->options.max_attempts;
     if (t->kind == TASK_RUN) /* each poison item gives the others as many attempts again */
         allowed = job_allowed_losses(job, t->chunk);
-    bool fails = lost >= allowed && !job_add_poison(job, t);
+    bool fails = !by_memory && lost >= allowed && !job_add_poison(job, t, false);
     bool backs_off = !fails && job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost);
     record_loss(job, t, backs_off);
     if (!fails) {

@@ -137,6 +137,17 @@ call_file() {
     holds '[.result.items[].status] == ["succeeded","succeeded","succeeded"] and .attempts >= 3 and (.lost | length) >= 2'
 }
 
+@test "an item that takes more memory than --max-job-memory fails alone" {
+    stop_daemon
+    start_daemon --workers 2 --retry-delay 1ms --max-job-memory 200MiB
+    now='{"how":"exit","times":1}' # in the first attempt only
+    call_job "{\"type\":\"crash\",\"items\":[{\"how\":\"memory\"},$now,$now],\"options\":{\"chunks\":1}}"
+    [ "$CODE" = 200 ]
+    holds '[.result.items[].status] == ["failed", "succeeded", "succeeded"]'
+    holds '.result.items[0].error | .code == "memory_limit" and .status == 507'
+    holds '[.lost[].cause] | contains(["memory"])'
+}
+
 @test "an item that kills its worker every time fails alone" {
     stop_daemon
     start_daemon --workers 2 --retry-delay 1ms

@@ -266,6 +266,21 @@ static void an_item_that_kills_its_worker_is_poison_and_the_others_run(void **st
     leave(&c);
 }
 
+static void an_item_that_takes_too_much_memory_is_poison_at_once(void **state) {
+    (void)state;
+    struct client c;
+    start_map(&c, 3);
+    fake.steps = 1 * HOST_ITEM_STEPS + 7;
+    die(find_sent(WIRE_RUN, 0), true, "memory");
+    dispatch();
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 1 | HOST_POISON_MEMORY);
+    fake.steps = 1 * HOST_ITEM_STEPS; /* it is not run, so it cannot be blamed again */
+    die(find_sent(WIRE_RUN, 0), true, "memory");
+    dispatch();
+    assert_failed(&c, "memory_limit");
+    leave(&c);
+}
+
 static void a_map_fails_if_no_item_can_be_blamed(void **state) {
     (void)state;
     /* The map does not have the first two, and the last one is poison already. */
@@ -298,6 +313,7 @@ int main(void) {
         JOBS_TEST(too_much_memory_fails_the_job_without_another_try),
         JOBS_TEST(no_more_deaths_are_kept_than_there_is_room_for),
         JOBS_TEST(an_item_that_kills_its_worker_is_poison_and_the_others_run),
+        JOBS_TEST(an_item_that_takes_too_much_memory_is_poison_at_once),
         JOBS_TEST(a_map_fails_if_no_item_can_be_blamed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
