@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,7 @@ struct outcome {
     uint8_t kind;
     struct wire_times times;
     struct buf body; /* WIRE_PLANNED: struct wire_plan and so on; WIRE_DONE: part or result */
+    struct buf rest; /* what follows the body; it is apart, because a copy of it could be large */
     struct fault fault;
 };
 
@@ -61,6 +63,10 @@ static struct {
     struct wire_writer writer;
     int64_t batch_start_ns;
     struct begun_merge merge;
+    /* The bulk payload of the current task, mapped; NULL: there is none, or it was released. */
+    struct slice *bulk;
+    const unsigned char *mapped;
+    bool had_bulk; /* some payload of the datagram was large, so there may be memory to give back */
 } self;
 
 /* The front end reports the task as lost, and starts another worker. The replies to the tasks before it are lost with
@@ -98,42 +104,73 @@ static void flush_replies(void) {
         die();
 }
 
-static void send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, const struct buf *body) {
+/* A sealed memfd with the bytes of both buffers. */
+static struct blob *seal_reply(const struct buf *body, const struct buf *rest) {
+    int fd = memfd_new("offload-part");
+    if (fd < 0)
+        return NULL;
+    if (memfd_write(fd, body->data, body->size) == 0 && memfd_write(fd, rest->data, rest->size) == 0)
+        return blob_seal(fd, body->size + rest->size);
+    close(fd);
+    return NULL;
+}
+
+/* Puts a reply into the datagram: `head`, the body, and `rest` behind it. True: it is large, so it travels as a memfd. */
+static bool send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, struct buf *body,
+                       const struct buf *rest) {
     struct wire_header h = {.kind = kind, .ticket = ticket};
-    bool bulk = head_size + body->size > WIRE_MAX_INLINE;
-    size_t inline_size = bulk ? head_size : head_size + body->size;
+    size_t size = head_size + body->size + rest->size;
+    bool bulk = size > WIRE_MAX_INLINE;
     struct slice s = {NULL, 0, 0};
-    if (!wire_fits(&self.writer, inline_size, bulk))
+    if (!bulk && rest->size > 0)
+        buf_append(body, rest->data, rest->size);
+    if (body->failed)
+        die();
+    if (!wire_fits(&self.writer, bulk ? head_size : size, bulk))
         flush_replies();
     if (bulk) {
-        struct blob *b = blob_copy_sealed("offload-part", body->data, body->size);
+        struct blob *b = seal_reply(body, rest);
         if (b == NULL)
             die();
+        self.had_bulk = true;
         s = slice_all(b);
     }
     if (wire_put(&self.writer, &h, head, head_size, bulk ? NULL : body->data, bulk ? 0 : body->size,
                  bulk ? &s : NULL) != 0)
         die();
     slice_deinit(&s);
+    return bulk;
 }
 
-/* Only a task that was done has a body, and only one that failed has a fault: what a handler wrote before it stopped
- * is no part. */
-static const struct buf *outcome_body(const struct outcome *o) {
+static void send_sign(uint64_t ticket, uint8_t kind) {
     static const struct buf nothing;
-    return o->kind == WIRE_FAILED ? &o->fault.json : o->kind == WIRE_CANCELLED ? &nothing : &o->body;
+    struct buf empty = {0};
+    (void)send_reply(ticket, kind, NULL, 0, &empty, &nothing);
 }
 
-static void send_outcome(uint64_t ticket, struct outcome *o) {
+static bool send_outcome(uint64_t ticket, struct outcome *o) {
     const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
-    const struct buf *body = outcome_body(o);
-    if (body->failed)
+    struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
+    /* Only a task that was done has a body: what a handler wrote before it stopped is no part. */
+    if (o->kind == WIRE_CANCELLED)
+        buf_clear(body);
+    if (o->kind != WIRE_PLANNED && o->kind != WIRE_PARSED)
+        buf_clear(&o->rest);
+    if (body->failed || o->rest.failed)
         die(); /* out of memory: the report on our death is worth more than half an answer */
     if (o->kind == WIRE_PLANNED || o->kind == WIRE_PARSED)
         memcpy(o->body.data + offsetof(struct wire_plan, cpu_ns), &o->times.cpu_ns, sizeof o->times.cpu_ns);
-    send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body);
+    bool bulk = send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body, &o->rest);
     buf_deinit(&o->body);
+    buf_deinit(&o->rest);
     fault_deinit(&o->fault);
+    return bulk;
+}
+
+static void release_bulk(void) {
+    if (self.mapped != NULL)
+        slice_unmap(self.bulk, self.mapped);
+    self.mapped = NULL;
 }
 
 /* ---- work -------------------------------------------------------------------------------------------------------- */
@@ -183,7 +220,7 @@ static void put_padded(struct buf *to, const void *from, size_t size) {
     buf_append(to, zeros, WIRE_PAD(size) - size);
 }
 
-/* Writes a plan as wire.h describes it. submission: NULL if there is none. */
+/* Writes a plan as wire.h describes it, but for the bytes at its end. submission: NULL if there is none. */
 static void write_plan(struct buf *out, uint32_t type, const struct buf *submission, const struct host_plan *plan,
                        uint64_t plan_ns) {
     struct wire_plan head = {.type = type,
@@ -199,7 +236,11 @@ static void write_plan(struct buf *out, uint32_t type, const struct buf *submiss
     put_padded(out, plan->common.data, plan->common.size);
     if (submission != NULL)
         put_padded(out, submission->data, submission->size);
-    buf_append(out, plan->bytes.data, plan->bytes.size);
+}
+
+static void move(struct buf *to, struct buf *from) {
+    *to = *from;
+    *from = (struct buf){0};
 }
 
 static void set_title(uint32_t type) {
@@ -231,6 +272,7 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
     } else if (planned) {
         o->kind = WIRE_PLANNED;
         write_plan(&o->body, h.type, submission, &plan, o->times.plan_ns);
+        move(&o->rest, &plan.bytes);
     }
     host_plan_deinit(&plan);
 }
@@ -240,6 +282,7 @@ static void plan_raw(struct outcome *o, const struct wire_header *h, struct byte
     struct host_parsed p;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
     int rc = host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &hooks, &p, &o->fault);
+    release_bulk(); /* the plan takes as much memory again */
     if (!proceed(o, rc)) {
         host_parsed_deinit(&p);
         return;
@@ -247,7 +290,7 @@ static void plan_raw(struct outcome *o, const struct wire_header *h, struct byte
     if (p.isolated) {
         o->kind = WIRE_PARSED;
         write_plan(&o->body, p.type, &p.submission, &(struct host_plan){0}, 0);
-        buf_append(&o->body, p.params.data, p.params.size);
+        move(&o->rest, &p.params);
     } else {
         struct wire_header checked = *h;
         checked.flags = p.map ? WIRE_ITEMS : 0;
@@ -387,27 +430,28 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     if (h->kind == WIRE_PART && o.kind == WIRE_CANCELLED)
         drop_merge();
     o.times.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu_ns);
-    bool large = outcome_body(&o)->size > WIRE_MAX_INLINE - sizeof o.times;
-    send_outcome(h->ticket, &o);
+    bool large = send_outcome(h->ticket, &o);
     pass(h->ticket);
     if (large || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
         flush_replies();
 }
 
 static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
-    static const struct buf nothing;
     const struct wire_header *h = &f->header;
     struct bytes payload = {f->inlined, h->length}, mapped = {NULL, 0};
     switch (h->kind) {
     case WIRE_PLAN:
     case WIRE_RUN:
         if (bulk->blob != NULL) {
-            mapped = (struct bytes){slice_map(bulk), bulk->size};
+            self.bulk = bulk;
+            self.mapped = slice_map(bulk);
+            self.had_bulk = true;
+            mapped = (struct bytes){self.mapped, bulk->size};
             if (mapped.data == NULL)
                 die();
         }
         work(h, payload, bulk->blob != NULL ? &mapped : NULL);
-        slice_unmap(bulk, mapped.data);
+        release_bulk();
         break;
     case WIRE_MERGE: begin_merge(h, payload); break;
     case WIRE_PART:
@@ -415,12 +459,20 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
             work(h, payload, NULL);
         break;
     case WIRE_PING:
-        send_reply(h->ticket, WIRE_PONG, NULL, 0, &nothing);
+        send_sign(h->ticket, WIRE_PONG);
         pass(h->ticket);
         break;
     case WIRE_EXIT: flush_replies(); _exit(0);
     default: die();
     }
+}
+
+/* The allocator keeps what was freed between pieces that are in use: after a large task that can be most of it. It takes
+ * some time to give it back, so small tasks do not do that. */
+static void give_memory_back(void) {
+    if (self.had_bulk)
+        malloc_trim(0);
+    self.had_bulk = false;
 }
 
 static void handle_datagram(struct wire_reader *r) {
@@ -439,7 +491,6 @@ static void handle_datagram(struct wire_reader *r) {
 }
 
 _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
-    static const struct buf nothing;
     struct sigaction term = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
     struct wire_reader r;
     self.slot = slot;
@@ -451,7 +502,7 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
         die();
     sigaction(SIGTERM, &term, NULL);
     setproctitle("worker %u", slot);
-    send_reply(0, WIRE_READY, NULL, 0, &nothing);
+    send_sign(0, WIRE_READY);
     flush_replies();
     for (;;) {
         int got = wire_receive(socket, self.buffer, &r);
@@ -462,6 +513,7 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
         self.batch_start_ns = clock_monotonic_ns();
         handle_datagram(&r);
         flush_replies();
+        give_memory_back();
     }
 }
 

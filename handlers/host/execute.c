@@ -56,14 +56,22 @@ int execute_no_type(size_t type, struct fault *fault) {
     return fault_set(fault, "handler_failed", "there is no job type number %zu", type);
 }
 
-int execute_plan(struct call *c, const struct params_table *table, struct bytes packed) {
-    struct params params;
-    if (params_view(table, packed.data, packed.size, &params, c->fault) != 0)
-        return -1;
-    int rc = conclude(c, table->handler->plan(c, &params));
+static int plan_viewed(struct call *c, const struct params *params) {
+    int rc = conclude(c, params->table->handler->plan(c, params));
     if (rc == 0 && c->plan->count == 0)
         rc = call_fail(c, CALL_FAILED, NULL, "the %s handler planned nothing", c->type);
     return rc;
+}
+
+int execute_plan(struct call *c, const struct params_table *table, struct bytes packed) {
+    struct params params;
+    return params_view(table, packed.data, packed.size, &params, c->fault) == 0 ? plan_viewed(c, &params) : -1;
+}
+
+int execute_plan_own(struct call *c, const struct params_table *table, const void *packed) {
+    struct params params;
+    params_view_own(table, packed, &params);
+    return plan_viewed(c, &params);
 }
 
 int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk) {

@@ -12,6 +12,8 @@ MUST_CHECK bool execute_align(struct bytes *b, void **copy);
 
 /* They return what host_plan, host_run and host_merge return. All bytes are aligned, and *c is filled in. */
 MUST_CHECK int execute_plan(struct call *c, const struct params_table *table, struct bytes packed);
+/* As execute_plan, for params that this process has just packed: they are not checked again. */
+MUST_CHECK int execute_plan_own(struct call *c, const struct params_table *table, const void *packed);
 MUST_CHECK int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk);
 MUST_CHECK int execute_merge(struct call *c, const struct handler *handler, struct bytes common,
                              const struct bytes *parts, size_t count);

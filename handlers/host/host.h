@@ -130,8 +130,8 @@ MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *
  * which item a worker died. `poison` is an array of at most HOST_MAX_POISON uint32_t: the places of the poison items in
  * the group. They are not run, because workers died at them, and fail: with memory_limit if HOST_POISON_MEMORY is added
  * to the place, else with worker_crashed. */
-#define HOST_ITEM_STEPS 1000
-#define HOST_MAX_POISON (HANDLER_MAX_COMMON / 4)
+#define HOST_ITEM_STEPS    1000
+#define HOST_MAX_POISON    (HANDLER_MAX_COMMON / 4)
 #define HOST_POISON_MEMORY (UINT32_C(1) << 31)
 MUST_CHECK int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks,
                                const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);

@@ -10,14 +10,14 @@
  *          0     4  magic    ITEMS_MAGIC; it is raised with every change of what follows
  *          4     4  count
  *          8     8  size     of all
- *         16        for each item, in order: a struct packed_item, then `size` bytes, padded with zeros to a multiple
- *                   of 8: its parameters (params.h) or, if it is bad, its fault (fault.h)
+ *         16        the items as the client wrote them: a JSON array
  *
  * items_plan.c makes a group of consecutive items, and items_run.c runs it. Each item is a struct planned_item and what
  * its handler planned, so that the run needs no parameters:
  *
  *     | planned_item | chunk table | common ..pad | chunks' bytes ..pad | planned_item | ...       a good item
  *     | planned_item | fault as JSON ..pad | ...                                                   a bad one
+ *     | planned_item | the item as JSON ..pad | ...                      likewise, if that takes less: see enum bad_item
  *
  * items_run.c makes a part of a group: a struct item_entry and JSON for each item.
  *
@@ -27,7 +27,7 @@
 
 #include "handlers/host/host.h"
 
-#define ITEMS_MAGIC  UINT32_C(0x4F494C01)
+#define ITEMS_MAGIC  UINT32_C(0x4F494C02)
 #define ITEMS_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
 
 /* The front of a list. */
@@ -36,14 +36,18 @@ struct items_head {
     uint64_t size;
 };
 
-struct packed_item {
-    uint32_t size;
-    uint32_t ok; /* 0: it is a fault */
-};
-
 /* The common bytes of all groups and of the merge. */
 struct items_common {
     uint32_t magic, count;
+};
+
+/* What there is of a bad item. A fault can have hundreds of bytes where the client sent three, so it is made again from
+ * the item when it is needed. */
+enum bad_item {
+    BAD_FAULT,      /* the fault */
+    BAD_ITEM,       /* the item itself */
+    BAD_ITEM_BRIEF, /* the item, of whose faults only the first is wanted */
+    BAD_ITEMS
 };
 
 struct planned_item {
@@ -52,7 +56,7 @@ struct planned_item {
     uint64_t size;   /* of what follows, without the padding at the end */
     uint64_t cost_ns;
     uint32_t common_size; /* without padding */
-    uint32_t reserved;
+    uint32_t bad;         /* enum bad_item, of a bad item */
 };
 
 extern const struct place items_place; /* /items */

@@ -3,14 +3,17 @@
  *     packed list ──plan──► groups of planned items ──run──► parts: an entry per item ──merge──► {"items":[...]}
  *                  here                       items_run.c                     items_run.c
  *
- * A map can have a million items of a microsecond each. So no memory is allocated for an item, and its bytes are copied
- * only once from stage to stage.
+ * A map can have a million items of a microsecond each. So no memory is allocated for a plain item, and its bytes are
+ * copied only once from stage to stage. params_flat.h reads the plain ones, and params.h the others.
  *
  * It runs in workers. */
 #include <stdlib.h>
 
 #include "handlers/host/execute.h"
 #include "handlers/host/items_format.h"
+#include "handlers/host/items_pack.h"
+#include "handlers/host/jsontext.h"
+#include "handlers/host/params_flat.h"
 #include "handlers/host/registry.h"
 
 #define ITEM_NS      300                            /* what an item costs beside the work of its handler */
@@ -25,11 +28,18 @@ struct planner {
     const struct host_hooks *hooks;
     struct host_plan item; /* the plan of one item; its memory is used again for the next */
     struct call call;      /* of one item, too */
+    struct flat flat;
+    struct buf params; /* of one item */
+    size_t faults_bytes;
     struct buf *to;
 };
 
-static void put_bad(struct buf *to, uint32_t index, const void *json, size_t size) {
-    struct planned_item head = {.index = index, .size = size, .cost_ns = ITEM_NS};
+/* Once the faults have so many bytes, a bad item only has its first fault. */
+enum { MANY_FAULTS_BYTES = 1024 * 1024 };
+#define MAX_DEPTH 2048 /* jansson's own; the submission was checked for the configured one */
+
+static void put_bad(struct buf *to, uint32_t index, enum bad_item bad, const void *json, size_t size) {
+    struct planned_item head = {.index = index, .size = size, .cost_ns = ITEM_NS, .bad = bad};
     buf_append(to, &head, sizeof head);
     buf_append(to, json, size);
     items_pad(to, size);
@@ -54,8 +64,8 @@ static void put_planned(struct planner *p, uint32_t index) {
     items_pad(p->to, plan->bytes.size);
 }
 
-/* Plans an item and appends it. 0, also if its plan fails; or HOST_CANCELLED. */
-static int plan_item(struct planner *p, uint32_t index, struct bytes packed) {
+/* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED. */
+static int plan_params(struct planner *p, uint32_t index) {
     struct fault fault = {{0}};
     const struct place at = {.up = &items_place, .index = index};
     struct call *c = &p->call;
@@ -65,35 +75,79 @@ static int plan_item(struct planner *p, uint32_t index, struct bytes packed) {
     p->item.count = 0;
     buf_clear(&p->item.common);
     buf_clear(&p->item.bytes);
-    int rc = execute_plan(c, p->table, packed);
+    int rc = execute_plan_own(c, p->table, p->params.data);
     if (rc == 0)
         put_planned(p, index);
     else if (rc != HOST_CANCELLED)
-        put_bad(p->to, index, fault.json.data, fault.json.size);
+        put_bad(p->to, index, BAD_FAULT, fault.json.data, fault.json.size);
+    p->to->failed |= fault.json.failed;
     fault_deinit(&fault);
     return rc == HOST_CANCELLED ? rc : 0;
 }
 
-static int plan_list(struct planner *p, struct bytes list, uint32_t count, struct fault *fault) {
-    const char *bytes = list.data;
-    size_t offset = sizeof(struct items_head);
-    for (uint32_t i = 0; i < count; i++) {
-        struct packed_item item;
-        if (list.size - offset < sizeof item)
-            return items_report_damage(fault, "items");
-        memcpy(&item, bytes + offset, sizeof item);
-        offset += sizeof item;
-        if (list.size - offset < ITEMS_PAD(item.size))
-            return items_report_damage(fault, "items");
-        if (item.ok == 0)
-            put_bad(p->to, i, bytes + offset, item.size);
-        else if (plan_item(p, i, (struct bytes){bytes + offset, item.size}) != 0)
-            return HOST_CANCELLED;
-        offset += ITEMS_PAD(item.size);
-        if (execute_is_cancelled(p->hooks))
-            return HOST_CANCELLED;
+/* The item is not plain, or bad. Packs its parameters. False if it is bad, and appended as such. */
+static bool pack_params(struct planner *p, uint32_t index, const struct json_span *item) {
+    struct fault fault = {{0}};
+    bool brief = p->faults_bytes > MANY_FAULTS_BYTES;
+    size_t size = (size_t)(item->end - item->at);
+    bool good = items_pack_one(p->table, item, index, brief, &p->params, &fault) == 0;
+    if (!good) {
+        p->faults_bytes += fault.json.size;
+        if (size < fault.json.size && !p->params.failed)
+            put_bad(p->to, index, brief ? BAD_ITEM_BRIEF : BAD_ITEM, item->at, size);
+        else
+            put_bad(p->to, index, BAD_FAULT, fault.json.data, fault.json.size);
     }
-    return offset == list.size ? 0 : items_report_damage(fault, "items");
+    p->to->failed |= fault.json.failed;
+    fault_deinit(&fault);
+    return good;
+}
+
+/* Plans the item at `at`, and returns its end. NULL if it is no JSON, or if the call was cancelled: *rc says which. */
+static const char *plan_text(struct planner *p, uint32_t index, const char *at, const char *end, int *rc) {
+    struct fault ignored = {{0}};
+    buf_clear(&p->params);
+    *rc = -1;
+    const char *stop = *at == '{' ? flat_pack(&p->flat, at, end, &p->params) : NULL;
+    if (stop != NULL) {
+        *rc = plan_params(p, index);
+        return *rc == 0 ? stop : NULL;
+    }
+    struct json_span item = {at, scan_whole_value(at, end)};
+    bool good = item.end != NULL && jsontext_check(at, (size_t)(item.end - at), MAX_DEPTH, &ignored) == 0;
+    fault_deinit(&ignored);
+    if (!good)
+        return NULL;
+    *rc = pack_params(p, index, &item) ? plan_params(p, index) : 0;
+    return *rc == 0 ? item.end : NULL;
+}
+
+/* Goes through the array. Nothing of it is trusted: it can come from a process that is out of control. */
+static int plan_texts(struct planner *p, const char *text, const char *end, uint32_t count, struct fault *fault) {
+    const char *at = scan_space(text + 1, end);
+    for (uint32_t index = 0; index < count; index++) {
+        int rc = -1;
+        at = at == end ? NULL : plan_text(p, index, at, end, &rc);
+        if (rc == HOST_CANCELLED || execute_is_cancelled(p->hooks))
+            return HOST_CANCELLED;
+        at = at == NULL ? end : scan_space(at, end);
+        if (at == end || *at != (index + 1 < count ? ',' : ']'))
+            return items_report_damage(fault, "items");
+        if (*at == ',')
+            at = scan_space(at + 1, end);
+    }
+    return at + 1 == end && *at == ']' ? 0 : items_report_damage(fault, "items");
+}
+
+static int plan_list(struct planner *p, struct bytes list, uint32_t count, struct fault *fault) {
+    const char *text = (const char *)list.data + sizeof(struct items_head), *end = (const char *)list.data + list.size;
+    if (text == end || *text != '[')
+        return items_report_damage(fault, "items");
+    flat_init(&p->flat, p->table);
+    int rc = plan_texts(p, text, end, count, fault);
+    flat_deinit(&p->flat);
+    buf_deinit(&p->params);
+    return rc;
 }
 
 /* ---- plan: the groups -------------------------------------------------------------------------------------------- */

@@ -8,12 +8,18 @@
 
 #include "handlers/host/execute.h"
 #include "handlers/host/items_format.h"
+#include "handlers/host/items_pack.h"
+#include "handlers/host/jsontext.h"
+#include "handlers/host/registry.h"
+
+#define MAX_DEPTH 2048 /* jansson's own; the submission was checked for the configured one */
 
 /* ---- run --------------------------------------------------------------------------------------------------------- */
 
 /* The run of a group. "The item" is the one that runs now. */
 struct runner {
     const struct handler *handler;
+    const struct params_table *table;
     struct call call;               /* of the item; it is made once, as it is larger than most items */
     const struct host_hooks *outer; /* of the group; may be NULL */
     struct host_hooks hooks;        /* of the item */
@@ -178,10 +184,23 @@ static bool is_poison(const struct runner *r, bool *by_memory) {
     return false;
 }
 
+/* Makes the fault of a bad item again, from the item. It does not rely on what the plan says. */
+static void find_fault(const struct runner *r, const struct item *item, struct fault *fault) {
+    const char *at = item->bytes.data, *end = at + item->bytes.size;
+    struct json_span text = {at, scan_whole_value(at, end)};
+    struct buf params = {0};
+    if (text.end != end || jsontext_check(at, item->bytes.size, MAX_DEPTH, fault) != 0 ||
+        items_pack_one(r->table, &text, item->head.index, item->head.bad == BAD_ITEM_BRIEF, &params, fault) == 0)
+        items_report_damage(fault, "plans");
+    buf_deinit(&params);
+}
+
 /* Writes the entry of an item that is not run, because it is bad or poison. */
 static void put_item_not_run(struct runner *r, const struct item *item, bool by_memory) {
     struct fault fault = {{0}};
-    if (item->head.chunks == 0)
+    if (item->head.chunks == 0 && item->head.bad != BAD_FAULT)
+        find_fault(r, item, &fault);
+    else if (item->head.chunks == 0)
         buf_append(&fault.json, item->bytes.data, item->bytes.size);
     else if (by_memory)
         fault_set(&fault, "memory_limit", "the worker that ran this item used more memory than a job may use");
@@ -212,8 +231,9 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
 
 int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault) {
-    struct runner r = {.handler = host_handler(type), .outer = hooks, .poison = poison, .out = part};
-    if (r.handler == NULL)
+    struct runner r = {
+        .handler = host_handler(type), .table = registry_table(type), .outer = hooks, .poison = poison, .out = part};
+    if (r.handler == NULL || r.table == NULL)
         return execute_no_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};
     r.call = (struct call){.type = r.handler->name, .hooks = &r.hooks, .attempt = attempt};

@@ -6,6 +6,9 @@
  * would not keep. If there are any, jansson reads a copy in which they are strings: a mark, then the number as it was
  * written. The mark is random and never leaves the process, so no client can write it.
  *
+ * A tree can have a hundred times as many bytes as its text. So a text is only checked (jsoncheck.h), and its values are
+ * read from it one by one. jansson says what is wrong with a text: it gets an excerpt with the same mistake.
+ *
  * It runs in the front end for small bodies, and in workers. */
 #include "handlers/host/jsontext.h"
 
@@ -14,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "handlers/host/jsoncheck.h"
 #include "handlers/host/number.h"
 
 enum {
@@ -34,6 +38,9 @@ struct scan {
     struct buf *copy; /* in which numbers are marked; empty if there are none to mark */
     size_t copied;    /* bytes of the text that are in the copy */
     size_t marked;    /* numbers that have a mark */
+    /* If the text is an excerpt: the whole text, and how much further on everything stands in it. */
+    const char *whole;
+    size_t whole_size, shift;
 };
 
 static bool is_digit(char c) {
@@ -163,21 +170,26 @@ static size_t position_in_text(const struct scan *done, size_t position) {
 }
 
 static int report_error(const struct scan *s, const json_error_t *error, struct fault *fault) {
+    const char *text = s->whole != NULL ? s->whole : s->text;
     size_t position = error->position > 0 ? (size_t)error->position : 0;
     if (s->marked > 0)
         position = position_in_text(s, position);
     else if (position > s->size)
         position = s->size;
+    if (s->whole != NULL) {
+        position += s->shift;
+        position = position < s->whole_size ? position : s->whole_size;
+    }
     char detail[JSON_ERROR_TEXT_LENGTH + 64];
     switch (json_error_code(error)) {
     case json_error_duplicate_key:
         snprintf(detail, sizeof detail, "a name occurs twice in one object: %s", error->text);
-        return fault_set_text(fault, "duplicate_key", detail, s->text, position);
+        return fault_set_text(fault, "duplicate_key", detail, text, position);
     case json_error_invalid_utf8:
         snprintf(detail, sizeof detail, "the text is not UTF-8: %s", error->text);
-        return fault_set_text(fault, "not_utf8", detail, s->text, position);
+        return fault_set_text(fault, "not_utf8", detail, text, position);
     case json_error_stack_overflow:
-        return fault_set_text(fault, "too_deep", "arrays and objects are nested too deeply", s->text, position);
+        return fault_set_text(fault, "too_deep", "arrays and objects are nested too deeply", text, position);
     case json_error_out_of_memory: return fault_set(fault, "memory_limit", "there is no memory to read the JSON");
     case json_error_null_byte_in_key: {
         struct faults faults = {.code = "invalid_params"};
@@ -186,7 +198,7 @@ static int report_error(const struct scan *s, const json_error_t *error, struct 
     }
     default:
         snprintf(detail, sizeof detail, "this is not JSON: %s", error->text);
-        return fault_set_text(fault, "invalid_json", detail, s->text, position);
+        return fault_set_text(fault, "invalid_json", detail, text, position);
     }
 }
 
@@ -213,46 +225,278 @@ static void *json_malloc(size_t size) {
     return bytes;
 }
 
-json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct fault *fault) {
-    struct buf copy = {0};
-    struct scan s = {.text = size > 0 ? text : "", .size = size, .max_depth = max_depth, .copy = &copy};
+/* Rejects what can be said without jansson. 0, or -1. */
+static int check_front(const char *text, size_t size, struct fault *fault) {
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } marks[] = {{"\xEF\xBB\xBF", 3}, {"\xFF\xFE", 2}, {"\xFE\xFF", 2}};
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        if (size >= marks[i].size && memcmp(text, marks[i].bytes, marks[i].size) == 0)
+            return fault_set_text(fault, "invalid_json",
+                                  i == 0 ? "this is not JSON: it begins with a byte order mark"
+                                         : "this is not JSON: it begins with the byte order mark of UTF-16 or UTF-32, "
+                                           "and JSON is UTF-8",
+                                  text, marks[i].size);
+    }
+    const char *nul = memchr(text, '\0', size);
+    if (nul != NULL) /* jansson 2.14 would skip some NULs */
+        return fault_set_text(fault, "invalid_json", "this is not JSON: NUL byte", text, (size_t)(nul - text) + 1);
+    return 0;
+}
+
+static int report_too_deep(const struct scan *s, struct fault *fault) {
+    char detail[80];
+    snprintf(detail, sizeof detail, "arrays and objects are nested more than %u deep", s->max_depth);
+    return fault_set_text(fault, "too_deep", detail, s->text, s->at + 1);
+}
+
+/* Has jansson read the text that was scanned. */
+static json_t *load(struct scan *s, struct fault *fault) {
     json_error_t error;
-    json_t *value = NULL;
-    make_mark();
-    const char *nul = memchr(s.text, '\0', size);
-    if (nul != NULL) { /* jansson 2.14 would skip some NULs */
-        fault_set_text(fault, "invalid_json", "this is not JSON: NUL byte", s.text, (size_t)(nul - s.text) + 1);
-        goto out;
+    const char *source = s->text;
+    size_t size = s->size;
+    if (s->marked > 0) {
+        buf_append(s->copy, s->text + s->copied, size - s->copied);
+        source = s->copy->data;
+        size = s->copy->size;
     }
-    if (!scan_text(&s)) {
-        char detail[80];
-        snprintf(detail, sizeof detail, "arrays and objects are nested more than %u deep", max_depth);
-        fault_set_text(fault, "too_deep", detail, s.text, s.at + 1);
-        goto out;
-    }
-    const char *source = s.text;
-    if (s.marked > 0) {
-        buf_append(&copy, s.text + s.copied, size - s.copied);
-        source = copy.data;
-        size = copy.size;
-    }
-    if (copy.failed) {
+    if (s->copy->failed) {
         fault_set(fault, "memory_limit", "there is no memory to read the JSON");
-        goto out;
+        return NULL;
     }
     json_set_alloc_funcs(json_malloc, free);
     out_of_memory = false;
-    value = json_loadb(source, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *value = json_loadb(source, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (value == NULL && out_of_memory)
         fault_set(fault, "memory_limit", "there is no memory to read the JSON");
     else if (value == NULL)
-        report_error(&s, &error, fault);
-out:
+        report_error(s, &error, fault);
+    return value;
+}
+
+json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct fault *fault) {
+    struct buf copy = {0};
+    struct scan s = {.text = size > 0 ? text : "", .size = size, .max_depth = max_depth, .copy = &copy};
+    json_t *value = NULL;
+    make_mark();
+    if (check_front(s.text, size, fault) == 0) {
+        if (scan_text(&s))
+            value = load(&s, fault);
+        else
+            report_too_deep(&s, fault);
+    }
     buf_deinit(&copy);
     return value;
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------ */
+/* ---- checking ---------------------------------------------------------------------------------------------------- */
+
+/* Goes through the text as scan_text does, but keeps no copy. */
+static bool scan_depth(struct scan *s) {
+    while (s->at < s->size) {
+        char c = s->text[s->at];
+        if (c == '"') {
+            skip_string(s);
+            continue;
+        }
+        if (c == '{' || c == '[')
+            s->depth++;
+        else if ((c == '}' || c == ']') && s->depth > 0)
+            s->depth--;
+        if (s->depth > s->max_depth)
+            return false;
+        s->at++;
+    }
+    return true;
+}
+
+/* Has jansson say what is wrong with the excerpt. */
+static int report_mistake(const char *text, size_t size, const struct excerpt *e, struct fault *fault) {
+    struct buf copy = {0};
+    struct scan s = {.text = e->text.data == NULL ? "" : e->text.data,
+                     .size = e->text.size,
+                     .max_depth = UINT32_MAX,
+                     .copy = &copy,
+                     .whole = text,
+                     .whole_size = size,
+                     .shift = e->from - e->front};
+    make_mark();
+    json_t *value = scan_text(&s) ? load(&s, fault) : NULL;
+    if (value != NULL) /* jansson sees no mistake there: another version of it */
+        fault_set_text(fault, "invalid_json", "this is not JSON", text, e->from);
+    json_decref(value);
+    buf_deinit(&copy);
+    return -1;
+}
+
+int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fault *fault) {
+    struct excerpt excerpt = {{0}, 0, 0};
+    struct scan s = {.text = size > 0 ? text : "", .size = size, .max_depth = max_depth};
+    unsigned depth;
+    enum jsoncheck found = jsoncheck(s.text, size, &depth, &excerpt);
+    int rc = -1;
+    if (found == JSONCHECK_GOOD && depth <= max_depth)
+        rc = 0;
+    else if (check_front(s.text, size, fault) != 0)
+        rc = -1;
+    else if (!scan_depth(&s))
+        report_too_deep(&s, fault);
+    else if (found == JSONCHECK_NO_MEMORY)
+        fault_set(fault, "memory_limit", "there is no memory to read the JSON");
+    else
+        report_mistake(s.text, size, &excerpt, fault);
+    buf_deinit(&excerpt.text);
+    return rc;
+}
+
+/* ---- values of a text -------------------------------------------------------------------------------------------- */
+
+/* A number that jansson keeps. NULL if it would not, or if memory ran out. */
+static json_t *read_number(const struct json_span *value) {
+    struct scan s = {.text = value->at, .size = (size_t)(value->end - value->at)};
+    char digits[64];
+    bool inexact = false;
+    int64_t integer;
+    if (scan_plain_integer(value->at, value->end, SURE_INTEGER_DIGITS) == value->end)
+        return number_to_i64(value->at, s.size, &integer) ? json_integer(integer) : NULL;
+    if (s.size >= sizeof digits || scan_number(&s, &inexact) != s.size || inexact)
+        return NULL;
+    memcpy(digits, value->at, s.size);
+    digits[s.size] = '\0';
+    return strpbrk(digits, ".eE") != NULL ? json_real(strtod(digits, NULL)) : NULL; /* -0 is left to jansson */
+}
+
+json_t *jsontext_shallow(const struct json_span *value) {
+    struct fault ignored = {{0}};
+    size_t size = (size_t)(value->end - value->at);
+    json_t *v = NULL;
+    switch (*value->at) {
+    case '[': return json_array();
+    case '{': return json_object();
+    case 't': return json_true();
+    case 'f': return json_false();
+    case 'n': return json_null();
+    case '"':
+        if (jsontext_is_verbatim(value))
+            return json_stringn_nocheck(value->at + 1, size - 2);
+        break;
+    default: v = read_number(value); break;
+    }
+    if (v == NULL)
+        v = jsontext_parse(value->at, size, 1, &ignored);
+    fault_deinit(&ignored);
+    return v;
+}
+
+void jsontext_copy_string(struct buf *to, const struct json_span *string) {
+    struct buf text = {0};
+    if (jsontext_is_verbatim(string)) {
+        buf_append(to, string->at, (size_t)(string->end - string->at));
+        return;
+    }
+    for (const char *at = string->at + 1; at < string->end - 1;) {
+        char bytes[4];
+        unsigned size = scan_char(&at, bytes);
+        buf_append(&text, bytes, size);
+    }
+    buf_json_string(to, text.data == NULL ? "" : text.data, text.size);
+    to->failed |= text.failed;
+    buf_deinit(&text);
+}
+
+struct copier {
+    struct buf *to;
+    const char *end;
+    struct faults *faults;
+};
+
+static const char *copy_value(struct copier *c, const char *at, const struct place *where);
+
+static const char *copy_scalar(struct copier *c, const char *at, const struct place *where) {
+    const char *stop = scan_whole_value(at, c->end);
+    if (stop == NULL)
+        return NULL;
+    struct json_span value = {at, stop};
+    if (*at == '"') {
+        jsontext_copy_string(c->to, &value);
+    } else if (*at >= 'a' || scan_plain_integer(at, stop, SURE_INTEGER_DIGITS) == stop) {
+        buf_append(c->to, at, (size_t)(stop - at));
+    } else {
+        json_t *v = jsontext_shallow(&value);
+        if (v != NULL)
+            jsontext_write(c->to, v, where, c->faults);
+        c->to->failed |= v == NULL;
+        json_decref(v);
+    }
+    return stop;
+}
+
+/* Behind the value: the place of the next one, with a comma written; *at is where to go on. False at the end of the
+ * array or object, or if it cannot go on. */
+static bool copy_comma(struct copier *c, const char **at, bool first, char bracket) {
+    if (*at == NULL || faults_full(c->faults))
+        return false;
+    *at = scan_space(*at, c->end);
+    if (*at == c->end || **at == bracket)
+        return false;
+    if (!first) {
+        buf_putc(c->to, ',');
+        *at = scan_space(*at + 1, c->end);
+    }
+    return *at < c->end;
+}
+
+static const char *copy_end(struct copier *c, const char *at, char bracket) {
+    if (at == NULL || at == c->end || *at != bracket)
+        return NULL;
+    buf_putc(c->to, bracket);
+    return at + 1;
+}
+
+static const char *copy_array(struct copier *c, const char *at, const struct place *where) {
+    struct place element = {.up = where};
+    buf_putc(c->to, '[');
+    for (at++; copy_comma(c, &at, element.index == 0, ']'); element.index++)
+        at = copy_value(c, at, &element);
+    return copy_end(c, at, ']');
+}
+
+/* A member, from its name on. */
+static const char *copy_member(struct copier *c, const char *at, const struct place *where) {
+    char text[JSONTEXT_NAME_ROOM];
+    struct place member = {.up = where, .name = text};
+    struct json_span name = {at, *at == '"' ? scan_whole_value(at, c->end) : NULL};
+    if (name.end == NULL)
+        return NULL;
+    scan_string(&name, text, sizeof text);
+    jsontext_copy_string(c->to, &name);
+    buf_putc(c->to, ':');
+    at = scan_space(name.end, c->end);
+    at = at < c->end ? scan_space(at + 1, c->end) : at;
+    return at < c->end ? copy_value(c, at, &member) : NULL;
+}
+
+static const char *copy_object(struct copier *c, const char *at, const struct place *where) {
+    bool first = true;
+    buf_putc(c->to, '{');
+    for (at++; copy_comma(c, &at, first, '}'); first = false)
+        at = copy_member(c, at, where);
+    return copy_end(c, at, '}');
+}
+
+/* Returns the end of the value, or NULL if it stopped early. The recursion is as deep as the value. */
+static const char *copy_value(struct copier *c, const char *at, const struct place *where) {
+    return *at == '[' ? copy_array(c, at, where) : *at == '{' ? copy_object(c, at, where) : copy_scalar(c, at, where);
+}
+
+void jsontext_copy(struct buf *to, const struct json_span *value, const struct place *at, struct faults *faults) {
+    struct copier c = {to, value->end, faults};
+    if (copy_value(&c, value->at, at) == NULL && !faults_full(faults))
+        to->failed = true;
+}
+
+/* ---- values of a tree -------------------------------------------------------------------------------------------- */
 
 bool jsontext_number(const json_t *value, const char **text, size_t *size) {
     if (!json_is_string(value) || json_string_length(value) <= MARK_SIZE)

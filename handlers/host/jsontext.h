@@ -7,11 +7,37 @@
 
 #include "base/attributes.h"
 #include "handlers/host/fault.h"
+#include "handlers/host/scan.h"
 
-/* Parses any JSON value that is at most max_depth deep, has no name twice in an object, and has no BOM. Otherwise
- * returns NULL with *fault filled. A number that jansson would round or reject becomes a string that jsontext_number
- * recognises, so ask jsontext_is_text before you take a string for text. The caller frees with json_decref. */
+/* ---- a whole text ---------------------------------------------------------------------------------------------------
+ *
+ * JSON is any value that is at most max_depth deep, has no name twice in an object, and has no byte order mark. */
+
+/* Is the text JSON? 0, or -1 with *fault filled. It needs no tree: little memory, however large the text is. */
+MUST_CHECK int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fault *fault);
+
+/* Makes JSON a tree, which can need a hundred times as much memory as the text. NULL with *fault filled if it is not
+ * JSON. A number that jansson would round or reject becomes a string that jsontext_number recognises, so ask
+ * jsontext_is_text before you take a string for text. The caller frees with json_decref. */
 MUST_CHECK json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct fault *fault);
+
+/* ---- values of a text that was checked -------------------------------------------------------------------------- */
+
+/* As jsontext_parse, but an array or an object comes without what is in it. NULL if memory ran out. */
+MUST_CHECK json_t *jsontext_shallow(const struct json_span *value);
+/* Appends a value as compact JSON, as jsontext_write does with its tree. If it stops early, a fault was added, or
+ * to->failed is set. */
+void jsontext_copy(struct buf *to, const struct json_span *value, const struct place *at, struct faults *faults);
+/* Appends a string as buf_json_string writes it. */
+void jsontext_copy_string(struct buf *to, const struct json_span *string);
+/* Is it a string without escapes? Then its text is what is between the quotes. */
+static inline bool jsontext_is_verbatim(const struct json_span *value) {
+    return *value->at == '"' && memchr(value->at, '\\', (size_t)(value->end - value->at)) == NULL;
+}
+/* A buffer for a name, for scan_string: more than is ever shown of one. */
+enum { JSONTEXT_NAME_ROOM = 160 };
+
+/* ---- values of a tree -------------------------------------------------------------------------------------------- */
 
 /* True if the value is such a number. Then *text is the number as it was written, until the value is freed. */
 bool jsontext_number(const json_t *value, const char **text, size_t *size);

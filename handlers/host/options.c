@@ -211,31 +211,42 @@ static void report_unknown(const char *name, const struct place *at, struct faul
     buf_deinit(&known);
 }
 
-static void parse_option(const json_t *value, const struct place *at, struct submission_options *o,
+static void parse_option(const struct json_span *value, const struct place *at, struct submission_options *o,
                          struct faults *faults) {
     static void (*const by_kind[])(const struct option_spec *spec, const json_t *value, const struct place *at,
                                    struct submission_options *o, struct faults *faults) = {
         [OPTION_INTEGER] = parse_integer, [OPTION_CHOICE] = parse_choice, [OPTION_STRING] = parse_string};
     FOR_EACH_OPTION(spec) {
         if (strcmp(spec->name, at->name) == 0) {
-            by_kind[spec->kind](spec, value, at, o, faults);
+            json_t *v = jsontext_shallow(value);
+            if (v != NULL)
+                by_kind[spec->kind](spec, v, at, o, faults);
+            else
+                faults_add(faults, at, "there is no memory for it");
+            json_decref(v);
             return;
         }
     }
     report_unknown(at->name, at, faults);
 }
 
-void options_parse(json_t *options, struct submission_options *o, struct faults *faults) {
+void options_parse(const struct json_span *options, struct submission_options *o, struct faults *faults) {
     static const struct place root = {.name = "options"};
-    struct place at = {.up = &root};
-    json_t *value;
+    char text[JSONTEXT_NAME_ROOM];
+    struct place at = {.up = &root, .name = text};
+    struct json_span name, value;
     options_init(o);
-    if (options != NULL && !json_is_object(options)) {
-        faults_add(faults, &root, "must be an object, not %s", jsontext_kind(options));
+    if (options == NULL)
+        return;
+    if (*options->at != '{') {
+        json_t *v = jsontext_shallow(options);
+        faults_add(faults, &root, "must be an object, not %s", v == NULL ? "this" : jsontext_kind(v));
+        json_decref(v);
         return;
     }
-    json_object_foreach(options, at.name, value) {
-        parse_option(value, &at, o, faults);
+    for (const char *next = options->at + 1; scan_next_member(&next, options->end, &name, &value);) {
+        scan_string(&name, text, sizeof text);
+        parse_option(&value, &at, o, faults);
         if (faults_full(faults))
             return;
     }

@@ -81,9 +81,9 @@ char *options_place_texts(struct submission_options *o, char *to);
 
 /* Reads the member "options" of a submission (NULL: there is none) into *o, which it initialises. It adds what is wrong
  * to *faults. Private to handlers/host. */
-struct json_t;
+struct json_span;
 struct faults;
-void options_parse(struct json_t *value, struct submission_options *o, struct faults *faults);
+void options_parse(const struct json_span *value, struct submission_options *o, struct faults *faults);
 
 /* Appends the options as bytes for another process of this program: a multiple of 8 bytes. */
 void options_pack(const struct submission_options *o, struct buf *to);

@@ -45,9 +45,7 @@ void params_table_init(struct params_table *t, const struct handler *handler) {
         if (p->kind == PARAM_ENUM && (p->choices == NULL || p->choices[0] == NULL))
             reject_table(handler, p->name, "has no choices");
         struct fault fault = {0};
-        if (p->fallback != NULL)
-            t->fallbacks[t->rows] = jsontext_parse(p->fallback, strlen(p->fallback), 16, &fault);
-        if (fault.json.size > 0)
+        if (p->fallback != NULL && jsontext_check(p->fallback, strlen(p->fallback), 16, &fault) != 0)
             reject_table(handler, p->name, fault.json.data);
         for (unsigned form = 0; form < t->form_count; form++) {
             uint32_t bit = p->forms == 0 || (p->forms >> form & 1) != 0 ? UINT32_C(1) << t->rows : 0;
@@ -57,12 +55,6 @@ void params_table_init(struct params_table *t, const struct handler *handler) {
         }
         t->rows++;
     }
-}
-
-void params_table_deinit(struct params_table *t) {
-    for (unsigned row = 0; row < t->rows; row++)
-        json_decref(t->fallbacks[row]);
-    memset(t, 0, sizeof *t);
 }
 
 unsigned params_row_forms(const struct params_table *t, unsigned row) {
@@ -149,21 +141,21 @@ bool params_read_integer(const json_t *value, const char *min, const char *max, 
     return false;
 }
 
-static void pack_integer(struct packer *k, unsigned row, json_t *value, const struct place *at) {
+static void pack_integer(struct packer *k, unsigned row, const json_t *value, const struct place *at) {
     const struct param_spec *spec = &k->table->handler->params[row];
     struct integer integer;
     if (params_read_integer(value, spec->min, spec->max, at, &integer, k->faults))
         set_text(k, row, integer.digits, integer.size);
 }
 
-static void pack_boolean(struct packer *k, unsigned row, json_t *value, const struct place *at) {
+static void pack_boolean(struct packer *k, unsigned row, const json_t *value, const struct place *at) {
     if (json_is_boolean(value))
         set_row(k, row, 0, 0, json_is_true(value));
     else
         faults_add(k->faults, at, "must be true or false, not %s", jsontext_kind(value));
 }
 
-static void pack_enum(struct packer *k, unsigned row, json_t *value, const struct place *at) {
+static void pack_enum(struct packer *k, unsigned row, const json_t *value, const struct place *at) {
     const struct param_spec *spec = &k->table->handler->params[row];
     for (size_t i = 0; json_is_string(value) && spec->choices[i] != NULL; i++) {
         size_t size = strlen(spec->choices[i]);
@@ -179,20 +171,56 @@ static void pack_enum(struct packer *k, unsigned row, json_t *value, const struc
     buf_deinit(&list);
 }
 
-static void pack_text(struct packer *k, unsigned row, json_t *value, const struct place *at) {
+static void pack_text(struct packer *k, unsigned row, const json_t *value, const struct place *at) {
     if (jsontext_is_text(value))
         set_text(k, row, json_string_value(value), json_string_length(value));
     else
         faults_add(k->faults, at, "must be a string, not %s", jsontext_kind(value));
 }
 
-static void pack_json(struct packer *k, unsigned row, json_t *value, const struct place *at) {
+/* Packs a value that is not a list. */
+static void pack_single(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    static void (*const by_kind[])(struct packer * k, unsigned row, const json_t *value,
+                                   const struct place *at) = {[PARAM_INTEGER] = pack_integer,
+                                                              [PARAM_BOOLEAN] = pack_boolean,
+                                                              [PARAM_ENUM] = pack_enum,
+                                                              [PARAM_TEXT] = pack_text};
+    enum param_kind kind = k->table->handler->params[row].kind;
+    if (kind == PARAM_TEXT && jsontext_is_verbatim(value)) { /* it can be long, so it is copied only once */
+        set_text(k, row, value->at + 1, (size_t)(value->end - value->at) - 2);
+        return;
+    }
+    json_t *v = jsontext_shallow(value);
+    if (v != NULL)
+        by_kind[kind](k, row, v, at);
+    k->to->failed |= v == NULL;
+    json_decref(v);
+}
+
+static void pack_json(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
     align_value(k->to);
     size_t offset = k->to->size;
-    jsontext_write(k->to, value, at, k->faults);
+    jsontext_copy(k->to, value, at, k->faults);
     size_t size = k->to->size - offset;
     buf_putc(k->to, '\0');
     set_row(k, row, offset, size, 1);
+}
+
+/* "must be ..., not an integer" */
+static void report_kind(struct packer *k, const struct json_span *value, const struct place *at, const char *what) {
+    json_t *v = jsontext_shallow(value);
+    if (v != NULL)
+        faults_add(k->faults, at, "must be %s, not %s", what, jsontext_kind(v));
+    k->to->failed |= v == NULL;
+    json_decref(v);
+}
+
+static size_t count_elements(const struct json_span *array) {
+    struct json_span element;
+    size_t count = 0;
+    for (const char *at = array->at + 1; scan_next_element(&at, array->end, &element);)
+        count++;
+    return count;
 }
 
 /* ---- lists of texts ---------------------------------------------------------------------------------------------- */
@@ -226,23 +254,41 @@ static void add_text(struct text_list *list, const char *text, size_t size, bool
     list->done++;
 }
 
-static void pack_texts(struct packer *k, unsigned row, json_t *value, const struct place *at) {
-    size_t count = json_is_array(value) ? json_array_size(value) : 1;
-    if (!json_is_array(value) && !jsontext_is_text(value)) {
-        faults_add(k->faults, at, "must be a string or an array of strings, not %s", jsontext_kind(value));
+/* Adds a text of a list, or of a single one. */
+static void pack_one_text(struct packer *k, struct text_list *list, const struct json_span *value,
+                          const struct place *at) {
+    if (jsontext_is_verbatim(value)) {
+        add_text(list, value->at + 1, (size_t)(value->end - value->at) - 2, false);
         return;
     }
+    if (*value->at != '"') {
+        report_kind(k, value, at, "a string");
+        return;
+    }
+    json_t *v = jsontext_shallow(value);
+    if (v != NULL)
+        add_text(list, json_string_value(v), json_string_length(v), false);
+    k->to->failed |= v == NULL;
+    json_decref(v);
+}
+
+static void pack_texts(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    bool is_list = *value->at == '[';
+    if (!is_list && *value->at != '"') {
+        report_kind(k, value, at, "a string or an array of strings");
+        return;
+    }
+    size_t count = is_list ? count_elements(value) : 1;
     struct text_list list = begin_texts(k->to, count);
     struct place element = {.up = at};
-    for (; element.index < count && !faults_full(k->faults); element.index++) {
-        json_t *text = json_is_array(value) ? json_array_get(value, element.index) : value;
-        if (jsontext_is_text(text))
-            add_text(&list, json_string_value(text), json_string_length(text), false);
-        else
-            faults_add(k->faults, &element, "must be a string, not %s", jsontext_kind(text));
-    }
+    struct json_span text;
+    const char *next = value->at + 1;
+    if (!is_list)
+        pack_one_text(k, &list, value, at);
+    for (; is_list && !faults_full(k->faults) && scan_next_element(&next, value->end, &text); element.index++)
+        pack_one_text(k, &list, &text, &element);
     struct packed_param *packed = set_row(k, row, list.offset, k->to->size - list.offset, count);
-    if (packed != NULL && json_is_array(value))
+    if (packed != NULL && is_list)
         packed->flags |= PACKED_LIST;
 }
 
@@ -255,114 +301,145 @@ struct survey {
     bool beyond_double; /* a double might round some integer */
 };
 
+/* A number of an array. */
+struct number {
+    bool is_small; /* it is an integer that fits into 64 bits: `small` */
+    int64_t small;
+    json_t *value; /* the caller frees it; NULL if the number is small and was easy to read, or if memory ran out */
+};
+
 static bool takes_reals(const struct packer *k, unsigned row) {
     return (k->table->handler->params[row].flags & PARAM_REALS) != 0;
 }
 
-/* Reads an integer that fits into 64 bits. One that jansson keeps needs no digits for that. */
-static bool small_integer(const json_t *value, int64_t *out) {
-    if (json_is_integer(value)) {
-        *out = json_integer_value(value);
-        return true;
-    }
+static bool is_small_integer(const json_t *value, int64_t *out) {
     struct integer integer;
-    if (to_integer(value, &integer) != NUMBER_OK)
-        return false;
-    return number_to_i64(integer.digits, integer.size, out);
+    return to_integer(value, &integer) == NUMBER_OK && number_to_i64(integer.digits, integer.size, out);
 }
 
-static void survey_number(struct packer *k, unsigned row, json_t *value, const struct place *at, struct survey *s) {
-    int64_t small;
+static struct number read_number(struct packer *k, const struct json_span *text) {
+    struct number n = {.is_small = false};
+    size_t quote = *text->at == '"';
+    const char *first = text->at + quote, *last = text->end - quote;
+    if (scan_plain_integer(first, last, 18) == last && first < last) {
+        n.is_small = number_to_i64(first, (size_t)(last - first), &n.small);
+        return n;
+    }
+    n.value = jsontext_shallow(text);
+    k->to->failed |= n.value == NULL;
+    if (n.value != NULL && !jsontext_is_real(n.value))
+        n.is_small = is_small_integer(n.value, &n.small);
+    return n;
+}
+
+static void survey_number(struct packer *k, unsigned row, const struct json_span *text, const struct place *at,
+                          struct survey *s) {
+    struct number n = read_number(k, text);
     double real;
-    bool is_real = jsontext_is_real(value);
+    bool is_real = n.value != NULL && jsontext_is_real(n.value);
     s->any_real |= is_real;
     if (is_real && takes_reals(k, row)) {
-        if (!jsontext_real(value, &real))
+        if (!jsontext_real(n.value, &real))
             faults_add(k->faults, at, "is beyond the range of a 64-bit floating-point number");
-        return;
-    }
-    if (small_integer(value, &small)) {
-        s->beyond_double |= small > NUMBER_MAX_EXACT + 1 || small < -NUMBER_MAX_EXACT - 1;
-        return;
-    }
-    s->beyond_i64 = s->beyond_double = true;
-    struct integer integer;
-    params_read_integer(value, NULL, NULL, at, &integer, k->faults);
-}
-
-static struct packed_param *pack_number_texts(struct packer *k, unsigned row, json_t *array) {
-    size_t count = json_array_size(array);
-    struct text_list list = begin_texts(k->to, count);
-    for (size_t i = 0; i < count; i++) {
-        json_t *value = json_array_get(array, i);
-        char text[40];
-        double real;
+    } else if (n.is_small || (is_real && is_small_integer(n.value, &n.small))) {
+        s->beyond_double |= n.small > NUMBER_MAX_EXACT + 1 || n.small < -NUMBER_MAX_EXACT - 1;
+    } else if (n.value != NULL) {
+        s->beyond_i64 = s->beyond_double = true;
         struct integer integer;
-        if (takes_reals(k, row) && jsontext_is_real(value)) {
-            if (jsontext_real(value, &real))
-                add_text(&list, text, (size_t)snprintf(text, sizeof text, "%.17g", real), true);
-        } else if (to_integer(value, &integer) == NUMBER_OK) {
-            add_text(&list, integer.digits, integer.size, false);
-        }
+        params_read_integer(n.value, NULL, NULL, at, &integer, k->faults);
     }
-    return set_row(k, row, list.offset, k->to->size - list.offset, count);
+    json_decref(n.value);
 }
 
-static void append_i64(struct packer *k, json_t *value) {
-    int64_t integer = 0;
-    small_integer(value, &integer);
+static void append_text(struct packer *k, unsigned row, struct text_list *list, const struct number *n) {
+    char text[40];
+    double real;
+    struct integer integer;
+    if (n->is_small) {
+        number_from_i64(n->small, &integer);
+        add_text(list, integer.digits, integer.size, false);
+    } else if (takes_reals(k, row) && jsontext_is_real(n->value)) {
+        if (jsontext_real(n->value, &real))
+            add_text(list, text, (size_t)snprintf(text, sizeof text, "%.17g", real), true);
+    } else if (to_integer(n->value, &integer) == NUMBER_OK) {
+        add_text(list, integer.digits, integer.size, false);
+    }
+}
+
+static void append_i64(struct packer *k, const struct number *n) {
+    int64_t integer = n->small;
+    if (!n->is_small)
+        (void)is_small_integer(n->value, &integer);
     buf_append(k->to, &integer, sizeof integer);
 }
 
-static void append_f64(struct packer *k, json_t *value) {
+static void append_f64(struct packer *k, const struct number *n) {
     double real = 0;
     int64_t integer;
-    if (!jsontext_real(value, &real) && small_integer(value, &integer))
+    if (n->is_small)
+        real = (double)n->small;
+    else if (!jsontext_real(n->value, &real) && is_small_integer(n->value, &integer))
         real = (double)integer;
     buf_append(k->to, &real, sizeof real);
 }
 
-static struct packed_param *pack_number_array(struct packer *k, unsigned row, json_t *array,
-                                              void (*append)(struct packer *k, json_t *value)) {
-    size_t count = json_array_size(array);
+static struct packed_param *pack_number_list(struct packer *k, unsigned row, const struct json_span *array,
+                                             size_t count, int form) {
+    struct json_span text;
     align_value(k->to);
     size_t offset = k->to->size;
-    buf_reserve(k->to, count * 8);
-    for (size_t i = 0; i < count; i++)
-        append(k, json_array_get(array, i));
+    struct text_list list = {0};
+    if (form == NUMBERS_TEXT)
+        list = begin_texts(k->to, count);
+    else
+        buf_reserve(k->to, count * 8);
+    for (const char *next = array->at + 1; !k->to->failed && scan_next_element(&next, array->end, &text);) {
+        struct number n = read_number(k, &text);
+        if (!n.is_small && n.value == NULL)
+            break;
+        if (form == NUMBERS_TEXT)
+            append_text(k, row, &list, &n);
+        else if (form == NUMBERS_F64)
+            append_f64(k, &n);
+        else
+            append_i64(k, &n);
+        json_decref(n.value);
+    }
     return set_row(k, row, offset, k->to->size - offset, count);
 }
 
-static void pack_numbers(struct packer *k, unsigned row, json_t *array, const struct place *at) {
-    if (!json_is_array(array)) {
-        faults_add(k->faults, at, "must be an array of numbers, not %s", jsontext_kind(array));
+static void pack_numbers(struct packer *k, unsigned row, const struct json_span *array, const struct place *at) {
+    if (*array->at != '[') {
+        report_kind(k, array, at, "an array of numbers");
         return;
     }
     struct survey survey = {0};
     struct place element = {.up = at};
-    for (; element.index < json_array_size(array) && !faults_full(k->faults); element.index++)
-        survey_number(k, row, json_array_get(array, element.index), &element, &survey);
+    struct json_span text;
+    for (const char *next = array->at + 1;
+         !faults_full(k->faults) && !k->to->failed && scan_next_element(&next, array->end, &text); element.index++)
+        survey_number(k, row, &text, &element, &survey);
     if (k->faults->count > 0)
         return;
     bool mixed = survey.any_real && takes_reals(k, row);
     bool as_text = mixed ? survey.beyond_double : survey.beyond_i64;
-    struct packed_param *packed =
-        as_text ? pack_number_texts(k, row, array) : pack_number_array(k, row, array, mixed ? append_f64 : append_i64);
+    int form = as_text ? NUMBERS_TEXT : mixed ? NUMBERS_F64 : NUMBERS_I64;
+    struct packed_param *packed = pack_number_list(k, row, array, element.index, form);
     if (packed == NULL)
         return;
-    packed->numbers = (uint8_t)(as_text ? NUMBERS_TEXT : mixed ? NUMBERS_F64 : NUMBERS_I64);
+    packed->numbers = (uint8_t)form;
     packed->flags = (uint8_t)(packed->flags | (survey.any_real ? PACKED_REAL : 0));
 }
 
 /* ---- the object -------------------------------------------------------------------------------------------------- */
 
-static void pack_value(struct packer *k, unsigned row, json_t *value, const struct place *at) {
-    static void (*const by_kind[])(struct packer * k, unsigned row, json_t *value, const struct place *at) = {
-        [PARAM_INTEGER] = pack_integer, [PARAM_BOOLEAN] = pack_boolean, [PARAM_ENUM] = pack_enum,
-        [PARAM_TEXT] = pack_text,       [PARAM_TEXTS] = pack_texts,     [PARAM_NUMBERS] = pack_numbers,
-        [PARAM_JSON] = pack_json,
-    };
-    by_kind[k->table->handler->params[row].kind](k, row, value, at);
+static void pack_value(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    switch (k->table->handler->params[row].kind) {
+    case PARAM_TEXTS: pack_texts(k, row, value, at); break;
+    case PARAM_NUMBERS: pack_numbers(k, row, value, at); break;
+    case PARAM_JSON: pack_json(k, row, value, at); break;
+    default: pack_single(k, row, value, at);
+    }
 }
 
 static void report_unknown(struct packer *k, const char *name, const struct place *at) {
@@ -386,7 +463,7 @@ static void report_conflict(struct packer *k, unsigned row, const struct place *
     k->conflict = true;
 }
 
-static void pack_member(struct packer *k, const char *name, json_t *value) {
+static void pack_member(struct packer *k, const char *name, const struct json_span *value) {
     struct place at = {.up = k->at, .name = name};
     unsigned row = 0;
     while (row < k->table->rows && strcmp(k->table->handler->params[row].name, name) != 0)
@@ -456,10 +533,13 @@ static int choose_form(struct packer *k) {
 
 static void pack_fallbacks(struct packer *k, unsigned form) {
     for (unsigned row = 0; row < k->table->rows; row++) {
-        if (k->given[row] || k->table->fallbacks[row] == NULL)
+        const char *text = k->table->handler->params[row].fallback;
+        if (k->given[row] || text == NULL || (params_row_forms(k->table, row) >> form & 1) == 0)
             continue;
-        if ((params_row_forms(k->table, row) >> form & 1) != 0)
-            pack_value(k, row, k->table->fallbacks[row], k->at);
+        const char *end = text + strlen(text);
+        struct json_span fallback = {scan_space(text, end), end};
+        fallback.end = scan_whole_value(fallback.at, end);
+        pack_value(k, row, &fallback, k->at);
     }
 }
 
@@ -471,18 +551,22 @@ static void begin_packed(struct packer *k) {
         buf_append(k->to, &none, sizeof none);
 }
 
-void params_pack(const struct params_table *t, json_t *object, const struct place *at, struct buf *packed,
-                 struct faults *faults) {
+void params_pack(const struct params_table *t, const struct json_span *object, const struct place *at,
+                 struct buf *packed, struct faults *faults) {
     struct packer k = {.table = t, .to = packed, .faults = faults, .at = at, .candidates = (1u << t->form_count) - 1};
-    const char *name;
-    json_t *value;
+    static const char empty[] = "{}";
+    static const struct json_span none = {empty, empty + 2};
+    struct json_span name, value;
+    char text[JSONTEXT_NAME_ROOM];
+    object = object != NULL ? object : &none;
     begin_packed(&k);
-    if (object != NULL && !json_is_object(object)) {
-        faults_add(faults, at, "must be an object, not %s", jsontext_kind(object));
+    if (*object->at != '{') {
+        report_kind(&k, object, at, "an object");
         return;
     }
-    json_object_foreach(object, name, value) {
-        pack_member(&k, name, value);
+    for (const char *next = object->at + 1; scan_next_member(&next, object->end, &name, &value);) {
+        scan_string(&name, text, sizeof text);
+        pack_member(&k, text, &value);
         if (faults_full(faults))
             return;
     }

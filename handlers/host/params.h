@@ -27,6 +27,7 @@
 #include "base/attributes.h"
 #include "handlers/handler.h"
 #include "handlers/host/fault.h"
+#include "handlers/host/scan.h"
 
 enum { PARAMS_MAX = 32 };
 #define PARAMS_MAGIC UINT32_C(0x4F504101)
@@ -53,22 +54,22 @@ struct packed_param {
 struct params_table {
     const struct handler *handler;
     unsigned rows;
-    unsigned form_count;           /* at least 1 */
-    json_t *fallbacks[PARAMS_MAX]; /* NULL: none */
+    unsigned form_count; /* at least 1 */
     /* By form, as masks of rows: those that belong to it, that must be given, and that have a value in any case. */
     uint32_t form_rows[PARAMS_MAX], form_required[PARAMS_MAX], form_present[PARAMS_MAX];
 };
 /* Aborts if the table contradicts itself: that is a bug in the handler, which shows at every start. Borrows the
  * handler. */
 void params_table_init(struct params_table *t, const struct handler *handler);
-void params_table_deinit(struct params_table *t);
 /* The forms that a row belongs to, as a mask that is never 0. */
 unsigned params_row_forms(const struct params_table *t, unsigned row);
 
-/* Appends the packed form of `object` (NULL: no parameters) to the empty buffer *packed. Adds all that is wrong to
- * *faults; then *packed is of no use. `at` is where the object stands in the document. */
-void params_pack(const struct params_table *t, json_t *object, const struct place *at, struct buf *packed,
-                 struct faults *faults);
+/* Appends the packed form of `object` (NULL: no parameters) to the empty buffer *packed. The object is a value of JSON
+ * that was checked (jsontext_check). It is read member by member, and a list element by element, so that beside the
+ * packed form hardly more memory is needed than for the longest string. Adds all that is wrong to *faults; then *packed
+ * is of no use. `at` is where the object stands in the document. */
+void params_pack(const struct params_table *t, const struct json_span *object, const struct place *at,
+                 struct buf *packed, struct faults *faults);
 
 /* Appends the packed form of an object that gives the rows of the mask, but without their values, to the empty buffer.
  * Pads it to a multiple of 8. False if such an object lacks something, or if its members do not go together. */
@@ -90,5 +91,7 @@ struct params {
  * is wrong. */
 MUST_CHECK int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p,
                            struct fault *fault);
+/* The same for bytes that this process has just packed: nothing is checked. */
+void params_view_own(const struct params_table *t, const void *bytes, struct params *p);
 
 #endif

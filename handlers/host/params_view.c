@@ -150,6 +150,10 @@ int params_view(const struct params_table *t, const void *bytes, size_t size, st
     return 0;
 }
 
+void params_view_own(const struct params_table *t, const void *bytes, struct params *p) {
+    *p = (struct params){.table = t, .bytes = bytes, .rows = (const void *)((const char *)bytes + 16)};
+}
+
 /* ---- handler.h: parameters --------------------------------------------------------------------------------------- */
 
 /* Are the names equal? They have a few bytes only, so a call of strcmp would take longer than the comparison. */

@@ -15,6 +15,7 @@
  * It writes them in workers and reads them in the front end. */
 #include <string.h>
 
+#include "handlers/host/canonical.h"
 #include "handlers/host/execute.h"
 #include "handlers/host/fault.h"
 #include "handlers/host/host.h"
@@ -39,7 +40,7 @@ static int parse_steps(struct bytes body, unsigned max_depth, uint8_t *hash, con
     if (rc == 0 && execute_is_cancelled(hooks))
         return HOST_CANCELLED;
     if (rc == 0 && hash != NULL)
-        rc = host_request_hash(body.data, body.size, max_depth, hash, fault);
+        rc = canonical_hash(body.data, body.size, hash, fault);
     return rc == 0 && execute_is_cancelled(hooks) ? HOST_CANCELLED : rc;
 }
 

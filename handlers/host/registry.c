@@ -35,8 +35,7 @@ static struct params_table tables[HANDLERS];
 static size_t count;
 
 void host_init(bool test_types) {
-    while (count > 0)
-        params_table_deinit(&tables[--count]);
+    count = 0;
     for (size_t i = 0; i < HANDLERS; i++) {
         const struct handler *h = all_handlers[i];
         if (h->abi != HANDLER_ABI) {

@@ -5,6 +5,8 @@
  *     scan_space                           passes over the space between tokens
  *     scan_plain_text, _integer, _word     find the end of a value that is as plain as those of most tiny calls
  *     scan_value                           finds the end of any value, also if the text arrives piece by piece
+ *     scan_next_member, scan_next_element  go through the members of an object, and the elements of an array
+ *     scan_char, scan_compare              read the strings of JSON that was checked
  *
  * Each function takes where to begin and where the text ends. They are pure: any thread may call them. */
 #ifndef OFFLOAD_HOST_SCAN_H
@@ -64,5 +66,25 @@ const char *scan_value(struct value_scan *s, const char *at, const char *end);
 
 /* Behind a whole value. NULL if the value has no end, or if no value begins here. */
 const char *scan_whole_value(const char *at, const char *end);
+
+/* A piece of the text. */
+struct json_span {
+    const char *at, *end;
+};
+
+/* The next member of an object, or element of an array. *at is where to go on: at first the place behind the first
+ * bracket. False at the end, with *at behind the last bracket; also if the text is no JSON. A name has its quotes. */
+bool scan_next_member(const char **at, const char *end, struct json_span *name, struct json_span *value);
+/* Only the name: *at is where the value begins. The caller moves it behind the value. */
+bool scan_next_name(const char **at, const char *end, struct json_span *name);
+bool scan_next_element(const char **at, const char *end, struct json_span *value);
+
+/* Reads one byte, or one escape, of a string that was checked, and moves *at behind it. Returns how many bytes of
+ * UTF-8 it wrote to out: 1 to 4. */
+unsigned scan_char(const char **at, char out[4]);
+/* Writes a string that was checked, which has its quotes, with a NUL at the end. Cuts what has no room. */
+void scan_string(const struct json_span *string, char *to, size_t room);
+/* Compares what two such strings stand for, however they are written, as strcmp does. */
+int scan_compare(const struct json_span *a, const struct json_span *b);
 
 #endif

@@ -1,0 +1,180 @@
+/* body.c: libFuzzer's entry for bodies of POST /v1/jobs, from the text to the plan. Each body is read in two ways, and
+ * the ways must agree:
+ *
+ *     jsontext_check, which has no tree         jsontext_parse, which has jansson make one: both take a text, or both
+ *                                               report the same fault
+ *     the body as it is                         the same JSON, written by jansson: with other spaces, and with an
+ *                                               escape in each name, so that the quick ways are not taken. Both have
+ *                                               the same hash, the same fault or the same packed bytes, and the same
+ *                                               plan
+ *
+ * `make fuzz` builds it. The seeds are in tests/fuzz/corpus/body. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "handlers/host/host.h"
+#include "handlers/host/jsontext.h"
+
+#define MAX_DEPTH 64
+#define MAX_COST_NS 1000 /* plans only; nothing is run */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool good, const char *what) {
+    if (!good) {
+        fprintf(stderr, "%s\n", what);
+        abort();
+    }
+}
+
+static bool is_equal(const struct buf *a, const struct buf *b) {
+    return a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
+}
+
+/* ---- JSON, written in another way ---------------------------------------------------------------------------------- */
+
+static void put_again(struct buf *to, json_t *value) {
+    struct faults faults = {.code = "invalid_params"};
+    struct fault fault = {{0}};
+    const char *name, *text;
+    json_t *member;
+    size_t i, size;
+    if (json_is_object(value)) {
+        bool first = true;
+        buf_puts(to, "{\n");
+        json_object_foreach(value, name, member) {
+            struct buf quoted = {0};
+            buf_json_string(&quoted, name, strlen(name));
+            buf_puts(to, first ? "" : " ,\t");
+            if (name[0] > ' ' && name[0] != '"' && name[0] != '\\' && name[0] < 0x7f)
+                buf_printf(to, "\"\\u%04x%s", (unsigned)name[0], quoted.data + 2);
+            else
+                buf_append(to, quoted.data, quoted.size);
+            buf_puts(to, " : ");
+            put_again(to, member);
+            buf_deinit(&quoted);
+            first = false;
+        }
+        buf_puts(to, " }");
+    } else if (json_is_array(value)) {
+        buf_puts(to, "[\r\n");
+        json_array_foreach(value, i, member) {
+            buf_puts(to, i == 0 ? "" : " , ");
+            put_again(to, member);
+        }
+        buf_puts(to, " ]");
+    } else if (jsontext_number(value, &text, &size)) {
+        buf_append(to, text, size);
+    } else {
+        jsontext_write(to, value, NULL, &faults);
+    }
+    (void)faults_finish(&faults, &fault);
+    fault_deinit(&fault);
+}
+
+/* ---- what a body means --------------------------------------------------------------------------------------------- */
+
+struct meaning {
+    int rc;
+    struct submission submission;
+    struct buf options;
+    struct fault fault;
+    int plan_rc;
+    struct host_plan plan;
+    struct fault plan_fault;
+    uint8_t hash[32];
+};
+
+static void plan(struct meaning *m) {
+    const struct submission *s = &m->submission;
+    options_pack(&s->options, &m->options);
+    m->plan_rc = (s->map ? host_plan_items : host_plan)(s->type, s->params.data, s->params.size, 0, NULL, &m->plan,
+                                                        &m->plan_fault);
+}
+
+static void understand(const char *text, size_t size, struct meaning *m) {
+    struct fault ignored = {{0}};
+    memset(m, 0, sizeof *m);
+    m->rc = submission_parse(text, size, MAX_DEPTH, &m->submission, &m->fault);
+    require((m->rc == 0) == (m->fault.json.size == 0), "a fault without a reason, or a reason without a fault");
+    if (m->rc == 0)
+        plan(m);
+    (void)!host_request_hash(text, size, MAX_DEPTH, m->hash, &ignored);
+    fault_deinit(&ignored);
+}
+
+static void forget(struct meaning *m) {
+    submission_deinit(&m->submission);
+    buf_deinit(&m->options);
+    fault_deinit(&m->fault);
+    host_plan_deinit(&m->plan);
+    fault_deinit(&m->plan_fault);
+}
+
+/* Is it an item that is planned as the client wrote it? Then the plans differ by the way it is written. */
+static bool has_written_items(const struct host_plan *p) {
+    return p->bytes.size > 0 && memmem(p->bytes.data, p->bytes.size, "\\u", 2) != NULL;
+}
+
+static void compare(const struct meaning *a, const struct meaning *b) {
+    require(a->rc == b->rc, "only one spelling is taken");
+    require(memcmp(a->hash, b->hash, sizeof a->hash) == 0, "two spellings have two hashes");
+    require(is_equal(&a->fault.json, &b->fault.json), "two spellings have two faults");
+    if (a->rc != 0)
+        return;
+    require(a->submission.type == b->submission.type && a->submission.items == b->submission.items,
+            "two spellings are two submissions");
+    require(is_equal(&a->options, &b->options), "two spellings have two sets of options");
+    require(a->submission.map || is_equal(&a->submission.params, &b->submission.params),
+            "two spellings have other packed params");
+    require(a->plan_rc == b->plan_rc && is_equal(&a->plan_fault.json, &b->plan_fault.json),
+            "only one spelling can be planned");
+    require(is_equal(&a->plan.common, &b->plan.common), "two spellings have two plans");
+    require(has_written_items(&b->plan) || a->submission.map || is_equal(&a->plan.bytes, &b->plan.bytes),
+            "two spellings have other chunks");
+    if (a->submission.map && !has_written_items(&b->plan))
+        require(is_equal(&a->plan.bytes, &b->plan.bytes), "two spellings have other groups");
+}
+
+/* Runs the bad items of a map, which makes their faults; none of the types does its work here. */
+static void compare_texts(const char *text, size_t size) {
+    struct fault checked = {{0}}, parsed = {{0}};
+    int rc = jsontext_check(text, size, MAX_DEPTH, &checked);
+    json_t *value = jsontext_parse(text, size, MAX_DEPTH, &parsed);
+    require((rc == 0) == (value != NULL), "jansson sees it otherwise");
+    if (!is_equal(&checked.json, &parsed.json)) {
+        fprintf(stderr, "check: %s\nparse: %s\n", checked.json.data, parsed.json.data);
+        abort();
+    }
+    if (value != NULL) {
+        struct buf again = {0};
+        struct meaning a, b;
+        put_again(&again, value);
+        understand(text, size, &a);
+        understand(again.data, again.size, &b);
+        compare(&a, &b);
+        forget(&a);
+        forget(&b);
+        buf_deinit(&again);
+    }
+    json_decref(value);
+    fault_deinit(&checked);
+    fault_deinit(&parsed);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static bool ready;
+    if (!ready)
+        host_init(true);
+    ready = true;
+    char *text = malloc(size + 1); /* so that a read beyond the end is seen */
+    if (text == NULL)
+        return 0;
+    char *exact = realloc(text, size > 0 ? size : 1);
+    if (size > 0)
+        memcpy(exact, data, size);
+    compare_texts(exact, size);
+    free(exact);
+    return 0;
+}
