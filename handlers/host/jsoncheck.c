@@ -410,27 +410,44 @@ static void put_front(struct checker *c, struct buf *to) {
     }
 }
 
-/* Where the excerpt can end: jansson reads the token with the mistake, and at most one byte behind it. */
-static const char *token_end(const struct checker *c) {
+static const char *skip_token(const char *at, const char *end) {
     struct value_scan s = {0};
-    const char *stop = c->at;
-    if (stop < c->end && (*stop == '[' || *stop == '{'))
-        stop++;
+    if (at < end && (*at == '[' || *at == '{'))
+        at++;
     else
-        stop = scan_value(&s, stop, c->end);
+        at = scan_value(&s, at, end);
+    return scan_space(at, end);
+}
+
+/* Where the excerpt can end: jansson reads the token with the mistake, and at most one byte behind it. It matters
+ * whether a colon follows. A number in the place of a name can be taken for one (jsontext.c), and then the next token is
+ * the mistake. */
+static const char *token_end(const struct checker *c) {
+    const char *stop = skip_token(c->at, c->end);
+    if (c->at < c->end && *c->at != '"' && (c->expected == NAME || c->expected == FIRST_NAME))
+        stop = skip_token(stop, c->end);
     return c->end - stop > 8 ? stop + 8 : c->end;
 }
 
+/* Must the excerpt begin with the number or word before the mistake? jansson reads the byte behind it, and reports one
+ * that is not UTF-8 as if it were part of it. And before a colon it gets each number as it is written (jsontext.c). */
+static bool needs_scalar(const struct checker *c) {
+    if (c->at == c->end || c->scalar == NULL)
+        return false;
+    return ((unsigned char)*c->at >= 0x80 && c->at == c->scalar_end) ||
+           (*c->at == ':' && c->at == scan_space(c->scalar_end, c->end));
+}
+
 static void make_excerpt(struct checker *c, struct excerpt *e) {
-    /* jansson reads the byte behind a number or a word, and reports one that is not UTF-8 as if it were part of it. */
-    if (c->at < c->end && (unsigned char)*c->at >= 0x80 && c->at == c->scalar_end) {
+    const char *end = token_end(c);
+    if (needs_scalar(c)) {
         c->at = c->scalar;
         c->expected = c->scalar_expected;
     }
     put_front(c, &e->text);
     e->front = e->text.size;
     e->from = (size_t)(c->at - c->text);
-    buf_append(&e->text, c->at, (size_t)(token_end(c) - c->at));
+    buf_append(&e->text, c->at, (size_t)(end - c->at));
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */

@@ -169,6 +169,42 @@ DELAYED='{"type":"echo","params":{"value":1},"options":{"delay_ms":3600000}}'
     [[ $answer == 'HTTP/1.1 415 '* ]]
 }
 
+# The most resident memory that a worker has had, in KiB.
+worker_peak() {
+    call /v1/workers
+    for pid in $(field '.workers[].pid'); do
+        awk '/^VmHWM/ {print $2}' "/proc/$pid/status"
+    done | sort -n | tail -1
+}
+
+@test "a large body takes a worker no more than three times its size, whatever is in it" {
+    start_daemon --workers 1 --data-dir none
+    idle=$(worker_peak)
+    python3 - "$BATS_TEST_TMPDIR" <<'EOF'
+import sys
+size = 16 << 20
+for name, front, piece, end in [("arrays", '{"type":"echo","params":{"value":[', "[],", "1]}}"),
+                                ("objects", '{"type":"echo","params":{"value":[', "{},", "1]}}"),
+                                ("names", '{"type":"echo","params":{"value":[', '{"a":0,"b":1},', "1]}}"),
+                                ("text", '{"type":"echo","params":{"value":"', "abcdefgh", '"}}'),
+                                ("items", '{"type":"sum","items":[', "{},", "{}]}"),
+                                ("open", '{"type":"sum","items":[', "{},", "{}")]:
+    open(f"{sys.argv[1]}/{name}", "w").write(front + piece * (size // len(piece)) + end)
+EOF
+    for name in arrays objects names text; do
+        call_job -H 'Prefer: wait=60' "@$BATS_TEST_TMPDIR/$name"
+        [ "$CODE" = 200 ]
+    done
+    call_job -H 'Prefer: wait=60' "@$BATS_TEST_TMPDIR/items"
+    expect_problem 422 invalid_params
+    holds '.errors[0].pointer == "/items"'
+    call_job -H 'Prefer: wait=60' "@$BATS_TEST_TMPDIR/open"
+    expect_problem 400 invalid_json
+    peak=$(worker_peak)
+    echo "idle $idle KiB, peak $peak KiB"
+    ((peak - idle <= 3 * 16 * 1024 + 4096))
+}
+
 @test "a head beyond --max-header: 431 with limit_bytes; one below passes" {
     start_daemon --max-header 8KiB
     call -H "X-Long: $(printf '%07000d' 0)" /livez

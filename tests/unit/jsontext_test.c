@@ -302,6 +302,80 @@ static void truncated_texts_are_rejected(void **state) {
     }
 }
 
+/* ---- checked without a tree -------------------------------------------------------------------------------------- */
+
+/* Is what jsontext_check says of the text what jsontext_parse says? */
+static void assert_checked_as_parsed(const char *text, size_t size) {
+    struct fault checked = {0}, parsed = {0};
+    int rc = jsontext_check(text, size, 64, &checked);
+    json_t *value = jsontext_parse(text, size, 64, &parsed);
+    if ((rc == 0) != (value != NULL))
+        print_error("%.*s\n", (int)size, text);
+    assert_int_equal(rc == 0, value != NULL);
+    if (rc != 0)
+        assert_string_equal(checked.json.data, parsed.json.data);
+    json_decref(value);
+    fault_deinit(&checked);
+    fault_deinit(&parsed);
+}
+
+static void a_check_reports_what_jansson_reports(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "{\"a\":[1,2,{\"b\":\"\\u0041\\ud83d\\ude00\"}],\"c\":{\"d\":null,\"e\":-1.5e3}}",
+        "[ 1e400 , 123456789012345678901 , true , \"\xC3\xA9\" , {\"\":{}} ]",
+        "{\"k\":[[],{}],\"\\u006b\":2}",
+        "[1\xff]",
+        "[true\xff]",
+        "\"\\u0000\"",
+        "{\"x\\u0000\":1}",
+        "{1234567890123456789012 \"a long string behind it\" : 2}"};
+    static const char changes[] = "\"\\,:{}[] \n\x01\x7f-+.019eEtfnu\xc3\xff";
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char text[128];
+        size_t size = strlen(texts[i]);
+        for (size_t cut = 0; cut <= size; cut++)
+            assert_checked_as_parsed(texts[i], cut);
+        for (size_t at = 0; at < size; at++)
+            for (size_t k = 0; k < sizeof changes; k++) {
+                memcpy(text, texts[i], size);
+                text[at] = changes[k];
+                assert_checked_as_parsed(text, size);
+            }
+    }
+}
+
+static void a_name_among_many_is_found_again(void **state) {
+    (void)state;
+    for (unsigned twice = 0; twice < 400; twice += 7) {
+        struct buf text = {0};
+        buf_putc(&text, '{');
+        for (unsigned i = 0; i < 400; i++)
+            buf_printf(&text, "\"%u\":{\"a\":0},", i);
+        size_t size = text.size;
+        text.data[size - 1] = '}';
+        assert_checked_as_parsed(text.data, size);
+        text.data[size - 1] = ',';
+        char digits[8];
+        snprintf(digits, sizeof digits, "%u", twice);
+        buf_printf(&text, "\"\\u00%02x%s\":0}", (unsigned)digits[0], digits + 1); /* the name is written otherwise */
+        assert_checked_as_parsed(text.data, text.size);
+        buf_deinit(&text);
+    }
+}
+
+static void a_byte_order_mark_is_named(void **state) {
+    (void)state;
+    static const char *const texts[] = {"\xEF\xBB\xBF{}", "\xFF\xFE{", "\xFE\xFF{"};
+    for (size_t i = 0; i < 3; i++) {
+        struct fault fault = {0};
+        assert_int_equal(jsontext_check(texts[i], strlen(texts[i]), 64, &fault), -1);
+        assert_non_null(strstr(fault.json.data, "\"invalid_json\""));
+        assert_non_null(strstr(fault.json.data, "byte order mark"));
+        fault_deinit(&fault);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_survive_the_round_trip),
@@ -328,6 +402,9 @@ int main(void) {
         cmocka_unit_test(a_nul_in_a_name_is_json_but_no_parameter),
         cmocka_unit_test(damaged_texts_are_survived),
         cmocka_unit_test(truncated_texts_are_rejected),
+        cmocka_unit_test(a_check_reports_what_jansson_reports),
+        cmocka_unit_test(a_name_among_many_is_found_again),
+        cmocka_unit_test(a_byte_order_mark_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
