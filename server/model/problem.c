@@ -62,7 +62,7 @@ static const struct problem problems[PROBLEM_COUNT] = {
                              "made now; retry later."},
     [PROBLEM_PRECONDITION_FAILED] =
         {"precondition_failed", 412, "Precondition failed",
-         "If-Match names no present state of the job, so nothing was done. GET the job for its present ETag."},
+         "The job is not in a state that If-Match or If-None-Match allows, so nothing was done. GET it for its ETag."},
     [PROBLEM_QUEUE_FULL] =
         {"queue_full", 429, "Queue is full",
          "As many jobs wait as --max-queue, --max-queue-age or, with delay_ms, --max-delayed allows. Nothing was "
@@ -82,7 +82,7 @@ static const struct problem problems[PROBLEM_COUNT] = {
                                       "As many clients are connected as --max-connections allows. Retry later."},
     [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {"unsupported_media_type", 415, "Unsupported media type",
-                                        "Send the job as application/json."},
+                                        "Send the job as application/json, without a content coding such as gzip."},
     [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, "URI too long",
                               "The target of the request is longer than the service reads."},
     [PROBLEM_VERSION_NOT_SUPPORTED] = {"version_not_supported", 505, "HTTP version not supported",
@@ -103,6 +103,23 @@ enum problem_code problem_find(const char *name, size_t size) {
     return PROBLEM_COUNT;
 }
 
+/* Appends a path as a JSON string with a URI reference. What RFC 3986 (section 3.3) does not allow in a path is
+ * percent-encoded, and so is a second "/" at the start, which would begin a host. */
+static void put_reference(struct buf *out, const char *path) {
+    static const char hex[] = "0123456789ABCDEF";
+    buf_putc(out, '"');
+    for (const char *at = path; *at != '\0'; at++) {
+        unsigned char c = (unsigned char)*at;
+        bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       strchr("-._~!$&'()*+,;=:@/", c) != NULL;
+        if (allowed && !(at == path + 1 && path[0] == '/' && c == '/'))
+            buf_putc(out, (char)c);
+        else
+            buf_append(out, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
+    }
+    buf_putc(out, '"');
+}
+
 void problem_write(struct buf *out, enum problem_code code, const char *detail, const char *members,
                    const char *instance) {
     const struct problem *p = &problems[code];
@@ -112,7 +129,7 @@ void problem_write(struct buf *out, enum problem_code code, const char *detail, 
     buf_json_string(out, text, strlen(text));
     if (instance != NULL) {
         buf_puts(out, ",\"instance\":");
-        buf_json_string(out, instance, strlen(instance));
+        put_reference(out, instance);
     }
     if (members != NULL) {
         buf_putc(out, ',');

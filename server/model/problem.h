@@ -62,7 +62,8 @@ const struct problem *problem_get(enum problem_code code);
 enum problem_code problem_find(const char *name, size_t size);
 
 /* Appends a problem document. `detail`: NULL for the text of the table. `members`: more members as JSON text without
- * braces ("\"limit_bytes\":5"), or NULL. `instance`: the path of the request or of the job, or NULL. */
+ * braces ("\"limit_bytes\":5"), or NULL. `instance`: the path of the request or of the job, decoded,
+ * or NULL. */
 void problem_write(struct buf *out, enum problem_code code, const char *detail, const char *members,
                    const char *instance);
 

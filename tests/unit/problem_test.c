@@ -47,11 +47,30 @@ static void every_problem_is_complete_and_found_by_its_code(void **state) {
 
 static void details_members_and_instance_are_added(void **state) {
     (void)state;
-    json_t *o = written(PROBLEM_GONE, "a \"quote\"\n", "\"limit\":5,\"x\":[]", "/v1/\"jobs\"");
+    json_t *o = written(PROBLEM_GONE, "a \"quote\"\n", "\"limit\":5,\"x\":[]", "/v1/jobs");
     assert_string_equal(text_of(o, "detail"), "a \"quote\"\n");
-    assert_string_equal(text_of(o, "instance"), "/v1/\"jobs\"");
+    assert_string_equal(text_of(o, "instance"), "/v1/jobs");
     assert_int_equal(json_integer_value(json_object_get(o, "limit")), 5);
     json_decref(o);
+}
+
+static void the_instance_is_a_uri_reference(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {
+        {"/v1/jobs/a b", "/v1/jobs/a%20b"},
+        {"/-._~!$&'()*+,;=:@/Zz09", "/-._~!$&'()*+,;=:@/Zz09"}, /* never more than needed */
+        {"/100%", "/100%25"},
+        {"/a?b#c[d]", "/a%3Fb%23c%5Bd%5D"},
+        {"/\"<>\\^`{|}", "/%22%3C%3E%5C%5E%60%7B%7C%7D"},
+        {"/\xc3\xa4\xff\x01\x7f", "/%C3%A4%FF%01%7F"},
+        {"//host/x", "/%2Fhost/x"}, /* else it names a host */
+        {"*", "*"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *o = written(PROBLEM_GONE, NULL, NULL, rows[i][0]);
+        assert_string_equal(text_of(o, "instance"), rows[i][1]);
+        json_decref(o);
+    }
 }
 
 static void a_fault_is_made_anew_from_what_is_known(void **state) {
@@ -118,6 +137,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_complete_and_found_by_its_code),
         cmocka_unit_test(details_members_and_instance_are_added),
+        cmocka_unit_test(the_instance_is_a_uri_reference),
         cmocka_unit_test(a_fault_is_made_anew_from_what_is_known),
         cmocka_unit_test(what_is_no_fault_is_rejected),
         cmocka_unit_test(a_fault_that_is_too_large_is_rejected),
