@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "base/field.h"
 #include "base/log.h"
 #include "server/api/api.h"
 #include "server/api/deferred.h"
@@ -17,6 +18,8 @@
 enum method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHODS };
 static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
 
+#define MAX_PARAMETERS 4 /* of a route's query */
+
 /* A row says all about a route: metrics show its path, and Allow follows from its handlers. */
 struct route {
     const char *path;                 /* with at most one {name}, which stands for one segment that is not empty */
@@ -24,10 +27,15 @@ struct route {
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
     bool probe;                                               /* it is answered beyond --max-connections, too */
+    const char *query[MAX_PARAMETERS + 1]; /* the parameters that GET takes; NULL ends them. Other methods take none */
 };
 
 static const struct route routes[] = {
-    {"/v1/jobs", {api_list_jobs, api_submit}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs",
+     {api_list_jobs, api_submit},
+     deferred_on_hangup,
+     deferred_on_done,
+     .query = {"cursor", "limit", "status", "type"}},
     {"/v1/jobs/{id}", {api_get_job, NULL, api_delete_job}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/result", {api_get_result}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/events", {api_events}, NULL, api_events_done},
@@ -37,7 +45,7 @@ static const struct route routes[] = {
     {"/v1/workers", {api_workers}},
     {"/livez", {api_livez}, .probe = true},
     {"/healthz", {api_livez}, .probe = true},
-    {"/readyz", {api_readyz}, api_ready_hangup, api_ready_done, .probe = true},
+    {"/readyz", {api_readyz}, api_ready_hangup, api_ready_done, .probe = true, .query = {"verbose"}},
     {"/metrics", {api_metrics}, .probe = true},
     {"/openapi.yaml", {api_openapi_yaml}},
     {"/openapi.json", {api_openapi_json}},
@@ -68,7 +76,7 @@ static const struct route *find_route(const char *path, struct route_match *m) {
 }
 
 static route_handler *find_handler(const struct route *route, const char *method) {
-    if (strcmp(method, "HEAD") == 0) /* libmicrohttpd then sends no body */
+    if (strcmp(method, "HEAD") == 0) /* http then sends no body */
         method = "GET";
     for (int i = 0; i < METHODS; i++)
         if (strcmp(method_names[i], method) == 0)
@@ -88,12 +96,70 @@ static void set_allow(struct http_request *r, const struct route *route) {
     http_set_header(r, "Allow", allow);
 }
 
+/* ---- the query --------------------------------------------------------------------------------------------------- */
+
+struct query_check {
+    const char *const *known; /* NULL ends them */
+    unsigned seen;            /* a bit for each of them */
+    char bad[120];            /* what is wrong, or "" */
+};
+
+static void check_parameter(void *arg, const char *name, const char *value) {
+    struct query_check *c = arg;
+    unsigned i = 0;
+    if (c->bad[0] != '\0' || (name[0] == '\0' && value[0] == '\0'))
+        return;
+    while (c->known[i] != NULL && strcmp(c->known[i], name) != 0)
+        i++;
+    if (c->known[i] == NULL)
+        snprintf(c->bad, sizeof c->bad, "unknown query parameter \"%.60s\"", name);
+    else if ((c->seen & 1U << i) != 0)
+        snprintf(c->bad, sizeof c->bad, "the query parameter \"%.60s\" is there more than once", name);
+    c->seen |= 1U << i;
+}
+
+/* The values are left to the handler; http has seen to it that they have no NUL. False: the query is wrong, and the request is answered. */
+static bool check_query(const struct route *route, struct http_request *r) {
+    static const char *const none[] = {NULL};
+    bool gets = strcmp(http_method(r), "GET") == 0 || strcmp(http_method(r), "HEAD") == 0;
+    struct query_check c = {.known = gets ? route->query : none};
+    http_each_query(r, check_parameter, &c);
+    if (c.bad[0] == '\0')
+        return true;
+    http_answer_problem(r, PROBLEM_INVALID_QUERY, c.bad, NULL);
+    return false;
+}
+
 /* ---- events of http ---------------------------------------------------------------------------------------------- */
 
 static bool is_json(const char *media_type) {
     static const char json[] = "application/json";
     size_t n = sizeof json - 1;
     return media_type != NULL && strncasecmp(media_type, json, n) == 0 && strchr("; \t", media_type[n]) != NULL;
+}
+
+static void find_coding(void *arg, const char *line) {
+    struct field_part rest = {line, strlen(line)}, coding;
+    while (field_next(&rest, ',', &coding))
+        if (!field_is(&coding, "identity"))
+            *(bool *)arg = true;
+}
+
+/* A body that is compressed, for example. */
+static bool is_coded(struct http_request *r) {
+    bool coded = false;
+    http_each_header(r, "Content-Encoding", find_coding, &coded);
+    return coded;
+}
+
+/* Rejects what api_submit could not read, before the body comes. */
+static void check_body(struct http_request *r) {
+    if (is_coded(r)) {
+        http_set_header(r, "Accept-Encoding", "identity"); /* RFC 9110, section 12.5.3 */
+        http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+    } else if (!is_json(http_header(r, "Content-Type"))) {
+        http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+    }
 }
 
 static void on_begin(void *arg, struct http_request *r) {
@@ -103,11 +169,8 @@ static void on_begin(void *arg, struct http_request *r) {
     http_set_route(r, route);
     if (http_is_over_limit(r) && (route == NULL || !route->probe))
         http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    if (route == NULL || strcmp(http_method(r), "OPTIONS") == 0)
-        return;
-    if (route->handlers[METHOD_POST] == api_submit && strcmp(http_method(r), "POST") == 0 &&
-        !is_json(http_header(r, "Content-Type")))
-        http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+    else if (route != NULL && route->handlers[METHOD_POST] == api_submit && strcmp(http_method(r), "POST") == 0)
+        check_body(r);
 }
 
 static void on_handle(void *arg, struct http_request *r) {
@@ -121,7 +184,8 @@ static void on_handle(void *arg, struct http_request *r) {
     }
     route_handler *handler = route == NULL ? NULL : find_handler(route, http_method(r));
     if (handler != NULL) {
-        handler(arg, r, m);
+        if (check_query(route, r))
+            handler(arg, r, m);
         return;
     }
     set_allow(r, route);

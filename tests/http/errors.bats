@@ -185,6 +185,30 @@ call_raw() { # FORMAT
     expect_problem 415 unsupported_media_type
 }
 
+@test "a body with a content coding: 415 with Accept-Encoding, before the body is read" {
+    printf '{"type":"echo","params":{"value":1}}' | gzip >"$BATS_TEST_TMPDIR/body"
+    for coding in gzip GZIP 'identity, br' x-unknown; do
+        call -H 'Content-Type: application/json' -H "Content-Encoding: $coding" --data-binary "@$BATS_TEST_TMPDIR/body" /v1/jobs
+        expect_problem 415 unsupported_media_type
+        [ "$(header Accept-Encoding)" = identity ]
+    done
+    exec 5<>"/dev/tcp/127.0.0.1/$PORT"
+    printf '%s\r\n' 'POST /v1/jobs HTTP/1.1' 'Host: localhost' 'Content-Type: application/json' 'Content-Encoding: gzip' \
+        'Content-Length: 10' 'Expect: 100-continue' 'Connection: close' '' >&5
+    answer=$(timeout 20 cat <&5)
+    exec 5>&-
+    [[ $answer == 'HTTP/1.1 415 '*'Accept-Encoding: identity'* ]]
+    call_job -H 'Content-Encoding: identity' '{"type":"echo","params":{"value":1}}'
+    [ "$CODE" = 200 ]
+    call_job -H 'Content-Encoding;' '{"type":"echo","params":{"value":1}}'
+    [ "$CODE" = 200 ]
+    call -H 'Content-Type: text/plain' --data-binary x /v1/jobs
+    expect_problem 415 unsupported_media_type
+    [ -z "$(header Accept-Encoding)" ] # RFC 9110, section 12.5.3
+    call /v1/jobs
+    holds '.jobs | length == 2'
+}
+
 @test "a rejected submission leaves no job behind" {
     call_job '{"type":"sum","params":{"numbers":[1,"x"]}}'
     [ "$CODE" = 422 ]
