@@ -1,5 +1,4 @@
-/* prefer.h: what a client asks for in Prefer (RFC 7240), Accept (RFC 9110), Priority (RFC 9218) and traceparent (W3C
- * Trace Context). Front end; pure computing. */
+/* prefer.h: what a client asks for in Prefer (RFC 7240), Accept (RFC 9110) and Priority (RFC 9218). Front end; pure computing. */
 #ifndef OFFLOAD_API_PREFER_H
 #define OFFLOAD_API_PREFER_H
 
@@ -10,7 +9,7 @@
 struct prefer {
     bool respond_async;
     bool has_wait;
-    int64_t wait_s; /* if has_wait */
+    int64_t wait_s; /* if has_wait; at most 10^9, which stands for all greater numbers */
     bool minimal, representation;
 };
 
@@ -22,8 +21,8 @@ void prefer_parse(struct prefer *p, const char *line);
  * default, so a wildcard counts for the second only: the client has to name the first one to get it. */
 struct accept {
     const char *first, *second;
-    double first_q, second_q; /* their weights; -1: not named */
-    int second_rank;          /* how exactly it was named: 0 not at all, 1 by a wildcard, 2 by a range, 3 by its name */
+    int first_q, second_q; /* their weights in thousandths; -1: not named */
+    int second_rank;       /* how exactly it was named: 0 not at all, 1 by a wildcard, 2 by a range, 3 by its name */
 };
 struct accept accept_of(const char *first, const char *second);
 void accept_parse(struct accept *a, const char *line); /* adds one line */
@@ -31,8 +30,5 @@ bool accept_prefers_first(const struct accept *a);
 
 /* The urgency 0..7 of a Priority header, or -1 if it has none that is valid (RFC 9218, section 4). */
 int priority_parse(const char *value);
-
-/* True for "00-<32 hex>-<16 hex>-<2 hex>" in lower case, if neither id is all zeros. NULL is allowed. */
-bool traceparent_is_valid(const char *value);
 
 #endif

@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/container.h"
-#include "base/hash.h"
 #include "handlers/host/host.h"
 #include "server/api/ndjson.h"
 #include "server/api/deferred.h"
@@ -40,6 +39,8 @@ static int64_t choose_reply_kind(struct deferred_request *d) {
         d->streamed = ndjson_is_wanted(d->request);
         return wait_ns;
     }
+    if (wait_ns != 0)
+        d->terms.granted_s = -1; /* too many wait already */
     d->reply_kind = REPLY_ACCEPTED;
     return ACCEPT_WAIT_NS;
 }
@@ -55,18 +56,35 @@ static void answer_refused(struct deferred_request *d, const struct job_request 
     answer_too_many_delayed(s, d->request);
 }
 
+static void add_parent(void *arg, const char *line) {
+    trace_add_parent(arg, line);
+}
+
+static void add_state(void *arg, const char *line) {
+    trace_add_state(arg, line);
+}
+
+static const char *read_trace(struct http_request *r, struct trace_reader *t) {
+    http_each_header(r, "traceparent", add_parent, t);
+    if (t->parents == 1)
+        http_each_header(r, "tracestate", add_state, t);
+    return trace_text(t);
+}
+
 static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct server *s = d->server;
     struct http_request *r = d->request;
     struct job *job;
     enum problem_code why;
     int64_t wait_ns = choose_reply_kind(d);
-    const char *trace = http_header(r, "traceparent");
+    struct trace_reader trace = {0};
     /* A stream shows the items of each chunk, so its job is not run in one go either. */
     q->asynchronous = d->reply_kind == REPLY_ACCEPTED || d->streamed;
     q->default_priority = priority_parse(http_header(r, "Priority"));
-    q->trace = traceparent_is_valid(trace) ? trace : NULL;
-    if (jobs_submit(s->jobs, q, &job, &why) != 0) {
+    q->trace = read_trace(r, &trace);
+    int rc = jobs_submit(s->jobs, q, &job, &why);
+    trace_deinit(&trace);
+    if (rc != 0) {
         idempotency_withdraw(&d->claim);
         answer_refused(d, q, why);
         return;
@@ -188,44 +206,17 @@ static void on_decided(struct key_claim *c, enum key_verdict verdict, const stru
         idempotency_withdraw(c);
 }
 
-static void put_parameter(void *arg, const char *name, const char *value) {
-    buf_append(arg, name, strlen(name) + 1);
-    buf_append(arg, value, strlen(value) + 1);
-}
-
-/* The key, and the query behind it. */
+/* What is needed to claim the key when the client has left. */
 static void keep_key(struct deferred_request *d) {
     char key[IDEMPOTENCY_MAX_KEY + 1];
-    if (!idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
-        return;
-    buf_append(&d->kept, key, strlen(key) + 1);
-    http_each_query(d->request, put_parameter, &d->kept);
-}
-
-static void put_query(const struct deferred_request *d, struct buf *out) {
-    if (d->request != NULL) {
-        http_each_query(d->request, put_parameter, out);
-        return;
-    }
-    size_t key_size = strlen(d->kept.data) + 1;
-    buf_append(out, d->kept.data + key_size, d->kept.size - key_size);
-}
-
-/* Makes the hash of the body that of the request, which has a query, too. False: out of memory. */
-static bool hash_query(const struct deferred_request *d, uint8_t hash[STORE_HASH_SIZE]) {
-    struct buf all = {0};
-    buf_append(&all, hash, STORE_HASH_SIZE);
-    put_query(d, &all);
-    bool ok = !all.failed && (all.size == STORE_HASH_SIZE || hash_sha256(all.data, all.size, hash) == 0);
-    buf_deinit(&all);
-    return ok;
+    if (idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
+        buf_append(&d->kept, key, strlen(key) + 1);
 }
 
 /* If memory runs out the request is answered. */
 static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = d->server;
-    if (hash_query(d, hash) &&
-        idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
+    if (idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
         return;
     struct job *job = d->waiter.job;
     if (job == NULL)

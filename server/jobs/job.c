@@ -258,7 +258,7 @@ void job_task_sent(struct job *job, const struct task *t) {
 void job_log_event(enum log_level level, const char *event, const struct job *job) {
     const struct record *r = job->record;
     const struct handler *h = host_handler(r->type);
-    char id[ID_TEXT_SIZE];
+    char id[ID_TEXT_SIZE], parent[TRACE_PARENT_SIZE];
     if (level < log_threshold)
         return;
     id_format(&r->id, id);
@@ -266,7 +266,8 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
         LOG_STR("status", job_status_name(r->status)),
         LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL), LOG_INT("chunks", r->chunks_total),
         LOG_INT("attempts", r->attempts), LOG_REAL("queued_ms", (double)r->queued_ns / 1e6),
-        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", r->trace));
+        LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", trace_parent(r->trace, parent)),
+        LOG_STR("tracestate", trace_state(r->trace)));
 }
 
 /* ---- what other rooms ask about it ------------------------------------------------------------------------------- */

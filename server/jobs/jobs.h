@@ -59,7 +59,7 @@ struct job_request {
     struct slice body;                   /* a raw body, which a worker will parse. A reference is taken */
     int default_priority;                /* of the Priority header (RFC 9218); -1: there is none */
     bool asynchronous;                   /* it will be answered 202: it is planned first, and not run in the same go */
-    const char *trace;                   /* traceparent (W3C Trace Context), or NULL */
+    const char *trace;                   /* the text of trace.h, or NULL */
     bool wants_hash;                     /* of `body`: see job_request_hash */
     const struct store_key *key;         /* its Idempotency-Key in the store, or NULL. Copied */
 };

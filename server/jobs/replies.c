@@ -259,11 +259,11 @@ static unsigned count_loss(struct job *job, const struct task *t, const struct d
     r->attempts++;
     lost_add(job, t, d->cause, d);
     job_touch(job);
-    char id[ID_TEXT_SIZE];
+    char id[ID_TEXT_SIZE], parent[TRACE_PARENT_SIZE];
     id_format(&r->id, id);
     LOG(LOG_WARN, "task_lost", LOG_STR("job", id), LOG_INT("chunk", t->kind == TASK_RUN ? (int64_t)t->chunk : -1),
         LOG_INT("worker", worker_slot(t->worker)), LOG_STR("cause", d->cause), LOG_INT("attempts", r->attempts),
-        LOG_STR("trace", r->trace));
+        LOG_STR("trace", trace_parent(r->trace, parent)), LOG_STR("tracestate", trace_state(r->trace)));
     return lost;
 }
 

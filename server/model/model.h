@@ -8,5 +8,6 @@
 #include "server/model/problem.h"
 #include "server/model/record.h"
 #include "server/model/render.h"
+#include "server/model/trace.h"
 
 #endif

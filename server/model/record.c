@@ -44,5 +44,6 @@ void record_unref(struct record *r) {
 }
 
 size_t record_bytes(const struct record *r) {
-    return sizeof *r + r->lost.capacity + r->error.capacity + r->result.size;
+    return sizeof *r + r->lost.capacity + r->error.capacity + r->result.size +
+           (r->trace == NULL ? 0 : strlen(r->trace));
 }

@@ -25,8 +25,7 @@ static inline bool job_status_is_final(enum job_status s) {
 const char *job_status_name(enum job_status s);
 enum job_status job_status_find(const char *name); /* JOB_STATUSES if there is none */
 
-#define RECORD_MAX_LOST   32 /* how many entries `lost` has at most */
-#define RECORD_TRACE_SIZE 56 /* bytes: a traceparent (W3C Trace Context) and a NUL */
+#define RECORD_MAX_LOST 32 /* how many entries `lost` has at most */
 
 struct record {
     int refs;
@@ -51,7 +50,7 @@ struct record {
     int64_t queued_ns, run_ns, cpu_ns, plan_ns, merge_ns;
     double shown_fraction; /* the largest progress that somebody was shown in this process; not stored */
     uint64_t version;      /* grows with every change; the ETag is made of it */
-    char *trace;           /* heap or NULL; fits RECORD_TRACE_SIZE */
+    char *trace;           /* heap or NULL: the text of trace.h */
 };
 
 struct record *record_new(void); /* one reference; NULL if memory ran out */

@@ -64,7 +64,7 @@ struct delivery {
     struct slice body;
     unsigned attempt;  /* how often it was tried */
     int64_t due_ms;    /* when it is tried next; wall clock */
-    const char *trace; /* the traceparent to send with it (W3C Trace Context); NULL or "": none */
+    const char *trace; /* to send with it: the text of trace.h; NULL or "": none */
 };
 
 struct store_filter {

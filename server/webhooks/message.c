@@ -18,6 +18,7 @@ void webhook_body(struct buf *out, const struct record *r) {
 /* webhook-id is made from the job's id, so it is the same in all attempts. */
 int webhook_headers(struct buf *text, const char *headers[WEBHOOK_MAX_HEADERS + 1],
                     const struct webhook_secrets *secrets, const struct webhook_message *m) {
+    char parent[TRACE_PARENT_SIZE];
     char id[sizeof "msg_" + ID_TEXT_SIZE] = "msg_";
     long long now_s = clock_wall_ms() / 1000;
     id_format(&m->job, id + strlen(id));
@@ -29,8 +30,10 @@ int webhook_headers(struct buf *text, const char *headers[WEBHOOK_MAX_HEADERS + 
         webhook_sign(text, secrets, id, now_s, m->body, m->size);
         buf_putc(text, '\0');
     }
-    if (m->trace[0] != '\0')
-        buf_printf(text, "traceparent: %s%c", m->trace, '\0');
+    if (trace_parent(m->trace, parent) != NULL)
+        buf_printf(text, "traceparent: %s%c", parent, '\0');
+    if (trace_state(m->trace) != NULL)
+        buf_printf(text, "tracestate: %s%c", trace_state(m->trace), '\0');
     if (text->failed)
         return -1;
     size_t n = 0;

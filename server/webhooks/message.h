@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/id.h"
 
-#define WEBHOOK_MAX_HEADERS 5
+#define WEBHOOK_MAX_HEADERS 6
 
 struct record;
 struct webhook_secrets;
@@ -17,7 +17,7 @@ struct webhook_secrets;
 /* All of it is borrowed. */
 struct webhook_message {
     struct id job;
-    const char *trace; /* the job's traceparent, or "" */
+    const char *trace; /* the job's trace as the text of trace.h, or "" */
     const void *body;
     size_t size; /* of the body, bytes */
 };

@@ -50,7 +50,7 @@ struct webhook {
     enum webhook_state state;
     struct id job;
     char *url;
-    char trace[RECORD_TRACE_SIZE];
+    char *trace; /* heap: the text of trace.h, or "" */
     struct slice body;
     unsigned attempt;             /* how often it was tried; does not change while WAITING */
     struct timer timer;           /* set while WAITING */
@@ -87,7 +87,7 @@ static struct webhook **list_of(struct webhook *h) {
 }
 
 static size_t bytes_of(const struct webhook *h) {
-    return sizeof *h + strlen(h->url) + h->body.size;
+    return sizeof *h + strlen(h->url) + strlen(h->trace) + h->body.size;
 }
 
 static void move_to(struct webhook *h, enum webhook_state to) {
@@ -131,6 +131,7 @@ static void free_webhook(struct webhook *h) {
     held_sub(HELD_WEBHOOKS, bytes_of(h) - h->body.size);
     slice_deinit(&h->body);
     free(h->url);
+    free(h->trace);
     free(h);
 }
 
@@ -287,17 +288,20 @@ static struct webhook *new_webhook(struct webhooks *w, const struct delivery *d)
     if (h == NULL)
         return NULL;
     h->url = strdup(d->url);
-    if (h->url == NULL) {
+    h->trace = strdup(d->trace == NULL ? "" : d->trace);
+    if (h->url == NULL || h->trace == NULL) {
+        free(h->url);
+        free(h->trace);
         free(h);
         return NULL;
     }
     *h = (struct webhook){.owner = w,
                           .job = d->job,
                           .url = h->url,
+                          .trace = h->trace,
                           .body = slice_ref(&d->body),
                           .timer.fire = on_due,
                           .attempt = d->attempt < WEBHOOK_ATTEMPTS ? d->attempt : WEBHOOK_ATTEMPTS - 1};
-    snprintf(h->trace, sizeof h->trace, "%s", d->trace == NULL ? "" : d->trace);
     return h;
 }
 

@@ -217,12 +217,63 @@ END
     done
 }
 
+@test "a trace goes on with its tracestate, whatever the form in which it comes; if it is invalid a new one begins" {
+    start_daemon --log-level debug
+    ids=0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331
+    logged() { # ID FIELD: of the line that the job has ended
+        jq -r -s --arg id "$1" --arg field "$2" 'map(select(.event == "job_ended" and .job == $id))[0][$field]' "$LOG"
+    }
+    traced() { # HEADERS...
+        call_job "$@" '{"type":"echo","params":{"value":1}}'
+        [ "$CODE" = 200 ]
+        id=$(field .id)
+        TRACE=$(logged "$id" trace)
+        STATE=$(logged "$id" tracestate)
+    }
+    traced -H "traceparent: 00-$ids-01" -H 'tracestate: a=1 , b=2,' -H 'tracestate: c=3'
+    [ "$TRACE" = "00-$ids-01" ]
+    [ "$STATE" = a=1,b=2,c=3 ]
+    for later in "cc-$ids-01" "cc-$ids-01-more" "cc-$ids-01-" $'\t'"00-$ids-01"$'\t '; do
+        traced -H "traceparent: $later"
+        [ "$TRACE" = "00-$ids-01" ]
+        [ "$STATE" = null ]
+    done
+    for bad in "ff-$ids-01" "00-$ids-01-more" "cc-$ids-01more" "00-00000000000000000000000000000000-b7ad6b7169203331-01" \
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"; do
+        traced -H "traceparent: $bad" -H 'tracestate: a=1'
+        [ "$TRACE" = null ]
+        [ "$STATE" = null ]
+    done
+    traced -H "traceparent: 00-$ids-01" -H "traceparent: 00-$ids-01" -H 'tracestate: a=1'
+    [ "$TRACE$STATE" = nullnull ]
+    traced -H 'tracestate: a=1'
+    [ "$TRACE$STATE" = nullnull ]
+    traced -H "traceparent: 00-$ids-01" -H 'tracestate: A=1'
+    [ "$TRACE" = "00-$ids-01" ]
+    [ "$STATE" = null ]
+}
+
+@test "instance is a URI reference" {
+    start_daemon
+    while read -r path instance; do
+        call "$path"
+        [ "$CODE" = 404 ]
+        [ "$(field .instance)" = "$instance" ]
+    done <<END
+/v1/jobs/a%20b /v1/jobs/a%20b
+/v1/jobs/a%25b /v1/jobs/a%25b
+/%c3%a4%22%3f /%C3%A4%22%3F
+/a:b;c=d@e!$&'()*+,~ /a:b;c=d@e!$&'()*+,~
+END
+}
+
 @test "every problem's type leads to a page about it" {
     start_daemon
     for code in invalid_json duplicate_key too_deep not_utf8 unknown_type invalid_params body_too_large unsupported_media_type \
         queue_full over_memory draining starting store_unavailable too_many_connections handler_failed worker_crashed \
         job_timeout memory_limit queue_timeout cancelled not_found gone method_not_allowed header_too_large request_timeout \
-        range_not_satisfiable invalid_query; do
+        range_not_satisfiable invalid_query bad_request uri_too_long misdirected_request not_implemented version_not_supported \
+        expectation_failed precondition_failed; do
         call "/problems/$code"
         [ "$CODE" = 200 ]
         grep -q "$code" "$BODY"

@@ -138,6 +138,22 @@ metric_is() { # SERIES VALUE
     submit -H "traceparent: $trace" '{"type":"echo","params":{"value":1},"options":{"webhook":"'"$HOOK"'/200"}}'
     wait_for arrived 1
     received_holds '.[0].headers.traceparent | startswith("00-0af7651916cd43dd8448eb211c80319c-")'
+    received_holds '.[0].headers | has("tracestate") | not'
+    submit -H "traceparent: $trace" -H 'tracestate: a=1' -H 'tracestate: b=2 3' \
+        '{"type":"echo","params":{"value":1},"options":{"webhook":"'"$HOOK"'/200"}}'
+    wait_for arrived 2
+    received_holds '.[1].headers.tracestate == "a=1,b=2 3"'
+}
+
+@test "the trace with its tracestate survives a restart" {
+    trace=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+    start_sender --data-dir "$BATS_TEST_TMPDIR/data"
+    submit -H "traceparent: $trace" -H 'tracestate: a=1,b=2' \
+        '{"type":"echo","params":{"value":1},"options":{"delay_ms":1500,"webhook":"'"$HOOK"'/200"}}'
+    kill_daemon
+    start_sender --data-dir "$BATS_TEST_TMPDIR/data"
+    wait_for arrived 1
+    received_holds '.[0].headers | .traceparent == $trace and .tracestate == "a=1,b=2"' --arg trace "$trace"
 }
 
 @test "without secrets a webhook is not signed" {
