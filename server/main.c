@@ -192,6 +192,7 @@ static void drain(struct server *s, int signal) {
     }
     s->draining = true;
     jobs_drain(s->jobs);
+    http_close_after_answer(s->http);
     sd_notify(0, "STOPPING=1");
     LOG(LOG_INFO, "drain", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
         LOG_INT("running", jobs_running(s->jobs)));

@@ -14,7 +14,7 @@ static void set_terms(struct http_request *r, const struct answer_terms *terms, 
     size_t n = 0;
     if (terms->prefer.respond_async)
         n += (size_t)snprintf(value + n, sizeof value - n, "respond-async");
-    if (terms->prefer.has_wait)
+    if (terms->prefer.has_wait && terms->granted_s >= 0)
         n += (size_t)snprintf(value + n, sizeof value - n, "%swait=%lld", n > 0 ? ", " : "",
                               (long long)terms->granted_s);
     if (accepted && terms->prefer.minimal && !terms->prefer.representation)
@@ -95,26 +95,40 @@ void answer_submitted(struct http_request *r, const struct record *record, const
         answer_job_problem(r, record);
 }
 
-void answer_polled(struct http_request *r, const struct record *record, const struct job *job) {
-    char tag[48];
+bool answer_precondition_failed(struct http_request *r, const struct record *record, const struct job *job) {
+    char tag[RENDER_ETAG_SIZE];
     struct job_view view = job_look(job);
-    render_etag(tag, sizeof tag, record, &view);
+    if (!http_has_precondition(r))
+        return false;
+    size_t significant = render_etag(tag, record, &view);
+    if (!http_precondition_fails(r, tag, record->status == JOB_RUNNING ? significant : 0))
+        return false;
     http_set_header(r, "ETag", tag);
-    const char *known = http_header(r, "If-None-Match");
-    /* Weak comparison, RFC 9110 section 13.1.2; a list is searched for our tag. */
-    if (known != NULL && (strcmp(known, "*") == 0 || strstr(known, tag + 2) != NULL)) {
-        http_answer_static(r, 304, NULL, "", 0);
+    http_answer_problem(r, PROBLEM_PRECONDITION_FAILED, NULL, NULL);
+    return true;
+}
+
+void answer_polled(struct http_request *r, const struct record *record, const struct job *job) {
+    char tag[RENDER_ETAG_SIZE];
+    struct job_view view = job_look(job);
+    render_etag(tag, record, &view);
+    if (answer_precondition_failed(r, record, job))
         return;
-    }
-    answer_job(r, 200, record, job);
+    http_set_header(r, "ETag", tag);
+    if (http_is_known(r, tag))
+        http_answer_static(r, 304, NULL, "", 0);
+    else
+        answer_job(r, 200, record, job);
 }
 
 void answer_result(struct server *s, struct http_request *r, const struct record *record) {
     if (!job_status_is_final(record->status)) {
         answer_accepted(s, r, record, NULL);
     } else if (record->status == JOB_SUCCEEDED) {
+        char id[ID_TEXT_SIZE];
+        id_format(&record->id, id);
         set_server_timing(r, record);
-        http_answer_slice(r, JSON_TYPE, &record->result);
+        http_answer_slice(r, JSON_TYPE, &record->result, id); /* it never changes */
     } else {
         answer_job_problem(r, record);
     }

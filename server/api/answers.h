@@ -11,7 +11,7 @@
 /* What the client wants of the answer to its submission, and what the answer says about that. */
 struct answer_terms {
     struct prefer prefer;
-    int64_t granted_s; /* the wait that is granted, s; -1: the client asked for none */
+    int64_t granted_s; /* the wait that is granted, s; -1: none, or the client asked for none */
     bool replayed;     /* another request with the same Idempotency-Key has made the job */
 };
 
@@ -24,6 +24,9 @@ void answer_submitted(struct http_request *r, const struct record *record, const
 void answer_set_terms(struct http_request *r, const struct answer_terms *terms);
 /* 200 and the Job, or 304 if the client has it already (RFC 9110, section 13.1.2). job: the live one, or NULL. */
 void answer_polled(struct http_request *r, const struct record *record, const struct job *job);
+/* If a condition of the request is false for the job (RFC 9110, section 13.1.1), answers 412 and returns true. A tag of
+ * another progress stands for a running job as well. */
+bool answer_precondition_failed(struct http_request *r, const struct record *record, const struct job *job);
 void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job);
 /* The bare result, or 202 if the job has not ended, or the problem that it ended with. */
 void answer_result(struct server *s, struct http_request *r, const struct record *record);

@@ -87,6 +87,19 @@ void deferred_end_claim(struct deferred_request *d) {
     move_to(d, DEFERRED_IDLE);
 }
 
+/* The condition of a request that has cancelled the job was looked at before that. */
+static void answer_cancelled(struct deferred_request *d, const struct record *record, const struct job *job) {
+    if (d->cancelled || !answer_precondition_failed(d->request, record, job))
+        answer_job(d->request, 200, record, job);
+}
+
+/* The job has ended, and the request has a condition. */
+static void forget_found(struct deferred_request *d, const struct record *record, const struct job *job) {
+    const struct id id = record->id; /* the record can go with it */
+    if (!answer_precondition_failed(d->request, record, job))
+        deferred_forget(d, &id);
+}
+
 /* job: the live one that the record is of, or NULL. */
 static void answer_by_kind(struct deferred_request *d, struct record *record, const struct job *job) {
     struct http_request *r = d->request;
@@ -98,8 +111,8 @@ static void answer_by_kind(struct deferred_request *d, struct record *record, co
     case REPLY_ACCEPTED: answer_accepted(d->server, r, record, &d->terms); break;
     case REPLY_POLL: answer_polled(r, record, job); break;
     case REPLY_FETCH: answer_result(d->server, r, record); break;
-    case REPLY_CANCEL:
-    case REPLY_DELETE:
+    case REPLY_CANCEL: answer_cancelled(d, record, job); break;
+    case REPLY_DELETE: forget_found(d, record, job); break;
     case REPLY_LIST: answer_job(r, 200, record, job); break;
     }
 }

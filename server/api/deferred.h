@@ -40,6 +40,7 @@ struct deferred_request {
     struct http_request *request; /* NULL when it is gone */
     struct answer_terms terms;
     bool keyed;               /* it has an Idempotency-Key */
+    bool cancelled;           /* it has asked its job to stop */
     bool streamed;            /* REPLY_RESULT: the client wants the items of a map as they are finished */
     struct job_waiter waiter; /* waiter.job: the job that it waits for, or NULL */
     struct timer timer;       /* when the wait expires */

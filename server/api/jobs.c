@@ -14,12 +14,16 @@
 
 /* ---- one job ----------------------------------------------------------------------------------------------------- */
 
-/* Waits for a live job. False: there is none. */
-static bool wait_if_live(struct deferred_request *d, const struct id *id, int64_t wait_ns) {
+/* Cancels a live job, unless a condition of the request is false. False: it is not live. */
+static bool cancel_if_live(struct deferred_request *d, const struct id *id) {
     struct job *job = jobs_find(d->server->jobs, id);
     if (job == NULL)
         return false;
-    deferred_wait(d, job, wait_ns);
+    if (!answer_precondition_failed(d->request, job_record(job), job)) {
+        d->cancelled = true;
+        deferred_wait(d, job, -1);
+        job_cancel(job);
+    }
     return true;
 }
 
@@ -39,12 +43,16 @@ void api_get_job(struct server *s, struct http_request *r, struct route_match m)
     if (d == NULL)
         return;
     d->terms.prefer = deferred_read_prefer(r);
-    if (d->terms.prefer.has_wait) {
+    if (d->terms.prefer.has_wait)
         wait_ns = deferred_wait_time(s, &d->terms.prefer, &d->terms.granted_s);
+    struct job *job = wait_ns == 0 ? NULL : jobs_find(s->jobs, &id);
+    bool denied = job != NULL && s->waiting >= s->config.max_sync;
+    if (d->terms.prefer.has_wait && !denied)
         http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)d->terms.granted_s);
-    }
-    if (wait_ns == 0 || s->waiting >= s->config.max_sync || !wait_if_live(d, &id, wait_ns))
+    if (job == NULL || denied)
         deferred_ask(d, &id);
+    else
+        deferred_wait(d, job, wait_ns);
     deferred_suspend(d);
 }
 
@@ -62,9 +70,7 @@ void api_cancel_job(struct server *s, struct http_request *r, struct route_match
     struct deferred_request *d = begin(s, r, m, REPLY_CANCEL, &id);
     if (d == NULL)
         return;
-    if (wait_if_live(d, &id, -1))
-        job_cancel(d->waiter.job);
-    else
+    if (!cancel_if_live(d, &id))
         deferred_ask(d, &id);
     deferred_suspend(d);
 }
@@ -74,8 +80,10 @@ void api_delete_job(struct server *s, struct http_request *r, struct route_match
     struct deferred_request *d = begin(s, r, m, REPLY_DELETE, &id);
     if (d == NULL)
         return;
-    if (wait_if_live(d, &id, -1))
-        job_cancel(d->waiter.job);
+    if (cancel_if_live(d, &id))
+        ; /* it is forgotten when it has ended */
+    else if (http_has_precondition(r))
+        deferred_ask(d, &id); /* it is forgotten when its ETag is known */
     else
         deferred_forget(d, &id);
     deferred_suspend(d);
@@ -116,8 +124,6 @@ static void read_parameter(void *arg, const char *name, const char *value) {
     } else if (strcmp(name, "cursor") == 0) {
         if (!id_parse(value, &l->filter.before))
             snprintf(l->bad, sizeof l->bad, "cursor must be a next_cursor of an earlier answer");
-    } else {
-        snprintf(l->bad, sizeof l->bad, "unknown query parameter \"%.60s\"", name);
     }
 }
 

@@ -193,8 +193,10 @@ static struct ndjson *ndjson_new(struct server *s, struct http_request *r, struc
 
 static void answer(struct ndjson *n, const struct answer_terms *terms) {
     char id[ID_TEXT_SIZE];
+    /* It neither ends with the wait nor is a 202: no preference is honoured. */
+    const struct answer_terms shown = {.granted_s = -1, .replayed = terms->replayed};
     id_format(&n->record->id, id);
-    answer_set_terms(n->request, terms);
+    answer_set_terms(n->request, &shown);
     http_set_header_f(n->request, "Location", "/v1/jobs/%s", id);
     http_answer_stream(n->request, 200, NDJSON_TYPE, &n->stream);
 }

@@ -11,12 +11,15 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/http/etag.h"
 #include "server/http/gzip.h"
+#include "server/http/range.h"
 #include "server/http/unread.h"
 
 #define SMALL_ANSWER (4 * 1024)
 #define USUAL_ANSWER (64 * 1024)
 #define GZIP_FROM    (64 * 1024) /* a smaller answer is not compressed: that would gain little */
+#define ETAG_SIZE    80
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
     buf_append(&r->headers, name, strlen(name) + 1);
@@ -44,7 +47,7 @@ static bool add_headers(struct http_request *r, const char *media_type, struct M
         ok = MHD_add_response_header(response, at, value) == MHD_YES;
         at = value + strlen(value) + 1;
     }
-    if (r->connection->over_limit)
+    if (r->connection->over_limit || r->http->last_answers)
         ok = ok && MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
     return ok;
 }
@@ -133,6 +136,60 @@ void http_answer_rejection(struct http_request *r) {
     http_answer_problem(r, r->problem, NULL, r->problem_members);
 }
 
+/* ---- conditions -------------------------------------------------------------------------------------------------- */
+
+static void search_line(void *arg, const char *line) {
+    etag_search_line(arg, line);
+}
+
+bool http_is_known(struct http_request *r, const char *etag) {
+    struct etag_search s = {.etag = etag, .weakly = true};
+    http_each_header(r, MHD_HTTP_HEADER_IF_NONE_MATCH, search_line, &s);
+    return s.found;
+}
+
+bool http_precondition_fails(struct http_request *r, const char *etag, size_t significant) {
+    struct etag_search s = {.etag = etag, .significant = significant};
+    http_each_header(r, MHD_HTTP_HEADER_IF_MATCH, search_line, &s);
+    if (s.present && !s.found)
+        return true;
+    if (strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 || http_is_head(r))
+        return false;
+    s = (struct etag_search){.etag = etag, .significant = significant, .weakly = true};
+    http_each_header(r, MHD_HTTP_HEADER_IF_NONE_MATCH, search_line, &s);
+    return s.found;
+}
+
+bool http_has_precondition(struct http_request *r) {
+    return http_header(r, MHD_HTTP_HEADER_IF_MATCH) != NULL || http_header(r, MHD_HTTP_HEADER_IF_NONE_MATCH) != NULL;
+}
+
+/* ---- HEAD -------------------------------------------------------------------------------------------------------- */
+
+bool http_is_head(const struct http_request *r) {
+    return strcmp(r->method, MHD_HTTP_METHOD_HEAD) == 0;
+}
+
+static ssize_t read_nothing(void *cls, uint64_t pos, char *to, size_t max) {
+    (void)cls, (void)pos, (void)to, (void)max;
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/* Before 0.9.77 libmicrohttpd sends the last chunk of a body behind the head. */
+static bool library_sends_last_chunk(void) {
+    unsigned major = 0, minor = 0, patch = 0;
+    sscanf(MHD_get_version(), "%u.%u.%u", &major, &minor, &patch);
+    return major == 0 && (minor < 9 || (minor == 9 && patch < 77));
+}
+
+struct MHD_Response *http_head_response(void) {
+    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 64, read_nothing, NULL, NULL);
+    /* Without chunks the end of such an answer is the end of its connection. */
+    if (response != NULL && library_sends_last_chunk())
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    return response;
+}
+
 /* ---- slices ------------------------------------------------------------------------------------------------------ */
 
 /* The request keeps a reference to the slice until it is done, so nothing is copied. */
@@ -156,51 +213,66 @@ static struct MHD_Response *slice_response(struct http_request *r, const struct 
     return response;
 }
 
-enum range { RANGE_NONE, RANGE_OK, RANGE_BAD };
-
-static bool is_digit(char c) { /* needed because sscanf accepts signs and spaces */
-    return c >= '0' && c <= '9';
+static void add_accepted(void *arg, const char *line) {
+    http_gzip_read(arg, line);
 }
 
-/* Understands one byte range (RFC 9110, section 14.1.2). Several ranges, and other units, are ignored, as section 14.2
- * allows. */
-static enum range parse_range(const char *text, size_t size, size_t *first, size_t *last) {
-    unsigned long long a, b;
-    int end = 0;
-    if (text == NULL || strncmp(text, "bytes=", 6) != 0 || strchr(text, ',') != NULL)
-        return RANGE_NONE;
-    text += 6;
-    if (sscanf(text, "-%llu%n", &b, &end) == 1 && is_digit(text[1]) && text[end] == '\0') {
-        if (b == 0)
-            return RANGE_BAD;
-        *first = b >= size ? 0 : size - (size_t)b;
-        *last = size - 1;
-        return size == 0 ? RANGE_BAD : RANGE_OK;
-    }
-    if (!is_digit(text[0]) || sscanf(text, "%llu-%n", &a, &end) != 1 || end == 0)
-        return RANGE_NONE;
-    b = size - 1;
-    if (text[end] != '\0') {
-        int more = 0;
-        if (!is_digit(text[end]) || sscanf(text + end, "%llu%n", &b, &more) != 1 || text[end + more] != '\0' || b < a)
-            return RANGE_NONE;
-    }
-    if (a >= size)
-        return RANGE_BAD;
-    *first = (size_t)a;
-    *last = b >= size ? size - 1 : (size_t)b;
-    return RANGE_OK;
+static bool accepts_gzip(struct http_request *r) {
+    struct http_gzip_wish wish = HTTP_GZIP_NO_WISH;
+    http_each_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING, add_accepted, &wish);
+    return http_gzip_is_accepted(&wish);
 }
 
-void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body) {
+/* The part that the client wants. Only GET has ranges (RFC 9110, section 14.2), and only if the client has the rest of
+ * the same bytes (section 13.1.5). etag: NULL: there is none, so no If-Range holds. */
+static enum range wanted_range(struct http_request *r, size_t size, const char *etag, size_t *first, size_t *last) {
+    const char *condition = http_header(r, MHD_HTTP_HEADER_IF_RANGE);
+    struct etag_search s = {.etag = etag};
+    if (strcmp(r->method, MHD_HTTP_METHOD_GET) != 0)
+        return RANGE_NONE;
+    if (condition != NULL && etag != NULL)
+        etag_search_single(&s, condition);
+    if (condition != NULL && !s.found)
+        return RANGE_NONE;
+    return range_parse(http_header(r, MHD_HTTP_HEADER_RANGE), size, first, last);
+}
+
+/* The entity tags of a slice: its bytes as they are, and compressed. */
+struct slice_tags {
+    char plain[ETAG_SIZE], gzip[ETAG_SIZE];
+};
+
+/* True: the condition of the request has its answer, 412 or 304. Else the headers are set. */
+static bool answer_condition(struct http_request *r, const struct slice_tags *tags, bool gzip) {
+    const char *etag = gzip ? tags->gzip : tags->plain;
+    if (http_precondition_fails(r, tags->plain, 0) && http_precondition_fails(r, tags->gzip, 0)) {
+        http_answer_problem(r, PROBLEM_PRECONDITION_FAILED, NULL, NULL);
+        return true;
+    }
+    http_set_header(r, MHD_HTTP_HEADER_ETAG, etag);
+    http_set_header(r, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
+    if (!http_is_known(r, etag))
+        return false;
+    http_answer_static(r, MHD_HTTP_NOT_MODIFIED, NULL, "", 0);
+    return true;
+}
+
+void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag) {
+    struct slice_tags tags;
     size_t first = 0, last = 0;
-    enum range range = parse_range(http_header(r, MHD_HTTP_HEADER_RANGE), body->size, &first, &last);
+    snprintf(tags.plain, sizeof tags.plain, "\"%s\"", tag);
+    snprintf(tags.gzip, sizeof tags.gzip, "\"%s-gzip\"", tag);
+    enum range range = wanted_range(r, body->size, tags.plain, &first, &last);
+    /* What compresses an answer is larger than many answers. If it does not fit, the answer is not compressed. */
+    bool gzip = range == RANGE_NONE && body->size >= GZIP_FROM && accepts_gzip(r) &&
+                held_make_room(HELD_FOR_ANSWER, http_gzip_bytes);
+    if (answer_condition(r, &tags, gzip))
+        return;
     if (range == RANGE_BAD) {
         http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%zu", body->size);
         http_answer_problem(r, PROBLEM_RANGE_NOT_SATISFIABLE, NULL, NULL);
         return;
     }
-    http_set_header(r, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
     if (range == RANGE_OK) {
         struct slice part = slice_part(body, first, last - first + 1);
         http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %zu-%zu/%zu", first, last, body->size);
@@ -208,12 +280,11 @@ void http_answer_slice(struct http_request *r, const char *media_type, const str
         slice_deinit(&part);
         return;
     }
-    /* What compresses an answer is larger than many answers. If it does not fit, the answer is not compressed. */
-    if (body->size >= GZIP_FROM && http_gzip_is_accepted(http_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING)) &&
-        held_make_room(HELD_FOR_ANSWER, http_gzip_bytes)) {
+    if (gzip) {
         http_hold_answer(r, http_gzip_bytes);
         http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
-        http_queue_answer(r, MHD_HTTP_OK, media_type, http_gzip_response(body));
+        http_queue_answer(r, MHD_HTTP_OK, media_type,
+                          http_is_head(r) ? http_head_response() : http_gzip_response(body));
         return;
     }
     http_set_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");

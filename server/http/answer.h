@@ -10,6 +10,11 @@
 void http_queue_answer(struct http_request *r, unsigned status, const char *media_type, struct MHD_Response *response);
 /* The answer to a request for whose answer there is no memory. NULL: there is none for this one either. */
 MUST_CHECK struct MHD_Response *http_no_memory_response(void);
+/* True: only the head of the answer is sent. */
+bool http_is_head(const struct http_request *r);
+/* For HEAD: stands for a body whose size is not known before it is made. No byte of it is sent. NULL if memory ran
+ * out. */
+struct MHD_Response *http_head_response(void);
 /* Answers a rejected request with its problem. */
 void http_answer_rejection(struct http_request *r);
 

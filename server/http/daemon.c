@@ -307,6 +307,10 @@ uint64_t http_unread_closed(const struct http *h) {
     return h->unread_closed;
 }
 
+void http_close_after_answer(struct http *h) {
+    h->last_answers = true;
+}
+
 bool http_is_closing(const struct http *h) {
     return h->closing;
 }

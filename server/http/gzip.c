@@ -3,24 +3,34 @@
  * answer. */
 #include "server/http/gzip.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
+#include "base/field.h"
+
 #define PORTION (32 * 1024) /* compressed in one turn, which takes well under a millisecond */
 
-bool http_gzip_is_accepted(const char *accept_encoding) {
-    const char *at = accept_encoding == NULL ? NULL : strcasestr(accept_encoding, "gzip");
-    if (at == NULL && accept_encoding != NULL)
-        at = strchr(accept_encoding, '*');
-    if (at == NULL)
-        return false;
-    at += strcspn(at, ";,");
-    double q = 1;
-    if (*at == ';' && sscanf(at, "; q=%lf", &q) != 1)
-        q = 1;
-    return q > 0;
+void http_gzip_read(struct http_gzip_wish *w, const char *line) {
+    struct field_part rest = {line, strlen(line)}, member, coding;
+    while (field_next(&rest, ',', &member)) {
+        if (!field_next(&member, ';', &coding))
+            continue;
+        int weight = field_read_weight(member);
+        if (weight < 0)
+            continue;
+        if (field_is(&coding, "gzip") || field_is(&coding, "x-gzip"))
+            w->gzip = weight;
+        else if (field_is(&coding, "identity"))
+            w->identity = weight;
+        else if (field_is(&coding, "*"))
+            w->any = weight;
+    }
+}
+
+bool http_gzip_is_accepted(const struct http_gzip_wish *w) {
+    int weight = w->gzip >= 0 ? w->gzip : w->any;
+    return weight > 0 && weight >= w->identity;
 }
 
 struct gzip {

@@ -7,9 +7,16 @@
 
 #include "pool/blob.h"
 
-/* True if the value of an Accept-Encoding header has gzip (or *) and does not exclude it with q=0 (RFC 9110, section
- * 12.5.3). The value can be NULL. */
-bool http_gzip_is_accepted(const char *accept_encoding);
+/* What a client says of codings in Accept-Encoding (RFC 9110, section 12.5.3): weights in thousandths; -1: it does not
+ * name the coding. */
+struct http_gzip_wish {
+    int gzip, identity, any; /* any: "*" */
+};
+#define HTTP_GZIP_NO_WISH ((struct http_gzip_wish){-1, -1, -1})
+
+void http_gzip_read(struct http_gzip_wish *w, const char *line); /* adds one line of the header */
+/* True if gzip is named, by itself or by "*", is not excluded, and identity is not preferred. */
+bool http_gzip_is_accepted(const struct http_gzip_wish *w);
 /* How many bytes such a response holds besides its body. */
 extern const size_t http_gzip_bytes;
 /* A response with these bytes. It takes a reference to them. NULL if memory ran out. */

@@ -94,6 +94,10 @@ void http_configure(struct http *h, const struct http_config *config);
  * once, closes all connections, and frees the server. Calls `done` for each request that is left. */
 void http_close(struct http *h);
 
+/* From now on every answer ends its connection. For a drain: clients come back on a new connection, which another
+ * process may accept. */
+void http_close_after_answer(struct http *h);
+
 /* Lets libmicrohttpd work. Call it in every turn of the loop. Returns how long the loop can sleep, in ns; -1: until
  * something happens. */
 int64_t http_turn(struct http *h);
@@ -129,7 +133,7 @@ const char *http_header(struct http_request *r, const char *name);
 void http_each_header(struct http_request *r, const char *name, void (*f)(void *arg, const char *value), void *arg);
 /* The decoded value of a parameter of the query. NULL if it is absent, "" if it has no value. */
 const char *http_query(struct http_request *r, const char *name);
-/* Calls f for each parameter of the query. */
+/* Calls f for each parameter of the query. An empty pair, as in "?a=1&&b=2", has the name "" and the value "". */
 void http_each_query(struct http_request *r, void (*f)(void *arg, const char *name, const char *value), void *arg);
 
 /* The body, from `handle` on. A small body is on the heap, a large one in a sealed memfd. */
@@ -175,10 +179,26 @@ void http_answer(struct http_request *r, unsigned status, const char *media_type
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
                         size_t size); /* borrows `body` for ever */
 /* Answers with a slice, and takes a reference to it. 200 with the whole slice, which is compressed if it is large and
- * the client accepts gzip (RFC 9110, section 12.5.3); or 206 with the client's Range (section 14); or 416. */
-void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body);
+ * the client accepts gzip (RFC 9110, section 12.5.3); or 206 with the client's Range (section 14); or 416. `tag`, at most
+ * 64 characters, stands for these bytes for ever: the strong ETag is made of it, and the client's conditions can be
+ * answered with 304 or 412. */
+void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag);
 /* Answers with a problem document (RFC 9457). `detail` and `members` are as for problem_write. */
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members);
+
+/* ---- conditions (RFC 9110, section 13) --------------------------------------------------------------------------- */
+
+/* `etag` is the entity tag that the resource has now, with its quotes. Our answers have no Last-Modified, so conditions
+ * with dates are ignored. */
+
+/* True: the request has If-Match, and it names the tag neither by strong comparison nor by "*"; or If-None-Match of a
+ * method other than GET and HEAD names it. Then nothing may be done, and the answer is 412. significant: a tag that
+ * begins with so many of its characters names it; 0: all must be the same. */
+bool http_precondition_fails(struct http_request *r, const char *etag, size_t significant);
+/* True: If-None-Match names the tag by weak comparison, or is "*". GET and HEAD are answered with 304. */
+bool http_is_known(struct http_request *r, const char *etag);
+/* True: the request has If-Match or If-None-Match. */
+bool http_has_precondition(struct http_request *r);
 
 /* ---- an answer that comes bit by bit ----------------------------------------------------------------------------- */
 
@@ -202,7 +222,8 @@ struct http_stream {
     size_t pinned; /* about how many bytes of payloads are held for it alone; can change at any time */
 };
 
-/* Answers the request, suspended or not, with what `read` of the stream gives. Borrows the stream until its `close`. */
+/* Answers the request, suspended or not, with what `read` of the stream gives. Borrows the stream until its `close`.
+ * HEAD reads nothing: `close` follows. */
 void http_answer_stream(struct http_request *r, unsigned status, const char *media_type, struct http_stream *s);
 /* There is something to read again. No effect on a request whose stream does not wait for that, or that has none. */
 void http_wake_stream(struct http_request *r);

@@ -80,7 +80,8 @@ struct http {
     uint64_t unread_closed;     /* how many connections were closed because their clients took nothing */
     struct http_request *spare; /* freed requests with the memory of their buffers */
     unsigned spare_count;
-    bool closing; /* http_close runs */
+    bool closing;      /* http_close runs */
+    bool last_answers; /* each answer closes its connection */
 
     /* daemon.c's own */
     struct MHD_Daemon *daemon;

@@ -37,7 +37,9 @@ void http_answer_stream(struct http_request *r, unsigned status, const char *med
     DL_APPEND2(r->http->streams, r, stream_prev, stream_next);
     r->http->expendable += s->expendable;
     http_queue_answer(r, status, media_type,
-                      MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, r, NULL));
+                      http_is_head(r)
+                          ? http_head_response()
+                          : MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, r, NULL));
 }
 
 void http_hold_stream(struct http_request *r, size_t bytes) {

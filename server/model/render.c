@@ -125,9 +125,11 @@ void render_job(struct buf *out, const struct record *r, const struct job_view *
     buf_puts(out, "/events\"}}");
 }
 
-void render_etag(char *to, size_t size, const struct record *r, const struct job_view *view) {
+size_t render_etag(char to[RENDER_ETAG_SIZE], const struct record *r, const struct job_view *view) {
     unsigned permille = !view->live || r->status != JOB_RUNNING ? 0 : (unsigned)(view->fraction * 1000);
-    snprintf(to, size, "W/\"%llu-%u\"", (unsigned long long)r->version, permille);
+    int significant = snprintf(to, RENDER_ETAG_SIZE, "\"%llu-", (unsigned long long)r->version);
+    snprintf(to + significant, RENDER_ETAG_SIZE - (size_t)significant, "%u\"", permille);
+    return (size_t)significant;
 }
 
 void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r) {

@@ -19,8 +19,11 @@ struct job_view {
 
 /* Appends the Job document. */
 void render_job(struct buf *out, const struct record *r, const struct job_view *view, bool with_result);
-/* A weak ETag (RFC 9110 section 8.8.3), which changes with the document. 64 bytes are enough. */
-void render_etag(char *to, size_t size, const struct record *r, const struct job_view *view);
+/* Writes the ETag (RFC 9110, section 8.8.3), which changes with the document; but estimated_start does not count. It is
+ * a strong one, because If-Match takes no other. Returns how many characters it has in front that change only with the
+ * job itself, and not with the progress within its chunks. */
+#define RENDER_ETAG_SIZE 48
+size_t render_etag(char to[RENDER_ETAG_SIZE], const struct record *r, const struct job_view *view);
 /* The value of Server-Timing (W3C): "queue;dur=0.2, plan;dur=...", in ms. */
 #define RENDER_TIMING_SIZE 160
 void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r);

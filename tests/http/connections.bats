@@ -39,6 +39,42 @@ request() { # METHOD PATH ID [BODY]
     [ "$output" = $'400 1\n404 0\n400 0' ]
 }
 
+@test "HEAD: the head of GET, and no byte behind it, on every route" {
+    start_daemon
+    call_job '{"type":"echo","params":{"value":"'"$(head -c 100000 /dev/zero | tr '\0' x)"'"}}'
+    ended=$(field .id)
+    running=$(submit '{"type":"sleep","params":{"ms":600000}}')
+    wait_for is_running "$running"
+    run python3 "$HERE/head_requests.py" "$PORT" /livez /readyz /metrics /openapi.yaml /nowhere /problems/gone /v1/types /v1/workers /v1/jobs \
+        "/v1/jobs/$ended" "/v1/jobs/$ended/events" "/v1/jobs/$ended/result" "/v1/jobs/$running" "/v1/jobs/$running/events" \
+        "/v1/jobs/$running/result" "/v1/jobs/$running/cancel"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    has_status "$running" running
+}
+
+@test "during a drain an answer ends its connection" {
+    start_daemon --drain-timeout 60s
+    call_job -H 'Prefer: respond-async' '{"type":"sleep","params":{"ms":600000}}'
+    id=$(field .id)
+    wait_for is_running "$id"
+    exec 5<>"/dev/tcp/127.0.0.1/$PORT"
+    printf 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n' >&5
+    while read -r -t 20 line <&5 && [ "$line" != ok ]; do
+        [[ $line != Connection:* ]]
+    done
+    kill -TERM "$DAEMON"
+    draining() { [ "$(status "$URL/readyz")" = 503 ]; }
+    wait_for draining
+    printf 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n' >&5
+    answer=$(timeout 20 cat <&5) # until it is closed
+    exec 5>&-
+    [[ $answer == 'HTTP/1.1 200 '*'Connection: close'*ok ]]
+    call -X DELETE "/v1/jobs/$id"
+    [ "$CODE" = 204 ]
+    [ "$(header Connection)" = close ]
+}
+
 @test "Connection: close and HTTP/1.0 close the connection" {
     start_daemon
     printf 'GET /livez HTTP/1.0\r\n\r\n' >"$BATS_TEST_TMPDIR/old"

@@ -303,6 +303,25 @@ EOF
     wait_for free
 }
 
+@test "at --max-connections probes are answered all the same, and nothing else" {
+    start_daemon --max-connections 2
+    exec 6<>"/dev/tcp/127.0.0.1/$PORT" 7<>"/dev/tcp/127.0.0.1/$PORT"
+    both() { curl -sS "$URL/v1/types" | grep -q too_many_connections; }
+    wait_for both
+    for path in /livez /healthz /readyz '/readyz?verbose' /metrics; do
+        call "$path"
+        [ "$CODE" = 200 ]
+        [ "$(header Connection)" = close ]
+        call -I "$path"
+        [ "$CODE" = 200 ]
+    done
+    for path in /v1/jobs /v1/workers /nowhere /livez/x; do
+        call "$path"
+        expect_problem 503 too_many_connections
+    done
+    exec 6>&- 7>&-
+}
+
 @test "malformed HTTP: 400, and the service goes on" {
     start_daemon
     for request in 'nonsense\r\n\r\n' 'GET /livez HTTP/1.1\r\nHost h\r\n\r\n' \

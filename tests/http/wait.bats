@@ -115,6 +115,38 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
     done
 }
 
+@test "a wait that --max-sync denies is not said to be applied" {
+    start_daemon --workers 2 --max-sync 1
+    curl -sS -o /dev/null -H 'Content-Type: application/json' -d "$LONG" "$URL/v1/jobs" 3>&- &
+    waiting() { curl -sS "$URL/metrics" | grep -q '^offload_http_waiting 1$'; }
+    wait_for waiting
+    call_job -H 'Prefer: wait=30' "$LONG"
+    [ "$CODE" = 202 ]
+    [ -z "$(header Preference-Applied)" ]
+    id=$(field .id)
+    call_job -H 'Prefer: respond-async, wait=30, return=minimal' "$LONG"
+    [ "$CODE" = 202 ]
+    [ "$(header Preference-Applied)" = "respond-async, return=minimal" ]
+    call -H 'Prefer: wait=30' "/v1/jobs/$id"
+    [ "$CODE" = 200 ]
+    [ -z "$(header Preference-Applied)" ]
+    call -X DELETE "/v1/jobs/$id"
+    call_job -H 'Prefer: respond-async' '{"type":"echo","params":{"value":1}}'
+    id=$(field .id)
+    wait_for has_status "$id" succeeded
+    call -H 'Prefer: wait=30' "/v1/jobs/$id" # nothing is to be waited for
+    [ "$(header Preference-Applied)" = wait=30 ]
+}
+
+@test "a wait beyond all numbers is --max-wait" {
+    start_daemon --max-wait 1s
+    for wait in 99999999999999999999 9223372036854775808 1000000001; do
+        call_job -H "Prefer: wait=$wait" '{"type":"echo","params":{"value":1}}'
+        [ "$CODE" = 200 ]
+        [ "$(header Preference-Applied)" = wait=1 ]
+    done
+}
+
 @test "ETag and If-None-Match: 304 without a body as long as nothing changed" {
     start_daemon
     call_job '{"type":"echo","params":{"value":1}}'

@@ -132,9 +132,9 @@ void http_answer_static(struct http_request *r, unsigned status, const char *med
     give_answer(r, status, body, size);
 }
 
-void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body) {
+void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag) {
     const unsigned char *bytes = slice_map(body);
-    (void)media_type;
+    (void)media_type, (void)tag;
     give_answer(r, 200, bytes, body->size);
     slice_unmap(body, bytes);
 }
@@ -143,6 +143,21 @@ void http_answer_problem(struct http_request *r, enum problem_code code, const c
     (void)detail, (void)members;
     const struct problem *p = problem_get(code);
     give_answer(r, p->status, p->code, strlen(p->code));
+}
+
+/* The conditions themselves are http's; here a request has one if it has If-Match, and its value is the whole tag. */
+bool http_has_precondition(struct http_request *r) {
+    return http_header(r, "If-Match") != NULL;
+}
+
+bool http_precondition_fails(struct http_request *r, const char *etag, size_t significant) {
+    const char *wanted = http_header(r, "If-Match");
+    return wanted != NULL && (significant > 0 ? strncmp(wanted, etag, significant) : strcmp(wanted, etag)) != 0;
+}
+
+bool http_is_known(struct http_request *r, const char *etag) {
+    (void)r, (void)etag;
+    return false;
 }
 
 void http_answer_stream(struct http_request *r, unsigned status, const char *media_type, struct http_stream *s) {

@@ -684,10 +684,24 @@ static void check_ranges(size_t size) {
         const char *range;
         size_t first, end; /* end 0: the whole */
     } rows[] = {
-        {"bytes=0-0", 0, 1},          {"bytes=10-19", 10, 20},       {"bytes=90-", 90, size},
-        {"bytes=-5", size - 5, size}, {"bytes=-999999999", 0, size}, {"bytes=50-999999999", 50, size},
-        {"bytes=20-10", 0, 0},        {"bytes=a-b", 0, 0},           {"bytes=+1-2", 0, 0},
-        {"bytes=0-1,3-4", 0, 0},      {"lines=0-1", 0, 0},           {"bytes=", 0, 0},
+        {"bytes=0-0", 0, 1},
+        {"bytes=10-19", 10, 20},
+        {"bytes=90-", 90, size},
+        {"bytes=-5", size - 5, size},
+        {"bytes=-999999999", 0, size},
+        {"bytes=50-999999999", 50, size},
+        {"bytes=20-10", 0, 0},
+        {"bytes=a-b", 0, 0},
+        {"bytes=+1-2", 0, 0},
+        {"bytes=0-1,3-4", 0, 0},
+        {"lines=0-1", 0, 0},
+        {"bytes=", 0, 0},
+        {"BYTES=1-2", 1, 3},
+        {"bytes=7-8,", 7, 9},
+        {"bytes=0-1x", 0, 0},
+        {"bytes=5-99999999999999999999999999", 5, size},
+        {"bytes=-99999999999999999999999999", 0, size},
+        {"bytes=99999999999999999999999999-5", 0, 0},
     };
     char *text = large_text(size), expected[128];
     world.slice = size > 1000 ? slice_all(blob_copy_sealed("test", text, size)) : slice_copy(text, size);
@@ -709,6 +723,9 @@ static void check_ranges(size_t size) {
     forget(c);
     send_request(c, "GET", "/slice", "Range: bytes=-0\r\n");
     until_received(c, "range_not_satisfiable");
+    forget(c);
+    send_request(c, "GET", "/slice", "Range: bytes=99999999999999999999999999-\r\n");
+    until_received(c, "range_not_satisfiable");
     free(text);
 }
 
@@ -723,6 +740,111 @@ static void a_range_of_a_large_slice(void **state) {
 }
 
 /* With HTTP/1.0 the body ends with the connection, and is not sent in chunks. */
+static void expect_answer(struct client *c, const char *method, const char *headers, const char *status) {
+    forget(c);
+    send_request(c, method, "/slice", headers);
+    until_received(c, "\r\n\r\n");
+    settle();
+    if (!has_received(c, status))
+        fail_msg("%s with %s: not %s, but: %.100s", method, headers, status, c->in.data);
+}
+
+static void a_range_holds_only_for_the_bytes_that_the_client_knows(void **state) {
+    (void)state;
+    static const char *const whole[] = {"\"nosuch\"",
+                                        "W/\"slice\"",
+                                        "*",
+                                        "slice",
+                                        "\"slice\", \"slice\"",
+                                        "\"slice-gzip\"",
+                                        "Thu, 26 Nov 2026 00:00:00 GMT",
+                                        ""};
+    char headers[128];
+    world.slice = slice_copy("0123456789", 10);
+    struct client *c = connect_client();
+    expect_answer(c, "GET", "Range: bytes=2-3\r\nIf-Range: \"slice\"\r\n", "HTTP/1.1 206 ");
+    assert_true(has_received(c, "ETag: \"slice\"\r\n"));
+    assert_true(has_received(c, "\r\n\r\n23"));
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
+        snprintf(headers, sizeof headers, "Range: bytes=2-3\r\nIf-Range: %s\r\n", whole[i]);
+        expect_answer(c, "GET", headers, "HTTP/1.1 200 ");
+        assert_true(has_received(c, "\r\n\r\n0123456789"));
+    }
+    expect_answer(c, "GET", "Range: bytes=99-\r\nIf-Range: \"nosuch\"\r\n", "HTTP/1.1 200 ");
+    expect_answer(c, "HEAD", "Range: bytes=2-3\r\n", "HTTP/1.1 200 "); /* only GET has ranges */
+    assert_true(has_received(c, "Content-Length: 10\r\n"));
+}
+
+static void a_slice_that_the_client_has_is_not_sent_again(void **state) {
+    (void)state;
+    char *text = large_text(LARGE);
+    world.slice = slice_all(blob_copy_sealed("test", text, LARGE));
+    struct client *c = connect_client();
+    for (int i = 0; i < 2; i++) {
+        const char *method = i == 0 ? "GET" : "HEAD";
+        expect_answer(c, method, "If-None-Match: \"a\", W/\"slice\"\r\n", "HTTP/1.1 304 ");
+        assert_true(has_received(c, "ETag: \"slice\"\r\n") && has_received(c, "Vary: Accept-Encoding\r\n"));
+        expect_answer(c, method, "If-None-Match: \"a\"\r\nIf-None-Match: *\r\n", "HTTP/1.1 304 ");
+        expect_answer(c, method, "If-None-Match: \"slice\"\r\nRange: bytes=0-1\r\n", "HTTP/1.1 304 ");
+        expect_answer(c, method, "If-None-Match: \"slice\"\r\nIf-Match: \"a\"\r\n", "HTTP/1.1 412 ");
+        expect_answer(c, method, "If-Match: \"slice\"\r\nIf-None-Match: \"slice\"\r\n", "HTTP/1.1 304 ");
+        /* What is compressed has other bytes, so it has another tag. */
+        expect_answer(c, method, "Accept-Encoding: gzip\r\nIf-None-Match: \"slice-gzip\"\r\n", "HTTP/1.1 304 ");
+        assert_true(has_received(c, "ETag: \"slice-gzip\"\r\n"));
+    }
+    expect_answer(c, "HEAD", "Accept-Encoding: gzip\r\nIf-None-Match: \"slice\"\r\n", "HTTP/1.1 200 ");
+    assert_true(has_received(c, "ETag: \"slice-gzip\"\r\n"));
+    free(text);
+}
+
+/* The library before 0.9.77 sends the last chunk of an answer whose size is not known, so the connection is closed. */
+static void nothing_follows_a_head_whose_body_has_no_known_size(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/stream", "/slice"};
+    char *text = large_text(LARGE);
+    world.slice = slice_all(blob_copy_sealed("test", text, LARGE));
+    world.stream.text = "news";
+    world.stream.after = HTTP_STREAM_END;
+    for (int i = 0; i < 2; i++) {
+        struct client *c = connect_client();
+        send_request(c, "HEAD", paths[i], "Accept-Encoding: gzip\r\n");
+        until_received(c, "\r\n\r\n");
+        settle();
+        assert_true(has_received(c, "HTTP/1.1 200 "));
+        assert_false(has_received(c, "Content-Length"));
+        assert_memory_equal(c->in.data + c->in.size - 4, "\r\n\r\n", 4);
+        assert_ptr_equal(memmem(c->in.data, c->in.size, "\r\n\r\n", 4), c->in.data + c->in.size - 4);
+        assert_true(c->ended == has_received(c, "Connection: close\r\n"));
+        if (c->ended)
+            continue;
+        send_request(c, "GET", "/hello", "");
+        until_received(c, "\r\n\r\nHTTP/1.1 200 ");
+    }
+    assert_int_equal(world.stream.reads, 0);
+    free(text);
+}
+
+static void from_then_on_each_answer_closes_its_connection(void **state) {
+    (void)state;
+    struct client *kept = connect_client(), *waits = connect_client(), *late = connect_client();
+    send_request(kept, "GET", "/hello", "");
+    until_received(kept, "hello");
+    assert_false(has_received(kept, "Connection: close"));
+    send_request(waits, "GET", "/wait", "");
+    until_traced("handle /wait");
+    http_close_after_answer(world.http);
+    http_answer_static(world.waiting, 200, "text/plain", "later", 5);
+    until_ended(waits);
+    assert_true(has_received(waits, "Connection: close\r\n") && has_received(waits, "later"));
+    forget(kept);
+    send_request(kept, "GET", "/hello", "");
+    until_ended(kept);
+    assert_true(has_received(kept, "Connection: close\r\n") && has_received(kept, "hello"));
+    send_request(late, "GET", "/hello", "");
+    until_ended(late);
+    assert_true(has_received(late, "hello"));
+}
+
 static void a_large_slice_is_compressed_if_the_client_accepts_it(void **state) {
     (void)state;
     char *text = large_text(LARGE), *out = malloc(LARGE + 1);
@@ -1033,6 +1155,10 @@ int main(void) {
         TEST(a_range_of_a_small_slice),
         TEST(a_range_of_a_large_slice),
         TEST(a_large_slice_is_compressed_if_the_client_accepts_it),
+        TEST(a_range_holds_only_for_the_bytes_that_the_client_knows),
+        TEST(a_slice_that_the_client_has_is_not_sent_again),
+        TEST(nothing_follows_a_head_whose_body_has_no_known_size),
+        TEST(from_then_on_each_answer_closes_its_connection),
         TEST(a_slice_is_not_compressed_if_the_client_does_not_accept_it),
         TEST(waiting_clients_get_a_503_when_the_server_closes),
         TEST(clients_that_send_many_requests_at_a_time_do_not_keep_the_server_from_closing),

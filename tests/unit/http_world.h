@@ -86,14 +86,14 @@ static void on_begin(void *arg, struct http_request *r) {
     http_set_route(r, &world);
     if (http_is_over_limit(r))
         http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    if (strcmp(http_path(r), "/reject") == 0)
+    else if (strcmp(http_path(r), "/reject") == 0)
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
 }
 
 static void echo(struct http_request *r) {
     struct slice body = http_body(r);
     http_set_header(r, "X-Body", http_body_is_large(r) ? "large" : "small");
-    http_answer_slice(r, "text/plain", &body);
+    http_answer_slice(r, "text/plain", &body, "echo");
     slice_deinit(&body);
 }
 
@@ -110,7 +110,7 @@ static void on_handle(void *arg, struct http_request *r) {
     } else if (strcmp(path, "/echo") == 0) {
         echo(r);
     } else if (strcmp(path, "/slice") == 0) {
-        http_answer_slice(r, "text/plain", &world.slice);
+        http_answer_slice(r, "text/plain", &world.slice, "slice");
     } else if (strcmp(path, "/stream") == 0) {
         world.streamed = r;
         http_answer_stream(r, 200, "text/plain", &world.stream.stream);
