@@ -7,6 +7,10 @@ LISTEN ?= 127.0.0.1:8080
 SANITIZE ?=
 SUITES ?=
 COVERAGE ?=
+FUZZ ?=
+SECONDS ?= 60
+TARGETS ?=
+MINUTES ?= 10
 V ?=
 Q := $(if $(V),,@)
 VERSION := $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -1)
@@ -52,6 +56,11 @@ TEST_PACKAGES := \
 	python3-venv \
 	yamllint
 
+# Only `make fuzz` needs these.
+FUZZ_PACKAGES := \
+	clang \
+	libclang-rt-dev
+
 # ---- how it is built -------------------------------------------------------------------------------------------------
 
 # Each variant has a directory of its own, so that objects of a sanitized build are never mixed with plain ones.
@@ -92,6 +101,7 @@ DEFINES := $(if $(SANITIZE)$(DEBUG),-DOFFLOAD_DEBUG)
 HARDENING := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(VERSION)"' $(WARNINGS) $(DEFINES) $(HARDENING) -pthread \
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all) \
+	$(if $(FUZZ),-fsanitize=fuzzer-no-link -w) \
 	$(if $(COVERAGE),--coverage) $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(COVERAGE),--coverage)
 # primesieve and FLINT have no .pc file in bookworm.
@@ -108,6 +118,9 @@ LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,log store store_sqlite webhooks)
 FAILING := $(BUILD)/tests/oom/failing.so
+# A harness has no main: `make fuzz` links it with libFuzzer, `make test` with the main that feeds it the committed files.
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
+FUZZ_MAIN := $(if $(FUZZ),-fsanitize=fuzzer,tests/fuzz/replay/main.c)
 MANUAL := $(BUILD)/man/offload.1 $(BUILD)/man/offloadd.8
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
@@ -140,6 +153,11 @@ $(FAILING): tests/oom/failing.c
 	@mkdir -p $(@D)
 	@echo '  LD   $@'
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARNINGS) -fno-builtin -fPIC -shared -o $@ $<
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(if $(FUZZ),,tests/fuzz/replay/main.c) $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo '  LD   $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(LIBRARY) $(LDLIBS)
 
 $(BUILD)/bench/%: bench/%.c $(LIBRARY)
 	@mkdir -p $(@D)
@@ -179,7 +197,7 @@ $(BUILD)/server/api/assets.o: $(BUILD)/openapi.json
 # The version is that of the last release in the changelog.
 $(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS) $(BUILD)/tools/roff.o: CHANGELOG.md
 
--include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(wildcard $(BUILD)/tools/*.d)
+-include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(wildcard $(BUILD)/tools/*.d)
 
 # ---- to use it -------------------------------------------------------------------------------------------------------
 
@@ -211,7 +229,7 @@ test: deps ## install what is missing, build, and pass every test (SANITIZE=addr
 	@BUILD=$(BUILD) tests/run $(SUITES)
 
 .PHONY: test-programs
-test-programs: all $(FAILING) $(if $(filter-out threads,$(SUITES))$(filter-out $(SUITES),threads),$(UNIT_TESTS),$(THREADED_TESTS))
+test-programs: all $(FAILING) $(if $(filter replay,$(or $(SUITES),replay)),$(FUZZERS)) $(if $(filter-out threads,$(SUITES))$(filter-out $(SUITES),threads),$(UNIT_TESTS),$(THREADED_TESTS))
 
 .PHONY: check
 check: $(UNIT_TESTS) ## run the unit tests alone
@@ -224,6 +242,19 @@ chaos: test-programs ## run the tests with kill -9 for longer: ROUNDS=10
 .PHONY: oom
 oom: all $(FAILING) ## let every allocation of a request fail, one after the other: tests/oom/oom.py; takes long
 	@BUILD=$(BUILD) OOM_ALL=1 tests/run oom
+
+.PHONY: fuzz
+fuzz: ## search for inputs that break it, by libFuzzer: SECONDS=60 for each harness (TARGETS="wire body")
+	@./deps.sh $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
+	@$(MAKE) --no-print-directory fuzzers FUZZ=1 BUILD=build-fuzz CC=clang SANITIZE=address,undefined CFLAGS='-O1 -g'
+	@BUILD=build-fuzz tests/fuzz/run $(SECONDS) $(TARGETS)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+
+.PHONY: soak
+soak: all ## put one service under every kind of load and fault, and look for what leaks: MINUTES=10
+	@BUILD=$(BUILD) tests/soak/soak.py --minutes $(MINUTES)
 
 .PHONY: bench
 bench: all $(BENCHES) ## measure: ratios in one run, as a table
