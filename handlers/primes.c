@@ -581,6 +581,11 @@ static int merge_nth(struct call *c, const struct job *job, const struct bytes *
     struct tally below;
     if (add_parts(c, parts, count, &below) != 0)
         return -1;
+    /* The estimate is never so far away, and primesieve, which cannot be cancelled, would go all the way. */
+    uint64_t away = below.count < job->n ? job->n - below.count : below.count - job->n;
+    if (job->stop < 2 || (double)away > sqrt((double)job->stop) / 8 + 100)
+        return call_fail(c, CALL_FAILED, NULL, "the parts count %llu primes, which cannot be",
+                         (unsigned long long)below.count);
     uint64_t prime = below.count < job->n ? primesieve_nth_prime((int64_t)(job->n - below.count), job->stop - 1)
                                           : primesieve_nth_prime(-(int64_t)(below.count - job->n + 1), job->stop);
     if (prime == PRIMESIEVE_ERROR)

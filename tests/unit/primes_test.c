@@ -511,6 +511,10 @@ static void parts_that_make_no_sense_fail_the_merge(void **state) {
     expect_failed_merge("{\"start\":0,\"stop\":1000,\"op\":\"sum\"}", words, 32);
     expect_failed_merge("{\"start\":0,\"stop\":1000,\"op\":\"list\"}", words, 31);
     expect_failed_merge("{\"nth\":500}", words, 0);
+    uint64_t far_away[3] = {0};
+    expect_failed_merge("{\"nth\":100000000000000}", far_away, sizeof far_away); /* the search would take hours */
+    far_away[0] = 1000;
+    expect_failed_merge("{\"nth\":500}", far_away, sizeof far_away);
     expect_failed_merge("{\"numbers\":[2]}", words, 1);
 }
 
