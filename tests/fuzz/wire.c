@@ -255,6 +255,15 @@ static struct fake_worker *a_worker(struct input *in) {
     return &workers[take_u8(in) % SLOTS];
 }
 
+/* The same, but rather one that has something to answer. */
+static struct fake_worker *a_busy_worker(struct input *in) {
+    unsigned first = take_u8(in);
+    for (unsigned i = 0; i < SLOTS; i++)
+        if (workers[(first + i) % SLOTS].count > 0)
+            return &workers[(first + i) % SLOTS];
+    return &workers[first % SLOTS];
+}
+
 /* Reads what the front end has sent to the workers: it has to be right, whatever they have said. */
 static void hear_tasks(void) {
     struct wire_reader r;
@@ -352,7 +361,7 @@ static void spoil(struct input *in, struct buf *b) {
 
 /* Any reply, with the input's bytes as payload. */
 static void say_any_reply(struct input *in) {
-    struct fake_worker *w = a_worker(in);
+    struct fake_worker *w = a_busy_worker(in);
     uint8_t how = take_u8(in);
     struct wire_header h = next_asked(w);
     struct buf bytes = {0}, bulk = {0};
@@ -375,8 +384,7 @@ static void say_any_reply(struct input *in) {
 }
 
 /* WIRE_DONE: times, and a part or a result. Of a map: entries of items. */
-static void say_done(struct input *in) {
-    struct fake_worker *w = a_worker(in);
+static void say_done_as(struct input *in, struct fake_worker *w) {
     struct wire_header h = next_asked(w);
     struct wire_times times = {take_number(in), take_number(in), take_number(in), take_number(in)};
     struct buf bytes = {0}, part = {0}, both = {0};
@@ -411,9 +419,8 @@ static void say_done(struct input *in) {
 }
 
 /* WIRE_PLANNED or WIRE_PARSED, as an honest worker makes it, and then spoilt a little. */
-static void say_plan(struct input *in) {
+static void say_plan_as(struct input *in, struct fake_worker *w) {
     static const uint8_t hash[32] = {1, 2, 3};
-    struct fake_worker *w = a_worker(in);
     struct wire_header h = next_asked(w);
     uint8_t how = take_u8(in);
     bool raw = (h.flags & WIRE_RAW) != 0;
@@ -454,9 +461,32 @@ static void say_plan(struct input *in) {
     buf_deinit(&submission);
 }
 
+/* Any of the two, whatever the worker was asked for. */
+static void say_done(struct input *in) {
+    say_done_as(in, a_busy_worker(in));
+}
+
+static void say_plan(struct input *in) {
+    say_plan_as(in, a_busy_worker(in));
+}
+
+/* What an honest worker says: of the right kind, at least. */
+static void say_answer(struct input *in) {
+    static const struct buf nothing;
+    struct fake_worker *w = a_busy_worker(in);
+    if (w->count == 0)
+        return;
+    if (w->asked[0].kind == WIRE_PLAN)
+        say_plan_as(in, w);
+    else if (w->asked[0].kind == WIRE_PING)
+        say_plainly(w, (struct wire_header){.kind = WIRE_PONG, .ticket = next_asked(w).ticket}, &nothing);
+    else
+        say_done_as(in, w);
+}
+
 /* WIRE_FAILED, with a fault that is as it should be but for the input's piece of JSON. */
 static void say_failed(struct input *in) {
-    struct fake_worker *w = a_worker(in);
+    struct fake_worker *w = a_busy_worker(in);
     struct wire_header h = {.kind = WIRE_FAILED, .ticket = next_asked(w).ticket};
     struct buf b = {0};
     struct input members = take_bytes(in, take_u8(in));
@@ -520,7 +550,7 @@ static void do_nothing(struct input *in) {
 static void (*const steps[])(struct input *in) = {
     do_nothing,     submit,     say_plan,   say_done, say_failed,   say_any_reply,    say_bytes,           become_ready,
     say_spawned,    say_exited, say_loaded, cancel,   close_socket, say_on_stderr,    say_bytes_as_zygote, end_zygote,
-    say_any_report, ping,       reload,     look,     throttle,     write_scoreboard,
+    say_any_report, ping,       reload,     look,     throttle,     write_scoreboard, say_answer,          say_answer,
 };
 
 static void on_loaded(void *owner) {

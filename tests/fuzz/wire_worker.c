@@ -183,7 +183,7 @@ static void send_frame(struct input *in) {
     uint8_t how = take_u8(in);
     struct wire_header h = {.kind = take_u8(in) % 8u,
                             .flags = take_u8(in) & (WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH)};
-    h.ticket = (how & 1) != 0 ? take_number(in) : ++last_ticket;
+    h.ticket = (how & 1) != 0 ? take_number(in) : h.kind == WIRE_PART ? last_ticket : ++last_ticket;
     h.type = (uint32_t)take_number(in);
     h.attempt = (uint32_t)take_number(in);
     h.count = (uint32_t)take_number(in);
