@@ -401,6 +401,8 @@ class Soak:
         n = rng.randrange(1000)
         body = f'{{"type":"echo",{pad}"params":{{"value":{n}}},"options":{{"max_attempts":100}}}}'
         code, _, data = client.call("POST", "/v1/jobs", body, JSON)
+        if code == 500 and b"SIGKILL (cause: signal), attempt 3 of 3" in data:
+            return  # three workers were killed before one had read its max_attempts; its type is unknown, too
         self.expect(code == 200, f"a large body: {code} {data[:500]}")
         self.count("echo", "succeeded")
         self.check_end(json.loads(data), "echo", "succeeded", {"value": n})
@@ -503,8 +505,8 @@ class Soak:
                     s.shutdown(socket.SHUT_WR)
                     while s.recv(65536):
                         pass
-            except (ConnectionResetError, BrokenPipeError, socket.timeout):
-                pass
+            except OSError:
+                pass  # the service may reset the connection at any time, or leave it open
 
     def half_closed(self, client, rng):
         """Closes its sending side behind a whole request. What follows is read if there is something."""
@@ -515,7 +517,7 @@ class Soak:
             try:
                 while s.recv(65536):
                     pass
-            except (ConnectionResetError, socket.timeout):
+            except OSError:
                 pass
 
     def idle(self, client, rng):
