@@ -47,7 +47,8 @@ class Wrong(Exception):
 
 
 class Receiver:
-    """Takes webhooks. It answers the first attempt for a path below /again with 503, all others with 200."""
+    """Takes webhooks. It answers the first attempt for a path below /again with 503, all others with 200. It closes each
+    connection, so that the number of those that the service keeps says nothing."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -72,6 +73,7 @@ class Receiver:
                         outer.seen[job].append((body["type"], body["data"]["status"], self.headers["webhook-id"]))
                 self.send_response(503 if again else 200)
                 self.send_header("Content-Length", "0")
+                self.send_header("Connection", "close")
                 self.end_headers()
 
         class Server(http.server.ThreadingHTTPServer):
