@@ -33,6 +33,7 @@ CLIENTS = 6
 # What may be there at the end beyond the base line. The memory of a process that has served much is not quite flat.
 MORE_MEMORY = 1.1
 MORE_BYTES = 6 << 20
+KEPT = 100  # --keep-sync: results of synchronous jobs that the service remembers
 LATE_S = 20  # for what goes on for some time, such as connections to the receiver of webhooks that are kept
 # Jobs of these types are counted exactly: whoever submits one waits for its end, and nobody hangs up on it or deletes it.
 COUNTED = ("primes", "sum", "embeddings", "collatz", "echo", "crash", "process", "spawned")
@@ -127,6 +128,11 @@ def descendants_of(pid):
     return found
 
 
+def is_kept(kind):
+    """A large result is in a memfd as long as it is kept; KEPT says how many can be."""
+    return kind.startswith("/memfd:")
+
+
 class Service:
     def __init__(self, folder, receiver):
         self.log = folder / "log"
@@ -134,7 +140,7 @@ class Service:
         self.config.write_text("result-ttl = 1h\n", encoding="ascii")
         command = [os.environ.get("BUILD", "build") + "/offloadd", "--listen", "127.0.0.1:0", "--enable-test-types",
                    "--config", str(self.config), "--data-dir", str(folder / "data"), "--workers", "2",
-                   "--retry-delay", "1ms", "--max-retry-delay", "50ms", "--max-ended", "300", "--keep-sync", "100",
+                   "--retry-delay", "1ms", "--max-retry-delay", "50ms", "--max-ended", "300", "--keep-sync", str(KEPT),
                    "--max-body", "8MiB", "--idle-timeout", "5s", "--header-timeout", "2s", "--cancel-grace", "100ms",
                    "--webhook-allow", f"127.0.0.1:{receiver.port}", "--webhook-retry", "100ms"]
         self.is_sanitized = b"__asan_init" in pathlib.Path(command[0]).read_bytes()
@@ -157,12 +163,22 @@ class Service:
     def workers(self):
         return [worker for zygote in self.zygotes() for worker in children_of(zygote)]
 
+    def descriptors(self):
+        """How many the front end has of each kind."""
+        kinds = collections.Counter()
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                kinds[os.readlink(f"/proc/{self.pid}/fd/{fd}").split(":[")[0]] += 1
+            except FileNotFoundError:
+                pass  # it was closed meanwhile
+        return kinds
+
     def look(self):
         """What must not grow."""
         zygotes = self.zygotes()
         return {"memory of the front end": rss_of(self.pid),
                 "memory of the zygote": max([rss_of(pid) for pid in zygotes] or [0]),
-                "descriptors of the front end": len(os.listdir(f"/proc/{self.pid}/fd")),
+                "descriptors of the front end": sum(n for kind, n in self.descriptors().items() if not is_kept(kind)),
                 "descriptors of the zygote": len(os.listdir(f"/proc/{zygotes[0]}/fd")) if zygotes else 0,
                 "threads of the front end": len(os.listdir(f"/proc/{self.pid}/task")),
                 "processes": len(descendants_of(self.pid))}
@@ -662,12 +678,16 @@ def most_of(name, base):
     return base * MORE_MEMORY + MORE_BYTES if name.startswith("memory") else base
 
 
-def check_growth(report, service, before):
+def check_growth(report, service, before, kinds):
     end = time.monotonic() + LATE_S
     after = service.look()
     while any(after[name] > most_of(name, base) for name, base in before.items()) and time.monotonic() < end:
         time.sleep(0.5)
         after = service.look()
+    now = service.descriptors()
+    print(f"# descriptors that are new: {dict(now - kinds)}, and gone: {dict(kinds - now)}")
+    memfds = sum(n for kind, n in now.items() if is_kept(kind))
+    report.check("no more memfds than results can be kept", [] if memfds <= KEPT + 5 else [f"{memfds}: {dict(now)}"])
     print("# before, after:")
     for name, base in before.items():
         print(f"#   {name}: {base}, {after[name]}")
@@ -767,7 +787,7 @@ def soak_service(folder, seconds, seed, report):
         soak.run_load(warm_up)
         busy = soak.settle()
         report.check("it is quiet after the warm-up", [] if busy is None else [busy])
-        before = service.look()
+        before, kinds = service.look(), service.descriptors()
         soak.run_load(max(seconds - warm_up, 6))
         if service.process.poll() is not None:
             report.check("the service lives", [f"it ended with status {service.process.poll()}"] +
@@ -775,7 +795,7 @@ def soak_service(folder, seconds, seed, report):
         else:
             busy = soak.settle()
             report.check("it is quiet after the load", [] if busy is None else [busy])
-            check_growth(report, service, before)
+            check_growth(report, service, before, kinds)
             check_processes(report, service)
             check_jobs(report, soak)
             check_webhooks(report, soak)
