@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/held.h"
 #include "base/container.h"
 #include "base/log.h"
 #include "pool/slot.h"
@@ -582,7 +583,7 @@ static void open_service(void) {
                                             .result_ttl_ms = 3600000,
                                             .express_cost_ns = 5 * NS_PER_MS,
                                             .max_queue = 4096,
-                                            .max_memory = 64 << 20,
+                                            .max_delayed = 4096,
                                             .keep_sync = 8,
                                             .max_json_depth = 64};
     const struct pool_config pool_config = {
@@ -593,6 +594,7 @@ static void open_service(void) {
     memset(clients, 0, sizeof clients);
     for (int i = 0; i < SLOTS; i++)
         workers[i] = (struct fake_worker){.socket = -1, .stderr_fd = -1};
+    held_set_limit(64 << 20);
     loop = loop_new();
     MUST(loop != NULL);
     jobs = jobs_new(loop, &jobs_config, &metrics, store_memory_open(&(struct store_limits){.max_ended = 8}, true),
@@ -604,7 +606,7 @@ static void open_service(void) {
     events.pong = on_pong;
     pool = pool_new(loop, &pool_config, &events);
     MUST(pool != NULL && pool_start(pool) == 0);
-    jobs_set_pool(jobs, pool);
+    MUST(jobs_set_pool(jobs, pool) == 0);
     say_report(zygotes[0], (struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
     settle();
     for (unsigned i = 0; i < SLOTS; i++) {

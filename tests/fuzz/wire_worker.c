@@ -163,7 +163,7 @@ static void put(struct wire_header h, const void *first, size_t first_size, cons
         return;
     if (!wire_fits(&out, first_size + second_size, false))
         send_frames();
-    wire_put(&out, &h, first, first_size, second, second_size, NULL);
+    MUST(wire_put(&out, &h, first, first_size, second, second_size, NULL) == 0);
 }
 
 /* A datagram of the input's bytes alone, some with a descriptor. */
@@ -193,7 +193,7 @@ static void send_frame(struct input *in) {
         struct slice bulk = slice_all(blob_copy_sealed("fuzz", payload.data, payload.size));
         send_frames();
         uint32_t common[2] = {take_u8(in), 0};
-        wire_put(&out, &h, common, take_u8(in) % (sizeof common + 1), NULL, 0, &bulk);
+        MUST(wire_put(&out, &h, common, take_u8(in) % (sizeof common + 1), NULL, 0, &bulk) == 0);
         slice_deinit(&bulk);
         send_frames();
     } else {
