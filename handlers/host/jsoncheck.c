@@ -220,7 +220,7 @@ static const char *skip_word(const char *at, const char *end) {
     return NULL;
 }
 
-/* The four digits of \uXXXX. -1 if they are none. */
+/* The four hexadecimal digits behind \u. -1 if they are none. */
 static int read_hex(const char *at, const char *end) {
     int code = 0;
     if (end - at < 4)

@@ -46,8 +46,7 @@ bool job_add_poison(struct job *job, const struct task *t, bool by_memory) {
 }
 
 bool job_restore_poison(struct job *job, uint32_t chunk, uint32_t place) {
-    return job->record->map &&
-           add(job, chunk, place & ~HOST_POISON_MEMORY, (place & HOST_POISON_MEMORY) != 0);
+    return job->record->map && add(job, chunk, place & ~HOST_POISON_MEMORY, (place & HOST_POISON_MEMORY) != 0);
 }
 
 uint32_t job_poison_places(const struct job *job, uint32_t chunk, uint32_t places[HOST_MAX_POISON]) {
