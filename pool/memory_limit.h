@@ -6,7 +6,8 @@
 #include "pool/slot.h"
 
 void memory_limit_init(struct slots *s);
-/* Checks every 20 ms all workers that work, from now on and as long as there is one. No effect without a limit. */
+/* Looks at all workers that work, from now on and as long as there is one: after 20 ms, and then as often as the fastest
+ * of them could reach the limit, from every 20 ms to once a second. No effect without a limit. */
 void memory_limit_watch(struct slots *s);
 
 #endif

@@ -38,8 +38,8 @@ for _ in range(int(sys.argv[2])):
 PYTHON
 }
 
-big_job() { # prints its id; its result has so many bytes
-    printf '{"type":"echo","params":{"value":"%0*d"}}' "$1" 0 >"$BATS_TEST_TMPDIR/big"
+big_job() { # prints its id; its result has so many bytes, which gzip cannot make much smaller
+    { printf '{"type":"echo","params":{"value":"' && head -c "$1" /dev/urandom | base64 -w 0 | head -c "$1" && printf '"}}'; } >"$BATS_TEST_TMPDIR/big"
     post @"$BATS_TEST_TMPDIR/big" | jq -er .id
 }
 
