@@ -36,6 +36,14 @@ static void mark_each(void) {
     closedir(list);
 }
 
+void descriptors_close_from(int first) {
+    if (syscall(SYS_close_range, (unsigned)first, ~0U, 0) == 0)
+        return;
+    long end = sysconf(_SC_OPEN_MAX);
+    for (int fd = first; fd < end; fd++)
+        close(fd);
+}
+
 void descriptors_keep_private(void) {
     if (syscall(SYS_close_range, (unsigned)FIRST_OTHER, ~0U, (unsigned)CLOSE_RANGE_CLOEXEC) != 0)
         mark_each();

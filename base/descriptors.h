@@ -9,6 +9,8 @@
  * set, as with the closed one; else it reads nothing and writes to nowhere. If /dev/null cannot be opened the
  * descriptor stays closed. */
 void descriptors_fill(bool fails);
+/* Closes this descriptor and all above it. */
+void descriptors_close_from(int first);
 /* Marks all other descriptors close-on-exec, so that no program which we execute gets what was left open for us. */
 void descriptors_keep_private(void);
 

@@ -144,11 +144,11 @@ static void end_missing_workers(struct pool *p, pid_t zygote) {
     }
 }
 
-static int start_zygote(struct pool *p);
+static int start_zygote(struct pool *p, enum zygote_birth birth);
 
 static void on_zygote_timer(struct timer *t) {
     struct pool *p = container_of(t, struct pool, zygote_timer);
-    if (start_zygote(p) == 0)
+    if (start_zygote(p, ZYGOTE_EXECUTED) == 0)
         return;
     LOG(LOG_ERROR, "zygote_start_failed", LOG_STR("error", strerror(errno)));
     loop_set_timer(p->slots.loop, t, clock_monotonic_ns() + ZYGOTE_RETRY_NS);
@@ -173,7 +173,7 @@ static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
         loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + ZYGOTE_RETRY_NS);
 }
 
-static int start_zygote(struct pool *p) {
+static int start_zygote(struct pool *p, enum zygote_birth birth) {
     const struct zygote_link_events events = {.owner = p,
                                               .loaded = on_loaded,
                                               .load_failed = on_load_failed,
@@ -184,7 +184,7 @@ static int start_zygote(struct pool *p) {
     pid_t pid;
     if (GROW_ARRAY(&p->links, p->link_count, &p->link_room) != 0)
         return -1;
-    int socket = zygote_start(p->scoreboard_fd, p->slots.config.test_types, &pid);
+    int socket = zygote_start(birth, p->scoreboard_fd, p->slots.config.test_types, &pid);
     if (socket < 0)
         return -1;
     struct zygote_link *z = zygote_link_open(p->slots.loop, &events, socket, pid);
@@ -272,7 +272,7 @@ void pool_set_events(struct pool *p, const struct pool_events *events) {
 }
 
 int pool_start(struct pool *p) {
-    return start_zygote(p);
+    return start_zygote(p, ZYGOTE_FORKED);
 }
 
 void pool_configure(struct pool *p, const struct pool_config *config) {
@@ -283,7 +283,7 @@ void pool_configure(struct pool *p, const struct pool_config *config) {
 }
 
 int pool_reload(struct pool *p) {
-    return start_zygote(p);
+    return start_zygote(p, ZYGOTE_EXECUTED);
 }
 
 void pool_free(struct pool *p) {

@@ -2,7 +2,7 @@
  * pointer each) to workers, and brings back a reply or the news that the worker is lost.
  *
  *     offloadd (front end)
- *       │ posix_spawn of itself, control socket ──► zygote ──fork──► worker slot 0 .. workers-1      main lane
+ *       │ fork or posix_spawn, control socket ─────► zygote ──fork──► worker slot 0 .. workers-1      main lane
  *       │                                              │        └──► worker .. + express_workers-1   express lane
  *       │                                              └──fork, exec of itself──► worker of one type, in a main slot
  *       └──────── one SOCK_SEQPACKET per worker, passed by SCM_RIGHTS ─────┘

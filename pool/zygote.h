@@ -1,5 +1,6 @@
-/* zygote.h: the process that forks the workers. It is offloadd, executed anew in this role, so that it has one thread
- * and nothing of the front end's memory. It loads the handlers once, and then it only forks and reaps. */
+/* zygote.h: the process that forks the workers. It is forked by the front end before that has threads and data, or it
+ * is offloadd, executed anew in this role (zygote_start.h). So it has one thread, and none of the front end's data. It
+ * loads the handlers once, and then it only forks and reaps. */
 #ifndef OFFLOAD_ZYGOTE_H
 #define OFFLOAD_ZYGOTE_H
 

@@ -1,5 +1,6 @@
-/* zygote_start.c: see zygote_start.h. Front end. posix_spawn(3), because the front end has threads and a large memory:
- * only an exec gives the zygote one thread and an empty memory. */
+/* zygote_start.c: see zygote_start.h. Front end. Later zygotes are made by posix_spawn(3), because the front end has
+ * threads and a large memory then: only an exec gives the zygote one thread and an empty memory. At the start it has
+ * neither. */
 #include "pool/zygote_start.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "pool/wire.h"
 #include "pool/zygote.h"
@@ -41,7 +43,25 @@ static int spawn_zygote(int socket, int scoreboard, pid_t *pid) {
     return error;
 }
 
-int zygote_start(int scoreboard_fd, bool test_types, pid_t *pid) {
+/* In the child: what exec would have done. */
+static _Noreturn void become_zygote(int socket, int scoreboard) {
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
+    if (dup2(socket, ZYGOTE_SOCKET_FD) < 0 || dup2(scoreboard, ZYGOTE_SCOREBOARD_FD) < 0)
+        _exit(1);
+    descriptors_close_from(ZYGOTE_SCOREBOARD_FD + 1);
+    _exit(zygote_main());
+}
+
+/* 0, or an errno. */
+static int fork_zygote(int socket, int scoreboard, pid_t *pid) {
+    *pid = fork();
+    if (*pid == 0)
+        become_zygote(socket, scoreboard);
+    return *pid < 0 ? errno : 0;
+}
+
+int zygote_start(enum zygote_birth birth, int scoreboard_fd, bool test_types, pid_t *pid) {
     const struct zygote_config config = {.version = WIRE_VERSION,
                                          .parent = getpid(),
                                          .test_types = test_types,
@@ -55,7 +75,7 @@ int zygote_start(int scoreboard_fd, bool test_types, pid_t *pid) {
     if (theirs < 0 || scoreboard < 0)
         error = errno;
     else
-        error = spawn_zygote(theirs, scoreboard, pid);
+        error = (birth == ZYGOTE_FORKED ? fork_zygote : spawn_zygote)(theirs, scoreboard, pid);
     if (error == 0 && wire_send_control(fds[0], &config, sizeof config, NULL) != 0)
         error = errno;
     close(fds[1]);

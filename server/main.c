@@ -1,5 +1,5 @@
 /* main.c: offloadd: its start, its signals, its drain and its end. It connects the rooms with each other. Front end.
- * The zygote, and workers that are executed anew, are the same program with another first argument (see main).
+ * Zygotes and workers that are executed anew are the same program with another first argument (see main).
  *
  *     read configuration ──► become subreaper, block signals ──► start zygote ──► open store, listeners ──► loop
  *                                                                                                              │
@@ -328,14 +328,14 @@ static int start_pool(struct server *s, struct buf *error) {
     return -1;
 }
 
-/* The zygote is started first: it loads the handlers while the front end opens all else. 0, or -1 with one line in
- * `error`. */
+/* The zygote is started first, before there are threads: it is forked, and it loads the handlers while the front end
+ * opens all else. 0, or -1 with one line in `error`. */
 static int open_server(struct server *s, struct buf *error) {
     struct http_config hc = http_config_of(&s->config);
     struct http_events he = routes_events(s);
     s->loop = loop_new();
-    if (s->loop == NULL || watch_signals(s) != 0 || routes_init(s) != 0 || start_pool(s, error) != 0 ||
-        open_jobs(s, error) != 0) {
+    if (s->loop == NULL || watch_signals(s) != 0 || start_pool(s, error) != 0 ||
+        log_start((size_t)s->config.log_buffer) != 0 || routes_init(s) != 0 || open_jobs(s, error) != 0) {
         if (error->size == 0)
             buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
@@ -373,12 +373,6 @@ static int run(struct server *s) {
     struct buf error = {0};
     log_threshold = s->config.log_level;
     log_style = s->config.log_format;
-    if (log_start((size_t)s->config.log_buffer) != 0) {
-        buf_printf(&error, "could not start the thread of the log: %s", strerror(errno));
-        say(&error);
-        buf_deinit(&error);
-        return EXIT_COULD_NOT_START;
-    }
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* the workers of a zygote that died become our children */
     held_set_limit((uint64_t)s->config.max_memory);
     raise_descriptors(&s->config);

@@ -60,8 +60,8 @@ static struct {
 /* A task is an address in here. */
 static char tasks[MAX_LOST];
 
-int zygote_start(int fd, bool test_types, pid_t *pid) {
-    (void)test_types;
+int zygote_start(enum zygote_birth birth, int fd, bool test_types, pid_t *pid) {
+    (void)birth, (void)test_types;
     struct fake_zygote *z = &zygotes[zygotes_started++];
     int socket = fake_zygote_open(z, true);
     scoreboard_fd = fd;
