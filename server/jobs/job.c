@@ -17,7 +17,6 @@ struct job *job_new(struct jobs *js, struct record *r) {
         return NULL;
     job->js = js;
     job->record = r;
-    job_hold(job, JOB_BYTES);
     job->timer.fire = js->on_job_timer;
     job->accepted_ns = job->due_ns = clock_monotonic_ns();
     HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
@@ -25,6 +24,7 @@ struct job *job_new(struct jobs *js, struct record *r) {
         free(job);
         return NULL;
     }
+    job_hold(job, JOB_BYTES);
     js->live_count++;
     js->transient_count += !r->durable;
     job_count_status(job, r->status, 1);

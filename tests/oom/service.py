@@ -141,5 +141,7 @@ class Service:
         kept = ("offload_jobs_queued", "offload_jobs_running", "offload_http_waiting", "offload_webhooks_pending",
                 "offload_http_connections", "offload_held_bytes", "offload_worker_restarts_total")
         state = {name: value for name, value in values.items() if name.split("{")[0] in kept}
+        for what in ("workers", "log"):  # the resident memory of other processes, and lines on their way
+            state.pop(f'offload_held_bytes{{what="{what}"}}', None)
         state["descriptors"] = len(os.listdir(f"/proc/{self.process.pid}/fd"))
         return state
