@@ -34,6 +34,9 @@
 #define FLUSH_NS             (1 * NS_PER_MS)       /* from the arrival of a datagram */
 #define TINY_NS              (100 * INT64_C(1000)) /* a task that costs less does not wait for replies to leave */
 #define TINY_BYTES           4096                  /* likewise for a plan or a merge, of which no cost is known */
+/* From this size on a buffer has a mapping of its own, which grows without a copy: a copy would hold it twice. Without a
+ * value of ours the allocator raises its threshold up to 32 MiB, when a buffer is freed. */
+#define MAPPED_FROM          (4 * 1024 * 1024)
 #define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
 
 /* The result of a task: times and a body, or a fault. */
@@ -500,6 +503,8 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
     self.buffer = aligned_alloc(64, WIRE_MAX_DATAGRAM);
     if (self.board == NULL || self.buffer == NULL || wire_open_writer(&self.writer) != 0)
         die();
+    mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
+    mallopt(M_TRIM_THRESHOLD, 2 * MAPPED_FROM);
     sigaction(SIGTERM, &term, NULL);
     setproctitle("worker %u", slot);
     send_sign(0, WIRE_READY);
