@@ -29,7 +29,7 @@
 
 /* It is raised with every change of a struct or a function below. The service does not start with a handler of another
  * ABI. */
-#define HANDLER_ABI 1
+#define HANDLER_ABI 2
 
 #define HANDLER_MAX_CHUNKS 4096     /* chunks that one plan may have */
 #define HANDLER_MAX_COMMON 1024     /* bytes that plan_common takes in all */
@@ -69,6 +69,11 @@ struct param_spec {
     const char *help;           /* one line, no full stop */
 };
 
+struct bytes {
+    const void *data; /* read-only; valid until the function returns; what run and merge get is aligned to 8 */
+    size_t size;
+};
+
 /* The parameters of one call, checked against the table. They live until plan returns, and so does all that the
  * functions below return a pointer to. */
 struct params;
@@ -88,20 +93,34 @@ bool param_is_list(const struct params *p, const char *name); /* PARAM_TEXTS: ["
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size);
 const char *param_json(const struct params *p, const char *name, size_t *size); /* compact JSON text */
 
-/* An array of numbers, in the first of these forms that holds each of them exactly. */
+/* An array of numbers. Most of them take one or two bytes, so they are read one after the other. */
 struct numbers {
-    enum { NUMBERS_I64, NUMBERS_F64, NUMBERS_TEXT } form;
-    bool any_real; /* some member was written as a real (0.5, 1.0, 1e3); it matters only with PARAM_REALS */
+    bool any_real;  /* some member was written as a real (0.5, 1.0, 1e3); it matters only with PARAM_REALS */
+    bool any_large; /* some member is an integer beyond 64 bits */
     size_t count;
-    const int64_t *i64; /* NUMBERS_I64 */
-    const double *f64;  /* NUMBERS_F64: only if any_real */
-    const void *text;   /* NUMBERS_TEXT: read with number_text */
+    struct bytes packed; /* read with numbers_begin and numbers_next */
 };
 /* False if the parameter was not given and has no fallback: then *out is all zeros. */
 bool param_numbers(const struct params *p, const char *name, struct numbers *out);
-/* Member i of a NUMBERS_TEXT array: the canonical decimal digits of an integer or, with *real set, a double that strtod
- * reads back exactly. */
-const char *number_text(const struct numbers *n, size_t i, bool *real);
+
+struct number {
+    enum { NUMBER_INTEGER, NUMBER_REAL, NUMBER_LARGE } kind;
+    int64_t integer;    /* NUMBER_INTEGER */
+    double real;        /* NUMBER_REAL: finite; with PARAM_REALS, of a member that was written as a real */
+    const char *digits; /* NUMBER_LARGE: an integer beyond 64 bits, canonical; valid until the reader goes on */
+    size_t size;        /* of the digits */
+};
+struct number_reader {
+    const unsigned char *at, *end; /* private, as all members are */
+    uint64_t left;
+    char room[HANDLER_MAX_DIGITS + 2];
+};
+/* Starts to read the numbers, which are borrowed. */
+void numbers_begin(struct number_reader *r, const struct numbers *n);
+/* 1 with the next number, or 0 at the end, or -1 if the bytes are damaged, which those of a parameter never are. */
+int numbers_next(struct number_reader *r, struct number *n);
+/* Passes over `count` numbers. 0, or -1 if there are not so many, or the bytes are damaged. */
+int numbers_skip(struct number_reader *r, size_t count);
 
 /* ---- a call ------------------------------------------------------------------------------------------------------ */
 
@@ -135,16 +154,17 @@ unsigned plan_wanted_chunks(const struct call *c);
 /* Adds a chunk and copies its bytes. cost_ns: how long run will take on this machine, roughly. 0, or -1 after
  * call_fail. */
 int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns);
+/* Adds a chunk of the next `count` numbers, and passes over them. run reads them with chunk_numbers. 0, or -1 after
+ * call_fail. */
+int plan_number_chunk(struct call *c, struct number_reader *r, size_t count, uint64_t cost_ns);
 /* Adds bytes that every run and the merge get beside their own (which op, how many dimensions), and copies them. 0, or
  * -1 after call_fail. */
 int plan_common(struct call *c, const void *bytes, size_t size);
 
 /* ---- run: one chunk -> one part ---------------------------------------------------------------------------------- */
 
-struct bytes {
-    const void *data; /* aligned to 8; read-only; valid until the function returns */
-    size_t size;
-};
+/* Reads a chunk of plan_number_chunk: count and packed are filled in. False if the chunk is not one. */
+bool chunk_numbers(struct bytes chunk, struct numbers *out);
 /* Appends to the chunk's part. Returns -1 after call_fail(CALL_MEMORY). */
 int part_write(struct call *c, const void *bytes, size_t size);
 

@@ -38,10 +38,13 @@ enum {
     SIEVE_WIDTH = 150000000,         /* with less than 126 million numbers, primesieve 11 is 20 % slower for each */
     SETUP_SHARE = 8,                 /* a chunk sieves so many times longer than it prepares */
     PROVABLE_BITS = 352,             /* 105 digits: a proof takes up to some 70 ms; for 150 digits, three times that */
-    TESTED_BATCH = 64
+    TESTED_BATCH = 64,
+    VERDICT_BITS = 2,
+    VERDICTS_PER_BYTE = 8 / VERDICT_BITS,
+    VERDICT_MASK = (1 << VERDICT_BITS) - 1
 };
 
-enum task { TASK_COUNT, TASK_LIST, TASK_SUM, TASK_TWINS, TASK_NTH, TASK_SMALL_NUMBERS, TASK_LARGE_NUMBERS };
+enum task { TASK_COUNT, TASK_LIST, TASK_SUM, TASK_TWINS, TASK_NTH, TASK_NUMBERS };
 enum verdict { VERDICT_NOT_PRIME, VERDICT_PRIME, VERDICT_PROBABLY_PRIME };
 
 static const char *const op_choices[] = {"count", "list", "sum", "twins", NULL}; /* as enum task */
@@ -252,54 +255,52 @@ static int plan_nth(struct call *c, const struct params *p) {
 
 /* ---- plan: numbers ----------------------------------------------------------------------------------------------- */
 
-/* A chunk of TASK_SMALL_NUMBERS is an array of int64. A chunk of TASK_LARGE_NUMBERS is the digits of each number and a
- * NUL. */
+/* A chunk of TASK_NUMBERS is for chunk_numbers. Its part is the uint64 count of the numbers, and then VERDICT_BITS for
+ * each of them. */
 
-static size_t number_digits(const struct numbers *n, size_t i) {
-    bool real;
-    if (n->form == NUMBERS_TEXT)
-        return strlen(number_text(n, i, &real));
-    return n->i64[i] <= 1 ? 1 : (size_t)(64 - __builtin_clzll((unsigned long long)n->i64[i])) * 3 / 10 + 1;
+static size_t number_digits(const struct number *n) {
+    if (n->kind == NUMBER_LARGE)
+        return n->size;
+    return n->integer <= 1 ? 1 : (size_t)(64 - __builtin_clzll((unsigned long long)n->integer)) * 3 / 10 + 1;
 }
 
-static int plan_slice(struct call *c, const struct numbers *n, size_t first, size_t end, double ns) {
-    bool real;
-    size_t size = 0;
-    if (first == end)
-        return plan_chunk(c, "", 0, (uint64_t)ns);
-    if (n->form != NUMBERS_TEXT)
-        return plan_chunk(c, n->i64 + first, (end - first) * sizeof *n->i64, (uint64_t)ns);
-    for (size_t i = first; i < end; i++)
-        size += number_digits(n, i) + 1;
-    char *texts = malloc(size);
-    if (!texts)
-        return call_fail(c, CALL_MEMORY, NULL, "no memory for %zu bytes of numbers", size);
-    char *to = texts;
-    for (size_t i = first; i < end; i++)
-        to = stpcpy(to, number_text(n, i, &real)) + 1;
-    int rc = plan_chunk(c, texts, size, (uint64_t)ns);
-    free(texts);
-    return rc;
+/* Takes the next number and returns what it costs, or 0 at the end. */
+static double next_number_ns(struct number_reader *reader) {
+    struct number n;
+    return numbers_next(reader, &n) > 0 ? number_ns(number_digits(&n)) : 0;
+}
+
+static double all_numbers_ns(const struct numbers *n) {
+    struct number_reader reader;
+    double all_ns = 0;
+    numbers_begin(&reader, n);
+    for (size_t i = 0; i < n->count; i++)
+        all_ns += next_number_ns(&reader);
+    return all_ns;
 }
 
 static int plan_numbers(struct call *c, const struct params *p) {
     struct numbers n;
+    struct number_reader behind, ahead;
+    struct job job = {.task = TASK_NUMBERS};
     param_numbers(p, "numbers", &n);
-    struct job job = {.task = n.form == NUMBERS_TEXT ? TASK_LARGE_NUMBERS : TASK_SMALL_NUMBERS};
-    double left_ns = 0, wanted = plan_wanted_chunks(c);
-    for (size_t i = 0; i < n.count; i++)
-        left_ns += number_ns(number_digits(&n, i));
+    double left_ns = all_numbers_ns(&n), wanted = plan_wanted_chunks(c);
     double most = fmin((double)n.count, HANDLER_MAX_CHUNKS);
     size_t chunks = (size_t)fmax(1, fmin(wanted > 0 ? wanted : ceil(left_ns / HANDLER_CHUNK_NS), most));
+    size_t left = n.count;
     if (plan_common(c, &job, sizeof job) != 0)
         return -1;
+    numbers_begin(&behind, &n);
+    numbers_begin(&ahead, &n);
     /* Each chunk takes its share of the cost that is left, and leaves at least one number for each chunk behind it. */
-    for (size_t first = 0, end; chunks > 0; chunks--, first = end) {
+    for (; chunks > 0; chunks--) {
         double ns = 0, share_ns = left_ns / (double)chunks;
-        for (end = first; n.count - end >= chunks && (ns < share_ns || chunks == 1); end++)
-            ns += number_ns(number_digits(&n, end));
-        if (plan_slice(c, &n, first, end, ns) != 0)
+        size_t count = 0;
+        for (; left - count >= chunks && (ns < share_ns || chunks == 1); count++)
+            ns += next_number_ns(&ahead);
+        if (plan_number_chunk(c, &behind, count, (uint64_t)ns) != 0)
             return -1;
+        left -= count;
         left_ns -= ns;
     }
     return 0;
@@ -483,35 +484,46 @@ static int judge_text(struct call *c, const char *digits, enum verdict *verdict)
     return rc == 0 ? 0 : call_fail(c, CALL_FAILED, NULL, "a chunk holds something that is no number");
 }
 
-static int write_verdict(struct call *c, enum verdict verdict, size_t done, size_t total) {
-    uint8_t byte = (uint8_t)verdict;
-    call_progress(c, done, total);
-    return call_cancelled(c) ? -1 : part_write(c, &byte, 1);
-}
-
-static int run_small_numbers(struct call *c, struct bytes chunk) {
-    const int64_t *numbers = chunk.data;
-    size_t count = chunk.size / sizeof *numbers;
-    if (chunk.size % sizeof *numbers != 0)
-        return call_fail(c, CALL_FAILED, NULL, "a chunk of %zu bytes is no array of int64", chunk.size);
-    for (size_t i = 0; i < count; i++) {
-        bool is_prime = numbers[i] > 1 && n_is_prime((ulong)numbers[i]);
-        if (write_verdict(c, is_prime ? VERDICT_PRIME : VERDICT_NOT_PRIME, i + 1, count) != 0)
-            return -1;
-    }
+static int judge(struct call *c, const struct number *n, enum verdict *verdict) {
+    if (n->kind == NUMBER_LARGE)
+        return judge_text(c, n->digits, verdict);
+    *verdict = n->integer > 1 && n_is_prime((ulong)n->integer) ? VERDICT_PRIME : VERDICT_NOT_PRIME;
     return 0;
 }
 
-static int run_large_numbers(struct call *c, struct bytes chunk) {
-    const char *texts = chunk.data;
-    if (chunk.size > 0 && texts[chunk.size - 1] != '\0')
-        return call_fail(c, CALL_FAILED, NULL, "a chunk ends within a number");
-    for (size_t at = 0; at < chunk.size; at += strlen(texts + at) + 1) {
+/* Adds a verdict to a part of TASK_NUMBERS, and writes each byte that is full. */
+static int write_verdict(struct call *c, enum verdict verdict, uint64_t i, uint64_t count, uint8_t *byte) {
+    *byte = (uint8_t)(*byte | verdict << (i % VERDICTS_PER_BYTE * VERDICT_BITS));
+    call_progress(c, i + 1, count);
+    if (call_cancelled(c))
+        return -1;
+    if (i % VERDICTS_PER_BYTE != VERDICTS_PER_BYTE - 1 && i != count - 1)
+        return 0;
+    int rc = part_write(c, byte, 1);
+    *byte = 0;
+    return rc;
+}
+
+static int run_numbers(struct call *c, struct bytes chunk) {
+    struct numbers numbers;
+    struct number_reader reader;
+    struct number n;
+    uint8_t byte = 0;
+    if (!chunk_numbers(chunk, &numbers))
+        return call_fail(c, CALL_FAILED, NULL, "a chunk of %zu bytes is no list of numbers", chunk.size);
+    uint64_t count = numbers.count;
+    if (part_write(c, &count, sizeof count) != 0)
+        return -1;
+    numbers_begin(&reader, &numbers);
+    int rc = numbers_next(&reader, &n);
+    for (uint64_t i = 0; rc > 0; i++, rc = numbers_next(&reader, &n)) {
         enum verdict verdict;
-        if (judge_text(c, texts + at, &verdict) != 0 || write_verdict(c, verdict, at + 1, chunk.size) != 0)
+        if (n.kind == NUMBER_REAL)
+            return call_fail(c, CALL_FAILED, NULL, "a chunk holds something that is no integer");
+        if (judge(c, &n, &verdict) != 0 || write_verdict(c, verdict, i, count, &byte) != 0)
             return -1;
     }
-    return 0;
+    return rc == 0 ? 0 : call_fail(c, CALL_FAILED, NULL, "a chunk of %zu bytes ends within a number", chunk.size);
 }
 
 static int read_job(struct call *c, struct bytes common, struct job *job) {
@@ -525,9 +537,7 @@ static int primes_run(struct call *c, struct bytes common, struct bytes chunk) {
     struct job job;
     if (read_job(c, common, &job) != 0)
         return -1;
-    if (job.task == TASK_SMALL_NUMBERS)
-        return run_small_numbers(c, chunk);
-    return job.task == TASK_LARGE_NUMBERS ? run_large_numbers(c, chunk) : run_range(c, &job, chunk);
+    return job.task == TASK_NUMBERS ? run_numbers(c, chunk) : run_range(c, &job, chunk);
 }
 
 /* ---- merge ------------------------------------------------------------------------------------------------------- */
@@ -633,20 +643,33 @@ static int merge_list(struct call *c, const struct bytes *parts, size_t count) {
     return 0;
 }
 
+/* Writes the verdicts of a part, and counts them by their kind. */
+static int put_verdicts(struct call *c, struct bytes part, uint64_t *seen) {
+    uint64_t count = 0;
+    if (part.size >= sizeof count)
+        memcpy(&count, part.data, sizeof count);
+    uint64_t size = count / VERDICTS_PER_BYTE + (count % VERDICTS_PER_BYTE != 0);
+    if (part.size < sizeof count || part.size - sizeof count != size)
+        return call_fail(c, CALL_FAILED, NULL, "a part of %zu bytes is malformed", part.size);
+    const uint8_t *bytes = (const uint8_t *)part.data + sizeof count;
+    for (uint64_t i = 0; i < count; i++) {
+        unsigned verdict = bytes[i / VERDICTS_PER_BYTE] >> (i % VERDICTS_PER_BYTE * VERDICT_BITS) & VERDICT_MASK;
+        if (verdict > VERDICT_PROBABLY_PRIME)
+            return call_fail(c, CALL_FAILED, NULL, "a part holds a verdict of %u", verdict);
+        seen[verdict]++;
+        json_bool(c, verdict != VERDICT_NOT_PRIME);
+    }
+    return 0;
+}
+
 static int merge_numbers(struct call *c, const struct bytes *parts, size_t count) {
     uint64_t seen[VERDICT_PROBABLY_PRIME + 1] = {0};
     json_begin_object(c);
     json_name(c, "is_prime");
     json_begin_array(c);
-    for (size_t i = 0; i < count; i++) {
-        const uint8_t *verdicts = parts[i].data;
-        for (size_t k = 0; k < parts[i].size; k++) {
-            if (verdicts[k] > VERDICT_PROBABLY_PRIME)
-                return call_fail(c, CALL_FAILED, NULL, "part %zu holds a verdict of %d", i, verdicts[k]);
-            seen[verdicts[k]]++;
-            json_bool(c, verdicts[k] != VERDICT_NOT_PRIME);
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        if (put_verdicts(c, parts[i], seen) != 0)
+            return -1;
     json_end_array(c);
     json_name(c, "count");
     json_u64(c, seen[VERDICT_PRIME] + seen[VERDICT_PROBABLY_PRIME]);
@@ -664,8 +687,7 @@ static int primes_merge(struct call *c, struct bytes common, const struct bytes 
     switch (job.task) {
     case TASK_LIST: return merge_list(c, parts, count);
     case TASK_NTH: return merge_nth(c, &job, parts, count);
-    case TASK_SMALL_NUMBERS:
-    case TASK_LARGE_NUMBERS: return merge_numbers(c, parts, count);
+    case TASK_NUMBERS: return merge_numbers(c, parts, count);
     default: return merge_tally(c, &job, parts, count);
     }
 }

@@ -26,7 +26,7 @@ enum form { FORM_RANGE = 1, FORM_NUMBERS = 2 };
 enum method { METHOD_ITERATE, METHOD_CLOSED_FORM };
 
 /* What a chunk holds. It decides which function runs the chunk. */
-enum work { WORK_ITERATE, WORK_CLOSED_FORM, WORK_I64, WORK_F64, WORK_TEXT, WORK_COUNT };
+enum work { WORK_ITERATE, WORK_CLOSED_FORM, WORK_NUMBERS, WORK_COUNT };
 
 /* The plan's common bytes. */
 struct common {
@@ -38,8 +38,7 @@ struct common {
 };
 
 /* A chunk of WORK_ITERATE. A chunk of WORK_CLOSED_FORM is the first term, the step and the count as text. A chunk of
- * WORK_I64 or WORK_F64 is an array. A chunk of WORK_TEXT has 'i' (integer) or 'r' (real), its text, and NUL for each
- * number. */
+ * WORK_NUMBERS is for chunk_numbers. */
 struct iterate_chunk {
     int64_t first;
     uint64_t count;
@@ -94,10 +93,13 @@ static int total_add_f64(struct total *t, double value) {
     return 0;
 }
 
-static int total_add_text(struct total *t, bool real, const char *text) {
-    if (real)
-        return total_add_f64(t, strtod(text, NULL));
-    if (mpz_set_str(t->term, text, 10) != 0)
+static int total_add(struct total *t, const struct number *n) {
+    switch (n->kind) {
+    case NUMBER_INTEGER: total_add_i64(t, n->integer); return 0;
+    case NUMBER_REAL: return total_add_f64(t, n->real);
+    case NUMBER_LARGE: break;
+    }
+    if (mpz_set_str(t->term, n->digits, 10) != 0)
         return -1;
     total_add_term(t);
     return 0;
@@ -195,100 +197,70 @@ static int plan_range(struct call *c, const struct params *p, struct common comm
 /* One number, which is added again and again to learn what it costs. */
 struct sample {
     struct total total;
-    const struct numbers *numbers;
-    size_t index;
+    struct number number;
+    struct number_reader reader; /* has the number's digits */
 };
 
 static void add_sample(void *arg) {
     struct sample *s = arg;
-    bool real = false;
-    const char *text;
-    switch (s->numbers->form) {
-    case NUMBERS_I64: total_add_i64(&s->total, s->numbers->i64[s->index]); break;
-    case NUMBERS_F64: total_add_f64(&s->total, s->numbers->f64[s->index]); break;
-    case NUMBERS_TEXT:
-        text = number_text(s->numbers, s->index, &real);
-        total_add_text(&s->total, real, text);
-        break;
-    }
+    total_add(&s->total, &s->number);
 }
 
-/* The index of the number that costs most to add, or of one that costs about as much. */
-static size_t find_dearest(const struct numbers *n) {
-    size_t dearest = 0, longest = 0;
-    for (size_t i = 0; n->form == NUMBERS_TEXT && i < n->count; i++) {
-        bool real = false;
-        size_t size = strlen(number_text(n, i, &real));
-        if (size > longest) {
-            longest = size;
-            dearest = i;
-        }
+/* Does a cost more to add than b, or about as much? */
+static bool is_dearer(const struct number *a, const struct number *b) {
+    if (a->kind == NUMBER_LARGE || b->kind == NUMBER_LARGE)
+        return a->kind == NUMBER_LARGE && (b->kind != NUMBER_LARGE || a->size > b->size);
+    return a->kind == NUMBER_INTEGER && (b->kind != NUMBER_INTEGER || llabs(a->integer / 2) > llabs(b->integer / 2));
+}
+
+/* Finds the number that costs most to add, or one that costs about as much. There is at least one. */
+static void find_dearest(const struct numbers *n, struct sample *s) {
+    struct number_reader reader;
+    struct number number;
+    size_t dearest = 0;
+    numbers_begin(&reader, n);
+    numbers_next(&reader, &s->number);
+    for (size_t i = 1; numbers_next(&reader, &number) > 0; i++) {
+        if (!is_dearer(&number, &s->number))
+            continue;
+        s->number = number;
+        dearest = i;
     }
-    for (size_t i = 1; n->form == NUMBERS_I64 && i < n->count; i++)
-        if (llabs(n->i64[i] / 2) > llabs(n->i64[dearest] / 2))
-            dearest = i;
-    return dearest;
+    numbers_begin(&s->reader, n);
+    numbers_skip(&s->reader, dearest);
+    numbers_next(&s->reader, &s->number);
 }
 
 static uint64_t number_cost_ns(const struct numbers *n, const struct common *common) {
     if (n->count == 0)
         return 1;
-    if (n->form != NUMBERS_TEXT && n->count <= FEW_NUMBERS && common->power <= 2)
+    if (!n->any_large && n->count <= FEW_NUMBERS && common->power <= 2)
         return FEW_NUMBERS_NS;
-    struct sample sample = {.numbers = n, .index = find_dearest(n)};
+    struct sample sample;
+    find_dearest(n, &sample);
     total_init(&sample.total, common);
     uint64_t cost_ns = powersum_time_ns(add_sample, &sample);
     total_deinit(&sample.total);
     return cost_ns;
 }
 
-static int plan_text_chunk(struct call *c, const struct numbers *n, size_t begin, size_t end, uint64_t cost_ns) {
-    bool real = false;
-    size_t size = 0, used = 0;
-    for (size_t i = begin; i < end; i++)
-        size += strlen(number_text(n, i, &real)) + 2;
-    char *chunk = malloc(size);
-    if (chunk == NULL)
-        return call_fail(c, CALL_MEMORY, NULL, "no memory for %zu bytes of numbers", size);
-    for (size_t i = begin; i < end; i++) {
-        const char *text = number_text(n, i, &real);
-        size_t text_size = strlen(text) + 1;
-        chunk[used] = real ? 'r' : 'i';
-        memcpy(chunk + used + 1, text, text_size);
-        used += 1 + text_size;
-    }
-    int rc = plan_chunk(c, chunk, size, cost_ns);
-    free(chunk);
-    return rc;
-}
-
-static int plan_numbers_chunk(struct call *c, const struct numbers *n, size_t begin, size_t end, uint64_t cost_ns) {
-    if (begin == end)
-        return plan_chunk(c, "", 0, cost_ns);
-    switch (n->form) {
-    case NUMBERS_I64: return plan_chunk(c, n->i64 + begin, (end - begin) * sizeof *n->i64, cost_ns);
-    case NUMBERS_F64: return plan_chunk(c, n->f64 + begin, (end - begin) * sizeof *n->f64, cost_ns);
-    case NUMBERS_TEXT: return plan_text_chunk(c, n, begin, end, cost_ns);
-    }
-    return call_fail(c, CALL_FAILED, NULL, "numbers in an unknown form");
-}
-
 static int plan_numbers(struct call *c, const struct params *p, struct common common) {
-    static const enum work works[] = {[NUMBERS_I64] = WORK_I64, [NUMBERS_F64] = WORK_F64, [NUMBERS_TEXT] = WORK_TEXT};
     struct numbers n;
     if (!param_numbers(p, "numbers", &n))
         return call_fail(c, CALL_INVALID, "/numbers", "must be an array of numbers");
     if (n.any_real && common.power != 1 && common.power != 2)
         return call_fail(c, CALL_INVALID, "/power", "must be 1 or 2 where some of the numbers are not integers");
-    common.work = works[n.form];
+    common.work = WORK_NUMBERS;
     common.real = n.any_real;
     if (plan_common(c, &common, sizeof common) != 0)
         return -1;
     uint64_t cost_ns = number_cost_ns(&n, &common);
     size_t chunks = count_chunks(c, cost_ns * n.count, n.count);
+    struct number_reader reader;
+    numbers_begin(&reader, &n);
     for (size_t i = 0; i < chunks; i++) {
-        size_t begin = chunk_begin(n.count, i, chunks), end = chunk_begin(n.count, i + 1, chunks);
-        if (plan_numbers_chunk(c, &n, begin, end, cost_ns * (end - begin) + 1) != 0)
+        size_t count = chunk_begin(n.count, i + 1, chunks) - chunk_begin(n.count, i, chunks);
+        if (plan_number_chunk(c, &reader, count, cost_ns * count + 1) != 0)
             return -1;
     }
     return 0;
@@ -336,58 +308,32 @@ static bool must_end(struct call *c, uint64_t done, uint64_t total) {
     return call_cancelled(c);
 }
 
-static int run_i64(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
+static int run_numbers(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
     (void)common;
-    const int64_t *values = chunk.data;
-    size_t n = chunk.size / sizeof *values;
-    if (chunk.size % sizeof *values != 0)
+    struct numbers numbers;
+    struct number_reader reader;
+    struct number number = {.kind = NUMBER_INTEGER};
+    int rc = 1;
+    if (!chunk_numbers(chunk, &numbers))
         return -1;
-    for (size_t i = 0; i < n; i++) {
-        if (i % NUMBERS_PER_CHECK == 0 && must_end(c, i, n))
+    numbers_begin(&reader, &numbers);
+    for (size_t i = 0; rc > 0; i++) {
+        /* A power of thousands of digits takes a millisecond, so check at every large number. */
+        if ((i % NUMBERS_PER_CHECK == 0 || number.kind == NUMBER_LARGE) && must_end(c, i, numbers.count))
             return -1;
-        total_add_i64(t, values[i]);
-    }
-    mpz_set_ui(count, n);
-    return 0;
-}
-
-static int run_f64(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
-    (void)common;
-    const double *values = chunk.data;
-    size_t n = chunk.size / sizeof *values;
-    if (chunk.size % sizeof *values != 0)
-        return -1;
-    for (size_t i = 0; i < n; i++) {
-        if (i % NUMBERS_PER_CHECK == 0 && must_end(c, i, n))
-            return -1;
-        if (total_add_f64(t, values[i]) != 0)
+        rc = numbers_next(&reader, &number);
+        if (rc > 0 && total_add(t, &number) != 0)
             return -1;
     }
-    mpz_set_ui(count, n);
-    return 0;
-}
-
-static int run_text(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
-    (void)common;
-    if (chunk.size > 0 && !ends_with_nul(chunk))
-        return -1;
-    const char *text = chunk.data;
-    for (size_t at = 0; at < chunk.size; at += strlen(text + at) + 1) {
-        /* A power of thousands of digits takes a millisecond, so check at every number. */
-        if (must_end(c, at, chunk.size))
-            return -1;
-        bool real = text[at] == 'r';
-        if (text[at] == '\0' || total_add_text(t, real, text + at + 1) != 0)
-            return -1;
-        mpz_add_ui(count, count, 1);
-    }
-    return 0;
+    mpz_set_ui(count, numbers.count);
+    return rc;
 }
 
 static int (*const runs[WORK_COUNT])(struct call *c, const struct common *common, struct bytes chunk, struct total *t,
                                      mpz_t count) = {
-    [WORK_ITERATE] = run_iterate, [WORK_CLOSED_FORM] = run_closed, [WORK_I64] = run_i64,
-    [WORK_F64] = run_f64,         [WORK_TEXT] = run_text,
+    [WORK_ITERATE] = run_iterate,
+    [WORK_CLOSED_FORM] = run_closed,
+    [WORK_NUMBERS] = run_numbers,
 };
 
 /* The front of a part. Behind it come GMP's limbs of the sum and of the count, the least significant limb first. */

@@ -62,7 +62,8 @@ unsigned plan_wanted_chunks(const struct call *c) {
     return c->wanted_chunks;
 }
 
-int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns) {
+/* Adds a chunk of the two pieces, one behind the other. */
+static int add_chunk(struct call *c, struct bytes front, struct bytes rest, uint64_t cost_ns) {
     static const char zeros[8];
     if (c->stage != CALL_STAGE_PLAN)
         return call_fail(c, CALL_FAILED, NULL, "handler planned a chunk outside plan");
@@ -71,11 +72,24 @@ int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns)
     struct buf *to = &c->plan->bytes;
     buf_append(to, zeros, -to->size & 7);
     size_t offset = to->size;
-    buf_append(to, bytes, size);
+    buf_append(to, front.data, front.size);
+    buf_append(to, rest.data, rest.size);
     if (to->failed || GROW_ARRAY(&c->plan->chunks, c->plan->count, &c->plan_room) != 0)
         return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the chunks");
-    c->plan->chunks[c->plan->count++] = (struct host_plan_chunk){cost_ns, offset, size};
+    c->plan->chunks[c->plan->count++] = (struct host_plan_chunk){cost_ns, offset, front.size + rest.size};
     return 0;
+}
+
+int plan_chunk(struct call *c, const void *bytes, size_t size, uint64_t cost_ns) {
+    return add_chunk(c, (struct bytes){NULL, 0}, (struct bytes){bytes, size}, cost_ns);
+}
+
+int plan_number_chunk(struct call *c, struct number_reader *r, size_t count, uint64_t cost_ns) {
+    const unsigned char *first = r->at;
+    uint64_t front = count;
+    if (numbers_skip(r, count) != 0)
+        return call_fail(c, CALL_FAILED, NULL, "handler planned more numbers than there are");
+    return add_chunk(c, (struct bytes){&front, sizeof front}, (struct bytes){first, (size_t)(r->at - first)}, cost_ns);
 }
 
 int plan_common(struct call *c, const void *bytes, size_t size) {

@@ -10,6 +10,7 @@
 
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
+#include "handlers/host/numbers.h"
 
 /* One call of params_pack. */
 struct packer {
@@ -229,28 +230,32 @@ static size_t count_elements(const struct json_span *array) {
 struct text_list {
     struct buf *to;
     size_t offset, texts; /* where the ends start, and where the texts start */
+    size_t width;         /* of an end: 4 or 8 bytes */
     size_t done;
 };
 
-static struct text_list begin_texts(struct buf *to, size_t count) {
+/* limit: what the texts with their NULs take at most. */
+static struct text_list begin_texts(struct buf *to, size_t count, size_t limit) {
     align_value(to);
-    struct text_list list = {.to = to, .offset = to->size};
-    char *ends = buf_reserve(to, count * sizeof(uint64_t));
+    struct text_list list = {.to = to, .offset = to->size, .width = limit <= UINT32_MAX ? 4 : 8};
+    char *ends = buf_reserve(to, count * list.width);
     if (ends != NULL) {
-        memset(ends, 0, count * sizeof(uint64_t) + 1);
-        to->size += count * sizeof(uint64_t);
+        memset(ends, 0, count * list.width + 1);
+        to->size += count * list.width;
     }
     list.texts = to->size;
     return list;
 }
 
-static void add_text(struct text_list *list, const char *text, size_t size, bool real) {
+static void add_text(struct text_list *list, const char *text, size_t size) {
     buf_append(list->to, text, size);
     buf_putc(list->to, '\0');
     if (list->to->failed)
         return;
-    uint64_t end = (list->to->size - list->texts) | (real ? PACKED_TEXT_REAL : 0);
-    memcpy(list->to->data + list->offset + list->done * sizeof end, &end, sizeof end);
+    uint64_t end = list->to->size - list->texts;
+    uint32_t narrow = (uint32_t)end;
+    char *at = list->to->data + list->offset + list->done * list->width;
+    memcpy(at, list->width == sizeof narrow ? (const void *)&narrow : &end, list->width);
     list->done++;
 }
 
@@ -258,7 +263,7 @@ static void add_text(struct text_list *list, const char *text, size_t size, bool
 static void pack_one_text(struct packer *k, struct text_list *list, const struct json_span *value,
                           const struct place *at) {
     if (jsontext_is_verbatim(value)) {
-        add_text(list, value->at + 1, (size_t)(value->end - value->at) - 2, false);
+        add_text(list, value->at + 1, (size_t)(value->end - value->at) - 2);
         return;
     }
     if (*value->at != '"') {
@@ -267,7 +272,7 @@ static void pack_one_text(struct packer *k, struct text_list *list, const struct
     }
     json_t *v = jsontext_shallow(value);
     if (v != NULL)
-        add_text(list, json_string_value(v), json_string_length(v), false);
+        add_text(list, json_string_value(v), json_string_length(v));
     k->to->failed |= v == NULL;
     json_decref(v);
 }
@@ -279,7 +284,8 @@ static void pack_texts(struct packer *k, unsigned row, const struct json_span *v
         return;
     }
     size_t count = is_list ? count_elements(value) : 1;
-    struct text_list list = begin_texts(k->to, count);
+    /* A text has two quotes, which take more room than a NUL. */
+    struct text_list list = begin_texts(k->to, count, (size_t)(value->end - value->at));
     struct place element = {.up = at};
     struct json_span text;
     const char *next = value->at + 1;
@@ -288,124 +294,57 @@ static void pack_texts(struct packer *k, unsigned row, const struct json_span *v
     for (; is_list && !faults_full(k->faults) && scan_next_element(&next, value->end, &text); element.index++)
         pack_one_text(k, &list, &text, &element);
     struct packed_param *packed = set_row(k, row, list.offset, k->to->size - list.offset, count);
-    if (packed != NULL && is_list)
-        packed->flags |= PACKED_LIST;
+    if (packed != NULL)
+        packed->flags = (uint8_t)(packed->flags | (is_list ? PACKED_LIST : 0) | (list.width == 8 ? PACKED_WIDE : 0));
 }
 
 /* ---- lists of numbers -------------------------------------------------------------------------------------------- */
 
-/* What an array of numbers holds. It decides the form of the array. */
+/* What an array of numbers holds. */
 struct survey {
-    bool any_real;      /* some number is written as a real, whether reals are allowed or not */
-    bool beyond_i64;    /* some integer is */
-    bool beyond_double; /* a double might round some integer */
-};
-
-/* A number of an array. */
-struct number {
-    bool is_small; /* it is an integer that fits into 64 bits: `small` */
-    int64_t small;
-    json_t *value; /* the caller frees it; NULL if the number is small and was easy to read, or if memory ran out */
+    bool any_real;  /* some number is written as a real, whether reals are allowed or not */
+    bool any_large; /* some integer is beyond 64 bits */
 };
 
 static bool takes_reals(const struct packer *k, unsigned row) {
     return (k->table->handler->params[row].flags & PARAM_REALS) != 0;
 }
 
-static bool is_small_integer(const json_t *value, int64_t *out) {
+/* Packs a number that jansson reads: the quick ways do not know it, or it is none. */
+static void pack_number_slowly(struct packer *k, unsigned row, const struct json_span *text, const struct place *at,
+                               struct survey *s) {
     struct integer integer;
-    return to_integer(value, &integer) == NUMBER_OK && number_to_i64(integer.digits, integer.size, out);
+    double real;
+    int64_t small;
+    json_t *value = jsontext_shallow(text);
+    bool is_real = value != NULL && jsontext_is_real(value);
+    s->any_real |= is_real;
+    k->to->failed |= value == NULL;
+    if (is_real && takes_reals(k, row)) {
+        if (jsontext_real(value, &real))
+            numbers_put_real(k->to, real, text->at, (size_t)(text->end - text->at));
+        else
+            faults_add(k->faults, at, "is beyond the range of a 64-bit floating-point number");
+    } else if (value != NULL && params_read_integer(value, NULL, NULL, at, &integer, k->faults)) {
+        numbers_put_integer(k->to, &integer);
+        s->any_large |= !number_to_i64(integer.digits, integer.size, &small);
+    }
+    json_decref(value);
 }
 
-static struct number read_number(struct packer *k, const struct json_span *text) {
-    struct number n = {.is_small = false};
+static void pack_number(struct packer *k, unsigned row, const struct json_span *text, const struct place *at,
+                        struct survey *s) {
+    int64_t small = 0;
     size_t quote = *text->at == '"';
     const char *first = text->at + quote, *last = text->end - quote;
-    if (scan_plain_integer(first, last, 18) == last && first < last) {
-        n.is_small = number_to_i64(first, (size_t)(last - first), &n.small);
-        return n;
+    if (first < last && scan_plain_integer(first, last, 18) == last) {
+        (void)number_to_i64(first, (size_t)(last - first), &small);
+        numbers_put_i64(k->to, small);
+    } else if (quote == 0 && takes_reals(k, row) && numbers_put_short_real(k->to, first, (size_t)(last - first))) {
+        s->any_real = true;
+    } else {
+        pack_number_slowly(k, row, text, at, s);
     }
-    n.value = jsontext_shallow(text);
-    k->to->failed |= n.value == NULL;
-    if (n.value != NULL && !jsontext_is_real(n.value))
-        n.is_small = is_small_integer(n.value, &n.small);
-    return n;
-}
-
-static void survey_number(struct packer *k, unsigned row, const struct json_span *text, const struct place *at,
-                          struct survey *s) {
-    struct number n = read_number(k, text);
-    double real;
-    bool is_real = n.value != NULL && jsontext_is_real(n.value);
-    s->any_real |= is_real;
-    if (is_real && takes_reals(k, row)) {
-        if (!jsontext_real(n.value, &real))
-            faults_add(k->faults, at, "is beyond the range of a 64-bit floating-point number");
-    } else if (n.is_small || (is_real && is_small_integer(n.value, &n.small))) {
-        s->beyond_double |= n.small > NUMBER_MAX_EXACT + 1 || n.small < -NUMBER_MAX_EXACT - 1;
-    } else if (n.value != NULL) {
-        s->beyond_i64 = s->beyond_double = true;
-        struct integer integer;
-        params_read_integer(n.value, NULL, NULL, at, &integer, k->faults);
-    }
-    json_decref(n.value);
-}
-
-static void append_text(struct packer *k, unsigned row, struct text_list *list, const struct number *n) {
-    char text[40];
-    double real;
-    struct integer integer;
-    if (n->is_small) {
-        number_from_i64(n->small, &integer);
-        add_text(list, integer.digits, integer.size, false);
-    } else if (takes_reals(k, row) && jsontext_is_real(n->value)) {
-        if (jsontext_real(n->value, &real))
-            add_text(list, text, (size_t)snprintf(text, sizeof text, "%.17g", real), true);
-    } else if (to_integer(n->value, &integer) == NUMBER_OK) {
-        add_text(list, integer.digits, integer.size, false);
-    }
-}
-
-static void append_i64(struct packer *k, const struct number *n) {
-    int64_t integer = n->small;
-    if (!n->is_small)
-        (void)is_small_integer(n->value, &integer);
-    buf_append(k->to, &integer, sizeof integer);
-}
-
-static void append_f64(struct packer *k, const struct number *n) {
-    double real = 0;
-    int64_t integer;
-    if (n->is_small)
-        real = (double)n->small;
-    else if (!jsontext_real(n->value, &real) && is_small_integer(n->value, &integer))
-        real = (double)integer;
-    buf_append(k->to, &real, sizeof real);
-}
-
-static struct packed_param *pack_number_list(struct packer *k, unsigned row, const struct json_span *array,
-                                             size_t count, int form) {
-    struct json_span text;
-    align_value(k->to);
-    size_t offset = k->to->size;
-    struct text_list list = {0};
-    if (form == NUMBERS_TEXT)
-        list = begin_texts(k->to, count);
-    else
-        buf_reserve(k->to, count * 8);
-    for (const char *next = array->at + 1; !k->to->failed && scan_next_element(&next, array->end, &text);) {
-        struct number n = read_number(k, &text);
-        if (!n.is_small && n.value == NULL)
-            break;
-        if (form == NUMBERS_TEXT)
-            append_text(k, row, &list, &n);
-        else if (form == NUMBERS_F64)
-            append_f64(k, &n);
-        else
-            append_i64(k, &n);
-        json_decref(n.value);
-    }
-    return set_row(k, row, offset, k->to->size - offset, count);
 }
 
 static void pack_numbers(struct packer *k, unsigned row, const struct json_span *array, const struct place *at) {
@@ -416,19 +355,15 @@ static void pack_numbers(struct packer *k, unsigned row, const struct json_span 
     struct survey survey = {0};
     struct place element = {.up = at};
     struct json_span text;
+    align_value(k->to);
+    size_t offset = k->to->size;
     for (const char *next = array->at + 1;
          !faults_full(k->faults) && !k->to->failed && scan_next_element(&next, array->end, &text); element.index++)
-        survey_number(k, row, &text, &element, &survey);
-    if (k->faults->count > 0)
-        return;
-    bool mixed = survey.any_real && takes_reals(k, row);
-    bool as_text = mixed ? survey.beyond_double : survey.beyond_i64;
-    int form = as_text ? NUMBERS_TEXT : mixed ? NUMBERS_F64 : NUMBERS_I64;
-    struct packed_param *packed = pack_number_list(k, row, array, element.index, form);
-    if (packed == NULL)
-        return;
-    packed->numbers = (uint8_t)form;
-    packed->flags = (uint8_t)(packed->flags | (survey.any_real ? PACKED_REAL : 0));
+        pack_number(k, row, &text, &element, &survey);
+    struct packed_param *packed = set_row(k, row, offset, k->to->size - offset, element.index);
+    if (packed != NULL)
+        packed->flags =
+            (uint8_t)(packed->flags | (survey.any_real ? PACKED_REAL : 0) | (survey.any_large ? PACKED_LARGE : 0));
 }
 
 /* ---- the object -------------------------------------------------------------------------------------------------- */

@@ -16,8 +16,9 @@
  *     ENUM      none; count is the index into choices
  *     TEXT      the bytes, NUL
  *     JSON      compact JSON, NUL
- *     TEXTS     count uint64: where each text ends (behind its NUL), counted from the first text; then the texts
- *     NUMBERS   count int64, or count double, or as TEXTS: there PACKED_TEXT_REAL is set in the end of a real
+ *     TEXTS     count uint32: where each text ends (behind its NUL), counted from the first text; then the texts.
+ *               With PACKED_WIDE the ends are uint64
+ *     NUMBERS   numbers.h
  */
 #ifndef OFFLOAD_HOST_PARAMS_H
 #define OFFLOAD_HOST_PARAMS_H
@@ -30,21 +31,21 @@
 #include "handlers/host/scan.h"
 
 enum { PARAMS_MAX = 32 };
-#define PARAMS_MAGIC UINT32_C(0x4F504101)
+#define PARAMS_MAGIC UINT32_C(0x4F504102)
 
 enum { /* packed_param.flags */
        PACKED_PRESENT = 1,
        PACKED_GIVEN = 2, /* the client gave it; otherwise it is the fallback */
        PACKED_REAL = 4,  /* NUMBERS: some member was written as a real */
-       PACKED_LIST = 8   /* TEXTS: it was written as an array, not as one string */
+       PACKED_LIST = 8,  /* TEXTS: it was written as an array, not as one string */
+       PACKED_WIDE = 16, /* TEXTS: the ends are uint64 */
+       PACKED_LARGE = 32 /* NUMBERS: some integer is beyond 64 bits */
 };
-#define PACKED_TEXT_REAL (UINT64_C(1) << 63)
 
 struct packed_param {
     uint8_t kind; /* enum param_kind */
     uint8_t flags;
-    uint8_t numbers; /* NUMBERS: the form of struct numbers */
-    uint8_t zero[5];
+    uint8_t zero[6];
     uint64_t offset; /* of the value, from the start of all */
     uint64_t size;   /* of the value, without a NUL at its end */
     uint64_t count;

@@ -4,9 +4,8 @@
  * It runs in workers. */
 #include "handlers/host/params.h"
 
-#include <math.h>
-
 #include "handlers/host/number.h"
+#include "handlers/host/numbers.h"
 
 struct reader {
     const struct params_table *table;
@@ -53,54 +52,53 @@ static bool is_within(const struct reader *r, const struct packed_param *p) {
     return p->offset <= r->size && p->size <= r->size - p->offset && p->offset % 8 == 0;
 }
 
-static bool check_number_text(const char *text, size_t size, bool real) {
-    if (!real)
-        return size <= HANDLER_MAX_DIGITS + 1 && number_is_canonical(text, size);
-    return size > 0 && size < 32 && strspn(text, "0123456789+-.e") == size;
+/* Where text i of a list ends, counted from the first text. */
+static uint64_t text_end(const char *ends, size_t width, size_t i) {
+    uint32_t narrow;
+    uint64_t end;
+    if (width == sizeof end) {
+        memcpy(&end, ends + i * width, sizeof end);
+        return end;
+    }
+    memcpy(&narrow, ends + i * width, sizeof narrow);
+    return narrow;
+}
+
+static size_t end_width(const struct packed_param *p) {
+    return (p->flags & PACKED_WIDE) != 0 ? sizeof(uint64_t) : sizeof(uint32_t);
 }
 
 /* Each end must be greater than the one before it and stand behind a NUL, and the last one must be the end of the
  * value. */
-static bool check_text_list(const struct reader *r, const struct packed_param *p, bool numbers) {
-    if (!is_within(r, p) || p->count > p->size / 8)
+static bool check_texts(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    (void)spec;
+    size_t width = end_width(p);
+    if (!is_within(r, p) || p->count > p->size / width)
         return false;
-    const char *ends = r->bytes + p->offset, *texts = ends + p->count * 8;
-    uint64_t start = 0, room = p->size - p->count * 8;
+    const char *ends = r->bytes + p->offset, *texts = ends + p->count * width;
+    uint64_t start = 0, room = p->size - p->count * width;
     for (uint64_t i = 0; i < p->count; i++) {
-        uint64_t end;
-        memcpy(&end, ends + i * 8, sizeof end);
-        bool real = numbers && (end & PACKED_TEXT_REAL) != 0;
-        end &= numbers ? ~PACKED_TEXT_REAL : ~UINT64_C(0);
+        uint64_t end = text_end(ends, width, i);
         if (end <= start || end > room || texts[end - 1] != '\0')
-            return false;
-        if (numbers && !check_number_text(texts + start, end - 1 - start, real))
             return false;
         start = end;
     }
     return start == room;
 }
 
-static bool check_texts(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
-    (void)spec;
-    return check_text_list(r, p, false);
+static void view_numbers(const char *bytes, const struct packed_param *p, struct numbers *out) {
+    *out = (struct numbers){.any_real = (p->flags & PACKED_REAL) != 0,
+                            .any_large = (p->flags & PACKED_LARGE) != 0,
+                            .count = p->count,
+                            .packed = {bytes + p->offset, p->size}};
 }
 
 static bool check_numbers(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
-    if (p->numbers == NUMBERS_TEXT)
-        return check_text_list(r, p, true);
-    if (!is_within(r, p) || p->count > p->size / 8 || p->count * 8 != p->size)
+    struct numbers numbers;
+    if (!is_within(r, p))
         return false;
-    if (p->numbers == NUMBERS_I64)
-        return true;
-    if (p->numbers != NUMBERS_F64 || (spec->flags & PARAM_REALS) == 0)
-        return false;
-    for (uint64_t i = 0; i < p->count; i++) {
-        double real;
-        memcpy(&real, r->bytes + p->offset + i * 8, sizeof real);
-        if (!isfinite(real))
-            return false;
-    }
-    return true;
+    view_numbers(r->bytes, p, &numbers);
+    return numbers_check(&numbers, (spec->flags & PARAM_REALS) != 0);
 }
 
 static bool check_row(const struct reader *r, unsigned row, const struct packed_param *p) {
@@ -187,17 +185,6 @@ static const char *find_text(const struct params *p, const char *name, enum para
     return found != NULL ? p->bytes + found->offset : NULL;
 }
 
-/* Text i of a list of `count`. *end is the end as it is packed, so it can have PACKED_TEXT_REAL. */
-static const char *list_text(const char *list, size_t count, size_t i, uint64_t *end, size_t *size) {
-    uint64_t start = 0;
-    if (i > 0)
-        memcpy(&start, list + (i - 1) * 8, sizeof start);
-    memcpy(end, list + i * 8, sizeof *end);
-    start &= ~PACKED_TEXT_REAL;
-    *size = (*end & ~PACKED_TEXT_REAL) - start - 1;
-    return list + count * 8 + start;
-}
-
 bool param_given(const struct params *p, const char *name) {
     int row = find_row(p, name);
     return row >= 0 && (p->rows[row].flags & PACKED_GIVEN) != 0;
@@ -246,11 +233,14 @@ bool param_is_list(const struct params *p, const char *name) {
 
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size) {
     const struct packed_param *found = find(p, name, PARAM_TEXTS);
-    uint64_t end;
     *size = 0;
     if (found == NULL || i >= found->count)
         return NULL;
-    return list_text(p->bytes + found->offset, found->count, i, &end, size);
+    const char *ends = p->bytes + found->offset;
+    size_t width = end_width(found);
+    uint64_t start = i > 0 ? text_end(ends, width, i - 1) : 0;
+    *size = text_end(ends, width, i) - start - 1;
+    return ends + found->count * width + start;
 }
 
 const char *param_json(const struct params *p, const char *name, size_t *size) {
@@ -262,22 +252,6 @@ bool param_numbers(const struct params *p, const char *name, struct numbers *out
     memset(out, 0, sizeof *out);
     if (found == NULL)
         return false;
-    const void *value = p->bytes + found->offset;
-    out->form = found->numbers;
-    out->any_real = (found->flags & PACKED_REAL) != 0;
-    out->count = found->count;
-    out->i64 = found->numbers == NUMBERS_I64 ? value : NULL;
-    out->f64 = found->numbers == NUMBERS_F64 ? value : NULL;
-    out->text = found->numbers == NUMBERS_TEXT ? value : NULL;
+    view_numbers(p->bytes, found, out);
     return true;
-}
-
-const char *number_text(const struct numbers *n, size_t i, bool *real) {
-    uint64_t end;
-    size_t size;
-    if (n->text == NULL || i >= n->count)
-        return NULL;
-    const char *text = list_text(n->text, n->count, i, &end, &size);
-    *real = (end & PACKED_TEXT_REAL) != 0;
-    return text;
 }

@@ -205,6 +205,37 @@ EOF
     ((peak - idle <= 3 * 16 * 1024 + 4096))
 }
 
+@test "numbers and short texts take a worker no more than three times their body" {
+    start_daemon --workers 1 --data-dir none
+    idle=$(worker_peak)
+    python3 - "$BATS_TEST_TMPDIR" <<'EOF'
+import sys
+size = 8 << 20
+sums, primes = '{"type":"sum","params":{"numbers":[', '{"type":"primes","params":{"numbers":['
+for name, front, piece, end in [("ones", sums, "1,", "1]}}"),
+                                ("strings", sums, '"9",', "1]}}"),
+                                ("halves", sums, "0.5,", "1]}}"),
+                                ("tenths", sums, "0.1,", "1]}}"),
+                                ("five", sums, "12345,", "1]}}"),
+                                ("mixed", sums, "1,0.5,", "1]}}"),
+                                ("far", sums, "1,", '1e99,"12345678901234567890"]}}'),
+                                ("small", primes, "7,", "7]}}"),
+                                ("large", primes, "-1e40,", "7]}}"),
+                                ("texts", '{"type":"embeddings","params":{"input":[', '"a",', '"a"]}}')]:
+    open(f"{sys.argv[1]}/{name}", "w").write(front + piece * (size // len(piece)) + end)
+EOF
+    for name in ones strings halves tenths five mixed far small large; do
+        call_job -H 'Prefer: wait=60' "@$BATS_TEST_TMPDIR/$name"
+        [ "$CODE" = 200 ]
+    done
+    call_job -H 'Prefer: wait=60' "@$BATS_TEST_TMPDIR/texts"
+    expect_problem 422 invalid_params
+    holds '.errors[0].pointer == "/params/input"'
+    peak=$(worker_peak)
+    echo "idle $idle KiB, peak $peak KiB"
+    ((peak - idle <= 3 * 8 * 1024 + 4096))
+}
+
 @test "a head beyond --max-header: 431 with limit_bytes; one below passes" {
     start_daemon --max-header 8KiB
     call -H "X-Long: $(printf '%07000d' 0)" /livez

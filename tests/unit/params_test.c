@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "handlers/host/jsontext.h"
+#include "handlers/host/numbers.h"
 #include "tests/unit/toy_types.h"
 
 static const struct place at_params = {.name = "params"};
@@ -314,82 +315,216 @@ static void any_json_is_handed_on_compact(void **state) {
                   "string\"}]}");
 }
 
-static void integers_make_an_array_of_int64(void **state) {
-    (void)state;
-    struct call_params c;
-    struct numbers n;
-    assert_true(param_numbers(read_params(&c, "{\"numbers\":[1,\"-5\",2.0,9223372036854775807]}"), "numbers", &n));
-    assert_int_equal(n.form, NUMBERS_I64);
-    assert_int_equal(n.count, 4);
-    assert_int_equal(n.i64[0], 1);
-    assert_int_equal(n.i64[1], -5);
-    assert_int_equal(n.i64[2], 2);
-    assert_true(n.i64[3] == INT64_MAX);
-    buf_deinit(&c.packed);
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+
+/* Reads the next number of a list and writes it: an integer as it is, with "L" before it if it is large; a real as
+ * %a. "" at the end. */
+static const char *next_number(struct number_reader *r, char room[HANDLER_MAX_DIGITS + 3]) {
+    struct number n;
+    int rc = numbers_next(r, &n);
+    assert_in_range(rc, 0, 1);
+    room[0] = '\0';
+    if (rc == 1 && n.kind == NUMBER_REAL)
+        sprintf(room, "%a", n.real);
+    else if (rc == 1 && n.kind == NUMBER_INTEGER)
+        sprintf(room, "%lld", (long long)n.integer);
+    else if (rc == 1)
+        sprintf(room, "L%s", n.digits);
+    assert_true(rc == 0 || n.kind != NUMBER_LARGE || strlen(n.digits) == n.size);
+    return room;
 }
 
-static void one_large_integer_makes_them_all_text(void **state) {
-    (void)state;
+/* Is the list of the member read as these numbers? The list is a JSON array; `expected` ends with NULL. */
+static struct numbers assert_numbers(const char *member, const char *list, const char *const *expected) {
+    char json[1024], room[HANDLER_MAX_DIGITS + 3];
     struct call_params c;
     struct numbers n;
-    bool real = true;
-    assert_true(param_numbers(read_params(&c, "{\"numbers\":[1,\"-0\",1e20]}"), "numbers", &n));
-    assert_int_equal(n.form, NUMBERS_TEXT);
-    assert_string_equal(number_text(&n, 0, &real), "1");
-    assert_false(real);
-    assert_string_equal(number_text(&n, 1, &real), "0");
-    assert_string_equal(number_text(&n, 2, &real), "100000000000000000000");
-    assert_false(real);
-    assert_null(number_text(&n, 3, &real));
+    struct number_reader all, skipping;
+    size_t count = 0;
+    snprintf(json, sizeof json, "{\"numbers\":[],\"%s\":%s}", member, list);
+    if (strcmp(member, "numbers") == 0)
+        snprintf(json, sizeof json, "{\"numbers\":%s}", list);
+    assert_true(param_numbers(read_params(&c, json), member, &n));
+    numbers_begin(&all, &n);
+    for (; expected[count] != NULL; count++) {
+        assert_string_equal(next_number(&all, room), expected[count]);
+        numbers_begin(&skipping, &n);
+        assert_int_equal(numbers_skip(&skipping, count), 0);
+        assert_string_equal(next_number(&skipping, room), expected[count]);
+    }
+    assert_string_equal(next_number(&all, room), "");
+    assert_int_equal(n.count, count);
+    numbers_begin(&skipping, &n);
+    assert_int_equal(numbers_skip(&skipping, count), 0);
+    assert_int_equal(numbers_skip(&skipping, 1), -1);
     buf_deinit(&c.packed);
+    return n;
 }
 
-static void reals_make_an_array_of_doubles(void **state) {
+static void integers_are_read_as_they_are(void **state) {
     (void)state;
-    struct call_params c;
-    struct numbers n;
-    const char *json = "{\"numbers\":[],\"reals\":[1,0.1,1e300,\"-3\",9007199254740992,0.12345678901234567]}";
-    assert_true(param_numbers(read_params(&c, json), "reals", &n));
-    assert_int_equal(n.form, NUMBERS_F64);
+    static const char list[] = "[1,\"-5\",2.0,9223372036854775807,-9223372036854775808,9e18,-9e18,1e15,0,\"-0\","
+                               "-64,-65,127,128,-128,-129,32767,32768,-32769,8388607,8388608,2147483648,"
+                               "140737488355327,140737488355328,36028797018963968]";
+    static const char *const expected[] = {"1",
+                                           "-5",
+                                           "2",
+                                           "9223372036854775807",
+                                           "-9223372036854775808",
+                                           "9000000000000000000",
+                                           "-9000000000000000000",
+                                           "1000000000000000",
+                                           "0",
+                                           "0",
+                                           "-64",
+                                           "-65",
+                                           "127",
+                                           "128",
+                                           "-128",
+                                           "-129",
+                                           "32767",
+                                           "32768",
+                                           "-32769",
+                                           "8388607",
+                                           "8388608",
+                                           "2147483648",
+                                           "140737488355327",
+                                           "140737488355328",
+                                           "36028797018963968",
+                                           NULL};
+    struct numbers n = assert_numbers("numbers", list, expected);
     assert_true(n.any_real);
-    assert_true(n.f64[0] == 1 && n.f64[1] == 0.1 && n.f64[2] == 1e300 && n.f64[3] == -3);
-    assert_true(n.f64[4] == 9007199254740992.0 && n.f64[5] == 0.12345678901234567);
-    buf_deinit(&c.packed);
+    assert_false(n.any_large);
 }
 
-static void integers_alone_stay_integers_where_reals_are_taken(void **state) {
+static void integers_beyond_64_bits_are_read_as_digits(void **state) {
     (void)state;
-    struct call_params c;
-    struct numbers n;
-    assert_true(param_numbers(read_params(&c, "{\"numbers\":[],\"reals\":[1,2]}"), "reals", &n));
-    assert_int_equal(n.form, NUMBERS_I64);
-    assert_false(n.any_real);
-    buf_deinit(&c.packed);
-    assert_true(param_numbers(read_params(&c, "{\"numbers\":[],\"reals\":[1,2e0]}"), "reals", &n));
-    assert_int_equal(n.form, NUMBERS_F64);
-    buf_deinit(&c.packed);
+    static const char *const expected[] = {"1",
+                                           "0",
+                                           "L100000000000000000000",
+                                           "L-12345678901234567890000",
+                                           "L9223372036854775808",
+                                           "L-9223372036854775809",
+                                           NULL};
+    struct numbers n = assert_numbers(
+        "numbers", "[1,\"-0\",1e20,\"-12345678901234567890000\",9223372036854775808,-9223372036854775809]", expected);
+    assert_true(n.any_large);
 }
 
-static void a_real_beside_an_integer_that_no_double_holds_makes_text(void **state) {
+static void zeros_of_an_exponent_are_not_packed(void **state) {
     (void)state;
-    struct call_params c;
-    struct numbers n;
-    bool real = false;
-    assert_true(param_numbers(read_params(&c, "{\"numbers\":[],\"reals\":[0.1,9007199254740993]}"), "reals", &n));
-    assert_int_equal(n.form, NUMBERS_TEXT);
-    assert_true(strtod(number_text(&n, 0, &real), NULL) == 0.1);
-    assert_true(real);
-    assert_string_equal(number_text(&n, 1, &real), "9007199254740993");
-    assert_false(real);
-    buf_deinit(&c.packed);
+    char expected[2 + HANDLER_MAX_DIGITS + 1];
+    memset(expected, '0', sizeof expected);
+    memcpy(expected, "L1", 2);
+    expected[sizeof expected - 2] = '\0';
+    const char *const list[] = {expected, NULL};
+    struct numbers n = assert_numbers("numbers", "[1e4095]", list);
+    assert_in_range(n.packed.size, 1, sizeof "1e4095");
+}
+
+/* strtod rounds correctly, so each real must be what it makes of the same text. */
+static void reals_are_read_as_strtod_reads_them(void **state) {
+    (void)state;
+    static const char *const texts[] = {"0.1",    "0.5",
+                                        "-0.5",   "1e300",
+                                        "-1e300", "0.12345678901234567",
+                                        "0.0",    "-0.0",
+                                        "0e5",    "1e22",
+                                        "1e23",   "-1e-22",
+                                        "1E-23",  "3e+7",
+                                        "7e22",   "123456789012345.0",
+                                        "1e99",   "9e-99",
+                                        "5e-324", "1.5e308",
+                                        "1e0",    "123456789012345e22",
+                                        "1.10",   "1234567890123456.5",
+                                        "4.35e5", "2.5e-20",
+                                        "0.3",    "1e-5",
+                                        "2e0",    "999999999999999e-22",
+                                        "1e-22",  "0.000000000000001"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        char list[64], expected[64];
+        snprintf(list, sizeof list, "[%s]", texts[i]);
+        snprintf(expected, sizeof expected, "%a", strtod(texts[i], NULL));
+        const char *const numbers[] = {expected, NULL};
+        struct numbers n = assert_numbers("reals", list, numbers);
+        assert_true(n.any_real);
+    }
+}
+
+static void integers_stay_integers_beside_reals(void **state) {
+    (void)state;
+    static const char *const two[] = {"1", "2", NULL};
+    assert_false(assert_numbers("reals", "[1,2]", two).any_real);
+    static const char *const real[] = {"1", "0x1p+1", "9007199254740993", "L100000000000000000000", NULL};
+    struct numbers n = assert_numbers("reals", "[1,2e0,9007199254740993,\"100000000000000000000\"]", real);
+    assert_true(n.any_real && n.any_large);
+}
+
+/* A list takes little more than its text, whatever is in it, and the most common lists take less. */
+static void packed_numbers_are_about_as_short_as_their_text(void **state) {
+    (void)state;
+    static const char *const pieces[] = {"1",     "\"9\"",  "0.5",  "0.1",   "12345", "1,0.5",      "1e99",
+                                         "1e-99", "9e18",   "1e23", "1e308", "-0.0",  "123.456789", "-2147483649",
+                                         "1e0",   "-128.5", "255",  "65535", "1.1e1", "0.3,7,1e5"};
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        struct call_params c;
+        struct numbers n;
+        struct buf json = {0};
+        buf_puts(&json, "{\"numbers\":[],\"reals\":[");
+        for (int k = 0; k < 100; k++)
+            buf_printf(&json, "%s%s", k > 0 ? "," : "", pieces[i]);
+        buf_puts(&json, "]}");
+        assert_true(param_numbers(read_params(&c, json.data), "reals", &n));
+        assert_in_range(n.packed.size, 1, 100 * (strlen(pieces[i]) + 1) * 5 / 4);
+        buf_deinit(&json);
+        buf_deinit(&c.packed);
+    }
+}
+
+static void damaged_numbers_are_not_read(void **state) {
+    (void)state;
+    static const unsigned char nan[] = {201, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f}, no_kind[] = {204}, cut[] = {195, 1, 2, 3},
+                               no_digits[] = {203, 0, 0, 0, 0}, letters[] = {203, 0, 0, 2, 0, '1', 'x'},
+                               too_many[] = {203, 0xff, 0xff, 1, 0, '1'}, zeros[] = {203, 3, 0, 1, 0, '0'},
+                               far[] = {202, 0xff, 0x7f, 65}, nested[] = {230, 200, 0, 0, 0, 0}, front[] = {203, 0};
+    const struct bytes bad[] = {
+        {nan, sizeof nan},         {no_kind, sizeof no_kind},   {cut, sizeof cut},     {no_digits, sizeof no_digits},
+        {letters, sizeof letters}, {too_many, sizeof too_many}, {zeros, sizeof zeros}, {far, sizeof far},
+        {nested, sizeof nested},   {front, sizeof front}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct number_reader r;
+        struct number n;
+        unsigned char *copy = malloc(bad[i].size); /* so that a read behind its end is found */
+        assert_non_null(copy);
+        memcpy(copy, bad[i].data, bad[i].size);
+        const struct numbers list = {.count = 1, .packed = {copy, bad[i].size}};
+        numbers_begin(&r, &list);
+        assert_int_equal(numbers_next(&r, &n), -1);
+        assert_false(numbers_check(&list, true));
+        free(copy);
+    }
 }
 
 static void an_empty_array_of_numbers_has_none(void **state) {
     (void)state;
+    static const char *const none[] = {NULL};
+    assert_numbers("numbers", "[]", none);
+}
+
+static void short_texts_are_packed_shortly(void **state) {
+    (void)state;
     struct call_params c;
-    struct numbers n;
-    assert_true(param_numbers(read_params(&c, "{\"numbers\":[]}"), "numbers", &n));
-    assert_int_equal(n.count, 0);
+    struct buf json = {0};
+    size_t size;
+    buf_puts(&json, "{\"numbers\":[],\"lines\":[");
+    for (int k = 0; k < 1000; k++)
+        buf_puts(&json, k > 0 ? ",\"a\"" : "\"a\"");
+    buf_puts(&json, "]}");
+    const struct params *p = read_params(&c, json.data);
+    assert_int_equal(param_texts(p, "lines"), 1000);
+    assert_string_equal(param_text_at(p, "lines", 999, &size), "a");
+    assert_in_range(c.packed.size, 1, json.size * 7 / 4);
+    buf_deinit(&json);
     buf_deinit(&c.packed);
 }
 
@@ -453,7 +588,8 @@ static void parameters_of_different_forms_do_not_mix(void **state) {
 
 /* ---- hostile packed bytes ---------------------------------------------------------------------------------------- */
 
-static const char rich[] = "{\"numbers\":[1,2,1e30],\"reals\":[0.5,3,-7e8],\"op\":\"list\",\"name\":\"abc\","
+static const char rich[] = "{\"numbers\":[1,2,1e30,70000],\"reals\":[0.5,3,-7e8,1e99,0.12345678901234567,-0.0],\"op\":"
+                           "\"list\",\"name\":\"abc\","
                            "\"lines\":[\"x\",\"\",\"yz\"],\"any\":{\"k\":[1]}}";
 
 /* Reads all that a handler can ask for, so that the sanitizers see each byte that it could touch. */
@@ -461,7 +597,6 @@ static size_t read_all(const struct params *p) {
     size_t sum = 0, size;
     int64_t i;
     struct numbers n;
-    bool real;
     sum += param_i64(p, "start", &i) + (size_t)param_choice(p, "op") + param_bool(p, "exact");
     const char *text = param_text(p, "name", &size);
     sum += text != NULL ? strlen(text) + (size_t)text[size] : 0;
@@ -472,10 +607,13 @@ static size_t read_all(const struct params *p) {
     for (int which = 0; which < 2; which++) {
         if (!param_numbers(p, which == 0 ? "numbers" : "reals", &n))
             continue;
-        for (size_t k = 0; k < n.count; k++)
-            sum += n.form == NUMBERS_I64   ? (size_t)n.i64[k] & 1
-                   : n.form == NUMBERS_F64 ? n.f64[k] > 0
-                                           : strlen(number_text(&n, k, &real));
+        struct number_reader reader;
+        struct number number;
+        int rc;
+        numbers_begin(&reader, &n);
+        while ((rc = numbers_next(&reader, &number)) > 0)
+            sum += number.kind == NUMBER_LARGE ? strlen(number.digits) : 1;
+        assert_int_equal(rc, 0);
     }
     return sum;
 }
@@ -587,11 +725,14 @@ int main(void) {
         cmocka_unit_test(texts_are_one_or_many),
         cmocka_unit_test(a_number_is_no_text_even_a_long_one),
         cmocka_unit_test(any_json_is_handed_on_compact),
-        cmocka_unit_test(integers_make_an_array_of_int64),
-        cmocka_unit_test(one_large_integer_makes_them_all_text),
-        cmocka_unit_test(reals_make_an_array_of_doubles),
-        cmocka_unit_test(integers_alone_stay_integers_where_reals_are_taken),
-        cmocka_unit_test(a_real_beside_an_integer_that_no_double_holds_makes_text),
+        cmocka_unit_test(integers_are_read_as_they_are),
+        cmocka_unit_test(integers_beyond_64_bits_are_read_as_digits),
+        cmocka_unit_test(zeros_of_an_exponent_are_not_packed),
+        cmocka_unit_test(reals_are_read_as_strtod_reads_them),
+        cmocka_unit_test(integers_stay_integers_beside_reals),
+        cmocka_unit_test(packed_numbers_are_about_as_short_as_their_text),
+        cmocka_unit_test(damaged_numbers_are_not_read),
+        cmocka_unit_test(short_texts_are_packed_shortly),
         cmocka_unit_test(an_empty_array_of_numbers_has_none),
         cmocka_unit_test(bad_elements_are_named_by_their_index),
         cmocka_unit_test(a_flood_of_bad_elements_is_cut),

@@ -516,6 +516,10 @@ static void parts_that_make_no_sense_fail_the_merge(void **state) {
     far_away[0] = 1000;
     expect_failed_merge("{\"nth\":500}", far_away, sizeof far_away);
     expect_failed_merge("{\"numbers\":[2]}", words, 1);
+    expect_failed_merge("{\"numbers\":[2]}", words, 8);
+    expect_failed_merge("{\"numbers\":[2]}", words, 10);
+    static const uint64_t verdicts[2] = {1, 3}; /* there is no verdict 3 */
+    expect_failed_merge("{\"numbers\":[2]}", verdicts, 9);
 }
 
 int main(void) {
