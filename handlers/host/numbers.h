@@ -1,5 +1,6 @@
 /* numbers.h: packs lists of numbers so that they take hardly more memory than their JSON text. Private to
- * handlers/host. The handlers read what is packed with the functions of handler.h: numbers_begin and so on. There is no state here: any thread may call these functions.
+ * handlers/host. The handlers read what is packed with the functions of handler.h: numbers_begin and so on. There is no
+ * state here: any thread can call these functions.
  *
  * A list is one number behind the other. The first byte of each says what it is. Integers of several bytes are in the
  * byte order of this machine, and need not be aligned.

@@ -113,7 +113,8 @@ void job_started(struct job *job, int64_t now_ns) {
     struct record *r = job->record;
     if (r->status != JOB_QUEUED)
         return;
-    r->queued_ns = now_ns - job->accepted_ns;
+    /* The loop's time can be that of a batch in which the job was made only later. */
+    r->queued_ns = now_ns > job->accepted_ns ? now_ns - job->accepted_ns : 0;
     r->started_ms = r->created_ms + r->queued_ns / NS_PER_MS;
     metrics_observe(&job->js->metrics->job_wait, r->queued_ns);
     job_set_status(job, JOB_RUNNING);

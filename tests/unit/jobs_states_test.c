@@ -187,8 +187,21 @@ static void a_durability_moves_along_its_diagram_and_other_moves_are_reported(vo
     assert_moves(&(struct machine){"job durability", names, arrows, put_durability, move_durability, get_durability});
 }
 
+/* The event loop's time can be older than the job. */
+static void a_job_does_not_start_before_it_was_made(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    job_started(c.job, c.job->accepted_ns - 5 * NS_PER_MS);
+    assert_int_equal(c.record->queued_ns, 0);
+    assert_int_equal(c.record->started_ms, c.record->created_ms);
+    job_cancel(c.job);
+    leave(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        JOBS_TEST(a_job_does_not_start_before_it_was_made),
         JOBS_TEST(a_status_moves_along_its_diagram_and_other_moves_are_reported),
         JOBS_TEST(a_phase_moves_along_its_diagram_and_other_moves_are_reported),
         JOBS_TEST(a_durability_moves_along_its_diagram_and_other_moves_are_reported),
