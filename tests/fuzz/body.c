@@ -6,7 +6,8 @@
  *     the body as it is                         the same JSON, written by jansson: with other spaces, and with an
  *                                               escape in each name, so that the quick ways are not taken. Both have
  *                                               the same hash, the same fault or the same packed bytes, and the same
- *                                               plan
+ *                                               plan. Reals are packed as they are spelled (handlers/host/numbers.h), so
+ *                                               bytes with reals in them are not compared
  *
  * `make fuzz` builds it. The seeds are in tests/fuzz/corpus/body. */
 #include <stdint.h>
@@ -33,6 +34,8 @@ static bool is_equal(const struct buf *a, const struct buf *b) {
 }
 
 /* ---- JSON, written in another way ---------------------------------------------------------------------------------- */
+
+static bool has_reals; /* of the JSON that was written last */
 
 static void put_again(struct buf *to, json_t *value) {
     struct faults faults = {.code = "invalid_params"};
@@ -67,6 +70,7 @@ static void put_again(struct buf *to, json_t *value) {
     } else if (jsontext_number(value, &text, &size)) {
         buf_append(to, text, size);
     } else {
+        has_reals = has_reals || json_is_real(value);
         jsontext_write(to, value, NULL, &faults);
     }
     (void)faults_finish(&faults, &fault);
@@ -139,7 +143,7 @@ static void compare_items(const struct meaning *a, const struct meaning *b) {
         struct bytes item_a = next_item(a, &at_a, &x), item_b = next_item(b, &at_b, &y);
         require(x.chunks == y.chunks, "only one spelling of an item is good");
         if (x.chunks > 0) {
-            require(item_a.size == item_b.size && memcmp(item_a.data, item_b.data, item_a.size) == 0,
+            require(has_reals || (item_a.size == item_b.size && memcmp(item_a.data, item_b.data, item_a.size) == 0),
                     "two spellings of an item have two plans");
             continue;
         }
@@ -162,7 +166,7 @@ static void compare(const struct meaning *a, const struct meaning *b) {
     require(a->submission.type == b->submission.type && a->submission.items == b->submission.items,
             "two spellings are two submissions");
     require(is_equal(&a->options, &b->options), "two spellings have two sets of options");
-    require(a->submission.map || is_equal(&a->submission.params, &b->submission.params),
+    require(has_reals || a->submission.map || is_equal(&a->submission.params, &b->submission.params),
             "two spellings have other packed params");
     require(a->plan_rc == b->plan_rc && is_equal(&a->plan_fault.json, &b->plan_fault.json),
             "only one spelling can be planned");
@@ -170,7 +174,7 @@ static void compare(const struct meaning *a, const struct meaning *b) {
     if (a->submission.map)
         compare_items(a, b);
     else
-        require(is_equal(&a->plan.bytes, &b->plan.bytes), "two spellings have other chunks");
+        require(has_reals || is_equal(&a->plan.bytes, &b->plan.bytes), "two spellings have other chunks");
 }
 
 static void compare_texts(const char *text, size_t size) {
@@ -185,6 +189,7 @@ static void compare_texts(const char *text, size_t size) {
     if (value != NULL) {
         struct buf again = {0};
         struct meaning a, b;
+        has_reals = false;
         put_again(&again, value);
         understand(text, size, &a);
         understand(again.data, again.size, &b);

@@ -42,8 +42,11 @@ static jmp_buf process_ended;
 static int zygote_socket; /* its end of the control socket */
 static int forked;        /* how many processes it has */
 
+static void release_bulk(void); /* of worker.c, below */
+
 static _Noreturn void fuzz_exit(int status) {
     (void)status;
+    release_bulk(); /* the end of the process would do it */
     longjmp(process_ended, 1);
 }
 
