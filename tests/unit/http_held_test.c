@@ -36,13 +36,13 @@ static void until_held(enum held what, size_t least, size_t most) {
 
 /* ---- bodies ------------------------------------------------------------------------------------------------------ */
 
-/* The head, and the beginning of its body. */
+/* The head, and the beginning of its body, or as much of it as the server takes before it rejects it. */
 static struct client *begin_body(size_t announced, size_t sent) {
     char length[64], *text = text_of(sent);
     struct client *c = connect_client();
     snprintf(length, sizeof length, "Content-Length: %zu\r\n", announced);
     send_request(c, "POST", "/wait", length);
-    send_bytes(c, text, sent);
+    (void)offer_bytes(c, text, sent);
     free(text);
     return c;
 }

@@ -251,19 +251,26 @@ static struct client *connect_client(void) {
     return add_client(pair[0]);
 }
 
-static void send_bytes(struct client *c, const char *bytes, size_t size) {
+/* Sends all bytes, or what the server takes until it closes the connection. Returns how many it has taken. */
+static size_t offer_bytes(struct client *c, const char *bytes, size_t size) {
     int64_t end_ns = clock_monotonic_ns() + PATIENCE_NS;
-    while (size > 0) {
-        ssize_t n = send(c->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    size_t at = 0;
+    while (at < size) {
+        ssize_t n = send(c->fd, bytes + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+            break;
         assert_true(n > 0 || errno == EAGAIN);
         assert_true(clock_monotonic_ns() < end_ns);
-        if (n < 0) {
+        if (n < 0)
             step();
-            continue;
-        }
-        bytes += n;
-        size -= (size_t)n;
+        else
+            at += (size_t)n;
     }
+    return at;
+}
+
+static void send_bytes(struct client *c, const char *bytes, size_t size) {
+    assert_int_equal(offer_bytes(c, bytes, size), size);
 }
 
 static void send_text(struct client *c, const char *text) {
