@@ -119,11 +119,16 @@ static int hex_digit(char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* One byte of the line "1A;name=value CR LF". */
+static int count_line(struct framing *f, size_t bytes, struct head_fault *fault) {
+    f->lines += bytes;
+    return f->lines > MAX_CHUNK_LINE ? bad(fault, "the line with the size of a chunk is too long") : 0;
+}
+
+/* One byte of the line "1A CR LF". */
 static int follow_chunk_size(struct framing *f, char c, struct head_fault *fault) {
     int digit = f->extension || f->last == '\r' ? -1 : hex_digit(c);
-    if (++f->lines > MAX_CHUNK_LINE)
-        return bad(fault, "the line with the size of a chunk is too long");
+    if (count_line(f, 1, fault) != 0)
+        return -1;
     if (digit >= 0) {
         if (f->left >> (4 * (MAX_DIGITS - 1)) != 0)
             return bad(fault, "the size of a chunk is too large");
@@ -139,13 +144,29 @@ static int follow_chunk_size(struct framing *f, char c, struct head_fault *fault
         }
         f->last = '\0';
         return 0;
-    } else if (!f->digits || f->last == '\r' || (c != '\r' && c != '\t' && (unsigned char)c < 0x20) || c == 0x7F ||
-               (!f->extension && c != '\r' && c != ';')) {
+    } else if (!f->digits || f->last == '\r' || c != '\r') {
         return bad(fault, "a chunk does not begin with its size in hexadecimal digits");
-    } else if (c != '\r') {
-        f->extension = true;
     }
     f->last = c;
+    return 0;
+}
+
+static bool is_extension(const struct framing *f, char c) {
+    return f->last != '\r' && c != '\r' && (f->extension || (f->digits && c == ';'));
+}
+
+/* Removes the extension of a chunk at *at (";name=value", RFC 9112 section 7.1.1). It means nothing to us, and
+ * libmicrohttpd 1.0.1 cannot read it. */
+static int drop_extension(struct framing *f, char *at, char **end, struct head_fault *fault) {
+    char *from = at;
+    for (; from < *end && *from != '\r'; from++)
+        if (((unsigned char)*from < 0x20 && *from != '\t') || *from == 0x7F)
+            return bad(fault, "the extension of a chunk has a control character");
+    f->extension = true;
+    if (count_line(f, (size_t)(from - at), fault) != 0)
+        return -1;
+    memmove(at, from, (size_t)(*end - from));
+    *end -= from - at;
     return 0;
 }
 
@@ -230,7 +251,12 @@ int framing_follow(struct framing *f, const struct head_rules *rules, char *byte
         case FRAMING_HEAD: rc = follow_head(f, rules, &at, end, fault, head, head_size); break;
         case FRAMING_BODY: at = skip(f, at, end, FRAMING_IDLE); break;
         case FRAMING_CHUNK: at = skip(f, at, end, FRAMING_CHUNK_END); break;
-        case FRAMING_CHUNK_SIZE: rc = follow_chunk_size(f, *at++, fault); break;
+        case FRAMING_CHUNK_SIZE:
+            if (is_extension(f, *at))
+                rc = drop_extension(f, bytes + (at - bytes), &end, fault);
+            else
+                rc = follow_chunk_size(f, *at++, fault);
+            break;
         case FRAMING_CHUNK_END: rc = follow_chunk_end(f, *at++, fault); break;
         case FRAMING_TRAILER: rc = follow_trailer(f, *at++, fault); break;
         case FRAMING_BROKEN:

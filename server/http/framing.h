@@ -29,15 +29,15 @@ struct framing {
     uint64_t lines;   /* bytes of the trailer, or of the line of a chunk */
     char last;        /* the byte before, within the lines of a chunked body */
     bool digits;      /* the size of the chunk has begun */
-    bool extension;   /* the size of the chunk is over */
+    bool extension;   /* the size of the chunk is over, and its extension has begun */
     bool line_begins; /* FRAMING_TRAILER: nothing of this line has come */
     unsigned blanks;  /* bytes of empty lines before the head */
 };
 
 void framing_deinit(struct framing *f);
 
-/* Follows `size` bytes, which the caller can change: empty lines before a head are moved out of the way (RFC 9112
- * section 2.2), and *size is reduced. 0; or -1 with *fault: then *size is how many bytes belong to the good requests
+/* Follows `size` bytes, and changes them: empty lines before a head (RFC 9112 section 2.2) and the extensions of chunks
+ * are taken out, and *size is reduced. 0; or -1 with *fault: then *size is how many bytes belong to the good requests
  * before the fault, and *head points to what there is of the bad head, of *head_size bytes (0: the fault is in a body);
  * it is valid until the next call. After a fault, and if memory runs out (a fault with PROBLEM_OVER_MEMORY), the
  * connection must be closed. */
