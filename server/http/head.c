@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/field.h"
+
 #define FREE_ITEMS 100 /* fields, query parameters and cookies that cost nothing beyond their bytes */
 #define ITEM_COST  64  /* bytes of libmicrohttpd's memory for each further one */
 
@@ -207,8 +209,7 @@ enum single {
     SINGLES
 };
 
-/* Fields that can stand once. The last three here are lists by their standards, but nobody has a reason to divide
- * them. */
+/* Fields that can stand once. Transfer-Encoding is a list by its standard, but nobody has a reason to divide it. */
 static const char *const singles[SINGLES] = {
     [AUTHORIZATION] = "Authorization",     [CONTENT_LENGTH] = "Content-Length",
     [CONTENT_TYPE] = "Content-Type",       [HOST_FIELD] = "Host",
@@ -289,34 +290,26 @@ static int take_field(struct fields *to, const char *line, size_t size, struct h
         return fail(f, PROBLEM_BAD_REQUEST, "a field stands twice that can stand once", singles[s]);
     to->value[s] = value;
     to->size[s] = (size_t)(end - value);
-    /* libmicrohttpd 0.9.75 does not strip white space behind the length, and then takes the body for a request. */
-    if (s == CONTENT_LENGTH && end != line + size)
-        return fail(f, PROBLEM_BAD_REQUEST, "there is white space behind the length", singles[s]);
+    /* libmicrohttpd 0.9.75 does not strip white space behind a value, and would see another end of the body. */
+    if ((s == CONTENT_LENGTH || s == TRANSFER_ENCODING) && end != line + size)
+        return fail(f, PROBLEM_BAD_REQUEST, "there is white space behind the value", singles[s]);
     return 0;
 }
 
-/* Checks a list of transfer codings. "chunked" must be the last, and stand once (RFC 9112 section 6.3); beside it we
- * know none. */
+/* Only "chunked" alone is served, exactly as libmicrohttpd knows it. "chunked" before another coding, or twice, is an
+ * error of the client (RFC 9112 section 6.3); other codings we do not have. */
 static int check_coding(const char *list, size_t size, struct head_fault *f) {
-    const char *at = list, *end = list + size;
-    bool chunked = false, others = false;
-    while (at < end) {
-        const char *comma = memchr(at, ',', (size_t)(end - at)), *stop = comma == NULL ? end : comma;
-        const char *next = stop + (comma != NULL);
-        while (at < stop && (*at == ' ' || *at == '\t'))
-            at++;
-        while (at < stop && (stop[-1] == ' ' || stop[-1] == '\t'))
-            stop--;
+    struct field_part rest = {list, size}, part;
+    bool chunked = false;
+    if (is_name(list, size, "chunked"))
+        return 0;
+    while (field_next(&rest, ',', &part)) {
         if (chunked)
             return fail(f, PROBLEM_BAD_REQUEST, "\"chunked\" is not the last coding", singles[TRANSFER_ENCODING]);
-        chunked = is_name(at, (size_t)(stop - at), "chunked");
-        others = others || !chunked;
-        at = next;
+        chunked = field_is(&part, "chunked");
     }
-    if (others || !chunked)
-        return fail(f, PROBLEM_NOT_IMPLEMENTED, "only the transfer coding \"chunked\" is known",
-                    singles[TRANSFER_ENCODING]);
-    return 0;
+    return fail(f, PROBLEM_NOT_IMPLEMENTED, "only the transfer coding \"chunked\" is known",
+                singles[TRANSFER_ENCODING]);
 }
 
 /* How the body is framed (RFC 9112 section 6). */

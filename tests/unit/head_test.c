@@ -174,6 +174,8 @@ static void framing_that_two_readers_can_understand_differently(void **state) {
         "Content-Length: 0x3",
         "Content-Length: 3.0",
         "Content-Length: 3 ",
+        "Transfer-Encoding: chunked ",
+        "Transfer-Encoding: chunked\t",
         "Content-Length:",
         "Content-Length: 18446744073709551619",
         "Transfer-Encoding:",
@@ -184,7 +186,8 @@ static void framing_that_two_readers_can_understand_differently(void **state) {
         "Transfer-Encoding: \x0b"
         "chunked",
     };
-    static const char *const unknown[] = {"gzip, chunked", "gzip", "xchunked", "chunked;q=1", "identity", ","};
+    static const char *const unknown[] = {"chunked,", ",chunked",    "gzip, chunked", "gzip",
+                                          "xchunked", "chunked;q=1", "identity",      ","};
     char text[200];
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
