@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/hex.h"
+
 /* Of the last id. */
 static int64_t last_ms;
 static unsigned counter; /* RFC 9562 section 6.2, method 1: 12 bits in rand_a */
@@ -62,16 +64,6 @@ void id_format(const struct id *id, char text[ID_TEXT_SIZE]) {
         *to++ = hex[id->bytes[i] & 15];
     }
     *to = '\0';
-}
-
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 bool id_parse(const char *text, struct id *id) {

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/hex.h"
 #include "handlers/host/scan.h"
 
 enum {
@@ -226,8 +227,7 @@ static int read_hex(const char *at, const char *end) {
     if (end - at < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        char c = at[i], lower = (char)(c | 0x20);
-        int digit = c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+        int digit = hex_value(at[i]);
         if (digit < 0)
             return -1;
         code = code << 4 | digit;

@@ -1,6 +1,8 @@
 /* scan.c: finds the ends of values in JSON text (scan.h). It runs in the front end and in workers. */
 #include "handlers/host/scan.h"
 
+#include "base/hex.h"
+
 enum kind { OTHER, QUOTE, OPEN, CLOSE, DELIMITER };
 
 static const unsigned char kinds[256] = {
@@ -105,12 +107,11 @@ bool scan_next_member(const char **at, const char *end, struct json_span *name, 
 
 /* ---- strings ----------------------------------------------------------------------------------------------------- */
 
-static unsigned hex_digit(char c) {
-    return (unsigned)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-}
-
 static unsigned hex_code(const char *at) {
-    return hex_digit(at[0]) << 12 | hex_digit(at[1]) << 8 | hex_digit(at[2]) << 4 | hex_digit(at[3]);
+    unsigned code = 0;
+    for (int i = 0; i < 4; i++)
+        code = code << 4 | (unsigned)hex_value(at[i]);
+    return code;
 }
 
 static unsigned put_utf8(unsigned code, char out[4]) {

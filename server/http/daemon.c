@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "server/http/answer.h"
 #include "server/http/receive.h"
@@ -56,20 +57,13 @@ static struct http_request *begin_request(struct http *h, struct MHD_Connection 
     return r;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Unescapes the path, and the names and values of the query, in place (RFC 3986 section 2.1). What is no escape stays as
  * it is. So does %00, because it would end the text, and another path would be served. */
 static size_t on_unescape(void *cls, struct MHD_Connection *mhd, char *text) {
     char *to = text;
     (void)cls, (void)mhd;
     for (const char *at = text; *at != '\0'; at++) {
-        int high = *at == '%' ? hex_digit(at[1]) : -1, low = high < 0 ? -1 : hex_digit(at[2]);
+        int high = *at == '%' ? hex_value(at[1]) : -1, low = high < 0 ? -1 : hex_value(at[2]);
         if (low < 0 || (high == 0 && low == 0)) {
             *to++ = *at;
         } else {

@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/state.h"
 
 #define MAX_BLANKS     8    /* bytes of empty lines before a head */
@@ -112,13 +113,6 @@ static int follow_head(struct framing *f, const struct head_rules *rules, const 
 
 /* ---- chunked bodies ---------------------------------------------------------------------------------------------- */
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int count_line(struct framing *f, size_t bytes, struct head_fault *fault) {
     f->lines += bytes;
     return f->lines > MAX_CHUNK_LINE ? bad(fault, "the line with the size of a chunk is too long") : 0;
@@ -126,7 +120,7 @@ static int count_line(struct framing *f, size_t bytes, struct head_fault *fault)
 
 /* One byte of the line "1A CR LF". */
 static int follow_chunk_size(struct framing *f, char c, struct head_fault *fault) {
-    int digit = f->extension || f->last == '\r' ? -1 : hex_digit(c);
+    int digit = f->extension || f->last == '\r' ? -1 : hex_value(c);
     if (count_line(f, 1, fault) != 0)
         return -1;
     if (digit >= 0) {

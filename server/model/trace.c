@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/field.h"
+#include "base/hex.h"
 
 #define PARENT_LENGTH (TRACE_PARENT_SIZE - 1)
 #define MAX_MEMBERS   32         /* of a tracestate (W3C Trace Context, section 3.3.1.1) */
@@ -23,10 +24,6 @@ static bool all_zero(const char *at, size_t n) {
     return strspn(at, "0") >= n;
 }
 
-static int digit(char c) {
-    return c <= '9' ? c - '0' : c - 'a' + 10;
-}
-
 /* A later version has the same fields in front, and what follows them is not known (section 3.2.4). */
 static bool is_parent(const char *at, size_t size) {
     if (size < PARENT_LENGTH || at[2] != '-' || at[35] != '-' || at[52] != '-')
@@ -43,7 +40,7 @@ void trace_add_parent(struct trace_reader *t, const char *line) {
     t->parent[0] = '\0';
     if (t->parents++ > 0 || !is_parent(value.at, value.size))
         return;
-    int flags = (16 * digit(value.at[53]) + digit(value.at[54])) & KNOWN_FLAGS;
+    int flags = (16 * hex_value(value.at[53]) + hex_value(value.at[54])) & KNOWN_FLAGS;
     memcpy(t->parent, "00", 2);
     memcpy(t->parent + 2, value.at + 2, 51);
     snprintf(t->parent + 53, 3, "%02x", (unsigned)flags);
