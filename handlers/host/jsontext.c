@@ -35,7 +35,7 @@ struct scan {
     const char *text;
     size_t size, at;
     unsigned depth, max_depth;
-    struct buf *copy; /* in which numbers are marked; empty if there are none to mark */
+    struct buf *copy; /* in which numbers are marked; empty if there are none to mark; NULL: none is marked */
     size_t copied;    /* bytes of the text that are in the copy */
     size_t marked;    /* numbers that have a mark */
     /* If the text is an excerpt: the whole text, and how much further on everything stands in it. */
@@ -123,13 +123,13 @@ static void skip_number(struct scan *s) {
     s->at = end > s->at ? end : s->at + 1;
 }
 
-/* Goes through the text. False if it stops at a bracket that is too deep. */
+/* Goes through the text, and marks numbers if there is a copy. False if it stops at a bracket that is too deep. */
 static bool scan_text(struct scan *s) {
     while (s->at < s->size) {
         char c = s->text[s->at];
         if (c == '"') {
             skip_string(s);
-        } else if (is_digit(c) || c == '-') {
+        } else if (s->copy != NULL && (is_digit(c) || c == '-')) {
             skip_number(s);
         } else {
             if (c == '{' || c == '[')
@@ -292,25 +292,6 @@ json_t *jsontext_parse(const void *text, size_t size, unsigned max_depth, struct
 
 /* ---- checking ---------------------------------------------------------------------------------------------------- */
 
-/* Goes through the text as scan_text does, but keeps no copy. */
-static bool scan_depth(struct scan *s) {
-    while (s->at < s->size) {
-        char c = s->text[s->at];
-        if (c == '"') {
-            skip_string(s);
-            continue;
-        }
-        if (c == '{' || c == '[')
-            s->depth++;
-        else if ((c == '}' || c == ']') && s->depth > 0)
-            s->depth--;
-        if (s->depth > s->max_depth)
-            return false;
-        s->at++;
-    }
-    return true;
-}
-
 /* Has jansson say what is wrong with the excerpt. */
 static int report_mistake(const char *text, size_t size, const struct excerpt *e, struct fault *fault) {
     struct buf copy = {0};
@@ -340,7 +321,7 @@ int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fau
         rc = 0;
     else if (check_front(s.text, size, fault) != 0)
         rc = -1;
-    else if (!scan_depth(&s))
+    else if (!scan_text(&s))
         report_too_deep(&s, fault);
     else if (found == JSONCHECK_NO_MEMORY)
         fault_set(fault, "memory_limit", "there is no memory to read the JSON");
