@@ -66,7 +66,8 @@ static int too_large(struct head_fault *f, enum problem_code code, uint64_t limi
 
 /* ---- Host -------------------------------------------------------------------------------------------------------- */
 
-bool head_host_is_valid(const char *value, size_t size, size_t *host_size) {
+/* Checks host[:port] (RFC 9110 section 7.2). Sets *host_size to the length of the host. */
+static bool host_is_valid(const char *value, size_t size, size_t *host_size) {
     char address[64];
     size_t n = 0;
     if (size > 0 && value[0] == '[') { /* [address]: IPv6, without a zone */
@@ -123,8 +124,8 @@ static bool is_local_host(const char *host, size_t size, const struct head_rules
 /* ---- the first line ---------------------------------------------------------------------------------------------- */
 
 struct first_line {
-    const char *authority; /* of a target in absolute form; else NULL */
-    size_t authority_size;
+    const char *host; /* of a target in absolute form; else NULL */
+    size_t host_size;
     bool is_1_0;
     size_t parameters; /* of the query */
 };
@@ -132,14 +133,13 @@ struct first_line {
 /* Checks "http://authority/path" (RFC 9112 section 3.2.2). */
 static int check_absolute(const char *target, size_t size, struct first_line *line, struct head_fault *f) {
     size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
-    size_t n = 0, host_size;
+    size_t n = 0;
     if (size < 8 || scheme == 0)
         return bad(f, "the target of the request begins neither with / nor with http://");
     while (scheme + n < size && target[scheme + n] != '/' && target[scheme + n] != '?')
         n++;
-    line->authority = target + scheme;
-    line->authority_size = n;
-    if (!head_host_is_valid(line->authority, n, &host_size))
+    line->host = target + scheme;
+    if (!host_is_valid(line->host, n, &line->host_size))
         return bad(f, "the target of the request names no valid host");
     return 0;
 }
@@ -347,11 +347,11 @@ static int check_host(const struct fields *fields, const struct first_line *line
     size_t size = fields->size[HOST_FIELD], host_size = 0;
     if (host == NULL && !line->is_1_0)
         return fail(f, PROBLEM_BAD_REQUEST, "the field is missing", singles[HOST_FIELD]);
-    if (host != NULL && !head_host_is_valid(host, size, &host_size))
+    if (host != NULL && !host_is_valid(host, size, &host_size))
         return fail(f, PROBLEM_BAD_REQUEST, "it is not host or host:port", singles[HOST_FIELD]);
-    if (line->authority != NULL) { /* it counts more than Host */
-        host = line->authority;
-        (void)head_host_is_valid(host, line->authority_size, &host_size);
+    if (line->host != NULL) { /* it counts more than Host */
+        host = line->host;
+        host_size = line->host_size;
     }
     if (host != NULL && rules->only_local && !is_local_host(host, host_size, rules))
         return fail(f, PROBLEM_MISDIRECTED_REQUEST, NULL, singles[HOST_FIELD]);

@@ -48,7 +48,5 @@ size_t head_end(const char *bytes, size_t size, size_t from);
 size_t head_find(const char *bytes, size_t size, const char *name, const char **value);
 /* Whether the first line asks for a head only (HEAD). */
 bool head_is_for_head(const char *bytes, size_t size);
-/* Checks the value of Host: host[:port] (RFC 9110 section 7.2). Sets *host_size to the length of the host. */
-bool head_host_is_valid(const char *value, size_t size, size_t *host_size);
 
 #endif
