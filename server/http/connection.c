@@ -195,6 +195,7 @@ static ssize_t receive(struct http_connection *c, void *to, size_t size, int fla
         return -1;
     }
     ssize_t n = recvfrom(c->watch.fd, to, size, flags, NULL, NULL);
+    c->all->more |= n > 0 && (size_t)n == size;
     return n <= 0 ? n : take(c, to, (size_t)n);
 }
 

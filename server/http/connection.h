@@ -40,6 +40,7 @@ struct http_connections {
     struct http_connection *spare;  /* those beyond the limit, oldest first */
     size_t bytes_each;              /* what one counts in HELD_CONNECTIONS */
     unsigned count;                 /* how many are open, also those beyond the limit */
+    bool more;                      /* set when a client may have sent more than was read */
 };
 
 struct http_connection {

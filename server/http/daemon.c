@@ -6,6 +6,8 @@
  *
  * libmicrohttpd runs in external mode, and connections are suspended. What it lacks then is done in this room:
  *   - After a resume MHD_run is called at once, because MHD_get_timeout does not see the resume. Resumes are gathered.
+ *   - While requests are POLLED (request.c), MHD_get_timeout always says 0. We find out ourselves whether there is more
+ *     to read or to send.
  *   - A watch of our own notices a client that leaves while its connection is suspended.
  *   - Timers of our own notice slow heads and bodies, which get a 408.
  *
@@ -105,9 +107,19 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
             http_answer_rejection(r);
         else
             http_request_handle(r);
+    } else if (r->state == REQUEST_POLLED) {
+        http_request_polled(r);
     }
-    /* libmicrohttpd calls once more for a request that was dropped while it was suspended. */
+    /* libmicrohttpd calls once more for a request that was dropped while it waited. */
     return r->state == REQUEST_DROPPED ? MHD_NO : MHD_YES;
+}
+
+static void end_request(struct http_request *r) {
+    struct http *h = r->http;
+    http_unread_remove(r);
+    http_close_stream(r);
+    h->events.done(h->events.arg, r);
+    http_request_free(r);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why) {
@@ -117,10 +129,22 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context, 
     if (r == NULL)
         return;
     *context = NULL;
-    http_unread_remove(r);
-    http_close_stream(r);
-    h->events.done(h->events.arg, r);
-    http_request_free(r);
+    if (r->state == REQUEST_POLLED && r != h->queueing)
+        http_request_lose(r);
+    if (r != h->queueing) {
+        end_request(r);
+        return;
+    }
+    r->next = h->ended; /* who answers it just now is not finished with it */
+    h->ended = r;
+}
+
+static void end_completed_requests(struct http *h) {
+    while (h->ended != NULL) {
+        struct http_request *r = h->ended;
+        h->ended = r->next;
+        end_request(r);
+    }
 }
 
 static void on_rejected(struct http_connections *all, unsigned status) {
@@ -159,18 +183,35 @@ static void on_daemon_ready(struct watch *w, uint32_t events) {
     container_of(w, struct http, watch)->run_due = true;
 }
 
-int64_t http_turn(struct http *h) {
+/* In how many ns libmicrohttpd has to run, although nothing happens; -1: it has not. */
+static int64_t timeout_ns(const struct http *h) {
     MHD_UNSIGNED_LONG_LONG ms;
+    return MHD_get_timeout(h->daemon, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
+}
+
+/* True: libmicrohttpd can go on, because a client has sent more than was read, or takes more of its answer. */
+static bool has_more(struct http *h) {
+    return h->connections.more || http_unread_is_writable(h);
+}
+
+static bool is_run_due(struct http *h) {
     bool due = http_resume_requests(h) || h->run_due;
-    h->run_due = false;
-    if (due || (MHD_get_timeout(h->daemon, &ms) == MHD_YES && ms == 0)) {
+    int64_t polled_left_ns = http_polled_left_ns(h);
+    return due || polled_left_ns == 0 || (polled_left_ns < 0 && timeout_ns(h) == 0);
+}
+
+int64_t http_turn(struct http *h) {
+    end_completed_requests(h);
+    if (is_run_due(h)) {
+        h->run_due = h->connections.more = false;
         http_connections_begin_reading(&h->connections);
         MHD_run(h->daemon);
         http_connections_end_reading();
+        h->run_due = h->run_due || (h->polled != NULL && has_more(h));
     }
-    if (h->to_resume != NULL)
+    if (h->to_resume != NULL || h->run_due)
         return 0;
-    return MHD_get_timeout(h->daemon, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
+    return h->polled != NULL ? http_polled_left_ns(h) : timeout_ns(h);
 }
 
 void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool only_local) {
@@ -260,21 +301,27 @@ void http_configure(struct http *h, const struct http_config *config) {
     h->config.idle_timeout_ns = config->idle_timeout_ns;
 }
 
+static struct http_request *first_waiting(const struct http *h) {
+    return h->polled != NULL ? h->polled : h->suspended;
+}
+
 /* Clients that still wait get an answer, and libmicrohttpd must not be stopped while connections are suspended. A
  * client can send several requests at a time, and then an answer lets in its next one. So we answer several times. */
 static void stop_daemon(struct http *h) {
     h->closing = true;
     http_wake_streams(h);
     for (int i = 0; i < LAST_TURNS; i++) {
-        while (h->suspended != NULL) {
-            http_set_header(h->suspended, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-            http_answer_problem(h->suspended, PROBLEM_DRAINING, NULL, NULL);
+        while (first_waiting(h) != NULL) {
+            struct http_request *r = first_waiting(h);
+            http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+            http_answer_problem(r, PROBLEM_DRAINING, NULL, NULL);
         }
         http_turn(h);
     }
-    while (h->suspended != NULL)
-        http_abandon(h->suspended);
+    while (first_waiting(h) != NULL)
+        http_abandon(first_waiting(h));
     http_resume_requests(h);
+    end_completed_requests(h);
     loop_unwatch(h->loop, &h->watch);
     MHD_stop_daemon(h->daemon);
 }

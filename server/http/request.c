@@ -11,12 +11,21 @@
  *                │  │ └─────────────────────────► STREAMING ◄───┐             │
  *                │  │ http_suspend                 ▲   │ nothing│to read      │
  *                │  ▼                              │   ▼        │             │
- *                │ SUSPENDED ──── a stream ────────┘ STALLED ───┘             │
- *                │     │ │                                 http_wake_stream   │
- *        neither │     │ └──────── an answer ─────────────────────────────────┘
- *        of them │     │ http_abandon
+ *                │ POLLED ─────── a stream ────────┤ STALLED ───┘             │
+ *                │  │  │ │                         │         http_wake_stream │
+ *                │  │  │ └────────── an answer ─────│───────────────────────────┤
+ *                │  │  │ 1 ms later                │                           │
+ *                │  ▼  ▼                           │                           │
+ *                │ SUSPENDED ──── a stream ────────┘                           │
+ *        neither │     │ └──────── an answer ──────────────────────────────────┘
+ *        of them │     │ http_abandon, also of POLLED
  *                ▼     ▼
- *              DROPPED ◄── also from REJECTED, HANDLING and SUSPENDED, if libmicrohttpd takes no answer
+ *              DROPPED ◄── also from REJECTED, HANDLING, POLLED and SUSPENDED, if libmicrohttpd takes no answer
+ *
+ * Most answers come within a fraction of a millisecond, so a request that waits is POLLED at first: libmicrohttpd keeps
+ * its connection among those that are ready, and asks us again whenever it runs. To suspend and resume a connection
+ * costs two epoll_ctl(2), one recv(2) that finds nothing, and a walk over all suspended ones. After POLL_NS, or if
+ * MAX_POLLED others are polled, it is suspended.
  *
  * In SUSPENDED and STALLED libmicrohttpd does not look at the connection, and the request is in the list `suspended`.
  * When it leaves these states, it goes to the list `to_resume`. Resumes are gathered there, because after a resume
@@ -35,8 +44,11 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/clock.h"
 #include "base/state.h"
 
+#define MAX_POLLED 64
+#define POLL_NS    NS_PER_MS
 #define MAX_SPARE  256
 #define SPARE_BODY 4096 /* requests with larger buffers are not kept */
 
@@ -45,8 +57,10 @@
 static const struct state_row states[REQUEST_STATES] = {
     [REQUEST_RECEIVING] = {"receiving", TO(REQUEST_REJECTED) | TO(REQUEST_HANDLING)},
     [REQUEST_REJECTED] = {"rejected", TO(REQUEST_ANSWERED) | TO(REQUEST_DROPPED)},
-    [REQUEST_HANDLING] = {"handling",
-                          TO(REQUEST_SUSPENDED) | TO(REQUEST_ANSWERED) | TO(REQUEST_STREAMING) | TO(REQUEST_DROPPED)},
+    [REQUEST_HANDLING] = {"handling", TO(REQUEST_POLLED) | TO(REQUEST_SUSPENDED) | TO(REQUEST_ANSWERED) |
+                                          TO(REQUEST_STREAMING) | TO(REQUEST_DROPPED)},
+    [REQUEST_POLLED] = {"polled",
+                        TO(REQUEST_SUSPENDED) | TO(REQUEST_ANSWERED) | TO(REQUEST_STREAMING) | TO(REQUEST_DROPPED)},
     [REQUEST_SUSPENDED] = {"suspended", TO(REQUEST_ANSWERED) | TO(REQUEST_STREAMING) | TO(REQUEST_DROPPED)},
     [REQUEST_ANSWERED] = {"answered", 0},
     [REQUEST_STREAMING] = {"streaming", TO(REQUEST_STALLED)},
@@ -58,18 +72,36 @@ static bool is_suspended(const struct http_request *r) {
     return r->state == REQUEST_SUSPENDED || r->state == REQUEST_STALLED;
 }
 
+/* It has an owner who will answer it later. */
+static bool is_waiting(const struct http_request *r) {
+    return r->state == REQUEST_POLLED || r->state == REQUEST_SUSPENDED;
+}
+
+static void leave_polled(struct http_request *r) {
+    struct http *h = r->http;
+    DL_DELETE2(h->polled, r, wait_prev, wait_next);
+    h->polled_count--;
+    h->run_due = true;
+}
+
 /* Moves the request. Suspends its connection, or puts it into the list to_resume, if the move asks for that. */
 static void move(struct http_request *r, enum http_request_state to) {
     struct http *h = r->http;
     state_check_move("http request", states, r->state, to);
     bool before = is_suspended(r);
+    if (r->state == REQUEST_POLLED)
+        leave_polled(r);
     r->state = to;
     bool after = is_suspended(r);
-    if (after && !before) {
-        DL_APPEND2(h->suspended, r, suspended_prev, suspended_next);
+    if (to == REQUEST_POLLED) {
+        DL_APPEND2(h->polled, r, wait_prev, wait_next);
+        h->polled_count++;
+        r->polled_ns = loop_now_ns(h->loop);
+    } else if (after && !before) {
+        DL_APPEND2(h->suspended, r, wait_prev, wait_next);
         MHD_suspend_connection(r->mhd);
     } else if (before && !after) {
-        DL_DELETE2(h->suspended, r, suspended_prev, suspended_next);
+        DL_DELETE2(h->suspended, r, wait_prev, wait_next);
         r->next = h->to_resume;
         h->to_resume = r;
     }
@@ -138,7 +170,7 @@ void http_request_free(struct http_request *r) {
     struct http *h = r->http;
     if (is_suspended(r)) {
         state_illegal_move("http request", states[r->state].name, "freed");
-        DL_DELETE2(h->suspended, r, suspended_prev, suspended_next);
+        DL_DELETE2(h->suspended, r, wait_prev, wait_next);
     }
     http_connection_end(r->connection);
     h->requests--;
@@ -190,11 +222,29 @@ void http_suspend(struct http_request *r) {
     if (r->connection->fin_seen)
         r->http->events.hangup(r->http->events.arg, r);
     if (r->state == REQUEST_HANDLING)
+        move(r, r->http->polled_count < MAX_POLLED ? REQUEST_POLLED : REQUEST_SUSPENDED);
+}
+
+int64_t http_polled_left_ns(const struct http *h) {
+    if (h->polled == NULL)
+        return -1;
+    int64_t left_ns = h->polled->polled_ns + POLL_NS - loop_now_ns(h->loop);
+    return left_ns < 0 ? 0 : left_ns;
+}
+
+void http_request_polled(struct http_request *r) {
+    if (loop_now_ns(r->http->loop) - r->polled_ns >= POLL_NS)
         move(r, REQUEST_SUSPENDED);
 }
 
+void http_request_lose(struct http_request *r) {
+    r->connection->reset = true;
+    r->http->events.hangup(r->http->events.arg, r);
+    http_abandon(r);
+}
+
 void http_request_hangup(struct http_request *r) {
-    if (r->state == REQUEST_SUSPENDED)
+    if (is_waiting(r))
         r->http->events.hangup(r->http->events.arg, r);
     if (r->stream != NULL && r->stream->on_fin != NULL && !r->connection->reset)
         r->stream->on_fin(r->stream);
@@ -202,7 +252,7 @@ void http_request_hangup(struct http_request *r) {
 }
 
 void http_abandon(struct http_request *r) {
-    if (r->state == REQUEST_SUSPENDED || r->state == REQUEST_HANDLING)
+    if (is_waiting(r) || r->state == REQUEST_HANDLING)
         move(r, REQUEST_DROPPED);
 }
 
@@ -214,7 +264,9 @@ void http_queue(struct http_request *r, unsigned status, struct MHD_Response *re
     }
     bool made = response != NULL;
     r->status = made ? status : MHD_HTTP_INTERNAL_SERVER_ERROR;
+    r->http->queueing = r; /* libmicrohttpd can complete it in this call */
     bool queued = MHD_queue_response(r->mhd, r->status, made ? response : r->http->no_memory) == MHD_YES;
+    r->http->queueing = NULL;
     if (made)
         MHD_destroy_response(response);
     r->connection->answered = queued;
@@ -284,7 +336,7 @@ int64_t http_arrived_ns(const struct http_request *r) {
 
 bool http_is_answered(const struct http_request *r) {
     return r->state != REQUEST_RECEIVING && r->state != REQUEST_REJECTED && r->state != REQUEST_HANDLING &&
-           r->state != REQUEST_SUSPENDED;
+           !is_waiting(r);
 }
 
 unsigned http_status(const struct http_request *r) {

@@ -15,6 +15,7 @@ enum http_request_state {
     REQUEST_RECEIVING, /* its head has come, and perhaps some of its body */
     REQUEST_REJECTED,  /* `problem` will be the answer; the rest of the body is thrown away */
     REQUEST_HANDLING,  /* the whole request has come, and http_events.handle runs */
+    REQUEST_POLLED,    /* it waits for its answer, and libmicrohttpd asks for it whenever it runs */
     REQUEST_SUSPENDED, /* it waits for its answer, and libmicrohttpd leaves its connection alone */
     REQUEST_ANSWERED,  /* libmicrohttpd has the answer, and sends it */
     REQUEST_STREAMING, /* the same, but libmicrohttpd reads the answer from `stream` */
@@ -61,8 +62,11 @@ struct http_request {
     const void *route; /* the handler's two pointers, see http_route */
     void *owner_state;
 
-    struct http_request *next; /* in the list to_resume, or in the list spare */
-    struct http_request *suspended_prev, *suspended_next, *stream_prev, *stream_next;
+    int64_t polled_ns; /* since when it is or was POLLED; the loop's clock */
+
+    struct http_request *next;                    /* in the list to_resume, ended or spare */
+    struct http_request *wait_prev, *wait_next;   /* in the list polled or suspended */
+    struct http_request *stream_prev, *stream_next;
 };
 
 struct http {
@@ -72,8 +76,12 @@ struct http {
     struct http_connections connections;
     unsigned requests;              /* how many have begun and are not done */
     unsigned expendable;            /* how many of the requests have an expendable stream */
+    struct http_request *polled;    /* POLLED, the oldest first */
+    unsigned polled_count;
     struct http_request *suspended; /* SUSPENDED or STALLED; the list must be empty when libmicrohttpd is stopped */
     struct http_request *to_resume; /* we have resumed them, and libmicrohttpd will do it in the next turn */
+    struct http_request *queueing;  /* libmicrohttpd takes its answer just now; NULL: none */
+    struct http_request *ended;     /* libmicrohttpd has completed them while it took their answers */
     struct http_request *streams;   /* requests that have a stream */
     struct http_request *unread;    /* that are answered and not done; unread.c orders the list */
     struct timer unread_timer;
@@ -95,7 +103,7 @@ struct http {
  * NULL if memory ran out. */
 struct http_request *http_request_new(struct http *h, struct http_connection *c, struct MHD_Connection *mhd,
                                       const char *path, const char *method);
-/* The request can be in any state except SUSPENDED and STALLED. Its stream must have been closed. */
+/* The request can be in any state except POLLED, SUSPENDED and STALLED. Its stream must have been closed. */
 void http_request_free(struct http_request *r);
 /* Counts so many bytes for its answer in HELD_ANSWERS, in place of those that were counted before. */
 void http_hold_answer(struct http_request *r, size_t bytes);
@@ -105,9 +113,13 @@ void http_free_spare_requests(struct http *h);
 /* The whole request has come: calls http_events.handle. If that neither answers nor suspends the request, the request
  * is dropped. */
 void http_request_handle(struct http_request *r);
-/* The client's FIN has come, or a reset. Calls http_events.hangup for a suspended request, or on_fin of a stream, which
+/* The client's FIN has come, or a reset. Calls http_events.hangup for a request that waits, or on_fin of a stream, which
  * is read again. In other states it has an effect only if the answer has to wait later. */
 void http_request_hangup(struct http_request *r);
+/* libmicrohttpd asks for the answer of a POLLED request. One that has waited for long is suspended. */
+void http_request_polled(struct http_request *r);
+/* libmicrohttpd gives up the connection of a POLLED request: its client has left. */
+void http_request_lose(struct http_request *r);
 /* Answers the request, and takes `response`. If that is NULL, because memory ran out, the answer is a 500 that says so.
  * If libmicrohttpd does not accept the answer, the request is dropped. The answer to a dropped request is thrown
  * away. */
@@ -117,5 +129,7 @@ void http_queue(struct http_request *r, unsigned status, struct MHD_Response *re
 void http_stall_stream(struct http_request *r);
 /* Resumes the connections of all requests in the list to_resume. True if there were any: then MHD_run is due. */
 bool http_resume_requests(struct http *h);
+/* In how many ns the oldest POLLED request has to be suspended, which needs an MHD_run; 0: now. -1: there is none. */
+int64_t http_polled_left_ns(const struct http *h);
 
 #endif

@@ -14,6 +14,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@
 
 #define LOOK_NS     (250 * NS_PER_MS)
 #define PATIENCE_NS NS_PER_S
+#define MAX_POLL    32 /* sockets that are looked at in one go */
 
 /* A number that stays the same while the client takes nothing. TCP counts the bytes that were acknowledged. A Unix
  * socket only knows how many wait. */
@@ -126,6 +128,16 @@ void http_unread_init(struct http *h) {
 void http_unread_deinit(struct http *h) {
     held_set_reclaimer(HELD_FROM_UNREAD, NULL, NULL);
     loop_clear_timer(h->loop, &h->unread_timer);
+}
+
+bool http_unread_is_writable(const struct http *h) {
+    struct pollfd sockets[MAX_POLL];
+    nfds_t count = 0;
+    const struct http_request *last = h->unread == NULL ? NULL : h->unread->unread.prev, *r = last;
+    for (; r != NULL && count < MAX_POLL; r = r == h->unread ? NULL : r->unread.prev)
+        if (is_sending(r))
+            sockets[count++] = (struct pollfd){.fd = r->connection->watch.fd, .events = POLLOUT};
+    return count > 0 && poll(sockets, count, 0) > 0;
 }
 
 void http_unread_add(struct http_request *r) {

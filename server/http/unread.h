@@ -13,5 +13,7 @@ void http_unread_deinit(struct http *h);
 void http_unread_add(struct http_request *r);
 /* The request is done. No effect if it was never answered. */
 void http_unread_remove(struct http_request *r);
+/* Some client can take more of its answer now. It looks at a bounded number of them, the latest ones. */
+bool http_unread_is_writable(const struct http *h);
 
 #endif
