@@ -178,9 +178,14 @@ static void on_library_log(void *cls, const char *format, va_list args) {
 
 /* ---- letting it work --------------------------------------------------------------------------------------------- */
 
+static void set_run_due(struct http *h) {
+    if (h->runs_due == 0)
+        h->runs_due = 1;
+}
+
 static void on_daemon_ready(struct watch *w, uint32_t events) {
     (void)events;
-    container_of(w, struct http, watch)->run_due = true;
+    set_run_due(container_of(w, struct http, watch));
 }
 
 /* In how many ns libmicrohttpd has to run, although nothing happens; -1: it has not. */
@@ -195,7 +200,7 @@ static bool has_more(struct http *h) {
 }
 
 static bool is_run_due(struct http *h) {
-    bool due = http_resume_requests(h) || h->run_due;
+    bool due = http_resume_requests(h) || h->runs_due > 0;
     int64_t polled_left_ns = http_polled_left_ns(h);
     return due || polled_left_ns == 0 || (polled_left_ns < 0 && timeout_ns(h) == 0);
 }
@@ -203,13 +208,15 @@ static bool is_run_due(struct http *h) {
 int64_t http_turn(struct http *h) {
     end_completed_requests(h);
     if (is_run_due(h)) {
-        h->run_due = h->connections.more = false;
+        h->runs_due -= h->runs_due > 0;
+        h->connections.more = false;
         http_connections_begin_reading(&h->connections);
         MHD_run(h->daemon);
         http_connections_end_reading();
-        h->run_due = h->run_due || (h->polled != NULL && has_more(h));
+        if (h->polled != NULL && h->runs_due == 0 && has_more(h))
+            h->runs_due = 1;
     }
-    if (h->to_resume != NULL || h->run_due)
+    if (h->to_resume != NULL || h->runs_due > 0)
         return 0;
     return h->polled != NULL ? http_polled_left_ns(h) : timeout_ns(h);
 }
@@ -225,7 +232,7 @@ void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t p
     /* If it fails, it has closed the socket, and it may have told on_connection. */
     if (MHD_add_connection(h->daemon, fd, peer, peer_size) != MHD_YES && http_connection_find(&h->connections, fd) == c)
         http_connection_free(c);
-    h->run_due = true;
+    set_run_due(h);
 }
 
 static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size,

@@ -51,6 +51,8 @@
 #define POLL_NS    NS_PER_MS
 #define MAX_SPARE  256
 #define SPARE_BODY 4096 /* requests with larger buffers are not kept */
+/* In one MHD_run libmicrohttpd sends the head and a small body, and in the next one it notices that this was all. */
+#define RUNS_PER_ANSWER 2
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
@@ -81,7 +83,7 @@ static void leave_polled(struct http_request *r) {
     struct http *h = r->http;
     DL_DELETE2(h->polled, r, wait_prev, wait_next);
     h->polled_count--;
-    h->run_due = true;
+    h->runs_due = RUNS_PER_ANSWER;
 }
 
 /* Moves the request. Suspends its connection, or puts it into the list to_resume, if the move asks for that. */

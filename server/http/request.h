@@ -95,7 +95,7 @@ struct http {
     struct MHD_Daemon *daemon;
     struct watch watch; /* libmicrohttpd's epoll descriptor */
     struct http_listeners listeners;
-    bool run_due;                   /* libmicrohttpd has something to do */
+    unsigned runs_due;              /* so often libmicrohttpd has to run, whatever MHD_get_timeout says */
     struct MHD_Response *no_memory; /* the answer where there is no memory for another one */
 };
 
