@@ -48,6 +48,16 @@ struct outcome {
     struct fault fault;
 };
 
+/* The replies of the datagram whose CPU time is still to be filled in. The clock of the CPU is a system call, and a
+ * tiny task takes no longer than two of them. So it is read once for all these tasks, and what they took together is
+ * shared out in proportion to their wall time. */
+struct unsettled {
+    size_t at[WIRE_MAX_FRAMES]; /* where in the datagram the CPU time is; 0: a reply without it */
+    int64_t wall_ns[WIRE_MAX_FRAMES];
+    unsigned count;
+    int64_t since_ns; /* the clock of the CPU when they began */
+};
+
 /* A merge whose parts have not all come yet. */
 struct begun_merge {
     struct wire_header header; /* kind 0: none */
@@ -64,7 +74,9 @@ static struct {
     uint32_t titled; /* the type in the process title, plus 1; 0: none */
     unsigned char *buffer;
     struct wire_writer writer;
+    struct unsettled unsettled;
     int64_t batch_start_ns;
+    int64_t lap_ns; /* when the step that runs now began */
     struct begun_merge merge;
     /* The bulk payload of the current task, mapped; NULL: there is none, or it was released. */
     struct slice *bulk;
@@ -102,7 +114,27 @@ static void on_sigterm(int signal) {
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
+/* Fills in the CPU time of all tasks that are unsettled. One more has taken wall_ns, and its reply is not in the
+ * datagram yet; 0: there is none. Returns its CPU time. */
+static uint64_t settle(int64_t wall_ns) {
+    struct unsettled *u = &self.unsettled;
+    int64_t now_ns = clock_cpu_ns(), all_ns = wall_ns;
+    for (unsigned i = 0; i < u->count; i++)
+        all_ns += u->wall_ns[i];
+    double share = all_ns == 0 ? 0 : (double)(now_ns - u->since_ns) / (double)all_ns;
+    for (unsigned i = 0; i < u->count; i++) {
+        uint64_t cpu_ns = (uint64_t)((double)u->wall_ns[i] * share);
+        if (u->at[i] > 0)
+            memcpy(self.writer.data + u->at[i], &cpu_ns, sizeof cpu_ns);
+    }
+    u->count = 0;
+    u->since_ns = now_ns;
+    return (uint64_t)((double)wall_ns * share);
+}
+
 static void flush_replies(void) {
+    if (self.unsettled.count > 0)
+        settle(0);
     if (self.writer.frames > 0 && wire_flush(&self.writer, self.socket) != 0)
         die();
 }
@@ -118,19 +150,15 @@ static struct blob *seal_reply(const struct buf *body, const struct buf *rest) {
     return NULL;
 }
 
-/* Puts a reply into the datagram: `head`, the body, and `rest` behind it. True: it is large, so it travels as a memfd. */
-static bool send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, struct buf *body,
-                       const struct buf *rest) {
+/* Puts a reply into the datagram, which has room: `head`, the body, and `rest` behind it. bulk: as a memfd. */
+static void put_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, struct buf *body,
+                      const struct buf *rest, bool bulk) {
     struct wire_header h = {.kind = kind, .ticket = ticket};
-    size_t size = head_size + body->size + rest->size;
-    bool bulk = size > WIRE_MAX_INLINE;
     struct slice s = {NULL, 0, 0};
     if (!bulk && rest->size > 0)
         buf_append(body, rest->data, rest->size);
     if (body->failed)
         die();
-    if (!wire_fits(&self.writer, bulk ? head_size : size, bulk))
-        flush_replies();
     if (bulk) {
         struct blob *b = seal_reply(body, rest);
         if (b == NULL)
@@ -142,17 +170,28 @@ static bool send_reply(uint64_t ticket, uint8_t kind, const void *head, size_t h
                  bulk ? &s : NULL) != 0)
         die();
     slice_deinit(&s);
-    return bulk;
 }
 
 static void send_sign(uint64_t ticket, uint8_t kind) {
     static const struct buf nothing;
     struct buf empty = {0};
-    (void)send_reply(ticket, kind, NULL, 0, &empty, &nothing);
+    if (!wire_fits(&self.writer, 0, false))
+        flush_replies();
+    put_reply(ticket, kind, NULL, 0, &empty, &nothing, false);
 }
 
-static bool send_outcome(uint64_t ticket, struct outcome *o) {
+/* Where the CPU time is in a reply, behind its header; 0: it has none. */
+static size_t place_of_cpu_time(uint8_t kind) {
+    return kind == WIRE_DONE                             ? offsetof(struct wire_times, cpu_ns)
+           : kind == WIRE_PLANNED || kind == WIRE_PARSED ? offsetof(struct wire_plan, cpu_ns)
+                                                         : 0;
+}
+
+/* wall_ns: how long the task took. True: the reply is large, so it travels as a memfd. */
+static bool send_outcome(uint64_t ticket, struct outcome *o, int64_t wall_ns) {
+    struct unsettled *u = &self.unsettled;
     const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
+    size_t head_size = head == NULL ? 0 : sizeof o->times, place = place_of_cpu_time(o->kind);
     struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
     /* Only a task that was done has a body: what a handler wrote before it stopped is no part. */
     if (o->kind == WIRE_CANCELLED)
@@ -161,9 +200,22 @@ static bool send_outcome(uint64_t ticket, struct outcome *o) {
         buf_clear(&o->rest);
     if (body->failed || o->rest.failed)
         die(); /* out of memory: the report on our death is worth more than half an answer */
-    if (o->kind == WIRE_PLANNED || o->kind == WIRE_PARSED)
-        memcpy(o->body.data + offsetof(struct wire_plan, cpu_ns), &o->times.cpu_ns, sizeof o->times.cpu_ns);
-    bool bulk = send_reply(ticket, o->kind, head, head == NULL ? 0 : sizeof o->times, body, &o->rest);
+    size_t size = head_size + body->size + o->rest.size;
+    bool bulk = size > WIRE_MAX_INLINE, fits = wire_fits(&self.writer, bulk ? head_size : size, bulk);
+    bool settled = bulk || !fits;
+    if (settled) {
+        uint64_t cpu_ns = settle(wall_ns);
+        if (place > 0)
+            memcpy((o->kind == WIRE_DONE ? (char *)&o->times : body->data) + place, &cpu_ns, sizeof cpu_ns);
+    }
+    if (!fits)
+        flush_replies();
+    size_t start = self.writer.size + sizeof(struct wire_header);
+    put_reply(ticket, o->kind, head, head_size, body, &o->rest, bulk);
+    if (!settled) {
+        u->at[u->count] = place == 0 ? 0 : start + place;
+        u->wall_ns[u->count++] = wall_ns;
+    }
     buf_deinit(&o->body);
     buf_deinit(&o->rest);
     fault_deinit(&o->fault);
@@ -186,22 +238,27 @@ static bool proceed(struct outcome *o, int rc) {
     return false;
 }
 
+/* The time since the step before. */
+static uint64_t lap(void) {
+    int64_t now_ns = clock_monotonic_ns(), began_ns = self.lap_ns;
+    self.lap_ns = now_ns;
+    return (uint64_t)(now_ns - began_ns);
+}
+
 static void run_step(struct outcome *o, const struct wire_header *h, struct bytes common, struct bytes chunk,
                      struct buf *part) {
-    int64_t start_ns = clock_monotonic_ns();
     bool map = (h->flags & WIRE_ITEMS) != 0;
     if (proceed(o, (map ? host_run_items : host_run)(h->type, h->attempt, common, chunk, &hooks, part, &o->fault)))
         o->kind = WIRE_DONE;
-    o->times.run_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
+    o->times.run_ns = lap();
 }
 
 static void merge_step(struct outcome *o, const struct wire_header *h, struct bytes common, const struct bytes *parts,
                        size_t count) {
-    int64_t start_ns = clock_monotonic_ns();
     bool map = (h->flags & WIRE_ITEMS) != 0;
     if (proceed(o, (map ? host_merge_items : host_merge)(h->type, common, parts, count, &hooks, &o->body, &o->fault)))
         o->kind = WIRE_DONE;
-    o->times.merge_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
+    o->times.merge_ns = lap();
 }
 
 /* Runs the only chunk of a job, and merges its part. */
@@ -260,17 +317,19 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
     struct host_plan plan = {0};
     bool map = (h.flags & WIRE_ITEMS) != 0;
     set_title(h.type);
-    int64_t start_ns = clock_monotonic_ns();
+    lap(); /* what came before is the check of a raw body */
     int rc = (map ? host_plan_items : host_plan)(h.type, params.data, params.size, h.count, &hooks, &plan, &o->fault);
     bool planned = proceed(o, rc);
-    o->times.plan_ns = (uint64_t)(clock_monotonic_ns() - start_ns);
+    o->times.plan_ns = lap();
     if (planned && (h.flags & WIRE_GO) != 0 && plan.count == 1 && plan.chunks[0].cost_ns <= h.budget_ns) {
         struct bytes common = {plan.common.data == NULL ? "" : plan.common.data, plan.common.size};
         struct bytes chunk = {plan.bytes.data == NULL ? "" : plan.bytes.data + plan.chunks[0].offset,
                               plan.chunks[0].size};
         h.attempt = 0;
-        if (plan.chunks[0].cost_ns >= TINY_NS)
+        if (plan.chunks[0].cost_ns >= TINY_NS) {
             flush_replies();
+            lap();
+        }
         run_and_merge(o, &h, common, chunk);
     } else if (planned) {
         o->kind = WIRE_PLANNED;
@@ -415,7 +474,10 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     struct outcome o = {0};
     if (self.writer.frames > 0 && !is_tiny(h, payload, bulk))
         flush_replies();
-    int64_t cpu_ns = clock_cpu_ns();
+    int64_t start_ns = clock_monotonic_ns();
+    if (self.unsettled.count == 0)
+        self.unsettled.since_ns = clock_cpu_ns();
+    self.lap_ns = start_ns;
     self.ticket = h->ticket;
     show_progress(NULL, 0, 0);
     atomic_store(&self.board->current, h->ticket);
@@ -432,10 +494,10 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
         do_merge(&o);
     if (h->kind == WIRE_PART && o.kind == WIRE_CANCELLED)
         drop_merge();
-    o.times.cpu_ns = (uint64_t)(clock_cpu_ns() - cpu_ns);
-    bool large = send_outcome(h->ticket, &o);
+    int64_t end_ns = clock_monotonic_ns();
+    bool large = send_outcome(h->ticket, &o, end_ns - start_ns);
     pass(h->ticket);
-    if (large || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
+    if (large || end_ns - self.batch_start_ns > FLUSH_NS)
         flush_replies();
 }
 

@@ -47,10 +47,10 @@
 #include "base/clock.h"
 #include "base/state.h"
 
-#define MAX_POLLED 64
-#define POLL_NS    NS_PER_MS
-#define MAX_SPARE  256
-#define SPARE_BODY 4096 /* requests with larger buffers are not kept */
+#define MAX_POLLED      64
+#define POLL_NS         NS_PER_MS
+#define MAX_SPARE       256
+#define SPARE_BODY      4096 /* requests with larger buffers are not kept */
 /* In one MHD_run libmicrohttpd sends the head and a small body, and in the next one it notices that this was all. */
 #define RUNS_PER_ANSWER 2
 

@@ -64,8 +64,8 @@ struct http_request {
 
     int64_t polled_ns; /* since when it is or was POLLED; the loop's clock */
 
-    struct http_request *next;                    /* in the list to_resume, ended or spare */
-    struct http_request *wait_prev, *wait_next;   /* in the list polled or suspended */
+    struct http_request *next;                  /* in the list to_resume, ended or spare */
+    struct http_request *wait_prev, *wait_next; /* in the list polled or suspended */
     struct http_request *stream_prev, *stream_next;
 };
 
@@ -74,9 +74,9 @@ struct http {
     struct http_config config; /* its addresses are gone after http_open */
     struct http_events events;
     struct http_connections connections;
-    unsigned requests;              /* how many have begun and are not done */
-    unsigned expendable;            /* how many of the requests have an expendable stream */
-    struct http_request *polled;    /* POLLED, the oldest first */
+    unsigned requests;           /* how many have begun and are not done */
+    unsigned expendable;         /* how many of the requests have an expendable stream */
+    struct http_request *polled; /* POLLED, the oldest first */
     unsigned polled_count;
     struct http_request *suspended; /* SUSPENDED or STALLED; the list must be empty when libmicrohttpd is stopped */
     struct http_request *to_resume; /* we have resumed them, and libmicrohttpd will do it in the next turn */

@@ -31,6 +31,7 @@ static unsigned char *buffer;
 static struct wire_writer writer;
 static struct wire_reader reader; /* of the datagram whose frames are looked at */
 static bool reading;
+static struct wire_times times; /* of the last WIRE_DONE */
 
 /* ---- the world --------------------------------------------------------------------------------------------------- */
 
@@ -168,6 +169,8 @@ static void expect_reply(uint64_t ticket, uint8_t kind, struct buf *body) {
     assert_int_equal(f.header.kind, kind);
     size_t front = kind == WIRE_DONE ? sizeof(struct wire_times) : 0;
     assert_true(f.header.length >= front);
+    if (front > 0)
+        memcpy(&times, f.inlined, sizeof times);
     if ((f.header.flags & WIRE_BULK) != 0) {
         assert_int_equal(f.header.length, front);
         assert_int_equal(wire_take_bulk(&reader, &f, &bulk), 0);
@@ -371,6 +374,48 @@ static void tiny_tasks_are_answered_in_one_datagram(void **state) {
 }
 
 /* ---- bulk -------------------------------------------------------------------------------------------------------- */
+
+/* What the worker has used; of all its threads. */
+static uint64_t cpu_of_worker(void) {
+    clockid_t clock;
+    struct timespec t;
+    assert_int_equal(clock_getcpuclockid(worker, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &t), 0);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void put_burn(uint64_t ticket, uint64_t ns) {
+    char bytes[sizeof no_common + sizeof ns] = {0};
+    struct wire_header h = head(WIRE_RUN, ticket, type_of("burn"));
+    memcpy(bytes + sizeof no_common, &ns, sizeof ns);
+    put(h, bytes, sizeof bytes);
+}
+
+/* The tasks share a reading of the CPU's clock. In sum they must say what they have used, and no more. Some have no
+ * time in their reply, and the datagram is sent in between (1 ms). */
+static void the_cpu_times_of_a_datagram_are_right_in_sum(void **state) {
+    (void)state;
+    enum { TASKS = 12, CANCELLED = 5 };
+    uint64_t burnt_ns = 0, said_ns = 0, before_ns = cpu_of_worker();
+    cancel(CANCELLED);
+    for (uint64_t ticket = 1; ticket <= TASKS; ticket++)
+        put_burn(ticket, ticket % 2 == 0 ? 400000 : 50000);
+    flush();
+    for (uint64_t ticket = 1; ticket <= TASKS; ticket++) {
+        struct buf body = {0};
+        uint64_t ns;
+        expect_reply(ticket, ticket == CANCELLED ? WIRE_CANCELLED : WIRE_DONE, &body);
+        if (ticket != CANCELLED) {
+            assert_int_equal(body.size, sizeof ns + 1);
+            memcpy(&ns, body.data, sizeof ns);
+            burnt_ns += ns;
+            said_ns += times.cpu_ns;
+        }
+        buf_deinit(&body);
+    }
+    assert_true(burnt_ns > 0);
+    assert_in_range(said_ns, burnt_ns - TASKS, cpu_of_worker() - before_ns); /* each is rounded down */
+}
 
 static void large_chunks_and_parts_travel_as_memfds(void **state) {
     (void)state;
@@ -609,6 +654,7 @@ int main(int argc, char **argv) {
         WORKER_TEST(a_reply_leaves_before_a_plan_goes_on_to_a_slow_run),
         WORKER_TEST(the_scoreboard_says_what_is_done_while_a_reply_is_held_back),
         WORKER_TEST(tiny_tasks_are_answered_in_one_datagram),
+        WORKER_TEST(the_cpu_times_of_a_datagram_are_right_in_sum),
         WORKER_TEST(large_chunks_and_parts_travel_as_memfds),
         WORKER_TEST(large_parameters_are_planned_and_run),
         WORKER_TEST(a_large_body_is_planned),
