@@ -80,6 +80,8 @@ void receiving_take_replies(struct worker *w) {
             break;
         if (got > 0 && handle_datagram(w, &r)) {
             any = true;
+            if (w->count == 0)
+                break; /* it has nothing to say; its end would be reported again */
             continue;
         }
         if (got != 0)

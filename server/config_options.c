@@ -74,7 +74,7 @@ static const struct config_option rows[] = {
      .help = "how many ended jobs are kept; the oldest go first; 0: no limit"},
     {"max-ended-bytes", CONFIG_SIZE, CONFIG_AT_START, AT(max_ended_bytes), 0, 1024 * TIB, .fallback = "4GiB",
      .help = "how many bytes are kept of ended jobs; the oldest go first; 0: no limit"},
-    {"max-header", CONFIG_SIZE, CONFIG_AT_START, AT(max_header), KIB, MIB, .fallback = "32KiB",
+    {"max-header", CONFIG_SIZE, CONFIG_AT_START, AT(max_header), KIB, MIB, .fallback = "8KiB",
      .help = "largest head of a request"},
     {"max-job-memory", CONFIG_SIZE, CONFIG_RELOADED, AT(max_job_memory), 0, TIB,
      .decided = "a quarter of --max-memory, at least 1GiB",

@@ -77,7 +77,7 @@ static void the_defaults_are_those_of_the_documentation(void **state) {
     assert_int_equal(c.max_wait_ns, 300 * NS_PER_S);
     assert_int_equal(c.max_body, 64 << 20);
     assert_int_equal(c.max_queue, 100000);
-    assert_int_equal(c.max_header, 32 << 10);
+    assert_int_equal(c.max_header, 8 << 10);
     assert_int_equal(c.result_ttl_ns, 3600 * NS_PER_S);
     assert_int_equal(c.job_timeout_ns, 600 * NS_PER_S);
     assert_int_equal(c.cancel_grace_ns, 200 * NS_PER_MS);
