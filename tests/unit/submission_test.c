@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "handlers/host/submission_plain.h"
 #include "tests/unit/toy_types.h"
 
 static char *rejection(const char *json) {
@@ -69,6 +70,80 @@ static void a_type_alone_is_a_job_with_default_options(void **state) {
     assert_false(s.options.isolated);
     assert_null(s.options.webhook);
     submission_deinit(&s);
+}
+
+/* Packed options, params and the rest of a body. A fault is not compared, because it can quote the text. */
+static void read_all(const char *body, unsigned max_depth, struct buf *all) {
+    struct submission s;
+    struct fault fault = {0};
+    int rc = submission_parse(body, strlen(body), max_depth, &s, &fault);
+    buf_printf(all, "%d %u %d %u ", rc, s.type, s.map, s.items);
+    if (rc == 0)
+        options_pack(&s.options, all);
+    buf_append(all, s.params.data, rc == 0 ? s.params.size : 0);
+    submission_deinit(&s);
+    fault_deinit(&fault);
+}
+
+/* quick: it takes the quick way. The same body with "type" written otherwise takes the general way. */
+static void assert_read_alike(const char *body, unsigned max_depth, bool quick) {
+    struct submission s = {0};
+    struct buf one = {0}, other = {0}, general = {0};
+    const char *type = strstr(body, "\"type\"");
+    assert_int_equal(submission_parse_plain(body, strlen(body), max_depth, &s), quick);
+    submission_deinit(&s);
+    read_all(body, max_depth, &one);
+    if (type != NULL) {
+        buf_printf(&other, "%.*s\"\\u0074ype\"%s", (int)(type - body), body, type + 6);
+        assert_false(submission_parse_plain(other.data, other.size, max_depth, &s));
+        submission_deinit(&s);
+        read_all(other.data, max_depth, &general);
+        assert_int_equal(one.size, general.size);
+        assert_memory_equal(one.data, general.data, one.size);
+    }
+    buf_deinit(&one);
+    buf_deinit(&other);
+    buf_deinit(&general);
+}
+
+static void a_plain_body_is_read_in_one_pass_to_the_same_result(void **state) {
+    (void)state;
+    static const struct {
+        const char *body;
+        bool quick;
+    } rows[] = {
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20}}", true},
+        {" {\n\"type\" : \"shape\" , \"params\" : { \"stop\" : 20 , \"start\" : -1 } }\t\r\n ", true},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":2,\"op\":\"list\",\"exact\":false,\"name\":\"x\"}}",
+         true},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":2,\"any\":null}}", true},
+        {"{\"type\":\"plain\",\"params\":{}}", true},
+        {"{\"params\":{\"start\":1,\"stop\":20},\"type\":\"shape\"}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20},\"options\":{}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20},\"type\":\"shape\"}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20},}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20}}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":20}} x", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"start\":1,\"stop\":20}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1,\"stop\":-20}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":01,\"stop\":20}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1.0,\"stop\":2e1}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"numbers\":[1,2]}}", false},
+        {"{\"type\":\"shape\",\"params\":{\"start\":1}}", false},
+        {"{\"type\":\"shape\",\"params\":[]}", false},
+        {"{\"type\":\"other\",\"params\":{}}", false},
+        {"{\"type\":5,\"params\":{}}", false},
+        {"{\"type\":\"shape\"}", false},
+        {"{\"type\":", false},
+        {"{\"type", false},
+        {"{", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_read_alike(rows[i].body, 64, rows[i].quick);
+    assert_read_alike(rows[0].body, 2, true);
+    assert_read_alike(rows[0].body, 1, false);
 }
 
 static void every_option_is_read(void **state) {
@@ -283,6 +358,7 @@ static void the_empty_body_is_not_json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_type_alone_is_a_job_with_default_options),
+        cmocka_unit_test(a_plain_body_is_read_in_one_pass_to_the_same_result),
         cmocka_unit_test(every_option_is_read),
         cmocka_unit_test(isolation_is_one_of_two_words),
         cmocka_unit_test(a_webhook_is_a_string_of_bounded_size),
