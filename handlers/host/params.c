@@ -508,6 +508,7 @@ void params_pack(const struct params_table *t, const struct json_span *object, c
     int form = choose_form(&k);
     if (form >= 0)
         pack_fallbacks(&k, (unsigned)form);
+    align_value(packed);
     uint64_t size = packed->size;
     if (!packed->failed)
         memcpy(packed->data + 8, &size, sizeof size);

@@ -76,6 +76,11 @@ void params_pack(const struct params_table *t, const struct json_span *object, c
  * Pads it to a multiple of 8. False if such an object lacks something, or if its members do not go together. */
 MUST_CHECK bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);
 
+/* Bytes in front of the first value. */
+static inline size_t params_front_size(const struct params_table *t) {
+    return 16 + t->rows * sizeof(struct packed_param);
+}
+
 /* Reads an integer within bounds (decimal text; NULL: no bound), in whatever way JSON writes it. False after a
  * fault. */
 struct integer;

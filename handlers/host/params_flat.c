@@ -1,6 +1,6 @@
 /* params_flat.c: packs plain parameters from their text (params_flat.h). First the members are read into a small table.
- * Then the packed form is written at once: a copy of what all objects with the same members have in common, and the
- * values.
+ * Then the packed form is written at once, to the byte as params_pack writes it: a copy of what all objects with the
+ * same members have in common, and the values.
  *
  * It accepts less than JSON and never more: an object is not plain either if a name is not a parameter or occurs twice.
  *
@@ -202,21 +202,37 @@ static void write_member(const struct flat *f, const struct member *m, char *pac
     memcpy(packed + offset, m->text, m->size);
 }
 
+/* Behind the members, as params_pack does it. */
+static void write_fallbacks(const struct flat *f, char *packed, size_t offset) {
+    size_t front = params_front_size(f->table), shift = offset - front;
+    memcpy(packed + offset, f->blank.data + front, f->blank.size - front);
+    for (unsigned row = 0; row < f->table->rows; row++) {
+        struct packed_param p;
+        char *at = packed + 16 + row * sizeof p;
+        if ((f->given >> row & 1) != 0)
+            continue;
+        memcpy(&p, at, sizeof p);
+        p.offset += p.offset > 0 ? shift : 0;
+        memcpy(at, &p, sizeof p);
+    }
+}
+
 const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to) {
     struct object o;
     const char *stop = read_object(f, text, end, &o);
     if (stop == NULL || !fit_blank(f, o.given))
         return NULL;
-    uint64_t offset = f->blank.size, size = offset + o.packed;
+    uint64_t front = params_front_size(f->table), offset = front, size = f->blank.size + o.packed;
     char *packed = buf_reserve(to, size);
     if (packed == NULL)
         return NULL;
-    memcpy(packed, f->blank.data, f->blank.size);
+    memcpy(packed, f->blank.data, front);
     memcpy(packed + 8, &size, sizeof size);
     for (unsigned i = 0; i < o.count; i++) {
         write_member(f, &o.members[i], packed, offset);
         offset += (o.members[i].packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
+    write_fallbacks(f, packed, offset);
     to->size += size;
     return stop;
 }
