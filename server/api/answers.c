@@ -39,7 +39,7 @@ static void set_server_timing(struct http_request *r, const struct record *recor
 
 void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job) {
     struct job_view view = job_look(job);
-    struct buf body = {0};
+    struct buf body = http_answer_room(r);
     buf_reserve(&body, 700);
     render_job(&body, record, &view, true);
     set_server_timing(r, record);

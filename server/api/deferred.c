@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/spare.h"
 #include "base/state.h"
 #include "server/api/ndjson.h"
 
@@ -343,12 +344,14 @@ void deferred_init(struct deferred_request *d, struct server *s, struct http_req
     http_set_state(r, d);
 }
 
+static struct spare spare;
+
 static void release_plain(struct deferred_request *d) {
-    free(d);
+    spare_give(&spare, d);
 }
 
 struct deferred_request *deferred_new(struct server *s, struct http_request *r, enum reply_kind kind) {
-    struct deferred_request *d = calloc(1, sizeof *d);
+    struct deferred_request *d = spare_take(&spare, sizeof *d);
     if (d == NULL)
         http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     else

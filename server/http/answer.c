@@ -98,18 +98,25 @@ struct MHD_Response *http_no_memory_response(void) {
 }
 
 void http_answer(struct http_request *r, unsigned status, const char *media_type, struct buf *body) {
-    size_t size;
     bool failed = body->failed;
     if (!failed && !http_make_room(r, body->capacity)) {
         buf_deinit(body);
         return;
     }
     http_hold_answer(r, body->capacity);
-    char *bytes = buf_steal(body, &size);
-    struct MHD_Response *response = failed ? NULL : MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL)
-        free(bytes);
-    http_queue_answer(r, status, media_type, response);
+    buf_deinit(&r->text);
+    r->text = *body;
+    *body = (struct buf){0};
+    http_queue_answer(r, status, media_type,
+                      failed ? NULL
+                             : MHD_create_response_from_buffer(r->text.size, r->text.data, MHD_RESPMEM_PERSISTENT));
+}
+
+struct buf http_answer_room(struct http_request *r) {
+    struct buf room = r->text;
+    r->text = (struct buf){0};
+    buf_clear(&room);
+    return room;
 }
 
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,

@@ -176,6 +176,8 @@ MUST_CHECK bool http_make_room(struct http_request *r, size_t bytes);
  * is closed instead. The answer to an abandoned request is thrown away. media_type is NULL if there is no body. */
 void http_answer(struct http_request *r, unsigned status, const char *media_type,
                  struct buf *body); /* takes the bytes of `body` */
+/* An empty buffer for http_answer, with memory of an earlier answer if there is some. The caller's. */
+struct buf http_answer_room(struct http_request *r);
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
                         size_t size); /* borrows `body` for ever */
 /* Answers with a slice, and takes a reference to it. 200 with the whole slice, which is compressed if it is large and

@@ -115,6 +115,7 @@ static void destroy(struct http_request *r) {
     buf_deinit(&r->body);
     buf_deinit(&r->headers);
     buf_deinit(&r->path);
+    buf_deinit(&r->text);
     free(r);
 }
 
@@ -122,13 +123,14 @@ static void destroy(struct http_request *r) {
 struct http_request *http_request_new(struct http *h, struct http_connection *c, struct MHD_Connection *mhd,
                                       const char *path, const char *method) {
     struct http_request *r = h->spare;
-    struct buf body = {0}, headers = {0}, path_room = {0};
+    struct buf body = {0}, headers = {0}, path_room = {0}, text = {0};
     if (r != NULL) {
         h->spare = r->next;
         h->spare_count--;
         body = r->body;
         headers = r->headers;
         path_room = r->path;
+        text = r->text;
     } else {
         r = malloc(sizeof *r);
     }
@@ -141,6 +143,7 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
                                .body = body,
                                .headers = headers,
                                .path = path_room,
+                               .text = text,
                                .spool_fd = -1};
     buf_clear(&r->body);
     buf_clear(&r->headers);
@@ -181,6 +184,8 @@ void http_request_free(struct http_request *r) {
     slice_deinit(&r->answer);
     slice_deinit(&r->large);
     free(r->problem_members);
+    if (r->text.capacity > SPARE_BODY)
+        buf_deinit(&r->text);
     if (h->spare_count == MAX_SPARE || r->body.capacity > SPARE_BODY) {
         destroy(r);
         return;

@@ -52,6 +52,7 @@ struct http_request {
     char *problem_members;     /* heap, or NULL */
 
     struct buf headers;         /* of the answer: name NUL value NUL ... */
+    struct buf text;            /* the answer, if it is in one piece on the heap: libmicrohttpd sends it from here */
     unsigned status;            /* of the answer; 0: none yet */
     struct http_stream *stream; /* the answer, if it comes bit by bit; NULL when it was closed */
 

@@ -36,7 +36,7 @@ static void job_free(struct job *job) {
     blob_unref(job->webhook);
     record_unref(job->record);
     held_sub(HELD_JOBS, job->held);
-    free(job);
+    job_release(job);
 }
 
 /* After this the job has no turn, no worker and no room in the queue. */

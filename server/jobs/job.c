@@ -5,14 +5,17 @@
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/spare.h"
 #include "base/state.h"
 
 #define MAX_EXCUSES 8
 
 /* ---- the live table ---------------------------------------------------------------------------------------------- */
 
+static struct spare spare;
+
 struct job *job_new(struct jobs *js, struct record *r) {
-    struct job *job = calloc(1, sizeof *job);
+    struct job *job = spare_take(&spare, sizeof *job);
     if (job == NULL)
         return NULL;
     job->js = js;
@@ -21,7 +24,7 @@ struct job *job_new(struct jobs *js, struct record *r) {
     job->accepted_ns = job->due_ns = clock_monotonic_ns();
     HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
     if (!HASH_HOLDS(job)) {
-        free(job);
+        job_release(job);
         return NULL;
     }
     job_hold(job, JOB_BYTES);
@@ -29,6 +32,10 @@ struct job *job_new(struct jobs *js, struct record *r) {
     js->transient_count += !r->durable;
     job_count_status(job, r->status, 1);
     return job;
+}
+
+void job_release(struct job *job) {
+    spare_give(&spare, job);
 }
 
 void job_hold(struct job *job, size_t bytes) {

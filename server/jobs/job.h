@@ -187,6 +187,8 @@ struct jobs {
 
 /* A job in the live table. Takes the caller's reference to the record. NULL: memory ran out, and nothing was taken. */
 struct job *job_new(struct jobs *js, struct record *r);
+/* Frees the struct alone: the last step of its end. */
+void job_release(struct job *job);
 /* Counts more bytes in HELD_JOBS, until the job is freed. Payloads are blobs, which count themselves. */
 void job_hold(struct job *job, size_t bytes);
 /* What a job needs without its payloads when it is made. */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/spare.h"
+
 static const char *const names[JOB_STATUSES] = {"queued", "running", "succeeded", "failed", "cancelled"};
 
 const char *job_status_name(enum job_status s) {
@@ -17,8 +19,10 @@ enum job_status job_status_find(const char *name) {
     return (enum job_status)s;
 }
 
+static _Thread_local struct spare spare; /* the store's thread frees records, too */
+
 struct record *record_new(void) {
-    struct record *r = calloc(1, sizeof *r);
+    struct record *r = spare_take(&spare, sizeof *r);
     if (r != NULL) {
         r->refs = 1;
         r->attempts = 1;
@@ -40,7 +44,7 @@ void record_unref(struct record *r) {
     buf_deinit(&r->error);
     options_deinit(&r->options);
     free(r->trace);
-    free(r);
+    spare_give(&spare, r);
 }
 
 size_t record_bytes(const struct record *r) {

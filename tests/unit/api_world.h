@@ -120,6 +120,11 @@ static void give_answer(struct http_request *r, unsigned status, const void *bod
     snprintf(r->text, sizeof r->text, "%.*s", (int)size, size == 0 ? "" : (const char *)body);
 }
 
+struct buf http_answer_room(struct http_request *r) {
+    (void)r;
+    return (struct buf){0};
+}
+
 void http_answer(struct http_request *r, unsigned status, const char *media_type, struct buf *body) {
     (void)media_type;
     give_answer(r, status, body->data, body->size);
