@@ -25,7 +25,7 @@
  * Most answers come within a fraction of a millisecond, so a request that waits is POLLED at first: libmicrohttpd keeps
  * its connection among those that are ready, and asks us again whenever it runs. To suspend and resume a connection
  * costs two epoll_ctl(2), one recv(2) that finds nothing, and a walk over all suspended ones. After POLL_NS, or if
- * MAX_POLLED others are polled, it is suspended.
+ * MAX_POLLED others are polled, or if the client has closed its side, it is suspended.
  *
  * In SUSPENDED and STALLED libmicrohttpd does not look at the connection, and the request is in the list `suspended`.
  * When it leaves these states, it goes to the list `to_resume`. Resumes are gathered there, because after a resume
@@ -228,8 +228,9 @@ void http_suspend(struct http_request *r) {
      * must not close a suspended connection, and it closes the one of a dropped request at once. */
     if (r->connection->fin_seen)
         r->http->events.hangup(r->http->events.arg, r);
+    bool polled = r->http->polled_count < MAX_POLLED && !r->connection->fin_seen;
     if (r->state == REQUEST_HANDLING)
-        move(r, r->http->polled_count < MAX_POLLED ? REQUEST_POLLED : REQUEST_SUSPENDED);
+        move(r, polled ? REQUEST_POLLED : REQUEST_SUSPENDED);
 }
 
 int64_t http_polled_left_ns(const struct http *h) {
@@ -251,7 +252,10 @@ void http_request_lose(struct http_request *r) {
 }
 
 void http_request_hangup(struct http_request *r) {
-    if (is_waiting(r))
+    /* libmicrohttpd would close the connection of a client that is gone, although the owner may go on with it. */
+    if (r->state == REQUEST_POLLED)
+        move(r, REQUEST_SUSPENDED);
+    if (r->state == REQUEST_SUSPENDED)
         r->http->events.hangup(r->http->events.arg, r);
     if (r->stream != NULL && r->stream->on_fin != NULL && !r->connection->reset)
         r->stream->on_fin(r->stream);

@@ -21,7 +21,7 @@
 #define SHORT_BATCH      WIRE_MAX_FRAMES       /* short tasks that a main worker takes between two long ones */
 #define SHORT_BACKLOG_NS (2 * NS_PER_MS)       /* if short tasks wait longer, the express lane cannot keep up */
 #define PACK_NS          (150 * INT64_C(1000)) /* of short tasks that one worker gets before the next is woken */
-#define EARLY_BATCH      6 /* short tasks that are worth waking a worker for before the turn is over */
+#define EARLY_BATCH      12 /* short tasks that are worth waking a worker for before the turn is over */
 
 /* ---- who gets what ----------------------------------------------------------------------------------------------- */
 

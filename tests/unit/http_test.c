@@ -481,6 +481,70 @@ static void a_suspended_request_is_answered_later(void **state) {
     expect_trace("begin /wait; handle /wait; done /wait 200; begin /hello; handle /hello; done /hello 200; ");
 }
 
+/* It is not suspended yet. */
+static void a_request_is_answered_as_soon_as_it_waits(void **state) {
+    (void)state;
+    struct client *c = connect_client();
+    for (int i = 0; i < 3; i++) {
+        forget(c);
+        send_request(c, "GET", "/wait", "");
+        while (world.waiting == NULL)
+            step();
+        http_answer_static(world.waiting, 200, "text/plain", "at once", 7);
+        until_received(c, "at once");
+        while (world.waiting != NULL)
+            step();
+    }
+    assert_false(http_busy(world.http));
+}
+
+/* More than libmicrohttpd is asked to poll. The one that waits longest is answered last. */
+static void many_clients_wait_at_a_time(void **state) {
+    (void)state;
+    for (int i = 0; i < MAX_CLIENTS; i++)
+        send_request(connect_client(), "GET", "/wait", "");
+    while (world.waits < MAX_CLIENTS)
+        step();
+    for (unsigned i = MAX_CLIENTS; i > 0; i--)
+        http_answer_static(world.all_waiting[i - 1], 200, "text/plain", "one of many", 11);
+    for (unsigned i = 0; i < MAX_CLIENTS; i++)
+        until_received(&world.clients[i], "one of many");
+    settle();
+    assert_false(http_busy(world.http));
+}
+
+/* libmicrohttpd has no room for the head. It ends the request while it takes the answer. */
+static void an_answer_that_libmicrohttpd_cannot_send_ends_the_request(void **state) {
+    (void)state;
+    char *text = large_text(64 * 1024);
+    for (int suspended = 0; suspended < 2; suspended++) {
+        struct client *c = connect_client();
+        send_request(c, "GET", "/wait", "");
+        while (world.waiting == NULL)
+            step();
+        if (suspended)
+            settle();
+        http_set_header(world.waiting, "X-Long", text);
+        http_answer_static(world.waiting, 200, "text/plain", "never", 5);
+        until_ended(c);
+        assert_false(has_received(c, "200"));
+        while (world.waiting != NULL)
+            step();
+    }
+    free(text);
+}
+
+static void a_server_that_closes_answers_who_has_just_begun_to_wait(void **state) {
+    (void)state;
+    struct client *c = connect_client();
+    send_request(c, "GET", "/wait", "");
+    while (world.waiting == NULL)
+        step();
+    close_server();
+    assert_true(has_received(c, "HTTP/1.1 503 "));
+    expect_trace("begin /wait; handle /wait; done /wait 503; ");
+}
+
 static void a_client_that_leaves_while_it_waits_is_noticed(void **state) {
     (void)state;
     struct client *c = connect_client();
@@ -1137,6 +1201,10 @@ int main(void) {
         TEST(a_body_that_stops_coming_gets_a_408_with_its_id),
         TEST(the_rest_of_a_request_behind_a_408_is_not_served),
         TEST(a_suspended_request_is_answered_later),
+        TEST(a_request_is_answered_as_soon_as_it_waits),
+        TEST(many_clients_wait_at_a_time),
+        TEST(an_answer_that_libmicrohttpd_cannot_send_ends_the_request),
+        TEST(a_server_that_closes_answers_who_has_just_begun_to_wait),
         TEST(a_client_that_leaves_while_it_waits_is_noticed),
         TEST(a_request_can_be_abandoned_some_time_after_the_hangup),
         TEST(an_abandoned_request_can_be_answered_before_it_is_done),

@@ -24,7 +24,7 @@
 #include "tests/unit/descriptors.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
-#define MAX_CLIENTS 8
+#define MAX_CLIENTS 80
 #define MANY_STEPS  50 /* enough for everything that needs no time to happen */
 
 struct client {
@@ -51,7 +51,9 @@ static struct {
     unsigned client_count, descriptors;
     struct text_stream stream;
     struct slice slice;
-    struct http_request *waiting; /* NULL again when it is done */
+    struct http_request *waiting; /* the last one that waits; NULL again when it is done */
+    struct http_request *all_waiting[MAX_CLIENTS];
+    unsigned waits; /* how many have waited */
     struct http_request *streamed;
     bool keeps_after_hangup;    /* on_hangup does not call http_abandon */
     bool answers_after_abandon; /* on_hangup answers what it has abandoned */
@@ -116,6 +118,8 @@ static void on_handle(void *arg, struct http_request *r) {
         http_answer_stream(r, 200, "text/plain", &world.stream.stream);
     } else if (strcmp(path, "/wait") == 0) {
         world.waiting = r;
+        if (world.waits < MAX_CLIENTS)
+            world.all_waiting[world.waits++] = r;
         http_suspend(r);
     } else if (strcmp(path, "/failed") == 0) {
         struct buf body = {.failed = true};
