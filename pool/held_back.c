@@ -19,7 +19,7 @@ static void give_back(struct worker *w, struct in_flight *f, bool begun) {
     f->task = NULL;
     if (begun)
         return;
-    f->reason = STOP_CANCEL; /* the worker skips it, or has just begun it and must stop */
+    slot_stop_task(w, f, STOP_CANCEL); /* the worker skips it, or has just begun it and must stop */
     atomic_store(&w->board->cancelled[f->ticket % WIRE_MAX_IN_FLIGHT], f->ticket);
 }
 

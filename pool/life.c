@@ -63,7 +63,7 @@ void life_adopt(struct worker *w, pid_t pid, int socket, int stderr_fd) {
     w->zygote_pid = zygote_link_pid(w->link);
     w->started_wall_ms = clock_wall_ms();
     w->started_ns = clock_monotonic_ns();
-    w->answered = w->next_ticket = w->long_tasks = 0;
+    w->answered = w->next_ticket = w->long_tasks = w->stopped_tasks = 0;
     w->head = w->count = 0;
     w->front_seen = 0;
     w->is_slow = false;

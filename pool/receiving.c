@@ -49,7 +49,8 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
     } else {
         slot_pop_task(w);
     }
-    const struct in_flight *next = slot_front_task(w);
+    /* Most often nothing was asked to stop. Then the scoreboard, which the worker writes all the time, is not read. */
+    const struct in_flight *next = w->stopped_tasks == 0 ? NULL : slot_front_task(w);
     if (answered.reason != STOP_NONE || w->stop_timer.is_set || (next != NULL && next->reason != STOP_NONE))
         stopping_press(w);
     return true;

@@ -92,6 +92,7 @@ struct worker {
     struct in_flight ring[WIRE_MAX_IN_FLIGHT];
     unsigned head, count;
     uint64_t long_tasks;
+    unsigned stopped_tasks; /* how many of them were asked to stop */
     uint64_t front_seen;     /* held_back.c: the ticket of slot_front_task when it looked the last time */
     bool is_slow;            /* held_back.c: it is at one short task for long, and gets no more of them */
     struct timer stop_timer; /* stopping.c: the task that it works on was asked to stop */
@@ -160,9 +161,18 @@ static inline struct in_flight *slot_push_task(struct worker *w, void *task, boo
     return f;
 }
 
+/* The task is asked to stop, for the first reason that is given. */
+static inline void slot_stop_task(struct worker *w, struct in_flight *f, enum stop_reason reason) {
+    if (f->reason != STOP_NONE)
+        return;
+    f->reason = reason;
+    w->stopped_tasks++;
+}
+
 /* Drops the oldest. Only if there is one. */
 static inline void slot_pop_task(struct worker *w) {
     w->long_tasks -= slot_task(w, 0)->is_long;
+    w->stopped_tasks -= slot_task(w, 0)->reason != STOP_NONE;
     w->head = (w->head + 1) % WIRE_MAX_IN_FLIGHT;
     w->count--;
     w->is_slow = false;

@@ -44,8 +44,7 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
         if (f->ticket != ticket)
             continue;
         atomic_store(&w->board->cancelled[ticket % WIRE_MAX_IN_FLIGHT], ticket);
-        if (f->reason == STOP_NONE)
-            f->reason = reason;
+        slot_stop_task(w, f, reason);
         if (f != slot_front_task(w)) {
             f->task = NULL;
             return false;
