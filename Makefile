@@ -257,8 +257,8 @@ soak: all ## put one service under every kind of load and fault, and look for wh
 	@BUILD=$(BUILD) tests/soak/soak.py --minutes $(MINUTES)
 
 .PHONY: bench
-bench: all $(BENCHES) ## measure: ratios in one run, as a table
-	@BUILD=$(BUILD) bench/run
+bench: all $(BENCHES) ## measure: ratios in one run, as a table (ROUNDS=6; ROWS="tiny_rate"; JSON=file; BUSY=1)
+	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(BUSY),--busy) $(ROWS)
 
 .PHONY: lint
 lint: deps ## check the source: cppcheck, banned calls, the order of the rooms, the manual, openapi.yaml

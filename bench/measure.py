@@ -2,8 +2,8 @@
 something else disturbed them.
 
 A measurement is a function that is called once a round and measures two things in turn (alternate). `rounds` calls it,
-and looks at what else used the CPUs meanwhile: all of their time that was not idle, less what this program and the
-processes that it has started took. That is the work of strangers, the kernel's own threads, and time that the
+and looks at what else used the CPUs meanwhile: all of their time that was not idle, less what this program, the
+processes that it has started, and the kernel's own threads took. That is the work of strangers, and time that the
 hypervisor gave to others (steal).
 """
 
@@ -88,6 +88,15 @@ def family(s):
     return [s.process.pid, *descendants(s.process.pid)]
 
 
+def kernel_threads_ns():
+    """The CPU time of each of the kernel's own threads; they write to the disk for us, among other things."""
+    with contextlib.suppress(OSError):
+        with open("/proc/2/comm", encoding="ascii") as file:
+            if file.read() == "kthreadd\n":
+                return {pid: cpu_ns([pid]) for pid in descendants(2)}
+    return {}
+
+
 def own_cpu_ns():
     """The CPU time of this program, and of all that it has ever started: what lives, and what has ended."""
     step = 10**9 // os.sysconf("SC_CLK_TCK")
@@ -135,12 +144,13 @@ class Rounds:
 
 def watched(work):
     """Calls work(); its result, the share of the CPUs that others used meanwhile, and whether that was too much."""
-    start, own, (idle, stolen) = time.monotonic_ns(), own_cpu_ns(), machine_times_ns()
+    kernel, own, start, (idle, stolen) = kernel_threads_ns(), own_cpu_ns(), time.monotonic_ns(), machine_times_ns()
     result = work()
-    (idle_end, stolen_end), own_end, end = machine_times_ns(), own_cpu_ns(), time.monotonic_ns()
+    (idle_end, stolen_end), end, own_end, kernel_end = machine_times_ns(), time.monotonic_ns(), own_cpu_ns(), kernel_threads_ns()
     all_ns = (end - start) * len(CPUS)
+    used_ns = all_ns - (idle_end - idle) - (own_end - own) - sum(ns - kernel.get(pid, 0) for pid, ns in kernel_end.items())
     # Where the kernel takes stolen time for the time of whoever ran, the first of these does not have it.
-    others_ns = max(all_ns - (idle_end - idle) - (own_end - own), stolen_end - stolen, 0)
+    others_ns = max(used_ns, stolen_end - stolen, 0)
     return result, others_ns / all_ns, others_ns > max(DISTURBED_SHARE * all_ns, DISTURBED_NS)
 
 
@@ -268,16 +278,24 @@ def have(program, package):
     return shutil.which(program) is not None
 
 
-def wrk(port, *headers, seconds=WRK_SECONDS, connections=WRK_CONNECTIONS, script="tiny.lua"):
-    """Sends tiny jobs as fast as they are answered. The requests per second, and how many were answered."""
+def wrk_command(port, *headers, seconds=WRK_SECONDS, connections=WRK_CONNECTIONS, script="tiny.lua"):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", os.path.join(ROOT, "bench", script)]
     for header in headers:
         command += ["-H", header]
-    out = subprocess.run([*command, f"http://127.0.0.1:{port}/v1/jobs"], check=True, capture_output=True, text=True).stdout
+    return [*command, f"http://127.0.0.1:{port}/v1/jobs"]
+
+
+def wrk_figures(out):
+    """What wrk has printed: the requests per second, and how many were answered."""
     rate, answers, errors = out.splitlines()[-1].split()
     if int(errors) > 0 or int(answers) == 0:
         raise Wrong(f"wrk had errors:\n{out}")
     return float(rate), int(answers)
+
+
+def wrk(port, *headers, **options):
+    """Sends tiny jobs as fast as they are answered. The requests per second, and how many were answered."""
+    return wrk_figures(subprocess.run(wrk_command(port, *headers, **options), check=True, capture_output=True, text=True).stdout)
 
 
 def load_command(s, path, body, *options):

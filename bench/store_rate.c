@@ -1,13 +1,11 @@
-/* store_rate.c: measures how many submissions a second the store on disk records, and how long it takes to open. A
- * program of its own, with one event loop and the store's thread.
+/* store_rate.c: measures how many submissions a second the store on disk records. A program of its own, with one event
+ * loop and the store's thread.
  *
- *     store_rate [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY
+ *     store_rate [--seconds S] [--outstanding N] [--request BYTES] DIRECTORY
  *
  * DIRECTORY must exist, on the disk that will be measured. The program makes a directory in it, and removes that again.
- * Each round measures two rates: group commit, with several submissions outstanding (32 by default); and one commit for
- * each submission, where each waits for the one before. Then the program opens and recovers a store with many queued
- * jobs (100000 by default; 0: it does not). It prints one line of JSON: the submissions per second of each round, and
- * the seconds to open and recover. */
+ * N submissions are outstanding at a time (32 by default), and those that arrive together are one commit. With 1 each
+ * waits for the one before, and has a commit of its own. The program prints one line of JSON. */
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
@@ -22,7 +20,6 @@
 #include "server/store/store.h"
 
 #define MAX_OUTSTANDING 4096
-#define MAX_ROUNDS      100
 
 struct bench {
     struct loop *loop;
@@ -36,7 +33,7 @@ struct bench {
 };
 
 struct options {
-    unsigned rounds, outstanding, request_bytes, queued;
+    unsigned outstanding, request_bytes;
     double seconds;
     const char *directory;
 };
@@ -117,47 +114,10 @@ static void close_store(struct bench *b) {
     b->store = NULL;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------------- */
-
-static void on_job(void *arg, struct record *r, const struct store_input *in) {
-    (void)r, (void)in;
-    ++*(unsigned *)arg;
-}
-
-static void on_chunk(void *arg, const struct id *job, const struct store_chunk *c) {
-    (void)arg, (void)job, (void)c;
-}
-
-static void on_delivery(void *arg, const struct delivery *d) {
-    (void)arg, (void)d;
-}
-
-/* Seconds to open and recover a store with that number of queued jobs. */
-static double measure_start(struct bench *b, unsigned jobs) {
-    unsigned found = 0;
-    const struct store_recovery to = {&found, on_job, on_chunk, on_delivery};
-    close_store(b);
-    remove_tree(b->path);
-    open_store(b);
-    b->end_ns = 0;
-    for (unsigned i = 0; i < jobs; i++) {
-        submit_one(b);
-        while (b->flying >= MAX_OUTSTANDING)
-            loop_step(b->loop, NS_PER_S);
-    }
-    close_store(b);
-    int64_t start_ns = clock_monotonic_ns();
-    open_store(b);
-    if (b->store->ops->recover(b->store, &to) != 0 || found != jobs)
-        die("recover", "some jobs are missing");
-    return (double)(clock_monotonic_ns() - start_ns) / 1e9;
-}
-
 /* ---- main -------------------------------------------------------------------------------------------------------- */
 
 static void usage(void) {
-    fputs("usage: store_rate [--rounds N] [--seconds S] [--outstanding N] [--request BYTES] [--queued N] DIRECTORY\n",
-          stderr);
+    fputs("usage: store_rate [--seconds S] [--outstanding N] [--request BYTES] DIRECTORY\n", stderr);
     exit(2);
 }
 
@@ -170,35 +130,25 @@ static unsigned number(const char *text, unsigned max) {
 }
 
 static void parse(int argc, char **argv, struct options *o) {
-    static const struct option known[] = {
-        {"rounds", required_argument, NULL, 'r'},      {"seconds", required_argument, NULL, 's'},
-        {"outstanding", required_argument, NULL, 'o'}, {"request", required_argument, NULL, 'b'},
-        {"queued", required_argument, NULL, 'q'},      {0}};
+    static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
+                                          {"outstanding", required_argument, NULL, 'o'},
+                                          {"request", required_argument, NULL, 'b'},
+                                          {0}};
     for (int c = getopt_long(argc, argv, "", known, NULL); c != -1; c = getopt_long(argc, argv, "", known, NULL)) {
         switch (c) {
-        case 'r': o->rounds = number(optarg, MAX_ROUNDS); break;
         case 's': o->seconds = strtod(optarg, NULL); break;
         case 'o': o->outstanding = number(optarg, MAX_OUTSTANDING); break;
         case 'b': o->request_bytes = number(optarg, 64 * 1024 * 1024); break;
-        case 'q': o->queued = number(optarg, 10000000); break;
         default: usage();
         }
     }
-    if (optind + 1 != argc || o->rounds == 0 || o->outstanding == 0 || o->request_bytes == 0 || !(o->seconds > 0))
+    if (optind + 1 != argc || o->outstanding == 0 || o->request_bytes == 0 || !(o->seconds > 0))
         usage();
     o->directory = argv[optind];
 }
 
-static void print_rates(const char *name, const double *rates, unsigned rounds) {
-    printf("\"%s\":[", name);
-    for (unsigned i = 0; i < rounds; i++)
-        printf("%s%.0f", i == 0 ? "" : ",", rates[i]);
-    printf("]");
-}
-
 int main(int argc, char **argv) {
-    struct options o = {.rounds = 5, .outstanding = 32, .request_bytes = 60, .queued = 100000, .seconds = 1};
-    double group[MAX_ROUNDS], each[MAX_ROUNDS], start_s = 0;
+    struct options o = {.outstanding = 32, .request_bytes = 60, .seconds = 1};
     struct bench b = {0};
     parse(argc, argv, &o);
     host_init(false);
@@ -212,19 +162,10 @@ int main(int argc, char **argv) {
         die("start", strerror(errno));
     b.request = slice_all(request);
     open_store(&b);
-    for (unsigned i = 0; i < o.rounds; i++) {
-        group[i] = measure(&b, o.outstanding, o.seconds);
-        each[i] = measure(&b, 1, o.seconds);
-    }
-    if (o.queued > 0)
-        start_s = measure_start(&b, o.queued);
+    double rate = measure(&b, o.outstanding, o.seconds);
     close_store(&b);
     remove_tree(b.path);
-    printf("{");
-    print_rates("group_commit_per_s", group, o.rounds);
-    printf(",");
-    print_rates("commit_each_per_s", each, o.rounds);
-    printf(",\"outstanding\":%u,\"queued\":%u,\"open_and_recover_s\":%.3f}\n", o.outstanding, o.queued, start_s);
+    printf("{\"submissions_per_s\": %.0f}\n", rate);
     slice_deinit(&b.request);
     loop_free(b.loop);
     free(bytes);
