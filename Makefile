@@ -260,14 +260,20 @@ soak: all ## put one service under every kind of load and fault, and look for wh
 bench: all $(BENCHES) ## measure: ratios in one run, as a table (ROUNDS=6; ROWS="tiny_rate"; JSON=file; BUSY=1)
 	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(BUSY),--busy) $(ROWS)
 
+.PHONY: performance
+performance: all $(BENCHES) ## measure all of it, and write docs/performance.md anew (ROUNDS=6; needs a quiet machine)
+	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUSY),--busy) --json docs/performance.json
+	@$(MAKE) --no-print-directory docs
+
 .PHONY: lint
 lint: deps ## check the source: cppcheck, banned calls, the order of the rooms, the manual, openapi.yaml
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tests/lint
 
 .PHONY: docs
-docs: $(BUILD)/tools/manual_offloadd ## write docs/options.md anew
+docs: $(BUILD)/tools/manual_offloadd ## write docs/options.md and docs/performance.md anew
 	$< markdown >docs/options.md.part && mv docs/options.md.part docs/options.md
+	bench/page docs/performance.json >docs/performance.md.part && mv docs/performance.md.part docs/performance.md
 
 .PHONY: format
 format: ## format all C files in place, by clang-format

@@ -18,6 +18,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -90,11 +91,14 @@ def family(s):
 
 def kernel_threads_ns():
     """The CPU time of each of the kernel's own threads; they write to the disk for us, among other things."""
+    times = {}
     with contextlib.suppress(OSError):
         with open("/proc/2/comm", encoding="ascii") as file:
-            if file.read() == "kthreadd\n":
-                return {pid: cpu_ns([pid]) for pid in descendants(2)}
-    return {}
+            threads = descendants(2) if file.read() == "kthreadd\n" else []
+        for pid in threads:
+            with contextlib.suppress(OSError):  # it has just ended
+                times[pid] = cpu_ns([pid])
+    return times
 
 
 def own_cpu_ns():
@@ -212,6 +216,11 @@ def wait_for_workers(s):
     wait_until(lambda: {lane: lanes(s).count(lane) for lane in wanted} == wanted, f"the workers are {wanted}", START_LIMIT_S)
 
 
+def scratch(where=None):
+    """A new directory on the disk of the build, or elsewhere."""
+    return tempfile.TemporaryDirectory(dir=where or BUILD, prefix="bench-")
+
+
 @contextlib.contextmanager
 def service(*options):
     """A service in memory (unless the options name a --data-dir) on a port that the kernel picks."""
@@ -230,22 +239,30 @@ def metrics(s):
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
-def jobs_by_status(s):
-    """How many jobs have ended, by their status; and under "live" how many have not."""
+def ended_jobs(s):
+    """How many jobs have ended, by their status."""
     found = collections.Counter()
     for name, value in metrics(s).items():
         if name.startswith("offload_jobs_total{"):
             found[name.split('status="')[1].split('"')[0]] += int(value)
-        elif name.startswith("offload_jobs_queued{") or name == "offload_jobs_running":
-            found["live"] += int(value)
     return found
+
+
+def wait_until_quiet(s):
+    """Until no job is queued or running, and nothing of any job waits for the store: the ends are on disk, too."""
+    def is_quiet():
+        m = metrics(s)
+        queued = sum(value for name, value in m.items() if name.startswith("offload_jobs_queued{"))
+        return queued + m["offload_jobs_running"] + sum(m[f'offload_held_bytes{{what="{what}"}}'] for what in ("jobs", "store")) == 0
+
+    wait_until(is_quiet, "every job has ended")
 
 
 def check_all_succeeded(s, at_least, clients_left=False):
     """Waits until every job has ended, and fails unless all have succeeded, at least so many. Only where clients have
     left without an answer, as those of wrk do at its end, other jobs can have been cancelled."""
-    wait_until(lambda: jobs_by_status(s)["live"] == 0, "every job has ended")
-    found = jobs_by_status(s)
+    wait_until_quiet(s)
+    found = ended_jobs(s)
     if found["succeeded"] < at_least or found["failed"] > 0 or found["cancelled"] > 0 and not clients_left:
         raise Wrong(f"of at least {at_least} jobs these ended: {dict(found)}")
 

@@ -37,7 +37,9 @@ class Row:
 
     def digits(self):
         middle = abs(statistics.median(self.values))
-        return 0 if middle >= 1000 or all(v == int(v) for v in self.values) else 1 if middle >= 100 else 2
+        if all(v == int(v) for v in self.values):
+            return 0
+        return 1 if middle >= 100 else 2 if middle >= 0.1 else 4
 
     def measured(self):
         return "skipped: " + self.skipped if self.skipped else measure.spread(self.values, self.digits())
@@ -96,10 +98,16 @@ def first_line(*command):
     return lines[0].strip() if lines else None
 
 
+def version(*command):
+    """The version in what the command prints: the first word that begins with a digit. None: there is none."""
+    found = re.search(r"\b\d[\w.+-]*", first_line(*command) or "")
+    return found.group() if found else None
+
+
 def library_versions():
     """The versions of the libraries, as pkg-config knows them: those that the service was built with."""
     names = ("libmicrohttpd", "jansson", "sqlite3", "libcurl")
-    return {name: first_line("pkg-config", "--modversion", name) for name in names}
+    return {name: version("pkg-config", "--modversion", name) for name in names}
 
 
 def cpu_model():
@@ -116,9 +124,9 @@ def machine():
         "cpu": cpu_model(), "cpus": len(measure.CPUS), "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(), "commit": commit, "changed": bool(changed),
         "versions": {
-            "offloadd": first_line(os.path.join(measure.BUILD, "offloadd"), "--version"), **library_versions(),
-            "gcc": first_line("gcc", "--version"), "python": platform.python_version(), "wrk": first_line("wrk", "-v"),
-            "primesieve": first_line("primesieve", "--version"),
+            "offloadd": version(os.path.join(measure.BUILD, "offloadd"), "--version"), **library_versions(),
+            "gcc": version("gcc", "--version"), "python": platform.python_version(), "wrk": version("wrk", "-v"),
+            "primesieve": version("primesieve", "--version"),
         },
     }
 

@@ -5,38 +5,33 @@ import json
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 
 import measure
-from measure import TINY, Service
+from measure import Service
 from report import Row, gives
 
 SUBMITTERS = measure.WRK_CONNECTIONS
+DURABLE = f"tiny durable jobs over HTTP, {SUBMITTERS} connections, until their ends are recorded, too"
 MEMORY_DIRECTORY = "/dev/shm"
 QUEUED = 100_000
 QUEUED_JOB = {"type": "sum", "params": {"start": 0, "stop": 100}, "options": {"delay_ms": 24 * 3600 * 1000}}
 
 
-def scratch(where=None):
-    """A directory on the disk of the build, or elsewhere."""
-    return tempfile.TemporaryDirectory(dir=where or measure.BUILD, prefix="bench-")
-
-
 def over_http(where=None):
     """Jobs a second, submitted with respond-async at a new service with an empty database. The time runs from the first
     request until the end of the last job is on disk, too."""
-    with scratch(where) as directory, measure.service("--data-dir", directory, "--max-queue", "10000000") as s:
+    with measure.scratch(where) as directory, measure.service("--data-dir", directory, "--max-queue", "10000000") as s:
         rate, answers = measure.wrk(s.port, "Prefer: respond-async")
         left = time.monotonic()
         measure.check_all_succeeded(s, answers)
         seconds = answers / rate + time.monotonic() - left
-        return measure.jobs_by_status(s)["succeeded"] / seconds
+        return measure.ended_jobs(s)["succeeded"] / seconds
 
 
 def in_store(outstanding):
     """Submissions a second through the store's own interface, on the disk of the build."""
-    with scratch() as directory:
+    with measure.scratch() as directory:
         out = subprocess.run([os.path.join(measure.BUILD, "bench", "store_rate"), "--seconds", str(measure.WRK_SECONDS),
                               "--outstanding", str(outstanding), directory], check=True, capture_output=True, text=True)
     return json.loads(out.stdout)["submissions_per_s"]
@@ -57,8 +52,7 @@ def compared(name, what, goal, one, other):
 
 @gives("durable_rate")
 def durable_rate():
-    what, target = (f"durable jobs over HTTP, {SUBMITTERS} connections, until their ends are on disk, too: rate / submissions of "
-                    "the store alone"), ">= 0.35"
+    what, target = f"{DURABLE}: rate / that of submissions to the store alone", ">= 0.35"
     if not measure.have("wrk", "wrk"):
         yield Row("durable_rate", what, "ratio", [], target, skipped="wrk is missing")
         return
@@ -67,7 +61,7 @@ def durable_rate():
 
 @gives("durable_in_memory")
 def durable_in_memory():
-    what = f"the same with the data directory in {MEMORY_DIRECTORY}: rate / synchronous ones"
+    what = f"{DURABLE}, with the data directory in {MEMORY_DIRECTORY}: rate / that of synchronous ones"
     if not measure.have("wrk", "wrk") or not os.access(MEMORY_DIRECTORY, os.W_OK):
         yield Row("durable_in_memory", what, "ratio", [], skipped=f"wrk or {MEMORY_DIRECTORY} is missing")
         return
@@ -113,7 +107,7 @@ def killed(directory):
 @gives("backlog_start", "backlog_memory")
 def restart_with_a_backlog():
     """The second half of the backlog shows what a job takes: what exists only once is there by then."""
-    with scratch() as directory:
+    with measure.scratch() as directory:
         with killed(directory) as s:
             half = fill(s, QUEUED // 2)
             held = (fill(s, QUEUED // 2) - half) / (QUEUED // 2) - len(json.dumps(QUEUED_JOB["params"]))

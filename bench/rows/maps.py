@@ -110,7 +110,8 @@ def map_of(function, kind, member, first, goals):
               [r["values_pool"] / r["values"] for r in done.results], goals["values"], done,
               "{values:.1f} and {values_pool:.1f} ms".format_map(middle))
     yield Row(f"map_{kind}_single", f"{of}, bytes: time / that of {ITEMS} requests on one connection", "ratio",
-              [r["bytes"] / r["single"] for r in done.results], goals["single"], done, "{single:.0f} ms".format_map(middle))
+              [r["bytes"] / r["single"] for r in done.results], goals["single"], done,
+              "{bytes:.1f} and {single:.0f} ms".format_map(middle))
 
 
 @gives("map_sum_bytes", "map_sum_values", "map_sum_single")

@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import tempfile
 
 import measure
 from measure import TINY, TINY_PRIMES
@@ -37,7 +36,7 @@ def loaded(port, processes):
 @gives("tiny_rate", "tiny_cpu")
 def rate():
     rate_what = f"tiny job, {measure.WRK_CONNECTIONS} connections: rate / bare libmicrohttpd's"
-    cpu_what = "the same: CPU time per request of all processes / bare libmicrohttpd's"
+    cpu_what = f"tiny job, {measure.WRK_CONNECTIONS} connections: CPU time of all processes / bare libmicrohttpd's"
     if not measure.have("wrk", "wrk"):
         yield Row("tiny_rate", rate_what, "ratio", [], ">= 0.62", skipped="wrk is missing")
         yield Row("tiny_cpu", cpu_what, "ratio", [], "<= 2.0", skipped="wrk is missing")
@@ -92,7 +91,7 @@ def synchronous_beside_store():
     if not measure.have("wrk", "wrk"):
         yield Row("synchronous_beside_store", what, "ratio", [], target, skipped="wrk is missing")
         return
-    with tempfile.TemporaryDirectory(dir=".") as directory, measure.service("--data-dir", directory) as on_disk, \
+    with measure.scratch() as directory, measure.service("--data-dir", directory) as on_disk, \
             measure.service() as in_memory:
         done, ratios = rates_of_two(on_disk, in_memory)
     yield Row("synchronous_beside_store", what, "ratio", ratios, target, done)

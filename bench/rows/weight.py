@@ -39,7 +39,7 @@ def asks_ready(path):
 
 def start_ms():
     """From exec until /readyz says so; it is asked every millisecond, as an impatient orchestrator would."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory:  # of a short name, for the socket
         path = os.path.join(directory, "socket")
         start = time.monotonic()
         with subprocess.Popen([os.path.join(measure.BUILD, "offloadd"), "--listen", "unix:" + path, "--data-dir", "none"],

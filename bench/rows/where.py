@@ -12,7 +12,6 @@ import os
 import re
 import statistics
 import subprocess
-import tempfile
 
 import measure
 from measure import TINY
@@ -70,7 +69,7 @@ def rooms_of_functions():
 def profile(port, pids, rooms):
     """The share of each library in the CPU time of these processes, and of each room of the own code; None: perf cannot
     tell."""
-    with tempfile.TemporaryDirectory() as directory:
+    with measure.scratch() as directory:
         data = os.path.join(directory, "data")
         if under_perf(port, pids, "record", "-q", "-F", str(SAMPLES_PER_S), "-e", "cpu-clock", "-o", data)[1] is None:
             return None
