@@ -273,7 +273,7 @@ lint: deps ## check the source: cppcheck, banned calls, the order of the rooms, 
 .PHONY: docs
 docs: $(BUILD)/tools/manual_offloadd ## write docs/options.md and docs/performance.md anew
 	$< markdown >docs/options.md.part && mv docs/options.md.part docs/options.md
-	bench/page docs/performance.json >docs/performance.md.part && mv docs/performance.md.part docs/performance.md
+	bench/page docs/performance.json $(wildcard docs/peers.json) >docs/performance.md.part && mv docs/performance.md.part docs/performance.md
 
 .PHONY: format
 format: ## format all C files in place, by clang-format

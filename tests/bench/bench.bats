@@ -55,6 +55,19 @@ bats_require_minimum_version 1.5.0
     [ "$(grep -c 'needs `perf`' <<<"$output")" = 5 ]
 }
 
+@test "the page has the peers in one table, if they were measured" {
+    run --separate-stderr bench/page tests/bench/figures.json
+    [[ $output == *"this page was made without it"* ]]
+
+    jq '.rows |= map(select(.name | test("row$")) | .what = "Go / offloadd, " + .what) | .rows[2].what = "Celery / offloadd, one row"' \
+        tests/bench/figures.json >"$BATS_TEST_TMPDIR/peers.json"
+    run --separate-stderr bench/page tests/bench/figures.json "$BATS_TEST_TMPDIR/peers.json"
+    [ "$status" = 0 ]
+    [[ $output == *"| offloadd is 1 | one row | another row |"* ]]
+    [[ $output == *"| Go | 0.50 (0.40 … 0.60) | 12.5 (12.5 … 12.5) |"* ]]
+    [[ $output == *"| Celery | wrk is missing |  |"* ]]
+}
+
 @test "no page is made of anything else" {
     echo '{"rows": []}' >"$BATS_TEST_TMPDIR/other.json"
     run bench/page "$BATS_TEST_TMPDIR/other.json"
