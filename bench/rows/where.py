@@ -128,11 +128,11 @@ def where_time_goes():
             number, lambda: costs(s.port, {"front": [front], "workers": others}), lambda: costs(bare_port, {"hello": [bare.pid]})))
         check_tiny(s, sum(a["answers"] for a, _ in done.results))
         figures = {"server_timing_us": server_timing(s)}
-        rooms = rooms_of_functions()
+        rooms = rooms_of_functions() if measure.have("perf", "linux-perf") else None
         for name, port, pids in (("front", s.port, [front]), ("workers", s.port, others), ("hello", bare_port, [bare.pid])):
             rounds = [r[1] if name == "hello" else r[0] for r in done.results]
             figures[name] = {key: statistics.median(r[name][key] for r in rounds) for key in ("all", "user", "system")}
-            if measure.have("perf", "linux-perf"):
+            if rooms is not None:
                 figures[name] |= {"system_calls": system_calls(port, pids), **(profile(port, pids, rooms) or {})}
     yield Row("where_time_goes", what, "us", [a["front"]["all"] for a, _ in done.results], "", done,
               f"workers {figures['workers']['all']:.1f} us, hello {figures['hello']['all']:.1f} us", figures)
