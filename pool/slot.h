@@ -92,7 +92,7 @@ struct worker {
     struct in_flight ring[WIRE_MAX_IN_FLIGHT];
     unsigned head, count;
     uint64_t long_tasks;
-    unsigned stopped_tasks; /* how many of them were asked to stop */
+    unsigned stopped_tasks;  /* how many of them were asked to stop */
     uint64_t front_seen;     /* held_back.c: the ticket of slot_front_task when it looked the last time */
     bool is_slow;            /* held_back.c: it is at one short task for long, and gets no more of them */
     struct timer stop_timer; /* stopping.c: the task that it works on was asked to stop */
