@@ -263,6 +263,7 @@ static int start_daemon(struct http *h) {
         (unsigned)h->config.max_connections + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
         MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
         on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, /* else it does not use sendfile(2), which can raise SIGPIPE */
         MHD_OPTION_END);
     if (h->daemon == NULL)
         return -1;

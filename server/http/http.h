@@ -83,7 +83,7 @@ struct http_events {
 MUST_CHECK int http_check_listen(const struct http_config *config, struct buf *error);
 
 /* Opens the listeners, and serves them from the first http_turn on. Copies `config` and `events`; borrows `loop` until
- * http_close. NULL with one line in `error`. Then *misconfigured is true if an address has no known form or is not
+ * http_close. The process must ignore SIGPIPE, because sendfile(2) can raise it. NULL with one line in `error`. Then *misconfigured is true if an address has no known form or is not
  * allowed, and false if it could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);

@@ -803,6 +803,21 @@ static void a_range_of_a_large_slice(void **state) {
     check_ranges(LARGE);
 }
 
+/* More than the sockets hold. */
+static void a_client_can_leave_in_the_middle_of_a_large_slice(void **state) {
+    (void)state;
+    enum { HUGE_SLICE = 16 * 1024 * 1024 };
+    char *text = large_text(HUGE_SLICE);
+    world.slice = slice_all(blob_copy_sealed("test", text, HUGE_SLICE));
+    struct client *c = connect_client();
+    send_request(c, "GET", "/slice", "");
+    until_received(c, "\r\n\r\n");
+    leave(c);
+    until_traced("done");
+    assert_non_null(strstr(world.trace.data, "done /slice"));
+    free(text);
+}
+
 /* With HTTP/1.0 the body ends with the connection, and is not sent in chunks. */
 static void expect_answer(struct client *c, const char *method, const char *headers, const char *status) {
     forget(c);
@@ -1222,6 +1237,7 @@ int main(void) {
         TEST(head_does_not_read_a_stream),
         TEST(a_range_of_a_small_slice),
         TEST(a_range_of_a_large_slice),
+        TEST(a_client_can_leave_in_the_middle_of_a_large_slice),
         TEST(a_large_slice_is_compressed_if_the_client_accepts_it),
         TEST(a_range_holds_only_for_the_bytes_that_the_client_knows),
         TEST(a_slice_that_the_client_has_is_not_sent_again),

@@ -15,6 +15,7 @@
 #define OFFLOAD_HTTP_WORLD_H
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -157,6 +158,7 @@ static void on_rejected(void *arg, unsigned status) {
 static int open_world(void **state) {
     (void)state;
     memset(&world, 0, sizeof world);
+    signal(SIGPIPE, SIG_IGN); /* see http_open */
     world.descriptors = count_descriptors();
     world.loop = loop_new();
     world.config = (struct http_config){.max_connections = 100,
