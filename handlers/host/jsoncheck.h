@@ -6,6 +6,7 @@
 
 #include "base/attributes.h"
 #include "base/buf.h"
+#include "handlers/host/scan.h"
 
 enum jsoncheck { JSONCHECK_GOOD, JSONCHECK_BAD, JSONCHECK_NO_MEMORY };
 
@@ -17,8 +18,10 @@ struct excerpt {
     size_t from;     /* ...and in the whole text */
 };
 
-/* *depth: how deep arrays and objects are nested, if the text is JSON. If it is not, *excerpt shows the first mistake.
+/* If the text is JSON: *depth is how deep arrays and objects are nested; and if it is an object, *longest is the longest
+ * array among the values of its members. If it is not JSON, *excerpt shows the first mistake.
  * A text with more than 4 GiB needs too much memory. */
-MUST_CHECK enum jsoncheck jsoncheck(const char *text, size_t size, unsigned *depth, struct excerpt *excerpt);
+MUST_CHECK enum jsoncheck jsoncheck(const char *text, size_t size, unsigned *depth, struct json_list *longest,
+                                    struct excerpt *excerpt);
 
 #endif

@@ -311,11 +311,12 @@ static int report_mistake(const char *text, size_t size, const struct excerpt *e
     return -1;
 }
 
-int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fault *fault) {
+int jsontext_check_body(const void *text, size_t size, unsigned max_depth, struct json_list *longest,
+                        struct fault *fault) {
     struct excerpt excerpt = {{0}, 0, 0};
     struct scan s = {.text = size > 0 ? text : "", .size = size, .max_depth = max_depth};
     unsigned depth;
-    enum jsoncheck found = jsoncheck(s.text, size, &depth, &excerpt);
+    enum jsoncheck found = jsoncheck(s.text, size, &depth, longest, &excerpt);
     int rc = -1;
     if (found == JSONCHECK_GOOD && depth <= max_depth)
         rc = 0;
@@ -329,6 +330,11 @@ int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fau
         report_mistake(s.text, size, &excerpt, fault);
     buf_deinit(&excerpt.text);
     return rc;
+}
+
+int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fault *fault) {
+    struct json_list ignored;
+    return jsontext_check_body(text, size, max_depth, &ignored, fault);
 }
 
 /* ---- values of a text -------------------------------------------------------------------------------------------- */

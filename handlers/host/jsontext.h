@@ -15,6 +15,9 @@
 
 /* Is the text JSON? 0, or -1 with *fault filled. It needs no tree: little memory, however large the text is. */
 MUST_CHECK int jsontext_check(const void *text, size_t size, unsigned max_depth, struct fault *fault);
+/* The same. If it is an object, *longest is the longest array among the values of its members. */
+MUST_CHECK int jsontext_check_body(const void *text, size_t size, unsigned max_depth, struct json_list *longest,
+                                   struct fault *fault);
 
 /* Makes JSON a tree, which can need a hundred times as much memory as the text. NULL with *fault filled if it is not
  * JSON. A number that jansson would round or reject becomes a string that jsontext_number recognises, so ask

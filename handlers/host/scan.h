@@ -72,6 +72,12 @@ struct json_span {
     const char *at, *end;
 };
 
+/* An array, and how many elements it has. */
+struct json_list {
+    struct json_span span; /* at: NULL: there is none */
+    size_t count;
+};
+
 /* The next member of an object, or element of an array. *at is where to go on: at first the place behind the first
  * bracket. False at the end, with *at behind the last bracket; also if the text is no JSON. A name has its quotes. */
 bool scan_next_member(const char **at, const char *end, struct json_span *name, struct json_span *value);

@@ -51,13 +51,18 @@ static const struct params_table *parse_type(const struct json_span *text, struc
 /* The values of the members; of those that are missing `at` is NULL. */
 struct members {
     struct json_span type, params, items, options;
-    size_t item_count; /* of an array */
+    size_t item_count;        /* of an array */
+    struct json_list longest; /* the longest array of all, which was found before */
 };
 
-/* Finds the end of the items, and counts them on the way. */
+/* Finds the end of the items, and counts them if they are an array. They are most often the longest one. */
 static const char *find_items(const char *at, const char *end, struct members *m) {
     struct json_span item;
     m->items.at = at;
+    if (at == m->longest.span.at) {
+        m->item_count = m->longest.count;
+        return m->longest.span.end;
+    }
     if (*at != '[')
         return scan_whole_value(at, end);
     for (at++; scan_next_element(&at, end, &item);)
@@ -107,8 +112,9 @@ static void parse_calls(const struct members *m, const struct params_table *tabl
         params_pack(table, m->params.at == NULL ? NULL : &m->params, &params, &s->params, faults);
 }
 
-static void parse_body(const struct json_span *body, struct submission *s, struct faults *faults) {
-    struct members m = {.item_count = 0};
+static void parse_body(const struct json_span *body, const struct json_list *longest, struct submission *s,
+                       struct faults *faults) {
+    struct members m = {.longest = *longest};
     if (*body->at != '{') {
         json_t *value = jsontext_shallow(body);
         faults_add(faults, NULL, "a job must be an object, not %s", value == NULL ? "this" : jsontext_kind(value));
@@ -123,17 +129,18 @@ static void parse_body(const struct json_span *body, struct submission *s, struc
 
 int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault) {
     struct faults faults = {.code = "invalid_params"};
+    struct json_list longest;
     memset(s, 0, sizeof *s);
     if (submission_parse_plain(json, size, max_depth, s))
         return 0;
     buf_clear(&s->params);
-    if (jsontext_check(json, size, max_depth, fault) != 0)
+    if (jsontext_check_body(json, size, max_depth, &longest, fault) != 0)
         return -1;
     const char *end = (const char *)json + size;
     while (scan_space(end - 1, end) == end)
         end--;
     struct json_span body = {scan_space(json, end), end};
-    parse_body(&body, s, &faults);
+    parse_body(&body, &longest, s, &faults);
     int rc = faults_finish(&faults, fault);
     if (rc == 0 && s->params.failed)
         rc = fault_set(fault, "memory_limit", "there is no memory for the parameters");

@@ -329,6 +329,8 @@ static void a_check_reports_what_jansson_reports(void **state) {
         "[true\xff]",
         "\"\\u0000\"",
         "{\"x\\u0000\":1}",
+        "[{\"e\":1,\"f\": -1.5e3 ,\t\"n\" : \"x\"} , {\"u\":null,\"t\":true,\"\":false},{ }]",
+        "{\"u\":{\"0\":0,\"1\":0,\"9\":0,\"e\":0,\"f\":0,\"n\":0,\"t\":\"\"}}",
         "{1234567890123456789012 \"a long string behind it\" : 2}"};
     static const char changes[] = "\"\\,:{}[] \n\x01\x7f-+.019eEtfnu\xc3\xff";
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -362,6 +364,46 @@ static void a_name_among_many_is_found_again(void **state) {
         assert_checked_as_parsed(text.data, text.size);
         buf_deinit(&text);
     }
+}
+
+/* From 60 to 68 deep; 64 is allowed. */
+static void an_object_counts_in_the_depth_however_plain_it_is(void **state) {
+    (void)state;
+    static const char *const innermost[] = {"{}", "{\"a\":1}", "{\"a\":[1]}", "{\"a\":{}}"};
+    for (int brackets = 60; brackets < 67; brackets++) {
+        for (int i = 0; i < 4; i++) {
+            char text[160];
+            memset(text, '[', (size_t)brackets);
+            int size = sprintf(text + brackets, "%s", innermost[i]);
+            memset(text + brackets + size, ']', (size_t)brackets);
+            assert_checked_as_parsed(text, (size_t)(2 * brackets + size));
+        }
+    }
+}
+
+static void assert_longest(const char *text, const char *longest, size_t count) {
+    struct fault fault = {0};
+    struct json_list list;
+    assert_int_equal(jsontext_check_body(text, strlen(text), 64, &list, &fault), 0);
+    assert_int_equal(list.span.at == NULL, longest == NULL);
+    if (longest == NULL)
+        return;
+    assert_int_equal(list.span.end - list.span.at, strlen(longest));
+    assert_memory_equal(list.span.at, longest, strlen(longest));
+    assert_int_equal(list.count, count);
+}
+
+static void a_check_finds_the_longest_array_of_a_body(void **state) {
+    (void)state;
+    assert_longest("[1,2]", NULL, 0);
+    assert_longest("{\"a\":1}", NULL, 0);
+    assert_longest("{\"a\":{\"b\":[1]}}", NULL, 0);
+    assert_longest("{\"a\":[]}", "[]", 0);
+    assert_longest("{\"a\":[ ]}", "[ ]", 0);
+    assert_longest("{\"a\":[1],\"b\":[1,[2,3]],\"c\":[4]}", "[1,[2,3]]", 2);
+    assert_longest("{\"a\":[{\"x\":1,\"y\":[5]} , {\"x\":2},{\"x\":[6,7,8]}]}",
+                   "[{\"x\":1,\"y\":[5]} , {\"x\":2},{\"x\":[6,7,8]}]", 3);
+    assert_longest(" { \"a\" : [ {} , \",]\" , null ] } ", "[ {} , \",]\" , null ]", 3);
 }
 
 static void a_byte_order_mark_is_named(void **state) {
@@ -404,6 +446,8 @@ int main(void) {
         cmocka_unit_test(truncated_texts_are_rejected),
         cmocka_unit_test(a_check_reports_what_jansson_reports),
         cmocka_unit_test(a_name_among_many_is_found_again),
+        cmocka_unit_test(an_object_counts_in_the_depth_however_plain_it_is),
+        cmocka_unit_test(a_check_finds_the_longest_array_of_a_body),
         cmocka_unit_test(a_byte_order_mark_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
