@@ -15,7 +15,8 @@
  * items_plan.c makes a group of consecutive items, and items_run.c runs it. Each item is a struct planned_item and what
  * its handler planned, so that the run needs no parameters:
  *
- *     | planned_item | chunk table | common ..pad | chunks' bytes ..pad | planned_item | ...       a good item
+ *     | planned_item | common ..pad | chunk's bytes ..pad | planned_item | ...                     a good item
+ *     | planned_item | chunk table | common ..pad | chunks' bytes ..pad | planned_item | ...       one of several chunks
  *     | planned_item | fault as JSON ..pad | ...                                                   a bad one
  *     | planned_item | the item as JSON ..pad | ...                      likewise, if that takes less: see enum bad_item
  *
@@ -27,7 +28,7 @@
 
 #include "handlers/host/host.h"
 
-#define ITEMS_MAGIC  UINT32_C(0x4F494C02)
+#define ITEMS_MAGIC  UINT32_C(0x4F494C03)
 #define ITEMS_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
 
 /* The front of a list. */

@@ -45,9 +45,19 @@ static void put_bad(struct buf *to, uint32_t index, enum bad_item bad, const voi
     items_pad(to, size);
 }
 
+/* Writes bytes and the zeros behind them. Returns the place behind both. */
+static char *write_padded(char *at, const void *bytes, size_t size) {
+    static const char zeros[8];
+    if (size == 0)
+        return at;
+    memcpy(at, bytes, size);
+    memcpy(at + size, zeros, ITEMS_PAD(size) - size);
+    return at + ITEMS_PAD(size);
+}
+
 static void put_planned(struct planner *p, uint32_t index) {
     const struct host_plan *plan = &p->item;
-    size_t table = plan->count * sizeof *plan->chunks;
+    size_t table = plan->count == 1 ? 0 : plan->count * sizeof *plan->chunks;
     uint64_t cost_ns = ITEM_NS;
     for (size_t i = 0; i < plan->count && cost_ns < MAX_ITEM_NS; i++)
         cost_ns += plan->chunks[i].cost_ns < MAX_ITEM_NS ? plan->chunks[i].cost_ns : MAX_ITEM_NS;
@@ -56,12 +66,14 @@ static void put_planned(struct planner *p, uint32_t index) {
                                 .size = table + ITEMS_PAD(plan->common.size) + plan->bytes.size,
                                 .cost_ns = cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS,
                                 .common_size = (uint32_t)plan->common.size};
-    buf_append(p->to, &head, sizeof head);
-    buf_append(p->to, plan->chunks, table);
-    buf_append(p->to, plan->common.data, plan->common.size);
-    items_pad(p->to, plan->common.size);
-    buf_append(p->to, plan->bytes.data, plan->bytes.size);
-    items_pad(p->to, plan->bytes.size);
+    char *at = buf_reserve(p->to, sizeof head + ITEMS_PAD(head.size));
+    if (at == NULL)
+        return;
+    memcpy(at, &head, sizeof head);
+    at = write_padded(at + sizeof head, plan->chunks, table);
+    at = write_padded(at, plan->common.data, plan->common.size);
+    write_padded(at, plan->bytes.data, plan->bytes.size);
+    p->to->size += sizeof head + ITEMS_PAD(head.size);
 }
 
 /* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED. */

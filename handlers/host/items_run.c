@@ -67,7 +67,7 @@ static bool has_room(struct runner *r, uint32_t chunks) {
 /* One item of a group, taken apart. Its sizes are checked. */
 struct item {
     struct planned_item head;
-    const char *table;
+    const char *table; /* of its chunks, if there are several */
     struct bytes common, bytes;
 };
 
@@ -79,13 +79,14 @@ static bool read_item(struct bytes group, size_t *offset, struct item *item) {
         return false;
     memcpy(&item->head, from, sizeof item->head);
     const struct planned_item *head = &item->head;
-    size_t front = head->chunks * sizeof(struct host_plan_chunk) + ITEMS_PAD(head->common_size);
+    size_t table = head->chunks > 1 ? head->chunks * sizeof(struct host_plan_chunk) : 0;
+    size_t front = table + ITEMS_PAD(head->common_size);
     room -= sizeof *head;
     if (head->chunks > HANDLER_MAX_CHUNKS || head->common_size > HANDLER_MAX_COMMON || head->size > room ||
         ITEMS_PAD(head->size) > room || front > head->size)
         return false;
     item->table = from + sizeof *head;
-    item->common = (struct bytes){item->table + head->chunks * sizeof(struct host_plan_chunk), head->common_size};
+    item->common = (struct bytes){item->table + table, head->common_size};
     item->bytes = (struct bytes){item->table + front, head->size - front};
     *offset += sizeof *head + ITEMS_PAD(head->size);
     return true;
@@ -93,8 +94,9 @@ static bool read_item(struct bytes group, size_t *offset, struct item *item) {
 
 static int run_chunk(struct runner *r, const struct item *item) {
     struct buf *part = &r->parts[r->chunk];
-    struct host_plan_chunk row;
-    memcpy(&row, item->table + r->chunk * sizeof row, sizeof row);
+    struct host_plan_chunk row = {.size = item->bytes.size};
+    if (item->head.chunks > 1)
+        memcpy(&row, item->table + r->chunk * sizeof row, sizeof row);
     if (row.offset % 8 != 0 || row.offset > item->bytes.size || row.size > item->bytes.size - row.offset)
         return items_report_damage(r->call.fault, "plans");
     struct bytes chunk = {(const char *)item->bytes.data + row.offset, row.size};
