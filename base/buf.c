@@ -105,8 +105,12 @@ void buf_json_string(struct buf *b, const char *text, size_t size) {
     buf_putc(b, '"');
     size_t plain = 0; /* start of the run that needs no escape */
     for (size_t i = 0; i < size;) {
+        while (i < size && s[i] >= 0x20 && s[i] < 0x80 && s[i] != '"' && s[i] != '\\')
+            i++;
+        if (i == size)
+            break;
         size_t n = s[i] < 0x80 ? 1 : utf8_length(s + i, size - i);
-        if (n > 1 || (n == 1 && s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')) {
+        if (n > 1) {
             i += n;
             continue;
         }

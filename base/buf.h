@@ -30,11 +30,12 @@ void buf_append_grown(struct buf *b, const void *bytes, size_t size); /* the slo
 
 /* Inline, because most appends are of a few bytes, often of a constant size. */
 static inline void buf_append(struct buf *b, const void *bytes, size_t size) {
-    if (size >= b->capacity - b->size || size == 0 || b->failed) {
+    if (size >= b->capacity - b->size || b->failed) {
         buf_append_grown(b, bytes, size);
         return;
     }
-    memcpy(b->data + b->size, bytes, size);
+    if (size != 0) /* memcpy does not take NULL */
+        memcpy(b->data + b->size, bytes, size);
     b->size += size;
     b->data[b->size] = '\0';
 }

@@ -150,7 +150,10 @@ bool number_to_u64(const char *digits, size_t size, uint64_t *value) {
     if (size == 0 || size > 20 || *digits == '-')
         return false;
     uint64_t sum = 0;
-    for (size_t i = 0; i < size; i++)
+    size_t i = 0;
+    for (; i < size && i < 19; i++) /* 10^19 is below 2^64 */
+        sum = sum * 10 + (uint64_t)(digits[i] - '0');
+    for (; i < size; i++)
         if (__builtin_mul_overflow(sum, 10, &sum) || __builtin_add_overflow(sum, (uint64_t)(digits[i] - '0'), &sum))
             return false;
     *value = sum;

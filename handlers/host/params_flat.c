@@ -57,23 +57,26 @@ static const char *read_value(const char *at, const char *end, struct member *m)
     return stop + m->is_text;
 }
 
-static bool is_row(const struct flat *f, unsigned row, const char *name, size_t size) {
-    return row < f->table->rows && f->name_sizes[row] == size &&
-           memcmp(f->table->handler->params[row].name, name, size) == 0;
+/* Passes over the name if it is the one of that row. NULL if it is not. */
+static const char *skip_row(const struct flat *f, unsigned row, const char *name, const char *end) {
+    size_t size = f->name_sizes[row];
+    if ((size_t)(end - name) <= size || name[size] != '"' ||
+        memcmp(f->table->handler->params[row].name, name, size) != 0)
+        return NULL;
+    return name + size + 1;
 }
 
-/* Finds the parameter of that name. Most often it is the parameter of the same member of the last object. */
-static bool find_row(struct flat *f, unsigned member, const char *name, size_t size, unsigned *row) {
+/* Finds the parameter whose name stands at `name`, behind the first quote. Most often it is the parameter of the same
+ * member of the last object. Returns the place behind the second quote, or NULL if there is no such parameter. */
+static const char *find_row(struct flat *f, unsigned member, const char *name, const char *end, unsigned *row) {
     *row = f->rows[member];
-    if (is_row(f, *row, name, size))
-        return true;
-    for (*row = 0; *row < f->table->rows; ++*row) {
-        if (is_row(f, *row, name, size)) {
-            f->rows[member] = *row;
-            return true;
-        }
+    const char *stop = f->table->rows > 0 ? skip_row(f, *row, name, end) : NULL;
+    for (unsigned other = 0; stop == NULL && other < f->table->rows; other++) {
+        stop = skip_row(f, other, name, end);
+        *row = other;
     }
-    return false;
+    f->rows[member] = *row;
+    return stop;
 }
 
 /* ---- checks, as in params.c -------------------------------------------------------------------------------------- */
@@ -135,10 +138,10 @@ static const char *read_member(struct flat *f, const char *at, const char *end, 
     struct member *m = &o->members[o->count];
     if (at == end || *at != '"' || o->count == PARAMS_MAX)
         return NULL;
-    const char *name = at + 1, *stop = scan_plain_text(name, end);
-    if (stop == NULL || !find_row(f, o->count, name, (size_t)(stop - name), &m->row))
+    at = find_row(f, o->count, at + 1, end, &m->row);
+    if (at == NULL)
         return NULL;
-    at = scan_space(stop + 1, end);
+    at = scan_space(at, end);
     if (at == end || *at != ':')
         return NULL;
     at = read_value(scan_space(at + 1, end), end, m);

@@ -163,10 +163,15 @@ static bool is_name(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* The row of that name, or -1. */
+/* The row of that name, or -1. A handler writes each name twice, in its table and where it reads the parameter, and the
+ * linker keeps one copy of equal strings. So most often the two are at the same address. */
 static int find_row(const struct params *p, const char *name) {
+    const struct param_spec *specs = p->table->handler->params;
     for (unsigned row = 0; row < p->table->rows; row++)
-        if (is_name(p->table->handler->params[row].name, name))
+        if (specs[row].name == name)
+            return (int)row;
+    for (unsigned row = 0; row < p->table->rows; row++)
+        if (is_name(specs[row].name, name))
             return (int)row;
     return -1;
 }
