@@ -8,7 +8,7 @@
  *     wide     powers < 2^128    scalar       the powers summed in 128 bits, with a count of the carries
  *     gmp      the rest          GMP
  *
- * No sum of at most BLOCK_TERMS halves overflows, and the sums of the blocks are added up in one GMP integer. Neither
+ * No sum of at most BLOCK_TERMS halves overflows, and the sums of the blocks are added up in one struct bigsum. Neither
  * halves nor carries are polynomials in the index of a term, so no compiler can replace these loops by a formula: each
  * term is really added.
  */
@@ -33,7 +33,7 @@ _Static_assert(sizeof(unsigned long) == sizeof(uint64_t), "GMP's _ui functions t
 #define VECTORISED
 #endif
 
-typedef unsigned __int128 uint128;
+typedef bigsum_uwide uint128;
 
 struct progression {
     uint64_t first, step; /* of the magnitudes; if they fall, step wraps around 2^64 */
@@ -45,23 +45,23 @@ enum kernel { KERNEL_LINEAR, KERNEL_SQUARE, KERNEL_WIDE, KERNEL_GMP };
 
 static double kernel_ns[KERNEL_GMP] = {1, 1, 2}; /* the cost of a term; for KERNEL_WIDE that of a square */
 
-/* z = low + high * 2^128 */
-static void set_wide(mpz_t z, uint128 low, uint64_t high) {
-    uint64_t words[3] = {(uint64_t)low, (uint64_t)(low >> 64), high};
-    mpz_import(z, 3, -1, sizeof words[0], 0, 0, words);
-}
+/* The sum of a block: low + high * 2^128. */
+struct block_sum {
+    uint128 low;
+    uint64_t high;
+};
 
-VECTORISED static void add_linear(mpz_t sum, struct progression p) {
+VECTORISED static void add_linear(struct block_sum *sum, struct progression p) {
     uint64_t low = 0, high = 0, term = p.first;
     for (uint64_t i = 0; i < p.count; i++) {
         low += term & LOW_HALF;
         high += term >> 32;
         term += p.step;
     }
-    set_wide(sum, low + ((uint128)high << 32), 0);
+    *sum = (struct block_sum){low + ((uint128)high << 32), 0};
 }
 
-VECTORISED static void add_squares(mpz_t sum, struct progression p) {
+VECTORISED static void add_squares(struct block_sum *sum, struct progression p) {
     uint64_t low = 0, high = 0;
     uint32_t term = (uint32_t)p.first, step = (uint32_t)p.step;
     for (uint64_t i = 0; i < p.count; i++) {
@@ -70,11 +70,12 @@ VECTORISED static void add_squares(mpz_t sum, struct progression p) {
         high += square >> 32;
         term += step;
     }
-    set_wide(sum, low + ((uint128)high << 32), 0);
+    *sum = (struct block_sum){low + ((uint128)high << 32), 0};
 }
 
 /* It is inlined. Where the power is a constant, the loop of multiplications is then unrolled. */
-static inline __attribute__((always_inline)) void add_wide_powers(mpz_t sum, struct progression p, unsigned power) {
+static inline __attribute__((always_inline)) void add_wide_powers(struct block_sum *sum, struct progression p,
+                                                                  unsigned power) {
     uint128 low = 0;
     uint64_t carries = 0, term = p.first;
     for (uint64_t i = 0; i < p.count; i++) {
@@ -84,20 +85,20 @@ static inline __attribute__((always_inline)) void add_wide_powers(mpz_t sum, str
         carries += __builtin_add_overflow(low, value, &low);
         term += p.step;
     }
-    set_wide(sum, low, carries);
+    *sum = (struct block_sum){low, carries};
 }
 
-static void add_wide(mpz_t sum, struct progression p) {
+static void add_wide(struct block_sum *sum, struct progression p) {
     if (p.power == 2)
         add_wide_powers(sum, p, 2);
     else
         add_wide_powers(sum, p, p.power);
 }
 
+/* The only kernel whose sums do not fit a struct block_sum. */
 static void add_gmp(mpz_t sum, struct progression p) {
     mpz_t power;
     mpz_init(power);
-    mpz_set_ui(sum, 0);
     for (uint64_t i = 0, term = p.first; i < p.count; i++, term += p.step) {
         mpz_ui_pow_ui(power, term, p.power);
         mpz_add(sum, sum, power);
@@ -105,11 +106,10 @@ static void add_gmp(mpz_t sum, struct progression p) {
     mpz_clear(power);
 }
 
-static void (*const kernels[])(mpz_t sum, struct progression p) = {
+static void (*const kernels[])(struct block_sum *sum, struct progression p) = {
     [KERNEL_LINEAR] = add_linear,
     [KERNEL_SQUARE] = add_squares,
     [KERNEL_WIDE] = add_wide,
-    [KERNEL_GMP] = add_gmp,
 };
 
 static enum kernel choose_kernel(uint64_t largest, unsigned power) {
@@ -139,37 +139,56 @@ static uint64_t count_before_zero(const struct terms *t) {
     return leaves_zero ? t->count : smaller(t->count, magnitude(t->first) / magnitude(t->step) + 1);
 }
 
-/* Adds the next block of terms to the sum and removes them from *t. `block` is scratch. */
-static void add_block(mpz_t sum, mpz_t block, struct terms *t) {
+static void add_block_of_gmp(struct bigsum *sum, struct progression p, bool subtract) {
+    mpz_t block;
+    mpz_init(block);
+    add_gmp(block, p);
+    if (subtract)
+        mpz_neg(block, block);
+    bigsum_add_mpz(sum, block);
+    mpz_clear(block);
+}
+
+static void add_block_sum(struct bigsum *sum, const struct block_sum *block, bool subtract) {
+    if (block->high == 0 && block->low <= (uint128)BIGSUM_WIDE_MAX) {
+        bigsum_add(sum, subtract ? -(bigsum_wide)block->low : (bigsum_wide)block->low);
+        return;
+    }
+    mp_limb_t limbs[3] = {(uint64_t)block->low, (uint64_t)(block->low >> 64), block->high};
+    int64_t count = block->high != 0 ? 3 : 2;
+    bigsum_add_limbs(sum, limbs, subtract ? -count : count);
+}
+
+/* Adds the next block of terms to the sum and removes them from *t. */
+static void add_block(struct bigsum *sum, struct terms *t) {
     bool negative = t->first < 0;
     uint64_t step = (uint64_t)t->step;
     struct progression p = {.first = magnitude(t->first), .step = negative ? -step : step, .power = t->power};
     p.count = smaller(count_before_zero(t), BLOCK_TERMS);
     enum kernel kernel = choose_kernel(larger(p.first, p.first + (p.count - 1) * p.step), t->power);
-    if (kernel == KERNEL_GMP)
+    bool subtract = negative && t->power % 2 == 1;
+    if (kernel == KERNEL_GMP) {
         p.count = smaller(p.count, BLOCK_TERMS_GMP);
-    kernels[kernel](block, p);
-    if (negative && t->power % 2 == 1)
-        mpz_sub(sum, sum, block);
-    else
-        mpz_add(sum, sum, block);
+        add_block_of_gmp(sum, p, subtract);
+    } else {
+        struct block_sum block;
+        kernels[kernel](&block, p);
+        add_block_sum(sum, &block, subtract);
+    }
     t->first = (int64_t)((uint64_t)t->first + p.count * step);
     t->count -= p.count;
 }
 
-int powersum_iterate(struct call *c, mpz_t sum, struct terms t) {
+int powersum_iterate(struct call *c, struct bigsum *sum, struct terms t) {
+    const uint64_t total = t.count;
     if (t.power == 0) {
-        mpz_add_ui(sum, sum, t.count);
+        bigsum_add(sum, (bigsum_wide)t.count);
         return 0;
     }
-    const uint64_t total = t.count;
-    mpz_t block;
-    mpz_init(block);
     while (t.count > 0 && !call_cancelled(c)) {
-        add_block(sum, block, &t);
+        add_block(sum, &t);
         call_progress(c, total - t.count, total);
     }
-    mpz_clear(block);
     return t.count > 0 ? -1 : 0;
 }
 
@@ -223,15 +242,16 @@ uint64_t powersum_time_ns(void (*work)(void *arg), void *arg) {
 }
 
 static double measure_kernel_ns(enum kernel kernel, struct progression p) {
-    mpz_t sum;
-    mpz_init(sum);
+    static volatile uint64_t sink; /* so that no compiler leaves the work out */
+    struct block_sum sum;
     uint64_t best = UINT64_MAX;
     for (int i = 0; i < 10; i++) {
         uint64_t start = now_ns();
-        kernels[kernel](sum, p);
+        kernels[kernel](&sum, p);
+        sink = (uint64_t)sum.low;
         best = smaller(best, now_ns() - start);
     }
-    mpz_clear(sum);
+    (void)sink;
     return (double)best / (double)p.count;
 }
 

@@ -9,6 +9,7 @@
 #include <gmp.h>
 #include <stdint.h>
 
+#include "handlers/bigsum.h"
 #include "handlers/handler.h"
 
 #define POWERSUM_MAX_POWER 64
@@ -23,7 +24,7 @@ struct terms {
 void powersum_calibrate(void);
 
 /* Adds every single term to the sum, and reports its progress. 0, or -1 once the call is cancelled. */
-int powersum_iterate(struct call *c, mpz_t sum, struct terms t);
+int powersum_iterate(struct call *c, struct bigsum *sum, struct terms t);
 /* How long that takes on this machine, roughly. */
 uint64_t powersum_cost_ns(const struct terms *t);
 

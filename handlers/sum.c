@@ -4,7 +4,8 @@
  * A chunk is some consecutive terms or numbers. Its part is their exact sum, an integer, and how many they are, so
  * merge only has to add. If there are reals among the numbers, that integer counts units of 2^-2148 (exactsum.h) and
  * merge rounds it, once: so the result does not depend on the chunks. Sums travel as GMP's own limbs, and other big
- * integers as hexadecimal text, which GMP reads and writes in linear time.
+ * integers as hexadecimal text, which GMP reads and writes in linear time. Most sums are small, and then GMP is not
+ * needed (bigsum.h).
  */
 #include <inttypes.h>
 #include <math.h>
@@ -48,22 +49,33 @@ struct iterate_chunk {
 struct total {
     uint32_t power;
     bool real;
-    mpz_t sum, term;       /* term is scratch */
+    struct bigsum sum;
+    bool has_term;
+    mpz_t term;            /* scratch, if has_term */
     struct exactsum reals; /* if real */
 };
 
 static void total_init(struct total *t, const struct common *common) {
     t->power = common->power;
     t->real = common->real != 0;
-    mpz_inits(t->sum, t->term, NULL);
+    t->has_term = false;
+    bigsum_init(&t->sum);
     if (t->real)
         exactsum_init(&t->reals);
 }
 
 static void total_deinit(struct total *t) {
-    mpz_clears(t->sum, t->term, NULL);
+    bigsum_deinit(&t->sum);
+    if (t->has_term)
+        mpz_clear(t->term);
     if (t->real)
         exactsum_deinit(&t->reals);
+}
+
+static void need_term(struct total *t) {
+    if (!t->has_term)
+        mpz_init(t->term);
+    t->has_term = true;
 }
 
 /* Adds the number in t->term, and overwrites it. */
@@ -73,16 +85,19 @@ static void total_add_term(struct total *t) {
         return;
     }
     mpz_pow_ui(t->term, t->term, t->power);
-    mpz_add(t->sum, t->sum, t->term);
+    bigsum_add_mpz(&t->sum, t->term);
 }
 
 static void total_add_i64(struct total *t, int64_t value) {
     if (t->real && value >= -MAX_EXACT_DOUBLE && value <= MAX_EXACT_DOUBLE) {
         exactsum_add(&t->reals, (double)value, t->power);
-        return;
+    } else if (!t->real && (t->power == 1 || t->power == 2)) {
+        bigsum_add(&t->sum, t->power == 1 ? value : (bigsum_wide)value * value);
+    } else {
+        need_term(t);
+        mpz_set_si(t->term, value);
+        total_add_term(t);
     }
-    mpz_set_si(t->term, value);
-    total_add_term(t);
 }
 
 /* 0, or -1 for a value that cannot come from a plan. */
@@ -99,6 +114,7 @@ static int total_add(struct total *t, const struct number *n) {
     case NUMBER_REAL: return total_add_f64(t, n->real);
     case NUMBER_LARGE: break;
     }
+    need_term(t);
     if (mpz_set_str(t->term, n->digits, 10) != 0)
         return -1;
     total_add_term(t);
@@ -144,10 +160,11 @@ static int plan_iterate_chunks(struct call *c, const struct terms *t) {
 }
 
 static int plan_iterate(struct call *c, const struct params *p, struct common common) {
+    static const char *const names[] = {"start", "stop", "step"};
     static const char *const pointers[] = {"/start", "/stop", "/step"};
     int64_t bounds[3];
     for (int i = 0; i < 3; i++) {
-        if (!param_i64(p, pointers[i] + 1, &bounds[i]))
+        if (!param_i64(p, names[i], &bounds[i]))
             return call_fail(c, CALL_INVALID, pointers[i], "is beyond 64 bits, which only method closed_form takes");
     }
     struct terms t = {.first = bounds[0], .step = bounds[2], .power = common.power};
@@ -282,23 +299,27 @@ static bool ends_with_nul(struct bytes b) {
     return b.size > 0 && ((const char *)b.data)[b.size - 1] == '\0';
 }
 
-static int run_iterate(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
+static int run_iterate(struct call *c, const struct common *common, struct bytes chunk, struct total *t,
+                       struct bigsum *count) {
     struct iterate_chunk range;
     if (chunk.size != sizeof range || common->step == 0)
         return -1;
     memcpy(&range, chunk.data, sizeof range);
-    mpz_set_ui(count, range.count);
+    bigsum_add(count, (bigsum_wide)range.count);
     struct terms terms = {.first = range.first, .step = common->step, .count = range.count, .power = common->power};
-    return powersum_iterate(c, t->sum, terms);
+    return powersum_iterate(c, &t->sum, terms);
 }
 
-static int run_closed(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
-    mpz_t first, step;
+static int run_closed(struct call *c, const struct common *common, struct bytes chunk, struct total *t,
+                      struct bigsum *count) {
+    mpz_t first, step, terms, sum;
     int rc = -1;
-    mpz_inits(first, step, NULL);
-    if (ends_with_nul(chunk) && gmp_sscanf(chunk.data, "%Zx %Zx %Zx", first, step, count) == 3 && mpz_sgn(count) >= 0)
-        rc = powersum_closed(c, t->sum, first, step, count, common->power);
-    mpz_clears(first, step, NULL);
+    mpz_inits(first, step, terms, sum, NULL);
+    if (ends_with_nul(chunk) && gmp_sscanf(chunk.data, "%Zx %Zx %Zx", first, step, terms) == 3 && mpz_sgn(terms) >= 0)
+        rc = powersum_closed(c, sum, first, step, terms, common->power);
+    bigsum_add_mpz(&t->sum, sum);
+    bigsum_add_mpz(count, terms);
+    mpz_clears(first, step, terms, sum, NULL);
     return rc;
 }
 
@@ -308,7 +329,8 @@ static bool must_end(struct call *c, uint64_t done, uint64_t total) {
     return call_cancelled(c);
 }
 
-static int run_numbers(struct call *c, const struct common *common, struct bytes chunk, struct total *t, mpz_t count) {
+static int run_numbers(struct call *c, const struct common *common, struct bytes chunk, struct total *t,
+                       struct bigsum *count) {
     (void)common;
     struct numbers numbers;
     struct number_reader reader;
@@ -325,12 +347,12 @@ static int run_numbers(struct call *c, const struct common *common, struct bytes
         if (rc > 0 && total_add(t, &number) != 0)
             return -1;
     }
-    mpz_set_ui(count, numbers.count);
+    bigsum_add(count, (bigsum_wide)numbers.count);
     return rc;
 }
 
 static int (*const runs[WORK_COUNT])(struct call *c, const struct common *common, struct bytes chunk, struct total *t,
-                                     mpz_t count) = {
+                                     struct bigsum *count) = {
     [WORK_ITERATE] = run_iterate,
     [WORK_CLOSED_FORM] = run_closed,
     [WORK_NUMBERS] = run_numbers,
@@ -342,17 +364,27 @@ struct part_head {
     uint64_t count_limbs;
 };
 
-static int write_limbs(struct call *c, const mpz_t value) {
-    return part_write(c, mpz_limbs_read(value), mpz_size(value) * sizeof(mp_limb_t));
+static int write_limbs(struct call *c, const struct bigsum_limbs *limbs) {
+    return part_write(c, limbs->at, (size_t)llabs(limbs->count) * sizeof(mp_limb_t));
 }
 
-static int write_part(struct call *c, struct total *t, const mpz_t count) {
+/* Moves the sum of the reals into t->sum. */
+static void add_reals(struct total *t) {
+    need_term(t);
+    exactsum_total(&t->reals, t->term);
+    bigsum_add_mpz(&t->sum, t->term);
+}
+
+static int write_part(struct call *c, struct total *t, struct bigsum *count) {
+    struct bigsum_limbs sum_limbs, count_limbs;
     if (t->real)
-        exactsum_total(&t->reals, t->sum);
-    struct part_head head = {.sum_limbs = mpz_sgn(t->sum) * (int64_t)mpz_size(t->sum), .count_limbs = mpz_size(count)};
-    if (part_write(c, &head, sizeof head) != 0 || write_limbs(c, t->sum) != 0)
+        add_reals(t);
+    bigsum_read(&t->sum, &sum_limbs);
+    bigsum_read(count, &count_limbs);
+    struct part_head head = {.sum_limbs = sum_limbs.count, .count_limbs = (uint64_t)count_limbs.count};
+    if (part_write(c, &head, sizeof head) != 0 || write_limbs(c, &sum_limbs) != 0)
         return -1;
-    return write_limbs(c, count);
+    return write_limbs(c, &count_limbs);
 }
 
 static bool common_read(struct bytes bytes, struct common *common) {
@@ -368,22 +400,22 @@ static int sum_run(struct call *c, struct bytes common_bytes, struct bytes chunk
     if (!common_read(common_bytes, &common))
         return call_fail(c, CALL_FAILED, NULL, "the plan's common bytes are not a sum's");
     struct total total;
-    mpz_t count;
+    struct bigsum count;
     total_init(&total, &common);
-    mpz_init(count);
-    int rc = runs[common.work](c, &common, chunk, &total, count);
+    bigsum_init(&count);
+    int rc = runs[common.work](c, &common, chunk, &total, &count);
     if (rc == 0)
-        rc = write_part(c, &total, count);
+        rc = write_part(c, &total, &count);
     else if (!call_cancelled(c))
         call_fail(c, CALL_FAILED, NULL, "a chunk of %zu bytes is malformed", chunk.size);
-    mpz_clear(count);
+    bigsum_deinit(&count);
     total_deinit(&total);
     return rc;
 }
 
 /* ---- merge ------------------------------------------------------------------------------------------------------- */
 
-static int add_part(struct call *c, struct bytes part, mpz_t sum, mpz_t count) {
+static int add_part(struct call *c, struct bytes part, struct bigsum *sum, struct bigsum *count) {
     struct part_head head = {0, 0};
     uint64_t limbs = part.size < sizeof head ? 0 : (part.size - sizeof head) / sizeof(mp_limb_t);
     if (part.size >= sizeof head)
@@ -393,30 +425,57 @@ static int add_part(struct call *c, struct bytes part, mpz_t sum, mpz_t count) {
         head.count_limbs != limbs - sum_limbs)
         return call_fail(c, CALL_FAILED, NULL, "a part of %zu bytes is malformed", part.size);
     const mp_limb_t *at = (const void *)((const char *)part.data + sizeof head);
-    mpz_t part_sum, part_count; /* they borrow the part's limbs */
-    mpz_add(sum, sum, mpz_roinit_n(part_sum, at, head.sum_limbs));
-    mpz_add(count, count, mpz_roinit_n(part_count, at + sum_limbs, (mp_size_t)head.count_limbs));
+    bigsum_add_limbs(sum, at, head.sum_limbs);
+    bigsum_add_limbs(count, at + sum_limbs, (int64_t)head.count_limbs);
     return 0;
 }
 
-static void write_digits(struct call *c, const mpz_t value) {
-    char few[24]; /* enough for 64 bits, a sign and NUL */
-    char *digits = mpz_get_str(mpz_size(value) <= 1 ? few : NULL, 10, value);
-    json_digits(c, digits);
-    if (digits != few)
-        free(digits);
+/* Writes the digits of a number, with a NUL, to the end of the room. Returns where they begin. */
+static const char *to_digits(char room[24], uint64_t value) {
+    char *at = room + 23;
+    *at = '\0';
+    do {
+        *--at = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    return at;
 }
 
-static void write_result(struct call *c, bool real, const mpz_t sum, const mpz_t count) {
+static void write_digits(struct call *c, const struct bigsum *sum) {
+    char few[24];
+    uint64_t small;
+    mpz_t value;
+    if (bigsum_u64(sum, &small)) {
+        json_digits(c, to_digits(few, small));
+        return;
+    }
+    mpz_init(value);
+    bigsum_mpz(sum, value);
+    char *digits = mpz_get_str(NULL, 10, value);
+    json_digits(c, digits);
+    free(digits);
+    mpz_clear(value);
+}
+
+static void write_rounded(struct call *c, const struct bigsum *sum) {
+    mpz_t value;
+    mpz_init(value);
+    bigsum_mpz(sum, value);
+    json_double(c, exactsum_round(value));
+    mpz_clear(value);
+}
+
+static void write_result(struct call *c, bool real, const struct bigsum *sum, const struct bigsum *count) {
+    uint64_t few;
     json_begin_object(c);
     json_name(c, "sum");
     if (real)
-        json_double(c, exactsum_round(sum));
+        write_rounded(c, sum);
     else
         write_digits(c, sum);
     json_name(c, "count");
-    if (mpz_fits_ulong_p(count))
-        json_u64(c, mpz_get_ui(count));
+    if (bigsum_u64(count, &few))
+        json_u64(c, few);
     else
         write_digits(c, count);
     json_end_object(c);
@@ -426,14 +485,16 @@ static int sum_merge(struct call *c, struct bytes common_bytes, const struct byt
     struct common common;
     if (!common_read(common_bytes, &common))
         return call_fail(c, CALL_FAILED, NULL, "the plan's common bytes are not a sum's");
-    mpz_t sum, count;
-    mpz_inits(sum, count, NULL);
+    struct bigsum sum, count;
+    bigsum_init(&sum);
+    bigsum_init(&count);
     int rc = 0;
     for (size_t i = 0; i < parts_count && rc == 0; i++)
-        rc = add_part(c, parts[i], sum, count);
+        rc = add_part(c, parts[i], &sum, &count);
     if (rc == 0)
-        write_result(c, common.real != 0, sum, count);
-    mpz_clears(sum, count, NULL);
+        write_result(c, common.real != 0, &sum, &count);
+    bigsum_deinit(&sum);
+    bigsum_deinit(&count);
     return rc;
 }
 
