@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@
 /* From this size on a buffer has a mapping of its own, which grows without a copy: a copy would hold it twice. Without a
  * value of ours the allocator raises its threshold up to 32 MiB, when a buffer is freed. */
 #define MAPPED_FROM          (4 * 1024 * 1024)
+#define IDLE_MS              20   /* a worker that has had no work for so long gives memory back */
 #define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
 
 /* The result of a task: times and a body, or a fault. */
@@ -81,7 +83,7 @@ static struct {
     /* The bulk payload of the current task, mapped; NULL: there is none, or it was released. */
     struct slice *bulk;
     const unsigned char *mapped;
-    bool had_bulk; /* some payload of the datagram was large, so there may be memory to give back */
+    size_t largest_bulk; /* of the bulk payloads since memory was last given back, bytes */
 } self;
 
 /* The front end reports the task as lost, and starts another worker. The replies to the tasks before it are lost with
@@ -139,6 +141,10 @@ static void flush_replies(void) {
         die();
 }
 
+static void note_bulk(size_t size) {
+    self.largest_bulk = size > self.largest_bulk ? size : self.largest_bulk;
+}
+
 /* A sealed memfd with the bytes of both buffers. */
 static struct blob *seal_reply(const struct buf *body, const struct buf *rest) {
     int fd = memfd_new("offload-part");
@@ -163,7 +169,7 @@ static void put_reply(uint64_t ticket, uint8_t kind, const void *head, size_t he
         struct blob *b = seal_reply(body, rest);
         if (b == NULL)
             die();
-        self.had_bulk = true;
+        note_bulk(body->size + rest->size);
         s = slice_all(b);
     }
     if (wire_put(&self.writer, &h, head, head_size, bulk ? NULL : body->data, bulk ? 0 : body->size,
@@ -510,7 +516,7 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
         if (bulk->blob != NULL) {
             self.bulk = bulk;
             self.mapped = slice_map(bulk);
-            self.had_bulk = true;
+            note_bulk(bulk->size);
             mapped = (struct bytes){self.mapped, bulk->size};
             if (mapped.data == NULL)
                 die();
@@ -532,12 +538,14 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
     }
 }
 
-/* The allocator keeps what was freed between pieces that are in use: after a large task that can be most of it. It takes
- * some time to give it back, so small tasks do not do that. */
+/* The allocator keeps what was freed: after a large task that can be most of the memory. It takes some time to give it
+ * back, and more to get it again, so a worker with more work at once keeps what is not much. */
 static void give_memory_back(void) {
-    if (self.had_bulk)
-        malloc_trim(0);
-    self.had_bulk = false;
+    struct pollfd next = {.fd = self.socket, .events = POLLIN};
+    if (self.largest_bulk == 0 || (self.largest_bulk < MAPPED_FROM && poll(&next, 1, IDLE_MS) != 0))
+        return;
+    malloc_trim(0);
+    self.largest_bulk = 0;
 }
 
 static void handle_datagram(struct wire_reader *r) {
