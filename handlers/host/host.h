@@ -122,7 +122,7 @@ MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *
 
 /* A map calls its type once for each item. Its plan plans every item and makes chunks (groups) of consecutive items,
  * which cost about HANDLER_CHUNK_NS each; an item is never divided. The part of a group has an entry for each of its
- * items, in their order. The merge strings the entries together: {"items":[<JSON of an entry>,...]}. What goes wrong
+ * items, in their order. The merge strings their JSON together: {"items":[<JSON of an entry>,...]}. What goes wrong
  * with an item (bad parameters, a failing handler, no memory) fails that item and nothing else.
  *
  * The three functions do for a map what host_plan, host_run and host_merge do for a single call. `list` is the params
@@ -140,24 +140,28 @@ MUST_CHECK int host_run_items(size_t type, unsigned attempt, struct bytes poison
 MUST_CHECK int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                                 const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
-/* The front of an entry in the part of a group. Behind it come `size` bytes of JSON, then zeros up to a multiple of 8.
- * The JSON is one of these:
+/* An item in the part of a group, and its `size` bytes of JSON. The JSON is one of these:
  *     {"status":"succeeded","result":<value>}
  *     {"status":"failed","error":{"type":"/problems/invalid_params","title","status","code","detail","errors":[...]}}
  */
 struct item_entry {
     uint32_t index; /* of the item in the map */
     uint32_t size;
-    uint32_t ok; /* 1: succeeded; 0: failed */
-    uint32_t reserved;
+    bool ok; /* it succeeded */
 };
 
-/* Reads the entry at *offset of a part: fills *entry, points *json at its JSON, which is within the part, and moves
- * *offset behind it. 1, or 0 at the end, or -1 if the bytes are no entries, for a part comes from a worker, which is
- * not trusted. */
-MUST_CHECK int host_next_item(struct bytes part, size_t *offset, struct item_entry *entry, const char **json);
-/* The number of entries in a part. -1 if the bytes are no entries, or an entry has an index that is not below `items`.
- * Call it for each part of a map before you do anything else with the part. */
+/* A place in a part: all zeros before the first entry. Its members are private. */
+struct item_cursor {
+    uint32_t next; /* entry */
+    size_t text;   /* bytes of text before it */
+};
+
+/* Reads the next entry of a part: fills *entry, points *json at its JSON, which is within the part, and moves the cursor
+ * behind it. 1, or 0 at the end, or -1 if the bytes are no part, for a part comes from a worker, which is not trusted.
+ * A part without bytes has no entries. */
+MUST_CHECK int host_next_item(struct bytes part, struct item_cursor *at, struct item_entry *entry, const char **json);
+/* The number of entries in a part. -1 if the bytes are no part, or an entry has an index that is not below `items`. Call
+ * it for each part of a map before you do anything else with the part. */
 MUST_CHECK int64_t host_count_items(struct bytes part, uint32_t items);
 
 #endif

@@ -20,9 +20,9 @@
  *     | planned_item | fault as JSON ..pad | ...                                                   a bad one
  *     | planned_item | the item as JSON ..pad | ...                      likewise, if that takes less: see enum bad_item
  *
- * items_run.c makes a part of a group: a struct item_entry and JSON for each item.
+ * items_run.c makes a part of a group. The text is what stands in the result, so that the merge copies it as a whole.
  *
- *     | item_entry | JSON ..pad | item_entry | ... */
+ *     | part_head | part_entry | part_entry | ... | JSON , JSON , ... */
 #ifndef OFFLOAD_HOST_ITEMS_FORMAT_H
 #define OFFLOAD_HOST_ITEMS_FORMAT_H
 
@@ -59,6 +59,20 @@ struct planned_item {
     uint32_t common_size; /* without padding */
     uint32_t bad;         /* enum bad_item, of a bad item */
 };
+
+/* The front of a part. */
+struct part_head {
+    uint32_t count, zero;
+};
+
+/* The row of an item in a part. */
+struct part_entry {
+    uint32_t index;      /* of the item in the map */
+    uint32_t failed : 1; /* the item has */
+    uint32_t size : 31;  /* of its JSON */
+};
+_Static_assert(sizeof(struct part_entry) == 8, "a part has a table of these");
+#define PART_MAX_JSON INT32_MAX /* bytes of an item's JSON */
 
 extern const struct place items_place; /* /items */
 

@@ -30,6 +30,7 @@ struct runner {
     struct bytes *views;            /* of the parts */
     uint32_t room;                  /* how many parts and views there can be */
     struct buf *out;                /* the part of the group */
+    size_t rows;                    /* where in the part its table is */
 };
 
 static void show_progress(const struct runner *r, uint64_t steps) {
@@ -130,43 +131,57 @@ static int run_and_merge(struct runner *r, const struct item *item, struct fault
     return execute_merge(c, r->handler, item->common, r->views, r->chunks);
 }
 
-/* Begins an entry with this JSON. Returns where the entry starts, for end_entry. */
+/* Makes room for the table of the part. False: there is none. */
+static bool begin_part(struct runner *r) {
+    struct part_head head = {.count = (uint32_t)r->total};
+    size_t table = r->total * sizeof(struct part_entry);
+    if (r->total == 0)
+        return true;
+    buf_append(r->out, &head, sizeof head);
+    r->rows = r->out->size;
+    if (buf_reserve(r->out, table) == NULL)
+        return false;
+    r->out->size += table;
+    return true;
+}
+
+/* Begins an entry with this JSON. Returns where its text starts, for end_entry. */
 static size_t begin_entry(struct runner *r, const char *json) {
-    static const struct item_entry blank;
+    if (r->done > 0)
+        buf_putc(r->out, ',');
     size_t start = r->out->size;
-    buf_append(r->out, &blank, sizeof blank);
     buf_puts(r->out, json);
     return start;
 }
 
-/* Fills in the front of an entry whose JSON has been written, and pads the entry. */
-static void end_entry(struct runner *r, size_t start, uint32_t index, bool ok) {
+/* Fills in the row of an entry whose JSON has been written. */
+static void end_entry(struct runner *r, size_t start, uint32_t index, bool failed) {
     struct buf *out = r->out;
-    size_t size = out->size - start - sizeof(struct item_entry);
-    out->failed |= size > UINT32_MAX;
-    struct item_entry entry = {.index = index, .size = (uint32_t)size, .ok = ok};
-    items_pad(out, size);
+    size_t size = out->size - start;
+    out->failed |= size > PART_MAX_JSON;
+    struct part_entry row = {.index = index, .failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
     if (!out->failed)
-        memcpy(out->data + start, &entry, sizeof entry);
+        memcpy(out->data + r->rows + r->done * sizeof row, &row, sizeof row);
 }
 
 static void put_failure(struct runner *r, uint32_t index, const struct fault *fault) {
     size_t start = begin_entry(r, "{\"status\":\"failed\",\"error\":");
     fault_write_problem(r->out, fault);
     buf_putc(r->out, '}');
-    end_entry(r, start, index, false);
+    end_entry(r, start, index, true);
 }
 
 /* Runs the item and writes its entry, whether it fails or not. 0, or HOST_CANCELLED. */
 static int run_item(struct runner *r, const struct item *item) {
     struct fault fault = {{0}};
+    const size_t before = r->out->size;
     size_t start = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
     int rc = run_and_merge(r, item, &fault);
     if (rc == 0) {
         buf_putc(r->out, '}');
-        end_entry(r, start, item->head.index, true);
+        end_entry(r, start, item->head.index, false);
     } else if (rc != HOST_CANCELLED) {
-        r->out->size = start;
+        r->out->size = before;
         r->out->failed = false; /* if memory ran out for the result, there can still be enough for the fault */
         put_failure(r, item->head.index, &fault);
     }
@@ -219,6 +234,8 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
     for (size_t offset = 0; offset < group.size; r->total++)
         if (!read_item(group, &offset, &item))
             return items_report_damage(fault, "plans");
+    if (!begin_part(r))
+        return execute_no_memory(fault);
     for (size_t offset = 0; offset < group.size && read_item(group, &offset, &item); r->done++) {
         show_progress(r, 0);
         if (execute_is_cancelled(r->outer))
@@ -227,8 +244,10 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
             put_item_not_run(r, &item, by_memory);
         else if (run_item(r, &item) != 0)
             return HOST_CANCELLED;
+        if (r->out->failed)
+            return execute_no_memory(fault);
     }
-    return r->out->failed ? execute_no_memory(fault) : 0;
+    return 0;
 }
 
 int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
@@ -251,18 +270,22 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
 
 /* ---- merge ------------------------------------------------------------------------------------------------------- */
 
-/* Appends the entries of a part. They must be the next ones behind the first *count of the map. */
+/* Appends the text of a part. Its entries must be the next ones behind the first *count of the map. */
 static bool merge_part(struct bytes part, uint32_t *count, struct buf *json) {
     struct item_entry entry;
-    const char *text;
-    size_t offset = 0;
-    int got = host_next_item(part, &offset, &entry, &text);
-    for (; got == 1 && entry.index == *count; got = host_next_item(part, &offset, &entry, &text)) {
-        if ((*count)++ > 0)
-            buf_putc(json, ',');
-        buf_append(json, text, entry.size);
-    }
-    return got == 0;
+    struct item_cursor at = {0};
+    const char *text, *first = NULL;
+    int got = host_next_item(part, &at, &entry, &text);
+    for (; got == 1 && entry.index == *count + at.next - 1; got = host_next_item(part, &at, &entry, &text))
+        first = first == NULL ? text : first;
+    if (got != 0)
+        return false;
+    if (first != NULL && *count > 0)
+        buf_putc(json, ',');
+    if (first != NULL)
+        buf_append(json, first, at.text);
+    *count += at.next;
+    return true;
 }
 
 int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,

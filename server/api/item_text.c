@@ -3,8 +3,6 @@
  * the items are found again. Whatever it holds, each byte is looked at once, and only as many as there is room for. */
 #include "server/api/item_text.h"
 
-#include "handlers/host/host.h"
-
 #define RESULT_HEAD "{\"items\":["
 #define SUCCEEDED   "\"status\":\"succeeded\""
 
@@ -55,11 +53,11 @@ static void open_item(struct item_reader *r, uint32_t index, bool ok) {
 static bool open_entry(struct item_reader *r, struct bytes part) {
     struct item_entry e;
     const char *json;
-    if (host_next_item(part, &r->at, &e, &json) != 1)
+    if (host_next_item(part, &r->cursor, &e, &json) != 1)
         return false;
     r->json = (size_t)(json + 1 - (const char *)part.data);
     r->size = e.size - 1;
-    open_item(r, e.index, e.ok == 1);
+    open_item(r, e.index, e.ok);
     return true;
 }
 
@@ -92,12 +90,13 @@ void items_skip(struct item_reader *r, const struct slice *part, uint64_t n) {
     const struct bytes bytes = {part->size == 0 ? NULL : slice_map(part), part->size};
     if (bytes.data == NULL)
         return;
-    while (n > 0 && host_next_item(bytes, &r->at, &e, &json) == 1)
+    while (n > 0 && host_next_item(bytes, &r->cursor, &e, &json) == 1)
         n--;
     slice_unmap(part, bytes.data);
 }
 
 void item_reader_rewind(struct item_reader *r) {
+    r->cursor = (struct item_cursor){0};
     r->at = 0;
     r->open = false;
 }

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "handlers/host/host.h"
 #include "handlers/host/scan.h"
 #include "pool/blob.h"
 
@@ -36,8 +37,9 @@ struct item_reader {
     char head[ITEM_HEAD];
     const char *tail; /* what stands behind the JSON */
 
-    bool open; /* it is within an item */
-    size_t at; /* where the next entry of the part, or the next byte of the result is */
+    bool open;                 /* it is within an item */
+    struct item_cursor cursor; /* in the part: the next entry */
+    size_t at;                 /* in the result: the next byte */
     size_t head_done, json_done, tail_done;
     size_t json, size;      /* within the part: the JSON behind its "{" */
     uint32_t index;         /* in the result: of the next element */

@@ -20,6 +20,7 @@
 #include "pool/zygote_start.h"
 #include "server/jobs/job.h"
 #include "tests/fuzz/input.h"
+#include "tests/unit/item_part.h"
 
 enum {
     MAIN = 2,
@@ -392,12 +393,8 @@ static void say_done_as(struct input *in, struct fake_worker *w) {
     uint8_t how = take_u8(in);
     buf_append(&bytes, &times, sizeof times);
     if ((h.flags & WIRE_ITEMS) != 0 && h.kind == WIRE_RUN) {
-        static const char text[24] = "{\"status\":\"succeeded\"}";
-        for (unsigned n = how % 4 + 1u; n > 0; n--) {
-            struct item_entry e = {.index = take_u8(in) % 4, .size = 22, .ok = 1};
-            buf_append(&part, &e, sizeof e);
-            buf_append(&part, text, sizeof text);
-        }
+        for (unsigned n = how % 4 + 1u; n > 0; n--)
+            part_add_item(&part, take_u8(in) % 4, true, "{\"status\":\"succeeded\"}");
     } else {
         struct input payload = take_bytes(in, take_u8(in));
         buf_append(&part, payload.data, payload.size);

@@ -10,6 +10,7 @@
 
 #include "handlers/host/host.h"
 #include "server/api/item_text.h"
+#include "tests/unit/item_part.h"
 
 struct lines {
     struct item_reader reader; /* the first member */
@@ -21,14 +22,6 @@ static void begin(struct item_reader *r, uint32_t index, bool ok) {
     l->succeeded += ok;
     l->failed += !ok;
     snprintf(r->head, sizeof r->head, "{\"index\":%u,", index);
-}
-
-static void add_entry(struct buf *part, uint32_t index, bool ok, const char *json) {
-    struct item_entry e = {.index = index, .size = (uint32_t)strlen(json), .ok = ok};
-    buf_append(part, &e, sizeof e);
-    buf_append(part, json, e.size);
-    while (part->size % 8 != 0)
-        buf_putc(part, '\0');
 }
 
 static struct slice slice_of(const char *bytes, size_t size) {
@@ -86,9 +79,9 @@ static void assert_lines(put *next, const struct slice *from, const char *expect
 static void a_part_gives_a_line_for_each_entry(void **state) {
     (void)state;
     struct buf part = {0};
-    add_entry(&part, 7, true, A);
-    add_entry(&part, 0, false, B);
-    add_entry(&part, 4000000000, true, A);
+    part_add_item(&part, 7, true, A);
+    part_add_item(&part, 0, false, B);
+    part_add_item(&part, 4000000000, true, A);
     struct slice s = slice_of(part.data, part.size);
     assert_int_equal(count_items(&s, UINT32_MAX), 3);
     assert_int_equal(count_items(&s, 4000000000), -1);
@@ -109,7 +102,7 @@ static void a_part_is_read_on_from_any_item(void **state) {
     (void)state;
     struct buf part = {0};
     for (uint32_t i = 0; i < 5; i++)
-        add_entry(&part, i, true, "{\"status\":\"succeeded\",\"result\":1}");
+        part_add_item(&part, i, true, "{\"status\":\"succeeded\",\"result\":1}");
     struct slice s = slice_of(part.data, part.size);
     for (unsigned skip = 0; skip <= 6; skip++) {
         char text[1024];
@@ -123,39 +116,66 @@ static void a_part_is_read_on_from_any_item(void **state) {
     buf_deinit(&part);
 }
 
+static void assert_count(const char *bytes, size_t size, uint32_t items, int64_t expected) {
+    struct slice s = slice_of(bytes, size);
+    assert_int_equal(count_items(&s, items), expected);
+    slice_deinit(&s);
+}
+
 static void a_part_that_is_cut_anywhere_is_rejected(void **state) {
     (void)state;
     struct buf part = {0};
-    add_entry(&part, 0, true, A);
-    size_t first = part.size;
-    add_entry(&part, 1, true, A);
-    for (size_t size = 0; size <= part.size; size++) {
-        struct slice s = slice_of(part.data, size);
-        int64_t expected = size == 0 ? 0 : size == first ? 1 : size == part.size ? 2 : -1;
-        assert_int_equal(count_items(&s, 2), expected);
-        slice_deinit(&s);
+    part_add_item(&part, 0, true, A);
+    part_add_item(&part, 1, true, A);
+    for (size_t size = 0; size < part.size; size++)
+        assert_count(part.data, size, 2, size == 0 ? 0 : -1);
+    assert_count(part.data, part.size, 2, 2);
+    buf_putc(&part, '}');
+    assert_count(part.data, part.size, 2, -1);
+    buf_deinit(&part);
+}
+
+static void wrong_counts_are_rejected(void **state) {
+    (void)state;
+    static const struct part_head heads[] = {
+        {0, 0}, {1, 0}, {3, 0}, {0x20000000, 0}, {4, 0}, {UINT32_MAX, 0}, {UINT32_MAX / 8, 0}, {2, 1}};
+    struct buf part = {0};
+    part_add_item(&part, 0, true, A);
+    part_add_item(&part, 1, true, A);
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        memcpy(part.data, &heads[i], sizeof heads[i]);
+        assert_count(part.data, part.size, 2, -1);
     }
     buf_deinit(&part);
 }
 
 static void wrong_sizes_and_entries_that_are_no_objects_are_rejected(void **state) {
     (void)state;
-    static const uint32_t sizes[] = {0, 1, 17, 1 << 20, UINT32_MAX - 6, UINT32_MAX};
+    static const uint32_t sizes[] = {0, 1, 2, 17, 1 << 20, PART_MAX_JSON - 6, PART_MAX_JSON};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct buf part = {0};
-        struct item_entry e = {.size = sizes[i]};
-        buf_append(&part, &e, sizeof e);
-        buf_append(&part, "{      }........", 16);
-        struct slice s = slice_of(part.data, part.size);
-        assert_int_equal(count_items(&s, 1), -1);
-        slice_deinit(&s);
+        struct part_entry row;
+        part_add_item(&part, 0, true, "{      }........");
+        memcpy(&row, part.data + sizeof(struct part_head), sizeof row);
+        row.size = sizes[i] & PART_MAX_JSON;
+        memcpy(part.data + sizeof(struct part_head), &row, sizeof row);
+        assert_count(part.data, part.size, 1, -1);
         buf_deinit(&part);
     }
     struct buf part = {0};
-    add_entry(&part, 0, true, "[{}]");
-    struct slice s = slice_of(part.data, part.size);
-    assert_int_equal(count_items(&s, 1), -1);
-    slice_deinit(&s);
+    part_add_item(&part, 0, true, "[{}]");
+    assert_count(part.data, part.size, 1, -1);
+    buf_deinit(&part);
+}
+
+static void items_without_a_comma_between_them_are_rejected(void **state) {
+    (void)state;
+    struct buf part = {0};
+    part_add_item(&part, 0, true, "{ }");
+    part_add_item(&part, 1, true, "{ }");
+    assert_count(part.data, part.size, 2, 2);
+    part.data[part.size - 4] = ' ';
+    assert_count(part.data, part.size, 2, -1);
     buf_deinit(&part);
 }
 
@@ -195,7 +215,7 @@ static void a_line_break_between_tokens_does_not_end_the_line(void **state) {
     (void)state;
     static const char json[] = "{\"status\":\"succeeded\",\r\n\"result\":1}";
     struct buf part = {0}, whole = {0};
-    add_entry(&part, 3, true, json);
+    part_add_item(&part, 3, true, json);
     struct slice s = slice_of(part.data, part.size);
     assert_lines(items_put_part, &s, "{\"index\":3,\"status\":\"succeeded\",  \"result\":1}\n", 1, 0);
     slice_deinit(&s);
@@ -212,6 +232,8 @@ int main(void) {
         cmocka_unit_test(an_empty_part_has_no_items),
         cmocka_unit_test(a_part_is_read_on_from_any_item),
         cmocka_unit_test(a_part_that_is_cut_anywhere_is_rejected),
+        cmocka_unit_test(wrong_counts_are_rejected),
+        cmocka_unit_test(items_without_a_comma_between_them_are_rejected),
         cmocka_unit_test(wrong_sizes_and_entries_that_are_no_objects_are_rejected),
         cmocka_unit_test(a_result_gives_the_same_lines),
         cmocka_unit_test(a_malformed_result_is_bad),

@@ -403,40 +403,47 @@ static void a_part_is_read_entry_by_entry(void **state) {
     (void)state;
     struct map m;
     struct item_entry entry;
+    struct item_cursor at = {0};
     const char *json;
-    size_t offset = 0;
     map_parse(&m, "echo", "[{\"value\":1},{},{\"value\":\"x\"}]");
     map_plan(&m, 1);
     assert_int_equal(map_run(&m, 0, 0, NULL), 0);
     struct bytes part = view(&m.parts[0]);
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(host_next_item(part, &offset, &entry, &json), 1);
+        assert_int_equal(host_next_item(part, &at, &entry, &json), 1);
         assert_int_equal(entry.index, i);
         assert_int_equal(entry.ok, i != 1);
         assert_memory_equal(json, i == 1 ? "{\"status\":\"failed\"," : "{\"status\":\"succeeded\",", i == 1 ? 19 : 22);
         assert_int_equal(json[entry.size - 1], '}');
-        assert_int_equal(offset % 8, 0);
     }
-    assert_int_equal(host_next_item(part, &offset, &entry, &json), 0);
+    assert_int_equal(host_next_item(part, &at, &entry, &json), 0);
+    assert_int_equal(host_next_item(part, &at, &entry, &json), 0);
     map_deinit(&m);
 }
 
-static void bytes_that_are_no_entries_are_rejected(void **state) {
+static void bytes_that_are_no_part_are_rejected(void **state) {
     (void)state;
-    struct item_entry entry = {.index = 0, .size = 1000, .ok = 1};
-    uint64_t room[8] = {0};
+    struct {
+        struct part_head head;
+        struct part_entry row;
+        char text[16];
+    } room = {.head = {1, 0}, .row = {.size = 1000}};
+    struct item_entry entry;
     const char *json;
-    size_t offset = 0;
-    memcpy(room, &entry, sizeof entry);
-    assert_int_equal(host_next_item((struct bytes){room, sizeof room}, &offset, &entry, &json), -1);
-    assert_int_equal(host_next_item((struct bytes){room, sizeof entry - 1}, &offset, &entry, &json), -1);
-    entry.size = UINT32_MAX;
-    memcpy(room, &entry, sizeof entry);
-    assert_int_equal(host_next_item((struct bytes){room, sizeof room}, &offset, &entry, &json), -1);
-    memset(room, 0, sizeof room);
-    assert_int_equal(host_next_item((struct bytes){room, sizeof room}, &offset, &entry, &json), -1);
-    offset = 65;
-    assert_int_equal(host_next_item((struct bytes){room, sizeof room}, &offset, &entry, &json), -1);
+    static const uint32_t sizes[] = {1000, 17, PART_MAX_JSON, 1, 0};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct item_cursor at = {0};
+        room.row.size = sizes[i] & PART_MAX_JSON;
+        assert_int_equal(host_next_item((struct bytes){&room, sizeof room}, &at, &entry, &json), -1);
+    }
+    room.row.size = 16;
+    for (size_t size = 1; size < sizeof room; size++) {
+        struct item_cursor at = {0};
+        assert_int_equal(host_next_item((struct bytes){&room, size}, &at, &entry, &json), -1);
+    }
+    struct item_cursor beyond = {.next = 2}, past = {.next = 1, .text = 17};
+    assert_int_equal(host_next_item((struct bytes){&room, sizeof room}, &beyond, &entry, &json), -1);
+    assert_int_equal(host_next_item((struct bytes){&room, sizeof room}, &past, &entry, &json), -1);
 }
 
 /* ---- bytes from a process that is out of control ----------------------------------------------------------------- */
@@ -683,7 +690,7 @@ int main(void) {
         cmocka_unit_test(cancellation_is_seen_between_items_and_while_they_are_planned),
         cmocka_unit_test(every_item_learns_its_attempt),
         cmocka_unit_test(a_part_is_read_entry_by_entry),
-        cmocka_unit_test(bytes_that_are_no_entries_are_rejected),
+        cmocka_unit_test(bytes_that_are_no_part_are_rejected),
         cmocka_unit_test(damaged_lists_do_no_harm),
         cmocka_unit_test(damaged_groups_do_no_harm),
         cmocka_unit_test(parts_that_are_missing_or_strange_fail_the_merge),

@@ -44,6 +44,7 @@
 #include "server/jobs/backoff.h"
 #include "server/jobs/job.h"
 #include "tests/unit/fake_pool.h"
+#include "tests/unit/item_part.h"
 #include "tests/unit/toy_types.h"
 
 #define SHORT_NS (1 * NS_PER_MS)  /* of a chunk that may go to the express lane */
@@ -346,14 +347,13 @@ static inline void reply_cancelled(struct fake_sent *s) {
 
 /* A chunk of a map is done: its part has one item, which has that index. */
 static inline void reply_item(struct fake_sent *s, uint32_t index) {
-    static const char text[24] = "{\"status\":\"succeeded\"}";
     struct wire_times times = {.cpu_ns = 1000};
-    struct item_entry entry = {.index = index, .size = 22, .ok = 1};
-    struct buf b = {0};
+    struct buf b = {0}, part = {0};
+    part_add_item(&part, index, true, "{\"status\":\"succeeded\"}");
     buf_append(&b, &times, sizeof times);
-    buf_append(&b, &entry, sizeof entry);
-    buf_append(&b, text, sizeof text);
+    buf_append(&b, part.data, part.size);
     assert_true(say(s, WIRE_DONE, &b));
+    buf_deinit(&part);
     buf_deinit(&b);
 }
 
