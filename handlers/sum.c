@@ -125,6 +125,8 @@ static int total_add(struct total *t, const struct number *n) {
 
 static size_t count_chunks(const struct call *c, uint64_t cost_ns, uint64_t terms) {
     uint64_t chunks = plan_wanted_chunks(c);
+    if (chunks == 1)
+        return 1;
     if (chunks == 0)
         chunks = cost_ns / HANDLER_CHUNK_NS + 1;
     if (chunks > HANDLER_MAX_CHUNKS)
@@ -136,6 +138,8 @@ static size_t count_chunks(const struct call *c, uint64_t cost_ns, uint64_t term
 
 /* Where chunk i of `chunks` begins among `terms`. */
 static uint64_t chunk_begin(uint64_t terms, size_t i, size_t chunks) {
+    if (chunks == 1)
+        return i == 0 ? 0 : terms;
     uint64_t rest = terms % chunks;
     return terms / chunks * i + (i < rest ? i : rest);
 }
