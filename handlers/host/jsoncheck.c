@@ -279,7 +279,7 @@ static const char *skip_string(const char *at, const char *end, unsigned *escape
             return at + 1;
         }
         if (c >= 0x20 && c < 0x80 && c != '\\') {
-            at++;
+            at = scan_plain(at + 1, end);
             continue;
         }
         if (c < 0x20)

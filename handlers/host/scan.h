@@ -3,7 +3,7 @@
  * is wrong with it.
  *
  *     scan_space                           passes over the space between tokens
- *     scan_plain_text, _integer, _word     find the end of a value that is as plain as those of most tiny calls
+ *     scan_plain, _text, _integer, _word   find the end of a value that is as plain as those of most tiny calls
  *     scan_value                           finds the end of any value, also if the text arrives piece by piece
  *     scan_next_member, scan_next_element  go through the members of an object, and the elements of an array
  *     scan_char, scan_compare              read the strings of JSON that was checked
@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 static inline const char *scan_space(const char *at, const char *end) {
@@ -22,11 +23,35 @@ static inline const char *scan_space(const char *at, const char *end) {
     return at;
 }
 
-/* From behind the first quote of a string to its second, if all between them is ASCII without escapes; otherwise
- * NULL. */
-static inline const char *scan_plain_text(const char *at, const char *end) {
+#define SCAN_EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Sets the highest bit of each byte that is not plain (see below). Of those behind the lowest, it can set too many. */
+static inline uint64_t scan_find_not_plain(uint64_t bytes) {
+    uint64_t quote = bytes ^ SCAN_EACH('"'), escape = bytes ^ SCAN_EACH('\\'), delete = bytes ^ SCAN_EACH(0x7f);
+    uint64_t found = ((quote - SCAN_EACH(1)) & ~quote) | ((escape - SCAN_EACH(1)) & ~escape) |
+                     ((delete - SCAN_EACH(1)) & ~delete) | ((bytes - SCAN_EACH(' ')) & ~bytes) | bytes;
+    return found & SCAN_EACH(0x80);
+}
+
+/* The first byte that is not plain: a quote, a backslash, a control character, or beyond ASCII. `end` if there is
+ * none. It looks at 8 bytes at a time. */
+static inline const char *scan_plain(const char *at, const char *end) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (uint64_t bytes; end - at >= (ptrdiff_t)sizeof bytes; at += sizeof bytes) {
+        memcpy(&bytes, at, sizeof bytes);
+        uint64_t found = scan_find_not_plain(bytes);
+        if (found != 0)
+            return at + __builtin_ctzll(found) / 8;
+    }
+#endif
     while (at < end && *at != '"' && *at != '\\' && *at >= ' ' && *at < 0x7f)
         at++;
+    return at;
+}
+
+/* From behind the first quote of a string to its second, if all between them is plain; otherwise NULL. */
+static inline const char *scan_plain_text(const char *at, const char *end) {
+    at = scan_plain(at, end);
     return at < end && *at == '"' ? at : NULL;
 }
 

@@ -35,6 +35,31 @@ static void a_value_ends_where_json_says(void **state) {
     assert_int_equal(value_size("{\"a\":{\"b\":\"\\\"}\"}} "), 17);
 }
 
+static bool is_plain(unsigned char c) {
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Every pair of bytes stands somewhere in a text, for texts of several sizes. */
+static void a_plain_text_ends_at_the_first_byte_that_is_not_plain(void **state) {
+    (void)state;
+    enum { SIZE = 20 };
+    for (size_t size = 2; size <= SIZE; size += 3) {
+        char *text = malloc(size);
+        for (unsigned pair = 0; pair < 65536; pair++) {
+            size_t place = pair % (size - 1);
+            unsigned char first = (unsigned char)(pair >> 8), second = (unsigned char)pair;
+            memset(text, 'a', size);
+            text[place] = (char)first;
+            text[place + 1] = (char)second;
+            size_t expected = !is_plain(first) ? place : !is_plain(second) ? place + 1 : size;
+            assert_ptr_equal(scan_plain(text, text + size), text + expected);
+            bool ends = expected < size && text[expected] == '"';
+            assert_ptr_equal(scan_plain_text(text, text + size), ends ? text + expected : NULL);
+        }
+        free(text);
+    }
+}
+
 static void what_has_no_end_or_no_beginning_is_no_value(void **state) {
     (void)state;
     static const char *const none[] = {"", ",", "]", "}", ":", " 1", "[", "{\"a\":1", "\"a", "\"a\\\"", "[\"]"};
@@ -83,6 +108,7 @@ static void plain_tokens_are_recognised(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_value_ends_where_json_says),
+        cmocka_unit_test(a_plain_text_ends_at_the_first_byte_that_is_not_plain),
         cmocka_unit_test(what_has_no_end_or_no_beginning_is_no_value),
         cmocka_unit_test(a_value_can_be_followed_in_pieces_of_any_size),
         cmocka_unit_test(plain_tokens_are_recognised),
