@@ -27,18 +27,35 @@ static char flat(char c) {
     return c == '\n' || c == '\r' ? ' ' : c;
 }
 
+/* Is there a line break among 8 bytes? Hardly ever, so they are looked at together. */
+static bool has_break(const char *at) {
+    uint64_t bytes, ones = UINT64_C(0x0101010101010101);
+    memcpy(&bytes, at, sizeof bytes);
+    uint64_t lf = bytes ^ ones * '\n', cr = bytes ^ ones * '\r';
+    return ((((lf - ones) & ~lf) | ((cr - ones) & ~cr)) & ones * 0x80) != 0;
+}
+
+static void flatten(char *text, size_t size) {
+    size_t i = 0;
+    while (i < size) {
+        size_t stop = size - i < sizeof(uint64_t) ? size : i + sizeof(uint64_t);
+        if (stop - i == sizeof(uint64_t) && !has_break(text + i))
+            i = stop;
+        for (; i < stop; i++)
+            text[i] = flat(text[i]);
+    }
+}
+
 bool span_put_json(struct span *out, const char *bytes, size_t size, size_t *done) {
-    size_t n = fitting(out, size - *done);
-    for (size_t i = 0; i < n; i++)
-        out->at[i] = flat(bytes[*done + i]);
-    out->at += n;
-    *done += n;
-    return *done == size;
+    char *from = out->at;
+    bool all = span_put(out, bytes, size, done);
+    flatten(from, (size_t)(out->at - from));
+    return all;
 }
 
 void json_flatten(struct buf *b, size_t from) {
-    for (size_t i = from; i < b->size; i++)
-        b->data[i] = flat(b->data[i]);
+    if (b->size > from)
+        flatten(b->data + from, b->size - from);
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */

@@ -90,6 +90,20 @@ static void a_part_gives_a_line_for_each_entry(void **state) {
     buf_deinit(&part);
 }
 
+static void line_breaks_between_tokens_become_spaces(void **state) {
+    (void)state;
+    struct buf part = {0};
+    part_add_item(&part, 0, true, "{\n\"a\":\r\n[1,\n2]\r,\"a long name\":\"a text that has none\",\n\"b\":0\r\n\r\n}");
+    part_add_item(&part, 1, true, "{\r}");
+    struct slice s = slice_of(part.data, part.size);
+    assert_lines(items_put_part, &s,
+                 "{\"index\":0, \"a\":  [1, 2] ,\"a long name\":\"a text that has none\", \"b\":0    }\n"
+                 "{\"index\":1, }\n",
+                 2, 0);
+    slice_deinit(&s);
+    buf_deinit(&part);
+}
+
 static void an_empty_part_has_no_items(void **state) {
     (void)state;
     struct slice s = slice_of("", 0);
@@ -229,6 +243,7 @@ static void a_line_break_between_tokens_does_not_end_the_line(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_part_gives_a_line_for_each_entry),
+        cmocka_unit_test(line_breaks_between_tokens_become_spaces),
         cmocka_unit_test(an_empty_part_has_no_items),
         cmocka_unit_test(a_part_is_read_on_from_any_item),
         cmocka_unit_test(a_part_that_is_cut_anywhere_is_rejected),
