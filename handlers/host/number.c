@@ -146,24 +146,29 @@ int number_compare(const char *a, size_t a_size, const char *b, size_t b_size) {
     return order > 0 ? larger : order < 0 ? -larger : 0;
 }
 
-bool number_to_u64(const char *digits, size_t size, uint64_t *value) {
+/* It is inlined, because most numbers have a few digits. */
+static inline bool read_digits(const char *digits, size_t size, uint64_t *value) {
     if (size == 0 || size > 20 || *digits == '-')
         return false;
     uint64_t sum = 0;
     size_t i = 0;
     for (; i < size && i < 19; i++) /* 10^19 is below 2^64 */
         sum = sum * 10 + (uint64_t)(digits[i] - '0');
-    for (; i < size; i++)
-        if (__builtin_mul_overflow(sum, 10, &sum) || __builtin_add_overflow(sum, (uint64_t)(digits[i] - '0'), &sum))
-            return false;
+    if (i < size &&
+        (__builtin_mul_overflow(sum, 10, &sum) || __builtin_add_overflow(sum, (uint64_t)(digits[i] - '0'), &sum)))
+        return false;
     *value = sum;
     return true;
+}
+
+bool number_to_u64(const char *digits, size_t size, uint64_t *value) {
+    return read_digits(digits, size, value);
 }
 
 bool number_to_i64(const char *digits, size_t size, int64_t *value) {
     bool negative = size > 0 && *digits == '-';
     uint64_t magnitude;
-    if (!number_to_u64(digits + negative, size - negative, &magnitude))
+    if (!read_digits(digits + negative, size - negative, &magnitude))
         return false;
     if (magnitude > (uint64_t)INT64_MAX + negative)
         return false;

@@ -19,6 +19,7 @@
 #include <math.h>
 
 #include "handlers/host/number.h"
+#include "handlers/host/scan.h"
 
 int part_write(struct call *c, const void *bytes, size_t size) {
     if (c->stage != CALL_STAGE_RUN)
@@ -96,6 +97,28 @@ void json_end_array(struct call *c) {
     end_level(c, ']', JSON_ARRAY_START, JSON_ARRAY_MORE);
 }
 
+/* Writes the name, and a comma before it if there are more. Most names need no escapes. */
+static void put_name(struct buf *to, bool more, const char *name, size_t size) {
+    if (scan_plain(name, name + size) != name + size) {
+        if (more)
+            buf_putc(to, ',');
+        buf_json_string(to, name, size);
+        buf_putc(to, ':');
+        return;
+    }
+    char *at = buf_reserve(to, size + 4);
+    if (at == NULL)
+        return;
+    const char *start = at;
+    if (more)
+        *at++ = ',';
+    *at++ = '"';
+    memcpy(at, name, size);
+    at += size;
+    memcpy(at, "\":", 3);
+    to->size += (size_t)(at + 2 - start);
+}
+
 void json_name(struct call *c, const char *name) {
     if (c->failed)
         return;
@@ -104,11 +127,9 @@ void json_name(struct call *c, const char *name) {
         fail_malformed(c);
         return;
     }
-    if (*state == JSON_OBJECT_MORE)
-        buf_putc(c->out, ',');
+    bool more = *state == JSON_OBJECT_MORE;
     *state = JSON_OBJECT_VALUE;
-    buf_json_string(c->out, name, strlen(name));
-    buf_putc(c->out, ':');
+    put_name(c->out, more, name, strlen(name));
 }
 
 void json_bool(struct call *c, bool value) {

@@ -163,28 +163,33 @@ static bool is_name(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* The row of that name, or -1. A handler writes each name twice, in its table and where it reads the parameter, and the
- * linker keeps one copy of equal strings. So most often the two are at the same address. */
-static int find_row(const struct params *p, const char *name) {
-    const struct param_spec *specs = p->table->handler->params;
+/* It is not inlined, so that the quick part is. */
+static __attribute__((noinline)) int find_row_by_text(const struct params *p, const char *name) {
     for (unsigned row = 0; row < p->table->rows; row++)
-        if (specs[row].name == name)
-            return (int)row;
-    for (unsigned row = 0; row < p->table->rows; row++)
-        if (is_name(specs[row].name, name))
+        if (is_name(p->table->handler->params[row].name, name))
             return (int)row;
     return -1;
 }
 
+/* The row of that name, or -1. A handler writes each name twice, in its table and where it reads the parameter, and the
+ * linker keeps one copy of equal strings. So most often the two are at the same address. */
+static inline int find_row(const struct params *p, const char *name) {
+    const struct param_spec *specs = p->table->handler->params;
+    for (unsigned row = 0; row < p->table->rows; row++)
+        if (specs[row].name == name)
+            return (int)row;
+    return find_row_by_text(p, name);
+}
+
 /* The value of a parameter, or NULL if it has none or is of another kind. */
-static const struct packed_param *find(const struct params *p, const char *name, enum param_kind kind) {
+static inline const struct packed_param *find(const struct params *p, const char *name, enum param_kind kind) {
     int row = find_row(p, name);
     if (row < 0 || p->table->handler->params[row].kind != kind || (p->rows[row].flags & PACKED_PRESENT) == 0)
         return NULL;
     return &p->rows[row];
 }
 
-static const char *find_text(const struct params *p, const char *name, enum param_kind kind, size_t *size) {
+static inline const char *find_text(const struct params *p, const char *name, enum param_kind kind, size_t *size) {
     const struct packed_param *found = find(p, name, kind);
     *size = found != NULL ? found->size : 0;
     return found != NULL ? p->bytes + found->offset : NULL;
