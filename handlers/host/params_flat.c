@@ -210,15 +210,10 @@ static void write_member(const struct flat *f, const struct member *m, char *pac
 static void write_fallbacks(const struct flat *f, char *packed, size_t offset) {
     size_t front = params_front_size(f->table), shift = offset - front;
     memcpy(packed + offset, f->blank.data + front, f->blank.size - front);
-    for (unsigned row = 0; row < f->table->rows; row++) {
-        struct packed_param p;
-        char *at = packed + 16 + row * sizeof p;
-        if ((f->given >> row & 1) != 0)
-            continue;
-        memcpy(&p, at, sizeof p);
-        p.offset += p.offset > 0 ? shift : 0;
-        memcpy(at, &p, sizeof p);
-    }
+    struct packed_param *rows = (struct packed_param *)(void *)(packed + 16);
+    for (unsigned row = 0; row < f->table->rows; row++)
+        if ((f->given >> row & 1) == 0)
+            rows[row].offset += rows[row].offset > 0 ? shift : 0;
 }
 
 const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to) {
