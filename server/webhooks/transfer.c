@@ -235,8 +235,28 @@ static int set_request(struct transfer *t) {
     return 0;
 }
 
+/* The first transfer begins it: most services send no webhook, and it makes libcurl's TLS library take some memory and
+ * a millisecond. False: out of memory. */
+static bool begin(struct transfers *ts) {
+    if (ts->multi != NULL)
+        return true;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return false;
+    ts->multi = curl_multi_init();
+    if (ts->multi == NULL) {
+        curl_global_cleanup();
+        return false;
+    }
+    curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, set_link);
+    curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts);
+    curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(ts->multi, CURLMOPT_TIMERDATA, ts);
+    curl_multi_setopt(ts->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    return true;
+}
+
 struct transfer *transfer_start(struct transfers *ts, const struct transfer_request *request) {
-    struct transfer *t = calloc(1, sizeof *t);
+    struct transfer *t = begin(ts) ? calloc(1, sizeof *t) : NULL;
     if (t == NULL)
         return NULL;
     t->owner = ts;
@@ -254,31 +274,21 @@ struct transfer *transfer_start(struct transfers *ts, const struct transfer_requ
 }
 
 struct transfers *transfers_new(struct loop *loop) {
+    if ((curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS) == 0)
+        return NULL;
     struct transfers *ts = calloc(1, sizeof *ts);
     if (ts == NULL)
         return NULL;
     ts->loop = loop;
     ts->timer.fire = on_timer;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        free(ts);
-        return NULL;
-    }
-    ts->multi = curl_multi_init();
-    if (ts->multi == NULL || (curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS) == 0) {
-        transfers_free(ts);
-        return NULL;
-    }
-    curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, set_link);
-    curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts);
-    curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(ts->multi, CURLMOPT_TIMERDATA, ts);
-    curl_multi_setopt(ts->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     return ts;
 }
 
 void transfers_free(struct transfers *ts) {
-    curl_multi_cleanup(ts->multi); /* NULL is allowed */
+    if (ts->multi != NULL) {
+        curl_multi_cleanup(ts->multi);
+        curl_global_cleanup();
+    }
     loop_clear_timer(ts->loop, &ts->timer);
-    curl_global_cleanup();
     free(ts);
 }
