@@ -30,7 +30,6 @@ BUILD_PACKAGES := \
 	libmpfr-dev \
 	libprimesieve-dev \
 	libsqlite3-dev \
-	libsystemd-dev \
 	libutf8proc-dev \
 	make \
 	pkg-config \
@@ -75,7 +74,6 @@ LIBRARIES := \
 	libbsd-overlay \
 	libcurl \
 	libmicrohttpd \
-	libsystemd \
 	libutf8proc \
 	sqlite3 \
 	zlib

@@ -14,7 +14,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,6 +21,7 @@
 #include "base/descriptors.h"
 #include "base/held.h"
 #include "base/log.h"
+#include "base/supervisor.h"
 #include "pool/worker.h"
 #include "pool/zygote.h"
 #include "server/api/api.h"
@@ -131,6 +131,11 @@ static struct webhooks_config webhooks_config_of(const struct config *c) {
     };
 }
 
+static void tell_supervisor(const char *state) {
+    if (supervisor_tell(state) < 0)
+        LOG(LOG_WARN, "supervisor_not_told", LOG_STR("state", state), LOG_STR("error", strerror(errno)));
+}
+
 /* ---- readiness --------------------------------------------------------------------------------------------------- */
 
 static void on_loaded(void *arg) {
@@ -147,7 +152,7 @@ static void on_loaded(void *arg) {
         LOG_STR("workers_why", s->config.workers_why), LOG_INT("express_workers", s->config.express_workers),
         LOG_STR("data_dir", s->config.data_dir), LOG_INT("max_memory", s->config.max_memory));
     buf_deinit(&addresses);
-    sd_notify(0, "READY=1");
+    tell_supervisor("READY=1");
 }
 
 static void on_load_failed(void *arg, const char *type) {
@@ -193,7 +198,7 @@ static void drain(struct server *s, int signal) {
     s->draining = true;
     jobs_drain(s->jobs);
     http_close_after_answer(s->http);
-    sd_notify(0, "STOPPING=1");
+    tell_supervisor("STOPPING=1");
     LOG(LOG_INFO, "drain", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)),
         LOG_INT("running", jobs_running(s->jobs)));
     loop_set_timer(s->loop, &s->drain_timer, clock_monotonic_ns() + s->config.drain_timeout_ns);

@@ -565,3 +565,28 @@ for_signal() { # SIGNAL
     curl -sS "$URL/v1/workers" | jq '.workers[].pid' | xargs kill -KILL
     wait_for all_idle
 }
+
+@test "a supervisor's NOTIFY_SOCKET is told when the service is ready and when it stops" {
+    export NOTIFY_SOCKET=$BATS_TEST_TMPDIR/notify
+    python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+for _ in range(2):
+    print(s.recv(100).decode(), flush=True)
+' "$NOTIFY_SOCKET" >"$BATS_TEST_TMPDIR/told" 3>&- &
+    local supervisor=$!
+    wait_for test -S "$NOTIFY_SOCKET"
+    start_daemon
+    wait_for grep -qx READY=1 "$BATS_TEST_TMPDIR/told"
+    stop_daemon
+    [ "$DAEMON_STATUS" = 0 ]
+    wait "$supervisor"
+    [ "$(cat "$BATS_TEST_TMPDIR/told")" = $'READY=1\nSTOPPING=1' ]
+}
+
+@test "a NOTIFY_SOCKET that is not there is logged, and the service starts all the same" {
+    NOTIFY_SOCKET=$BATS_TEST_TMPDIR/nowhere start_daemon
+    wait_for grep -q '"event":"supervisor_not_told","state":"READY=1"' "$LOG"
+    [ "$(status "$URL/livez")" = 200 ]
+}
