@@ -22,6 +22,7 @@
 #include "base/held.h"
 #include "base/log.h"
 #include "base/supervisor.h"
+#include "base/symbols.h"
 #include "pool/worker.h"
 #include "pool/zygote.h"
 #include "server/api/api.h"
@@ -153,6 +154,7 @@ static void on_loaded(void *arg) {
         LOG_STR("data_dir", s->config.data_dir), LOG_INT("max_memory", s->config.max_memory));
     buf_deinit(&addresses);
     tell_supervisor("READY=1");
+    symbols_let_go();
 }
 
 static void on_load_failed(void *arg, const char *type) {
