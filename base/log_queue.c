@@ -110,6 +110,8 @@ static void settle(bool written, const uint64_t counts[LOG_QUEUE_LEVELS]) {
     queue.first = (queue.first + queue.taken) % queue.room;
     queue.used -= queue.taken;
     queue.taken = 0;
+    if (queue.used == 0)
+        queue.first = 0; /* most of the ring is never touched as long as the reader keeps up */
 }
 
 static void report_drops(void) {
