@@ -189,6 +189,4 @@ void life_end(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, ui
 
 void life_deinit(struct worker *w) {
     clear(w);
-    if (w->board != NULL)
-        scoreboard_unmap(w->board);
 }

@@ -35,6 +35,7 @@
 struct pool {
     struct slots slots; /* slots.current: one of the links, or NULL */
     int scoreboard_fd;
+    void *scoreboard;           /* all of it, mapped */
     struct zygote_link **links; /* to all zygotes; usually one, more after a reload */
     size_t link_count, link_room;
     struct timer zygote_timer; /* starts a zygote */
@@ -236,17 +237,17 @@ static int open_slots(struct pool *p) {
     p->scoreboard_fd = scoreboard_new((unsigned)s->count);
     if (s->at == NULL || s->buffer == NULL || p->scoreboard_fd < 0)
         return -1;
+    p->scoreboard = scoreboard_map_all(p->scoreboard_fd, (unsigned)s->count);
+    if (p->scoreboard == NULL)
+        return -1;
     for (size_t i = 0; i < s->count; i++) {
         struct worker *w = &s->at[i];
         w->slots = s;
         w->slot = (unsigned)i;
         w->lane = i < s->config.workers ? LANE_MAIN : LANE_EXPRESS;
-        w->board = scoreboard_map(p->scoreboard_fd, w->slot);
+        w->board = scoreboard_at(p->scoreboard, w->slot);
         life_init(w);
     }
-    for (size_t i = 0; i < s->count; i++)
-        if (s->at[i].board == NULL)
-            return -1;
     return 0;
 }
 
@@ -300,6 +301,7 @@ void pool_free(struct pool *p) {
     loop_clear_timer(s->loop, &p->zygote_timer);
     loop_clear_timer(s->loop, &s->memory_timer);
     held_back_deinit(s);
+    scoreboard_unmap_all(p->scoreboard, (unsigned)s->count);
     if (p->scoreboard_fd >= 0)
         close(p->scoreboard_fd);
     free(p->links);

@@ -27,6 +27,26 @@ void scoreboard_unmap(struct scoreboard_slot *s) {
     munmap(s, SCOREBOARD_PAGE);
 }
 
+void *scoreboard_map_all(int fd, unsigned slots) {
+    size_t size = (size_t)slots * SCOREBOARD_PAGE;
+    void *all = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (all == MAP_FAILED)
+        return NULL;
+    if (madvise(all, size, MADV_DONTFORK) == 0)
+        return all;
+    munmap(all, size);
+    return NULL;
+}
+
+void scoreboard_unmap_all(void *all, unsigned slots) {
+    if (all != NULL)
+        munmap(all, (size_t)slots * SCOREBOARD_PAGE);
+}
+
+struct scoreboard_slot *scoreboard_at(void *all, unsigned slot) {
+    return (struct scoreboard_slot *)(void *)((char *)all + (size_t)slot * SCOREBOARD_PAGE);
+}
+
 void scoreboard_clear(struct scoreboard_slot *s) {
     atomic_store(&s->current, 0);
     atomic_store(&s->passed, 0);

@@ -29,6 +29,11 @@ MUST_CHECK int scoreboard_new(unsigned slots);
 /* Maps one slot's page; NULL with errno. Unmapped by scoreboard_unmap. */
 MUST_CHECK struct scoreboard_slot *scoreboard_map(int fd, unsigned slot);
 void scoreboard_unmap(struct scoreboard_slot *s);
+/* The same of all slots, for the front end. Its children do not inherit the mapping: the first zygote is forked, and its
+ * workers would have the pages of all others. */
+MUST_CHECK void *scoreboard_map_all(int fd, unsigned slots);
+void scoreboard_unmap_all(void *all, unsigned slots);
+struct scoreboard_slot *scoreboard_at(void *all, unsigned slot);
 void scoreboard_clear(struct scoreboard_slot *s); /* before the slot's next worker starts */
 
 #endif

@@ -590,3 +590,14 @@ for _ in range(2):
     wait_for grep -q '"event":"supervisor_not_told","state":"READY=1"' "$LOG"
     [ "$(status "$URL/livez")" = 200 ]
 }
+
+@test "a worker maps its own page of the scoreboard, and the zygote none" {
+    all_idle() { curl -sS "$URL/v1/workers" | jq -e '[.workers[] | select(.state == "idle")] | length == 4'; }
+    start_daemon --workers 3
+    wait_for all_idle
+    local pid pages=()
+    for pid in $(children_of "$DAEMON"); do
+        pages+=("$(grep -c offload-scoreboard "/proc/$pid/maps" || true)")
+    done
+    [ "$(printf '%s\n' "${pages[@]}" | sort | xargs)" = "0 1 1 1 1" ]
+}
