@@ -314,6 +314,14 @@ size_t pool_size(const struct pool *p) {
     return p->slots.count;
 }
 
+size_t pool_owned(const struct pool *p) {
+    return p->slots.owned;
+}
+
+void pool_flush_all(struct pool *p) {
+    tasks_flush_all(&p->slots);
+}
+
 struct worker *pool_worker(const struct pool *p, size_t i) {
     return &p->slots.at[i];
 }

@@ -26,6 +26,7 @@ void slot_set_owner(struct worker *w, enum ownership to, void *owner) {
     };
     if (w->ownership != to)
         state_check_move("worker_owner", states, w->ownership, to);
+    w->slots->owned += (size_t)(to != UNOWNED) - (size_t)(w->ownership != UNOWNED);
     w->ownership = to;
     w->owner = owner;
 }

@@ -84,6 +84,8 @@ struct worker {
     struct watch watch; /* fd -1: closed */
     bool wants_write;   /* the socket is watched for room */
     struct wire_writer writer;
+    bool is_unflushed; /* in slots->unflushed, by next_unflushed */
+    struct worker *next_unflushed, *prev_unflushed;
     struct wire_writer *backlog;        /* datagrams that the socket did not take, oldest first */
     size_t backlog_count, backlog_room; /* room: see base/array.h */
 
@@ -111,6 +113,8 @@ struct slots {
     struct pool_events events;
     struct worker *at;
     size_t count;
+    size_t owned;                 /* how many are not UNOWNED */
+    struct worker *unflushed;     /* those that have been sent something since the last pool_flush_all; see utlist.h */
     unsigned char *buffer;        /* WIRE_MAX_DATAGRAM bytes for receiving: one datagram is handled at a time */
     struct zygote_link *current;  /* the zygote that forks, once it has loaded; NULL: there is none */
     struct timer memory_timer;    /* memory_limit.c */

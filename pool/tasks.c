@@ -1,16 +1,26 @@
 /* tasks.c: see tasks.h. Front end. */
 #include "pool/tasks.h"
 
+#include <utlist.h>
+
 #include "pool/held_back.h"
 #include "pool/memory_limit.h"
 #include "pool/sending.h"
 #include "pool/stopping.h"
 #include "pool/worker_view.h"
 
+static void mark_unflushed(struct worker *w) {
+    if (w->is_unflushed)
+        return;
+    w->is_unflushed = true;
+    DL_APPEND2(w->slots->unflushed, w, prev_unflushed, next_unflushed);
+}
+
 uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
     struct wire_header header = t->header;
     header.ticket = slot_push_task(w, t->owner, t->is_long)->ticket;
     w->type = header.type;
+    mark_unflushed(w);
     sending_put(w, &header, t->front, t->front_size, &t->payload);
     if (w->slots->config.max_job_memory > 0)
         memory_limit_watch(w->slots);
@@ -21,12 +31,22 @@ uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
 
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part) {
     struct wire_header h = {.kind = WIRE_PART, .ticket = ticket};
+    mark_unflushed(w);
     sending_put(w, &h, NULL, 0, part);
 }
 
 void pool_flush(struct worker *w) {
     if (w->writer.frames > 0)
         sending_flush(w);
+}
+
+void tasks_flush_all(struct slots *s) {
+    while (s->unflushed != NULL) {
+        struct worker *w = s->unflushed;
+        DL_DELETE2(s->unflushed, w, prev_unflushed, next_unflushed);
+        w->is_unflushed = false;
+        pool_flush(w);
+    }
 }
 
 void pool_ping(struct worker *w) {

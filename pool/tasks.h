@@ -10,6 +10,8 @@
 #include "pool/pool_types.h"
 #include "pool/wire.h"
 
+struct pool;
+
 /* A task as it is sent. Borrowed for the call. */
 struct pool_task {
     struct wire_header header; /* the ticket is filled in */
@@ -20,13 +22,14 @@ struct pool_task {
     bool is_long;         /* it counts in worker_has_long_task */
 };
 
-/* Adds a task to the worker's next datagram and returns its ticket, from 1 up. The datagram is sent by pool_flush, or
- * earlier when it is full. Only if worker_takes_tasks. */
+/* Adds a task to the worker's next datagram and returns its ticket, from 1 up. The datagram is sent by pool_flush_all or
+ * pool_flush, or earlier when it is full. Only if worker_takes_tasks. */
 uint64_t pool_send_task(struct worker *w, const struct pool_task *t);
 /* Adds one part for a WIRE_MERGE. Look at worker_can_send between parts: parts that the socket does not take wait in
  * memory. */
 void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part);
 void pool_flush(struct worker *w); /* no effect on an empty datagram */
+void pool_flush_all(struct pool *p);
 /* Asks an idle worker for a sign of life: `pong`. No effect unless worker_takes_tasks and worker_can_send. */
 void pool_ping(struct worker *w);
 
@@ -42,5 +45,10 @@ bool pool_task_is_held_back(struct worker *w, uint64_t ticket);
 double pool_progress(const struct worker *w, uint64_t ticket);
 /* The steps that its handler has reported as done. Also valid in `lost`. 0 if the worker works on another task. */
 uint64_t pool_steps(const struct worker *w, uint64_t ticket);
+
+/* ---- within pool/ ------------------------------------------------------------------------------------------------ */
+
+struct slots;
+void tasks_flush_all(struct slots *s);
 
 #endif

@@ -58,9 +58,13 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
     return send_task(queue_job(e), w, true);
 }
 
+static bool long_ones_wait(const struct jobs *js) {
+    return js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] > 0;
+}
+
 static void send_long_tasks(struct jobs *js, int64_t now_ns) {
     int urgency;
-    for (size_t i = 0; i < pool_size(js->pool); i++) {
+    for (size_t i = 0; long_ones_wait(js) && i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
         while (worker_lane(w) == LANE_MAIN && worker_in_flight(w) == 0 &&
                is_free(js, w)) { /* again, because an isolated job can have taken another worker */
@@ -75,10 +79,10 @@ static void send_long_tasks(struct jobs *js, int64_t now_ns) {
  * the least loaded one. NULL: none can take it. */
 static struct worker *short_worker(struct jobs *js) {
     struct worker *best = NULL;
-    bool long_waits = js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] > 0;
+    bool long_waits = long_ones_wait(js);
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        if (!is_free(js, w) || worker_in_flight(w) >= SHORT_DEPTH || (worker_lane(w) == LANE_MAIN && long_waits))
+        if ((long_waits && worker_lane(w) == LANE_MAIN) || !is_free(js, w) || worker_in_flight(w) >= SHORT_DEPTH)
             continue;
         if (js->load_ns[worker_slot(w)] < PACK_NS)
             return w;
@@ -106,8 +110,7 @@ void jobs_dispatch(struct jobs *js) {
     isolate_send_tasks(js, now_ns);
     send_long_tasks(js, now_ns);
     send_short_tasks(js, now_ns);
-    for (size_t i = 0; i < pool_size(js->pool); i++)
-        pool_flush(pool_worker(js->pool, i));
+    pool_flush_all(js->pool);
 }
 
 void jobs_dispatch_early(struct jobs *js) {

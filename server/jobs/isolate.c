@@ -56,7 +56,7 @@ static bool must_yield(const struct jobs *js, const struct worker *w, const stru
 }
 
 void isolate_send_tasks(struct jobs *js, int64_t now_ns) {
-    for (size_t i = 0; i < pool_size(js->pool); i++) {
+    for (size_t i = 0; pool_owned(js->pool) > 0 && i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
         struct job *job = worker_owner(w);
         if (job == NULL || !is_idle(js, w))

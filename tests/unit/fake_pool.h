@@ -99,6 +99,14 @@ size_t pool_size(const struct pool *p) {
     return FAKE_WORKERS;
 }
 
+size_t pool_owned(const struct pool *p) {
+    size_t owned = 0;
+    (void)p;
+    for (unsigned i = 0; i < FAKE_WORKERS; i++)
+        owned += fake.workers[i].owner != NULL;
+    return owned;
+}
+
 struct worker *pool_worker(const struct pool *p, size_t i) {
     (void)p;
     return &fake.workers[i];
@@ -237,6 +245,10 @@ void pool_send_part(struct worker *w, uint64_t ticket, const struct slice *part)
 
 void pool_flush(struct worker *w) {
     (void)w;
+}
+
+void pool_flush_all(struct pool *p) {
+    (void)p;
 }
 
 bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) {

@@ -17,11 +17,13 @@ static void an_unused_worker_is_isolated_at_once(void **state) {
     struct fake_worker *w = ready_worker(&small);
     assert_true(pool_isolate_worker(slot(0), &owner, START_FORKED));
     assert_ptr_equal(worker_owner(slot(0)), &owner);
+    assert_int_equal(pool_owned(pool), 1);
     answer(w, give_now(0, &tasks[0]));
     struct wire_header h[WIRE_MAX_FRAMES];
     assert_int_equal(hear(w, h), 1);
     pool_release_worker(slot(0));
     assert_null(worker_owner(slot(0)));
+    assert_int_equal(pool_owned(pool), 0);
     expect_frame(w, WIRE_EXIT);
     report_exit(w, 0);
     assert_int_equal(seen.isolation_ended, 0);
@@ -36,9 +38,11 @@ static void a_used_worker_is_replaced_for_its_owner(void **state) {
     hear(w, h);
     assert_false(pool_isolate_worker(slot(0), &owner, START_FORKED));
     assert_false(worker_takes_tasks(slot(0)));
+    assert_int_equal(pool_owned(pool), 1);
     expect_frame(w, WIRE_EXIT);
     report_exit(w, 0);
     assert_ptr_equal(worker_owner(slot(0)), &owner);
+    assert_int_equal(pool_owned(pool), 1);
     assert_int_equal(seen.isolation_ended, 0);
     w = next_worker(&zygotes[0]);
     assert_ptr_equal(worker_owner(slot(0)), &owner);
@@ -48,6 +52,7 @@ static void a_used_worker_is_replaced_for_its_owner(void **state) {
     assert_ptr_equal(seen.owner, &owner);
     assert_false(seen.start_failed);
     assert_null(worker_owner(slot(0)));
+    assert_int_equal(pool_owned(pool), 0);
 }
 
 static void an_unused_worker_that_is_released_stays(void **state) {

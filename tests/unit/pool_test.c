@@ -80,6 +80,45 @@ static void workers_that_were_not_asked_for_are_ignored(void **state) {
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------- */
 
+static void one_flush_sends_to_all_that_have_got_tasks(void **state) {
+    (void)state;
+    const struct pool_config three = {.workers = 3, .cancel_grace_ns = NS_PER_S};
+    struct fake_worker *w[3];
+    struct wire_header h[WIRE_MAX_FRAMES];
+    start_pool(&three);
+    report_loaded(&zygotes[0]);
+    for (int i = 0; i < 3; i++)
+        w[i] = next_worker(&zygotes[0]);
+    give(2, &tasks[0], 8);
+    give(0, &tasks[1], 8);
+    give(0, &tasks[2], 8);
+    pool_flush(slot(2)); /* it is in the list of those to be flushed all the same */
+    give(2, &tasks[3], 8);
+    pool_flush_all(pool);
+    assert_int_equal(hear(w[0], h), 2);
+    assert_int_equal(hear(w[1], h), 0);
+    assert_int_equal(hear(w[2], h), 1);
+    assert_int_equal(hear(w[2], h), 1);
+    pool_flush_all(pool); /* nothing is left */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(hear(w[i], h), 0);
+}
+
+static void a_flush_after_a_death_sends_nothing_to_the_next_process(void **state) {
+    (void)state;
+    struct wire_header h[WIRE_MAX_FRAMES];
+    struct fake_worker *w = ready_worker(&small);
+    give(0, &tasks[0], 8);
+    report_exit(w, SIGSEGV);
+    assert_int_equal(seen.lost, 1);
+    w = next_worker(&zygotes[0]);
+    pool_flush_all(pool);
+    assert_int_equal(hear(w, h), 0);
+    give(0, &tasks[1], 8);
+    pool_flush_all(pool);
+    assert_int_equal(hear(w, h), 1);
+}
+
 static void tasks_travel_together_and_their_replies_find_them(void **state) {
     (void)state;
     struct fake_worker *w = ready_worker(&small);
@@ -419,6 +458,8 @@ int main(void) {
         POOL_TEST(a_fork_that_failed_is_tried_again),
         POOL_TEST(a_worker_without_a_socket_is_killed_and_replaced),
         POOL_TEST(workers_that_were_not_asked_for_are_ignored),
+        POOL_TEST(one_flush_sends_to_all_that_have_got_tasks),
+        POOL_TEST(a_flush_after_a_death_sends_nothing_to_the_next_process),
         POOL_TEST(tasks_travel_together_and_their_replies_find_them),
         POOL_TEST(a_worker_takes_no_task_beyond_the_limit_in_flight),
         POOL_TEST(a_long_task_is_counted_until_it_is_answered),
