@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/closing.h"
+
 static struct blob *make(size_t on_heap, int fd, size_t size, size_t held) {
     struct blob *b = on_heap > SIZE_MAX - sizeof *b ? NULL : malloc(sizeof *b + on_heap);
     if (b == NULL)
@@ -69,7 +71,7 @@ void blob_unref(struct blob *b) {
         return;
     held_sub(HELD_PAYLOADS, b->held);
     if (b->fd >= 0)
-        close(b->fd);
+        closing_close(b->fd, b->size);
     free(b);
 }
 

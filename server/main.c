@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/closing.h"
 #include "base/container.h"
 #include "base/descriptors.h"
 #include "base/held.h"
@@ -342,7 +343,8 @@ static int open_server(struct server *s, struct buf *error) {
     struct http_events he = routes_events(s);
     s->loop = loop_new();
     if (s->loop == NULL || watch_signals(s) != 0 || start_pool(s, error) != 0 ||
-        log_start((size_t)s->config.log_buffer) != 0 || routes_init(s) != 0 || open_jobs(s, error) != 0) {
+        log_start((size_t)s->config.log_buffer) != 0 || closing_start() != 0 || routes_init(s) != 0 ||
+        open_jobs(s, error) != 0) {
         if (error->size == 0)
             buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
@@ -373,6 +375,7 @@ static void close_server(struct server *s) {
     routes_free(s);
     if (s->loop != NULL)
         loop_free(s->loop);
+    closing_stop();
     held_check_empty();
 }
 

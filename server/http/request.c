@@ -41,10 +41,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 #include <utlist.h>
 
 #include "base/clock.h"
+#include "base/closing.h"
 #include "base/state.h"
 
 #define MAX_POLLED      64
@@ -162,7 +162,7 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
 /* What has come of its body. */
 static void drop_body(struct http_request *r) {
     if (r->spool_fd >= 0)
-        close(r->spool_fd);
+        closing_close(r->spool_fd, (size_t)r->body_size);
     r->spool_fd = -1;
     held_replace(HELD_BODIES, &r->body_held, 0);
 }
