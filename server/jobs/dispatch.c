@@ -1,8 +1,10 @@
 /* dispatch.c: which worker gets which task. The answers come to replies.c. Front end.
  *
  * A worker of the main lane does one long task at a time, and nothing else meanwhile. Short tasks (plans, merges, and
- * chunks estimated below --express-cost) go to the express lane, and to main workers while no long task waits. Several
- * of them are in flight to a worker, and several are in a datagram. A main worker that has done a long task takes the
+ * the chunks of a job that will need less than --express-cost for all that are left) go to the express lane, and to main
+ * workers while no long task waits. Several of them are in flight to a worker, and several are in a datagram. All other
+ * chunks are long, however small they are, so that the express lane stays free for others; of small ones a main worker
+ * gets several at a time. A main worker that has done a long task takes the
  * next long task. But if short tasks have had to wait, the express lane cannot keep up: then every other turn is a
  * batch of them.
  *
@@ -17,9 +19,11 @@
 #include "server/jobs/queue.h"
 #include "server/jobs/send.h"
 
-#define SHORT_DEPTH      48                    /* short tasks in flight per worker */
-#define SHORT_BATCH      WIRE_MAX_FRAMES       /* short tasks that a main worker takes between two long ones */
-#define SHORT_BACKLOG_NS (2 * NS_PER_MS)       /* if short tasks wait longer, the express lane cannot keep up */
+#define SHORT_DEPTH      48              /* short tasks in flight per worker */
+#define SHORT_BATCH      WIRE_MAX_FRAMES /* short tasks that a main worker takes between two long ones */
+#define SHORT_BACKLOG_NS (2 * NS_PER_MS) /* if short tasks wait longer, the express lane cannot keep up */
+#define SHORT_LOAD_NS    (2 * NS_PER_MS) /* a worker that has so much to do gets a second short task and no more */
+#define LONG_BATCH_NS    (2 * NS_PER_MS) /* of long tasks that are smaller, a worker gets several at a time */
 #define PACK_NS          (150 * INT64_C(1000)) /* of short tasks that one worker gets before the next is woken */
 #define EARLY_BATCH      12 /* short tasks that are worth waking a worker for before the turn is over */
 
@@ -42,6 +46,21 @@ static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) 
     return true;
 }
 
+/* Sends a long task. If it is a small chunk, sends more of that job, but no more than the worker's share of what is left.
+ * False: nothing could be sent. */
+static bool send_long_batch(struct jobs *js, struct worker *w, struct job *job) {
+    uint32_t share = job_count_tasks(job) / (uint32_t)pool_size(js->pool) + 1;
+    int64_t cost_ns = 0;
+    for (uint32_t sent = 0; sent < share && sent < SHORT_DEPTH && cost_ns < LONG_BATCH_NS; sent++) {
+        bool possible = sent == 0 || (job->sched.queued && job->sched.class == SCHED_LONG && worker_takes_tasks(w) &&
+                                      worker_can_send(w));
+        cost_ns += job_next_cost_ns(job);
+        if (!possible || !send_task(job, w, true))
+            return sent > 0;
+    }
+    return true;
+}
+
 /* Gives an idle main worker either to `e`, which waits for one, or to short tasks. False: nothing could be sent. */
 static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_entry *e, int long_urgency,
                               int64_t now_ns) {
@@ -55,7 +74,7 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
         return send_short_batch(js, w, now_ns);
     if (e->class == SCHED_ISOLATED)
         return isolate_serve(js, w, queue_job(e));
-    return send_task(queue_job(e), w, true);
+    return send_long_batch(js, w, queue_job(e));
 }
 
 static bool long_ones_wait(const struct jobs *js) {
@@ -75,6 +94,13 @@ static void send_long_tasks(struct jobs *js, int64_t now_ns) {
     }
 }
 
+/* Whether the worker has as many short tasks as it should. What waits here instead can still be overtaken by what is
+ * more urgent. */
+static bool is_loaded(const struct jobs *js, const struct worker *w) {
+    unsigned count = worker_in_flight(w);
+    return count >= SHORT_DEPTH || (count >= 2 && js->load_ns[worker_slot(w)] >= SHORT_LOAD_NS);
+}
+
 /* The worker for a short task: the first that has less than PACK_NS to do, main workers before express workers; else
  * the least loaded one. NULL: none can take it. */
 static struct worker *short_worker(struct jobs *js) {
@@ -82,7 +108,7 @@ static struct worker *short_worker(struct jobs *js) {
     bool long_waits = long_ones_wait(js);
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         struct worker *w = pool_worker(js->pool, i);
-        if ((long_waits && worker_lane(w) == LANE_MAIN) || !is_free(js, w) || worker_in_flight(w) >= SHORT_DEPTH)
+        if ((long_waits && worker_lane(w) == LANE_MAIN) || !is_free(js, w) || is_loaded(js, w))
             continue;
         if (js->load_ns[worker_slot(w)] < PACK_NS)
             return w;

@@ -107,6 +107,12 @@ static bool job_is_isolated(const struct job *job) {
 
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
+/* Small chunks are long, too, if all that are left are much: else those of one job would fill the express lane. */
+static bool chunks_are_long(const struct job *job, uint32_t to_send) {
+    int64_t limit_ns = job->js->config.express_cost_ns, cost_ns = chunk_cost_ns(job);
+    return cost_ns >= limit_ns || (cost_ns > 0 && to_send >= (limit_ns + cost_ns - 1) / cost_ns);
+}
+
 /* Whether the job needs a turn, and in which class; *class is only set if it does. */
 static bool needs_turn(const struct job *job, enum sched_class *class) {
     bool is_long = false;
@@ -123,7 +129,7 @@ static bool needs_turn(const struct job *job, enum sched_class *class) {
     if (job->phase == PHASE_PLAN)
         is_long = job->input_is_raw && job->input.size > LARGE_BODY;
     else if (job->phase == PHASE_CHUNKS)
-        is_long = chunk_cost_ns(job) >= job->js->config.express_cost_ns;
+        is_long = chunks_are_long(job, to_send);
     *class = is_long ? SCHED_LONG : SCHED_SHORT;
     return true;
 }

@@ -81,10 +81,12 @@ bool send_task(struct job *job, struct worker *w, bool is_long) {
     }
     p.owner = t;
     p.is_long = is_long;
+    bool follows = worker_has_long_task(w);
     t->ticket = pool_send_task(w, &p);
     buf_clear(poison);
     if (is_long) {
-        js->long_due_ns[worker_slot(w)] = t->sent_ns + cost_ns;
+        int64_t *due_ns = &js->long_due_ns[worker_slot(w)];
+        *due_ns = (follows ? *due_ns : t->sent_ns) + cost_ns;
     } else {
         t->cost_ns = cost_ns;
         js->load_ns[worker_slot(w)] += cost_ns;

@@ -83,6 +83,91 @@ static void a_long_chunk_never_goes_to_the_express_lane_nor_behind_another(void 
     leave(&c);
 }
 
+/* How many runs are at a worker and not answered. */
+static unsigned runs_at(unsigned slot) {
+    unsigned n = 0;
+    for (unsigned i = 0; find_sent(WIRE_RUN, i) != NULL; i++)
+        n += find_sent(WIRE_RUN, i)->worker == &fake.workers[slot];
+    return n;
+}
+
+static void many_short_chunks_of_one_job_leave_the_express_lane_to_others(void **state) {
+    (void)state;
+    struct client giant, other;
+    submit(&giant, true);
+    dispatch();
+    reply_plan(LAST, 100, SHORT_NS);
+    dispatch();
+    for (unsigned i = 0; i < FAKE_MAIN; i++)
+        assert_int_equal(runs_at(i), 2); /* together some 2 ms */
+    assert_int_equal(runs_at(FAKE_MAIN), 0);
+    assert_true(find_sent(WIRE_RUN, 0)->is_long);
+    submit(&other, false);
+    dispatch();
+    assert_int_equal(worker_lane(find_sent(WIRE_PLAN, 0)->worker), LANE_EXPRESS);
+    reply_done(find_sent(WIRE_PLAN, 0), "{}");
+    assert_ended(&other, JOB_SUCCEEDED);
+    leave(&other);
+    /* A worker gets the next ones when it has done all that it has. */
+    reply_done(find_sent(WIRE_RUN, 0), "0");
+    dispatch();
+    assert_int_equal(runs_at(0), 1);
+    reply_done(find_sent(WIRE_RUN, 0), "1");
+    dispatch();
+    assert_int_equal(runs_at(0), 2);
+    cancel_all(&giant);
+}
+
+static void a_worker_gets_no_more_short_chunks_than_its_share(void **state) {
+    (void)state;
+    struct client c;
+    submit(&c, true);
+    dispatch();
+    reply_plan(LAST, 400, SHORT_NS / 40); /* 10 ms in all; a batch could have 80 */
+    dispatch();
+    assert_int_equal(runs_at(0), 48);
+    assert_int_equal(runs_at(1), 48);
+    assert_int_equal(runs_at(2), 0);
+    cancel_all(&c);
+    submit(&c, true);
+    dispatch();
+    reply_plan(find_sent(WIRE_PLAN, 0), 8, SHORT_NS - 1);
+    dispatch(); /* the share is 8 / 3 + 1; what is left then is too little to be long */
+    assert_true(find_sent(WIRE_RUN, 0)->is_long);
+    assert_false(find_sent(WIRE_RUN, 3)->is_long);
+    assert_int_equal(runs_at(0), 3);
+    assert_int_equal(runs_at(1) + runs_at(2), 5);
+    cancel_all(&c);
+}
+
+static void short_jobs_that_take_long_together_wait_where_they_can_be_overtaken(void **state) {
+    enum { JOBS = 20 };
+    (void)state;
+    struct client c[JOBS], urgent;
+    struct submission s = plain();
+    for (int i = 0; i < METRICS_TYPES + 1; i++)
+        jobs->type_cost_ns[i] = 3 * SHORT_NS;
+    for (int i = 0; i < JOBS; i++)
+        submit(&c[i], false);
+    dispatch();
+    for (unsigned i = 0; i < FAKE_WORKERS; i++)
+        assert_int_equal(worker_in_flight(&fake.workers[i]), 2);
+    s.options.priority = 0;
+    submit_as(&urgent, &s, false);
+    reply_done(find_sent(WIRE_PLAN, 0), "{}");
+    dispatch();
+    assert_ptr_equal(((struct task *)LAST->task)->job, urgent.job);
+    while (find_sent(WIRE_PLAN, 0) != NULL) {
+        reply_done(find_sent(WIRE_PLAN, 0), "{}");
+        dispatch();
+    }
+    for (int i = 0; i < JOBS; i++) {
+        assert_ended(&c[i], JOB_SUCCEEDED);
+        leave(&c[i]);
+    }
+    leave(&urgent);
+}
+
 static void the_more_urgent_job_is_sent_first(void **state) {
     (void)state;
     struct client calm, urgent;
@@ -271,6 +356,9 @@ int main(void) {
         JOBS_TEST(an_asynchronous_job_is_planned_before_it_runs),
         JOBS_TEST(chunks_are_merged_in_order_once_all_parts_are_there),
         JOBS_TEST(a_long_chunk_never_goes_to_the_express_lane_nor_behind_another),
+        JOBS_TEST(many_short_chunks_of_one_job_leave_the_express_lane_to_others),
+        JOBS_TEST(a_worker_gets_no_more_short_chunks_than_its_share),
+        JOBS_TEST(short_jobs_that_take_long_together_wait_where_they_can_be_overtaken),
         JOBS_TEST(the_more_urgent_job_is_sent_first),
         JOBS_TEST(a_merge_that_is_being_fed_gets_nothing_between_its_parts),
         JOBS_TEST(a_large_body_is_parsed_by_a_worker_and_its_options_obeyed),
