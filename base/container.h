@@ -7,5 +7,8 @@
 
 /* The struct of type `type` whose `member` is at `pointer`. */
 #define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+/* The same of a member that is only read. */
+#define container_of_const(pointer, type, member)                                                                      \
+    ((const type *)(const void *)((const char *)(pointer)-offsetof(type, member)))
 
 #endif
