@@ -93,7 +93,7 @@ void api_delete_job(struct server *s, struct http_request *r, struct route_match
 
 struct list_request {
     struct deferred_request deferred;
-    struct store_filter filter;
+    struct record_filter filter;
     char bad[160]; /* what is wrong with the query, or "" */
     struct buf body;
     unsigned count, limit; /* of jobs: found, and at most shown */
@@ -171,7 +171,7 @@ void api_list_jobs(struct server *s, struct http_request *r, struct route_match 
         return;
     }
     l->limit = DEFAULT_LIMIT;
-    l->filter = (struct store_filter){.status = -1, .type = -1};
+    l->filter = (struct record_filter){.status = -1, .type = -1};
     memset(&l->filter.before, 0xFF, sizeof l->filter.before);
     deferred_init(&l->deferred, s, r, REPLY_LIST, release_list);
     http_each_query(r, read_parameter, l);

@@ -43,6 +43,10 @@ void job_hold(struct job *job, size_t bytes) {
     job->held += bytes;
 }
 
+void job_index(struct job *job) {
+    record_index_put(&job->js->index, &job->indexed, job->record);
+}
+
 void job_leave_live(struct job *job) {
     struct jobs *js = job->js;
     for (size_t i = 0; job->isolated_workers > 0 && i < pool_size(js->pool); i++) {
@@ -54,6 +58,7 @@ void job_leave_live(struct job *job) {
     }
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
+    record_index_remove(&js->index, &job->indexed);
     js->live_count--;
     js->transient_count -= !job->record->durable;
 }
@@ -81,6 +86,10 @@ void job_set_status(struct job *job, enum job_status to) {
     job_count_status(job, r->status, -1);
     r->status = to;
     job_count_status(job, to, 1);
+    if (job_status_is_final(to)) /* it leaves the live table at once */
+        record_index_remove(&job->js->index, &job->indexed);
+    else
+        job_index(job);
     job_touch(job);
 }
 

@@ -87,6 +87,7 @@ struct job {
     struct jobs *js;
     struct record *record;
     UT_hash_handle hh; /* in jobs->live, by id */
+    struct indexed indexed;
     enum job_phase phase : 8;
     enum durability durability : 8;
     /* They stand side by side because hundreds of thousands of jobs can wait, and a hole in the struct costs memory. */
@@ -159,6 +160,7 @@ struct jobs {
     struct buf poison_bytes; /* send.c's own: empty between two tasks; kept, so that no task lacks the memory for it */
     void (*on_job_timer)(struct timer *t); /* limits_on_timer: job.c must not include what stands on it */
     struct job *live;                      /* hash by id; its list is in the order of the ids */
+    struct record_index index;             /* the live jobs, for lists of them */
     struct job *ending;                    /* durable jobs whose end is being recorded */
     size_t live_count, running_count, ending_count, recovered_count;
     size_t queued[SCHEDULER_LEVELS]; /* by priority */
@@ -193,6 +195,8 @@ void job_release(struct job *job);
 void job_hold(struct job *job, size_t bytes);
 /* What a job needs without its payloads when it is made. */
 #define JOB_BYTES (sizeof(struct job) + sizeof(struct record))
+/* Files it in the index under its present type and status. Call it when its type has become known. */
+void job_index(struct job *job);
 /* Takes it out of the live table, so that it is not found and takes no room in the queue, and releases its isolated
  * workers. It must not be in the scheduler, and must have no backoffs. */
 void job_leave_live(struct job *job);

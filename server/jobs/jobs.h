@@ -160,7 +160,7 @@ void jobs_get(struct jobs *js, const struct id *id, store_found *found, void *ar
 /* Forgets a job that has ended; cancel a live one first. `done` can be called before this returns. */
 void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *arg);
 /* Lists live and ended jobs, the newest first, as store_ops.list does. */
-void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found, void *arg);
+void jobs_list(struct jobs *js, const struct record_filter *f, store_found *found, void *arg);
 
 size_t jobs_live(const struct jobs *js); /* queued and running */
 size_t jobs_running(const struct jobs *js);

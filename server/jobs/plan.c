@@ -102,6 +102,7 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
         job->record->type = s.type;
         job->record->map = s.map;
         job->record->items = s.items;
+        job_index(job);
         job_hold(job, options_text_size(&job->record->options));
     }
     submission_deinit(&s);

@@ -55,10 +55,11 @@ void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *a
         js->store->ops->forget(js->store, id, done, arg);
 }
 
-/* ---- list: live, remembered and stored, merged ------------------------------------------------------------------- */
+/* ---- list: live, remembered and stored, merged -------------------------------------------------------------------
+ *
+ * Each of the three has its newest matches up to the limit. So the work depends on the limit alone. */
 
 struct listing {
-    struct jobs *js;
     struct record **records; /* references, newest first in the end */
     size_t count, room;
     bool failed;
@@ -67,7 +68,8 @@ struct listing {
     void *arg;
 };
 
-static void collect(struct listing *l, struct record *r) {
+static void collect(void *arg, struct record *r) {
+    struct listing *l = arg;
     if (GROW_ARRAY(&l->records, l->count, &l->room) != 0) {
         l->failed = true;
         return;
@@ -107,49 +109,20 @@ static void report(struct listing *l) {
     free(l);
 }
 
-/* A live job is in the list already, and its record here is newer than the store's. */
 static void on_stored(void *arg, enum store_result result, struct record *record) {
-    struct listing *l = arg;
-    if (record == NULL || jobs_find(l->js, &record->id) == NULL)
-        on_listed(l, result, record);
+    on_listed(arg, result, record);
     if (record == NULL)
-        report(l);
+        report(arg);
 }
 
-static bool live_matches(const struct record *r, const struct store_filter *f) {
-    return (f->status < 0 || (int)r->status == f->status) && (f->type < 0 || r->type == f->type) &&
-           memcmp(&r->id, &f->before, sizeof r->id) < 0;
-}
-
-/* Where to begin in the live table. It is in the order of the ids, so the newest are at its end. */
-static struct job *newest_before(struct jobs *js, const struct id *before) {
-    struct job *job = jobs_find(js, before); /* a cursor is the id of a job in the page before */
-    if (job != NULL)
-        return job->hh.prev;
-    return js->live == NULL ? NULL : ELMT_FROM_HH(js->live->hh.tbl, js->live->hh.tbl->tail);
-}
-
-/* How many live jobs can be in the answer. */
-static size_t most_live(const struct jobs *js, const struct store_filter *f) {
-    size_t there = f->status < 0 || f->status == JOB_QUEUED ? js->live_count
-                   : f->status == JOB_RUNNING               ? js->running_count
-                                                            : 0;
-    return there < f->limit ? there : f->limit;
-}
-
-void jobs_list(struct jobs *js, const struct store_filter *f, store_found *found, void *arg) {
+void jobs_list(struct jobs *js, const struct record_filter *f, store_found *found, void *arg) {
     struct listing *l = calloc(1, sizeof *l);
     if (l == NULL) {
         found(arg, STORE_UNAVAILABLE, NULL);
         return;
     }
-    *l = (struct listing){.js = js, .limit = f->limit, .found = found, .arg = arg};
-    size_t most = most_live(js, f);
-    struct job *job = most == 0 ? NULL : newest_before(js, &f->before);
-    for (; job != NULL && l->count < most && !l->failed; job = job->hh.prev) {
-        if (live_matches(job->record, f))
-            collect(l, job->record);
-    }
+    *l = (struct listing){.limit = f->limit, .found = found, .arg = arg};
+    record_index_read(&js->index, f, collect, l);
     js->remembered->ops->list(js->remembered, f, on_listed, l);
     js->store->ops->list(js->store, f, on_stored, l);
 }

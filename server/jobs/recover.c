@@ -77,6 +77,7 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
         job->input_is_raw = true;
         job->input = slice_ref(&in->request);
     }
+    job_index(job);
     js->recovered_count++;
     if (!was_running)
         return;

@@ -116,6 +116,7 @@ int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, 
         job_undo_submission(job);
         return -1;
     }
+    job_index(job);
     job_hold(job, options_text_size(&r->options));
     job_arm_timer(job);
     job_enqueue(job);

@@ -7,6 +7,7 @@
 #include "server/model/metrics.h"
 #include "server/model/problem.h"
 #include "server/model/record.h"
+#include "server/model/record_index.h"
 #include "server/model/render.h"
 #include "server/model/trace.h"
 

@@ -1,10 +1,10 @@
 /* memory.c: the store that keeps jobs in this process. Front end. It has two uses: it keeps all jobs with
  * `--data-dir none`, and it keeps the last jobs that were answered inline, because no disk needs to have those.
  *
- * Records and tombstones are in one hash table by id, and keys are in another one by tenant and key. Each table has a
- * list of its members in the order in which they expire, and gc takes from the front of that list. Most members come in
- * that order already; the others are inserted from the back. Ended jobs are also in a list in the order in which they
- * ended, and eviction takes from the front of that one.
+ * Records and tombstones are in one hash table by id, and keys are in another one by tenant and key. Ended jobs,
+ * tombstones and keys are each kept in the order in which they expire, and gc takes from the front. Ended jobs are also
+ * in a list in the order in which they ended, and eviction takes from the front of that one; and in an index, from which
+ * they are listed.
  *
  *     ABSENT ──submit──► OPEN ──finish──► ENDED ──forget, gc, evict──► BURIED (a tombstone) ──gc──► ABSENT
  *        │                └──────────────── forget ────────────────────► ▲
@@ -30,18 +30,32 @@
 #include "base/table.h"
 
 #define MAX_TOMBSTONES 100000
+#define GC_MEMBERS     5000 /* one gc drops at most so many, so that the event loop gets round */
 
-enum timed_kind { TIMED_ENTRY, TIMED_KEY, TIMED_KINDS };
+enum timed_kind { TIMED_ENDED, TIMED_TOMBSTONE, TIMED_KEY, TIMED_KINDS };
 
 /* Something that expires. Embedded. */
 struct timed {
+    union {
+        struct tree_node node;
+        struct {
+            struct timed *prev, *next;
+        };
+    };
     enum timed_kind kind;
-    int64_t due_ms; /* 0: never, and it is not in the list */
-    struct timed *prev, *next;
+    bool in_order;  /* it is in the list, not in the tree */
+    int64_t due_ms; /* 0: never, and it is in neither */
+};
+
+/* What expires, by when it does. Most come in that order, and are in the list; the others are in the tree. */
+struct due {
+    struct timed *list;
+    struct tree tree;
 };
 
 struct entry {
     struct timed timed; /* when the ended job or the tombstone expires; an open job does not */
+    struct indexed indexed;
     struct id id;
     struct record *record; /* a reference; NULL: a tombstone */
     int64_t ttl_ms;
@@ -64,10 +78,11 @@ struct memory_store {
     struct store_limits limits;
     bool bury_evicted; /* a job that is evicted because of the limits becomes a tombstone */
     uint64_t ended_count, ended_bytes, tombstones;
-    struct entry *by_id;               /* hash table */
-    struct entry *by_end;              /* list of the ended jobs; the one that ended first is in front */
-    struct key *keys;                  /* hash table */
-    struct timed *by_due[TIMED_KINDS]; /* lists; what expires first is in front */
+    struct entry *by_id;       /* hash table */
+    struct entry *by_end;      /* list of the ended jobs; the one that ended first is in front */
+    struct record_index index; /* of the ended jobs */
+    struct key *keys;          /* hash table */
+    struct due due[TIMED_KINDS];
 };
 
 static struct memory_store *self(struct store *s) {
@@ -76,22 +91,36 @@ static struct memory_store *self(struct store *s) {
 
 /* ---- what expires ------------------------------------------------------------------------------------------------ */
 
-/* Inserts it where the order of the list wants it: usually at the end. */
-static void schedule(struct memory_store *m, struct timed *t, int64_t due_ms) {
-    struct timed **first = &m->by_due[t->kind], *last = *first == NULL ? NULL : (*first)->prev;
+static int by_due(const struct tree_node *a, const struct tree_node *b) {
+    const struct timed *x = container_of_const(a, struct timed, node), *y = container_of_const(b, struct timed, node);
+    return x->due_ms < y->due_ms ? -1 : x->due_ms > y->due_ms;
+}
+
+static void schedule(struct memory_store *m, struct timed *t, enum timed_kind kind, int64_t due_ms) {
+    struct due *d = &m->due[kind];
+    t->kind = kind;
     t->due_ms = due_ms;
-    while (last != NULL && last->due_ms > due_ms)
-        last = last == *first ? NULL : last->prev;
-    if (last == NULL)
-        DL_PREPEND(*first, t);
+    t->in_order = d->list == NULL || d->list->prev->due_ms <= due_ms;
+    if (t->in_order)
+        DL_APPEND(d->list, t);
     else
-        DL_APPEND_ELEM(*first, last, t);
+        tree_add(&d->tree, &t->node, by_due);
 }
 
 static void unschedule(struct memory_store *m, struct timed *t) {
-    if (t->due_ms != 0)
-        DL_DELETE(m->by_due[t->kind], t);
+    struct due *d = &m->due[t->kind];
+    if (t->due_ms != 0 && t->in_order)
+        DL_DELETE(d->list, t);
+    else if (t->due_ms != 0)
+        tree_remove(&d->tree, &t->node);
     t->due_ms = 0;
+}
+
+/* What expires first; NULL if nothing of that kind does. */
+static struct timed *first_due(const struct memory_store *m, enum timed_kind kind) {
+    const struct due *d = &m->due[kind];
+    struct timed *first = d->tree.first == NULL ? NULL : container_of(d->tree.first, struct timed, node);
+    return first == NULL || (d->list != NULL && d->list->due_ms <= first->due_ms) ? d->list : first;
 }
 
 /* ---- entries ----------------------------------------------------------------------------------------------------- */
@@ -126,6 +155,7 @@ static struct entry *add(struct memory_store *m, struct record *r) {
 static void drop_record(struct memory_store *m, struct entry *e) {
     if (!is_open(e)) {
         DL_DELETE2(m->by_end, e, ended_prev, ended_next);
+        record_index_remove(&m->index, &e->indexed);
         m->ended_count--;
         m->ended_bytes -= record_bytes(e->record);
     }
@@ -150,15 +180,9 @@ static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
     drop_record(m, e);
     unschedule(m, &e->timed);
     m->tombstones++;
-    schedule(m, &e->timed, now_ms + (e->ttl_ms > 0 ? e->ttl_ms : 1));
-    struct timed *oldest = m->by_due[TIMED_ENTRY];
-    while (m->tombstones > MAX_TOMBSTONES && oldest != NULL) {
-        struct timed *next = oldest->next;
-        struct entry *other = container_of(oldest, struct entry, timed);
-        if (other->record == NULL)
-            drop_entry(m, other);
-        oldest = next;
-    }
+    schedule(m, &e->timed, TIMED_TOMBSTONE, now_ms + (e->ttl_ms > 0 ? e->ttl_ms : 1));
+    if (m->tombstones > MAX_TOMBSTONES)
+        drop_entry(m, container_of(first_due(m, TIMED_TOMBSTONE), struct entry, timed));
 }
 
 /* ---- keys -------------------------------------------------------------------------------------------------------- */
@@ -168,7 +192,6 @@ static struct key *new_key(const char *tenant, const char *key) {
     struct key *k = calloc(1, sizeof *k + tenant_size + key_size);
     if (k == NULL)
         return NULL;
-    k->timed.kind = TIMED_KEY;
     k->size = tenant_size + key_size;
     memcpy(k->text, tenant, tenant_size);
     memcpy(k->text + tenant_size, key, key_size);
@@ -210,7 +233,7 @@ static enum store_result claim_key(struct memory_store *m, const struct id *job,
         return STORE_UNAVAILABLE;
     }
     held_add(HELD_ENDED, sizeof *k + k->size);
-    schedule(m, &k->timed, clock_wall_ms() + key->ttl_ms);
+    schedule(m, &k->timed, TIMED_KEY, clock_wall_ms() + key->ttl_ms);
     return STORE_OK;
 }
 
@@ -272,10 +295,11 @@ static void memory_finish(struct store *s, struct record *r, const struct delive
     record_unref(before);
     e->ttl_ms = r->options.ttl_ms;
     DL_APPEND2(m->by_end, e, ended_prev, ended_next);
+    record_index_put(&m->index, &e->indexed, r);
     m->ended_count++;
     m->ended_bytes += record_bytes(r);
     held_replace(HELD_ENDED, &e->held, sizeof *e + record_bytes(r) - r->result.size); /* a blob counts itself */
-    schedule(m, &e->timed, r->expires_ms > 0 ? r->expires_ms : 1);
+    schedule(m, &e->timed, TIMED_ENDED, r->expires_ms > 0 ? r->expires_ms : 1);
     evict_ended(m);
     done(arg, STORE_OK);
 }
@@ -301,71 +325,62 @@ static void memory_get(struct store *s, const struct id *id, store_found *found,
 
 /* ---- list -------------------------------------------------------------------------------------------------------- */
 
-static bool matches(const struct entry *e, const struct store_filter *f) {
-    return e->record != NULL && (f->status < 0 || (int)e->record->status == f->status) &&
-           (f->type < 0 || e->record->type == f->type) && memcmp(&e->id, &f->before, sizeof e->id) < 0;
+struct reading {
+    store_found *found;
+    void *arg;
+};
+
+static void on_read(void *arg, struct record *record) {
+    const struct reading *r = arg;
+    r->found(r->arg, STORE_OK, record);
 }
 
-static int newest_first(const void *a, const void *b) {
-    const struct record *const *x = a, *const *y = b;
-    return memcmp(&(*y)->id, &(*x)->id, sizeof(*x)->id);
-}
-
-/* Ids are ordered by time, but the table is not. So we gather matches in an array of twice the limit. Whenever it is
- * full, we sort it, and keep the newest ones up to the limit. */
-static void memory_list(struct store *s, const struct store_filter *f, store_found *found, void *arg) {
-    struct memory_store *m = self(s);
-    size_t room = 2 * (size_t)f->limit, n = 0;
-    struct record **best = calloc(room, sizeof *best);
-    struct entry *e, *next;
-    if (best == NULL) {
-        found(arg, STORE_UNAVAILABLE, NULL);
-        return;
-    }
-    HASH_ITER(hh, m->by_id, e, next) {
-        if (!matches(e, f))
-            continue;
-        best[n++] = e->record;
-        if (n == room) {
-            qsort(best, n, sizeof *best, newest_first);
-            n = f->limit;
-        }
-    }
-    qsort(best, n, sizeof *best, newest_first);
-    for (size_t i = 0; i < n && i < f->limit; i++)
-        found(arg, STORE_OK, best[i]);
-    free(best);
+static void memory_list(struct store *s, const struct record_filter *f, store_found *found, void *arg) {
+    struct reading r = {found, arg};
+    record_index_read(&self(s)->index, f, on_read, &r);
     found(arg, STORE_OK, NULL);
 }
 
 /* ---- time and room ----------------------------------------------------------------------------------------------- */
 
-static int64_t memory_gc(struct store *s, int64_t now_ms) {
-    struct memory_store *m = self(s);
-    struct timed **entries = &m->by_due[TIMED_ENTRY], **keys = &m->by_due[TIMED_KEY];
-    while (*entries != NULL && (*entries)->due_ms <= now_ms) {
-        struct entry *e = container_of(*entries, struct entry, timed);
-        if (e->record != NULL)
-            bury(m, e, now_ms);
-        else
-            drop_entry(m, e);
+static void expire(struct memory_store *m, struct timed *t, int64_t now_ms) {
+    switch (t->kind) {
+    case TIMED_ENDED: bury(m, container_of(t, struct entry, timed), now_ms); break;
+    case TIMED_TOMBSTONE: drop_entry(m, container_of(t, struct entry, timed)); break;
+    default: drop_key(m, container_of(t, struct key, timed));
     }
-    while (*keys != NULL && (*keys)->due_ms <= now_ms)
-        drop_key(m, container_of(*keys, struct key, timed));
-    int64_t due_ms = *entries == NULL ? 0 : (*entries)->due_ms;
-    return *keys != NULL && (due_ms == 0 || (*keys)->due_ms < due_ms) ? (*keys)->due_ms : due_ms;
 }
 
-/* All times move by as much, so the order of the lists stays. */
+static int64_t memory_gc(struct store *s, int64_t now_ms) {
+    struct memory_store *m = self(s);
+    int64_t due_ms = 0;
+    for (int kind = 0; kind < TIMED_KINDS; kind++) {
+        struct timed *t = first_due(m, (enum timed_kind)kind);
+        for (int i = 0; i < GC_MEMBERS && t != NULL && t->due_ms <= now_ms; i++) {
+            expire(m, t, now_ms);
+            t = first_due(m, (enum timed_kind)kind);
+        }
+    }
+    for (int kind = 0; kind < TIMED_KINDS; kind++) { /* again, because jobs have become tombstones */
+        const struct timed *t = first_due(m, (enum timed_kind)kind);
+        if (t != NULL && (due_ms == 0 || t->due_ms < due_ms))
+            due_ms = t->due_ms;
+    }
+    return due_ms;
+}
+
+/* All times move by as much, so the order stays. */
 static void memory_adjust_clock(struct store *s, int64_t by_ms) {
     struct memory_store *m = self(s);
-    struct timed *t;
-    DL_FOREACH(m->by_due[TIMED_KEY], t) {
-        t->due_ms += by_ms;
+    struct entry *e, *next_entry;
+    struct key *k, *next_key;
+    HASH_ITER(hh, m->keys, k, next_key) {
+        k->timed.due_ms += by_ms;
     }
-    DL_FOREACH(m->by_due[TIMED_ENTRY], t) {
-        struct entry *e = container_of(t, struct entry, timed);
-        t->due_ms += by_ms;
+    HASH_ITER(hh, m->by_id, e, next_entry) {
+        if (is_open(e))
+            continue;
+        e->timed.due_ms += by_ms;
         if (e->record != NULL)
             e->record->expires_ms += by_ms;
     }

@@ -67,13 +67,6 @@ struct delivery {
     const char *trace; /* to send with it: the text of trace.h; NULL or "": none */
 };
 
-struct store_filter {
-    int status;       /* enum job_status, or -1: any */
-    int64_t type;     /* the index of a type, or -1: any */
-    struct id before; /* only ids below this one; all bits set: start with the newest job */
-    unsigned limit;   /* how many jobs at most; 1 or more */
-};
-
 /* A chunk that was finished or lost. Its job has not ended. */
 struct store_chunk {
     uint32_t chunk;    /* its index; or STORE_PLAN, STORE_MERGE, which are never done */
@@ -125,8 +118,9 @@ struct store_ops {
     /* The owner of the job has deleted it. The job is gone for one more TTL, and then unknown. */
     void (*forget)(struct store *s, const struct id *id, store_done *done, void *arg);
     void (*get)(struct store *s, const struct id *id, store_found *found, void *arg);
-    /* Newest first. Calls `found` once for each match, and then once with record NULL. Records come without results. */
-    void (*list)(struct store *s, const struct store_filter *f, store_found *found, void *arg);
+    /* Lists jobs that have ended, the newest first: the caller knows those that have not. Calls `found` once for each
+     * match, and then once with record NULL. Records come without results. */
+    void (*list)(struct store *s, const struct record_filter *f, store_found *found, void *arg);
     void (*find_key)(struct store *s, const char *tenant, const char *key, store_key_found *found, void *arg);
     /* Records a webhook by itself, or the time of its next attempt. `delivered` forgets it. */
     void (*deliver)(struct store *s, const struct delivery *d);

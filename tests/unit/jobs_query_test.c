@@ -295,7 +295,7 @@ static enum store_result look_up(const struct id *id) {
 }
 
 /* Each is older than the one before. */
-static unsigned count_listed(const struct store_filter *filter) {
+static unsigned count_listed(const struct record_filter *filter) {
     struct found f = {0};
     jobs_list(jobs, filter, on_found, &f);
     return f.count;
@@ -330,7 +330,7 @@ static void a_job_is_found_live_then_ended_then_gone(void **state) {
 static void the_list_has_each_job_once_newest_first(void **state) {
     (void)state;
     struct client c[6];
-    struct store_filter filter = {.status = -1, .type = -1, .limit = 10};
+    struct record_filter filter = {.status = -1, .type = -1, .limit = 10};
     memset(&filter.before, 0xFF, sizeof filter.before);
     for (int i = 0; i < 6; i++) {
         submit(&c[i], true);
@@ -352,6 +352,43 @@ static void the_list_has_each_job_once_newest_first(void **state) {
             job_cancel(c[i].job);
         leave(&c[i]);
     }
+}
+
+static unsigned count_of(int status, int64_t type, const struct id *before) {
+    struct record_filter filter = {.status = status, .type = type, .before = *before, .limit = 10};
+    return count_listed(&filter);
+}
+
+/* What is known of a live job changes, and so do the lists that have it. */
+static void a_live_job_is_listed_by_what_it_is_now(void **state) {
+    (void)state;
+    struct client raw, ended;
+    struct submission s = plain();
+    struct id first;
+    memset(&first, 0xFF, sizeof first);
+    submit_raw(&raw, -1);
+    assert_int_equal(count_of(-1, -1, &first), 1);
+    assert_int_equal(count_of(JOB_QUEUED, -1, &first), 1);
+    assert_int_equal(count_of(-1, TOY_PLAIN, &first), 0);
+    dispatch();
+    reply_plan_of(find_sent(WIRE_PLAN, 0), 4, LONG_NS, &s); /* from now on its type is known */
+    assert_int_equal(count_of(JOB_QUEUED, TOY_PLAIN, &first), 1);
+    assert_int_equal(count_of(JOB_QUEUED, TOY_SHAPE, &first), 0);
+    assert_int_equal(count_of(JOB_RUNNING, TOY_PLAIN, &first), 0);
+    dispatch();
+    assert_int_equal(count_of(JOB_QUEUED, TOY_PLAIN, &first), 0);
+    assert_int_equal(count_of(JOB_RUNNING, TOY_PLAIN, &first), 1);
+    submit(&ended, true);
+    struct id cursor = ended.record->id;
+    assert_int_equal(count_of(JOB_QUEUED, TOY_PLAIN, &first), 1);
+    assert_int_equal(count_of(-1, TOY_PLAIN, &first), 2);
+    job_cancel(ended.job);
+    assert_int_equal(count_of(JOB_QUEUED, TOY_PLAIN, &first), 0);
+    assert_int_equal(count_of(JOB_CANCELLED, TOY_PLAIN, &first), 1);
+    assert_int_equal(count_of(-1, TOY_PLAIN, &cursor), 1); /* the job of a cursor can have ended */
+    assert_int_equal(count_of(-1, -1, &raw.record->id), 0);
+    cancel_all(&raw);
+    leave(&ended);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
@@ -418,6 +455,7 @@ int main(void) {
         JOBS_TEST(a_result_that_does_not_fit_fails_its_job_alone),
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),
+        JOBS_TEST(a_live_job_is_listed_by_what_it_is_now),
         JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),
         JOBS_TEST(progress_counts_chunks_done_and_what_running_ones_report),
         JOBS_TEST(progress_that_was_shown_does_not_fall),

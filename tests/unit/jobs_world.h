@@ -84,6 +84,8 @@ static inline void assert_books_balance(void) {
     assert_int_equal(jobs->long_backlog_ns, 0);
     for (unsigned i = 0; i < SCHEDULER_LEVELS; i++)
         assert_int_equal(jobs->queued[i], 0);
+    for (size_t i = 0; i < sizeof jobs->index.trees / sizeof jobs->index.trees[0]; i++)
+        assert_null(jobs->index.trees[i].root);
     for (unsigned i = 0; i < SCHED_CLASSES; i++)
         assert_int_equal(jobs->scheduler.count[i], 0);
     for (unsigned i = 0; i < FAKE_WORKERS; i++) {

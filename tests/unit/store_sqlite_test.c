@@ -512,7 +512,7 @@ static void a_plan_of_another_wire_version_is_made_again(void **state) {
 }
 
 /* Makes a database of the present schema one of version 1. */
-#define TO_VERSION_1 "ALTER TABLE chunks DROP COLUMN poison; PRAGMA user_version = 1;"
+#define TO_VERSION_1 "DROP INDEX jobs_by_type; ALTER TABLE chunks DROP COLUMN poison; PRAGMA user_version = 1;"
 
 /* The schema, the row, and the wire version of the plan are those of offloadd 0.2.0. */
 static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
@@ -555,7 +555,7 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     assert_int_equal(v->chunks[0].attempt, 2);
     free_recovered(v);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 2);
+    assert_int_equal(ask("PRAGMA user_version"), 3);
 }
 
 static void a_migrated_database_keeps_plans_and_parts(void **state) {
@@ -634,7 +634,7 @@ static void the_column_of_an_option_that_a_database_lacks_is_added(void **state)
         assert_null(found->options.webhook);
         record_unref(found);
         close_store();
-        assert_int_equal(ask("PRAGMA user_version"), 2);
+        assert_int_equal(ask("PRAGMA user_version"), 3);
     }
     record_unref(r);
 }
@@ -685,7 +685,7 @@ static void an_empty_database_is_brought_to_the_present_schema(void **state) {
     open_sqlite(&(struct store_limits){0});
     assert_int_equal(submit(r), STORE_OK);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 2);
+    assert_int_equal(ask("PRAGMA user_version"), 3);
     assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
     record_unref(r);
 }
@@ -892,6 +892,73 @@ static void break_syncs(void) {
     sync_error = EIO;
 }
 
+struct listed {
+    struct id ids[8];
+    unsigned count;
+    bool there;
+};
+
+static void on_listed(void *arg, enum store_result result, struct record *record) {
+    struct listed *l = arg;
+    assert_int_equal(result, STORE_OK);
+    if (record == NULL)
+        l->there = true;
+    else
+        l->ids[l->count++] = record->id;
+}
+
+static struct listed list(int status, int64_t type, unsigned limit) {
+    struct record_filter f = {.status = status, .type = type, .limit = limit};
+    struct listed l = {.count = 0};
+    memset(&f.before, 0xFF, sizeof f.before);
+    store->ops->list(store, &f, on_listed, &l);
+    while (!l.there)
+        loop_step(loop, NS_PER_S);
+    return l;
+}
+
+static void assert_lists(const struct listed *l, unsigned count, struct record *const *r) {
+    assert_int_equal(l->count, count);
+    for (unsigned i = 0; i < count; i++)
+        assert_memory_equal(&l->ids[i], &r[i]->id, sizeof r[i]->id);
+}
+
+/* Jobs that have ended before it are on disk, and those that end now are not; one of each is forgotten. */
+static void while_the_disk_fails_lists_have_what_is_not_written_yet(void **state) {
+    (void)state;
+    struct record *r[6]; /* the newest first */
+    for (int i = 6; i-- > 0;) {
+        r[i] = new_record();
+        r[i]->type = (uint32_t)i % 2;
+        assert_int_equal(submit(r[i]), STORE_OK);
+        end_at(r[i], clock_wall_ms());
+        if (i % 3 > 0)
+            assert_int_equal(finish(r[i]), STORE_OK);
+    }
+    break_syncs();
+    for (int i = 0; i < 6; i++) {
+        if (i % 3 == 0)
+            assert_int_equal(finish(r[i]), STORE_UNAVAILABLE);
+        if (i >= 4 || i == 0)
+            assert_int_equal(forget(r[i]), STORE_UNAVAILABLE);
+    }
+    assert_int_equal(get(r[0]), STORE_GONE);
+    assert_int_equal(get(r[3]), STORE_OK);
+    struct listed all = list(-1, -1, 6), even = list(JOB_SUCCEEDED, 0, 6), failed = list(JOB_FAILED, -1, 6);
+    assert_lists(&all, 3, (struct record *[]){r[1], r[2], r[3]});
+    assert_lists(&even, 1, (struct record *[]){r[2]});
+    assert_lists(&failed, 0, NULL);
+    struct listed page = list(-1, 1, 1);
+    assert_lists(&page, 1, (struct record *[]){r[1]});
+    heal();
+    await_trouble(false);
+    assert_int_equal(get(r[0]), STORE_GONE);
+    all = list(-1, -1, 6);
+    assert_lists(&all, 3, (struct record *[]){r[1], r[2], r[3]});
+    for (int i = 0; i < 6; i++)
+        record_unref(r[i]);
+}
+
 static void the_store_survives_a_full_disk(void **state) {
     (void)state;
     survive(fill_disk, "disk full");
@@ -929,7 +996,7 @@ static const char *const store_files[] = {"lock", "jobs.db", "jobs.db-wal", "job
 static void assert_away(const struct record *stored, const char *file) {
     struct record *late = new_record(), *unknown = new_record(), *ended = new_record(), *found;
     struct slice large = large_slice(100000, 'a');
-    struct store_filter filter = {.status = -1, .type = -1, .limit = 10};
+    struct record_filter filter = {.status = -1, .type = -1, .limit = 10};
     struct answer a = {false};
     assert_int_equal(submit(late), STORE_UNAVAILABLE);
     assert_non_null(store->ops->trouble(store));
@@ -1155,6 +1222,7 @@ int main(void) {
         CLOSED(a_file_that_is_no_database_is_set_aside),
         OPENED(a_damaged_database_is_set_aside_with_its_files),
         OPENED(a_database_that_becomes_corrupt_in_use_is_broken_until_the_restart),
+        OPENED(while_the_disk_fails_lists_have_what_is_not_written_yet),
         OPENED(the_store_survives_a_full_disk),
         OPENED(the_store_survives_a_read_only_disk),
         OPENED(the_store_survives_syncs_that_fail),

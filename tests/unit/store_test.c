@@ -794,6 +794,31 @@ static void evict_drops_the_jobs_that_ended_first_and_never_an_open_one(void **s
     record_unref(live);
 }
 
+/* They expire in the order that their TTLs make, and a few thousands in one call, so that the event loop gets round. */
+static void very_many_expire_in_several_calls(void **state) {
+    (void)state;
+    enum { COUNT = 12000 };
+    struct id *ids = calloc(COUNT, sizeof *ids);
+    for (int i = 0; i < COUNT; i++) {
+        struct record *r = ended_record(1000, 1 + i * 7919 % COUNT); /* all different */
+        ids[i] = r->id;
+        record_unref(r);
+    }
+    int64_t now_ms = 1000 + COUNT, due_ms = store->ops->gc(store, now_ms);
+    unsigned calls = 1;
+    assert_in_range(due_ms, 1001, now_ms); /* it wants to be called again */
+    for (; due_ms != 0 && due_ms <= now_ms; calls++)
+        due_ms = store->ops->gc(store, now_ms);
+    assert_in_range(calls, 3, 12);
+    for (int i = 0; i < COUNT; i++) {
+        struct record *found;
+        assert_int_equal(get_record(&ids[i], &found), STORE_GONE);
+    }
+    gc(now_ms + COUNT);
+    assert_int_equal(held_bytes[HELD_ENDED], 0);
+    free(ids);
+}
+
 /* ---- list -------------------------------------------------------------------------------------------------------- */
 
 struct listing {
@@ -812,7 +837,7 @@ static void on_listed(void *arg, enum store_result result, struct record *record
 }
 
 static struct listing list(int status, int64_t type, const struct id *before, unsigned max) {
-    struct store_filter f = {.status = status, .type = type, .limit = max};
+    struct record_filter f = {.status = status, .type = type, .limit = max};
     struct listing l = {.count = 0};
     struct answer a = {false};
     memset(&f.before, 0xFF, sizeof f.before);
@@ -830,42 +855,61 @@ static void an_empty_store_lists_nothing(void **state) {
     assert_int_equal(list(-1, -1, NULL, 10).count, 0);
 }
 
-/* Thirty jobs: job i has type i % 3; every fifth has ended, and every tenth is forgotten. */
-static void the_list_is_filtered_and_newest_first(void **state) {
+/* Sixty jobs: job i has type i % 4, and 3 is no type of this build. It ends with the status i % 5; those that would end
+ * as queued or running stay open. Every seventh is forgotten. They end in another order than they came in. */
+enum { LISTED = 60 };
+
+static bool is_listed(const struct record *const *r, int i, int status, int64_t type, const struct id *before) {
+    return i % 5 >= JOB_SUCCEEDED && i % 7 != 0 && (status < 0 || i % 5 == status) &&
+           (type < 0 || (i % 4 != 3 && i % 4 == type)) &&
+           (before == NULL || memcmp(&r[i]->id, before, sizeof *before) < 0);
+}
+
+/* The jobs that the list must have, found by looking at each. */
+static struct listing expect(const struct record *const *r, int status, int64_t type, const struct id *before,
+                             unsigned max) {
+    struct listing l = {.count = 0};
+    for (int i = LISTED; i-- > 0 && l.count < max;)
+        if (is_listed(r, i, status, type, before))
+            l.ids[l.count++] = r[i]->id;
+    return l;
+}
+
+static void the_list_has_the_ended_jobs_that_match_the_newest_first(void **state) {
     (void)state;
-    struct record *r[30];
-    for (int i = 0; i < 30; i++) {
+    struct record *r[LISTED];
+    for (int i = 0; i < LISTED; i++) {
         r[i] = new_record();
-        r[i]->type = (uint32_t)i % 3;
-        assert_int_equal(submit(r[i]), STORE_OK);
-        if (i % 5 == 0) {
+        r[i]->type = i % 4 == 3 ? UINT32_MAX : (uint32_t)i % 4;
+        r[i]->status = i % 2 == 0 ? JOB_QUEUED : JOB_RUNNING;
+        if (i % 3 > 0)
+            assert_int_equal(submit(r[i]), STORE_OK);
+    }
+    for (int k = 0; k < LISTED; k++) {
+        int i = k * 7 % LISTED;
+        if (i % 5 >= JOB_SUCCEEDED) {
             end_at(r[i], clock_wall_ms());
+            r[i]->status = (enum job_status)(i % 5);
             assert_int_equal(finish(r[i]), STORE_OK);
         }
-        if (i % 10 == 0)
+        if (i % 7 == 0 && (i % 3 > 0 || i % 5 >= JOB_SUCCEEDED))
             assert_int_equal(forget(r[i]), STORE_OK);
     }
-    struct listing l = list(-1, -1, NULL, 60);
-    assert_int_equal(l.count, 27);
-    for (unsigned i = 1; i < l.count; i++)
-        assert_true(memcmp(&l.ids[i], &l.ids[i - 1], sizeof l.ids[i]) < 0);
-    assert_int_equal(list(JOB_SUCCEEDED, -1, NULL, 60).count, 3);
-    assert_int_equal(list(JOB_QUEUED, -1, NULL, 60).count, 24);
-    assert_int_equal(list(JOB_FAILED, -1, NULL, 60).count, 0);
-    assert_int_equal(list(-1, 2, NULL, 60).count, 9);
-    assert_int_equal(list(-1, 7, NULL, 60).count, 0);
-    assert_int_equal(list(-1, 70000, NULL, 60).count, 0);
-    assert_int_equal(list(JOB_QUEUED, 1, NULL, 60).count, 8);
-    assert_int_equal(list(JOB_SUCCEEDED, 2, NULL, 60).count, 1);
-    assert_int_equal(list(JOB_RUNNING, -1, NULL, 60).count, 0);
-    assert_int_equal(list(JOB_QUEUED, -1, &r[10]->id, 60).count, 8);
-    assert_int_equal(list(JOB_SUCCEEDED, -1, &r[10]->id, 60).count, 1);
-    for (unsigned max = 1; max < 27; max++) {
-        struct listing page = list(-1, -1, NULL, max);
-        assert_int_equal(page.count, max);
-        assert_memory_equal(page.ids, l.ids, max * sizeof l.ids[0]);
+    static const int64_t types[] = {-1, 0, 1, 2, 7, 70000};
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        for (int status = -1; status < JOB_STATUSES; status++) {
+            for (unsigned n = 0; n < 4 * 9; n++) {
+                static const unsigned sizes[] = {1, 2, 7, 60};
+                const struct id *before = n / 4 == 0 ? NULL : &r[7 * (n / 4 - 1)]->id;
+                struct listing l = list(status, types[t], before, sizes[n % 4]);
+                struct listing wanted = expect((const struct record *const *)r, status, types[t], before, sizes[n % 4]);
+                assert_int_equal(l.count, wanted.count);
+                assert_memory_equal(l.ids, wanted.ids, l.count * sizeof l.ids[0]);
+            }
+        }
     }
-    for (int i = 0; i < 30; i++)
+    assert_int_equal(list(-1, -1, NULL, 60).count, 31);
+    for (int i = 0; i < LISTED; i++)
         record_unref(r[i]);
 }
 
@@ -924,11 +968,12 @@ int main(void) {
         BOTH(a_forgotten_job_makes_room),
         BOTH(open_jobs_do_not_count_as_ended),
         BOTH(an_empty_store_lists_nothing),
-        BOTH(the_list_is_filtered_and_newest_first),
+        BOTH(the_list_has_the_ended_jobs_that_match_the_newest_first),
         BOTH(pages_join_without_gap_or_overlap),
         IN_MEMORY(only_the_record_of_an_open_job_is_held_and_nothing_is_recovered),
         IN_MEMORY(a_result_lives_as_long_as_its_record),
         IN_MEMORY(an_evicted_job_is_unknown_without_tombstones),
+        IN_MEMORY(very_many_expire_in_several_calls),
         IN_MEMORY(evict_drops_the_jobs_that_ended_first_and_never_an_open_one),
     };
     host_init(true);

@@ -228,12 +228,12 @@ void apply_get(struct sql *s, struct op *op) {
 }
 
 void apply_list(struct sql *s, struct op *op) {
-    const struct store_filter *f = &op->filter;
+    const struct record_filter *f = &op->filter;
     const struct handler *h = f->type < 0 ? NULL : host_handler((size_t)f->type);
     op->result = STORE_OK;
     if (f->type >= 0 && h == NULL)
         return;
-    sqlite3_stmt *q = sql_use(s, f->status < 0 ? SQL_LIST : f->status < JOB_SUCCEEDED ? SQL_LIST_OPEN : SQL_LIST_ENDED);
+    sqlite3_stmt *q = sql_use(s, h == NULL ? SQL_LIST : SQL_LIST_TYPE);
     sql_bind_id(q, 1, &f->before);
     if (h != NULL)
         sqlite3_bind_text(q, 2, h->name, -1, SQLITE_STATIC);

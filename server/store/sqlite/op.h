@@ -9,6 +9,7 @@
 
 #include "base/attributes.h"
 #include "base/table.h"
+#include "base/tree.h"
 #include "server/store/sqlite/files.h"
 #include "server/store/store.h"
 
@@ -79,7 +80,7 @@ struct op {
     const char *url; /* of a webhook, whose body is the last payload; NULL: none */
     unsigned tries;  /* how often the webhook was tried */
     int64_t webhook_due_ms;
-    struct store_filter filter;
+    struct record_filter filter;
     int64_t time_ms; /* of the call, wall clock; OP_ADJUST_CLOCK: by how much the clock was set */
 
     /* What it has led to. */
@@ -104,6 +105,8 @@ struct op {
     void *arg;
     struct record *record;                  /* OP_FINISH: answers `get` while the end cannot be written */
     struct op *pending_prev, *pending_next; /* in the queue's list of ops that must still be written */
+    struct tree_node end;                   /* in the queue's tree of those that end or forget a job */
+    bool is_end;                            /* it is in that tree */
     size_t held;                            /* bytes counted for it in HELD_STORE */
     bool in_flight;                         /* it is in that list, and the store thread is trying it again */
 

@@ -113,11 +113,59 @@ static void end_op(struct queue *q, struct op *op) {
     op_free(op);
 }
 
+/* ---- event loop: pending ops ------------------------------------------------------------------------------------- */
+
+static int by_id(const struct tree_node *a, const struct tree_node *b) {
+    const struct op *x = container_of_const(a, struct op, end), *y = container_of_const(b, struct op, end);
+    return memcmp(&x->id, &y->id, sizeof x->id);
+}
+
+static void remove_end(struct queue *q, struct op *op) {
+    if (op->is_end)
+        tree_remove(&q->ends, &op->end);
+    op->is_end = false;
+}
+
+static void add_pending(struct queue *q, struct op *op) {
+    DL_APPEND2(q->pending, op, pending_prev, pending_next);
+    if (op->kind != OP_FINISH && op->kind != OP_FORGET)
+        return;
+    struct tree_node *n = tree_find(&q->ends, &op->end, by_id);
+    struct op *other = n == NULL ? NULL : container_of(n, struct op, end);
+    if (other != NULL && other->kind == OP_FORGET)
+        return; /* a job that was forgotten does not come back */
+    if (other != NULL)
+        remove_end(q, other);
+    tree_add(&q->ends, &op->end, by_id);
+    op->is_end = true;
+}
+
+static void remove_pending(struct queue *q, struct op *op) {
+    DL_DELETE2(q->pending, op, pending_prev, pending_next);
+    remove_end(q, op);
+}
+
+const struct op *queue_find_pending(const struct queue *q, const struct id *job) {
+    if (q->ends.root == NULL) /* nearly always */
+        return NULL;
+    const struct op probe = {.id = *job};
+    const struct tree_node *n = tree_find(&q->ends, &probe.end, by_id);
+    return n == NULL ? NULL : container_of_const(n, struct op, end);
+}
+
+const struct op *queue_next_pending(const struct queue *q, const struct id *before) {
+    if (q->ends.root == NULL)
+        return NULL;
+    const struct op probe = {.id = *before};
+    const struct tree_node *n = tree_last_before(&q->ends, &probe.end, by_id);
+    return n == NULL ? NULL : container_of_const(n, struct op, end);
+}
+
 /* The op cannot be written now: it becomes pending, or ends. */
 static void keep_or_end(struct queue *q, struct op *op) {
     op->result = STORE_UNAVAILABLE;
     if (op->operation->must_last) {
-        DL_APPEND2(q->pending, op, pending_prev, pending_next);
+        add_pending(q, op);
         op_call_done(op, op->result);
     } else {
         end_op(q, op);
@@ -129,16 +177,6 @@ void queue_post(struct queue *q, struct op *op) {
         enqueue(q, op);
     else
         keep_or_end(q, op);
-}
-
-const struct op *queue_find_pending(const struct queue *q, const struct id *job) {
-    const struct op *op, *last = NULL;
-    DL_FOREACH2(q->pending, op, pending_next) {
-        bool ends = op->kind == OP_FINISH || op->kind == OP_FORGET;
-        if (ends && memcmp(&op->id, job, sizeof *job) == 0)
-            last = op;
-    }
-    return last;
 }
 
 /* ---- event loop: trouble ----------------------------------------------------------------------------------------- */
@@ -219,7 +257,7 @@ void queue_complete_probe(struct queue *q, struct op *probe) {
 
 static void complete_op(struct queue *q, struct op *op) {
     if (op->in_flight)
-        DL_DELETE2(q->pending, op, pending_prev, pending_next);
+        remove_pending(q, op);
     op->in_flight = false;
     if (op->outcome == OP_FAILED)
         LOG(LOG_ERROR, "store_operation_failed", LOG_INT("operation", op->kind), LOG_INT("code", op->code));
@@ -312,7 +350,7 @@ static void give_up_pending(struct queue *q) {
     struct op *op, *next;
     unsigned count = 0;
     DL_FOREACH_SAFE2(q->pending, op, next, pending_next) {
-        DL_DELETE2(q->pending, op, pending_prev, pending_next);
+        remove_pending(q, op);
         op_free(op);
         count++;
     }

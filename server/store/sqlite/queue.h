@@ -39,6 +39,7 @@ struct queue {
     struct timer wake_timer, probe_timer;
     int64_t probe_delay_ns; /* the last one of this trouble; 0: none yet */
     struct op *pending;     /* ops that could not be written, and must last */
+    struct tree ends;       /* those of them that end or forget a job, by its id; of a job only what is true now */
     enum queue_state state;
     const char *trouble; /* why the store does not work; a constant. NULL: it works */
 };
@@ -51,9 +52,11 @@ MUST_CHECK int queue_start(struct queue *q, struct loop *loop, struct sql *sql, 
  * hears STORE_UNAVAILABLE at once; otherwise it ends with STORE_UNAVAILABLE. */
 void queue_post(struct queue *q, struct op *op);
 
-/* The last pending op that ends or forgets that job (OP_FINISH, OP_FORGET); NULL if there is none. Borrowed until the
- * caller returns to the event loop. */
+/* The pending op that ends or forgets that job (OP_FINISH, OP_FORGET; if there are both, the latter); NULL if there is
+ * none. Borrowed until the caller returns to the event loop. */
 const struct op *queue_find_pending(const struct queue *q, const struct id *job);
+/* The same of the next job, with a lower id than `before`. */
+const struct op *queue_next_pending(const struct queue *q, const struct id *before);
 
 /* The `complete` of OP_PROBE. */
 void queue_complete_probe(struct queue *q, struct op *probe);

@@ -66,12 +66,26 @@ static void complete_get(struct queue *q, struct op *op) {
     op->callback.found(op->arg, op->result, op->result == STORE_OK ? r : NULL);
 }
 
+static bool matches(const struct record *r, const struct record_filter *f) {
+    return (f->status < 0 || (int)r->status == f->status) && (f->type < 0 || r->type == f->type);
+}
+
+/* Merges what is on disk with the ends that are still pending. Both are in the order of the ids. */
 static void complete_list(struct queue *q, struct op *op) {
-    for (size_t i = 0; op->result == STORE_OK && i < op->found_count; i++) {
-        const struct op *newer = queue_find_pending(q, &op->found[i]->id);
-        struct record *r = newer == NULL ? op->found[i] : newer->record; /* NULL: forgotten */
-        if (r != NULL && (op->filter.status < 0 || (int)r->status == op->filter.status))
-            op->callback.found(op->arg, STORE_OK, r);
+    const struct op *newer = queue_next_pending(q, &op->filter.before);
+    size_t i = 0;
+    for (unsigned n = 0; op->result == STORE_OK && n < op->filter.limit && (newer != NULL || i < op->found_count);) {
+        struct record *r = i < op->found_count ? op->found[i] : NULL;
+        int order = r == NULL ? 1 : newer == NULL ? -1 : memcmp(&newer->id, &r->id, sizeof r->id);
+        i += order <= 0;
+        if (order >= 0) {
+            r = newer->record; /* NULL: forgotten */
+            newer = queue_next_pending(q, &newer->id);
+        }
+        if (r == NULL || !matches(r, &op->filter))
+            continue;
+        op->callback.found(op->arg, STORE_OK, r);
+        n++;
     }
     op->callback.found(op->arg, op->result, NULL);
 }
@@ -238,7 +252,7 @@ static void sqlite_get(struct store *s, const struct id *id, store_found *found,
     post_found(s, new_op(OP_GET, id, 0), found, arg);
 }
 
-static void sqlite_list(struct store *s, const struct store_filter *f, store_found *found, void *arg) {
+static void sqlite_list(struct store *s, const struct record_filter *f, store_found *found, void *arg) {
     struct op *op = new_op(OP_LIST, NULL, 0);
     if (op != NULL) {
         op->filter = *f;
