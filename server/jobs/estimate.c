@@ -34,16 +34,14 @@ static double shown_fraction(const struct job *job) {
 static int64_t estimate_start_ms(const struct job *job, int64_t waits_until_ns) {
     const struct jobs *js = job->js;
     int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;
-    unsigned workers = 0, idle = 0;
-    for (size_t i = 0; i < pool_size(js->pool); i++) {
-        const struct worker *w = pool_worker(js->pool, i);
-        if (worker_lane(w) != LANE_MAIN)
-            continue;
-        workers++;
-        idle += !worker_has_long_task(w);
-        if (worker_has_long_task(w) && js->long_due_ns[i] > now_ns)
+    unsigned workers = js->main_workers, idle = 0;
+    for (size_t i = 0; i < pool_size(js->pool);
+         i++) { /* a page of jobs asks this for each: so no worker is looked at */
+        idle += js->long_due_ns[i] == 0;
+        if (js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
     }
+    idle -= (unsigned)pool_size(js->pool) - workers; /* express workers have no long tasks */
     if (js->scheduler.count[SCHED_LONG] + js->scheduler.count[SCHED_ISOLATED] <= idle)
         work_ns = 0;
     int64_t held_ns = waits_until_ns > now_ns ? waits_until_ns - now_ns : 0;

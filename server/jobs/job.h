@@ -172,11 +172,12 @@ struct jobs {
 
     struct scheduler scheduler;
     struct task *free_tasks;
-    struct task **feeding;                   /* by worker slot: the merge whose parts are not all sent, or NULL */
-    bool *short_turn;                        /* by worker slot: its last turn was a long task */
-    int64_t *load_ns;                        /* by worker slot: how long its short tasks in flight will take */
-    int64_t *long_due_ns;                    /* by worker slot, monotonic: when its long task will be done */
-    int64_t long_backlog_ns;                 /* how long the long tasks that wait will take */
+    struct task **feeding;   /* by worker slot: the merge whose parts are not all sent, or NULL */
+    bool *short_turn;        /* by worker slot: its last turn was a long task */
+    int64_t *load_ns;        /* by worker slot: how long its short tasks in flight will take */
+    int64_t *long_due_ns;    /* by worker slot, monotonic: when its long task will be done; 0: it has none */
+    unsigned main_workers;   /* slots of the main lane */
+    int64_t long_backlog_ns; /* how long the long tasks that wait will take */
     int64_t type_cost_ns[METRICS_TYPES + 1]; /* how long a short job of each type took lately */
 
     struct timer expiry_timer;

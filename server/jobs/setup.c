@@ -42,6 +42,8 @@ int jobs_set_pool(struct jobs *js, struct pool *pool) {
     if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL ||
         buf_reserve(&js->poison_bytes, POISON_BYTES) == NULL)
         return -1;
+    for (size_t i = 0; i < pool_size(pool); i++)
+        js->main_workers += worker_lane(pool_worker(pool, i)) == LANE_MAIN;
     /* So that no task lacks the memory to be sent. */
     for (size_t i = 0; i < pool_size(pool) * WIRE_MAX_IN_FLIGHT; i++) {
         struct task *t = malloc(sizeof *t);

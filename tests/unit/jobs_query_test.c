@@ -442,6 +442,29 @@ static void progress_that_was_shown_does_not_fall(void **state) {
     cancel_all(&c);
 }
 
+/* In ms from now. */
+static int64_t estimated_wait_ms(const struct client *c) {
+    return job_look(c->job).estimated_start_ms - clock_wall_ms();
+}
+
+static void the_estimated_start_is_made_of_what_workers_still_have_to_do(void **state) {
+    (void)state;
+    struct client first, waits;
+    start_chunks(&first, FAKE_MAIN);
+    for (unsigned i = 0; i < FAKE_MAIN; i++)
+        jobs->long_due_ns[i] = clock_monotonic_ns() + 3600 * NS_PER_S;
+    submit(&waits, true);
+    dispatch();
+    reply_plan(find_sent(WIRE_PLAN, 0), 1, LONG_NS);
+    assert_in_range(estimated_wait_ms(&waits), 3590000, 3600000); /* two hours, for two workers */
+    reply_done(find_sent(WIRE_RUN, 0), "0");                      /* from now on one worker is idle */
+    assert_in_range(estimated_wait_ms(&waits) + 1000, 0, 1010);
+    cancel_all(&waits);
+    job_cancel(first.job);
+    reply_cancelled(find_sent(WIRE_RUN, 0));
+    leave(&first);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(jobs_beyond_the_queue_are_not_accepted),
@@ -459,6 +482,7 @@ int main(void) {
         JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),
         JOBS_TEST(progress_counts_chunks_done_and_what_running_ones_report),
         JOBS_TEST(progress_that_was_shown_does_not_fall),
+        JOBS_TEST(the_estimated_start_is_made_of_what_workers_still_have_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

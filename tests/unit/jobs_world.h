@@ -90,6 +90,7 @@ static inline void assert_books_balance(void) {
         assert_int_equal(jobs->scheduler.count[i], 0);
     for (unsigned i = 0; i < FAKE_WORKERS; i++) {
         assert_int_equal(jobs->load_ns[i], 0);
+        assert_int_equal(jobs->long_due_ns[i], 0);
         assert_int_equal(fake.workers[i].long_tasks, 0);
         assert_null(jobs->feeding[i]);
         assert_null(fake.workers[i].owner);
