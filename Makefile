@@ -263,6 +263,10 @@ performance: all $(BENCHES) ## measure all of it, and write docs/performance.md 
 	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUSY),--busy) --json docs/performance.json
 	@$(MAKE) --no-print-directory docs
 
+.PHONY: bench-growth
+bench-growth: all $(BENCHES) ## measure: what a job costs as something grows (QUICK=1; ROUNDS=4; AXES="queued"; JSON=file)
+	@BUILD=$(BUILD) bench/growth $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(AXES)
+
 .PHONY: lint
 lint: deps ## check the source: cppcheck, banned calls, the order of the rooms, the manual, openapi.yaml
 	@$(MAKE) --no-print-directory all
