@@ -10,7 +10,7 @@
  *      │                          └──(another's)──► IDLE
  *      │       └──(the client leaves, from EXPIRED, too)──► LEFT ──(its own)──► GONE, and the job is stored
  *      │                                                     └──(another's, or the job has ended)──► GONE
- *      └──► ASKING ──► IDLE: answered            STORING ──► IDLE: answered   or ──► ASKING, if the job has ended
+ *      └──► ASKING ──► IDLE: answered            STORING ──► IDLE: answered
  *
  *     any ──► GONE [the client has left, or has its answer]; freed when the store has answered all that it was asked
  *
@@ -184,7 +184,7 @@ static void on_stored(void *arg, enum store_result result) {
     if (result != STORE_OK)
         answer_not_found(d->request, STORE_UNAVAILABLE);
     else if (job_status_is_final(record->status))
-        deferred_ask(d, &record->id); /* its end may not be on disk yet: the store answers when it is */
+        answer_by_kind(d, record, NULL);
     else
         answer_accepted(d->server, d->request, record, &d->terms);
     record_unref(record);
@@ -245,13 +245,14 @@ static void stop_early(struct deferred_request *d, struct job *job) {
     answer_polled(d->request, job_record(job), job);
 }
 
-/* The job is planned: it is accepted, made durable, or streamed, as the request wants. May free the job. */
+/* The job is planned, or ends before that: it is accepted, made durable, or streamed, as the request wants. May free the
+ * job. */
 static void go_on(struct deferred_request *d, struct job *job) {
     if (d->reply_kind == REPLY_ACCEPTED)
         deferred_accept(d, job);
     else if (idempotency_owns(&d->claim))
         make_durable(d, job, on_key_stored);
-    else
+    else if (!job_status_is_final(job_record(job)->status))
         deferred_begin_stream(d, job);
 }
 

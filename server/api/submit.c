@@ -78,7 +78,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     enum problem_code why;
     int64_t wait_ns = choose_reply_kind(d);
     struct trace_reader trace = {0};
-    /* A stream shows the items of each chunk, so its job is not run in one go either. */
+    /* Neither a 202 nor a stream is to wait for the job. */
     q->asynchronous = d->reply_kind == REPLY_ACCEPTED || d->streamed;
     q->default_priority = priority_parse(http_header(r, "Priority"));
     q->trace = read_trace(r, &trace);

@@ -11,23 +11,7 @@
 #include "server/jobs/plan.h"
 #include "server/jobs/queue.h"
 
-struct submitting {
-    struct submitting *next;
-    store_done *done;
-    void *arg;
-};
-
-static void tell_submitted(struct job *job) {
-    enum store_result result = job->durability == DURABILITY_STORED ? STORE_OK : STORE_UNAVAILABLE;
-    while (job->submitting != NULL) {
-        struct submitting *s = job->submitting;
-        LL_DELETE(job->submitting, s);
-        s->done(s->arg, result);
-        free(s);
-    }
-}
-
-/* The store has answered. */
+/* The store has answered. If the job has ended meanwhile, those who wait hear of both when the end is on disk, too. */
 static void on_submitted(void *arg, enum store_result result) {
     struct job *job = arg;
     enum durability from = job->durability;
@@ -41,10 +25,14 @@ static void on_submitted(void *arg, enum store_result result) {
     }
     if (from == DURABILITY_POSTING)
         return; /* into post(), which still uses the job, and tells those who wait */
-    tell_submitted(job);
-    if (from == DURABILITY_END_RECORDED)
+    if (from == DURABILITY_END_RECORDED) {
         job_tell_end(job);
-    else if (job->durability == DURABILITY_STORE_FAILED)
+        return;
+    }
+    if (result == STORE_OK && job_is_ending(job))
+        return; /* until job_tell_end */
+    job_tell_submitted(job);
+    if (job->durability == DURABILITY_STORE_FAILED)
         job_cancel(job); /* can free it */
     else if (job_is_parked(job) && !job_is_stopping(job))
         job_tell_parked(job); /* the drain began before the store had it */
@@ -65,12 +53,16 @@ static void post(struct job *job, const struct slice *body) {
     struct jobs *js = job->js;
     struct record *r = job->record;
     struct store_input in = {.request = *body, .key = job->key};
+    r->durable = true;
+    js->transient_count--;
+    if (job->end_is_known) {
+        job_set_durability(job, DURABILITY_ENDING);
+        return; /* end.c submits it */
+    }
     if (job->key != NULL && job->request_hash != NULL)
         memcpy(job->key->hash, job->request_hash, sizeof job->key->hash);
     if (plan_is_stored(job))
         in.plan = job->plan;
-    r->durable = true;
-    js->transient_count--;
     if (job_is_parked(job)) { /* a drain has begun: it is not sent any more */
         job_dequeue(job);
         job_arm_timer(job);
@@ -83,7 +75,7 @@ static void post(struct job *job, const struct slice *body) {
         job_set_durability(job, DURABILITY_SUBMITTING);
         return;
     }
-    tell_submitted(job);
+    job_tell_submitted(job);
     if (job->durability == DURABILITY_STORE_FAILED)
         job_cancel(job); /* can free it */
 }

@@ -89,9 +89,25 @@ static bool send_webhook(struct job *job) {
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
+/* A line for each job that ends well would cost as much as to parse and to check its request. */
 static void log_end(const struct job *job) {
+    job_log_event(job->record->status == JOB_FAILED ? LOG_WARN : LOG_DEBUG, "job_ended", job);
+}
+
+/* Into the metrics, and into the rate at which jobs end. */
+static void count_end(struct job *job) {
     const struct record *r = job->record;
-    job_log_event(r->status == JOB_FAILED ? LOG_WARN : r->durable ? LOG_INFO : LOG_DEBUG, "job_ended", job);
+    struct jobs *js = job->js;
+    size_t row = metrics_row(r->type);
+    js->metrics->jobs[row][r->status]++;
+    if (r->started_ms != 0)
+        metrics_observe(&js->metrics->job_run[row], r->run_ns);
+    int64_t now_ns = loop_now_ns(js->loop);
+    double elapsed_s = (double)(now_ns - js->rate_ns) / 1e9;
+    if (elapsed_s > 0)
+        js->rate *= exp(-elapsed_s / JOBS_RATE_WINDOW_S);
+    js->rate += 1 / JOBS_RATE_WINDOW_S;
+    js->rate_ns = now_ns;
 }
 
 /* Nothing depends on whether a job was remembered or forgotten. */
@@ -113,15 +129,16 @@ static void put_off(struct job *job, void (*again)(struct timer *t)) {
 void job_tell_end(struct job *job) {
     struct jobs *js = job->js;
     struct store *s = js->store;
+    job_tell_submitted(job);
     if (!job_is_store_failed(job) && !send_webhook(job)) {
         put_off(job, on_tell_again);
         return;
     }
-    if (job_is_store_failed(job)) { /* its submission or its end can have reached the disk all the same */
+    if (job_is_store_failed(job) && job->record->durable) { /* it can have reached the disk all the same */
         s->ops->forget(s, &job->record->id, on_ignored, NULL);
         if (job->webhook != NULL)
             s->ops->delivered(s, &job->record->id);
-    } else {
+    } else if (!job_is_store_failed(job)) {
         log_end(job);
     }
     DL_DELETE2(js->ending, job, ending_prev, ending_next);
@@ -150,6 +167,33 @@ static void on_end_recorded(void *arg, enum store_result result) {
         job_tell_end(job);
 }
 
+/* The store has answered to submit_ended. */
+static void on_submitted_ended(void *arg, enum store_result result) {
+    struct job *job = arg;
+    enum durability from = job->durability;
+    job_set_durability(job, result == STORE_OK ? DURABILITY_STORED : DURABILITY_STORE_FAILED);
+    if (result == STORE_OK)
+        count_end(job);
+    else
+        metrics_count(job->js->metrics->rejected, problem_get(PROBLEM_STORE_UNAVAILABLE)->code);
+    if (result != STORE_OK && from == DURABILITY_POSTING)
+        job->record->durable = false; /* the store has nothing of the job, so it does not hear of it again */
+    if (from == DURABILITY_END_RECORDED)
+        job_tell_end(job);
+}
+
+/* One operation for the whole life of the job: its submission and its end. */
+static void submit_ended(struct job *job, const struct delivery *webhook) {
+    struct store *s = job->js->store;
+    struct store_input in = {.key = job->key, .webhook = webhook};
+    job_set_durability(job, DURABILITY_POSTING);
+    s->ops->submit(s, job->record, &in, on_submitted_ended, job);
+    if (job->durability == DURABILITY_POSTING)
+        job_set_durability(job, DURABILITY_END_RECORDED); /* as soon as it is submitted */
+    else
+        job_tell_end(job);
+}
+
 static void try_to_record(struct job *job) {
     struct store *s = job->js->store;
     bool wants_webhook = has_webhook(job);
@@ -158,12 +202,16 @@ static void try_to_record(struct job *job) {
         return;
     }
     struct delivery d = delivery_of(job);
-    s->ops->finish(s, job->record, wants_webhook ? &d : NULL, on_end_recorded, job);
+    if (job->durability == DURABILITY_ENDING)
+        submit_ended(job, wants_webhook ? &d : NULL);
+    else
+        s->ops->finish(s, job->record, wants_webhook ? &d : NULL, on_end_recorded, job);
 }
 
 void end_abandon_all(struct jobs *js) {
     struct job *job, *next;
     DL_FOREACH_SAFE2(js->ending, job, next, ending_next) {
+        job_tell_submitted(job);
         loop_clear_timer(js->loop, &job->timer);
         DL_DELETE2(js->ending, job, ending_prev, ending_next);
         js->ending_count--;
@@ -213,27 +261,21 @@ static void stamp_end(struct job *job, enum job_status status) {
     job_set_status(job, status);
 }
 
-/* Into the metrics, and into the rate at which jobs end. */
-static void count_end(struct job *job) {
-    const struct record *r = job->record;
-    struct jobs *js = job->js;
-    size_t row = metrics_row(r->type);
-    js->metrics->jobs[row][r->status]++;
-    if (r->started_ms != 0)
-        metrics_observe(&js->metrics->job_run[row], r->run_ns);
-    int64_t now_ns = loop_now_ns(js->loop);
-    double elapsed_s = (double)(now_ns - js->rate_ns) / 1e9;
-    if (elapsed_s > 0)
-        js->rate *= exp(-elapsed_s / JOBS_RATE_WINDOW_S);
-    js->rate += 1 / JOBS_RATE_WINDOW_S;
-    js->rate_ns = now_ns;
+/* A job that is to be answered 202 and ends before it was planned is on disk before that answer, too. A raw body whose
+ * key is not decided yet is left out: it has no key to be stored with. */
+static void tell_those_who_accept(struct job *job) {
+    if (!job->asynchronous || job->rejected || job_is_store_failed(job) || job->request_hash != NULL)
+        return;
+    job->end_is_known = !job->planned_told;
+    job_tell_planned(job); /* no effect if it was planned */
 }
 
 /* The job has no task any more, and ends with that status. */
 static void finish(struct job *job, enum job_status status) {
-    bool existed = !job->rejected && !job_is_store_failed(job);
     stamp_end(job, status);
-    if (existed)
+    tell_those_who_accept(job);
+    bool existed = !job->rejected && !job_is_store_failed(job);
+    if (existed && job->durability != DURABILITY_ENDING)
         count_end(job);
     job_enter_phase(job, PHASE_DONE);
     if (job->record->durable) {

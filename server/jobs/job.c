@@ -107,9 +107,11 @@ void job_enter_phase(struct job *job, enum job_phase to) {
 
 void job_set_durability(struct job *job, enum durability to) {
     static const struct state_row states[DURABILITIES] = {
-        [DURABILITY_NONE] = {"none", TO(DURABILITY_POSTING) | TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
-        [DURABILITY_POSTING] = {"posting",
-                                TO(DURABILITY_SUBMITTING) | TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
+        [DURABILITY_NONE] = {"none", TO(DURABILITY_ENDING) | TO(DURABILITY_POSTING) | TO(DURABILITY_STORED) |
+                                         TO(DURABILITY_STORE_FAILED)},
+        [DURABILITY_ENDING] = {"ending", TO(DURABILITY_POSTING)},
+        [DURABILITY_POSTING] = {"posting", TO(DURABILITY_SUBMITTING) | TO(DURABILITY_END_RECORDED) |
+                                               TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
         [DURABILITY_SUBMITTING] = {"submitting",
                                    TO(DURABILITY_END_RECORDED) | TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
         [DURABILITY_END_RECORDED] = {"end_recorded", TO(DURABILITY_STORED) | TO(DURABILITY_STORE_FAILED)},
@@ -180,6 +182,16 @@ void job_tell_planned(struct job *job) {
 
 void job_tell_parked(struct job *job) {
     tell(job, JOB_PARKED);
+}
+
+void job_tell_submitted(struct job *job) {
+    enum store_result result = job->durability == DURABILITY_STORED ? STORE_OK : STORE_UNAVAILABLE;
+    while (job->submitting != NULL) {
+        struct submitting *s = job->submitting;
+        LL_DELETE(job->submitting, s);
+        s->done(s->arg, result);
+        free(s);
+    }
 }
 
 void job_tell_last(struct job *job, enum job_event event) {

@@ -13,12 +13,15 @@
  * Its durability says whether the store has it:
  *
  *     NONE ──► POSTING ──► SUBMITTING ──► STORED     NONE → POSTING            [the store's submit is called]
- *      │          │             │  │         ▲       POSTING → SUBMITTING      [it has returned without an answer]
- *      │          ├─────────────┼──┼─────────┤       POSTING, SUBMITTING → STORED, STORE_FAILED [the store's answer]
- *      │          │             │  ▼         │       SUBMITTING → END_RECORDED [a store in trouble answers at any time]
- *      │          │             │ END_RECORDED       END_RECORDED → STORED, STORE_FAILED; then the waiters are notified
+ *      │        ▲ │ │           │  │         ▲       POSTING → SUBMITTING      [it has returned without an answer]
+ *      ├► ENDING┘ ├─┼───────────┼──┼─────────┤       POSTING, SUBMITTING → STORED, STORE_FAILED [the store's answer]
+ *      │          │ │           │  ▼         │       SUBMITTING → END_RECORDED [a store in trouble answers at any time]
+ *      │          │ └───────────│►END_RECORDED       END_RECORDED → STORED, STORE_FAILED; then the waiters are notified
  *      │          ▼             ▼  │                 NONE → STORED             [recovered]
  *      └───────► STORE_FAILED ◄────┘                 NONE → STORE_FAILED       [job_undo_submission]
+ *                                                    NONE → ENDING             [it is wanted when its end is known]
+ *                                                    ENDING → POSTING          [it has ended, and is submitted so]
+ *                                                    POSTING → END_RECORDED    [that has returned without an answer]
  *
  * A job that is STORE_FAILED counts as if it had never existed: it is not remembered, and its webhook is not sent. */
 #ifndef OFFLOAD_JOBS_JOB_H
@@ -33,6 +36,7 @@ enum job_phase { PHASE_PLAN, PHASE_CHUNKS, PHASE_MERGE, PHASE_STOPPING, PHASE_DO
 
 enum durability {
     DURABILITY_NONE,         /* the store does not know it */
+    DURABILITY_ENDING,       /* the same; it is about to end, and will be submitted together with its end */
     DURABILITY_POSTING,      /* the call of the store's submit has not returned */
     DURABILITY_SUBMITTING,   /* the store has it, and has not yet said whether it is safe */
     DURABILITY_END_RECORDED, /* the same, and its end is recorded already */
@@ -42,6 +46,13 @@ enum durability {
 };
 
 enum task_kind { TASK_PLAN, TASK_RUN, TASK_MERGE };
+
+/* Who waits for the store's answer to a submission. */
+struct submitting {
+    struct submitting *next;
+    store_done *done;
+    void *arg;
+};
 
 /* What one worker does for a job. It exists from when it is sent until it is answered or lost. */
 struct task {
@@ -94,7 +105,8 @@ struct job {
     bool planned_told; /* JOB_PLANNED was sent, or the job was recovered */
     bool telling;      /* its waiters are being told something: one can stop the job, but it must not be freed yet */
     bool delayed;      /* due_ns has not come */
-    bool asynchronous; /* it is answered 202: it is planned first, and not run in the same go */
+    bool asynchronous; /* it is answered 202: it is run in the same go as it is planned only if that takes no time */
+    bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
     bool rejected;          /* its submission was wrong, or too much: the job counts as if it had never existed */
     bool is_too_many;       /* it is delayed, and was parsed when --max-delayed was reached */
@@ -135,7 +147,7 @@ struct job {
     uint32_t poison_count;
 
     /* ---- its way into the store ---- */
-    struct submitting *submitting; /* who waits for the store's answer */
+    struct submitting *submitting; /* who waits for the store's answer; job_tell_submitted */
     struct store_key *key;         /* heap, one block with its texts; NULL: it has none */
     uint8_t *request_hash;         /* heap, STORE_HASH_SIZE bytes: of a raw body; NULL: it is not wanted */
     char *bad_webhook;             /* heap: what is wrong with the webhook's URL in a raw body; NULL: nothing */
@@ -228,6 +240,8 @@ void job_task_sent(struct job *job, const struct task *t);
 void job_touch(struct job *job);        /* its document has changed: a new version, and JOB_CHANGED */
 void job_tell_planned(struct job *job); /* JOB_PLANNED, once. A waiter can stop the job; it is not freed in here */
 void job_tell_parked(struct job *job);  /* JOB_PARKED */
+/* Whether the store has the job: to those who have made it durable, once. */
+void job_tell_submitted(struct job *job);
 void job_tell_last(struct job *job, enum job_event event); /* JOB_ENDED or JOB_ABANDONED; it has no waiters then */
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------- */

@@ -58,14 +58,15 @@ struct job_request {
     const struct submission *submission; /* of a small body: checked. Its params are copied. NULL: see `body` */
     struct slice body;                   /* a raw body, which a worker will parse. A reference is taken */
     int default_priority;                /* of the Priority header (RFC 9218); -1: there is none */
-    bool asynchronous;                   /* it will be answered 202: it is planned first, and not run in the same go */
+    bool asynchronous;                   /* it will be answered 202, or streamed: it is run in the same go as it is
+                                          * planned only if that takes next to no time */
     const char *trace;                   /* the text of trace.h, or NULL */
     bool wants_hash;                     /* of `body`: see job_request_hash */
     const struct store_key *key;         /* its Idempotency-Key in the store, or NULL. Copied */
 };
 
 enum job_event {
-    JOB_PLANNED,  /* the body was good. The waiter can cancel the job */
+    JOB_PLANNED,  /* the body was good; or the job ends before it was planned. The waiter can cancel the job */
     JOB_PARKED,   /* a drain leaves it in the store for the next process. If the store does not have it, the waiter can
                   * make it durable; else it stays as it is, and the drain waits for it. Do not end it in here */
     JOB_CHANGED,  /* its status or progress; only if wants_changes. Do not end it or stop to wait in here */

@@ -69,6 +69,7 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
     if (kind == TASK_PLAN) {
         r->chunks_total = 1;
         job_started(job, sent_ns);
+        job->end_is_known = true;
         job_tell_planned(job);
     }
     if (job_is_stopping(job)) {

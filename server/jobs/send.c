@@ -5,6 +5,16 @@
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
 
+/* A 202 does not wait for work: only for as much of it as costs no more than to send a task once more. Otherwise jobs
+ * would be accepted only as fast as they are run. */
+#define ASYNC_BUDGET_NS (100 * INT64_C(1000))
+
+/* What a job may cost that is run in the same go as it is planned. */
+static int64_t budget_ns(const struct job *job) {
+    int64_t express_ns = job->js->config.express_cost_ns;
+    return job->asynchronous && express_ns > ASYNC_BUDGET_NS ? ASYNC_BUDGET_NS : express_ns;
+}
+
 /* The params, or the raw body, which the worker parses first. */
 static struct pool_task plan_task(const struct job *job) {
     struct pool_task p = {.header = {.kind = WIRE_PLAN}, .payload = job->input};
@@ -16,11 +26,11 @@ static struct pool_task plan_task(const struct job *job) {
     p.header.type = job->record->type;
     p.header.count = (uint32_t)job->record->options.chunks;
     p.header.flags = job->record->map ? WIRE_ITEMS : 0;
-    /* It is run in the same go, unless its chunks are wanted one by one: for a 202, for a map, or because a worker has
-     * died at this job, and attempts are counted for each chunk. */
-    if (!job->asynchronous && !job->delayed && !job->record->map && job->plan_lost == 0) {
+    /* It is run in the same go, unless its chunks are wanted one by one: for a map, or because a worker has died at this
+     * job, and attempts are counted for each chunk. */
+    if (!job->delayed && !job->record->map && job->plan_lost == 0 && job->request_hash == NULL) {
         p.header.flags |= WIRE_GO;
-        p.header.budget_ns = (uint64_t)job->js->config.express_cost_ns;
+        p.header.budget_ns = (uint64_t)budget_ns(job);
     }
     return p;
 }

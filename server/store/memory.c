@@ -8,7 +8,7 @@
  *
  *     ABSENT ──submit──► OPEN ──finish──► ENDED ──forget, gc, evict──► BURIED (a tombstone) ──gc──► ABSENT
  *        │                └──────────────── forget ────────────────────► ▲
- *        └──finish (it was never submitted)──► ENDED
+ *        └──finish, or submit of a job that has ended──► ENDED
  *
  * Nothing is copied: the store shares the record with the live job, so `plan`, `update` and `lost` have nothing to
  * change. Nothing is recovered either: requests, plans, parts and webhooks would be lost with the process, so the store
@@ -253,20 +253,6 @@ static void memory_find_key(struct store *s, const char *tenant, const char *key
 
 /* ---- a job's life ------------------------------------------------------------------------------------------------ */
 
-static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
-                          void *arg) {
-    struct memory_store *m = self(s);
-    struct entry *e = find(m, &r->id);
-    enum store_result result = e == NULL || e->record != NULL ? STORE_OK : STORE_GONE;
-    if (e == NULL) {
-        e = add(m, r);
-        result = e == NULL ? STORE_UNAVAILABLE : in->key == NULL ? STORE_OK : claim_key(m, &r->id, in->key);
-        if (e != NULL && result != STORE_OK)
-            drop_entry(m, e);
-    }
-    done(arg, result);
-}
-
 /* The job that ended just now is never evicted, even if it is too large: its owner must be able to see it. */
 static void evict_ended(struct memory_store *m) {
     const struct store_limits *l = &m->limits;
@@ -277,6 +263,35 @@ static void evict_ended(struct memory_store *m) {
         else
             drop_entry(m, m->by_end);
     }
+}
+
+/* The open job has ended, as its record says. */
+static void end_entry(struct memory_store *m, struct entry *e) {
+    const struct record *r = e->record;
+    e->ttl_ms = r->options.ttl_ms;
+    DL_APPEND2(m->by_end, e, ended_prev, ended_next);
+    record_index_put(&m->index, &e->indexed, e->record);
+    m->ended_count++;
+    m->ended_bytes += record_bytes(r);
+    held_replace(HELD_ENDED, &e->held, sizeof *e + record_bytes(r) - r->result.size); /* a blob counts itself */
+    schedule(m, &e->timed, TIMED_ENDED, r->expires_ms > 0 ? r->expires_ms : 1);
+    evict_ended(m);
+}
+
+static void memory_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
+                          void *arg) {
+    struct memory_store *m = self(s);
+    struct entry *e = find(m, &r->id);
+    enum store_result result = e == NULL || e->record != NULL ? STORE_OK : STORE_GONE;
+    if (e == NULL) {
+        e = add(m, r);
+        result = e == NULL ? STORE_UNAVAILABLE : in->key == NULL ? STORE_OK : claim_key(m, &r->id, in->key);
+        if (e != NULL && result != STORE_OK)
+            drop_entry(m, e);
+        else if (e != NULL && job_status_is_final(r->status))
+            end_entry(m, e);
+    }
+    done(arg, result);
 }
 
 static void memory_finish(struct store *s, struct record *r, const struct delivery *webhook, store_done *done,
@@ -293,14 +308,7 @@ static void memory_finish(struct store *s, struct record *r, const struct delive
     struct record *before = e->record;
     e->record = record_ref(r);
     record_unref(before);
-    e->ttl_ms = r->options.ttl_ms;
-    DL_APPEND2(m->by_end, e, ended_prev, ended_next);
-    record_index_put(&m->index, &e->indexed, r);
-    m->ended_count++;
-    m->ended_bytes += record_bytes(r);
-    held_replace(HELD_ENDED, &e->held, sizeof *e + record_bytes(r) - r->result.size); /* a blob counts itself */
-    schedule(m, &e->timed, TIMED_ENDED, r->expires_ms > 0 ? r->expires_ms : 1);
-    evict_ended(m);
+    end_entry(m, e);
     done(arg, STORE_OK);
 }
 

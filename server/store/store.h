@@ -8,7 +8,7 @@
  * says that the change is on disk. Every operation can be repeated.
  *
  *     submit ──► (plan) ──► update, lost, complete ... ──► finish ──► gc, evict or forget ──► gone ──► unknown
- *                                                            │            [for one more TTL]
+ *        └── [a job that has ended already] ─────────────────► │            [for one more TTL]
  *                                                            └─ a job that ended is final: nothing but gc, evict
  *                                                               and forget changes it
  */
@@ -50,13 +50,6 @@ struct store_key {
 typedef void store_key_found(void *arg, enum store_result result, const struct id *job,
                              const uint8_t hash[STORE_HASH_SIZE]);
 
-/* What is needed to run a job again, beside its record. Borrowed for the call; the store takes references. */
-struct store_input {
-    struct slice request;        /* the JSON body */
-    struct slice plan;           /* the worker's plan as it came over the wire; empty: the job has none yet */
-    const struct store_key *key; /* NULL: none */
-};
-
 /* A webhook that has to be sent. A job has at most one: a second one replaces the first. It can outlive its job. */
 struct delivery {
     struct id job;
@@ -65,6 +58,15 @@ struct delivery {
     unsigned attempt;  /* how often it was tried */
     int64_t due_ms;    /* when it is tried next; wall clock */
     const char *trace; /* to send with it: the text of trace.h; NULL or "": none */
+};
+
+/* What a submission has beside its record: what is needed to run the job again, or its webhook if it has ended. Borrowed
+ * for the call; the store takes references. */
+struct store_input {
+    struct slice request;           /* the JSON body */
+    struct slice plan;              /* the worker's plan as it came over the wire; empty: the job has none yet */
+    const struct store_key *key;    /* NULL: none */
+    const struct delivery *webhook; /* of a job that has ended; NULL: none */
 };
 
 /* A chunk that was finished or lost. Its job has not ended. */
@@ -97,7 +99,8 @@ struct store_recovery {
 struct store_ops {
     /* Records a job that was accepted. Once `done` says STORE_OK, the job will not be lost. STORE_EXISTS: nothing was
      * recorded, because the key belongs to another job (find_key says which). A job that the store already has is
-     * STORE_OK, too. */
+     * STORE_OK, too. A job that has ended already, as its record says, is recorded with its end, as `finish` does it;
+     * but if that cannot be written now, nothing is recorded. */
     void (*submit)(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg);
     /* The job was planned after it was submitted. Takes over the record's type, options and number of chunks. */
     void (*plan)(struct store *s, struct record *r, const struct slice *plan);

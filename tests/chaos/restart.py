@@ -69,7 +69,7 @@ class Daemon:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [self.program, "--listen", f"127.0.0.1:{self.port}", "--data-dir", os.path.join(self.directory, "data"),
-                 "--enable-test-types", "--workers", "2", "--drain-timeout", "1s"],
+                 "--enable-test-types", "--workers", "2", "--drain-timeout", "1s", "--log-level", "debug"],
                 stdin=subprocess.DEVNULL, stderr=log)
         end = time.monotonic() + START_S
         while time.monotonic() < end:

@@ -52,7 +52,8 @@ class Service:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [self.program, "--listen", "127.0.0.1:0", "--data-dir", data or self.data,
-                 "--log-format", "json", "--drain-timeout", "0s", "--enable-test-types", *self.options],
+                 "--log-format", "json", "--log-level", "debug", "--drain-timeout", "0s", "--enable-test-types",
+                 *self.options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=environment)
         end = time.monotonic() + START_S
         while time.monotonic() < end:

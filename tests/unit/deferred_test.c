@@ -97,23 +97,76 @@ static void a_wait_that_expires_turns_into_a_202(void **state) {
     discard(jobs->live);
 }
 
-/* The end is not on disk yet: the store is asked, which answers behind that. */
-static void a_job_that_ends_while_it_is_stored_is_asked_for(void **state) {
+/* The end is not on disk yet, and the answer tells of it. */
+static void a_job_that_ends_while_it_is_stored_is_answered_when_its_end_is_stored(void **state) {
     (void)state;
     struct http_request r;
     post(&r, "wait=1", NULL);
     struct job *job = job_of(&r);
-    struct record *record = record_ref(job_record(job));
     expire(&r);
     job_cancel(job);
     answer_store_call('S', STORE_OK);
-    assert_int_equal(state_of(&r), DEFERRED_ASKING);
+    assert_int_equal(state_of(&r), DEFERRED_STORING);
     assert_waits(&r);
-    answer_get(record);
+    answer_store_call('F', STORE_OK);
     assert_answered(&r, 409);
+    assert_string_equal(late.calls, "SF");
     end_request(&r);
+}
+
+/* A job that a worker has run at once is in the store together with its end before the 202 leaves. */
+static void a_202_of_a_job_that_was_run_at_once_tells_its_end(void **state) {
+    (void)state;
+    struct http_request r;
+    post(&r, "respond-async", NULL);
+    struct job *job = job_of(&r);
+    struct id id = job_record(job)->id;
+    dispatch();
+    reply_done(LAST, "{}");
+    assert_int_equal(state_of(&r), DEFERRED_STORING);
+    assert_null(jobs_find(jobs, &id));
+    assert_waits(&r);
+    assert_string_equal(late.calls, "S");
     answer_store(STORE_OK);
-    record_unref(record);
+    assert_answered(&r, 202);
+    assert_non_null(strstr(r.headers, "Location: /v1/jobs/"));
+    assert_non_null(strstr(r.text, "\"status\":\"succeeded\""));
+    assert_string_equal(late.calls, "S");
+    end_request(&r);
+}
+
+static void a_202_of_a_job_that_was_run_at_once_becomes_503_if_the_store_fails(void **state) {
+    (void)state;
+    for (int at_once = 0; at_once < 2; at_once++) {
+        struct http_request r;
+        post(&r, "respond-async", NULL);
+        dispatch();
+        late.trouble = at_once;
+        reply_done(LAST, "{}");
+        late.trouble = false;
+        if (!at_once)
+            answer_store(STORE_UNAVAILABLE);
+        assert_answered(&r, 503);
+        end_request(&r);
+        while (answer_first('\0', STORE_OK))
+            continue;
+        assert_true(jobs_are_drained(jobs));
+    }
+    assert_string_equal(late.calls, "SXS"); /* the first can have reached the disk */
+}
+
+static void a_202_of_a_job_that_fails_at_once_is_in_the_store(void **state) {
+    (void)state;
+    struct http_request r;
+    post(&r, "respond-async", NULL);
+    dispatch();
+    reply_failed(LAST, "{\"code\":\"handler_failed\",\"detail\":\"x\"}");
+    assert_waits(&r);
+    answer_store(STORE_OK);
+    assert_answered(&r, 202);
+    assert_non_null(strstr(r.text, "\"status\":\"failed\""));
+    assert_string_equal(late.calls, "S");
+    end_request(&r);
 }
 
 static void a_poll_that_expires_is_answered_with_the_job_as_it_is(void **state) {
@@ -517,7 +570,10 @@ int main(void) {
         API_TEST(a_202_leaves_when_the_job_is_planned_and_stored),
         API_TEST(a_202_becomes_503_if_the_store_fails),
         API_TEST(a_wait_that_expires_turns_into_a_202),
-        API_TEST(a_job_that_ends_while_it_is_stored_is_asked_for),
+        API_TEST(a_job_that_ends_while_it_is_stored_is_answered_when_its_end_is_stored),
+        API_TEST(a_202_of_a_job_that_was_run_at_once_tells_its_end),
+        API_TEST(a_202_of_a_job_that_was_run_at_once_becomes_503_if_the_store_fails),
+        API_TEST(a_202_of_a_job_that_fails_at_once_is_in_the_store),
         API_TEST(a_poll_that_expires_is_answered_with_the_job_as_it_is),
         API_TEST(beyond_max_sync_nobody_waits),
         API_TEST(a_deleted_job_that_was_not_remembered_is_gone_all_the_same),

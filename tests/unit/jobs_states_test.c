@@ -166,16 +166,20 @@ static unsigned get_durability(const struct job *job) {
 static void a_durability_moves_along_its_diagram_and_other_moves_are_reported(void **state) {
     (void)state;
     static const char *const names[] = {[DURABILITY_NONE] = "none",
+                                        [DURABILITY_ENDING] = "ending",
                                         [DURABILITY_POSTING] = "posting",
                                         [DURABILITY_SUBMITTING] = "submitting",
                                         [DURABILITY_END_RECORDED] = "end_recorded",
                                         [DURABILITY_STORED] = "stored",
                                         [DURABILITY_STORE_FAILED] = "store_failed",
                                         [DURABILITIES] = NULL};
-    static const char *const arrows[] = {"none → posting",
+    static const char *const arrows[] = {"none → ending",
+                                         "none → posting",
                                          "none → stored",
                                          "none → store_failed",
+                                         "ending → posting",
                                          "posting → submitting",
+                                         "posting → end_recorded",
                                          "posting → stored",
                                          "posting → store_failed",
                                          "submitting → end_recorded",

@@ -48,7 +48,7 @@ static void kept_drop(struct kept_job *k) {
 }
 
 static void kept_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
-    if (kept_find(&r->id) == NULL) {
+    if (kept_find(&r->id) == NULL && !job_status_is_final(r->status)) {
         struct kept_job *k = calloc(1, sizeof *k);
         k->record = record_ref(r);
         k->request = slice_ref(&in->request);

@@ -24,7 +24,8 @@ static struct late {
     unsigned count;
     bool trouble;               /* says STORE_UNAVAILABLE at once */
     char key[32];               /* the key of the last submission; "none" if it had none */
-    enum durability durability; /* of the job of the last submission, during the call */
+    enum durability durability; /* of the job of the last submission, during the call; */
+    enum job_status status;     /* that it was submitted with */
 } late;
 
 static void note(char call) {
@@ -70,7 +71,10 @@ static inline void answer_store_call(char call, enum store_result result) {
 
 static void late_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
     (void)s;
-    late.durability = jobs_find(jobs, &r->id)->durability;
+    struct job *job = jobs_find(jobs, &r->id);
+    late.durability =
+        job == NULL ? jobs->ending->ending_prev->durability : job->durability; /* the last that has ended */
+    late.status = r->status;
     snprintf(late.key, sizeof late.key, "%s", in->key == NULL ? "none" : in->key->key);
     answer_later('S', done, arg);
 }

@@ -1147,6 +1147,29 @@ static void a_payload_that_cannot_be_written_fails_its_job_alone(void **state) {
     slice_deinit(&request);
 }
 
+/* It was not acknowledged, so it never existed; the end of a job that was acknowledged would be kept. */
+static void a_submission_with_its_end_is_not_kept_if_it_cannot_be_written(void **state) {
+    (void)state;
+    struct record *small = new_record(), *large = new_record();
+    large->result = large_slice(100000, 'a');
+    end_at(small, clock_wall_ms());
+    end_at(large, clock_wall_ms());
+    sync_error = file_sync_error = EIO;
+    assert_int_equal(submit(large), STORE_UNAVAILABLE);
+    assert_int_equal(submit(small), STORE_UNAVAILABLE);
+    heal();
+    await_trouble(false);
+    assert_int_equal(get(small), STORE_NOT_FOUND);
+    assert_int_equal(get(large), STORE_NOT_FOUND);
+    assert_int_equal(count_files("files", ""), 0);
+    assert_int_equal(submit(large), STORE_OK);
+    restart();
+    assert_int_equal(get(large), STORE_OK);
+    assert_int_equal(get(small), STORE_NOT_FOUND);
+    record_unref(small);
+    record_unref(large);
+}
+
 static void pending_ops_are_tried_once_more_when_the_store_closes(void **state) {
     (void)state;
     struct record *r = new_record();
@@ -1232,6 +1255,7 @@ int main(void) {
         OPENED(a_store_whose_files_were_replaced_leaves_those_of_the_next_one_alone),
         OPENED(a_store_that_is_taken_away_during_a_commit_does_not_acknowledge_it),
         OPENED(a_payload_that_cannot_be_written_fails_its_job_alone),
+        OPENED(a_submission_with_its_end_is_not_kept_if_it_cannot_be_written),
         OPENED(pending_ops_are_tried_once_more_when_the_store_closes),
         OPENED(the_store_survives_a_limit_of_file_sizes),
     };

@@ -276,6 +276,72 @@ static void a_call_records_what_it_was_given(void **state) {
     record_unref(r);
 }
 
+/* One operation for the whole life of a job. */
+static void a_job_can_be_submitted_with_its_end(void **state) {
+    (void)state;
+    struct record *r = full_record(), *found;
+    struct slice body = text_slice("{\"body\":1}");
+    struct store_key k = {.tenant = "t", .key = "k", .ttl_ms = 1000};
+    struct delivery d = {.job = r->id, .url = "https://example.com/", .body = body, .trace = r->trace};
+    memset(k.hash, 'h', sizeof k.hash);
+    r->result = large_slice(50000, 'a');
+    end_at(r, clock_wall_ms());
+    const struct store_input in = {.key = &k, .webhook = &d};
+    assert_int_equal(submit_with(r, &in), STORE_OK);
+    assert_int_equal(submit_with(r, &in), STORE_OK);
+    assert_int_equal(finish(r), STORE_FINAL);
+    assert_int_equal(get_record(&r->id, &found), STORE_OK);
+    assert_same_record(r, found);
+    assert_same_bytes(&found->result, &r->result);
+    record_unref(found);
+    struct answer a = find_key("t", "k");
+    assert_int_equal(a.result, STORE_OK);
+    assert_memory_equal(&a.job, &r->id, sizeof r->id);
+    struct recovered *v = recover_after_restart();
+    assert_int_equal(v->job_count, 0);
+    assert_int_equal(v->delivery_count, on_disk ? 1 : 0);
+    free_recovered(v);
+    if (on_disk)
+        assert_int_equal(count_files("files", ""), 1);
+    assert_int_equal(gc(r->expires_ms) > 0, 1);
+    assert_int_equal(get(r), STORE_GONE);
+    assert_int_equal(submit_with(r, &in), STORE_GONE);
+    if (on_disk)
+        assert_int_equal(count_files("files", ""), 0);
+    record_unref(r);
+    slice_deinit(&body);
+}
+
+static void a_job_that_is_submitted_with_its_end_cannot_have_anothers_key(void **state) {
+    (void)state;
+    struct record *first = new_record(), *second = new_record();
+    assert_int_equal(submit_keyed(first, "t", "k", 'a', 1000), STORE_OK);
+    second->result = text_slice("1");
+    end_at(second, clock_wall_ms());
+    assert_int_equal(submit_keyed(second, "t", "k", 'a', 1000), STORE_EXISTS);
+    assert_int_equal(get(second), STORE_NOT_FOUND);
+    assert_int_equal(submit(second), STORE_OK);
+    assert_int_equal(get(second), STORE_OK);
+    record_unref(first);
+    record_unref(second);
+}
+
+/* Such jobs count against the limits like those that were finished. */
+static void jobs_that_are_submitted_with_their_ends_are_evicted_in_their_order(void **state) {
+    (void)state;
+    struct record *r[4];
+    limit(&(struct store_limits){.max_ended = 2}, true);
+    for (int i = 0; i < 4; i++) {
+        r[i] = new_record();
+        end_at(r[i], clock_wall_ms() + i);
+        assert_int_equal(i % 2 == 0 ? submit(r[i]) : finish(r[i]), STORE_OK);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(get(r[i]), i < 2 ? STORE_GONE : STORE_OK);
+        record_unref(r[i]);
+    }
+}
+
 /* ---- plans and parts --------------------------------------------------------------------------------------------- */
 
 static void nothing_is_recovered_from_an_empty_store(void **state) {
@@ -941,6 +1007,9 @@ int main(void) {
         BOTH(an_ended_job_is_final),
         BOTH(a_job_that_was_never_submitted_can_be_finished),
         BOTH(a_forgotten_job_stays_gone),
+        BOTH(a_job_can_be_submitted_with_its_end),
+        BOTH(a_job_that_is_submitted_with_its_end_cannot_have_anothers_key),
+        BOTH(jobs_that_are_submitted_with_their_ends_are_evicted_in_their_order),
         BOTH(an_expired_job_is_gone_for_one_more_ttl_and_then_unknown),
         BOTH(a_job_that_has_not_ended_never_expires),
         BOTH(a_ttl_of_zero_expires_at_once),

@@ -54,26 +54,6 @@ static void put_key(struct sql *s, struct op *op) {
     note_due(op, op->key_expires_ms);
 }
 
-void apply_submit(struct sql *s, struct op *op) {
-    enum stage stage = lifetime_read(s, &op->id).stage;
-    op->result = stage == STAGE_BURIED ? STORE_GONE : STORE_OK;
-    if (stage != STAGE_ABSENT)
-        return;
-    if (op->key != NULL && find_key(s, op, &op->key_job)) {
-        op->result = STORE_EXISTS;
-        return;
-    }
-    if (op->key != NULL)
-        put_key(s, op);
-    put_job(s, op, NULL);
-    sqlite3_stmt *q = sql_use(s, SQL_PUT_INPUT);
-    sql_bind_id(q, 1, &op->id);
-    payload_bind(s, q, 2, &op->id, &op->payloads[0]);
-    sqlite3_bind_int(q, 3, WIRE_VERSION);
-    payload_bind(s, q, 4, &op->id, &op->payloads[1]);
-    sql_run(s, q);
-}
-
 void apply_plan(struct sql *s, struct op *op) {
     if (lifetime_read(s, &op->id).stage != STAGE_OPEN)
         return;
@@ -148,7 +128,7 @@ void apply_delivered(struct sql *s, struct op *op) {
     sql_run_for_job(s, SQL_DELETE_DELIVERY, &op->id);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------- */
+/* ---- submission and end ------------------------------------------------------------------------------------- */
 
 /* The job that ended just now is never evicted, even if it is too large: its owner must be able to see it. */
 static void evict_ended(struct sql *s, struct op *op) {
@@ -169,6 +149,41 @@ static void evict_ended(struct sql *s, struct op *op) {
     }
 }
 
+/* The row of a job that has ended, and its webhook. */
+static void put_end(struct sql *s, struct op *op) {
+    put_job(s, op, &op->payloads[0]);
+    if (op->url != NULL)
+        put_delivery(s, op, &op->payloads[1]);
+    s->totals.ended++;
+    s->totals.bytes += row_bytes(&op->row, op->payloads[0].slice.size);
+    note_due(op, op->row.expires_ms > 0 ? op->row.expires_ms : 1);
+    evict_ended(s, op);
+}
+
+void apply_submit(struct sql *s, struct op *op) {
+    enum stage stage = lifetime_read(s, &op->id).stage;
+    op->result = stage == STAGE_BURIED ? STORE_GONE : STORE_OK;
+    if (stage != STAGE_ABSENT)
+        return;
+    if (op->key != NULL && find_key(s, op, &op->key_job)) {
+        op->result = STORE_EXISTS;
+        return;
+    }
+    if (op->key != NULL)
+        put_key(s, op);
+    if (job_status_is_final(op->row.status)) {
+        put_end(s, op);
+        return;
+    }
+    put_job(s, op, NULL);
+    sqlite3_stmt *q = sql_use(s, SQL_PUT_INPUT);
+    sql_bind_id(q, 1, &op->id);
+    payload_bind(s, q, 2, &op->id, &op->payloads[0]);
+    sqlite3_bind_int(q, 3, WIRE_VERSION);
+    payload_bind(s, q, 4, &op->id, &op->payloads[1]);
+    sql_run(s, q);
+}
+
 void apply_finish(struct sql *s, struct op *op) {
     enum stage stage = lifetime_read(s, &op->id).stage;
     op->result = stage == STAGE_BURIED ? STORE_GONE : stage == STAGE_ENDED ? STORE_FINAL : STORE_OK;
@@ -178,13 +193,7 @@ void apply_finish(struct sql *s, struct op *op) {
         return;
     if (stage == STAGE_OPEN)
         lifetime_drop_work(s, &op->id);
-    put_job(s, op, &op->payloads[0]);
-    if (op->url != NULL)
-        put_delivery(s, op, &op->payloads[1]);
-    s->totals.ended++;
-    s->totals.bytes += row_bytes(&op->row, op->payloads[0].slice.size);
-    note_due(op, op->row.expires_ms > 0 ? op->row.expires_ms : 1);
-    evict_ended(s, op);
+    put_end(s, op);
 }
 
 void apply_forget(struct sql *s, struct op *op) {

@@ -3,7 +3,7 @@
  *
  *     ABSENT ──submit──► OPEN ──finish──► ENDED ──forget, gc, evict──► BURIED ──gc──► ABSENT
  *        │                └──────────────── forget ────────────────────► ▲
- *        └──finish (it was never submitted)──► ENDED
+ *        └──finish, or submit of a job that has ended──► ENDED
  *
  *     OPEN     a row of `jobs`, one of `inputs`, its `chunks`
  *     ENDED    a row of `jobs`

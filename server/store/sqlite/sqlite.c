@@ -179,11 +179,23 @@ static void post_found(struct store *s, struct op *op, store_found *found, void 
 
 /* ---- the interface ----------------------------------------------------------------------------------------------- */
 
+/* The payloads of a job that has ended. */
+static void add_end(struct op *op, const struct record *r, const struct delivery *webhook) {
+    op_add_payload(op, FILE_RESULT, 0, &r->result);
+    if (webhook != NULL)
+        op_set_webhook(op, webhook);
+}
+
 static void sqlite_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
                           void *arg) {
     const struct store_key *k = in->key;
-    struct op *op = new_row_op(OP_SUBMIT, r, k == NULL ? 0 : op_text_bytes(k->tenant) + op_text_bytes(k->key));
-    if (op != NULL) {
+    const struct delivery *webhook = in->webhook;
+    size_t more = k == NULL ? 0 : op_text_bytes(k->tenant) + op_text_bytes(k->key);
+    more += webhook == NULL ? 0 : op_text_bytes(webhook->url) + op_text_bytes(webhook->trace);
+    struct op *op = new_row_op(OP_SUBMIT, r, more);
+    if (op != NULL && job_status_is_final(r->status)) {
+        add_end(op, r, webhook);
+    } else if (op != NULL) {
         op_add_payload(op, FILE_REQUEST, 0, &in->request);
         op_add_payload(op, FILE_PLAN, 0, &in->plan);
     }
@@ -234,10 +246,8 @@ static void sqlite_finish(struct store *s, struct record *r, const struct delive
     if (op != NULL) {
         op->record = record_ref(r);
         op_hold(op, record_bytes(r) - r->result.size);
-        op_add_payload(op, FILE_RESULT, 0, &r->result);
+        add_end(op, r, webhook);
     }
-    if (op != NULL && webhook != NULL)
-        op_set_webhook(op, webhook);
     if (op == NULL)
         done(arg, STORE_NO_MEMORY);
     else
