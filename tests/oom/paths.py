@@ -193,6 +193,16 @@ class AsyncUpload(Async, Upload):
     pass
 
 
+class AsyncPlanned(Async):
+    """Its one chunk takes longer than a 202 waits, so it is sent by itself."""
+
+    def body(self, n):
+        return {"type": "primes", "params": {"start": 0, "stop": 3000000 + n % 10}}
+
+    def result(self, n):
+        return {"count": 216816}
+
+
 class AsyncChunks(Async):
     def body(self, n):
         return {"type": "sum", "params": {"start": 0, "stop": 20000, "power": 2}, "options": {"chunks": 4}}
