@@ -159,8 +159,8 @@ PYTHON
 
 @test "connections count, and as many are let in as --max-memory has room for" {
     start_daemon --workers 1 --max-memory 2MiB
-    grep '"event":"connections_limited"' "$LOG" | jq -e '.max_connections == 34'
+    grep '"event":"connections_limited"' "$LOG" | jq -e '.max_connections == 76'
     call /metrics
-    grep -q '^offload_held_bytes{what="connections"} 45056$' "$BODY"
+    grep -q '^offload_held_bytes{what="connections"} 20480$' "$BODY"
     grep -Eq '^offload_held_bytes\{what="workers"\} [1-9][0-9]{6,}$' "$BODY"
 }
