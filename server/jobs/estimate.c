@@ -35,8 +35,7 @@ static int64_t estimate_start_ms(const struct job *job, int64_t waits_until_ns) 
     const struct jobs *js = job->js;
     int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;
     unsigned workers = js->main_workers, idle = 0;
-    for (size_t i = 0; i < pool_size(js->pool);
-         i++) { /* a page of jobs asks this for each: so no worker is looked at */
+    for (size_t i = 0; i < pool_size(js->pool); i++) { /* no worker is looked at: a page of jobs asks for each job */
         idle += js->long_due_ns[i] == 0;
         if (js->long_due_ns[i] > now_ns)
             work_ns += js->long_due_ns[i] - now_ns;
