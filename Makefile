@@ -258,6 +258,10 @@ soak: all ## put one service under every kind of load and fault, and look for wh
 bench: all $(BENCHES) ## measure: ratios in one run, as a table (ROUNDS=6; ROWS="tiny_rate"; JSON=file; BUSY=1)
 	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(BUSY),--busy) $(ROWS)
 
+.PHONY: bench-peers
+bench-peers: all $(BUILD)/bench/load ## measure other ways to run CPU-bound jobs; installs them in build/peers (ROUNDS=3; PEERS="go celery"; JSON=file; BUSY=1)
+	@BUILD=$(BUILD) bench/peers/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(BUSY),--busy) $(PEERS)
+
 .PHONY: performance
 performance: all $(BENCHES) ## measure all of it, and write docs/performance.md anew (ROUNDS=6; needs a quiet machine)
 	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUSY),--busy) --json docs/performance.json

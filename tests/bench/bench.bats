@@ -8,6 +8,16 @@ bats_require_minimum_version 1.5.0
     python3 tests/bench/measure_test.py
 }
 
+@test "bench/peers: right answers, what cannot be had, the order, the ratios, and no process left" {
+    python3 tests/bench/peers_test.py
+
+    run bench/peers/run --rounds 0
+    [ "$status" = 2 ]
+    run bench/peers/run perl
+    [ "$status" = 2 ]
+    [[ $output == *"go, fastify"* ]]
+}
+
 @test "bench/run lists its rows, and rejects what it does not know" {
     run --separate-stderr bench/run --list
     [ "$status" = 0 ]
