@@ -17,11 +17,16 @@
 #include "base/container.h"
 
 #define TRY_AGAIN_NS (100 * NS_PER_MS)
+#define BEGIN_BYTES  (1024 * 1024) /* more than curl_global_init allocates */
 
 struct transfers {
     struct loop *loop;
     CURLM *multi;
     struct timer timer;
+    bool begun; /* by curl_global_init */
+    /* OpenSSL does not say that memory ran out while it began, and crashes in a later handshake. So there is memory for
+     * that, given back when it begins. It is never touched, so it is not resident. */
+    void *reserve;
     bool in_trouble; /* libcurl could not go on; the timer is set to try again */
 };
 
@@ -240,13 +245,12 @@ static int set_request(struct transfer *t) {
 static bool begin(struct transfers *ts) {
     if (ts->multi != NULL)
         return true;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    free(ts->reserve);
+    ts->reserve = NULL;
+    ts->begun = ts->begun || curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    ts->multi = ts->begun ? curl_multi_init() : NULL;
+    if (ts->multi == NULL)
         return false;
-    ts->multi = curl_multi_init();
-    if (ts->multi == NULL) {
-        curl_global_cleanup();
-        return false;
-    }
     curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, set_link);
     curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts);
     curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, set_timer);
@@ -281,14 +285,18 @@ struct transfers *transfers_new(struct loop *loop) {
         return NULL;
     ts->loop = loop;
     ts->timer.fire = on_timer;
-    return ts;
+    ts->reserve = malloc(BEGIN_BYTES);
+    if (ts->reserve != NULL)
+        return ts;
+    free(ts);
+    return NULL;
 }
 
 void transfers_free(struct transfers *ts) {
-    if (ts->multi != NULL) {
-        curl_multi_cleanup(ts->multi);
+    curl_multi_cleanup(ts->multi); /* NULL is allowed */
+    if (ts->begun)
         curl_global_cleanup();
-    }
+    free(ts->reserve);
     loop_clear_timer(ts->loop, &ts->timer);
     free(ts);
 }
