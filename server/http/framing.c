@@ -77,8 +77,10 @@ static int follow_head(struct framing *f, const struct head_rules *rules, const 
                        struct head_fault *fault, const char **head, size_t *head_size) {
     const char *bytes = *at;
     size_t size = (size_t)(end - *at), before = f->part.size;
-    if (f->state == FRAMING_IDLE)
+    if (f->state == FRAMING_IDLE) {
+        f->lines = 0;
         move(f, FRAMING_HEAD);
+    }
     if (before > 0) {
         /* No more than a head can have: what is behind it in this piece need not be copied. */
         size_t room = rules->max_header + 1 > before ? (size_t)(rules->max_header + 1 - before) : 0;
@@ -99,7 +101,7 @@ static int follow_head(struct framing *f, const struct head_rules *rules, const 
         }
         return 0;
     }
-    if (!f->part.failed && head_check_part(bytes, size, before, rules, fault) != 0)
+    if (!f->part.failed && head_check_part(bytes, size, before, &f->lines, rules, fault) != 0)
         return -1;
     if (before == 0)
         buf_append(&f->part, bytes, size);

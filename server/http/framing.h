@@ -26,7 +26,7 @@ struct framing {
     uint64_t left;    /* see the states */
     uint64_t heads;   /* how many heads have come whole, without that of a request that has a fault */
     struct buf part;  /* FRAMING_HEAD: what has come of the head */
-    uint64_t lines;   /* bytes of the trailer, or of the line of a chunk */
+    uint64_t lines;   /* bytes of the trailer, or of the line of a chunk; FRAMING_HEAD: items, see head_check_part */
     char last;        /* the byte before, within the lines of a chunked body */
     bool digits;      /* the size of the chunk has begun */
     bool extension;   /* the size of the chunk is over, and its extension has begun */

@@ -358,6 +358,15 @@ static int check_host(const struct fields *fields, const struct first_line *line
     return 0;
 }
 
+/* What libmicrohttpd needs to keep so many bytes and items, of which some are query parameters. */
+static int check_cost(uint64_t cost, size_t items, size_t parameters, const struct head_rules *rules,
+                      struct head_fault *f) {
+    cost += items > FREE_ITEMS ? (items - FREE_ITEMS) * ITEM_COST : 0;
+    if (cost <= rules->max_header)
+        return 0;
+    return too_large(f, parameters > items / 2 ? PROBLEM_URI_TOO_LONG : PROBLEM_HEADER_TOO_LARGE, rules->max_header);
+}
+
 int head_check(const char *bytes, size_t size, const struct head_rules *rules, struct head *head,
                struct head_fault *f) {
     struct fields fields = {.items = 0};
@@ -378,11 +387,8 @@ int head_check(const char *bytes, size_t size, const struct head_rules *rules, s
         }
         at = lf + 1;
     }
-    size_t items = fields.items + line.parameters;
-    uint64_t cost = size + fields.cookies + (items > FREE_ITEMS ? (items - FREE_ITEMS) * ITEM_COST : 0);
-    if (cost > rules->max_header)
-        return too_large(f, line.parameters > items / 2 ? PROBLEM_URI_TOO_LONG : PROBLEM_HEADER_TOO_LARGE,
-                         rules->max_header);
+    if (check_cost(size + fields.cookies, fields.items + line.parameters, line.parameters, rules, f) != 0)
+        return -1;
     if (check_framing(&fields, &line, head, f) != 0)
         return -1;
     return check_host(&fields, &line, rules, f);
@@ -390,7 +396,8 @@ int head_check(const char *bytes, size_t size, const struct head_rules *rules, s
 
 /* ---- heads that have not come whole ------------------------------------------------------------------------------ */
 
-int head_check_part(const char *bytes, size_t size, size_t from, const struct head_rules *rules, struct head_fault *f) {
+int head_check_part(const char *bytes, size_t size, size_t from, uint64_t *items, const struct head_rules *rules,
+                    struct head_fault *f) {
     if (size > 0 && bytes[0] == 0x16) /* the first byte of a TLS record with a handshake (RFC 8446 section 5.1) */
         return fail(f, PROBLEM_COUNT, NULL, NULL);
     for (size_t i = from; i < size; i++) {
@@ -402,6 +409,7 @@ int head_check_part(const char *bytes, size_t size, size_t from, const struct he
             return bad(f, "a line does not end with CR LF");
         if ((c < 0x20 && c != '\t' && c != '\r' && c != '\n') || c == 0x7F)
             return bad(f, "the head has a control character");
+        *items += c == '\n';
     }
     if (size > rules->max_header)
         return too_large(f, memchr(bytes, '\n', size) == NULL ? PROBLEM_URI_TOO_LONG : PROBLEM_HEADER_TOO_LARGE,
@@ -409,7 +417,10 @@ int head_check_part(const char *bytes, size_t size, size_t from, const struct he
     /* A first line that is whole is checked at once: an HTTP/0.9 request, and HTTP/2, have no second one. */
     const char *lf = from > 0 && memchr(bytes, '\n', from) != NULL ? NULL : memchr(bytes, '\n', size);
     struct first_line line = {0};
-    return lf == NULL ? 0 : check_first_line(bytes, (size_t)(lf - bytes) - 1, &line, f);
+    if (lf != NULL && check_first_line(bytes, (size_t)(lf - bytes) - 1, &line, f) != 0)
+        return -1;
+    *items += line.parameters;
+    return check_cost(size, *items > 0 ? *items - 1 : 0, line.parameters, rules, f); /* the first line is no item */
 }
 
 size_t head_end(const char *bytes, size_t size, size_t from) {

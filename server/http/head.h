@@ -38,8 +38,9 @@ struct head {
 int head_check(const char *bytes, size_t size, const struct head_rules *rules, struct head *head,
                struct head_fault *fault);
 /* Checks the beginning of a head that has not come whole: finds what will be wrong whatever follows. `from`: so many
- * bytes were checked before. 0; or -1 with *fault. */
-int head_check_part(const char *bytes, size_t size, size_t from, const struct head_rules *rules,
+ * bytes were checked before. *items: 0 at the first call for a head, and then this function's own: libmicrohttpd keeps
+ * the fields that it has seen before the head is whole. 0; or -1 with *fault. */
+int head_check_part(const char *bytes, size_t size, size_t from, uint64_t *items, const struct head_rules *rules,
                     struct head_fault *fault);
 /* Where the head ends: the size of the head with its empty line; 0: its end is not there. `from` as above. */
 size_t head_end(const char *bytes, size_t size, size_t from);

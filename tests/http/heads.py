@@ -134,6 +134,17 @@ GROUPS = {
         ("a field of a mebibyte", target(b"/livez", b"Host: localhost\r\nX: " + b"a" * (1 << 20) + b"\r\n"), [431]),
         ("a field of 30,000 bytes", target(b"/livez", b"Host: localhost\r\nX: " + b"a" * 30000 + b"\r\n"), [200]),
     ],
+    "large by default": [
+        (f"{n} parameters", target(b"/livez?" + b"a&" * n), [414]) for n in (300, 1000, 16000)
+    ] + [
+        (f"{n} fields", target(b"/livez", b"Host: localhost\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(n))), [431]) for n in (300, 1000, 4000)
+    ] + [
+        ("100 fields", target(b"/livez", b"Host: localhost\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(99))), [200]),
+        ("parameters and fields", target(b"/livez?" + b"a&" * 130, b"Host: localhost\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(90))), [414]),
+        ("cookies", target(b"/livez", b"Host: localhost\r\nCookie: " + b"a=b; " * 300 + b"\r\n"), [431]),
+        ("a field of 7,500 bytes", target(b"/livez", b"Host: localhost\r\nX: " + b"a" * 7500 + b"\r\n"), [200]),
+        ("a field of 9,000 bytes", target(b"/livez", b"Host: localhost\r\nX: " + b"a" * 9000 + b"\r\n"), [431]),
+    ],
     "half": [
         ("GET", target(b"/v1/jobs"), [200]),
         ("GET that is kept", GET + b"\r\n", [200]),
