@@ -336,7 +336,7 @@ class Webhook(Async):
 
     def check_end(self, job):
         super().check_end(job)
-        if not self.has_come(job, 10):
+        if not self.has_come(job, 40):  # a transfer that libcurl gives up can take its whole timeout, and is tried again
             raise Wrong(f"the webhook of job {job} never came")
 
 
