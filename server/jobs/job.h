@@ -123,7 +123,6 @@ struct job {
     struct sched_entry sched;
     int64_t queued_cost_ns; /* of the long task for which it waits in the scheduler; else 0 */
     struct timer timer;     /* the delay, then the queue timeout, then the run timeout */
-    unsigned excuses;       /* how often that its tasks were held back did not count (job_excuse) */
     int64_t accepted_ns;    /* monotonic */
     int64_t run_started_ns; /* monotonic; 0: it is not running */
     int64_t due_ns;         /* monotonic: when it may start; the queue timeout counts from here */
@@ -132,15 +131,16 @@ struct job {
     struct slice input;       /* until it is planned: packed params, or the raw body if input_is_raw */
     unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
     uint32_t common_size;     /* of all of that */
+    unsigned excuses;         /* how often that its tasks were held back did not count (job_excuse) */
     struct slice plan;        /* as the worker sent it, for the store; can be empty if the job has only one chunk */
     struct slice chunk_bytes; /* the chunks' offsets count from its start */
     struct chunk *chunks;     /* record->chunks_total of them */
     uint32_t next_chunk;      /* the first that was never sent */
-    uint32_t *again;          /* chunks to be sent again; it has room for all, in the block of `chunks` */
     uint32_t again_count;
-    uint32_t merge_fed; /* how many parts were sent to the worker that merges */
+    uint32_t *again;           /* chunks to be sent again; it has room for all, in the block of `chunks` */
+    uint32_t merge_fed;        /* how many parts were sent to the worker that merges */
+    unsigned isolated_workers; /* how many work for this job alone; workers that are starting count, too */
     struct task *tasks;
-    unsigned isolated_workers;      /* how many work for this job alone; workers that are starting count, too */
     unsigned plan_lost, merge_lost; /* how often a worker died at it */
     struct backoffs *backoffs;      /* NULL: nothing was lost yet */
     struct poison_item *poison;     /* of a map */
