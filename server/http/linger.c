@@ -12,8 +12,8 @@
 
 #define MAX_LINGERS   1024
 #define LINGER_NS     NS_PER_S
-#define MAX_DROPPED   (1024 * 1024)
-#define MAX_READS     16 /* before the loop goes on */
+#define MAX_DROPPED   (16 * 1024 * 1024) /* more than the buffers of both sockets hold */
+#define MAX_READS     16                 /* before the loop goes on */
 #define DROP_PER_READ 16384
 
 struct lingering {

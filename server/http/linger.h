@@ -15,8 +15,8 @@ struct lingers {
     unsigned count;
 };
 
-/* Sends a FIN, and then reads and drops what comes, until the client closes its side, a second is over, or a mebibyte
- * has come. Works on a copy of the descriptor: the caller closes its own. If there are too many already, or memory runs
+/* Sends a FIN, and then reads and drops what comes, until the client closes its side, a second is over, or 16 MiB
+ * have come. Works on a copy of the descriptor: the caller closes its own. If there are too many already, or memory runs
  * out, only the FIN is sent. */
 void linger_begin(struct lingers *all, int fd);
 /* Closes all of them now. */
