@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 struct closing {
     int fd;
@@ -34,16 +34,11 @@ static void *close_all(void *arg) {
 }
 
 int closing_start(void) {
-    sigset_t all, before;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return -1;
     closer.from = ends[0];
-    sigfillset(&all); /* signals are for the main thread */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error =
-        fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 ? pthread_create(&closer.thread, NULL, close_all, NULL) : errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 ? thread_start(&closer.thread, close_all, NULL) : errno;
     if (error == 0) {
         closer.to = ends[1];
         return 0;

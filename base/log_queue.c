@@ -11,11 +11,11 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define COLLECT_NS                                                                                                     \
     (1 * NS_PER_MS) /* the thread sleeps so long after the first line, so that it need not be woken often */
@@ -191,18 +191,13 @@ static void *write_lines(void *arg) {
 }
 
 static int start_thread(void) {
-    sigset_t all, before;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&queue.wake, &monotonic);
     pthread_cond_init(&queue.moved, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    sigfillset(&all); /* signals are for the main thread; a write to a pipe without a reader gives EPIPE alone */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&queue.thread, NULL, write_lines, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+    return thread_start(&queue.thread, write_lines, NULL);
 }
 
 /* ---- for the others ---------------------------------------------------------------------------------------------- */

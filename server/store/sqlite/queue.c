@@ -26,7 +26,6 @@
 #include "server/store/sqlite/queue.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -36,6 +35,7 @@
 #include "base/container.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "base/thread.h"
 #include "server/store/sqlite/batch.h"
 
 #define FIRST_PROBE_NS (50 * NS_PER_MS) /* after the trouble began; each further one takes twice as long, up to */
@@ -300,13 +300,8 @@ void queue_suspend(struct queue *q, bool suspended) {
 
 /* ---- event loop: start and stop ---------------------------------------------------------------------------------- */
 
-/* Signals are for the event loop's thread: the new thread blocks them all. */
 MUST_CHECK static int start_thread(struct queue *q) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&q->thread, NULL, run_thread, q);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = thread_start(&q->thread, run_thread, q);
     errno = error;
     return error == 0 ? 0 : -1;
 }
