@@ -4,9 +4,8 @@
  * the chunks of a job that will need less than --express-cost for all that are left) go to the express lane, and to main
  * workers while no long task waits. Several of them are in flight to a worker, and several are in a datagram. All other
  * chunks are long, however small they are, so that the express lane stays free for others; of small ones a main worker
- * gets several at a time. A main worker that has done a long task takes the
- * next long task. But if short tasks have had to wait, the express lane cannot keep up: then every other turn is a
- * batch of them.
+ * gets several at a time. A main worker that has done a long task takes the next long task. But if short tasks have had
+ * to wait, the express lane cannot keep up: then every other turn is a batch of them.
  *
  * An isolated job (isolate.h) waits in a third class, and takes its turn among the long tasks.
  *

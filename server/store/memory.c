@@ -253,14 +253,14 @@ static void memory_find_key(struct store *s, const char *tenant, const char *key
 
 /* ---- a job's life ------------------------------------------------------------------------------------------------ */
 
-/* The job that ended just now is never evicted, even if it is too large: its owner must be able to see it. */
 static void prefetch(const void *at, size_t size) {
     for (size_t i = 0; i < size; i += 64)
         __builtin_prefetch((const char *)at + i, 1);
 }
 
 /* With a full store each end evicts the oldest job, which nobody has touched for long: a dozen misses of the cache, one
- * after the other. So what the next ones will need is asked for now: the record of the second, and the third. */
+ * after the other. So the cache is told early what will be needed: the result of the oldest job, the record of the
+ * second, and the entry of the third. */
 static void prefetch_next(const struct memory_store *m) {
     const struct entry *e = m->by_end == NULL ? NULL : m->by_end->ended_next;
     if (e == NULL || e->ended_next == NULL)
@@ -271,6 +271,7 @@ static void prefetch_next(const struct memory_store *m) {
         prefetch(m->by_end->record->result.blob, sizeof(struct blob));
 }
 
+/* The job that ended just now is never evicted, even if it is too large: its owner must be able to see it. */
 static void evict_ended(struct memory_store *m) {
     const struct store_limits *l = &m->limits;
     while (m->ended_count > 1 && ((l->max_ended > 0 && m->ended_count > l->max_ended) ||
