@@ -485,11 +485,20 @@ void jsontext_copy(struct buf *to, const struct json_span *value, const struct p
 
 /* ---- values of a tree -------------------------------------------------------------------------------------------- */
 
+/* Looks at all bytes of the mark, wherever the first difference is. Neither a clock nor a fuzzer, which watches memcmp,
+ * can find out the mark step by step. */
+static bool has_mark(const char *string) {
+    unsigned difference = 0;
+    for (size_t i = 0; i < MARK_SIZE; i++)
+        difference |= (unsigned char)(string[i] ^ mark[i]);
+    return difference == 0;
+}
+
 bool jsontext_number(const json_t *value, const char **text, size_t *size) {
     if (!json_is_string(value) || json_string_length(value) <= MARK_SIZE)
         return false;
     const char *string = json_string_value(value);
-    if (memcmp(string, mark, MARK_SIZE) != 0)
+    if (!has_mark(string))
         return false;
     *text = string + MARK_SIZE;
     *size = json_string_length(value) - MARK_SIZE;

@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool good, const char *what) {
     if (!good) {
-        fprintf(stderr, "%s\n", what);
+        fprintf(stderr, "does not hold: %s\n", what);
         abort();
     }
 }
