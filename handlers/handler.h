@@ -11,6 +11,8 @@
  *     run     worker            makes one chunk into one part; it is called again, elsewhere, if its worker dies
  *     merge   express worker    makes the parts, in the order of their chunks, into the result; also a single part
  *
+ *     run_batch  worker         optional: runs many short calls in one go; each is what run gets
+ *
  * plan, run and merge must depend on their inputs alone. No state is kept between two calls, because the next call can
  * happen in another process. A job that has nothing to do (an empty range) plans one chunk all the same, so that merge
  * has a part.
@@ -29,7 +31,7 @@
 
 /* It is raised with every change of a struct or a function below. The service does not start with a handler of another
  * ABI. */
-#define HANDLER_ABI 2
+#define HANDLER_ABI 3
 
 #define HANDLER_MAX_CHUNKS 4096     /* chunks that one plan may have */
 #define HANDLER_MAX_COMMON 1024     /* bytes that plan_common takes in all */
@@ -45,12 +47,18 @@ enum param_kind {
     PARAM_TEXT,    /* a string; read with param_text */
     PARAM_TEXTS,   /* a string or an array of strings; read with param_texts, param_text_at */
     PARAM_NUMBERS, /* an array of integers of any size, and of reals if PARAM_REALS; param_numbers */
-    PARAM_JSON     /* any JSON value; read with param_json */
+    PARAM_JSON     /* a JSON value, of any kind or of those in flags; read with param_json */
 };
 
 enum {                     /* param_spec.flags */
        PARAM_REQUIRED = 1, /* must be given (in the forms it belongs to) */
-       PARAM_REALS = 2     /* PARAM_NUMBERS: 0.5 is accepted too */
+       PARAM_REALS = 2,    /* PARAM_NUMBERS: 0.5 is accepted too */
+       PARAM_NULL = 16,    /* PARAM_JSON: the kinds of value that are accepted; none of them: all are */
+       PARAM_BOOL = 32,    /* likewise: true and false */
+       PARAM_NUMBER = 64,  /* likewise */
+       PARAM_STRING = 128, /* likewise */
+       PARAM_ARRAY = 256,  /* likewise */
+       PARAM_OBJECT = 512  /* likewise */
 };
 
 /* One row of a handler's parameter table. The checks, their messages, the JSON Schema of GET /v1/types and the help of
@@ -92,6 +100,9 @@ size_t param_texts(const struct params *p, const char *name); /* how many */
 bool param_is_list(const struct params *p, const char *name); /* PARAM_TEXTS: ["x"], not "x" */
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size);
 const char *param_json(const struct params *p, const char *name, size_t *size); /* compact JSON text */
+/* With HANDLER_WHOLE_PARAMS, which has no other way to read them: all parameters that the client gave, as the compact
+ * JSON text of an object. */
+const char *params_json(const struct params *p, size_t *size);
 
 /* An array of numbers. Most of them take one or two bytes, so they are read one after the other. */
 struct numbers {
@@ -124,7 +135,10 @@ int numbers_skip(struct number_reader *r, size_t count);
 
 /* ---- a call ------------------------------------------------------------------------------------------------------ */
 
-struct call; /* the running plan, run or merge */
+struct call; /* the running plan, run or merge; or one call of a batch */
+
+/* The `data` of the handler that is called. */
+const void *call_data(const struct call *c);
 
 enum call_error {
     CALL_INVALID = 1, /* the params are wrong: the client gets 422 invalid_params with `pointer` */
@@ -145,6 +159,23 @@ void call_progress(struct call *c, uint64_t done, uint64_t total);
 bool call_cancelled(const struct call *c);
 /* 0 in the chunk's first attempt, 1 after one lost worker, ... */
 unsigned call_attempt(const struct call *c);
+/* When the job will be stopped, in ns since 1970 (CLOCK_REALTIME); 0: that is not known. */
+int64_t call_deadline(const struct call *c);
+/* Adds text to the log of the job (GET /v1/jobs/{id}/log): whole lines, which end with a newline. What is not UTF-8 is
+ * shown as U+FFFD. */
+void call_log(struct call *c, const char *text, size_t size);
+
+/* How a process died that worked for a call. */
+struct call_loss {
+    const char *cause; /* "signal", "exit", "memory", "timeout" or "protocol": as in `lost` of a Job */
+    int signal;        /* 0: none */
+    int exit_code;     /* -1: none */
+    uint64_t max_rss_bytes, cpu_ms;
+    const char *last_words; /* the end of what it printed; NULL or "": nothing */
+};
+/* Says that this attempt is lost, as it is when a worker dies, and returns -1: the chunk is run again, up to the job's
+ * max_attempts, and `lost` of the Job shows why. The worker lives on. Only in run, run_batch and merge. Copies *how. */
+int call_lost(struct call *c, const struct call_loss *how);
 
 /* ---- plan: what to do -------------------------------------------------------------------------------------------- */
 
@@ -167,6 +198,19 @@ int plan_common(struct call *c, const void *bytes, size_t size);
 bool chunk_numbers(struct bytes chunk, struct numbers *out);
 /* Appends to the chunk's part. Returns -1 after call_fail(CALL_MEMORY). */
 int part_write(struct call *c, const void *bytes, size_t size);
+
+/* ---- run_batch: many chunks -> their parts ----------------------------------------------------------------------- */
+
+#define BATCH_MAX 64 /* calls of a batch that can be under way at once */
+
+struct batch;
+
+/* Takes the next call of the batch: what run gets, with a call of its own, for part_write, call_fail and so on. Up to
+ * BATCH_MAX calls can be under way at once. NULL: there is no call now. If all calls that were taken are done, the
+ * batch is at its end, and run_batch returns; otherwise finish some, and ask again: work can have come meanwhile. */
+struct call *batch_next(struct batch *b, struct bytes *common, struct bytes *chunk);
+/* The first call that is under way is done: `returned` is what run would return. Its result can leave at once. */
+void batch_done(struct batch *b, int returned);
 
 /* ---- merge: the parts -> a JSON result --------------------------------------------------------------------------- */
 
@@ -196,7 +240,11 @@ enum {                   /* handler.flags */
        HANDLER_TEST = 1, /* offered only with --enable-test-types */
        /* It must not be forked after load (threads, a GPU, a runtime that breaks in a fork). Each of its jobs gets
         * isolated workers, executed anew, in which load, plan, run and merge are called. */
-       HANDLER_SPAWN = 2
+       HANDLER_SPAWN = 2,
+       /* plan reads its parameters with params_json. They are checked against the table, and then kept as JSON, so they
+        * outlive a change of the table. */
+       HANDLER_WHOLE_PARAMS = 4,
+       HANDLER_OPEN_PARAMS = 8 /* with HANDLER_WHOLE_PARAMS: names that are not in the table are taken, too */
 };
 
 struct handler {
@@ -217,6 +265,12 @@ struct handler {
     int (*plan)(struct call *c, const struct params *p);
     int (*run)(struct call *c, struct bytes common, struct bytes chunk);
     int (*merge)(struct call *c, struct bytes common, const struct bytes *parts, size_t count);
+
+    /* Runs calls that are expected to be short, of one type: the short jobs of a datagram, or the items of a map. It
+     * takes them with batch_next and finishes each with batch_done, in the order in which it took them. NULL: run is
+     * called for each of them. */
+    void (*run_batch)(struct batch *b);
+    const void *data; /* the handler's own; see call_data. Several types can share their functions so */
 };
 
 #endif

@@ -89,11 +89,13 @@ void host_describe(size_t type, struct buf *out);
 
 /* ---- work: execute.c --------------------------------------------------------------------------------------------- */
 
-/* What call_progress and call_cancelled do. Both functions may be NULL, and so may be a pointer to this struct. */
+/* What call_progress, call_cancelled and so on do. Each may be NULL, and so may be a pointer to this struct. */
 struct host_hooks {
-    void *arg; /* for both functions */
+    void *arg; /* for all functions */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     bool (*cancelled)(void *arg);
+    void (*log)(void *arg, const char *text, size_t size); /* of call_log */
+    int64_t deadline_ns;                                   /* of call_deadline */
 };
 
 struct host_plan_chunk {
