@@ -52,6 +52,10 @@ bool call_cancelled(const struct call *c) {
     return c->hooks != NULL && c->hooks->cancelled != NULL && c->hooks->cancelled(c->hooks->arg);
 }
 
+const void *call_data(const struct call *c) {
+    return c->handler->data;
+}
+
 unsigned call_attempt(const struct call *c) {
     return c->attempt;
 }

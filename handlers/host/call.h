@@ -21,7 +21,7 @@ enum json_state {
 
 struct call {
     enum call_stage stage;
-    const char *type;
+    const struct handler *handler;
     const struct host_hooks *hooks; /* may be NULL */
     const struct place *at;         /* where its parameters stand in the submission; NULL: at /params */
     struct fault *fault;            /* borrowed, as all pointers here are */

@@ -33,15 +33,14 @@ static bool align_all(struct bytes *list, size_t count, void **copies) {
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
-/* Makes what a handler returned, and the reason it may have given, into what host.h promises. */
-static int conclude(struct call *c, int returned) {
+int execute_conclude(struct call *c, int returned) {
     if (c->failed)
         return -1;
     if (returned == 0)
         return 0;
     if (call_cancelled(c))
         return HOST_CANCELLED;
-    return call_fail(c, CALL_FAILED, NULL, "the %s handler gave no reason for its failure", c->type);
+    return call_fail(c, CALL_FAILED, NULL, "the %s handler gave no reason for its failure", c->handler->name);
 }
 
 bool execute_is_cancelled(const struct host_hooks *hooks) {
@@ -57,9 +56,9 @@ int execute_no_type(size_t type, struct fault *fault) {
 }
 
 static int plan_viewed(struct call *c, const struct params *params) {
-    int rc = conclude(c, params->table->handler->plan(c, params));
+    int rc = execute_conclude(c, params->table->handler->plan(c, params));
     if (rc == 0 && c->plan->count == 0)
-        rc = call_fail(c, CALL_FAILED, NULL, "the %s handler planned nothing", c->type);
+        rc = call_fail(c, CALL_FAILED, NULL, "the %s handler planned nothing", c->handler->name);
     return rc;
 }
 
@@ -75,7 +74,7 @@ int execute_plan_own(struct call *c, const struct params_table *table, const voi
 }
 
 int execute_run(struct call *c, const struct handler *handler, struct bytes common, struct bytes chunk) {
-    return conclude(c, handler->run(c, common, chunk));
+    return execute_conclude(c, handler->run(c, common, chunk));
 }
 
 int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
@@ -83,7 +82,7 @@ int execute_merge(struct call *c, const struct handler *handler, struct bytes co
     int returned = handler->merge(c, common, parts, count);
     if (returned == 0)
         output_finish(c);
-    return conclude(c, returned);
+    return execute_conclude(c, returned);
 }
 
 /* ---- host.h ------------------------------------------------------------------------------------------------------ */
@@ -102,7 +101,7 @@ int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chun
     if (table == NULL)
         return execute_no_type(type, fault);
     struct call c = {.stage = CALL_STAGE_PLAN,
-                     .type = table->handler->name,
+                     .handler = table->handler,
                      .hooks = hooks,
                      .fault = fault,
                      .wanted_chunks = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS,
@@ -119,12 +118,8 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
     const struct handler *handler = host_handler(type);
     if (handler == NULL)
         return execute_no_type(type, fault);
-    struct call c = {.stage = CALL_STAGE_RUN,
-                     .type = handler->name,
-                     .hooks = hooks,
-                     .fault = fault,
-                     .attempt = attempt,
-                     .out = part};
+    struct call c = {
+        .stage = CALL_STAGE_RUN, .handler = handler, .hooks = hooks, .fault = fault, .attempt = attempt, .out = part};
     struct bytes inputs[2] = {common, chunk};
     void *copies[2] = {0};
     bool aligned = align_all(inputs, 2, copies);
@@ -140,7 +135,7 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
     if (handler == NULL)
         return execute_no_type(type, fault);
     struct call c = {.stage = CALL_STAGE_MERGE,
-                     .type = handler->name,
+                     .handler = handler,
                      .hooks = hooks,
                      .fault = fault,
                      .out = json,

@@ -18,6 +18,9 @@ MUST_CHECK int execute_run(struct call *c, const struct handler *handler, struct
 MUST_CHECK int execute_merge(struct call *c, const struct handler *handler, struct bytes common,
                              const struct bytes *parts, size_t count);
 
+/* Makes what a handler returned, and the reason it may have given, into what host.h promises. */
+MUST_CHECK int execute_conclude(struct call *c, int returned);
+
 bool execute_is_cancelled(const struct host_hooks *hooks); /* NULL: false */
 /* They fill *fault and return -1. */
 int execute_no_memory(struct fault *fault);

@@ -120,6 +120,31 @@ MUST_CHECK int host_run(size_t type, unsigned attempt, struct bytes common, stru
 MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                           const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
+/* ---- batches: batch.c -------------------------------------------------------------------------------------------- */
+
+/* A call that is fed into a batch: what host_run gets. All is borrowed until it is done. */
+struct host_batch_call {
+    void *owner; /* passed to `done` */
+    unsigned attempt;
+    struct bytes common, chunk;
+    const struct host_hooks *hooks; /* may be NULL */
+    const struct place *at;         /* where its parameters stand in the submission; NULL: at /params */
+};
+/* Where the calls of a batch come from, and where their results go. */
+struct host_batch {
+    void *arg; /* for both functions */
+    /* Fills in the next call, which begins as zeros. False: there is none now. It is asked again after each call that is
+     * done. */
+    bool (*next)(void *arg, struct host_batch_call *call);
+    /* A call is done, in the order of `next`. rc and *fault: as host_run gives them. Part and fault are lent: they can
+     * be taken, if zeros are left in their place. */
+    void (*done)(void *arg, void *owner, int rc, struct buf *part, struct fault *fault);
+};
+/* True if host_run_batch can be called for this type. */
+bool host_can_batch(size_t type);
+/* Runs calls until `next` has none while none is under way. */
+void host_run_batch(size_t type, const struct host_batch *feed);
+
 /* ---- maps: items_*.c --------------------------------------------------------------------------------------------- */
 
 /* A map calls its type once for each item. Its plan plans every item and makes chunks (groups) of consecutive items,

@@ -251,7 +251,7 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     if (p.table == NULL)
         return execute_no_type(type, fault);
     p.call = (struct call){.stage = CALL_STAGE_PLAN,
-                           .type = p.table->handler->name,
+                           .handler = p.table->handler,
                            .hooks = hooks,
                            .wanted_chunks = 1, /* an item is not divided */
                            .plan = &p.item};

@@ -257,7 +257,7 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
     if (r.handler == NULL || r.table == NULL)
         return execute_no_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};
-    r.call = (struct call){.type = r.handler->name, .hooks = &r.hooks, .attempt = attempt};
+    r.call = (struct call){.handler = r.handler, .hooks = &r.hooks, .attempt = attempt};
     void *copy = NULL;
     int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_no_memory(fault);
     for (uint32_t i = 0; i < r.room; i++)
