@@ -33,10 +33,11 @@
  * ABI. */
 #define HANDLER_ABI 3
 
-#define HANDLER_MAX_CHUNKS 4096     /* chunks that one plan may have */
-#define HANDLER_MAX_COMMON 1024     /* bytes that plan_common takes in all */
-#define HANDLER_MAX_DIGITS 4096     /* decimal digits of an integer parameter without bounds */
-#define HANDLER_CHUNK_NS   30000000 /* what a chunk should cost; from 20 to 50 ms no throughput is lost */
+#define HANDLER_MAX_CHUNKS     4096     /* chunks that one plan may have */
+#define HANDLER_MAX_COMMON     1024     /* bytes that plan_common takes in all */
+#define HANDLER_MAX_DIGITS     4096     /* decimal digits of an integer parameter without bounds */
+#define HANDLER_MAX_LAST_WORDS 2047     /* bytes of call_loss.last_words that are kept */
+#define HANDLER_CHUNK_NS       30000000 /* what a chunk should cost; from 20 to 50 ms no throughput is lost */
 
 /* ---- parameters -------------------------------------------------------------------------------------------------- */
 
@@ -167,14 +168,15 @@ void call_log(struct call *c, const char *text, size_t size);
 
 /* How a process died that worked for a call. */
 struct call_loss {
-    const char *cause; /* "signal", "exit", "memory", "timeout" or "protocol": as in `lost` of a Job */
+    const char *cause; /* "signal", "exit", "oom", "memory", "timeout" or "protocol": as in `lost` of a Job */
     int signal;        /* 0: none */
     int exit_code;     /* -1: none */
     uint64_t max_rss_bytes, cpu_ms;
     const char *last_words; /* the end of what it printed; NULL or "": nothing */
 };
 /* Says that this attempt is lost, as it is when a worker dies, and returns -1: the chunk is run again, up to the job's
- * max_attempts, and `lost` of the Job shows why. The worker lives on. Only in run, run_batch and merge. Copies *how. */
+ * max_attempts, and `lost` of the Job shows why. The worker lives on. Copies *how, of whose last words the end is kept:
+ * HANDLER_MAX_LAST_WORDS bytes. No effect after call_fail. */
 int call_lost(struct call *c, const struct call_loss *how);
 
 /* ---- plan: what to do -------------------------------------------------------------------------------------------- */

@@ -8,13 +8,15 @@
 /* Why we end a task or a worker. */
 enum stop_reason { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_MEMORY, STOP_PROTOCOL };
 
-/* How a worker died. */
+/* How a worker died, or a process that it has for a task (call_lost): then the worker lives on. */
 struct death {
     const char *cause; /* signal | exit | oom | timeout | memory | protocol; a static text */
     int signal;        /* 0: none */
     int exit_code;     /* -1: none, it died of a signal */
     uint64_t max_rss_bytes, cpu_ms;
-    const char *stderr_tail; /* the last bytes that it wrote to stderr; "": none. Valid during the callback */
+    const char *stderr_tail; /* the last bytes that it printed; "": none. Valid during the callback */
+    uint64_t steps;          /* that the task it was at had reported as done (call_progress); 0: not known */
+    bool worker_lives;
 };
 
 /* "SIGKILL", in static memory that the next call overwrites. NULL for 0 and for numbers that are no signal. */

@@ -11,6 +11,7 @@
 #include "pool/receiving.h"
 #include "pool/sending.h"
 #include "pool/stopping.h"
+#include "pool/tasks.h"
 
 #define QUICK_DEATH_NS   NS_PER_S /* a process that lived no longer than this and got no task died at once */
 #define FREE_RESPAWNS    2        /* after this many such deaths in a row the next process waits */
@@ -121,10 +122,12 @@ static void report_lost_tasks(struct worker *w, const struct death *d) {
     uint64_t guilty_one = guilty_ticket(w, d);
     while (w->count > 0) {
         struct in_flight f = *slot_task(w, 0);
+        struct death of_task = *d;
         slot_pop_task(w);
         bool guilty = f.ticket == guilty_one;
+        of_task.steps = guilty ? pool_steps(w, f.ticket) : 0;
         if (f.task != NULL)
-            e->lost(e->arg, w, f.task, guilty, d);
+            e->lost(e->arg, w, f.task, guilty, &of_task);
     }
 }
 
@@ -170,7 +173,7 @@ static void clear(struct worker *w) {
 void life_end(struct worker *w, int status, bool oom, uint64_t max_rss_bytes, uint64_t cpu_ms) {
     const struct slots *s = w->slots;
     struct death d = {.max_rss_bytes = max_rss_bytes, .cpu_ms = cpu_ms, .stderr_tail = w->stderr_tail.text};
-    receiving_take_replies(w); /* the replies that it sent before it died count */
+    receiving_take_last_replies(w); /* the replies that it sent before it died count */
     stderr_tail_read(&w->stderr_tail);
     slot_move(w, WORKER_DYING);
     death_set_cause(&d, status, oom, w->killed);

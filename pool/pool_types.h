@@ -3,6 +3,7 @@
 #define OFFLOAD_POOL_TYPES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "pool/death.h"
@@ -34,8 +35,10 @@ struct pool_events {
      * reply makes no sense: then the worker is killed, and its tasks are reported lost with the cause "protocol". */
     bool (*reply)(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk);
     /* The worker died before it answered this task. guilty: it worked on this task when it died. It had not begun the
-     * others that are lost with it. */
+     * others that are lost with it. If d->worker_lives, only this task is lost: its handler has called call_lost. */
     void (*lost)(void *arg, struct worker *w, void *task, bool guilty, const struct death *d);
+    /* The handler of this task has added text to the log of the job: at most WIRE_MAX_LOG bytes of anything. */
+    void (*log)(void *arg, struct worker *w, void *task, const char *text, size_t size);
     /* The worker has been at another task for long, and has not begun this one, or has done it and not replied. True:
      * the pool forgets the task, and the owner sends it again, to whatever worker. False: the owner goes on waiting, and
      * is asked again. */

@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
+#include "handlers/host/host.h"
 #include "pool/retiring.h"
 #include "pool/sending.h"
 #include "pool/stopping.h"
@@ -30,17 +34,74 @@ static bool handle_ready(struct worker *w, const struct wire_header *h) {
     return true;
 }
 
+/* Text for the log of a job: of any task that is not answered, because those in front of it can be done and not be
+ * replied to. */
+static bool handle_log(struct worker *w, const struct wire_frame *f) {
+    const struct pool_events *e = &w->slots->events;
+    const struct wire_header *h = &f->header;
+    uint64_t first = w->count == 0 ? 0 : slot_task(w, 0)->ticket;
+    if (w->count == 0 || h->ticket < first || h->ticket - first >= w->count || h->flags != 0 || h->length == 0 ||
+        h->length > WIRE_MAX_LOG)
+        return false;
+    void *task = slot_task(w, (unsigned)(h->ticket - first))->task;
+    if (task != NULL)
+        e->log(e->arg, w, task, (const char *)f->inlined, h->length);
+    return true;
+}
+
+/* Fills in *d and the last words, which have room for HANDLER_MAX_LAST_WORDS + 1 bytes. False if they make no sense. */
+static bool read_loss(const struct wire_frame *f, struct death *d, char *words) {
+    struct wire_loss loss;
+    if (f->header.flags != 0 || f->header.length < sizeof loss ||
+        f->header.length - sizeof loss > HANDLER_MAX_LAST_WORDS)
+        return false;
+    memcpy(&loss, f->inlined, sizeof loss);
+    size_t size = f->header.length - sizeof loss;
+    for (size_t i = 0; i < size; i++) /* a NUL would hide what follows */
+        words[i] = f->inlined[sizeof loss + i] == '\0' ? ' ' : (char)f->inlined[sizeof loss + i];
+    words[size] = '\0';
+    *d = (struct death){.cause = host_cause_name(loss.cause),
+                        .signal = loss.signal,
+                        .exit_code = loss.exit_code,
+                        .max_rss_bytes = loss.max_rss_bytes,
+                        .cpu_ms = loss.cpu_ms,
+                        .stderr_tail = words,
+                        .steps = loss.steps,
+                        .worker_lives = true};
+    return d->cause != NULL && loss.reserved == 0 && loss.exit_code >= -1 && loss.exit_code <= 255 &&
+           loss.signal >= 0 && loss.signal < _NSIG;
+}
+
+/* The attempt is lost, and the worker goes on. */
+static bool handle_lost(struct worker *w, void *task, const struct wire_frame *f) {
+    const struct pool_events *e = &w->slots->events;
+    char words[HANDLER_MAX_LAST_WORDS + 1];
+    struct death d;
+    if (!read_loss(f, &d, words))
+        return false;
+    slot_pop_task(w);
+    w->answered++;
+    if (task != NULL)
+        e->lost(e->arg, w, task, true, &d);
+    return true;
+}
+
 /* Replies come in the order of the requests: one that answers another task than the oldest breaks the protocol. */
 static bool handle_reply(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
     const struct pool_events *e = &w->slots->events;
     if (f->header.kind == WIRE_READY)
         return handle_ready(w, &f->header);
+    if (f->header.kind == WIRE_LOG)
+        return handle_log(w, f);
     if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || !wire_is_reply(f->header.kind))
         return false;
     struct in_flight answered = *slot_task(w, 0);
     if (f->header.kind == WIRE_PONG) {
         slot_pop_task(w);
         e->pong(e->owner, w);
+    } else if (f->header.kind == WIRE_LOST) {
+        if (!handle_lost(w, answered.task, f))
+            return false;
     } else if (answered.task != NULL) {
         if (!e->reply(e->arg, w, answered.task, f, bulk))
             return false;
@@ -71,10 +132,10 @@ static bool handle_datagram(struct worker *w, struct wire_reader *r) {
     return good && got == 0;
 }
 
-void receiving_take_replies(struct worker *w) {
+static void take_replies(struct worker *w, int datagrams) {
     struct slots *s = w->slots;
     bool any = false;
-    for (int turn = 0; turn < MAX_DATAGRAMS && w->watch.fd >= 0; turn++) {
+    for (int turn = 0; turn < datagrams && w->watch.fd >= 0; turn++) {
         struct wire_reader r;
         int got = wire_receive(w->watch.fd, s->buffer, &r);
         if (got < 0 && errno == EAGAIN)
@@ -98,6 +159,15 @@ void receiving_take_replies(struct worker *w) {
     if (w->state == WORKER_READY || w->state == WORKER_RETIRING)
         retiring_continue(w);
     s->events.changed(s->events.arg);
+}
+
+void receiving_take_replies(struct worker *w) {
+    take_replies(w, MAX_DATAGRAMS);
+}
+
+/* The socket's buffer bounds them. */
+void receiving_take_last_replies(struct worker *w) {
+    take_replies(w, INT_MAX);
 }
 
 static void on_socket(struct watch *watch, uint32_t events) {

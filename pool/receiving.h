@@ -11,6 +11,8 @@ MUST_CHECK int receiving_open(struct worker *w, int socket);
 /* Handles the replies that have arrived, at most 64 datagrams. Kills a worker that breaks the protocol or has closed
  * its socket. */
 void receiving_take_replies(struct worker *w);
+/* The process is dead: the same for all that it has sent. */
+void receiving_take_last_replies(struct worker *w);
 void receiving_close(struct worker *w); /* no effect if it is closed */
 
 #endif

@@ -43,12 +43,11 @@ bool pool_task_is_held_back(struct worker *w, uint64_t ticket);
 
 /* The progress of the task by the scoreboard, 0..1. 0 if the worker works on another one. */
 double pool_progress(const struct worker *w, uint64_t ticket);
-/* The steps that its handler has reported as done. Also valid in `lost`. 0 if the worker works on another task. */
-uint64_t pool_steps(const struct worker *w, uint64_t ticket);
-
 /* ---- within pool/ ------------------------------------------------------------------------------------------------ */
 
 struct slots;
 void tasks_flush_all(struct slots *s);
+/* The steps that the task's handler has reported as done, by the scoreboard. 0 if the worker works on another task. */
+uint64_t pool_steps(const struct worker *w, uint64_t ticket);
 
 #endif

@@ -138,7 +138,7 @@ bool wire_is_request(uint8_t kind) {
 }
 
 bool wire_is_reply(uint8_t kind) {
-    return kind >= WIRE_READY && kind <= WIRE_PARSED;
+    return kind >= WIRE_READY && kind <= WIRE_LOST;
 }
 
 int wire_open_writer(struct wire_writer *w) {

@@ -21,6 +21,8 @@
  *       44     4   reserved    0
  *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more;
  *                              WIRE_RUN: what the plan says that the chunk costs
+ *       56     8   deadline_ms WIRE_PLAN, WIRE_RUN, WIRE_MERGE: when the job will be stopped, in ms since 1970; 0: that is
+ *                              not known
  *
  * A bulk payload is a memfd that is sealed against shrinking, growing and writing, so that a mapping of it can neither
  * fault nor change under the reader. A frame with a bulk payload travels alone in its datagram.
@@ -36,7 +38,12 @@
  *     WIRE_PING   asks for a sign of life                       WIRE_PARSED   to WIRE_RAW, of a job that must not be
  *                                                                             planned in this process: struct wire_plan
  *                                                                             without chunks, then the packed params
- *     WIRE_EXIT   finish what came before, then exit
+ *     WIRE_EXIT   finish what came before, then exit           WIRE_LOST    struct wire_loss, inline; then the last words
+ *                                                              WIRE_LOG     1..WIRE_MAX_LOG bytes of text, inline: it
+ *                                                                           answers nothing, and is for the log of a job
+ *
+ * A WIRE_LOST answers a task whose attempt is lost, though the worker lives (call_lost). A WIRE_LOG has the ticket of any
+ * task that is not answered yet; it can come before the replies to the tasks in front of that.
  *
  * In a WIRE_RUN of a map, common is the list of the group's poison items, see host_run_items.
  *
@@ -60,10 +67,11 @@
 #include "base/attributes.h"
 #include "pool/blob.h"
 
-#define WIRE_VERSION       6
+#define WIRE_VERSION       7
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
+#define WIRE_MAX_LOG       (16 * 1024) /* text of one WIRE_LOG */
 #define WIRE_MAX_IN_FLIGHT 64          /* tasks sent to a worker and not answered */
 
 enum wire_kind {
@@ -79,7 +87,9 @@ enum wire_kind {
     WIRE_FAILED,
     WIRE_CANCELLED,
     WIRE_PONG,
-    WIRE_PARSED
+    WIRE_PARSED,
+    WIRE_LOG,
+    WIRE_LOST
 };
 
 enum {                 /* flags */
@@ -98,9 +108,10 @@ struct wire_header {
     uint64_t bulk_offset, bulk_size;
     uint32_t type, attempt, count, reserved;
     uint64_t budget_ns;
+    int64_t deadline_ms;
 };
-_Static_assert(sizeof(struct wire_header) == 56 && offsetof(struct wire_header, ticket) == 8 &&
-                   offsetof(struct wire_header, type) == 32 && offsetof(struct wire_header, budget_ns) == 48,
+_Static_assert(sizeof(struct wire_header) == 64 && offsetof(struct wire_header, ticket) == 8 &&
+                   offsetof(struct wire_header, type) == 32 && offsetof(struct wire_header, deadline_ms) == 56,
                "the header has no padding");
 
 /* The longest time that is believed, of one task or of a whole job: some 36 years. A few of them can be added. */
@@ -123,6 +134,16 @@ _Static_assert(sizeof(struct wire_plan) == 4 * 4 + 2 * 8, "what follows is align
 struct wire_chunk {
     uint64_t cost_ns, offset, size;
 };
+
+/* Front of a WIRE_LOST. It is followed by at most HANDLER_MAX_LAST_WORDS bytes of text. */
+struct wire_loss {
+    uint32_t cause;            /* enum host_cause, but not HOST_NOT_LOST */
+    int32_t signal, exit_code; /* as in struct call_loss */
+    uint32_t reserved;         /* 0 */
+    uint64_t max_rss_bytes, cpu_ms;
+    uint64_t steps; /* that the task had reported as done, see call_progress; of a map: at which item it was */
+};
+_Static_assert(sizeof(struct wire_loss) == 4 * 4 + 3 * 8, "there is no padding");
 
 /* ---- zygote ------------------------------------------------------------------------------------------------------ */
 

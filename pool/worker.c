@@ -76,6 +76,8 @@ static struct {
     uint32_t titled; /* the type in the process title, plus 1; 0: none */
     unsigned char *buffer;
     struct wire_writer writer;
+    struct wire_writer log; /* WIRE_LOG alone; they never wait for a reply */
+    bool gathers_log;       /* they leave with the replies; else at once */
     struct unsettled unsettled;
     int64_t batch_start_ns;
     int64_t lap_ns; /* when the step that runs now began */
@@ -106,7 +108,40 @@ static void show_progress(void *arg, uint64_t done, uint64_t total) {
     atomic_store_explicit(&self.board->total, total, memory_order_relaxed);
 }
 
-static const struct host_hooks hooks = {NULL, show_progress, is_cancelled};
+static void flush_log(void) {
+    if (self.log.frames > 0 && wire_flush(&self.log, self.socket) != 0)
+        die();
+}
+
+/* Where a text that is too long for one frame is cut: before a character (UTF-8), if there are any. */
+static size_t first_piece(const char *text, size_t size) {
+    size_t n = size < WIRE_MAX_LOG ? size : WIRE_MAX_LOG;
+    while (n < size && n > WIRE_MAX_LOG - 4 && ((unsigned char)text[n] & 0xC0) == 0x80)
+        n--;
+    return n;
+}
+
+/* The frames have a datagram of their own, so that they can leave at once, and the replies and their CPU times do not
+ * notice. A task that is tiny sends them with its reply. */
+static void add_log(void *arg, const char *text, size_t size) {
+    struct wire_header h = {.kind = WIRE_LOG, .ticket = self.ticket};
+    (void)arg;
+    if (self.log.data == NULL && wire_open_writer(&self.log) != 0)
+        die();
+    while (size > 0) {
+        size_t n = first_piece(text, size);
+        if (!wire_fits(&self.log, n, false))
+            flush_log();
+        if (wire_put(&self.log, &h, text, n, NULL, 0, NULL) != 0)
+            die();
+        text += n;
+        size -= n;
+    }
+    if (!self.gathers_log || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
+        flush_log();
+}
+
+static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0};
 
 static void on_sigterm(int signal) {
     (void)signal;
@@ -135,6 +170,7 @@ static uint64_t settle(int64_t wall_ns) {
 }
 
 static void flush_replies(void) {
+    flush_log(); /* before the replies to their tasks */
     if (self.unsettled.count > 0)
         settle(0);
     if (self.writer.frames > 0 && wire_flush(&self.writer, self.socket) != 0)
@@ -193,12 +229,25 @@ static size_t place_of_cpu_time(uint8_t kind) {
                                                          : 0;
 }
 
+static struct wire_loss loss_of(const struct host_loss *loss) {
+    return (struct wire_loss){.cause = loss->cause,
+                              .signal = loss->signal,
+                              .exit_code = loss->exit_code,
+                              .max_rss_bytes = loss->max_rss_bytes,
+                              .cpu_ms = loss->cpu_ms,
+                              .steps = atomic_load_explicit(&self.board->done, memory_order_relaxed)};
+}
+
 /* wall_ns: how long the task took. True: the reply is large, so it travels as a memfd. */
 static bool send_outcome(uint64_t ticket, struct outcome *o, int64_t wall_ns) {
     struct unsettled *u = &self.unsettled;
-    const void *head = o->kind == WIRE_DONE ? &o->times : NULL;
-    size_t head_size = head == NULL ? 0 : sizeof o->times, place = place_of_cpu_time(o->kind);
-    struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json : &o->body;
+    struct wire_loss loss = loss_of(&o->fault.loss);
+    const void *head = o->kind == WIRE_DONE ? (const void *)&o->times : o->kind == WIRE_LOST ? &loss : NULL;
+    size_t head_size = o->kind == WIRE_DONE ? sizeof o->times : o->kind == WIRE_LOST ? sizeof loss : 0;
+    size_t place = place_of_cpu_time(o->kind);
+    struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json
+                       : o->kind == WIRE_LOST ? &o->fault.loss.last_words
+                                              : &o->body;
     /* Only a task that was done has a body: what a handler wrote before it stopped is no part. */
     if (o->kind == WIRE_CANCELLED)
         buf_clear(body);
@@ -240,7 +289,7 @@ static void release_bulk(void) {
 static bool proceed(struct outcome *o, int rc) {
     if (rc == 0)
         return true;
-    o->kind = rc == HOST_CANCELLED ? WIRE_CANCELLED : WIRE_FAILED;
+    o->kind = rc == HOST_CANCELLED ? WIRE_CANCELLED : rc == HOST_LOST ? WIRE_LOST : WIRE_FAILED;
     return false;
 }
 
@@ -475,16 +524,22 @@ static void pass(uint64_t ticket) {
     atomic_store(&self.board->current, 0);
 }
 
+static int64_t deadline_ns(const struct wire_header *h) {
+    return h->deadline_ms > 0 && h->deadline_ms < INT64_MAX / NS_PER_MS ? h->deadline_ms * NS_PER_MS : 0;
+}
+
 /* Does one task, and puts its reply into the datagram. bulk: the bulk payload, mapped; NULL: there is none. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct outcome o = {0};
-    if (self.writer.frames > 0 && !is_tiny(h, payload, bulk))
+    self.gathers_log = is_tiny(h, payload, bulk);
+    if (self.writer.frames > 0 && !self.gathers_log)
         flush_replies();
     int64_t start_ns = clock_monotonic_ns();
     if (self.unsettled.count == 0)
         self.unsettled.since_ns = clock_cpu_ns();
     self.lap_ns = start_ns;
     self.ticket = h->ticket;
+    hooks.deadline_ns = deadline_ns(h->kind == WIRE_PART ? &self.merge.header : h);
     show_progress(NULL, 0, 0);
     atomic_store(&self.board->current, h->ticket);
     /* The front end sets `cancelled` before it reads `current`, so one of the two ends sees the other. */

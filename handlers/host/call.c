@@ -60,6 +60,32 @@ unsigned call_attempt(const struct call *c) {
     return c->attempt;
 }
 
+int64_t call_deadline(const struct call *c) {
+    return c->hooks != NULL ? c->hooks->deadline_ns : 0;
+}
+
+void call_log(struct call *c, const char *text, size_t size) {
+    if (size > 0 && c->hooks != NULL && c->hooks->log != NULL)
+        c->hooks->log(c->hooks->arg, text, size);
+}
+
+int call_lost(struct call *c, const struct call_loss *how) {
+    struct host_loss *loss = &c->fault->loss;
+    if (c->failed)
+        return -1;
+    enum host_cause cause = how->cause == NULL ? HOST_NOT_LOST : host_find_cause(how->cause);
+    if (cause == HOST_NOT_LOST)
+        return call_fail(c, CALL_FAILED, NULL, "the %s handler reports a loss of an unknown cause", c->handler->name);
+    c->failed = true;
+    *loss = (struct host_loss){cause, how->signal, how->exit_code, how->max_rss_bytes, how->cpu_ms, {0}};
+    const char *words = how->last_words != NULL ? how->last_words : "";
+    size_t size = strlen(words), skip = size > HANDLER_MAX_LAST_WORDS ? size - HANDLER_MAX_LAST_WORDS : 0;
+    buf_append(&loss->last_words, words + skip, size - skip);
+    if (loss->last_words.failed)
+        buf_deinit(&loss->last_words); /* the loss is worth more than its last words */
+    return -1;
+}
+
 /* ---- handler.h: plan --------------------------------------------------------------------------------------------- */
 
 unsigned plan_wanted_chunks(const struct call *c) {

@@ -25,7 +25,7 @@ struct call {
     const struct host_hooks *hooks; /* may be NULL */
     const struct place *at;         /* where its parameters stand in the submission; NULL: at /params */
     struct fault *fault;            /* borrowed, as all pointers here are */
-    bool failed;                    /* *fault says why */
+    bool failed;                    /* *fault says why, or how the attempt was lost */
     unsigned attempt;
     unsigned wanted_chunks;
     struct host_plan *plan;                          /* plan only */

@@ -35,7 +35,7 @@ static bool align_all(struct bytes *list, size_t count, void **copies) {
 
 int execute_conclude(struct call *c, int returned) {
     if (c->failed)
-        return -1;
+        return c->fault->loss.cause != HOST_NOT_LOST ? HOST_LOST : -1;
     if (returned == 0)
         return 0;
     if (call_cancelled(c))

@@ -16,6 +16,24 @@ enum {
 
 void fault_deinit(struct fault *f) {
     buf_deinit(&f->json);
+    buf_deinit(&f->loss.last_words);
+    f->loss = (struct host_loss){0};
+}
+
+static const char *const causes[] = {
+    [HOST_LOST_SIGNAL] = "signal", [HOST_LOST_EXIT] = "exit",       [HOST_LOST_OOM] = "oom",
+    [HOST_LOST_MEMORY] = "memory", [HOST_LOST_TIMEOUT] = "timeout", [HOST_LOST_PROTOCOL] = "protocol"};
+enum { CAUSES = sizeof causes / sizeof causes[0] };
+
+const char *host_cause_name(uint32_t cause) {
+    return cause < CAUSES ? causes[cause] : NULL;
+}
+
+enum host_cause host_find_cause(const char *name) {
+    for (unsigned cause = HOST_LOST_SIGNAL; cause < CAUSES; cause++)
+        if (strcmp(name, causes[cause]) == 0)
+            return (enum host_cause)cause;
+    return HOST_NOT_LOST;
 }
 
 static void put_string(struct buf *to, const char *name, const char *value) {

@@ -8,7 +8,25 @@
 
 #include "base/buf.h"
 
-/* A code of the HTTP contract and the members of its problem document, as compact JSON:
+/* How a process died that worked for a call, see call_lost. The numbers are those on the wire. */
+enum host_cause {
+    HOST_NOT_LOST,
+    HOST_LOST_SIGNAL,
+    HOST_LOST_EXIT,
+    HOST_LOST_OOM,
+    HOST_LOST_MEMORY,
+    HOST_LOST_TIMEOUT,
+    HOST_LOST_PROTOCOL
+};
+
+struct host_loss {
+    enum host_cause cause; /* HOST_NOT_LOST: all is zero */
+    int signal, exit_code; /* as in struct call_loss */
+    uint64_t max_rss_bytes, cpu_ms;
+    struct buf last_words; /* at most HANDLER_MAX_LAST_WORDS bytes; anything */
+};
+
+/* Either a fault, or how an attempt was lost (HOST_LOST). A fault is a code of the HTTP contract and the members of its problem document, as compact JSON:
  *
  *     {"code":"invalid_params","detail":"...","errors":[{"pointer":"/params/stop","detail":"..."}]}
  *     {"code":"invalid_json","detail":"...","line":1,"column":7,"position":7}
@@ -17,8 +35,13 @@
  * memory_limit, worker_crashed. There are at most FAULTS_MAX errors and about 16 KiB. */
 struct fault {
     struct buf json; /* empty: there is no fault; the caller begins with zeros and frees with fault_deinit */
+    struct host_loss loss;
 };
 void fault_deinit(struct fault *f);
+
+/* The name of a cause as it is in `lost` of a Job, a static text. NULL: there is no such cause. */
+const char *host_cause_name(uint32_t cause);
+enum host_cause host_find_cause(const char *name); /* HOST_NOT_LOST: there is none of that name */
 
 /* ---- how faults are made ----------------------------------------------------------------------------------------- */
 

@@ -110,9 +110,9 @@ struct host_plan {
 void host_plan_deinit(struct host_plan *p);
 
 /* Each returns 0, or -1 with *fault filled, or HOST_CANCELLED if the handler returned early because call_cancelled was
- * true. `type` and all bytes can be hostile: their sizes are checked, and a wrong one is a fault. host_run appends to
+ * true, or HOST_LOST with fault->loss filled if it has called call_lost. `type` and all bytes can be hostile: their sizes are checked, and a wrong one is a fault. host_run appends to
  * *part and host_merge to *json. In all cases the caller frees *plan with host_plan_deinit, and the buffers. */
-enum { HOST_CANCELLED = -2 };
+enum { HOST_CANCELLED = -2, HOST_LOST = -3 };
 MUST_CHECK int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chunks,
                          const struct host_hooks *hooks, struct host_plan *plan, struct fault *fault);
 MUST_CHECK int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes chunk,
@@ -150,7 +150,8 @@ void host_run_batch(size_t type, const struct host_batch *feed);
 /* A map calls its type once for each item. Its plan plans every item and makes chunks (groups) of consecutive items,
  * which cost about HANDLER_CHUNK_NS each; an item is never divided. The part of a group has an entry for each of its
  * items, in their order. The merge strings their JSON together: {"items":[<JSON of an entry>,...]}. What goes wrong
- * with an item (bad parameters, a failing handler, no memory) fails that item and nothing else.
+ * with an item (bad parameters, a failing handler, no memory) fails that item and nothing else. Only a loss (HOST_LOST)
+ * is a loss of all of the plan or the group, as it is when a worker dies.
  *
  * The three functions do for a map what host_plan, host_run and host_merge do for a single call. `list` is the params
  * of the submission. While a group runs, its progress has HOST_ITEM_STEPS for each of its items, so that it shows at

@@ -32,6 +32,7 @@ struct planner {
     struct buf params; /* of one item */
     size_t faults_bytes;
     struct buf *to;
+    struct fault *fault; /* of the whole plan; borrowed */
 };
 
 /* Once the faults have so many bytes, a bad item only has its first fault. */
@@ -76,9 +77,10 @@ static void put_planned(struct planner *p, uint32_t index) {
     p->to->size += sizeof head + ITEMS_PAD(head.size);
 }
 
-/* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED. */
+/* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED, or HOST_LOST with
+ * p->fault filled. */
 static int plan_params(struct planner *p, uint32_t index) {
-    struct fault fault = {{0}};
+    struct fault fault = {0};
     const struct place at = {.up = &items_place, .index = index};
     struct call *c = &p->call;
     c->at = &at;
@@ -88,6 +90,10 @@ static int plan_params(struct planner *p, uint32_t index) {
     buf_clear(&p->item.common);
     buf_clear(&p->item.bytes);
     int rc = execute_plan_own(c, p->table, p->params.data);
+    if (rc == HOST_LOST) {
+        *p->fault = fault;
+        return rc;
+    }
     if (rc == 0)
         put_planned(p, index);
     else if (rc != HOST_CANCELLED)
@@ -115,7 +121,8 @@ static bool pack_params(struct planner *p, uint32_t index, const struct json_spa
     return good;
 }
 
-/* Plans the item at `at`, and returns its end. NULL if it is no JSON, or if the call was cancelled: *rc says which. */
+/* Plans the item at `at`, and returns its end. NULL if it is no JSON, or if the call was cancelled or lost:
+ * *rc says which. */
 static const char *plan_text(struct planner *p, uint32_t index, const char *at, const char *end, int *rc) {
     struct fault ignored = {{0}};
     buf_clear(&p->params);
@@ -140,6 +147,8 @@ static int plan_texts(struct planner *p, const char *text, const char *end, uint
     for (uint32_t index = 0; index < count; index++) {
         int rc = -1;
         at = at == end ? NULL : plan_text(p, index, at, end, &rc);
+        if (rc == HOST_LOST)
+            return rc;
         if (rc == HOST_CANCELLED || execute_is_cancelled(p->hooks))
             return HOST_CANCELLED;
         at = at == NULL ? end : scan_space(at, end);
@@ -247,7 +256,7 @@ static int plan_aligned(struct planner *p, struct bytes list, unsigned wanted_ch
 int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_chunks, const struct host_hooks *hooks,
                     struct host_plan *plan, struct fault *fault) {
     memset(plan, 0, sizeof *plan);
-    struct planner p = {.table = registry_table(type), .hooks = hooks, .to = &plan->bytes};
+    struct planner p = {.table = registry_table(type), .hooks = hooks, .to = &plan->bytes, .fault = fault};
     if (p.table == NULL)
         return execute_no_type(type, fault);
     p.call = (struct call){.stage = CALL_STAGE_PLAN,

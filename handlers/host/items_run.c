@@ -49,6 +49,12 @@ static bool on_item_cancelled(void *arg) {
     return execute_is_cancelled(r->outer);
 }
 
+static void on_item_log(void *arg, const char *text, size_t size) {
+    const struct runner *r = arg;
+    if (r->outer != NULL && r->outer->log != NULL)
+        r->outer->log(r->outer->arg, text, size);
+}
+
 static bool has_room(struct runner *r, uint32_t chunks) {
     if (chunks <= r->room)
         return true;
@@ -171,12 +177,16 @@ static void put_failure(struct runner *r, uint32_t index, const struct fault *fa
     end_entry(r, start, index, true);
 }
 
-/* Runs the item and writes its entry, whether it fails or not. 0, or HOST_CANCELLED. */
-static int run_item(struct runner *r, const struct item *item) {
-    struct fault fault = {{0}};
+/* Runs the item and writes its entry, whether it fails or not. 0, or HOST_CANCELLED, or HOST_LOST with *lost filled. */
+static int run_item(struct runner *r, const struct item *item, struct fault *lost) {
+    struct fault fault = {0};
     const size_t before = r->out->size;
     size_t start = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
     int rc = run_and_merge(r, item, &fault);
+    if (rc == HOST_LOST) {
+        *lost = fault;
+        return rc;
+    }
     if (rc == 0) {
         buf_putc(r->out, '}');
         end_entry(r, start, item->head.index, false);
@@ -220,9 +230,9 @@ static void put_item_not_run(struct runner *r, const struct item *item, bool by_
     else if (item->head.chunks == 0)
         buf_append(&fault.json, item->bytes.data, item->bytes.size);
     else if (by_memory)
-        fault_set(&fault, "memory_limit", "the worker that ran this item used more memory than a job may use");
+        fault_set(&fault, "memory_limit", "the process that ran this item used more memory than a job may use");
     else
-        fault_set(&fault, "worker_crashed", "the worker that ran this item died, each time it was tried");
+        fault_set(&fault, "worker_crashed", "the process that ran this item died, each time it was tried");
     put_failure(r, item->head.index, &fault);
     r->out->failed |= fault.json.failed;
     fault_deinit(&fault);
@@ -231,6 +241,7 @@ static void put_item_not_run(struct runner *r, const struct item *item, bool by_
 static int run_group(struct runner *r, struct bytes group, struct fault *fault) {
     struct item item;
     bool by_memory = false;
+    int rc = 0;
     for (size_t offset = 0; offset < group.size; r->total++)
         if (!read_item(group, &offset, &item))
             return items_report_damage(fault, "plans");
@@ -242,8 +253,10 @@ static int run_group(struct runner *r, struct bytes group, struct fault *fault) 
             return HOST_CANCELLED;
         if (item.head.chunks == 0 || is_poison(r, &by_memory))
             put_item_not_run(r, &item, by_memory);
-        else if (run_item(r, &item) != 0)
-            return HOST_CANCELLED;
+        else
+            rc = run_item(r, &item, fault);
+        if (rc != 0)
+            return rc;
         if (r->out->failed)
             return execute_no_memory(fault);
     }
@@ -256,7 +269,8 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
         .handler = host_handler(type), .table = registry_table(type), .outer = hooks, .poison = poison, .out = part};
     if (r.handler == NULL || r.table == NULL)
         return execute_no_type(type, fault);
-    r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled};
+    r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled, on_item_log,
+                                  hooks == NULL ? 0 : hooks->deadline_ns};
     r.call = (struct call){.handler = r.handler, .hooks = &r.hooks, .attempt = attempt};
     void *copy = NULL;
     int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_no_memory(fault);

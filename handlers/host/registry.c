@@ -18,6 +18,7 @@
     HANDLER(sleep)                                                                                                     \
     HANDLER(burn)                                                                                                      \
     HANDLER(crash)                                                                                                     \
+    HANDLER(report)                                                                                                    \
     HANDLER(process)                                                                                                   \
     HANDLER(spawned)
 

@@ -39,10 +39,10 @@ static bool add(struct job *job, uint32_t chunk, uint64_t place, bool by_memory)
     return true;
 }
 
-bool job_add_poison(struct job *job, const struct task *t, bool by_memory) {
+bool job_add_poison(struct job *job, const struct task *t, uint64_t steps, bool by_memory) {
     if (!job->record->map || t->kind != TASK_RUN)
         return false;
-    return add(job, t->chunk, pool_steps(t->worker, t->ticket) / HOST_ITEM_STEPS, by_memory);
+    return add(job, t->chunk, steps / HOST_ITEM_STEPS, by_memory);
 }
 
 bool job_restore_poison(struct job *job, uint32_t chunk, uint32_t place) {

@@ -17,6 +17,7 @@
 #include "server/jobs/end.h"
 #include "server/jobs/history.h"
 #include "server/jobs/lost.h"
+#include "server/jobs/output.h"
 #include "server/jobs/plan.h"
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
@@ -238,9 +239,12 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
     const char *name = signal_name(d->signal);
     if (name != NULL)
         snprintf(how, sizeof how, "was killed by %s", name);
-    else
+    else if (d->exit_code >= 0)
         snprintf(how, sizeof how, "exited with status %d", d->exit_code);
-    snprintf(detail, sizeof detail, "the worker %s (cause: %s), attempt %u of %lld", how, d->cause, lost,
+    else
+        snprintf(how, sizeof how, "was lost");
+    snprintf(detail, sizeof detail, "the %s %s (cause: %s), attempt %u of %lld",
+             d->worker_lives ? "process that ran it" : "worker", how, d->cause, lost,
              (long long)job->record->options.max_attempts);
     job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_WORKER_CRASHED, strdup(detail), NULL);
 }
@@ -278,7 +282,7 @@ static void record_loss(struct job *job, const struct task *t, bool backs_off) {
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t, d);
     bool by_memory = strcmp(d->cause, "memory") == 0;
-    if (by_memory && !job_add_poison(job, t, true)) {
+    if (by_memory && !job_add_poison(job, t, d->steps, true)) {
         record_loss(job, t, false);
         task_free(t);
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_MEMORY_LIMIT, NULL, NULL);
@@ -287,7 +291,7 @@ static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     uint64_t allowed = (uint64_t)job->record->options.max_attempts;
     if (t->kind == TASK_RUN) /* each poison item gives the others as many attempts again */
         allowed = job_allowed_losses(job, t->chunk);
-    bool fails = !by_memory && lost >= allowed && !job_add_poison(job, t, false);
+    bool fails = !by_memory && lost >= allowed && !job_add_poison(job, t, d->steps, false);
     bool backs_off = !fails && job_back_off(job, t->kind == TASK_RUN ? t->chunk : NO_CHUNK, lost);
     record_loss(job, t, backs_off);
     if (!fails) {
@@ -353,6 +357,12 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
     send_again(job, t);
 }
 
+static void on_log(void *arg, struct worker *w, void *task, const char *text, size_t size) {
+    const struct task *t = task;
+    (void)arg;
+    output_add(t->job, w, text, size);
+}
+
 /* The worker is not at this task, so the job does not pay for what the worker does. */
 static bool on_held_back(void *arg, struct worker *w, void *task) {
     struct task *t = task;
@@ -409,6 +419,7 @@ struct pool_events jobs_pool_events(struct jobs *js) {
     return (struct pool_events){.arg = js,
                                 .reply = on_reply,
                                 .lost = on_lost,
+                                .log = on_log,
                                 .held_back = on_held_back,
                                 .restarted = on_restarted,
                                 .isolation_ended = on_isolation_ended,

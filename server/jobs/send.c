@@ -1,6 +1,7 @@
 /* send.c: see send.h. Front end. */
 #include "server/jobs/send.h"
 
+#include "base/clock.h"
 #include "server/jobs/end.h"
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
@@ -73,6 +74,12 @@ bool send_merge_parts(struct job *job, struct task *t) {
     return all;
 }
 
+/* When the run timeout of the job will be over, if its clock is running or starts with this task. */
+static int64_t deadline_ms(const struct job *job) {
+    int64_t now_ns = loop_now_ns(job->js->loop), began_ns = job->run_started_ns != 0 ? job->run_started_ns : now_ns;
+    return clock_wall_ms() + (began_ns + job_limit_ns(job->record->options.timeout_ms) - now_ns) / NS_PER_MS;
+}
+
 bool send_task(struct job *job, struct worker *w, bool is_long) {
     struct jobs *js = job->js;
     struct buf *poison = &js->poison_bytes;
@@ -91,6 +98,7 @@ bool send_task(struct job *job, struct worker *w, bool is_long) {
     }
     p.owner = t;
     p.is_long = is_long;
+    p.header.deadline_ms = deadline_ms(job);
     bool follows = worker_has_long_task(w);
     t->ticket = pool_send_task(w, &p);
     buf_clear(poison);

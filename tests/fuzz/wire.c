@@ -495,6 +495,33 @@ static void say_failed(struct input *in) {
     buf_deinit(&b);
 }
 
+static void say_log(struct input *in) {
+    struct fake_worker *w = a_busy_worker(in);
+    struct wire_header h = {.kind = WIRE_LOG, .ticket = w->count == 0 ? 1 : w->asked[take_u8(in) % w->count].ticket};
+    struct input text = take_bytes(in, take_u16(in) % 2048);
+    struct buf b = {0};
+    buf_append(&b, text.data, text.size);
+    say_plainly(w, h, &b);
+    buf_deinit(&b);
+}
+
+static void say_lost(struct input *in) {
+    struct fake_worker *w = a_busy_worker(in);
+    struct wire_header h = {.kind = WIRE_LOST, .ticket = next_asked(w).ticket};
+    struct wire_loss loss = {.cause = take_u8(in) % 8u,
+                             .signal = take_u8(in) % 80,
+                             .exit_code = take_u8(in) - 1,
+                             .max_rss_bytes = take_number(in),
+                             .cpu_ms = take_number(in),
+                             .steps = take_number(in)};
+    struct input words = take_bytes(in, take_u16(in) % 2100);
+    struct buf b = {0};
+    buf_append(&b, &loss, sizeof loss);
+    buf_append(&b, words.data, words.size);
+    say_plainly(w, h, &b);
+    buf_deinit(&b);
+}
+
 static void say_on_stderr(struct input *in) {
     struct fake_worker *w = a_worker(in);
     struct input bytes = take_bytes(in, take_u8(in));
@@ -541,14 +568,10 @@ static void look(struct input *in) {
     buf_deinit(&text);
 }
 
-static void do_nothing(struct input *in) {
-    (void)in;
-}
-
 static void (*const steps[])(struct input *in) = {
-    do_nothing,     submit,     say_plan,   say_done, say_failed,   say_any_reply,    say_bytes,           become_ready,
+    say_log,        submit,     say_plan,   say_done, say_failed,   say_any_reply,    say_bytes,           become_ready,
     say_spawned,    say_exited, say_loaded, cancel,   close_socket, say_on_stderr,    say_bytes_as_zygote, end_zygote,
-    say_any_report, ping,       reload,     look,     throttle,     write_scoreboard, say_answer,          say_answer,
+    say_any_report, ping,       reload,     look,     throttle,     write_scoreboard, say_answer,          say_lost,
 };
 
 static void on_loaded(void *owner) {

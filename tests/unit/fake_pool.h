@@ -39,7 +39,7 @@ struct worker {
 };
 
 struct pool {
-    uint64_t steps;  /* what pool_steps says */
+    uint64_t steps;  /* of the next death */
     double progress; /* what pool_progress says; 0.5 at first */
     struct worker workers[FAKE_WORKERS];
     struct fake_sent *sent;
@@ -269,11 +269,6 @@ bool pool_stop_task(struct worker *w, uint64_t ticket, enum stop_reason reason) 
 bool pool_task_is_held_back(struct worker *w, uint64_t ticket) {
     (void)w, (void)ticket;
     return fake.held_back;
-}
-
-uint64_t pool_steps(const struct worker *w, uint64_t ticket) {
-    (void)w, (void)ticket;
-    return fake.steps;
 }
 
 double pool_progress(const struct worker *w, uint64_t ticket) {

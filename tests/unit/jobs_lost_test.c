@@ -46,6 +46,39 @@ static void a_chunk_that_had_not_begun_when_its_worker_died_is_no_attempt(void *
     leave(&c);
 }
 
+static void an_attempt_can_be_lost_though_its_worker_lives(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 2);
+    reply_done(find_sent(WIRE_RUN, 1), "1");
+    for (int attempt = 0; attempt < 3; attempt++) {
+        struct fake_sent *s = find_sent(WIRE_RUN, 0);
+        assert_int_equal(s->header.attempt, attempt);
+        lose(s, (struct death){.cause = "exit", .exit_code = 3, .stderr_tail = "bye\n"});
+        dispatch();
+    }
+    assert_failed(&c, "worker_crashed");
+    assert_non_null(
+        strstr(c.record->error.data, "the process that ran it exited with status 3 (cause: exit), attempt 3 of 3"));
+    assert_non_null(strstr(c.record->lost.data, "\"cause\":\"exit\",\"exit_code\":3,"));
+    assert_int_equal(metrics.chunk_retries[0].count, 2);
+    assert_int_equal(fake.exits, 0);
+    leave(&c);
+}
+
+static void a_loss_of_neither_signal_nor_exit_code_has_a_detail(void **state) {
+    (void)state;
+    struct client c;
+    start_chunks(&c, 2);
+    reply_done(find_sent(WIRE_RUN, 1), "1");
+    for (int attempt = 0; attempt < 3; attempt++) {
+        lose(find_sent(WIRE_RUN, 0), (struct death){.cause = "protocol", .exit_code = -1, .stderr_tail = ""});
+        dispatch();
+    }
+    assert_non_null(strstr(c.record->error.data, "the process that ran it was lost (cause: protocol), attempt 3 of 3"));
+    leave(&c);
+}
+
 static bool hold_back(struct fake_sent *s) {
     bool given_back = events.held_back(events.arg, s->worker, s->task);
     if (given_back) {
@@ -266,6 +299,27 @@ static void an_item_that_kills_its_worker_is_poison_and_the_others_run(void **st
     leave(&c);
 }
 
+static void an_item_whose_attempts_are_lost_is_poison(void **state) {
+    (void)state;
+    struct client c;
+    start_map(&c, 3);
+    fake.steps = 1 * HOST_ITEM_STEPS + 7;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        lose(find_sent(WIRE_RUN, 0), (struct death){.cause = "exit", .exit_code = 3, .stderr_tail = ""});
+        dispatch();
+    }
+    assert_int_equal(find_sent(WIRE_RUN, 0)->poison, 1);
+    fake.steps = 0;
+    lose(find_sent(WIRE_RUN, 0), (struct death){.cause = "memory", .exit_code = -1, .stderr_tail = ""});
+    dispatch();
+    assert_int_equal(job_count_poison(c.job, 0), 2);
+    reply_item(find_sent(WIRE_RUN, 0), 0);
+    dispatch();
+    reply_done(find_sent(WIRE_MERGE, 0), "{}");
+    assert_ended(&c, JOB_SUCCEEDED);
+    leave(&c);
+}
+
 static void an_item_that_takes_too_much_memory_is_poison_at_once(void **state) {
     (void)state;
     struct client c;
@@ -300,6 +354,9 @@ static void a_map_fails_if_no_item_can_be_blamed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(a_lost_chunk_runs_again_and_its_death_is_kept),
+        JOBS_TEST(an_attempt_can_be_lost_though_its_worker_lives),
+        JOBS_TEST(a_loss_of_neither_signal_nor_exit_code_has_a_detail),
+        JOBS_TEST(an_item_whose_attempts_are_lost_is_poison),
         JOBS_TEST(a_chunk_that_had_not_begun_when_its_worker_died_is_no_attempt),
         JOBS_TEST(a_chunk_whose_reply_is_held_back_runs_again_and_is_no_attempt),
         JOBS_TEST(a_short_job_whose_reply_is_held_back_is_queued_again),

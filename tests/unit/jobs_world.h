@@ -364,6 +364,7 @@ static inline void reply_item(struct fake_sent *s, uint32_t index) {
 static inline void die(struct fake_sent *s, bool guilty, const char *cause) {
     assert_non_null(s);
     const struct death d = {.cause = cause,
+                            .steps = fake.steps,
                             .signal = 9,
                             .exit_code = -1,
                             .max_rss_bytes = 1 << 20,
@@ -373,6 +374,16 @@ static inline void die(struct fake_sent *s, bool guilty, const char *cause) {
     fake_answered(s);
     events.lost(events.arg, s->worker, s->task, guilty, &d);
     fake_exit(s->worker, &events, NULL);
+}
+
+/* The handler has called call_lost: the attempt is lost, and the worker lives. */
+static inline void lose(struct fake_sent *s, struct death d) {
+    assert_non_null(s);
+    d.steps = fake.steps;
+    d.worker_lives = true;
+    s->answered = true;
+    fake_answered(s);
+    events.lost(events.arg, s->worker, s->task, true, &d);
 }
 
 /* The worker's socket was full, and has room again. */

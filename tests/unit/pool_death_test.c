@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "handlers/host/host.h"
 #include "tests/unit/pool_world.h"
 
 /* ---- workers that break the protocol ----------------------------------------------------------------------------- */
@@ -77,6 +78,157 @@ static void a_worker_that_closes_its_socket_is_killed(void **state) {
     await_signal(w, SIGKILL);
     report_exit(w, SIGKILL);
     assert_string_equal(seen.lost_tasks[0].cause, "signal");
+}
+
+static const struct wire_loss good_loss = {.cause = HOST_LOST_EXIT, .exit_code = 3, .steps = 7};
+
+/* A loss of so many bytes. */
+static void expect_bad_loss(struct wire_loss loss, size_t size) {
+    unsigned char bytes[sizeof loss + HANDLER_MAX_LAST_WORDS + 1] = {0};
+    struct fake_worker *w = ready_worker(&small);
+    memcpy(bytes, &loss, sizeof loss);
+    say_with(w, (struct wire_header){.kind = WIRE_LOST, .ticket = give_now(0, &tasks[0])}, bytes, size);
+    expect_protocol_death(w);
+}
+
+static void a_loss_of_no_cause_kills_the_worker(void **state) {
+    (void)state;
+    struct wire_loss l = good_loss;
+    l.cause = HOST_NOT_LOST;
+    expect_bad_loss(l, sizeof l);
+}
+
+static void a_loss_of_an_unknown_cause_kills_the_worker(void **state) {
+    (void)state;
+    struct wire_loss l = good_loss;
+    l.cause = HOST_LOST_PROTOCOL + 1;
+    expect_bad_loss(l, sizeof l);
+}
+
+static void a_loss_that_is_too_short_kills_the_worker(void **state) {
+    (void)state;
+    expect_bad_loss(good_loss, sizeof good_loss - 1);
+}
+
+static void a_loss_with_too_many_words_kills_the_worker(void **state) {
+    (void)state;
+    expect_bad_loss(good_loss, sizeof good_loss + HANDLER_MAX_LAST_WORDS + 1);
+}
+
+static void a_loss_with_an_impossible_exit_code_kills_the_worker(void **state) {
+    (void)state;
+    struct wire_loss l = good_loss;
+    l.exit_code = 256;
+    expect_bad_loss(l, sizeof l);
+}
+
+static void a_loss_by_an_impossible_signal_kills_the_worker(void **state) {
+    (void)state;
+    struct wire_loss l = good_loss;
+    l.signal = -9;
+    expect_bad_loss(l, sizeof l);
+}
+
+static void a_loss_with_reserved_bits_kills_the_worker(void **state) {
+    (void)state;
+    struct wire_loss l = good_loss;
+    l.reserved = 1;
+    expect_bad_loss(l, sizeof l);
+}
+
+static void expect_bad_log(uint64_t ticket, size_t size) {
+    static const char text[WIRE_MAX_LOG + 1];
+    struct fake_worker *w = ready_worker(&small);
+    give_now(0, &tasks[0]);
+    say_with(w, (struct wire_header){.kind = WIRE_LOG, .ticket = ticket}, text, size);
+    expect_protocol_death(w);
+    assert_int_equal(seen.log.size, 0);
+}
+
+static void a_log_without_text_kills_the_worker(void **state) {
+    (void)state;
+    expect_bad_log(1, 0);
+}
+
+static void a_log_that_is_too_long_kills_the_worker(void **state) {
+    (void)state;
+    expect_bad_log(1, WIRE_MAX_LOG + 1);
+}
+
+static void a_log_of_a_task_that_was_not_sent_kills_the_worker(void **state) {
+    (void)state;
+    expect_bad_log(2, 5);
+}
+
+static void a_log_of_no_task_kills_the_worker(void **state) {
+    (void)state;
+    expect_bad_log(0, 5);
+}
+
+/* ---- losses and logs --------------------------------------------------------------------------------------------- */
+
+static void an_attempt_is_lost_and_the_worker_goes_on(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t first = give_now(0, &tasks[0]), second = give_now(0, &tasks[1]);
+    unsigned char bytes[sizeof good_loss + 10];
+    memcpy(bytes, &good_loss, sizeof good_loss);
+    memcpy(bytes + sizeof good_loss, "last\0words", 10);
+    say_with(w, (struct wire_header){.kind = WIRE_LOST, .ticket = first}, bytes, sizeof bytes);
+    STEP_UNTIL(loop, seen.lost == 1);
+    assert_ptr_equal(seen.lost_tasks[0].task, &tasks[0]);
+    assert_true(seen.lost_tasks[0].guilty && seen.lost_tasks[0].worker_lives);
+    assert_string_equal(seen.lost_tasks[0].cause, "exit");
+    assert_int_equal(seen.lost_tasks[0].exit_code, 3);
+    assert_int_equal(seen.lost_tasks[0].steps, 7);
+    assert_string_equal(seen.lost_tasks[0].stderr_tail, "last words");
+    answer(w, second);
+    assert_int_equal(seen.restarted, 0);
+    assert_true(worker_takes_tasks(slot(0)));
+}
+
+static void a_death_tells_the_steps_of_the_guilty_task(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t first = give_now(0, &tasks[0]);
+    give_now(0, &tasks[1]);
+    struct scoreboard_slot *board = board_of(0);
+    atomic_store(&board->current, first);
+    atomic_store(&board->done, 4007);
+    scoreboard_unmap(board);
+    report_exit(w, SIGSEGV);
+    assert_int_equal(seen.lost_tasks[0].steps, 4007);
+    assert_false(seen.lost_tasks[0].worker_lives);
+    assert_int_equal(seen.lost_tasks[1].steps, 0);
+}
+
+static void text_comes_for_any_task_that_is_not_answered(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t first = give_now(0, &tasks[0]), second = give_now(0, &tasks[1]);
+    say_with(w, (struct wire_header){.kind = WIRE_LOG, .ticket = second}, "two\n", 4);
+    STEP_UNTIL(loop, seen.log.size == 4);
+    assert_ptr_equal(seen.log_task, &tasks[1]);
+    say_with(w, (struct wire_header){.kind = WIRE_LOG, .ticket = first}, "one\n", 4);
+    STEP_UNTIL(loop, seen.log.size == 8);
+    assert_ptr_equal(seen.log_task, &tasks[0]);
+    assert_string_equal(seen.log.data, "two\none\n");
+    answer(w, first);
+    say_with(w, (struct wire_header){.kind = WIRE_LOG, .ticket = first}, "late\n", 5); /* it is answered */
+    await_signal(w, SIGKILL);
+    assert_int_equal(seen.log.size, 8);
+}
+
+/* More datagrams than the event loop takes in one go. */
+static void all_text_of_a_dead_worker_counts(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t ticket = give_now(0, &tasks[0]);
+    for (int i = 0; i < 200; i++)
+        say_with(w, (struct wire_header){.kind = WIRE_LOG, .ticket = ticket}, "x\n", 2);
+    report_exit(w, SIGKILL);
+    assert_int_equal(seen.log.size, 400);
+    assert_int_equal(seen.lost, 1);
 }
 
 /* ---- death ------------------------------------------------------------------------------------------------------- */
@@ -262,6 +414,21 @@ int main(void) {
         POOL_TEST(bytes_that_are_no_frame_kill_the_worker),
         POOL_TEST(a_reply_without_a_task_kills_the_worker),
         POOL_TEST(a_worker_that_closes_its_socket_is_killed),
+        POOL_TEST(a_loss_of_no_cause_kills_the_worker),
+        POOL_TEST(a_loss_of_an_unknown_cause_kills_the_worker),
+        POOL_TEST(a_loss_that_is_too_short_kills_the_worker),
+        POOL_TEST(a_loss_with_too_many_words_kills_the_worker),
+        POOL_TEST(a_loss_with_an_impossible_exit_code_kills_the_worker),
+        POOL_TEST(a_loss_by_an_impossible_signal_kills_the_worker),
+        POOL_TEST(a_loss_with_reserved_bits_kills_the_worker),
+        POOL_TEST(a_log_without_text_kills_the_worker),
+        POOL_TEST(a_log_that_is_too_long_kills_the_worker),
+        POOL_TEST(a_log_of_a_task_that_was_not_sent_kills_the_worker),
+        POOL_TEST(a_log_of_no_task_kills_the_worker),
+        POOL_TEST(an_attempt_is_lost_and_the_worker_goes_on),
+        POOL_TEST(a_death_tells_the_steps_of_the_guilty_task),
+        POOL_TEST(text_comes_for_any_task_that_is_not_answered),
+        POOL_TEST(all_text_of_a_dead_worker_counts),
         POOL_TEST(the_task_on_the_scoreboard_is_guilty),
         POOL_TEST(without_one_on_the_scoreboard_the_oldest_is_guilty),
         POOL_TEST(a_scoreboard_that_names_a_foreign_task_is_not_believed),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "pool/pool.h"
 #include "pool/scoreboard.h"
 #include "pool/zygote_start.h"
@@ -41,7 +42,8 @@ static unsigned workers_forked;
 
 struct lost_task {
     void *task;
-    bool guilty;
+    bool guilty, worker_lives;
+    uint64_t steps;
     char cause[16], stderr_tail[2048];
     int signal, exit_code;
 };
@@ -52,6 +54,8 @@ static struct {
     void *last_task, *held_back_task;
     uint8_t last_kind;
     struct lost_task lost_tasks[MAX_LOST];
+    void *log_task;
+    struct buf log; /* all texts, one behind the other */
     char cause[16];
     void *owner;
     bool start_failed, reject_replies, keep_waiting;
@@ -99,8 +103,16 @@ static inline void on_lost(void *arg, struct worker *w, void *task, bool guilty,
     (void)arg, (void)w;
     struct lost_task *l = &seen.lost_tasks[seen.lost++];
     *l = (struct lost_task){.task = task, .guilty = guilty, .signal = d->signal, .exit_code = d->exit_code};
+    l->worker_lives = d->worker_lives;
+    l->steps = d->steps;
     snprintf(l->cause, sizeof l->cause, "%s", d->cause);
     snprintf(l->stderr_tail, sizeof l->stderr_tail, "%s", d->stderr_tail);
+}
+
+static inline void on_log(void *arg, struct worker *w, void *task, const char *text, size_t size) {
+    (void)arg, (void)w;
+    seen.log_task = task;
+    buf_append(&seen.log, text, size);
 }
 
 static inline bool on_held_back(void *arg, struct worker *w, void *task) {
@@ -143,6 +155,7 @@ static inline void start_pool(const struct pool_config *config) {
                                               .pong = on_pong,
                                               .reply = on_reply,
                                               .lost = on_lost,
+                                              .log = on_log,
                                               .held_back = on_held_back,
                                               .restarted = on_restarted,
                                               .isolation_ended = on_isolation_ended,
@@ -182,6 +195,7 @@ static inline int close_world(void **state) {
     while (waitpid(-1, NULL, 0) > 0)
         continue;
     loop_free(loop);
+    buf_deinit(&seen.log);
     assert_int_equal(count_descriptors(), descriptors);
     assert_int_equal(blob_held_bytes, 0);
     return 0;
@@ -264,6 +278,18 @@ static inline void await_signal(const struct fake_worker *w, int signal) {
 }
 
 /* ---- the worker's part ------------------------------------------------------------------------------------------- */
+
+/* One frame with at most 32 KiB inline. */
+static inline void say_with(struct fake_worker *w, struct wire_header h, const void *bytes, size_t size) {
+    static unsigned char frame[sizeof h + 32 * 1024];
+    h.version = WIRE_VERSION;
+    h.length = (uint32_t)size;
+    memset(frame, 0, sizeof frame);
+    memcpy(frame, &h, sizeof h);
+    memcpy(frame + sizeof h, bytes, size);
+    ssize_t n = (ssize_t)(sizeof h + WIRE_PAD(size));
+    assert_int_equal(send(w->socket, frame, (size_t)n, 0), n);
+}
 
 static inline void say(struct fake_worker *w, uint8_t kind, uint64_t ticket) {
     struct wire_header h = {.version = WIRE_VERSION, .kind = kind, .ticket = ticket};

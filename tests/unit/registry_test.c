@@ -15,7 +15,7 @@ static void test_types_are_offered_only_when_asked_for(void **state) {
     assert_int_equal(host_count(), 3);
     assert_int_equal(host_find("echo"), -1);
     host_init(true);
-    assert_int_equal(host_count(), 10);
+    assert_int_equal(host_count(), 11);
     assert_true(host_find("echo") >= 0);
 }
 

@@ -274,6 +274,160 @@ static void a_chunk_that_is_also_merged_becomes_a_result(void **state) {
     expect_text(1, WIRE_DONE, "{\"value\":\"chunk\"}");
 }
 
+/* ---- logs, losses and deadlines ---------------------------------------------------------------------------------- */
+
+static void an_attempt_can_be_lost_and_the_worker_goes_on(void **state) {
+    (void)state;
+    struct buf body = {0};
+    struct wire_loss loss;
+    put_plan(1, "{\"type\":\"report\",\"params\":{\"lost\":\"exit\"}}", UINT64_MAX);
+    put_plan(2, "{\"type\":\"echo\",\"params\":{\"value\":7}}", UINT64_MAX);
+    flush();
+    expect_reply(1, WIRE_LOST, &body);
+    assert_true(body.size > sizeof loss);
+    memcpy(&loss, body.data, sizeof loss);
+    assert_int_equal(loss.cause, HOST_LOST_EXIT);
+    assert_int_equal(loss.signal, 0);
+    assert_int_equal(loss.exit_code, 3);
+    assert_int_equal(loss.max_rss_bytes, 1 << 20);
+    assert_int_equal(loss.cpu_ms, 12);
+    assert_string_equal(body.data + sizeof loss, "last words of attempt 0\n");
+    expect_text(2, WIRE_DONE, "{\"value\":7}");
+    buf_deinit(&body);
+}
+
+static void a_loss_in_a_map_says_at_which_item(void **state) {
+    (void)state;
+    struct submission s = {0};
+    struct fault fault = {0};
+    struct buf body = {0};
+    struct wire_plan plan;
+    struct wire_chunk chunk;
+    struct wire_loss loss;
+    static const char map[] =
+        "{\"type\":\"report\",\"items\":[{},{},{\"lost\":\"signal\"},{}],\"options\":{\"chunks\":1}}";
+    assert_int_equal(submission_parse(map, sizeof map - 1, 64, &s, &fault), 0);
+    struct wire_header h = head(WIRE_PLAN, 1, s.type);
+    h.flags = WIRE_ITEMS;
+    h.count = 1;
+    put(h, s.params.data, s.params.size);
+    flush();
+    expect_reply(1, WIRE_PLANNED, &body);
+    memcpy(&plan, body.data, sizeof plan);
+    memcpy(&chunk, body.data + sizeof plan, sizeof chunk);
+    assert_int_equal(plan.chunks, 1);
+    struct buf run = {0};
+    buf_append(&run, no_common, sizeof no_common);
+    buf_append(&run, body.data + sizeof plan + sizeof chunk + WIRE_PAD(plan.common_size) + chunk.offset, chunk.size);
+    h = head(WIRE_RUN, 2, s.type);
+    h.flags = WIRE_ITEMS;
+    put(h, run.data, run.size);
+    flush();
+    buf_clear(&body);
+    expect_reply(2, WIRE_LOST, &body);
+    memcpy(&loss, body.data, sizeof loss);
+    assert_int_equal(loss.cause, HOST_LOST_SIGNAL);
+    assert_int_equal(loss.steps / HOST_ITEM_STEPS, 2);
+    buf_deinit(&run);
+    buf_deinit(&body);
+    submission_deinit(&s);
+}
+
+/* Receives WIRE_LOG frames of that ticket until there are so many bytes. */
+static void expect_log(uint64_t ticket, size_t bytes, struct buf *text) {
+    while (text->size < bytes) {
+        struct buf piece = {0};
+        expect_reply(ticket, WIRE_LOG, &piece);
+        assert_true(piece.size - 1 <= WIRE_MAX_LOG);
+        buf_append(text, piece.data, piece.size - 1);
+        buf_deinit(&piece);
+    }
+    assert_int_equal(text->size, bytes);
+}
+
+static void what_is_printed_comes_before_the_reply(void **state) {
+    (void)state;
+    struct buf text = {0};
+    put_plan(1, "{\"type\":\"report\",\"params\":{\"print\":\"one\\ntwo\\n\",\"lines\":2}}", UINT64_MAX);
+    flush();
+    expect_log(1, 8 + 14, &text);
+    assert_string_equal(text.data, "one\ntwo\nline 0\nline 1\n");
+    expect_reply(1, WIRE_DONE, NULL);
+    buf_deinit(&text);
+}
+
+static void a_long_text_is_cut_before_a_character(void **state) {
+    (void)state;
+    struct buf body = {0}, piece = {0};
+    buf_puts(&body, "{\"type\":\"report\",\"params\":{\"print\":\"x");
+    for (int i = 0; i < WIRE_MAX_LOG; i += 2)
+        buf_puts(&body, "\xC3\xA9");
+    buf_puts(&body, "\"}}");
+    put_plan(1, body.data, UINT64_MAX);
+    flush();
+    expect_reply(1, WIRE_LOG, &piece);
+    assert_int_equal(piece.size - 1, WIRE_MAX_LOG - 1); /* "x", and whole characters of two bytes */
+    buf_clear(&piece);
+    expect_reply(1, WIRE_LOG, &piece);
+    assert_string_equal(piece.data, "\xC3\xA9");
+    expect_reply(1, WIRE_DONE, NULL);
+    buf_deinit(&piece);
+    buf_deinit(&body);
+}
+
+/* They share the CPU clock with replies that wait in another datagram. */
+static void tasks_that_print_are_answered_in_order(void **state) {
+    (void)state;
+    for (uint64_t ticket = 1; ticket <= 9; ticket += 2) {
+        put_plan(ticket, "{\"type\":\"report\",\"params\":{\"print\":\"a\\n\",\"cost_us\":0}}", UINT64_MAX);
+        put_plan(ticket + 1, "{\"type\":\"echo\",\"params\":{\"value\":0}}", UINT64_MAX);
+    }
+    flush();
+    unsigned logs = 0;
+    for (uint64_t ticket = 1; ticket <= 10;) {
+        struct wire_frame f;
+        if (!reading || reader.offset == reader.size)
+            assert_int_equal(wire_receive(wire_fd, buffer, &reader), 1);
+        reading = true;
+        assert_int_equal(wire_next(&reader, &f), 1);
+        if (f.header.kind == WIRE_LOG) {
+            assert_int_equal(f.header.ticket, 1 + 2 * logs);
+            assert_true(f.header.ticket >= ticket); /* its reply has not come */
+            logs++;
+            continue;
+        }
+        assert_int_equal(f.header.kind, WIRE_DONE);
+        assert_int_equal(f.header.ticket, ticket);
+        memcpy(&times, f.inlined, sizeof times);
+        assert_true(times.cpu_ns < 60 * (uint64_t)NS_PER_S);
+        ticket++;
+    }
+    assert_int_equal(logs, 5);
+}
+
+static void a_handler_sees_the_deadline(void **state) {
+    (void)state;
+    struct submission s = {0};
+    struct fault fault = {0};
+    struct buf body = {0};
+    static const char job[] = "{\"type\":\"report\",\"params\":{}}";
+    assert_int_equal(submission_parse(job, sizeof job - 1, 64, &s, &fault), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        static const int64_t deadlines[] = {1764230400250, 0, INT64_MAX}; /* what cannot be a time is not known */
+        struct wire_header h = head(WIRE_PLAN, i + 1, s.type);
+        h.flags = WIRE_GO;
+        h.budget_ns = UINT64_MAX;
+        h.deadline_ms = deadlines[i];
+        put(h, s.params.data, s.params.size);
+        flush();
+        buf_clear(&body);
+        expect_reply(i + 1, WIRE_DONE, &body);
+        assert_non_null(strstr(body.data, i == 0 ? "\"deadline_ms\":1764230400250}" : "\"deadline_ms\":0}"));
+    }
+    buf_deinit(&body);
+    submission_deinit(&s);
+}
+
 static void put_merge(uint64_t ticket, uint32_t parts) {
     struct wire_header h = head(WIRE_MERGE, ticket, type_of("echo"));
     h.count = parts;
@@ -655,6 +809,12 @@ int main(int argc, char **argv) {
         WORKER_TEST(the_scoreboard_says_what_is_done_while_a_reply_is_held_back),
         WORKER_TEST(tiny_tasks_are_answered_in_one_datagram),
         WORKER_TEST(the_cpu_times_of_a_datagram_are_right_in_sum),
+        WORKER_TEST(an_attempt_can_be_lost_and_the_worker_goes_on),
+        WORKER_TEST(a_loss_in_a_map_says_at_which_item),
+        WORKER_TEST(what_is_printed_comes_before_the_reply),
+        WORKER_TEST(a_long_text_is_cut_before_a_character),
+        WORKER_TEST(tasks_that_print_are_answered_in_order),
+        WORKER_TEST(a_handler_sees_the_deadline),
         WORKER_TEST(large_chunks_and_parts_travel_as_memfds),
         WORKER_TEST(large_parameters_are_planned_and_run),
         WORKER_TEST(a_large_body_is_planned),
