@@ -152,6 +152,12 @@ enum call_error {
 int call_fail(struct call *c, enum call_error error, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* call_fail with CALL_FAILED, for code that has exceptions. The client gets `exception` (the class) and `detail` (the
+ * message); the Job also shows the traceback. Any of them may be NULL. They are UTF-8 and are cut at a character: 200
+ * bytes of the exception, 2000 of the detail, and the last 8 KiB of the traceback. The items of a map keep their
+ * tracebacks as long as those of a group are 16 KiB together. */
+int call_fail_exception(struct call *c, const char *exception, const char *detail, const char *traceback);
+
 /* Reports how far this chunk is. It is one store to shared memory, and so cheap enough for every millisecond of
  * work. */
 void call_progress(struct call *c, uint64_t done, uint64_t total);

@@ -1,19 +1,22 @@
-/* report.c: the test type "report": it prints to the log of its job, loses attempts though its worker lives, and shows
- * its deadline. So it does what the handler of a program does, without a program. It runs in workers.
+/* report.c: the test type "report": it prints to the log of its job, loses attempts though its worker lives, fails
+ * with an exception, and shows its deadline. So it does what the handler of a program does, without a program. It runs in workers.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "handlers/handler.h"
 
-enum { MAX_PRINTED = 1 << 20 };
+enum { MAX_TEXTS = 1 << 20 }; /* bytes */
 
-/* The head of the chunk. The texts to print follow: `print`, then the bytes of `hex`. */
+/* What follows the head of the chunk, one behind the other, each with a NUL. */
+enum text { TEXT_PRINT, TEXT_BYTES, TEXT_EXCEPTION, TEXT_DETAIL, TEXT_TRACEBACK, TEXTS };
+
+/* The head of the chunk. */
 struct plan {
     uint32_t lost;  /* index into lost_choices */
     uint32_t times; /* it is lost in the first so many attempts; 0: in all */
     uint32_t lines;
-    uint32_t print_size, hex_size;
+    uint32_t sizes[TEXTS]; /* without the NULs */
 };
 
 static const char *const lost_choices[] = {"no", "signal", "exit", "oom", "memory", "timeout", "protocol", NULL};
@@ -34,26 +37,29 @@ static bool read_hex(const char *text, size_t size, unsigned char *bytes) {
 }
 
 static int report_plan(struct call *c, const struct params *p) {
-    static unsigned char chunk[sizeof(struct plan) + MAX_PRINTED];
+    static const char *const names[TEXTS] = {"print", "hex", "exception", "detail", "traceback"};
+    static unsigned char chunk[sizeof(struct plan) + MAX_TEXTS];
     int64_t times = 0, lines = 0, cost_us = 0;
-    size_t print_size = 0, hex_size = 0;
     param_i64(p, "times", &times);
     param_i64(p, "lines", &lines);
     param_i64(p, "cost_us", &cost_us);
-    const char *print = param_text(p, "print", &print_size), *hex = param_text(p, "hex", &hex_size);
-    if (print_size + hex_size / 2 > sizeof chunk - sizeof(struct plan))
-        return call_fail(c, CALL_INVALID, "/print", "at most 1 MiB can be printed");
-    struct plan plan = {.lost = (uint32_t)param_choice(p, "lost"),
-                        .times = (uint32_t)times,
-                        .lines = (uint32_t)lines,
-                        .print_size = (uint32_t)print_size,
-                        .hex_size = (uint32_t)hex_size / 2};
+    struct plan plan = {.lost = (uint32_t)param_choice(p, "lost"), .times = (uint32_t)times, .lines = (uint32_t)lines};
+    size_t used = sizeof plan;
+    for (int i = 0; i < TEXTS; i++) {
+        size_t size;
+        const char *text = param_text(p, names[i], &size);
+        if (size + 1 > sizeof chunk - used)
+            return call_fail(c, CALL_INVALID, "/print", "all texts together can have at most 1 MiB");
+        if (i != TEXT_BYTES)
+            memcpy(chunk + used, text, size);
+        else if (!read_hex(text, size, chunk + used))
+            return call_fail(c, CALL_INVALID, "/hex", "must be pairs of the digits 0-9 and a-f");
+        plan.sizes[i] = (uint32_t)(i == TEXT_BYTES ? size / 2 : size);
+        used += plan.sizes[i];
+        chunk[used++] = '\0';
+    }
     memcpy(chunk, &plan, sizeof plan);
-    if (print_size > 0)
-        memcpy(chunk + sizeof plan, print, print_size);
-    if (!read_hex(hex, hex_size, chunk + sizeof plan + print_size))
-        return call_fail(c, CALL_INVALID, "/hex", "must be pairs of the digits 0-9 and a-f");
-    return plan_chunk(c, chunk, sizeof plan + print_size + plan.hex_size, (uint64_t)cost_us * 1000);
+    return plan_chunk(c, chunk, used, (uint64_t)cost_us * 1000);
 }
 
 static int lose(struct call *c, const char *cause) {
@@ -68,19 +74,30 @@ static int lose(struct call *c, const char *cause) {
                                             .last_words = words});
 }
 
+/* Finds the texts behind the head. False if the chunk is damaged. */
+static bool read_chunk(struct bytes chunk, struct plan *plan, const char *texts[TEXTS]) {
+    size_t at = sizeof *plan;
+    if (chunk.size < at)
+        return false;
+    memcpy(plan, chunk.data, sizeof *plan);
+    for (int i = 0; i < TEXTS; i++) {
+        if (plan->sizes[i] >= chunk.size - at)
+            return false;
+        texts[i] = (const char *)chunk.data + at;
+        at += plan->sizes[i] + 1;
+    }
+    return at == chunk.size && plan->lost < sizeof lost_choices / sizeof *lost_choices - 1;
+}
+
 static int report_run(struct call *c, struct bytes common, struct bytes chunk) {
     struct plan plan;
+    const char *texts[TEXTS];
     char line[32];
     (void)common;
-    if (chunk.size < sizeof plan)
+    if (!read_chunk(chunk, &plan, texts))
         return call_fail(c, CALL_FAILED, NULL, "the chunk is damaged");
-    memcpy(&plan, chunk.data, sizeof plan);
-    const char *texts = (const char *)chunk.data + sizeof plan;
-    if (chunk.size != sizeof plan + plan.print_size + plan.hex_size ||
-        plan.lost >= sizeof lost_choices / sizeof *lost_choices - 1)
-        return call_fail(c, CALL_FAILED, NULL, "the chunk is damaged");
-    call_log(c, texts, plan.print_size);
-    call_log(c, texts + plan.print_size, plan.hex_size);
+    call_log(c, texts[TEXT_PRINT], plan.sizes[TEXT_PRINT]);
+    call_log(c, texts[TEXT_BYTES], plan.sizes[TEXT_BYTES]);
     for (uint32_t i = 0; i < plan.lines && !call_cancelled(c); i++) {
         int size = snprintf(line, sizeof line, "line %u\n", i);
         call_log(c, line, (size_t)size);
@@ -88,6 +105,8 @@ static int report_run(struct call *c, struct bytes common, struct bytes chunk) {
     uint32_t attempt = call_attempt(c);
     if (plan.lost > 0 && (plan.times == 0 || attempt < plan.times))
         return lose(c, lost_choices[plan.lost]);
+    if (plan.sizes[TEXT_EXCEPTION] > 0)
+        return call_fail_exception(c, texts[TEXT_EXCEPTION], texts[TEXT_DETAIL], texts[TEXT_TRACEBACK]);
     return call_cancelled(c) ? -1 : part_write(c, &attempt, sizeof attempt);
 }
 
@@ -115,6 +134,9 @@ static const struct param_spec report_params[] = {
      .max = "1000000",
      .fallback = "0",
      .help = "so many numbered lines for the log of the job, one by one"},
+    {.name = "exception", .kind = PARAM_TEXT, .fallback = "\"\"", .help = "it fails with an exception of that class"},
+    {.name = "detail", .kind = PARAM_TEXT, .fallback = "\"\"", .help = "the message of the exception"},
+    {.name = "traceback", .kind = PARAM_TEXT, .fallback = "\"\"", .help = "the traceback of the exception"},
     {.name = "lost",
      .kind = PARAM_ENUM,
      .choices = lost_choices,
@@ -136,7 +158,7 @@ static const struct param_spec report_params[] = {
 
 const struct handler handler_report = {.abi = HANDLER_ABI,
                                        .name = "report",
-                                       .summary = "Print to the log of the job, or lose attempts without a worker",
+                                       .summary = "Print to the log of the job, lose attempts without a worker, raise",
                                        .flags = HANDLER_TEST,
                                        .params = report_params,
                                        .plan = report_plan,

@@ -73,6 +73,7 @@ struct call *batch_next(struct batch *b, struct bytes *common, struct bytes *chu
                             .hooks = t->fed.hooks,
                             .at = t->fed.at,
                             .fault = &t->fault,
+                            .traceback_left = TRACEBACK_MAX,
                             .attempt = t->fed.attempt,
                             .out = &t->part};
     b->count++;

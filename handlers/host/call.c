@@ -43,6 +43,50 @@ int call_fail(struct call *c, enum call_error error, const char *pointer, const 
     return -1;
 }
 
+/* The longest beginning of the text that has at most that many bytes and ends at a character. */
+static size_t front_size(const char *text, size_t most) {
+    size_t n = strnlen(text, most + 1);
+    if (n <= most)
+        return n;
+    n = most;
+    while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
+        n--;
+    return n;
+}
+
+/* The longest end of the text that has at most that many bytes and begins at a character. */
+static const char *last_bytes(const char *text, size_t most) {
+    size_t size = strlen(text);
+    const char *at = text + (size > most ? size - most : 0);
+    while (at > text && ((unsigned char)*at & 0xC0) == 0x80)
+        at++;
+    return at;
+}
+
+int call_fail_exception(struct call *c, const char *exception, const char *detail, const char *traceback) {
+    struct buf *json = &c->fault->json;
+    if (c->failed)
+        return -1;
+    c->failed = true;
+    detail = detail != NULL ? detail : exception != NULL ? exception : "the call failed";
+    buf_clear(json);
+    buf_puts(json, "{\"code\":\"handler_failed\",\"detail\":");
+    buf_json_string(json, detail, front_size(detail, EXCEPTION_DETAIL_MAX));
+    if (exception != NULL) {
+        buf_puts(json, ",\"exception\":");
+        buf_json_string(json, exception, front_size(exception, EXCEPTION_MAX));
+    }
+    const char *last = traceback == NULL ? "" : last_bytes(traceback, TRACEBACK_MAX);
+    size_t size = strlen(last);
+    if (size > 0 && size <= c->traceback_left) {
+        buf_puts(json, ",\"traceback\":");
+        buf_json_string(json, last, size);
+        c->traceback_left -= size;
+    }
+    buf_putc(json, '}');
+    return -1;
+}
+
 void call_progress(struct call *c, uint64_t done, uint64_t total) {
     if (c->hooks != NULL && c->hooks->progress != NULL)
         c->hooks->progress(c->hooks->arg, done, total);

@@ -6,6 +6,9 @@
 
 enum { JSON_MAX_NESTING = 64 };
 
+/* Bytes, see call_fail_exception. With each of them escaped the fault fits into a frame (WIRE_MAX_INLINE). */
+enum { EXCEPTION_MAX = 200, EXCEPTION_DETAIL_MAX = 2000, TRACEBACK_MAX = 8 * 1024, GROUP_TRACEBACKS_MAX = 16 * 1024 };
+
 enum call_stage { CALL_STAGE_PLAN, CALL_STAGE_RUN, CALL_STAGE_MERGE };
 
 /* What can come next at one level of a JSON text. output.c draws how one follows another. */
@@ -26,6 +29,7 @@ struct call {
     const struct place *at;         /* where its parameters stand in the submission; NULL: at /params */
     struct fault *fault;            /* borrowed, as all pointers here are */
     bool failed;                    /* *fault says why, or how the attempt was lost */
+    size_t traceback_left;          /* how many bytes of tracebacks may still be kept */
     unsigned attempt;
     unsigned wanted_chunks;
     struct host_plan *plan;                          /* plan only */

@@ -104,6 +104,7 @@ int host_plan(size_t type, const void *params, size_t size, unsigned wanted_chun
                      .handler = table->handler,
                      .hooks = hooks,
                      .fault = fault,
+                     .traceback_left = TRACEBACK_MAX,
                      .wanted_chunks = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS,
                      .plan = plan};
     struct bytes packed = {params, size};
@@ -118,8 +119,13 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
     const struct handler *handler = host_handler(type);
     if (handler == NULL)
         return execute_no_type(type, fault);
-    struct call c = {
-        .stage = CALL_STAGE_RUN, .handler = handler, .hooks = hooks, .fault = fault, .attempt = attempt, .out = part};
+    struct call c = {.stage = CALL_STAGE_RUN,
+                     .handler = handler,
+                     .hooks = hooks,
+                     .fault = fault,
+                     .traceback_left = TRACEBACK_MAX,
+                     .attempt = attempt,
+                     .out = part};
     struct bytes inputs[2] = {common, chunk};
     void *copies[2] = {0};
     bool aligned = align_all(inputs, 2, copies);
@@ -138,6 +144,7 @@ int host_merge(size_t type, struct bytes common, const struct bytes *parts, size
                      .handler = handler,
                      .hooks = hooks,
                      .fault = fault,
+                     .traceback_left = TRACEBACK_MAX,
                      .out = json,
                      .json_states = {JSON_DOCUMENT_START}};
     struct bytes *inputs = calloc(count + 1, sizeof *inputs); /* the common bytes, then the parts */

@@ -262,6 +262,7 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     p.call = (struct call){.stage = CALL_STAGE_PLAN,
                            .handler = p.table->handler,
                            .hooks = hooks,
+                           .traceback_left = GROUP_TRACEBACKS_MAX,
                            .wanted_chunks = 1, /* an item is not divided */
                            .plan = &p.item};
     struct bytes packed = {list, size};

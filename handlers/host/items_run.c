@@ -271,7 +271,8 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
         return execute_no_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled, on_item_log,
                                   hooks == NULL ? 0 : hooks->deadline_ns};
-    r.call = (struct call){.handler = r.handler, .hooks = &r.hooks, .attempt = attempt};
+    r.call = (struct call){
+        .handler = r.handler, .hooks = &r.hooks, .traceback_left = GROUP_TRACEBACKS_MAX, .attempt = attempt};
     void *copy = NULL;
     int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_no_memory(fault);
     for (uint32_t i = 0; i < r.room; i++)

@@ -56,7 +56,10 @@ void answer_job_problem(struct http_request *r, const struct record *record) {
         http_answer_problem(r, record->problem, NULL, NULL);
         return;
     }
-    buf_append(&body, record->error.data, record->error.size);
+    size_t size = problem_without_traceback(&record->error); /* only the Job shows it */
+    buf_append(&body, record->error.data, size);
+    if (size < record->error.size)
+        buf_putc(&body, '}');
     http_answer(r, p->status, "application/problem+json", &body);
 }
 

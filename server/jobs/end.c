@@ -301,10 +301,12 @@ static bool write_error(struct job *job) {
     struct buf members = {0};
     id_format(&r->id, id);
     snprintf(path, sizeof path, "/v1/jobs/%s", id);
-    if (job->stop_members != NULL)
-        buf_printf(&members, "%s%s", job->stop_members, job->rejected ? "" : ",");
     if (!job->rejected)
         buf_printf(&members, "\"job\":\"%s\"", id);
+    if (job->stop_members != NULL) {
+        buf_puts(&members, job->rejected ? "" : ",");
+        buf_puts(&members, job->stop_members);
+    }
     r->problem = job->stop_problem;
     problem_write(&r->error, job->stop_problem, job->stop_detail, members.size > 0 ? members.data : NULL,
                   job->rejected ? "/v1/jobs" : path);

@@ -289,15 +289,22 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
     const struct record *r = job->record;
     const struct handler *h = host_handler(r->type);
     char id[ID_TEXT_SIZE], parent[TRACE_PARENT_SIZE];
+    struct buf exception = {0}, detail = {0};
     if (level < log_threshold)
         return;
     id_format(&r->id, id);
+    problem_copy_member(&r->error, "exception", &exception);
+    problem_copy_member(&r->error, "detail", &detail);
     LOG(level, event, LOG_STR("job", id), LOG_STR("type", h == NULL ? NULL : h->name),
         LOG_STR("status", job_status_name(r->status)),
-        LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL), LOG_INT("chunks", r->chunks_total),
+        LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL),
+        LOG_RAW("exception", exception.failed ? NULL : exception.data),
+        LOG_RAW("detail", detail.failed ? NULL : detail.data), LOG_INT("chunks", r->chunks_total),
         LOG_INT("attempts", r->attempts), LOG_REAL("queued_ms", (double)r->queued_ns / 1e6),
         LOG_REAL("run_ms", (double)r->run_ns / 1e6), LOG_STR("trace", trace_parent(r->trace, parent)),
         LOG_STR("tracestate", trace_state(r->trace)));
+    buf_deinit(&exception);
+    buf_deinit(&detail);
 }
 
 /* ---- what other rooms ask about it ------------------------------------------------------------------------------- */

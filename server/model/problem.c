@@ -2,10 +2,11 @@
 #include "server/model/problem.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FAULT  (64 * 1024) /* bytes; an honest worker's fault has at most about 16 KiB */
+#define MAX_FAULT  (64 * 1024) /* bytes; an honest worker's fault has no more */
 #define MAX_ERRORS 20
 
 static const struct problem problems[PROBLEM_COUNT] = {
@@ -146,6 +147,34 @@ void problem_put_error(struct buf *members, const char *pointer, const char *det
     buf_puts(members, "}]");
 }
 
+/* ---- looking into a document ------------------------------------------------------------------------------------- */
+
+/* Where a member whose value is a string begins: at the comma before it. Within a string each quote is escaped, so the
+ * text is found nowhere else. NULL: there is none. */
+static const char *find_member(const struct buf *document, const char *name) {
+    char text[32];
+    int n = snprintf(text, sizeof text, ",\"%s\":\"", name);
+    return document->size == 0 ? NULL : memmem(document->data, document->size, text, (size_t)n);
+}
+
+void problem_copy_member(const struct buf *document, const char *name, struct buf *out) {
+    const char *at = find_member(document, name);
+    if (at == NULL)
+        return;
+    at += strlen(name) + 4; /* at the quote */
+    const char *end = at + 1;
+    const char *stop = document->data + document->size;
+    while (end < stop && *end != '"')
+        end += *end == '\\' ? 2 : 1;
+    if (end < stop)
+        buf_append(out, at, (size_t)(end + 1 - at));
+}
+
+size_t problem_without_traceback(const struct buf *document) {
+    const char *at = find_member(document, "traceback");
+    return at == NULL ? document->size : (size_t)(at - document->data);
+}
+
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 
 static void put_string(struct buf *out, const char *name, json_t *value) {
@@ -183,6 +212,14 @@ static bool put_members(struct buf *out, json_t *fault) {
         if (!json_is_integer(place))
             continue;
         buf_printf(out, "%s\"%s\":%lld", out->size > 0 ? "," : "", places[i], (long long)json_integer_value(place));
+    }
+    for (int i = 0; i < 2; i++) { /* the traceback comes last, see problem_without_traceback */
+        json_t *text = json_object_get(fault, i == 0 ? "exception" : "traceback");
+        if (!json_is_string(text))
+            continue;
+        if (out->size > 0)
+            buf_putc(out, ',');
+        put_string(out, i == 0 ? "exception" : "traceback", text);
     }
     return !out->failed;
 }

@@ -71,6 +71,13 @@ void problem_write(struct buf *out, enum problem_code code, const char *detail, 
  * submission. */
 void problem_put_error(struct buf *members, const char *pointer, const char *detail);
 
+/* Both look into a document that problem_write has written. Appends the value of a member that is a string, as JSON;
+ * nothing if there is no such member. */
+void problem_copy_member(const struct buf *document, const char *name, struct buf *out);
+/* Its size without a member "traceback", which comes last, and without the brace behind that. All of its size if it has
+ * no such member. */
+size_t problem_without_traceback(const struct buf *document);
+
 /* A fault that a worker or the host wrote as JSON (struct fault in handlers/host/host.h). It is not trusted: it is
  * parsed, bounded, and written anew. */
 struct problem_fault {

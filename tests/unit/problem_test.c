@@ -133,12 +133,41 @@ static void a_fault_that_is_too_large_is_rejected(void **state) {
     buf_deinit(&b);
 }
 
+static void the_members_of_an_exception_are_found_in_its_document(void **state) {
+    (void)state;
+    static const char json[] =
+        "{\"traceback\":\"at ,\\\"traceback\\\":\\\"x\\\"\\n\",\"code\":\"handler_failed\",\"detail\":"
+        "\"no ,\\\"traceback\\\":\\\"\",\"exception\":\"E\"}";
+    struct problem_fault f;
+    struct buf document = {0}, text = {0};
+    assert_int_equal(problem_read_fault(json, sizeof json - 1, &f), 0);
+    assert_string_equal(f.members, "\"exception\":\"E\",\"traceback\":\"at ,\\\"traceback\\\":\\\"x\\\"\\n\"");
+    problem_write(&document, f.code, f.detail, f.members, "/v1/jobs/1");
+    problem_copy_member(&document, "exception", &text);
+    assert_string_equal(text.data, "\"E\"");
+    buf_clear(&text);
+    problem_copy_member(&document, "detail", &text);
+    assert_string_equal(text.data, "\"no ,\\\"traceback\\\":\\\"\"");
+    buf_clear(&text);
+    problem_copy_member(&document, "nothing", &text);
+    assert_int_equal(text.size, 0);
+    size_t size = problem_without_traceback(&document);
+    assert_memory_equal(document.data + size - 16, ",\"exception\":\"E\"", 16);
+    problem_fault_deinit(&f);
+    buf_clear(&document);
+    problem_write(&document, PROBLEM_GONE, NULL, NULL, NULL);
+    assert_int_equal(problem_without_traceback(&document), document.size);
+    buf_deinit(&document);
+    buf_deinit(&text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_complete_and_found_by_its_code),
         cmocka_unit_test(details_members_and_instance_are_added),
         cmocka_unit_test(the_instance_is_a_uri_reference),
         cmocka_unit_test(a_fault_is_made_anew_from_what_is_known),
+        cmocka_unit_test(the_members_of_an_exception_are_found_in_its_document),
         cmocka_unit_test(what_is_no_fault_is_rejected),
         cmocka_unit_test(a_fault_that_is_too_large_is_rejected),
     };

@@ -1,4 +1,4 @@
-/* test_types_test.c: the job types sleep, burn, collatz and crash. A job that ends its process runs in a forked child
+/* test_types_test.c: the job types sleep, burn, collatz, crash and report. A job that ends its process runs in a forked child
  * whose stderr is a pipe. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pool/wire.h"
 #include "tests/unit/job.h"
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
@@ -334,6 +335,156 @@ static void crash_survives_after_so_many_attempts(void **state) {
     host_plan_deinit(&plan);
 }
 
+/* ---- report ------------------------------------------------------------------------------------------------------ */
+
+static void on_log(void *arg, const char *text, size_t size) {
+    buf_append(arg, text, size);
+}
+
+/* Runs a report in that attempt. Its log is appended to *log. */
+static int run_report(const char *params, unsigned attempt, struct buf *log, struct fault *fault) {
+    struct host_plan plan = {0};
+    struct buf part = {0};
+    const struct host_hooks hooks = {.arg = log, .log = on_log};
+    plan_of("report", params, &plan);
+    struct bytes common = {plan.common.data, plan.common.size}, chunk = {plan.bytes.data, plan.chunks[0].size};
+    int rc = host_run((size_t)host_find("report"), attempt, common, chunk, &hooks, &part, fault);
+    buf_deinit(&part);
+    host_plan_deinit(&plan);
+    return rc;
+}
+
+static void report_prints_to_the_log_of_its_job(void **state) {
+    (void)state;
+    struct buf log = {0};
+    struct fault fault = {0};
+    assert_int_equal(run_report("{\"print\":\"a\\n\",\"hex\":\"ff0a\",\"lines\":2}", 0, &log, &fault), 0);
+    assert_string_equal(log.data, "a\n\xFF\nline 0\nline 1\n");
+    buf_deinit(&log);
+}
+
+static void report_loses_attempts_for_each_cause(void **state) {
+    (void)state;
+    static const struct {
+        const char *params;
+        enum host_cause cause;
+        int signal, exit_code;
+    } ways[] = {{"{\"lost\":\"signal\",\"times\":2}", HOST_LOST_SIGNAL, 9, -1},
+                {"{\"lost\":\"exit\",\"times\":2}", HOST_LOST_EXIT, 0, 3},
+                {"{\"lost\":\"oom\",\"times\":2}", HOST_LOST_OOM, 9, -1},
+                {"{\"lost\":\"memory\",\"times\":2}", HOST_LOST_MEMORY, 0, -1},
+                {"{\"lost\":\"timeout\",\"times\":2}", HOST_LOST_TIMEOUT, 0, -1},
+                {"{\"lost\":\"protocol\",\"times\":2}", HOST_LOST_PROTOCOL, 0, -1}};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct buf log = {0};
+        struct fault fault = {0};
+        assert_int_equal(run_report(ways[i].params, 1, &log, &fault), HOST_LOST);
+        assert_int_equal(fault.json.size, 0);
+        assert_int_equal(fault.loss.cause, ways[i].cause);
+        assert_int_equal(fault.loss.signal, ways[i].signal);
+        assert_int_equal(fault.loss.exit_code, ways[i].exit_code);
+        assert_int_equal(fault.loss.max_rss_bytes, 1 << 20);
+        assert_int_equal(fault.loss.cpu_ms, 12);
+        assert_string_equal(fault.loss.last_words.data, "last words of attempt 1\n");
+        fault_deinit(&fault);
+        assert_int_equal(run_report(ways[i].params, 2, &log, &fault), 0);
+        buf_deinit(&log);
+    }
+}
+
+static void report_fails_with_an_exception(void **state) {
+    (void)state;
+    char *fault =
+        job_run("report",
+                "{\"exception\":\"ValueError\",\"detail\":\"bad \\\"n\\\"\",\"traceback\":\"File 1\\nFile 2\\n\"}", 1);
+    assert_string_equal(fault, "{\"code\":\"handler_failed\",\"detail\":\"bad \\\"n\\\"\",\"exception\":\"ValueError\","
+                               "\"traceback\":\"File 1\\nFile 2\\n\"}");
+    free(fault);
+    fault = job_run("report", "{\"exception\":\"KeyError\"}", 1);
+    assert_string_equal(fault, "{\"code\":\"handler_failed\",\"detail\":\"\",\"exception\":\"KeyError\"}");
+    free(fault);
+}
+
+/* Appends a member whose value is that many bytes: "x", and then characters of two bytes. */
+static void put_long(struct buf *b, const char *name, size_t size) {
+    buf_printf(b, ",\"%s\":\"x", name);
+    for (size_t i = 1; i < size; i += 2)
+        buf_puts(b, "\xC3\xA9");
+    buf_puts(b, "\"");
+}
+
+static void the_texts_of_an_exception_are_cut_at_a_character(void **state) {
+    (void)state;
+    struct buf params = {0};
+    buf_puts(&params, "{\"lines\":0");
+    put_long(&params, "exception", 301);
+    put_long(&params, "detail", 3001);
+    put_long(&params, "traceback", 10001);
+    buf_puts(&params, "}");
+    char *text = job_run("report", params.data, 1);
+    json_t *fault = json_loads(text, 0, NULL);
+    assert_non_null(fault);
+    assert_int_equal(json_string_length(json_object_get(fault, "exception")), 199);
+    assert_int_equal(json_string_length(json_object_get(fault, "detail")), 1999);
+    assert_int_equal(json_string_length(json_object_get(fault, "traceback")), 8192);
+    assert_null(strstr(text, "\xEF\xBF\xBD"));
+    json_decref(fault);
+    free(text);
+    buf_deinit(&params);
+}
+
+static void an_exception_fits_into_a_frame_whatever_is_in_it(void **state) {
+    (void)state;
+    struct buf params = {0};
+    static const char *const names[] = {"exception", "detail", "traceback"};
+    for (int i = 0; i < 3; i++) {
+        buf_printf(&params, "%c\"%s\":\"", i == 0 ? '{' : ',', names[i]);
+        for (int n = 0; n < 10000; n++)
+            buf_puts(&params, "\\u0001");
+        buf_puts(&params, "\"");
+    }
+    buf_puts(&params, "}");
+    char *text = job_run("report", params.data, 1);
+    assert_in_range(strlen(text), 60000, WIRE_MAX_INLINE);
+    free(text);
+    buf_deinit(&params);
+}
+
+static void a_map_keeps_some_tracebacks(void **state) {
+    (void)state;
+    struct submission s = {0};
+    struct fault fault = {0};
+    struct host_plan plan = {0};
+    struct buf body = {0}, part = {0};
+    job_init();
+    buf_puts(&body, "{\"type\":\"report\",\"items\":[");
+    for (int i = 0; i < 5; i++) {
+        buf_printf(&body, "%s{\"exception\":\"E%d\"", i == 0 ? "" : ",", i);
+        put_long(&body, "traceback", 6001);
+        buf_puts(&body, "}");
+    }
+    buf_puts(&body, "]}");
+    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), 0);
+    assert_int_equal(host_plan_items(s.type, s.params.data, s.params.size, 1, NULL, &plan, &fault), 0);
+    struct bytes none = {NULL, 0}, group = {plan.bytes.data, plan.chunks[0].size};
+    assert_int_equal(host_run_items(s.type, 0, none, group, NULL, &part, &fault), 0);
+    struct item_entry entry;
+    struct item_cursor at = {0};
+    const char *json;
+    for (int i = 0; i < 5; i++) {
+        char name[32];
+        assert_int_equal(host_next_item((struct bytes){part.data, part.size}, &at, &entry, &json), 1);
+        snprintf(name, sizeof name, "\"exception\":\"E%d\"", i);
+        assert_false(entry.ok);
+        assert_non_null(memmem(json, entry.size, name, strlen(name)));
+        assert_int_equal(memmem(json, entry.size, "\"traceback\":", 12) != NULL, i < 2);
+    }
+    host_plan_deinit(&plan);
+    submission_deinit(&s);
+    buf_deinit(&body);
+    buf_deinit(&part);
+}
+
 static void test_types_are_offered_only_if_asked_for(void **state) {
     (void)state;
     host_init(false);
@@ -360,6 +511,12 @@ int main(void) {
         cmocka_unit_test(crash_by_memory_grows_until_it_is_killed),
         cmocka_unit_test(crash_by_memory_can_be_cancelled),
         cmocka_unit_test(crash_survives_after_so_many_attempts),
+        cmocka_unit_test(report_prints_to_the_log_of_its_job),
+        cmocka_unit_test(report_loses_attempts_for_each_cause),
+        cmocka_unit_test(report_fails_with_an_exception),
+        cmocka_unit_test(the_texts_of_an_exception_are_cut_at_a_character),
+        cmocka_unit_test(an_exception_fits_into_a_frame_whatever_is_in_it),
+        cmocka_unit_test(a_map_keeps_some_tracebacks),
         cmocka_unit_test(test_types_are_offered_only_if_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
