@@ -106,7 +106,7 @@ static void run_one(struct batch *b) {
         end_front(b, execute_run(c, b->handler, common, chunk));
 }
 
-void batch_run(const struct handler *handler, const struct host_batch *feed) {
+void batch_run_handler(const struct handler *handler, const struct host_batch *feed) {
     struct batch b = {.handler = handler, .feed = feed};
     while (!b.at_end) {
         handler->run_batch(&b);
@@ -124,5 +124,5 @@ bool host_can_batch(size_t type) {
 
 void host_run_batch(size_t type, const struct host_batch *feed) {
     if (host_can_batch(type))
-        batch_run(host_handler(type), feed);
+        batch_run_handler(host_handler(type), feed);
 }

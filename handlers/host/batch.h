@@ -6,6 +6,6 @@
 #include "handlers/host/call.h"
 
 /* As host_run_batch, for a handler that has run_batch. */
-void batch_run(const struct handler *handler, const struct host_batch *feed);
+void batch_run_handler(const struct handler *handler, const struct host_batch *feed);
 
 #endif

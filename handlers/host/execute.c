@@ -52,6 +52,9 @@ int execute_no_memory(struct fault *fault) {
 }
 
 int execute_no_type(size_t type, struct fault *fault) {
+    const char *name = host_name(type);
+    if (name != NULL) /* it was there when the job was submitted */
+        return fault_set(fault, "unknown_type", "the job type \"%s\" is gone: nothing that is loaded has it", name);
     return fault_set(fault, "handler_failed", "there is no job type number %zu", type);
 }
 
