@@ -103,7 +103,7 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(VERSION)"' $
 	$(if $(COVERAGE),--coverage) $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(COVERAGE),--coverage)
 # primesieve and FLINT have no .pc file in bookworm.
-LDLIBS += $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lflint -lprimesieve -lmpfr -lm
+LDLIBS += $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lflint -lprimesieve -lmpfr -lm -ldl
 
 SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c server/*.c server/*/*.c server/store/sqlite/*.c)
 CLI_SOURCES := $(wildcard cli/*.c)

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
+#include "handlers/host/host.h"
 #include "pool/held_back.h"
 #include "pool/life.h"
 #include "pool/memory_limit.h"
@@ -30,7 +31,8 @@
 #include "pool/zygote_start.h"
 
 #define ZYGOTE_RETRY_NS (200 * NS_PER_MS)
-#define LOAD_RETRY_NS   NS_PER_S /* after a handler could not be loaded */
+#define MAX_TYPES_BYTES (64u << 20) /* of a description */
+#define LOAD_RETRY_NS   NS_PER_S    /* after a handler could not be loaded */
 
 struct pool {
     struct slots slots; /* slots.current: one of the links, or NULL */
@@ -68,9 +70,41 @@ static void close_if_unused(struct pool *p, struct zygote_link *z) {
     close_link(p, z);
 }
 
-static void on_loaded(void *owner, struct zygote_link *z) {
+static void on_load_failed(void *owner, struct zygote_link *z, const char *why) {
+    struct pool *p = owner;
+    p->slots.events.load_failed(p->slots.events.owner, why);
+    if (z != p->slots.current) {
+        close_if_unused(p, z); /* after a reload: the previous zygote goes on with its handlers */
+        return;
+    }
+    close_link(p, z); /* nothing forks now, so another one tries */
+    loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + LOAD_RETRY_NS);
+}
+
+/* Takes the types that the zygote describes; without a descriptor it has none. 0 or -1. */
+static int take_types(int types, struct buf *error) {
+    struct buf text = {0};
+    if (types < 0)
+        buf_puts(&text, "[]");
+    else if (sources_unseal(types, MAX_TYPES_BYTES, &text) != 0)
+        buf_puts(error, "the zygote has sent no good description of its types");
+    int rc = error->size > 0 ? -1 : host_take_described(text.data, text.size, error);
+    if (rc == HOST_RENUMBERED)
+        buf_puts(error, "another job type has got a number meanwhile; try again");
+    buf_deinit(&text);
+    return rc == 0 ? 0 : -1;
+}
+
+static void on_loaded(void *owner, struct zygote_link *z, int types) {
     struct pool *p = owner;
     struct zygote_link *before = p->slots.current;
+    struct buf error = {0};
+    if (take_types(types, &error) != 0) {
+        on_load_failed(p, z, error.failed || error.size == 0 ? "out of memory" : error.data);
+        buf_deinit(&error);
+        return;
+    }
+    buf_deinit(&error);
     p->slots.current = z;
     for (size_t i = 0; before != z && i < p->slots.count; i++)
         if (p->slots.at[i].link == before)
@@ -78,17 +112,6 @@ static void on_loaded(void *owner, struct zygote_link *z) {
     close_if_unused(p, before);
     p->slots.events.loaded(p->slots.events.owner);
     begin_all(p);
-}
-
-static void on_load_failed(void *owner, struct zygote_link *z, const char *type) {
-    struct pool *p = owner;
-    p->slots.events.load_failed(p->slots.events.owner, type);
-    if (z != p->slots.current) {
-        close_if_unused(p, z); /* after a reload: the previous zygote goes on with its handlers */
-        return;
-    }
-    close_link(p, z); /* nothing forks now, so another one tries */
-    loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + LOAD_RETRY_NS);
 }
 
 /* The worker in that slot, if it waits for a process of this zygote. NULL: the zygote reports nonsense. */
@@ -147,6 +170,23 @@ static void end_missing_workers(struct pool *p, pid_t zygote) {
 
 static int start_zygote(struct pool *p, enum zygote_birth birth);
 
+/* It died while it ran code of others: that is why the types could not be loaded. Waits for it, which takes as long as
+ * its memory is freed. */
+static void tell_load_crashed(struct pool *p, const struct zygote_link *z) {
+    struct buf why = {0};
+    int status = zygote_link_status(z);
+    if (!zygote_link_is_reaped(z))
+        while (waitpid(zygote_link_pid(z), &status, 0) < 0 && errno == EINTR)
+            continue;
+    buf_printf(&why, "%s: the process that loaded it ", zygote_link_loading(z));
+    if (WIFSIGNALED(status))
+        buf_printf(&why, "was ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
+    else
+        buf_printf(&why, "ended with exit code %d", WEXITSTATUS(status));
+    p->slots.events.load_failed(p->slots.events.owner, why.failed ? "out of memory" : why.data);
+    buf_deinit(&why);
+}
+
 static void on_zygote_timer(struct timer *t) {
     struct pool *p = container_of(t, struct pool, zygote_timer);
     if (start_zygote(p, ZYGOTE_EXECUTED) == 0)
@@ -160,6 +200,8 @@ static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
     bool was_current = z == p->slots.current, was_reaped = zygote_link_is_reaped(z);
     pid_t pid = zygote_link_pid(z);
     LOG(LOG_ERROR, "zygote_lost", LOG_INT("pid", pid));
+    if (!was_loaded && zygote_link_loading(z)[0] != '\0')
+        tell_load_crashed(p, z);
     for (size_t i = 0; i < p->slots.count; i++)
         if (p->slots.at[i].link == z)
             life_lose_zygote(&p->slots.at[i]);
@@ -185,12 +227,14 @@ static int start_zygote(struct pool *p, enum zygote_birth birth) {
     pid_t pid;
     if (GROW_ARRAY(&p->links, p->link_count, &p->link_room) != 0)
         return -1;
-    int socket = zygote_start(birth, p->scoreboard_fd, p->slots.config.test_types, &pid);
+    int socket = zygote_start(birth, p->scoreboard_fd, &p->slots.config, &pid);
     if (socket < 0)
         return -1;
     struct zygote_link *z = zygote_link_open(p->slots.loop, &events, socket, pid);
     if (z == NULL)
         return -1; /* the zygote ends by EOF, and pool_reap reaps it */
+    if (p->slots.config.sources != NULL)
+        zygote_link_limit_load(z, p->slots.config.sources->load_timeout_ns);
     p->links[p->link_count++] = z;
     if (p->slots.current == NULL)
         p->slots.current = z;
@@ -213,7 +257,7 @@ static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage 
     for (size_t i = 0; i < p->link_count; i++) {
         if (zygote_link_pid(p->links[i]) != pid)
             continue;
-        zygote_link_set_reaped(p->links[i]); /* on_lost does the rest when its socket is at EOF */
+        zygote_link_set_reaped(p->links[i], status); /* on_lost does the rest when its socket is at EOF */
         return;
     }
     end_missing_workers(p, pid);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "pool/death.h"
+#include "pool/sources.h"
 #include "pool/wire.h"
 
 struct worker; /* a slot and the process in it, if there is one */
@@ -20,15 +21,16 @@ struct pool_config {
     uint64_t max_jobs_per_worker; /* 0: never recycled */
     uint64_t max_worker_rss;      /* bytes; 0: no limit; checked between tasks */
     bool test_types;
+    const struct pool_sources *sources; /* borrowed as long as the pool lives; NULL: all types are built in */
 };
 
 /* What the pool reports. The first three callbacks are about zygotes and pings and get `owner`, the others get
  * `arg`. */
 struct pool_events {
     void *owner;
-    void (*loaded)(void *owner);                        /* a zygote has loaded the handlers: workers are forked now */
-    void (*load_failed)(void *owner, const char *type); /* a zygote could not load this handler, and forks no workers */
-    void (*pong)(void *owner, struct worker *w);        /* the worker has answered a pool_ping */
+    void (*loaded)(void *owner);                       /* a zygote has loaded the types: workers are forked now */
+    void (*load_failed)(void *owner, const char *why); /* a zygote could not load them, and forks no workers */
+    void (*pong)(void *owner, struct worker *w);       /* the worker has answered a pool_ping */
 
     void *arg;
     /* A reply to `task`. `bulk` is empty unless the frame has one; take a reference to keep it. Return false if the

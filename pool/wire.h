@@ -158,12 +158,14 @@ struct zygote_request {
 };
 
 enum zygote_report_kind {
-    ZYGOTE_LOADED = 1,  /* the handlers are loaded; it forks workers from now on */
-    ZYGOTE_LOAD_FAILED, /* a handler could not be loaded: `text` names it */
+    ZYGOTE_LOADED = 1,  /* the types are loaded; it forks workers from now on. If some are not built in, twice the
+                           descriptor of a sealed memfd that describes them (host_take_described) */
+    ZYGOTE_LOAD_FAILED, /* `text` says in one line what could not be loaded, and why */
     ZYGOTE_SPAWNED,     /* with two descriptors: the worker's socket, and the reading end of its stderr */
     ZYGOTE_NOT_SPAWNED, /* fork failed: status is errno */
     ZYGOTE_EXITED,      /* a worker is reaped */
-    ZYGOTE_STDERR       /* with two descriptors: both ends of a pipe, which is its stdout and stderr from now on */
+    ZYGOTE_STDERR,      /* with two descriptors: both ends of a pipe, which is its stdout and stderr from now on */
+    ZYGOTE_LOADING      /* it begins to load what `text` names: the source of some types */
 };
 struct zygote_report {
     uint32_t version, kind;
@@ -172,7 +174,7 @@ struct zygote_report {
     int32_t status; /* ZYGOTE_EXITED: as waitpid(2) gives it; ZYGOTE_NOT_SPAWNED: an errno */
     uint32_t oom;   /* the kernel's OOM killer was at work in our cgroup since the last report */
     uint64_t max_rss_bytes, cpu_ms;
-    char text[64];
+    char text[1024];
 };
 
 /* ---- both ends --------------------------------------------------------------------------------------------------- */

@@ -30,6 +30,7 @@
 #include "base/log.h"
 #include "handlers/host/host.h"
 #include "pool/scoreboard.h"
+#include "pool/sources.h"
 #include "pool/wire.h"
 
 #define FLUSH_NS             (1 * NS_PER_MS)       /* from the arrival of a datagram */
@@ -647,8 +648,22 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
     }
 }
 
+/* Gives all types their numbers, and opens the plugin that has the type. */
+static int open_plugin(const struct worker_start *s, int fds[2], struct buf *error) {
+    static struct arena memory; /* as long as the process */
+    struct pool_sources sources = {0};
+    int rc = fds[0] < 0 ? 0 : sources_read(fds[0], &sources, &memory);
+    for (int i = 0; i < 2; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    if (rc == 0 && s->plugin < sources.plugin_count)
+        rc = plugin_load(sources.plugins[s->plugin], error);
+    return rc;
+}
+
 int worker_spawned_main(void) {
     struct worker_start s;
+    struct buf error = {0};
     int fds[2];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (wire_receive_control(WORKER_SOCKET_FD, &s, sizeof s, fds) != 1 || s.version != WIRE_VERSION ||
@@ -660,9 +675,10 @@ int worker_spawned_main(void) {
     log_style = s.log_format;
     host_init(s.test_types != 0);
     setproctitle("worker %u", s.slot);
-    if (host_load_type(s.type) != 0) {
-        const struct handler *h = host_handler(s.type);
-        fprintf(stderr, "the handler \"%s\" could not be loaded\n", h == NULL ? "?" : h->name);
+    if (open_plugin(&s, fds, &error) != 0 || host_load_type(s.type) != 0) {
+        const char *name = host_name(s.type);
+        fprintf(stderr, "the handler \"%s\" could not be loaded%s%s\n", name == NULL ? "?" : name,
+                error.size > 0 ? ": " : "", error.size > 0 ? error.data : "");
         return 1;
     }
     worker_main(s.slot, WORKER_SOCKET_FD, WORKER_SCOREBOARD_FD);

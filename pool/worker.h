@@ -9,11 +9,13 @@
 #define WORKER_SOCKET_FD     3        /* its end of its socket */
 #define WORKER_SCOREBOARD_FD 4
 
-/* First message on that socket, from the zygote. */
+/* First message on that socket, from the zygote. With sources, it comes with twice the descriptor of their memfd
+ * (sources.h). */
 struct worker_start {
     uint32_t version; /* WIRE_VERSION */
     int32_t parent;   /* the zygote's pid */
     uint32_t slot, type, test_types, log_level, log_format;
+    uint32_t plugin; /* which of the sources' plugins has the type; beyond them: it is built in */
 };
 
 /* main() of that role: loads the handler, then calls worker_main. Returns an exit status only if it could not start. */

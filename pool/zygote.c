@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "handlers/host/host.h"
 #include "pool/cgroup.h"
+#include "pool/sources.h"
 #include "pool/wire.h"
 #include "pool/worker.h"
 
@@ -43,6 +44,8 @@ static struct {
     int signal_fd;
     uint64_t oom_kills;
     struct zygote_config config;
+    struct pool_sources sources;
+    int sources_fd; /* -1: all types are built in */
 } zygote;
 
 static struct child *find_child(pid_t pid) {
@@ -118,6 +121,8 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
         _exit(0);
     close(ZYGOTE_SOCKET_FD);
     close(zygote.signal_fd);
+    if (zygote.sources_fd >= 0)
+        close(zygote.sources_fd);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
@@ -169,11 +174,23 @@ static void close_pair(int pair[2]) {
             close(pair[i]);
 }
 
+/* The plugin that has the type; plugin_count if none has. */
+static size_t plugin_of(uint32_t type) {
+    const struct host_type *t = host_type(type);
+    size_t front = strlen("plugin:"), i = 0;
+    while (i < zygote.sources.plugin_count &&
+           (t == NULL || strlen(t->source) < front || strcmp(t->source + front, zygote.sources.plugins[i]) != 0))
+        i++;
+    return i;
+}
+
 static void spawn(const struct zygote_request *q) {
+    const int sources[2] = {zygote.sources_fd, zygote.sources_fd};
     struct worker_start start = {.version = WIRE_VERSION,
                                  .parent = getpid(),
                                  .slot = q->slot,
                                  .type = q->start_type,
+                                 .plugin = (uint32_t)plugin_of(q->start_type),
                                  .test_types = zygote.config.test_types,
                                  .log_level = zygote.config.log_level,
                                  .log_format = zygote.config.log_format};
@@ -184,7 +201,7 @@ static void spawn(const struct zygote_request *q) {
         widen(sockets[1]);
     }
     if (ok && q->start_type != START_FORKED) /* a worker that is executed reads this from its socket */
-        ok = wire_send_control(sockets[0], &start, sizeof start, NULL) == 0;
+        ok = wire_send_control(sockets[0], &start, sizeof start, sources[0] >= 0 ? sources : NULL) == 0;
     if (!ok || fork_worker(q, sockets, pipes) != 0) {
         struct zygote_report r = {.kind = ZYGOTE_NOT_SPAWNED, .slot = q->slot, .status = errno};
         report(&r, NULL);
@@ -263,9 +280,56 @@ static void set_up_streams(void) {
     close(pipes[1]);
 }
 
+void zygote_tell_loading(const char *source) {
+    struct zygote_report r = {.kind = ZYGOTE_LOADING};
+    snprintf(r.text, sizeof r.text, "%s", source);
+    report(&r, NULL);
+}
+
+/* Takes the memfd that has come with the configuration, if there is one, and loads what it names. */
+static int load_sources(int fds[2], struct buf *error) {
+    static struct arena memory; /* as long as the process */
+    zygote.sources_fd = fds[0];
+    if (fds[1] >= 0)
+        close(fds[1]);
+    if (zygote.sources_fd < 0)
+        return 0;
+    fcntl(zygote.sources_fd, F_SETFD, FD_CLOEXEC);
+    if (sources_read(zygote.sources_fd, &zygote.sources, &memory) != 0) {
+        buf_puts(error, "the list of sources could not be read");
+        return -1;
+    }
+    const struct pool_sources *s = &zygote.sources;
+    /* PROGRAMS: programs_load(s->programs, s->program_count, s->load_timeout_ns, error) goes here. */
+    return plugins_load(s->plugins, s->plugin_count, zygote_tell_loading, error);
+}
+
+/* Loads all types, and reports the result. If that failed, it only waits for its end. */
+static void load(int fds[2]) {
+    struct zygote_report r = {.kind = ZYGOTE_LOADED};
+    struct buf error = {0}, described = {0};
+    int memfd = -1;
+    int rc = load_sources(fds, &error);
+    if (rc == 0)
+        rc = host_load(zygote.sources_fd >= 0 ? zygote_tell_loading : NULL, &error);
+    if (rc == 0 && zygote.sources_fd >= 0) {
+        host_describe_added(&described);
+        memfd = sources_seal("offload-types", &described);
+        rc = memfd < 0 ? -1 : 0;
+    }
+    if (rc != 0) {
+        r.kind = ZYGOTE_LOAD_FAILED;
+        snprintf(r.text, sizeof r.text, "%s", error.size > 0 ? error.data : "out of memory");
+    }
+    report(&r, memfd >= 0 ? (int[2]){memfd, memfd} : NULL);
+    if (memfd >= 0)
+        close(memfd);
+    buf_deinit(&error);
+    buf_deinit(&described);
+}
+
 int zygote_main(void) {
     struct zygote_config *config = &zygote.config;
-    const char *failed = NULL;
     int fds[2];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (wire_receive_control(ZYGOTE_SOCKET_FD, config, sizeof *config, fds) != 1 || config->version != WIRE_VERSION ||
@@ -280,12 +344,7 @@ int zygote_main(void) {
     zygote.oom_kills = cgroup_oom_kills();
     host_init(config->test_types != 0);
     setproctitle("zygote");
-    struct zygote_report r = {.kind = ZYGOTE_LOADED};
-    if (host_load(&failed) != 0) {
-        r.kind = ZYGOTE_LOAD_FAILED;
-        snprintf(r.text, sizeof r.text, "%s", failed);
-    }
-    report(&r, NULL);
+    load(fds);
     serve();
     return 0;
 }

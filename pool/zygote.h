@@ -21,12 +21,15 @@ static inline uint64_t zygote_cpu_ms(const struct rusage *u) {
            (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
 }
 
-/* First message on the control socket. */
+/* First message on the control socket. With sources, it comes with twice the descriptor of their memfd (sources.h). */
 struct zygote_config {
     uint32_t version; /* WIRE_VERSION */
     int32_t parent;   /* the front end's pid */
     uint32_t test_types, log_level, log_format;
 };
+
+/* Tells the front end what is loaded now. The time that --load-timeout allows begins anew. */
+void zygote_tell_loading(const char *source);
 
 /* main() of that role: ends when the front end has closed the control socket. Returns the exit status. */
 int zygote_main(void);

@@ -9,11 +9,16 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/buf.h"
+#include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
 #include "base/state.h"
 #include "pool/stderr_tail.h"
 #include "pool/wire.h"
+
+/* A zygote keeps to the limit by itself where it can. Only one that hangs has to be stopped. */
+#define LOAD_SPARE_NS (2 * NS_PER_S)
 
 enum link_state { LINK_LOADING, LINK_LOADED, LINK_FAILED, LINK_LOST, LINK_STATES };
 
@@ -23,13 +28,22 @@ struct zygote_link {
     enum link_state state;
     pid_t pid;
     bool reaped;        /* the process is dead and its pid is free; the socket can be open still */
+    int status;         /* then: how it ended */
     struct watch watch; /* the control socket */
     struct stderr_tail stderr_tail;
+    int64_t load_limit_ns;   /* 0: none */
+    struct timer load_timer; /* set while it loads, if there is a limit */
+    char loading[1024];      /* what it loads, for messages */
     /* Requests that the socket did not take, oldest first: it holds some 280 datagrams. While there is one, the socket
      * is watched for room. */
     struct zygote_request *waiting;
     size_t waiting_count, waiting_room; /* room: see base/array.h */
 };
+
+static void limit_load(struct zygote_link *z) {
+    if (z->load_limit_ns > 0)
+        loop_set_timer(z->loop, &z->load_timer, clock_monotonic_ns() + z->load_limit_ns + LOAD_SPARE_NS);
+}
 
 static void move(struct zygote_link *z, enum link_state to) {
     static const struct state_row states[LINK_STATES] = {
@@ -40,6 +54,7 @@ static void move(struct zygote_link *z, enum link_state to) {
     };
     state_check_move("zygote_link", states, z->state, to);
     z->state = to;
+    loop_clear_timer(z->loop, &z->load_timer);
 }
 
 /* ---- reports ----------------------------------------------------------------------------------------------------- */
@@ -58,6 +73,7 @@ static void lose(struct zygote_link *z) {
 static bool is_possible(const struct zygote_link *z, const struct zygote_report *r) {
     switch (r->kind) {
     case ZYGOTE_LOADED:
+    case ZYGOTE_LOADING:
     case ZYGOTE_LOAD_FAILED: return z->state == LINK_LOADING;
     case ZYGOTE_SPAWNED:
     case ZYGOTE_EXITED: return z->state == LINK_LOADED && r->pid > 0;
@@ -90,7 +106,11 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
     switch (r->kind) {
     case ZYGOTE_LOADED:
         move(z, LINK_LOADED);
-        z->events.loaded(z->events.owner, z);
+        z->events.loaded(z->events.owner, z, socket);
+        break;
+    case ZYGOTE_LOADING:
+        memcpy(z->loading, r->text, sizeof z->loading);
+        limit_load(z);
         break;
     case ZYGOTE_LOAD_FAILED:
         move(z, LINK_FAILED);
@@ -105,6 +125,19 @@ static void handle_report(struct zygote_link *z, const struct zygote_report *r, 
     case ZYGOTE_EXITED: z->events.exited(z->events.owner, z, &exited); break;
     case ZYGOTE_STDERR: watch_stderr(z, fds); break;
     }
+}
+
+static void on_load_timer(struct timer *t) {
+    struct zygote_link *z = container_of(t, struct zygote_link, load_timer);
+    struct buf why = {0};
+    buf_printf(&why, "%s%sit was not loaded within %.10g s (--load-timeout)", z->loading,
+               z->loading[0] == '\0' ? "" : ": ", (double)z->load_limit_ns / NS_PER_S);
+    if (!z->reaped)
+        kill(z->pid, SIGKILL);
+    move(z, LINK_FAILED);
+    stderr_tail_read(&z->stderr_tail);
+    z->events.load_failed(z->events.owner, z, why.failed ? "out of memory" : why.data);
+    buf_deinit(&why);
 }
 
 /* Sends what waits, as far as there is room. If the socket is broken, the report of that follows: the zygote is lost. */
@@ -149,6 +182,7 @@ struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link
     struct zygote_link *z = calloc(1, sizeof *z);
     if (z != NULL) {
         *z = (struct zygote_link){.loop = loop, .events = *events, .pid = pid, .watch = {socket, on_control}};
+        z->load_timer.fire = on_load_timer;
         stderr_tail_init(&z->stderr_tail, loop, STDERR_TAIL_OF_ZYGOTE);
         fcntl(socket, F_SETFL, O_NONBLOCK);
     }
@@ -164,11 +198,21 @@ struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link
 void zygote_link_close(struct zygote_link *z) {
     if (z->state != LINK_LOST)
         loop_unwatch(z->loop, &z->watch);
+    loop_clear_timer(z->loop, &z->load_timer);
     close(z->watch.fd);
     stderr_tail_read(&z->stderr_tail);
     stderr_tail_close(&z->stderr_tail);
     free(z->waiting);
     free(z);
+}
+
+void zygote_link_limit_load(struct zygote_link *z, int64_t limit_ns) {
+    z->load_limit_ns = limit_ns;
+    limit_load(z);
+}
+
+const char *zygote_link_loading(const struct zygote_link *z) {
+    return z->loading;
 }
 
 pid_t zygote_link_pid(const struct zygote_link *z) {
@@ -204,8 +248,13 @@ int zygote_link_signal(struct zygote_link *z, pid_t pid, int signal) {
     return request(z, &q);
 }
 
-void zygote_link_set_reaped(struct zygote_link *z) {
+void zygote_link_set_reaped(struct zygote_link *z, int status) {
     z->reaped = true;
+    z->status = status;
+}
+
+int zygote_link_status(const struct zygote_link *z) {
+    return z->status;
 }
 
 bool zygote_link_is_reaped(const struct zygote_link *z) {

@@ -7,6 +7,8 @@
  *                 │                    │     any → LOST         [EOF, bad datagram]    lost
  *                 └────────────────────┴──► LOST
  *
+ * A zygote that takes too long to load is sent SIGKILL: LOADING → FAILED as if it had reported that.
+ *
  * LOADED: it forks workers. FAILED: it has no handlers; the owner closes the link. LOST: the zygote is dead or was sent
  * SIGKILL. Its workers die with it (PDEATHSIG), and become children of the front end, which is a subreaper.
  */
@@ -34,9 +36,11 @@ struct zygote_exit {
 /* What a link reports to its owner. Each callback can close the link. */
 struct zygote_link_events {
     void *owner;
-    void (*loaded)(void *owner, struct zygote_link *z); /* from now on zygote_link_spawn can be called */
-    /* type: the handler that could not be loaded; borrowed for the call. */
-    void (*load_failed)(void *owner, struct zygote_link *z, const char *type);
+    /* From now on zygote_link_spawn can be called. types: a descriptor of the memfd that describes the types that are
+     * not built in, borrowed for the call; -1: there are none. */
+    void (*loaded)(void *owner, struct zygote_link *z, int types);
+    /* why: one line that says what could not be loaded; borrowed for the call. */
+    void (*load_failed)(void *owner, struct zygote_link *z, const char *why);
     /* A worker was forked for this slot. The owner takes both descriptors: the worker's socket and the reading end of
      * its stderr. Both are -1 if they did not arrive; the process lives all the same. */
     void (*spawned)(void *owner, struct zygote_link *z, unsigned slot, pid_t pid, int socket, int stderr_fd);
@@ -51,6 +55,10 @@ struct zygote_link_events {
  * errno. */
 MUST_CHECK struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link_events *events, int socket,
                                                 pid_t pid);
+/* Limits how long it can load the source of some types (ZYGOTE_LOADING): call it at once after zygote_link_open. */
+void zygote_link_limit_load(struct zygote_link *z, int64_t limit_ns);
+/* What it is loading, or has loaded last; "" if it has not said that. Valid as long as the link. */
+const char *zygote_link_loading(const struct zygote_link *z);
 /* Closes the socket, which makes the zygote kill its workers and exit. The caller reaps the zygote. Frees the link. */
 void zygote_link_close(struct zygote_link *z);
 
@@ -65,8 +73,10 @@ MUST_CHECK int zygote_link_spawn(struct zygote_link *z, unsigned slot, bool expr
  * above. */
 MUST_CHECK int zygote_link_signal(struct zygote_link *z, pid_t pid, int signal);
 
-/* The owner has reaped the zygote, so that its pid is not ours any more. `lost` follows when the socket is at EOF. */
-void zygote_link_set_reaped(struct zygote_link *z);
+/* The owner has reaped the zygote, so that its pid is not ours any more. `lost` follows when the socket is at EOF.
+ * status: as waitpid(2) gives it. */
+void zygote_link_set_reaped(struct zygote_link *z, int status);
 bool zygote_link_is_reaped(const struct zygote_link *z);
+int zygote_link_status(const struct zygote_link *z); /* if it is reaped */
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/descriptors.h"
 #include "base/log.h"
+#include "pool/pool_types.h"
 #include "pool/wire.h"
 #include "pool/zygote.h"
 
@@ -61,12 +62,24 @@ static int fork_zygote(int socket, int scoreboard, pid_t *pid) {
     return *pid < 0 ? errno : 0;
 }
 
-int zygote_start(enum zygote_birth birth, int scoreboard_fd, bool test_types, pid_t *pid) {
-    const struct zygote_config config = {.version = WIRE_VERSION,
-                                         .parent = getpid(),
-                                         .test_types = test_types,
-                                         .log_level = (uint32_t)log_threshold,
-                                         .log_format = (uint32_t)log_style};
+/* Sends the first message. 0, or an errno. */
+static int configure(int socket, const struct pool_config *config) {
+    const struct zygote_config message = {.version = WIRE_VERSION,
+                                          .parent = getpid(),
+                                          .test_types = config->test_types,
+                                          .log_level = (uint32_t)log_threshold,
+                                          .log_format = (uint32_t)log_style};
+    int sources = config->sources == NULL ? -1 : sources_write(config->sources);
+    if (config->sources != NULL && sources < 0)
+        return errno;
+    int rc = wire_send_control(socket, &message, sizeof message, sources < 0 ? NULL : (int[2]){sources, sources});
+    int error = rc == 0 ? 0 : errno;
+    if (sources >= 0)
+        close(sources);
+    return error;
+}
+
+int zygote_start(enum zygote_birth birth, int scoreboard_fd, const struct pool_config *config, pid_t *pid) {
     int fds[2], theirs = -1, scoreboard = -1, error = 0;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
         return -1;
@@ -76,8 +89,8 @@ int zygote_start(enum zygote_birth birth, int scoreboard_fd, bool test_types, pi
         error = errno;
     else
         error = (birth == ZYGOTE_FORKED ? fork_zygote : spawn_zygote)(theirs, scoreboard, pid);
-    if (error == 0 && wire_send_control(fds[0], &config, sizeof config, NULL) != 0)
-        error = errno;
+    if (error == 0)
+        error = configure(fds[0], config);
     close(fds[1]);
     if (theirs >= 0)
         close(theirs);

@@ -387,7 +387,6 @@ static int run(struct server *s) {
     held_set_limit((uint64_t)s->config.max_memory);
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
-    metrics_check_types(host_count());
     if (open_server(s, &error) != 0) {
         say(&error);
         s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;

@@ -47,7 +47,7 @@ LIBRARIES = {
     "microhttpd.h": ["server/http/"],
     "sqlite3.h": ["server/store/"],
     "curl/curl.h": ["server/webhooks/", "cli/"],
-    "jansson.h": ["handlers/host/", "server/model/problem.", "cli/"],
+    "jansson.h": ["handlers/host/", "server/model/problem.", "pool/sources.", "cli/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)

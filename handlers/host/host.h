@@ -3,7 +3,7 @@
  *
  * The front end checks small submissions and describes the types with it. A worker checks large submissions with it,
  * and does its tasks. Only one thread of a process may call these functions; but any thread may call those of options.h,
- * and host_count, host_handler and host_find, which only read what host_init has made.
+ * and host_count, host_name, host_known and host_number.
  */
 #ifndef OFFLOAD_HOST_H
 #define OFFLOAD_HOST_H
@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/attributes.h"
 #include "base/buf.h"
 #include "handlers/handler.h"
@@ -20,17 +21,71 @@
 
 /* ---- registry: registry.c ---------------------------------------------------------------------------------------- */
 
-/* Makes the list of types for this process, with the test types if they are wanted. It is called before all others. A
- * type is its index in this list, from 0 to host_count() - 1. */
+/* A type is its number. The types that are built in come first. Each name has one number as long as the process lives,
+ * and a zygote is told the numbers of the front end when it starts, so that a number means the same type in all
+ * processes. A number whose type is not there (its plugin is gone since a reload; the store has jobs of it) is a hole:
+ * it has a name and no handler. */
+#define HOST_MAX_TYPES 256 /* numbers, holes included */
+#define HOST_MAX_NAME  64  /* bytes of a name */
+
+/* What a process knows of a type beside its handler. */
+struct host_type {
+    const struct handler *handler;
+    const char *source;       /* "builtin", "plugin:./thumb.so", "program:node tasks.mjs", "python:tasks.py" */
+    const char *schema;       /* the JSON Schema of its parameters, as text; NULL: it is made from the table */
+    const char *marks;        /* words that GET /v1/types adds to "flags", with blanks between; NULL: none */
+    const char *const *files; /* ends with NULL: a change of one of them changes the type; NULL: none is known */
+    int64_t timeout_ms;       /* options.timeout_ms of jobs that have none; 0: the service's default */
+    unsigned max_attempts;    /* options.max_attempts of jobs that have none; 0: the service's default */
+};
+
+/* Makes the list of types for this process, with the test types if they are wanted. It is called before all others. */
 void host_init(bool test_types);
-size_t host_count(void);
-const struct handler *host_handler(size_t type); /* NULL beyond host_count() */
-int host_find(const char *name);                 /* the index, or -1 */
-/* In the zygote: calls the load of every type, but for those with HANDLER_SPAWN. 0, or -1 with the name of the type
- * whose load failed in *failed. */
-MUST_CHECK int host_load(const char **failed);
+size_t host_count(void);                         /* all numbers are below it */
+const char *host_name(size_t type);              /* also of a hole; lives as long as the process; NULL beyond */
+const struct host_type *host_type(size_t type);  /* NULL: a hole, or beyond host_count() */
+const struct handler *host_handler(size_t type); /* likewise */
+int host_find(const char *name);                 /* the number; -1: there is no such type, or it is a hole */
+int host_known(const char *name);                /* the number, also of a hole; -1: there is no such name */
+/* The number of a name, which becomes a hole if it is new. -1: it cannot be the name of a type, or no number is left. */
+int host_number(const char *name);
+
+/* Adds a type to those that are built in. The handler is borrowed as long as the process lives; the rest is copied. 0;
+ * or -1 with one line in `error`, which says what is wrong with the handler, or which type has that name already. */
+MUST_CHECK int host_add(const struct host_type *t, struct buf *error);
+/* In the zygote: calls the load of every type, but for those with HANDLER_SPAWN. `loading` is called before, with the
+ * source of the type; it may be NULL. 0, or -1 with one line in `error`. */
+MUST_CHECK int host_load(void (*loading)(const char *source), struct buf *error);
 /* In a process that is made for one type with HANDLER_SPAWN: calls its load. 0 or -1. */
 MUST_CHECK int host_load_type(size_t type);
+
+/* ---- types from elsewhere: plugins.c, table_schema.c, described.c ------------------------------------------------ */
+
+/* Opens a shared object and adds the handlers of its offload_handlers. It stays open as long as the process lives. 0, or
+ * -1 with one line in `error`, which names the file. */
+MUST_CHECK int plugin_load(const char *path, struct buf *error);
+/* plugin_load for each. `loading` is called before, with its source; it may be NULL. */
+MUST_CHECK int plugins_load(const char *const *paths, size_t count, void (*loading)(const char *source),
+                            struct buf *error);
+
+/* The parameter table that says as much as it can of a JSON Schema. */
+struct host_table {
+    struct param_spec *specs; /* owned, as all that they point to; ends with a row without a name */
+    unsigned flags;           /* HANDLER_WHOLE_PARAMS, and perhaps HANDLER_OPEN_PARAMS */
+    struct arena memory;      /* private */
+};
+/* Reads the schema of an object (docs/programs.md says what of it). 0; or -1 with one line in `error`, for example if it
+ * has more than PARAMS_MAX properties. In both cases the caller frees with host_table_deinit. */
+MUST_CHECK int host_table_from_schema(const char *json, size_t size, struct host_table *out, struct buf *error);
+void host_table_deinit(struct host_table *t);
+
+/* In the zygote: appends all types that are not built in, as JSON. */
+void host_describe_added(struct buf *out);
+/* In the front end: takes that JSON, of which nothing is trusted. The types that it describes have handlers without
+ * functions. The types of the JSON before that are not in this one become holes. 0; or HOST_RENUMBERED: meanwhile another
+ * name has got a number in it, so the zygote is of no use; or -1 with one line in `error`. Nothing has changed then. */
+enum { HOST_RENUMBERED = -3 };
+MUST_CHECK int host_take_described(const char *json, size_t size, struct buf *error);
 
 /* ---- submissions: submission.c, options.c and raw.c -------------------------------------------------------------- */
 
@@ -84,7 +139,8 @@ MUST_CHECK int host_request_hash(const void *json, size_t size, unsigned max_dep
 
 /* ---- descriptions: schema.c -------------------------------------------------------------------------------------- */
 
-/* Appends {"name","summary","params":<JSON Schema 2020-12>,"flags":[...]} of one type. */
+/* Appends {"name","summary","source","params":<JSON Schema 2020-12>,"flags":[...]} of one type, and its "timeout" (in
+ * seconds) and "max_attempts" if it has some. Nothing for a hole. */
 void host_describe(size_t type, struct buf *out);
 
 /* ---- work: execute.c --------------------------------------------------------------------------------------------- */

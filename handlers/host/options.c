@@ -235,7 +235,6 @@ void options_parse(const struct json_span *options, struct submission_options *o
     char text[JSONTEXT_NAME_ROOM];
     struct place at = {.up = &root, .name = text};
     struct json_span name, value;
-    options_init(o);
     if (options == NULL)
         return;
     if (*options->at != '{') {

@@ -79,7 +79,7 @@ MUST_CHECK bool option_set_string(struct submission_options *o, const struct opt
 size_t options_text_size(const struct submission_options *o);
 char *options_place_texts(struct submission_options *o, char *to);
 
-/* Reads the member "options" of a submission (NULL: there is none) into *o, which it initialises. It adds what is wrong
+/* Reads the member "options" of a submission (NULL: there is none) into *o, which has the defaults. It adds what is wrong
  * to *faults. Private to handlers/host. */
 struct json_span;
 struct faults;

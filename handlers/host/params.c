@@ -6,7 +6,6 @@
 #include "handlers/host/params.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
@@ -16,6 +15,7 @@
 struct packer {
     const struct params_table *table;
     struct buf *to;
+    struct buf *whole; /* with HANDLER_WHOLE_PARAMS, the packed form; then `to` is only used to check values */
     struct faults *faults;
     const struct place *at;
     unsigned candidates; /* the forms that all members so far belong to, as a mask */
@@ -25,37 +25,99 @@ struct packer {
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static void reject_table(const struct handler *h, const char *row, const char *why) {
-    fprintf(stderr, "handler %s: %s: %s\n", h->name, row, why);
-    abort();
+static int reject_table(const struct handler *h, const char *row, const char *why, struct buf *error) {
+    buf_printf(error, "the job type %s: %s: %s", h->name, row, why);
+    return -1;
 }
 
-void params_table_init(struct params_table *t, const struct handler *handler) {
+static bool is_bound(const char *digits) {
+    return digits == NULL || number_is_canonical(digits, strlen(digits));
+}
+
+/* A name that needs no escapes in JSON, so that it can be compared with what a client writes. */
+static bool is_param_name(const char *name) {
+    size_t size = 0;
+    for (; name[size] != '\0'; size++)
+        if ((unsigned char)name[size] < ' ' || name[size] == '"' || name[size] == '\\' || name[size] == 0x7f)
+            return false;
+    struct buf quoted = {0};
+    buf_json_string(&quoted, name, size);
+    bool is_utf8 = quoted.size == size + 2 && memcmp(quoted.data + 1, name, size) == 0;
+    buf_deinit(&quoted);
+    return size > 0 && size < JSONTEXT_NAME_ROOM && is_utf8;
+}
+
+/* What is wrong with a row; NULL: nothing. */
+static const char *find_mistake(const struct handler *h, const struct param_spec *p, unsigned form_count) {
+    struct fault fault = {0};
+    const char *why = NULL;
+    if (!is_param_name(p->name))
+        return "a name is UTF-8 without quotes, backslashes and control characters, of at most 159 bytes";
+    for (const struct param_spec *other = h->params; other != p; other++)
+        if (strcmp(other->name, p->name) == 0)
+            return "is there twice";
+    if ((unsigned)p->kind > PARAM_JSON)
+        return "has no kind that there is";
+    if ((p->forms >> form_count) != 0)
+        return "belongs to a form that is not named";
+    if (p->kind == PARAM_ENUM && (p->choices == NULL || p->choices[0] == NULL))
+        return "has no choices";
+    if (!is_bound(p->min) || !is_bound(p->max))
+        return "min and max are decimal digits";
+    if (p->fallback != NULL && jsontext_check(p->fallback, strlen(p->fallback), 16, &fault) != 0)
+        why = "its fallback is not JSON";
+    fault_deinit(&fault);
+    return why;
+}
+
+/* FNV-1a over all that the packed form depends on. */
+static void add_to_print(uint32_t *print, const char *text) {
+    for (; *text != '\0'; text++)
+        *print = (*print ^ (unsigned char)*text) * UINT32_C(16777619);
+    *print = (*print ^ 0xff) * UINT32_C(16777619);
+}
+
+static void print_row(uint32_t *print, const struct param_spec *p) {
+    char numbers[64];
+    snprintf(numbers, sizeof numbers, "%u %u %u", (unsigned)p->kind, p->flags, p->forms);
+    add_to_print(print, p->name);
+    add_to_print(print, numbers);
+    add_to_print(print, p->min == NULL ? "" : p->min);
+    add_to_print(print, p->max == NULL ? "" : p->max);
+    add_to_print(print, p->fallback == NULL ? "" : p->fallback);
+    for (size_t i = 0; p->kind == PARAM_ENUM && p->choices[i] != NULL; i++)
+        add_to_print(print, p->choices[i]);
+}
+
+int params_table_init(struct params_table *t, const struct handler *handler, struct buf *error) {
+    static uint64_t serial;
     memset(t, 0, sizeof *t);
     t->handler = handler;
+    t->serial = ++serial;
+    t->print = UINT32_C(2166136261);
+    t->whole = (handler->flags & HANDLER_WHOLE_PARAMS) != 0;
+    t->open = t->whole && (handler->flags & HANDLER_OPEN_PARAMS) != 0;
     t->form_count = handler->forms == NULL ? 1 : 0;
-    while (handler->forms != NULL && handler->forms[t->form_count] != NULL)
+    while (handler->forms != NULL && handler->forms[t->form_count] != NULL && t->form_count < PARAMS_MAX)
         t->form_count++;
     if (t->form_count == 0 || t->form_count > 31)
-        reject_table(handler, "forms", "there must be 1 to 31");
+        return reject_table(handler, "forms", "there must be 1 to 31", error);
     for (const struct param_spec *p = handler->params; p != NULL && p->name != NULL; p++) {
         if (t->rows == PARAMS_MAX)
-            reject_table(handler, p->name, "too many parameters");
-        if ((p->forms >> t->form_count) != 0)
-            reject_table(handler, p->name, "belongs to a form that is not named");
-        if (p->kind == PARAM_ENUM && (p->choices == NULL || p->choices[0] == NULL))
-            reject_table(handler, p->name, "has no choices");
-        struct fault fault = {0};
-        if (p->fallback != NULL && jsontext_check(p->fallback, strlen(p->fallback), 16, &fault) != 0)
-            reject_table(handler, p->name, fault.json.data);
+            return reject_table(handler, p->name, "too many parameters", error);
+        const char *why = find_mistake(handler, p, t->form_count);
+        if (why != NULL)
+            return reject_table(handler, p->name, why, error);
         for (unsigned form = 0; form < t->form_count; form++) {
             uint32_t bit = p->forms == 0 || (p->forms >> form & 1) != 0 ? UINT32_C(1) << t->rows : 0;
             t->form_rows[form] |= bit;
             t->form_required[form] |= (p->flags & PARAM_REQUIRED) != 0 ? bit : 0;
             t->form_present[form] |= p->fallback != NULL ? bit : 0;
         }
+        print_row(&t->print, p);
         t->rows++;
     }
+    return 0;
 }
 
 unsigned params_row_forms(const struct params_table *t, unsigned row) {
@@ -198,15 +260,6 @@ static void pack_single(struct packer *k, unsigned row, const struct json_span *
     json_decref(v);
 }
 
-static void pack_json(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
-    align_value(k->to);
-    size_t offset = k->to->size;
-    jsontext_copy(k->to, value, at, k->faults);
-    size_t size = k->to->size - offset;
-    buf_putc(k->to, '\0');
-    set_row(k, row, offset, size, 1);
-}
-
 /* "must be ..., not an integer" */
 static void report_kind(struct packer *k, const struct json_span *value, const struct place *at, const char *what) {
     json_t *v = jsontext_shallow(value);
@@ -214,6 +267,55 @@ static void report_kind(struct packer *k, const struct json_span *value, const s
         faults_add(k->faults, at, "must be %s, not %s", what, jsontext_kind(v));
     k->to->failed |= v == NULL;
     json_decref(v);
+}
+
+/* ---- JSON values of some kinds ----------------------------------------------------------------------------------- */
+
+static const struct {
+    unsigned flag;
+    const char *name;
+} json_kinds[] = {{PARAM_NUMBER, "a number"}, {PARAM_STRING, "a string"},  {PARAM_BOOL, "a boolean"},
+                  {PARAM_ARRAY, "an array"},  {PARAM_OBJECT, "an object"}, {PARAM_NULL, "null"}};
+
+unsigned params_kind_of(char first) {
+    switch (first) {
+    case '"': return PARAM_STRING;
+    case '[': return PARAM_ARRAY;
+    case '{': return PARAM_OBJECT;
+    case 't':
+    case 'f': return PARAM_BOOL;
+    case 'n': return PARAM_NULL;
+    default: return PARAM_NUMBER;
+    }
+}
+
+/* "must be an array or null, not a string" */
+static bool check_json_kind(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    const struct param_spec *spec = &k->table->handler->params[row];
+    struct buf what = {0};
+    if (params_takes_kind(spec, *value->at))
+        return true;
+    unsigned left = spec->flags & PARAM_KINDS;
+    for (size_t i = 0; i < sizeof json_kinds / sizeof json_kinds[0]; i++) {
+        if ((spec->flags & json_kinds[i].flag) == 0)
+            continue;
+        left &= ~json_kinds[i].flag;
+        buf_printf(&what, "%s%s", what.size == 0 ? "" : left == 0 ? " or " : ", ", json_kinds[i].name);
+    }
+    report_kind(k, value, at, what.failed ? "of another kind" : what.data);
+    buf_deinit(&what);
+    return false;
+}
+
+static void pack_json(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    if (!check_json_kind(k, row, value, at))
+        return;
+    align_value(k->to);
+    size_t offset = k->to->size;
+    jsontext_copy(k->to, value, at, k->faults);
+    size_t size = k->to->size - offset;
+    buf_putc(k->to, '\0');
+    set_row(k, row, offset, size, 1);
 }
 
 static size_t count_elements(const struct json_span *array) {
@@ -398,11 +500,87 @@ static void report_conflict(struct packer *k, unsigned row, const struct place *
     k->conflict = true;
 }
 
-static void pack_member(struct packer *k, const char *name, const struct json_span *value) {
+/* ---- parameters as a whole --------------------------------------------------------------------------------------- */
+
+void params_begin_whole(struct buf *packed) {
+    static const char zeros[PARAMS_WHOLE_FRONT];
+    buf_append(packed, zeros, sizeof zeros);
+}
+
+void params_end_whole(struct buf *packed, size_t front) {
+    uint32_t magic = PARAMS_WHOLE_MAGIC;
+    uint64_t text = packed->size - front - PARAMS_WHOLE_FRONT;
+    buf_putc(packed, '\0');
+    align_value(packed);
+    uint64_t size = packed->size - front;
+    if (packed->failed)
+        return;
+    memcpy(packed->data + front, &magic, sizeof magic);
+    memcpy(packed->data + front + 8, &size, sizeof size);
+    memcpy(packed->data + front + 16, &text, sizeof text);
+}
+
+void params_put_integer(struct buf *to, const char *digits, size_t size) {
+    int64_t value;
+    bool exact = number_to_i64(digits, size, &value) && value >= -NUMBER_MAX_EXACT && value <= NUMBER_MAX_EXACT;
+    buf_puts(to, exact ? "" : "\"");
+    buf_append(to, digits, size);
+    buf_puts(to, exact ? "" : "\"");
+}
+
+/* Is the value right? What is not is reported. Nothing is packed. */
+static bool check_value(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    size_t front = k->to->size, faults = k->faults->count;
+    enum param_kind kind = k->table->handler->params[row].kind;
+    if (kind == PARAM_JSON)
+        return check_json_kind(k, row, value, at);
+    if (kind == PARAM_TEXT && *value->at == '"')
+        return true;
+    pack_value(k, row, value, at);
+    k->whole->failed |= k->to->failed;
+    k->to->size = front;
+    return k->faults->count == faults;
+}
+
+static void copy_integer(struct packer *k, const struct json_span *value, const struct param_spec *spec,
+                         const struct place *at) {
+    struct integer integer;
+    json_t *v = jsontext_shallow(value);
+    if (v != NULL && params_read_integer(v, spec->min, spec->max, at, &integer, k->faults))
+        params_put_integer(k->whole, integer.digits, integer.size);
+    k->whole->failed |= v == NULL;
+    json_decref(v);
+}
+
+/* Copies a member that the table has in that row, or, with PARAMS_MAX, not at all. */
+static void copy_member(struct packer *k, unsigned row, const struct json_span *name, const struct json_span *value,
+                        const struct place *at) {
+    const struct param_spec *spec = row < k->table->rows ? &k->table->handler->params[row] : NULL;
+    bool is_integer = spec != NULL && spec->kind == PARAM_INTEGER;
+    if (spec != NULL && !is_integer && !check_value(k, row, value, at))
+        return;
+    if (k->whole->size > PARAMS_WHOLE_FRONT + 1)
+        buf_putc(k->whole, ',');
+    jsontext_copy_string(k->whole, name);
+    buf_putc(k->whole, ':');
+    if (is_integer)
+        copy_integer(k, value, spec, at);
+    else
+        jsontext_copy(k->whole, value, at, k->faults);
+}
+
+/* ---- members and forms ------------------------------------------------------------------------------------------- */
+
+static void pack_member(struct packer *k, const char *name, const struct json_span *quoted,
+                        const struct json_span *value) {
     struct place at = {.up = k->at, .name = name};
     unsigned row = 0;
     while (row < k->table->rows && strcmp(k->table->handler->params[row].name, name) != 0)
         row++;
+    if (row == k->table->rows && k->table->open) {
+        copy_member(k, PARAMS_MAX, quoted, value, &at);
+        return;
+    }
     if (row == k->table->rows) {
         report_unknown(k, name, &at);
         return;
@@ -413,7 +591,10 @@ static void pack_member(struct packer *k, const char *name, const struct json_sp
         report_conflict(k, row, &at);
     else
         k->candidates &= forms;
-    pack_value(k, row, value, &at);
+    if (k->whole != NULL)
+        copy_member(k, row, quoted, value, &at);
+    else
+        pack_value(k, row, value, &at);
 }
 
 static bool needs(const struct packer *k, unsigned form, unsigned row) {
@@ -479,11 +660,43 @@ static void pack_fallbacks(struct packer *k, unsigned form) {
 }
 
 static void begin_packed(struct packer *k) {
-    uint32_t head[4] = {PARAMS_MAGIC, k->table->rows};
+    uint32_t head[4] = {PARAMS_MAGIC, k->table->print};
     static const struct packed_param none;
     buf_append(k->to, head, sizeof head);
     for (unsigned row = 0; row < k->table->rows; row++)
         buf_append(k->to, &none, sizeof none);
+}
+
+static void pack_members(struct packer *k, const struct json_span *object) {
+    char text[JSONTEXT_NAME_ROOM];
+    struct json_span name, value;
+    if (*object->at != '{') {
+        report_kind(k, object, k->at, "an object");
+        return;
+    }
+    for (const char *next = object->at + 1; scan_next_member(&next, object->end, &name, &value);) {
+        scan_string(&name, text, sizeof text);
+        pack_member(k, text, &name, &value);
+        if (faults_full(k->faults))
+            return;
+    }
+    int form = choose_form(k);
+    if (form >= 0 && k->whole == NULL)
+        pack_fallbacks(k, (unsigned)form);
+}
+
+static void pack_whole(struct packer *k, const struct json_span *object, struct buf *packed) {
+    struct buf checked = {0};
+    k->to = &checked;
+    k->whole = packed;
+    begin_packed(k);
+    params_begin_whole(packed);
+    buf_putc(packed, '{');
+    pack_members(k, object);
+    buf_putc(packed, '}');
+    params_end_whole(packed, 0);
+    packed->failed |= checked.failed;
+    buf_deinit(&checked);
 }
 
 void params_pack(const struct params_table *t, const struct json_span *object, const struct place *at,
@@ -491,23 +704,13 @@ void params_pack(const struct params_table *t, const struct json_span *object, c
     struct packer k = {.table = t, .to = packed, .faults = faults, .at = at, .candidates = (1u << t->form_count) - 1};
     static const char empty[] = "{}";
     static const struct json_span none = {empty, empty + 2};
-    struct json_span name, value;
-    char text[JSONTEXT_NAME_ROOM];
     object = object != NULL ? object : &none;
-    begin_packed(&k);
-    if (*object->at != '{') {
-        report_kind(&k, object, at, "an object");
+    if (t->whole) {
+        pack_whole(&k, object, packed);
         return;
     }
-    for (const char *next = object->at + 1; scan_next_member(&next, object->end, &name, &value);) {
-        scan_string(&name, text, sizeof text);
-        pack_member(&k, text, &value);
-        if (faults_full(faults))
-            return;
-    }
-    int form = choose_form(&k);
-    if (form >= 0)
-        pack_fallbacks(&k, (unsigned)form);
+    begin_packed(&k);
+    pack_members(&k, object);
     align_value(packed);
     uint64_t size = packed->size;
     if (!packed->failed)
@@ -525,7 +728,7 @@ bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf 
             k.candidates &= params_row_forms(t, row);
     }
     int form = k.candidates != 0 ? choose_form(&k) : -1;
-    if (form >= 0)
+    if (form >= 0 && !t->whole)
         pack_fallbacks(&k, (unsigned)form);
     align_value(packed);
     faults.code = "invalid_params";

@@ -5,7 +5,7 @@
  *
  *     OFFSET  SIZE  FIELD
  *          0     4  magic    PARAMS_MAGIC; it is raised with every change of what follows
- *          4     4  rows     how many rows the handler's table has
+ *          4     4  print    the fingerprint of the handler's table
  *          8     8  size     of all
  *         16    32  one struct packed_param for each row, in the order of the table
  *                   the values, each at a multiple of 8
@@ -19,6 +19,17 @@
  *     TEXTS     count uint32: where each text ends (behind its NUL), counted from the first text; then the texts.
  *               With PACKED_WIDE the ends are uint64
  *     NUMBERS   numbers.h
+ *
+ * With HANDLER_WHOLE_PARAMS it does not depend on the table. It has the members that the client gave, in their order, as
+ * compact JSON. A PARAM_INTEGER is written in the one form that the rule of handler.h gives its value; all other values
+ * are as the client wrote them:
+ *
+ *     OFFSET  SIZE  FIELD
+ *          0     4  magic    PARAMS_WHOLE_MAGIC
+ *          4     4  zero
+ *          8     8  size     of all
+ *         16     8  text     the bytes of the text
+ *         24        the text, NUL, and zeros up to a multiple of 8
  */
 #ifndef OFFLOAD_HOST_PARAMS_H
 #define OFFLOAD_HOST_PARAMS_H
@@ -31,7 +42,12 @@
 #include "handlers/host/scan.h"
 
 enum { PARAMS_MAX = 32 };
-#define PARAMS_MAGIC UINT32_C(0x4F504102)
+#define PARAMS_MAGIC       UINT32_C(0x4F504103)
+#define PARAMS_WHOLE_MAGIC UINT32_C(0x4F505701)
+#define PARAMS_WHOLE_FRONT 24 /* bytes in front of the text */
+
+/* The kinds of value that a PARAM_JSON can be limited to. */
+#define PARAM_KINDS (PARAM_NULL | PARAM_BOOL | PARAM_NUMBER | PARAM_STRING | PARAM_ARRAY | PARAM_OBJECT)
 
 enum { /* packed_param.flags */
        PACKED_PRESENT = 1,
@@ -56,12 +72,14 @@ struct params_table {
     const struct handler *handler;
     unsigned rows;
     unsigned form_count; /* at least 1 */
+    uint32_t print;      /* tells tables apart; the same in all processes */
+    uint64_t serial;     /* no other table of this process has it */
+    bool whole, open;    /* HANDLER_WHOLE_PARAMS, HANDLER_OPEN_PARAMS */
     /* By form, as masks of rows: those that belong to it, that must be given, and that have a value in any case. */
     uint32_t form_rows[PARAMS_MAX], form_required[PARAMS_MAX], form_present[PARAMS_MAX];
 };
-/* Aborts if the table contradicts itself: that is a bug in the handler, which shows at every start. Borrows the
- * handler. */
-void params_table_init(struct params_table *t, const struct handler *handler);
+/* 0, or -1 if the table contradicts itself, with one line in `error`. Borrows the handler. */
+MUST_CHECK int params_table_init(struct params_table *t, const struct handler *handler, struct buf *error);
 /* The forms that a row belongs to, as a mask that is never 0. */
 unsigned params_row_forms(const struct params_table *t, unsigned row);
 
@@ -76,6 +94,21 @@ void params_pack(const struct params_table *t, const struct json_span *object, c
  * Pads it to a multiple of 8. False if such an object lacks something, or if its members do not go together. */
 MUST_CHECK bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);
 
+/* The flag of the kind of a JSON value that begins with this character: PARAM_NULL ... PARAM_OBJECT. */
+unsigned params_kind_of(char first);
+/* Does a PARAM_JSON take a value that begins so? */
+static inline bool params_takes_kind(const struct param_spec *spec, char first) {
+    unsigned kinds = spec->flags & PARAM_KINDS;
+    return kinds == 0 || (kinds & params_kind_of(first)) != 0;
+}
+
+/* Begins the packed form of HANDLER_WHOLE_PARAMS. The caller appends the text and ends it. */
+void params_begin_whole(struct buf *packed);
+/* packed has the text from `front`, where the form begins, + PARAMS_WHOLE_FRONT on. */
+void params_end_whole(struct buf *packed, size_t front);
+/* Appends an integer in canonical digits as the rule of handler.h writes it. */
+void params_put_integer(struct buf *to, const char *digits, size_t size);
+
 /* Bytes in front of the first value. */
 static inline size_t params_front_size(const struct params_table *t) {
     return 16 + t->rows * sizeof(struct packed_param);
@@ -89,8 +122,8 @@ bool params_read_integer(const json_t *value, const char *min, const char *max, 
 
 struct params {
     const struct params_table *table;
-    const char *bytes; /* the packed form, which is borrowed */
-    const struct packed_param *rows;
+    const char *bytes;               /* the packed form, which is borrowed */
+    const struct packed_param *rows; /* NULL with HANDLER_WHOLE_PARAMS */
 };
 /* Makes packed bytes readable through *p, which borrows them: they must be aligned to 8 and outlive it. They can come
  * from a process that is out of control, so all is checked that a reader relies on: -1 with *fault filled if something

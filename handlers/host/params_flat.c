@@ -32,6 +32,7 @@ struct object {
 void flat_init(struct flat *f, const struct params_table *t) {
     memset(f, 0, sizeof *f);
     f->table = t;
+    f->serial = t->serial;
     for (unsigned row = 0; row < t->rows; row++)
         f->name_sizes[row] = strlen(t->handler->params[row].name);
 }
@@ -114,7 +115,8 @@ static bool check_text(const struct param_spec *spec, struct member *m) {
 
 /* Plain JSON is compact, too. */
 static bool check_json(const struct param_spec *spec, struct member *m) {
-    (void)spec;
+    if (!params_takes_kind(spec, m->is_text ? '"' : *m->text))
+        return false;
     m->text -= m->is_text;
     m->size += 2 * (size_t)m->is_text;
     m->count = 1;
@@ -216,11 +218,42 @@ static void write_fallbacks(const struct flat *f, char *packed, size_t offset) {
             rows[row].offset += rows[row].offset > 0 ? shift : 0;
 }
 
+/* A member of HANDLER_WHOLE_PARAMS, as params.c copies it. */
+static void write_whole_member(const struct param_spec *spec, const struct member *m, struct buf *to) {
+    bool quotes = m->is_text && spec->kind != PARAM_JSON; /* the text of a PARAM_JSON has its quotes */
+    buf_putc(to, '"');
+    buf_puts(to, spec->name);
+    buf_puts(to, quotes ? "\":\"" : "\":");
+    if (spec->kind == PARAM_INTEGER)
+        params_put_integer(to, m->text, m->size);
+    else
+        buf_append(to, m->text, m->size);
+    if (quotes)
+        buf_putc(to, '"');
+}
+
+/* False if memory ran out. */
+static bool write_whole(const struct flat *f, const struct object *o, struct buf *to) {
+    size_t front = to->size;
+    params_begin_whole(to);
+    buf_putc(to, '{');
+    for (unsigned i = 0; i < o->count; i++) {
+        if (i > 0)
+            buf_putc(to, ',');
+        write_whole_member(&f->table->handler->params[o->members[i].row], &o->members[i], to);
+    }
+    buf_putc(to, '}');
+    params_end_whole(to, front);
+    return !to->failed;
+}
+
 const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to) {
     struct object o;
     const char *stop = read_object(f, text, end, &o);
     if (stop == NULL || !fit_blank(f, o.given))
         return NULL;
+    if (f->table->whole)
+        return write_whole(f, &o, to) ? stop : NULL;
     uint64_t front = params_front_size(f->table), offset = front, size = f->blank.size + o.packed;
     char *packed = buf_reserve(to, size);
     if (packed == NULL)

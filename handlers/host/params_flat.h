@@ -11,6 +11,7 @@
  * like it. */
 struct flat {
     const struct params_table *table; /* borrowed */
+    uint64_t serial;                  /* of the table: another one can come to the same address */
     uint32_t given;                   /* the rows that the last object gave, as a mask */
     struct buf blank;                 /* the packed form of an object that gives these, without their values */
     size_t name_sizes[PARAMS_MAX];

@@ -4,8 +4,11 @@
  * It runs in workers. */
 #include "handlers/host/params.h"
 
+#include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
 #include "handlers/host/numbers.h"
+
+#define MAX_DEPTH 2048 /* beyond all that --max-json-depth allows */
 
 struct reader {
     const struct params_table *table;
@@ -46,6 +49,10 @@ static bool check_enum(const struct reader *r, const struct param_spec *spec, co
 static bool check_text(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
     (void)spec;
     return has_text(r, p);
+}
+
+static bool check_json(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    return has_text(r, p) && p->size > 0 && params_takes_kind(spec, r->bytes[p->offset]);
 }
 
 static bool is_within(const struct reader *r, const struct packed_param *p) {
@@ -106,7 +113,7 @@ static bool check_row(const struct reader *r, unsigned row, const struct packed_
                                    const struct packed_param *p) = {
         [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
         [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_texts,     [PARAM_NUMBERS] = check_numbers,
-        [PARAM_JSON] = check_text,
+        [PARAM_JSON] = check_json,
     };
     const struct param_spec *spec = &r->table->handler->params[row];
     if ((p->flags & PACKED_PRESENT) == 0)
@@ -128,28 +135,56 @@ static bool is_whole(const struct params_table *t, const struct packed_param *ro
     return false;
 }
 
+static int report_damage(const struct params_table *t, struct fault *fault) {
+    return fault_set(fault, "handler_failed", "the packed parameters of %s are damaged", t->handler->name);
+}
+
+/* Of a job that was checked before a reload, or by an earlier process. */
+static int report_other_table(const struct params_table *t, struct fault *fault) {
+    return fault_set(fault, "handler_failed",
+                     "the parameters of %s have changed since this job was submitted; submit it again",
+                     t->handler->name);
+}
+
+/* The text goes on to a program, in a frame whose JSON it must not break. */
+static int view_whole(const struct reader *r, struct params *p, struct fault *fault) {
+    struct fault bad = {{0}};
+    uint64_t text;
+    memcpy(&text, r->bytes + 16, sizeof text);
+    p->rows = NULL;
+    bool good = text < r->size - PARAMS_WHOLE_FRONT && r->bytes[PARAMS_WHOLE_FRONT + text] == '\0' &&
+                r->bytes[PARAMS_WHOLE_FRONT] == '{' &&
+                jsontext_check(r->bytes + PARAMS_WHOLE_FRONT, (size_t)text, MAX_DEPTH, &bad) == 0;
+    fault_deinit(&bad);
+    return good ? 0 : report_damage(r->table, fault);
+}
+
 int params_view(const struct params_table *t, const void *bytes, size_t size, struct params *p, struct fault *fault) {
     struct reader r = {.table = t, .bytes = bytes, .size = size};
     uint32_t head[2] = {0, 0};
     uint64_t all = 0;
-    bool good = size >= 16 + t->rows * sizeof(struct packed_param) && (uintptr_t)bytes % 8 == 0;
-    if (good) {
-        memcpy(head, r.bytes, sizeof head);
-        memcpy(&all, r.bytes + 8, sizeof all);
-        good = head[0] == PARAMS_MAGIC && head[1] == t->rows && all == size;
-    }
     p->table = t;
     p->bytes = bytes;
+    if (size < PARAMS_WHOLE_FRONT - 8 || (uintptr_t)bytes % 8 != 0)
+        return report_damage(t, fault);
+    memcpy(head, r.bytes, sizeof head);
+    memcpy(&all, r.bytes + 8, sizeof all);
+    if ((head[0] != PARAMS_MAGIC && head[0] != PARAMS_WHOLE_MAGIC) || all != size)
+        return report_damage(t, fault);
+    if ((head[0] == PARAMS_WHOLE_MAGIC) != t->whole || (!t->whole && head[1] != t->print))
+        return report_other_table(t, fault);
+    if (t->whole)
+        return size > PARAMS_WHOLE_FRONT ? view_whole(&r, p, fault) : report_damage(t, fault);
+    bool good = size >= params_front_size(t);
     p->rows = good ? (const void *)(r.bytes + 16) : NULL;
     for (unsigned row = 0; good && row < t->rows; row++)
         good = check_row(&r, row, &p->rows[row]);
-    if (!good || !is_whole(t, p->rows))
-        return fault_set(fault, "handler_failed", "the packed parameters of %s are damaged", t->handler->name);
-    return 0;
+    return good && is_whole(t, p->rows) ? 0 : report_damage(t, fault);
 }
 
 void params_view_own(const struct params_table *t, const void *bytes, struct params *p) {
-    *p = (struct params){.table = t, .bytes = bytes, .rows = (const void *)((const char *)bytes + 16)};
+    *p =
+        (struct params){.table = t, .bytes = bytes, .rows = t->whole ? NULL : (const void *)((const char *)bytes + 16)};
 }
 
 /* ---- handler.h: parameters --------------------------------------------------------------------------------------- */
@@ -184,7 +219,8 @@ static inline int find_row(const struct params *p, const char *name) {
 /* The value of a parameter, or NULL if it has none or is of another kind. */
 static inline const struct packed_param *find(const struct params *p, const char *name, enum param_kind kind) {
     int row = find_row(p, name);
-    if (row < 0 || p->table->handler->params[row].kind != kind || (p->rows[row].flags & PACKED_PRESENT) == 0)
+    if (row < 0 || p->rows == NULL || p->table->handler->params[row].kind != kind ||
+        (p->rows[row].flags & PACKED_PRESENT) == 0)
         return NULL;
     return &p->rows[row];
 }
@@ -197,7 +233,7 @@ static inline const char *find_text(const struct params *p, const char *name, en
 
 bool param_given(const struct params *p, const char *name) {
     int row = find_row(p, name);
-    return row >= 0 && (p->rows[row].flags & PACKED_GIVEN) != 0;
+    return row >= 0 && p->rows != NULL && (p->rows[row].flags & PACKED_GIVEN) != 0;
 }
 
 bool param_i64(const struct params *p, const char *name, int64_t *value) {
@@ -255,6 +291,14 @@ const char *param_text_at(const struct params *p, const char *name, size_t i, si
 
 const char *param_json(const struct params *p, const char *name, size_t *size) {
     return find_text(p, name, PARAM_JSON, size);
+}
+
+const char *params_json(const struct params *p, size_t *size) {
+    uint64_t text = 0;
+    if (p->rows == NULL)
+        memcpy(&text, p->bytes + 16, sizeof text);
+    *size = (size_t)text;
+    return p->rows == NULL ? p->bytes + PARAMS_WHOLE_FRONT : NULL;
 }
 
 bool param_numbers(const struct params *p, const char *name, struct numbers *out) {

@@ -51,6 +51,26 @@ static void put_numbers(struct buf *to, bool reals) {
     buf_putc(to, '}');
 }
 
+static void put_kinds(struct buf *to, unsigned flags) {
+    static const struct {
+        unsigned flag;
+        const char *name;
+    } kinds[] = {{PARAM_NUMBER, "number"}, {PARAM_STRING, "string"}, {PARAM_BOOL, "boolean"},
+                 {PARAM_ARRAY, "array"},   {PARAM_OBJECT, "object"}, {PARAM_NULL, "null"}};
+    const char *before = "\"type\":[";
+    if ((flags & PARAM_KINDS) == 0) {
+        buf_puts(to, "\"title\":\"any JSON value\"");
+        return;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if ((flags & kinds[i].flag) == 0)
+            continue;
+        buf_printf(to, "%s\"%s\"", before, kinds[i].name);
+        before = ",";
+    }
+    buf_putc(to, ']');
+}
+
 static void put_kind(struct buf *to, const struct param_spec *spec) {
     switch (spec->kind) {
     case PARAM_INTEGER: put_integer(to, spec->min, spec->max); break;
@@ -61,7 +81,7 @@ static void put_kind(struct buf *to, const struct param_spec *spec) {
         buf_puts(to, "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}]");
         break;
     case PARAM_NUMBERS: put_numbers(to, (spec->flags & PARAM_REALS) != 0); break;
-    case PARAM_JSON: buf_puts(to, "\"title\":\"any JSON value\""); break;
+    case PARAM_JSON: put_kinds(to, spec->flags); break;
     }
 }
 
@@ -120,24 +140,56 @@ static void put_forms(struct buf *to, const struct params_table *t) {
     buf_putc(to, ']');
 }
 
-void host_describe(size_t type, struct buf *out) {
-    const struct params_table *t = registry_table(type);
+static void put_params(struct buf *to, const struct params_table *t, const struct host_type *type) {
+    buf_puts(to, ",\"params\":");
+    if (type->schema != NULL) {
+        buf_puts(to, type->schema);
+        return;
+    }
+    buf_puts(to, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",");
+    if (t->handler->forms == NULL)
+        put_form(to, t, 0);
+    else
+        put_forms(to, t);
+    buf_putc(to, '}');
+}
+
+static void put_flag(struct buf *to, const char *flag, size_t size) {
+    if (to->data != NULL && to->data[to->size - 1] != '[')
+        buf_putc(to, ',');
+    buf_json_string(to, flag, size);
+}
+
+static void put_flags(struct buf *to, unsigned flags, const char *marks) {
+    buf_puts(to, ",\"flags\":[");
+    if ((flags & HANDLER_TEST) != 0)
+        put_flag(to, "test", 4);
+    if ((flags & HANDLER_SPAWN) != 0)
+        put_flag(to, "spawn", 5);
+    for (size_t size; marks != NULL && *marks != '\0'; marks += size + (marks[size] == ' ')) {
+        size = strcspn(marks, " ");
+        if (size > 0)
+            put_flag(to, marks, size);
+    }
+    buf_putc(to, ']');
+}
+
+void host_describe(size_t number, struct buf *out) {
+    const struct params_table *t = registry_table(number);
+    const struct host_type *type = host_type(number);
     if (t == NULL)
         return;
     buf_puts(out, "{\"name\":");
     put_string(out, t->handler->name);
     buf_puts(out, ",\"summary\":");
     put_string(out, t->handler->summary);
-    buf_puts(out, ",\"params\":{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",");
-    if (t->handler->forms == NULL)
-        put_form(out, t, 0);
-    else
-        put_forms(out, t);
-    buf_puts(out, "},\"flags\":[");
-    unsigned flags = t->handler->flags;
-    if ((flags & HANDLER_TEST) != 0)
-        buf_puts(out, "\"test\"");
-    if ((flags & HANDLER_SPAWN) != 0)
-        buf_puts(out, (flags & HANDLER_TEST) != 0 ? ",\"spawn\"" : "\"spawn\"");
-    buf_puts(out, "]}");
+    buf_puts(out, ",\"source\":");
+    put_string(out, type->source);
+    put_params(out, t, type);
+    put_flags(out, t->handler->flags, type->marks);
+    if (type->timeout_ms > 0)
+        buf_printf(out, ",\"timeout\":%.10g", (double)type->timeout_ms / 1000);
+    if (type->max_attempts > 0)
+        buf_printf(out, ",\"max_attempts\":%u", type->max_attempts);
+    buf_putc(out, '}');
 }

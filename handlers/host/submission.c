@@ -12,7 +12,8 @@
 static void report_unknown_type(const char *name, const struct place *at, struct faults *faults) {
     struct buf known = {0};
     for (size_t i = 0; i < host_count(); i++)
-        buf_printf(&known, "%s%s", i > 0 ? ", " : "", host_handler(i)->name);
+        if (host_handler(i) != NULL)
+            buf_printf(&known, "%s%s", known.size > 0 ? ", " : "", host_name(i));
     faults->code = "unknown_type";
     faults_add(faults, at, "there is no job type \"%.60s\"; there are %s", name, known.size > 0 ? known.data : "none");
     buf_deinit(&known);
@@ -124,6 +125,7 @@ static void parse_body(const struct json_span *body, const struct json_list *lon
     find_members(body, &m, faults);
     const struct params_table *table = parse_type(&m.type, s, faults);
     parse_calls(&m, table, s, faults);
+    registry_init_options(table == NULL ? HOST_MAX_TYPES : s->type, &s->options);
     options_parse(m.options.at == NULL ? NULL : &m.options, &s->options, faults);
 }
 

@@ -26,7 +26,7 @@ static struct flat *flat_of(uint32_t type) {
         flats = more;
         count = host_count();
     }
-    if (flats[type].table != table) {
+    if (flats[type].table != table || flats[type].serial != table->serial) {
         flat_deinit(&flats[type]);
         flat_init(&flats[type], table);
     }
@@ -78,6 +78,6 @@ bool submission_parse_plain(const char *json, size_t size, unsigned max_depth, s
     if (at != end || s->params.failed)
         return false;
     s->type = type;
-    options_init(&s->options);
+    registry_init_options(type, &s->options);
     return true;
 }

@@ -118,7 +118,7 @@ static void read_parameter(void *arg, const char *name, const char *value) {
         if (l->filter.status == JOB_STATUSES)
             snprintf(l->bad, sizeof l->bad, "status must be one of queued, running, succeeded, failed, cancelled");
     } else if (strcmp(name, "type") == 0) {
-        l->filter.type = host_find(value);
+        l->filter.type = host_known(value);
         if (l->filter.type < 0)
             snprintf(l->bad, sizeof l->bad, "type: there is no such job type");
     } else if (strcmp(name, "cursor") == 0) {

@@ -16,10 +16,13 @@ void api_types(struct server *s, struct http_request *r, struct route_match m) {
     struct buf body = {0};
     (void)s, (void)m;
     buf_puts(&body, "{\"types\":[");
+    const char *before = "";
     for (size_t i = 0; i < host_count(); i++) {
-        if (i > 0)
-            buf_putc(&body, ',');
+        if (host_type(i) == NULL)
+            continue;
+        buf_puts(&body, before);
         host_describe(i, &body);
+        before = ",";
     }
     buf_puts(&body, "]}");
     http_answer(r, 200, JSON_TYPE, &body);
@@ -27,7 +30,7 @@ void api_types(struct server *s, struct http_request *r, struct route_match m) {
 
 void api_type(struct server *s, struct http_request *r, struct route_match m) {
     struct buf body = {0};
-    char name[64] = "";
+    char name[HOST_MAX_NAME + 1] = "";
     (void)s;
     if (m.size < sizeof name)
         memcpy(name, m.text, m.size);
@@ -44,12 +47,12 @@ void api_type(struct server *s, struct http_request *r, struct route_match m) {
 
 static void put_worker(struct buf *out, const struct worker *w, const struct worker_view *v) {
     char started[CLOCK_TEXT_SIZE];
-    const struct handler *h = host_handler(v->type);
+    const char *type = host_name(v->type);
     clock_format(v->started_wall_ms, started);
     buf_printf(out, "{\"pid\":%d,\"lane\":\"%s\",\"state\":\"%s\"", (int)v->pid, lane_name(v->lane),
                worker_activity_name(v->activity));
-    if (h != NULL)
-        buf_printf(out, ",\"type\":\"%s\"", h->name);
+    if (type != NULL)
+        buf_printf(out, ",\"type\":\"%s\"", type);
     buf_printf(out, ",\"jobs\":%llu,\"rss_bytes\":%llu,\"started_at\":\"%s\"}", (unsigned long long)v->tasks,
                (unsigned long long)worker_rss(w), started);
 }

@@ -287,7 +287,6 @@ void job_task_sent(struct job *job, const struct task *t) {
 
 void job_log_event(enum log_level level, const char *event, const struct job *job) {
     const struct record *r = job->record;
-    const struct handler *h = host_handler(r->type);
     char id[ID_TEXT_SIZE], parent[TRACE_PARENT_SIZE];
     struct buf exception = {0}, detail = {0};
     if (level < log_threshold)
@@ -295,7 +294,7 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
     id_format(&r->id, id);
     problem_copy_member(&r->error, "exception", &exception);
     problem_copy_member(&r->error, "detail", &detail);
-    LOG(level, event, LOG_STR("job", id), LOG_STR("type", h == NULL ? NULL : h->name),
+    LOG(level, event, LOG_STR("job", id), LOG_STR("type", host_name(r->type)),
         LOG_STR("status", job_status_name(r->status)),
         LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL),
         LOG_RAW("exception", exception.failed ? NULL : exception.data),

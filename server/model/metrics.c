@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -23,13 +22,6 @@ void metrics_observe(struct histogram *h, int64_t ns) {
     h->buckets[i]++;
     h->count++;
     h->sum_s += s;
-}
-
-void metrics_check_types(size_t types) {
-    if (types <= METRICS_TYPES)
-        return;
-    fprintf(stderr, "there are %zu job types; METRICS_TYPES must be raised\n", types);
-    abort(); /* also where assert(3) is switched off */
 }
 
 void metrics_count(struct label_count list[METRICS_LABELS], const char *label) {
@@ -133,30 +125,34 @@ void metrics_write_table(struct buf *out, const struct metric *rows, size_t coun
 
 /* ---- what is counted here ---------------------------------------------------------------------------------------- */
 
-static const char *type_name(size_t type) {
-    const struct handler *h = host_handler(type);
-    return h == NULL ? "unknown" : h->name;
+/* The types that are there, and of those that are gone the ones that were counted. */
+static bool is_shown(size_t type, uint64_t counted) {
+    return host_type(type) != NULL || counted > 0;
 }
 
 static void read_jobs(struct metric_out *to, const void *field) {
     const uint64_t(*jobs)[JOB_STATUSES] = field;
     for (size_t i = 0; i <= host_count(); i++) {
         size_t type = i < host_count() ? i : METRICS_TYPES; /* the known types, then the row of unknown ones */
-        for (int s = JOB_SUCCEEDED; s < JOB_STATUSES; s++)
-            metric_add(to, jobs[type][s], type_name(type), job_status_name((enum job_status)s));
+        const char *name = type < METRICS_TYPES ? host_name(type) : "unknown";
+        uint64_t counted = jobs[type][JOB_SUCCEEDED] + jobs[type][JOB_FAILED] + jobs[type][JOB_CANCELLED];
+        for (int s = JOB_SUCCEEDED; s < JOB_STATUSES && (type == METRICS_TYPES || is_shown(type, counted)); s++)
+            metric_add(to, jobs[type][s], name, job_status_name((enum job_status)s));
     }
 }
 
 static void read_job_run(struct metric_out *to, const void *field) {
     const struct histogram *of_types = field;
     for (size_t i = 0; i < host_count(); i++)
-        metric_add_histogram(to, &of_types[i], type_name(i));
+        if (is_shown(i, of_types[i].count))
+            metric_add_histogram(to, &of_types[i], host_name(i));
 }
 
 static void read_chunks(struct metric_out *to, const void *field) {
     const uint64_t *of_types = field;
     for (size_t i = 0; i < host_count(); i++)
-        metric_add(to, of_types[i], type_name(i), NULL);
+        if (is_shown(i, of_types[i]))
+            metric_add(to, of_types[i], host_name(i), NULL);
 }
 
 static void read_requests(struct metric_out *to, const void *field) {

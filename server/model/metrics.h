@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "handlers/host/host.h"
 #include "server/model/record.h"
 
-#define METRICS_TYPES   32 /* at most; one more row is for "unknown" */
+#define METRICS_TYPES   HOST_MAX_TYPES /* one more row is for "unknown" */
 #define METRICS_CODES   24 /* different HTTP status codes for each route; the last row takes all further ones */
 #define METRICS_LABELS  16 /* different values of an open label */
 #define METRICS_BUCKETS 14
@@ -49,8 +50,6 @@ struct metrics {
     size_t route_count;
 };
 
-/* Aborts if there are more job types than the arrays have rows for. Call once, after host_init. */
-void metrics_check_types(size_t types);
 /* The row of a job type in the arrays of METRICS_TYPES + 1 rows: the last one if it has none of its own. All use this to
  * index them. */
 static inline size_t metrics_row(size_t type) {

@@ -84,14 +84,14 @@ static void put_timings(struct buf *out, const struct record *r) {
 }
 
 void render_job(struct buf *out, const struct record *r, const struct job_view *view, bool with_result) {
-    const struct handler *h = host_handler(r->type);
+    const char *type = host_name(r->type);
     char id[ID_TEXT_SIZE];
     id_format(&r->id, id);
     buf_puts(out, "{\"id\":\"");
     buf_append(out, id, ID_TEXT_SIZE - 1);
-    if (h != NULL) {
+    if (type != NULL) {
         buf_puts(out, "\",\"type\":\"");
-        buf_puts(out, h->name);
+        buf_puts(out, type);
     }
     buf_puts(out, "\",\"status\":\"");
     buf_puts(out, job_status_name(r->status));

@@ -138,9 +138,9 @@ static void throttle(struct input *in) {
 
 /* ---- the zygotes ------------------------------------------------------------------------------------------------- */
 
-int zygote_start(enum zygote_birth birth, int scoreboard_fd, bool test_types, pid_t *pid) {
+int zygote_start(enum zygote_birth birth, int scoreboard_fd, const struct pool_config *config, pid_t *pid) {
     int fds[2];
-    (void)birth, (void)scoreboard_fd, (void)test_types;
+    (void)birth, (void)scoreboard_fd, (void)config;
     if (zygotes_started == MAX_ZYGOTES ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
         errno = EAGAIN;

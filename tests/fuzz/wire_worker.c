@@ -365,7 +365,7 @@ int __lsan_is_turned_off(void) {
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    const char *failed;
+    struct buf error = {0};
     int fds[2], size = 4 * 1024 * 1024;
     timer_t timer;
     struct sigaction act = {.sa_handler = on_timer, .sa_flags = SA_RESTART};
@@ -375,7 +375,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     log_threshold = LOG_ERROR + 1;
     signal(SIGPIPE, SIG_IGN);
     host_init(false);
-    MUST(host_load(&failed) == 0);
+    MUST(host_load(NULL, &error) == 0);
     int scoreboard = scoreboard_new(1);
     MUST(scoreboard >= 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
     for (int i = 0; i < 2; i++)

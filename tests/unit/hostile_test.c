@@ -195,9 +195,9 @@ static void a_merge_of_nothing_is_reported(void **state) {
 
 static int init(void **state) {
     (void)state;
-    const char *failed = NULL;
+    struct buf error = {0};
     host_init(true);
-    return host_load(&failed);
+    return host_load(NULL, &error);
 }
 
 int main(void) {

@@ -17,10 +17,10 @@ static inline void job_init(void) {
     static bool done;
     if (done)
         return;
-    const char *failed = NULL;
+    struct buf error = {0};
     host_init(true);
-    if (host_load(&failed) != 0) {
-        fprintf(stderr, "job.h: %s cannot be loaded\n", failed);
+    if (host_load(NULL, &error) != 0) {
+        fprintf(stderr, "job.h: %s\n", error.data);
         abort();
     }
     done = true;

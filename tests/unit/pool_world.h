@@ -56,7 +56,7 @@ static struct {
     struct lost_task lost_tasks[MAX_LOST];
     void *log_task;
     struct buf log; /* all texts, one behind the other */
-    char cause[16];
+    char cause[16], why[1024];
     void *owner;
     bool start_failed, reject_replies, keep_waiting;
 } seen;
@@ -64,8 +64,8 @@ static struct {
 /* A task is an address in here. */
 static char tasks[MAX_LOST];
 
-int zygote_start(enum zygote_birth birth, int fd, bool test_types, pid_t *pid) {
-    (void)birth, (void)test_types;
+int zygote_start(enum zygote_birth birth, int fd, const struct pool_config *config, pid_t *pid) {
+    (void)birth, (void)config;
     struct fake_zygote *z = &zygotes[zygotes_started++];
     int socket = fake_zygote_open(z, true);
     scoreboard_fd = fd;
@@ -80,8 +80,9 @@ static inline void on_loaded(void *owner) {
     seen.loaded++;
 }
 
-static inline void on_load_failed(void *owner, const char *type) {
-    (void)owner, (void)type;
+static inline void on_load_failed(void *owner, const char *why) {
+    (void)owner;
+    snprintf(seen.why, sizeof seen.why, "%s", why);
     seen.load_failed++;
 }
 

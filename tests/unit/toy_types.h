@@ -35,8 +35,9 @@ static struct handler toy_plain = {
 static inline struct params_table *toy_tables(void) {
     static struct params_table tables[TOY_TYPES];
     if (tables[0].handler == NULL) {
-        params_table_init(&tables[TOY_SHAPE], &toy_shape);
-        params_table_init(&tables[TOY_PLAIN], &toy_plain);
+        struct buf error = {0};
+        assert_int_equal(params_table_init(&tables[TOY_SHAPE], &toy_shape, &error), 0);
+        assert_int_equal(params_table_init(&tables[TOY_PLAIN], &toy_plain, &error), 0);
     }
     return tables;
 }
@@ -47,6 +48,23 @@ const struct params_table *registry_table(size_t type) {
 
 const struct handler *host_handler(size_t type) {
     return type < TOY_TYPES ? toy_tables()[type].handler : NULL;
+}
+
+const struct host_type *host_type(size_t type) {
+    static struct host_type types[TOY_TYPES];
+    if (type >= TOY_TYPES)
+        return NULL;
+    types[type] = (struct host_type){.handler = host_handler(type), .source = "builtin"};
+    return &types[type];
+}
+
+const char *host_name(size_t type) {
+    return type < TOY_TYPES ? toy_tables()[type].handler->name : NULL;
+}
+
+void registry_init_options(size_t type, struct submission_options *o) {
+    (void)type;
+    options_init(o);
 }
 
 size_t host_count(void) {

@@ -20,8 +20,8 @@ static struct {
     unsigned events, loaded, load_failed, spawned, not_spawned, exited, lost;
     unsigned slot;
     pid_t pid;
-    int socket, stderr_fd, error;
-    char type[64];
+    int socket, stderr_fd, error, types;
+    char why[1024];
     struct zygote_exit exit;
     bool was_loaded, close_at_once;
 } seen;
@@ -35,16 +35,17 @@ static void note(unsigned *event) {
     zlink = NULL;
 }
 
-static void on_loaded(void *owner, struct zygote_link *z) {
+static void on_loaded(void *owner, struct zygote_link *z, int types) {
+    seen.types = types;
     assert_ptr_equal(owner, &seen);
     assert_ptr_equal(z, zlink);
     assert_true(zygote_link_is_loaded(z));
     note(&seen.loaded);
 }
 
-static void on_load_failed(void *owner, struct zygote_link *z, const char *type) {
+static void on_load_failed(void *owner, struct zygote_link *z, const char *why) {
     (void)owner, (void)z;
-    snprintf(seen.type, sizeof seen.type, "%s", type);
+    snprintf(seen.why, sizeof seen.why, "%s", why);
     note(&seen.load_failed);
 }
 
@@ -201,7 +202,7 @@ static void a_failed_load_names_the_handler(void **state) {
     memset(r.text, 'x', sizeof r.text); /* without a NUL */
     report(r, NULL);
     assert_int_equal(seen.load_failed, 1);
-    assert_int_equal(strlen(seen.type), sizeof r.text - 1);
+    assert_int_equal(strlen(seen.why), sizeof r.text - 1);
     assert_false(zygote_link_is_loaded(zlink));
 }
 
@@ -369,7 +370,7 @@ static void a_report_of_a_wrong_size_loses_the_zygote(void **state) {
 
 static void a_zygote_that_is_reaped_is_not_killed(void **state) {
     (void)state;
-    zygote_link_set_reaped(zlink); /* as if it were reaped: its pid can be another process by now */
+    zygote_link_set_reaped(zlink, 0); /* as if it were reaped: its pid can be another process by now */
     assert_true(zygote_link_is_reaped(zlink));
     shutdown(zygote.socket, SHUT_RDWR);
     STEP_UNTIL(loop, seen.lost > 0);

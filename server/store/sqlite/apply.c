@@ -238,14 +238,14 @@ void apply_get(struct sql *s, struct op *op) {
 
 void apply_list(struct sql *s, struct op *op) {
     const struct record_filter *f = &op->filter;
-    const struct handler *h = f->type < 0 ? NULL : host_handler((size_t)f->type);
+    const char *type = f->type < 0 ? NULL : host_name((size_t)f->type);
     op->result = STORE_OK;
-    if (f->type >= 0 && h == NULL)
+    if (f->type >= 0 && type == NULL)
         return;
-    sqlite3_stmt *q = sql_use(s, h == NULL ? SQL_LIST : SQL_LIST_TYPE);
+    sqlite3_stmt *q = sql_use(s, type == NULL ? SQL_LIST : SQL_LIST_TYPE);
     sql_bind_id(q, 1, &f->before);
-    if (h != NULL)
-        sqlite3_bind_text(q, 2, h->name, -1, SQLITE_STATIC);
+    if (type != NULL)
+        sqlite3_bind_text(q, 2, type, -1, SQLITE_STATIC);
     sqlite3_bind_int64(q, 3, f->limit);
     if (f->status >= 0)
         sqlite3_bind_int(q, 4, f->status);

@@ -98,11 +98,6 @@ static void bind_text(sqlite3_stmt *q, int at, const char *text) {
         sqlite3_bind_text(q, at, text, -1, SQLITE_STATIC);
 }
 
-static const char *type_name(uint32_t type) {
-    const struct handler *h = type == UINT32_MAX ? NULL : host_handler(type);
-    return h == NULL ? NULL : h->name;
-}
-
 static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const struct record *r, size_t result_size) {
     const void *member = (const char *)r + c->offset;
     const struct buf *b = member;
@@ -111,7 +106,7 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
     case COLUMN_U32: sqlite3_bind_int64(q, at, *(const uint32_t *)member); break;
     case COLUMN_I64: sqlite3_bind_int64(q, at, *(const int64_t *)member); break;
     case COLUMN_STATUS: sqlite3_bind_int(q, at, (int)r->status); break;
-    case COLUMN_TYPE: bind_text(q, at, type_name(r->type)); break;
+    case COLUMN_TYPE: bind_text(q, at, host_name(r->type)); break;
     case COLUMN_PROBLEM: bind_text(q, at, r->error.size == 0 ? NULL : problem_get(r->problem)->code); break;
     case COLUMN_STRING: bind_text(q, at, *(char *const *)member); break;
     case COLUMN_BUF:
@@ -138,8 +133,9 @@ void row_bind(sqlite3_stmt *q, const struct record *r, size_t result_size) {
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
+/* A type that is not there now is known by its name all the same, so that the name stays in the store. */
 static uint32_t read_type(const char *name) {
-    int type = name == NULL ? -1 : host_find(name);
+    int type = name == NULL ? -1 : host_number(name);
     return type < 0 ? UINT32_MAX : (uint32_t)type;
 }
 
