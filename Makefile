@@ -125,9 +125,15 @@ BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 .PHONY: all
 all: $(BUILD)/offloadd $(BUILD)/offload $(MANUAL) ## build the service (offloadd), its client (offload) and their manual
 
-$(BUILD)/offloadd: $(MAIN) $(LIBRARY)
+$(BUILD)/offloadd: $(MAIN) $(LIBRARY) $(BUILD)/handler.list
 	@echo '  LD   $@'
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -Wl,--dynamic-list=$(BUILD)/handler.list -o $@ $(MAIN) $(LIBRARY) $(LDLIBS)
+
+# The functions of handler.h, which plugins find in offloadd.
+$(BUILD)/handler.list: handlers/handler.h
+	@mkdir -p $(@D)
+	$(Q)python3 -c 'import re, sys; text = re.sub(r"/\*.*?\*/", "", sys.stdin.read(), flags=re.S); \
+		print("{", *(name + ";" for name in re.findall(r"^[a-z_][\w ]*[ *](\w+)\(", text, re.M)), "};")' <$< >$@
 
 $(BUILD)/offload: $(BUILD)/cli/main.o $(CLI_LIBRARY)
 	@echo '  LD   $@'

@@ -176,6 +176,7 @@ void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg) {
             break;
         loop_step(l, limit_ns);
     }
+    l->stopped = false;
 }
 
 void loop_stop(struct loop *l) {

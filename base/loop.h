@@ -44,7 +44,7 @@ int64_t loop_now_ns(const struct loop *l);
 /* Runs until loop_stop. `turn` is called before each batch, for what the last one has left to do. It returns how long
  * the loop can sleep at most, in nanoseconds; -1: until something happens. */
 void loop_run(struct loop *l, int64_t (*turn)(void *arg), void *arg);
-void loop_stop(struct loop *l); /* loop_run returns after this batch or turn */
+void loop_stop(struct loop *l); /* loop_run returns after this batch or turn; it can be called again */
 /* One batch: waits at most limit_ns (-1: no limit) for events or the first timer, and handles them. */
 void loop_step(struct loop *l, int64_t limit_ns);
 

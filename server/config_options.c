@@ -19,7 +19,9 @@
 
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL}; /* enum log_level */
 static const char *const log_formats[] = {"text", "json", NULL};                  /* enum log_format */
+static const char *const starts[] = {"auto", "fork", "spawn", NULL};              /* enum program_start */
 _Static_assert(LOG_ERROR == 3 && LOG_JSON == 1, "the words are in the order of the enums");
+_Static_assert(PROGRAM_FORK == 1 && PROGRAM_SPAWN == 2 && sizeof(enum program_start) == sizeof(int), "likewise");
 _Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) == sizeof(int),
                "config_set_option writes the index as an int");
 
@@ -58,6 +60,8 @@ static const struct config_option rows[] = {
      .help = "how long an Idempotency-Key is kept"},
     {"listen", CONFIG_LIST, CONFIG_AT_START, AT(listen), .value = "ADDRESS", .fallback = "127.0.0.1:8080",
      .help = "listen on this address (also [::1]:8080, unix:/path); port 0 picks one; repeatable"},
+    {"load-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(load_timeout_ns), 100 * MS, DAY, .fallback = "60s",
+     .help = "how long a plugin or a program can take to load"},
     {"log-buffer", CONFIG_SIZE, CONFIG_AT_START, AT(log_buffer), 4 * KIB, 1024 * MIB, .fallback = "1MiB",
      .help = "how many bytes of log lines can wait for their reader; beyond it lines are dropped"},
     {"log-format", CONFIG_WORD, CONFIG_AT_START, AT(log_format), .words = log_formats,
@@ -102,6 +106,22 @@ static const struct config_option rows[] = {
      .help = "how many webhooks are sent at a time"},
     {"max-worker-rss", CONFIG_SIZE, CONFIG_RELOADED, AT(max_worker_rss), 0, TIB, .fallback = "0",
      .help = "resident memory beyond which an idle worker is replaced; 0: no limit"},
+    {"plugin", CONFIG_LIST, CONFIG_RELOADED, AT(plugin), .value = "FILE",
+     .help = "offer the job types of this plugin, a shared object (docs/plugins.md); repeatable"},
+    {"plugin-dir", CONFIG_LIST, CONFIG_RELOADED, AT(plugin_dir), .value = "DIR",
+     .help = "offer the job types of all plugins *.so in this directory; repeatable"},
+    {"program", CONFIG_LIST, CONFIG_RELOADED, AT(program), .value = "COMMAND",
+     .help =
+         "offer the job types of this program (docs/programs.md); it is split into words as by a shell; repeatable"},
+    {"python", CONFIG_LIST, CONFIG_RELOADED, AT(python), .value = "FILE|MODULE[:NAME,...]",
+     .help = "offer the tasks of this Python file or module, or these functions of it (docs/python.md); repeatable"},
+    {"python-bin", CONFIG_TEXT, CONFIG_RELOADED, AT(python_bin), .value = "COMMAND", .fallback = "python3",
+     .help = "the interpreter for --python, a virtual environment's for example"},
+    {"python-start", CONFIG_WORD, CONFIG_RELOADED, AT(python_start), .words = starts, .fallback = "auto",
+     .help = "how the processes of --python start: forked from one that has imported all, or executed anew; auto: "
+             "forked, unless it has threads"},
+    {"reload", CONFIG_SWITCH, CONFIG_RELOADED, AT(reload), .fallback = "false",
+     .help = "load all job types anew when a file changes that they come from; for development"},
     {"result-ttl", CONFIG_TIME, CONFIG_RELOADED, AT(result_ttl_ns), 0, 365 * DAY, .fallback = "1h",
      .help = "how long an ended job is kept if it has no ttl_s"},
     {"retry-delay", CONFIG_TIME, CONFIG_RELOADED, AT(retry_delay_ns), 0, DAY, .fallback = "100ms",
@@ -327,7 +347,7 @@ void config_print_help(FILE *to) {
         fprintf(to, "  --%-20s %s%s%s%s\n", rows[i].name, rows[i].help, fallback != NULL ? " [" : "",
                 fallback != NULL ? fallback : "", fallback != NULL ? "]" : "");
     }
-    fputs("\nSIGTERM, SIGINT: drain, then exit 0; a second one stops now. SIGHUP: reload limits and handlers.\n"
+    fputs("\nSIGTERM, SIGINT: drain, then exit 0; a second one stops now. SIGHUP: reload limits and job types.\n"
           "Exit status: 0 drained, 1 could not start, 2 usage or configuration.\n",
           to);
 }

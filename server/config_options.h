@@ -15,6 +15,7 @@
 #include "base/attributes.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "pool/sources.h"
 
 #define CONFIG_MAX_LIST 16
 
@@ -41,6 +42,13 @@ struct config {
     int64_t retry_delay_ns, max_retry_delay_ns;
     int64_t result_ttl_ns, job_timeout_ns, cancel_grace_ns, drain_timeout_ns;
     int64_t max_jobs_per_worker, max_worker_rss, max_job_memory;
+
+    struct config_list plugin, plugin_dir; /* files, directories */
+    struct config_list program, python;    /* commands; FILE or MODULE, and :NAME,... */
+    const char *python_bin;
+    enum program_start python_start;
+    int64_t load_timeout_ns;
+    bool reload; /* when a source changes */
 
     const char *webhook_secret_file;  /* NULL: webhooks are not signed */
     struct config_list webhook_allow; /* hosts and networks */

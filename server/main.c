@@ -27,6 +27,7 @@
 #include "pool/worker.h"
 #include "pool/zygote.h"
 #include "server/api/api.h"
+#include "server/config_sources.h"
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2
@@ -44,8 +45,10 @@ static void say(const struct buf *why) {
 
 /* ---- configuration ----------------------------------------------------------------------------------------------- */
 
-static struct pool_config pool_config_of(const struct config *c) {
+/* sources: NULL: all types are built in. */
+static struct pool_config pool_config_of(const struct config *c, const struct pool_sources *sources) {
     return (struct pool_config){
+        .sources = sources,
         .workers = (unsigned)c->workers,
         .express_workers = (unsigned)c->express_workers,
         .cancel_grace_ns = c->cancel_grace_ns,
@@ -133,6 +136,16 @@ static struct webhooks_config webhooks_config_of(const struct config *c) {
     };
 }
 
+/* NULL if there are none: then the zygote is not told of any. */
+static const struct pool_sources *used_sources(const struct pool_sources *sources) {
+    return sources->plugin_count + sources->program_count > 0 ? sources : NULL;
+}
+
+static void configure_pool(struct server *s, const struct pool_sources *sources) {
+    struct pool_config pc = pool_config_of(&s->config, used_sources(sources));
+    pool_configure(s->pool, &pc);
+}
+
 static void tell_supervisor(const char *state) {
     if (supervisor_tell(state) < 0)
         LOG(LOG_WARN, "supervisor_not_told", LOG_STR("state", state), LOG_STR("error", strerror(errno)));
@@ -140,14 +153,8 @@ static void tell_supervisor(const char *state) {
 
 /* ---- readiness --------------------------------------------------------------------------------------------------- */
 
-static void on_loaded(void *arg) {
-    struct server *s = arg;
+static void tell_ready(struct server *s) {
     struct buf addresses = {0};
-    if (s->handlers_loaded) {
-        LOG(LOG_INFO, "handlers_loaded");
-        return;
-    }
-    s->handlers_loaded = true;
     http_addresses(s->http, &addresses);
     LOG(LOG_INFO, "ready", LOG_STR("version", OFFLOAD_VERSION), LOG_INT("pid", getpid()),
         LOG_RAW("listen", addresses.data), LOG_INT("workers", s->config.workers),
@@ -158,17 +165,51 @@ static void on_loaded(void *arg) {
     symbols_let_go();
 }
 
-static void on_load_failed(void *arg, const char *type) {
+/* The sources of the reload under way take the place of those before, or are dropped. */
+static void end_reload(struct server *s, bool loaded) {
+    if (!s->reloading)
+        return;
+    s->reloading = false;
+    if (loaded) {
+        struct pool_sources sources = s->sources[0];
+        struct arena memory = s->sources_memory[0];
+        s->sources[0] = s->sources[1];
+        s->sources_memory[0] = s->sources_memory[1];
+        s->sources[1] = sources;
+        s->sources_memory[1] = memory;
+    }
+    configure_pool(s, &s->sources[0]);
+    arena_deinit(&s->sources_memory[1]);
+}
+
+static void on_loaded(void *arg) {
     struct server *s = arg;
-    if (s->handlers_loaded) { /* a reload */
-        LOG(LOG_ERROR, "handler_load_failed", LOG_STR("type", type));
+    bool first = !s->handlers_loaded;
+    s->handlers_loaded = true;
+    end_reload(s, true);
+    buf_deinit(&s->types_fault);
+    if (!first)
+        LOG(LOG_INFO, "handlers_loaded");
+    else if (s->http != NULL)
+        tell_ready(s);
+    else
+        loop_stop(s->loop); /* of wait_for_types */
+}
+
+static void on_load_failed(void *arg, const char *why) {
+    struct server *s = arg;
+    if (s->handlers_loaded) { /* a reload, or a new zygote in place of one that died */
+        LOG(LOG_ERROR, "handler_load_failed", LOG_STR("why", why));
+        end_reload(s, false);
+        buf_clear(&s->types_fault);
+        buf_puts(&s->types_fault, why);
         return;
     }
-    struct buf why = {0};
-    buf_printf(&why, "the handler \"%s\" could not be loaded", type);
-    say(&why);
-    buf_deinit(&why);
-    s->exit_status = EXIT_COULD_NOT_START;
+    struct buf line = {0};
+    buf_puts(&line, why);
+    say(&line);
+    buf_deinit(&line);
+    s->exit_status = used_sources(&s->sources[0]) != NULL ? EXIT_USAGE_ERROR : EXIT_COULD_NOT_START;
     loop_stop(s->loop);
 }
 
@@ -192,6 +233,12 @@ static void on_drain_timeout(struct timer *t) {
 }
 
 static void drain(struct server *s, int signal) {
+    if (s->jobs == NULL) { /* the types are being loaded, and nobody was told that it is ready */
+        LOG(LOG_INFO, "stopped", LOG_STR("signal", signal_name(signal)));
+        s->draining = true;
+        loop_stop(s->loop);
+        return;
+    }
     if (s->draining) {
         LOG(LOG_WARN, "stopped", LOG_STR("signal", signal_name(signal)), LOG_INT("jobs", jobs_live(s->jobs)));
         s->exit_status = 128 + signal;
@@ -212,9 +259,16 @@ static void drain(struct server *s, int signal) {
 static void reload(struct server *s) {
     struct config next;
     struct buf error = {0}, ignored = {0};
-    if (config_read(&next, s->argc, s->argv, &error) != 0) {
+    if (s->jobs == NULL) { /* the first time that the types are loaded */
+        LOG(LOG_WARN, "reload_failed", LOG_STR("error", "the job types are being loaded"));
+        return;
+    }
+    end_reload(s, false); /* this one takes the place of one that is under way */
+    if (config_read(&next, s->argc, s->argv, &error) != 0 ||
+        config_sources(&next, &s->sources[1], &s->sources_memory[1], &error) != 0) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
         buf_deinit(&error);
+        arena_deinit(&s->sources_memory[1]);
         return;
     }
     config_take_reload(&s->config, &next, &ignored);
@@ -223,7 +277,6 @@ static void reload(struct server *s) {
     buf_deinit(&ignored);
     log_threshold = s->config.log_level;
     held_set_limit((uint64_t)s->config.max_memory);
-    struct pool_config pc = pool_config_of(&s->config);
     struct jobs_config jc = jobs_config_of(&s->config);
     struct http_config hc = http_config_of(&s->config);
     struct webhooks_config wc = webhooks_config_of(&s->config);
@@ -231,7 +284,8 @@ static void reload(struct server *s) {
         0) /* the file of secrets has changed since config_read checked it */
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
     buf_deinit(&error);
-    pool_configure(s->pool, &pc);
+    s->reloading = true;
+    configure_pool(s, &s->sources[1]);
     jobs_configure(s->jobs, &jc);
     http_configure(s->http, &hc);
     if (pool_reload(s->pool) != 0)
@@ -326,7 +380,7 @@ static int open_jobs(struct server *s, struct buf *error) {
 }
 
 static int start_pool(struct server *s, struct buf *error) {
-    struct pool_config pc = pool_config_of(&s->config);
+    struct pool_config pc = pool_config_of(&s->config, used_sources(&s->sources[0]));
     s->pool = pool_new(s->loop, &pc, NULL);
     if (s->pool == NULL)
         return -1;
@@ -334,6 +388,22 @@ static int start_pool(struct server *s, struct buf *error) {
         return 0;
     buf_printf(error, "could not start the zygote: %s", strerror(errno));
     return -1;
+}
+
+static int64_t wait_turn(void *arg) {
+    (void)arg;
+    return -1;
+}
+
+/* Which types there are must be known before jobs are taken or read from the store. 0; or -1 if they cannot be loaded,
+ * which was said, or if a signal came. */
+static int wait_for_types(struct server *s) {
+    const struct pool_events events = {.owner = s, .loaded = on_loaded, .load_failed = on_load_failed};
+    if (used_sources(&s->sources[0]) == NULL)
+        return 0;
+    pool_set_events(s->pool, &events);
+    loop_run(s->loop, wait_turn, s);
+    return s->handlers_loaded ? 0 : -1;
 }
 
 /* The zygote is started first, before there are threads: it is forked, and it loads the handlers while the front end
@@ -344,8 +414,8 @@ static int open_server(struct server *s, struct buf *error) {
     s->loop = loop_new();
     if (s->loop == NULL || watch_signals(s) != 0 || start_pool(s, error) != 0 ||
         log_start((size_t)s->config.log_buffer) != 0 || closing_start() != 0 || routes_init(s) != 0 ||
-        open_jobs(s, error) != 0) {
-        if (error->size == 0)
+        wait_for_types(s) != 0 || open_jobs(s, error) != 0) {
+        if (error->size == 0 && s->exit_status == 0 && !s->draining)
             buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
     }
@@ -355,6 +425,8 @@ static int open_server(struct server *s, struct buf *error) {
         s->exit_status = misconfigured ? EXIT_USAGE_ERROR : EXIT_COULD_NOT_START;
         return -1;
     }
+    if (s->handlers_loaded)
+        tell_ready(s);
     return 0;
 }
 
@@ -388,13 +460,17 @@ static int run(struct server *s) {
     raise_descriptors(&s->config);
     host_init(s->config.enable_test_types);
     if (open_server(s, &error) != 0) {
-        say(&error);
-        s->exit_status = s->exit_status == 0 ? EXIT_COULD_NOT_START : s->exit_status;
+        if (error.size > 0)
+            say(&error);
+        s->exit_status = s->exit_status == 0 && !s->draining ? EXIT_COULD_NOT_START : s->exit_status;
     } else {
         loop_run(s->loop, turn, s);
     }
     buf_deinit(&error);
     close_server(s);
+    for (int i = 0; i < 2; i++)
+        arena_deinit(&s->sources_memory[i]);
+    buf_deinit(&s->types_fault);
     log_stop();
     return s->exit_status;
 }
@@ -403,7 +479,12 @@ static int run(struct server *s) {
 static int check_config(const struct config *c) {
     struct buf error = {0};
     struct http_config hc = http_config_of(c);
+    struct pool_sources sources;
+    struct arena memory = {0};
     int rc = http_check_listen(&hc, &error);
+    if (rc == 0)
+        rc = config_sources(c, &sources, &memory, &error);
+    arena_deinit(&memory);
     if (rc == 0 && !config_is_in_memory(c))
         rc = store_sqlite_check(c->data_dir, &error);
     if (rc == 0)
@@ -426,7 +507,9 @@ int main(int argc, char **argv) {
     descriptors_keep_private();
     s.argc = argc;
     s.argv = argv;
-    if (config_read(&s.config, argc, argv, &error) != 0) {
+    if (config_read(&s.config, argc, argv, &error) != 0 ||
+        (!s.config.show_help && !s.config.show_version && !s.config.check_config &&
+         config_sources(&s.config, &s.sources[0], &s.sources_memory[0], &error) != 0)) {
         say(&error);
         buf_deinit(&error);
         return EXIT_USAGE_ERROR;

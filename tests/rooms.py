@@ -20,7 +20,7 @@ ROOMS = {
                          "server/model"] + SERVER_BASE),
     "server/api": (["api.h"], ["server/config", "server/http", "server/jobs", "server/webhooks", "server/store",
                                "server/model"] + SERVER_BASE),
-    "server/config": (["config.h", "config_options.h"], ["server/webhooks"] + SERVER_BASE),
+    "server/config": (["config.h", "config_options.h", "config_sources.h"], ["server/webhooks"] + SERVER_BASE),
     "server/http": (["http.h"], ["server/model"] + SERVER_BASE),
     "server/jobs": (["jobs.h"], ["server/store", "server/model"] + SERVER_BASE),
     "server/webhooks": (["webhooks.h"], ["server/store", "server/model"] + SERVER_BASE),
@@ -39,6 +39,8 @@ FILES = {
     "server/config.c": "server/config",
     "server/config.h": "server/config",
     "server/config_options.c": "server/config",
+    "server/config_sources.c": "server/config",
+    "server/config_sources.h": "server/config",
     "server/config_options.h": "server/config",
 }
 

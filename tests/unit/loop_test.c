@@ -206,6 +206,15 @@ static void a_turn_that_has_more_to_do_is_not_kept_waiting(void **state) {
     assert_int_equal(turns, 3);
 }
 
+static void a_loop_that_was_stopped_runs_again(void **state) {
+    (void)state;
+    unsigned turns = 0;
+    loop_run(loop, stop_at_third, &turns);
+    turns = 0;
+    loop_run(loop, stop_at_third, &turns);
+    assert_int_equal(turns, 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
 
 int main(void) {
@@ -216,6 +225,7 @@ int main(void) {
         TEST(a_watch_removed_by_another_hears_nothing_more_in_the_same_batch),
         TEST(a_watch_can_remove_itself),
         TEST(a_turn_that_has_more_to_do_is_not_kept_waiting),
+        TEST(a_loop_that_was_stopped_runs_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -667,12 +667,13 @@ static void a_job_of_an_unknown_type_is_recovered_with_its_request_only(void **s
     alter("UPDATE jobs SET type = 'no_such_type', problem = 'no_such_problem'");
     open_sqlite(&(struct store_limits){0});
     struct recovered *v = recover();
-    assert_int_equal(v->jobs[0]->type, UINT32_MAX);
+    assert_string_equal(host_name(v->jobs[0]->type), "no_such_type"); /* it keeps its name */
+    assert_null(host_handler(v->jobs[0]->type));
     assert_int_equal(v->requests[0].size, 40000);
     assert_int_equal(v->plans[0].size + v->chunk_count, 0);
     free_recovered(v);
     assert_int_equal(get_record(&ended->id, &found), STORE_OK);
-    assert_int_equal(found->type, UINT32_MAX);
+    assert_string_equal(host_name(found->type), "no_such_type");
     record_unref(found);
     record_unref(ended);
 }

@@ -3,7 +3,7 @@
  * jobs' ids. So each row is read once.
  *
  * What cannot be used is not reported, and then removed from the tables, so that it can be recorded again. That is
- *   - a plan of another wire version, of a type that this build lacks, or whose file is missing, with its parts and
+ *   - a plan of another wire version, of a type that is not there, or whose file is missing, with its parts and
  *     poison items;
  *   - a part whose file is missing.
  * A missing request is reported as an empty one: with a plan the job can go on, and without a plan it cannot.
@@ -144,7 +144,7 @@ static void read_chunks(struct recovery *v, const struct id *job, bool planned) 
 static bool read_plan(struct recovery *v, sqlite3_stmt *q, const struct record *r, struct slice *plan) {
     int column = row_columns() + 2;
     bool there = sqlite3_column_type(q, column) != SQLITE_NULL;
-    bool usable = there && r->type != UINT32_MAX && sqlite3_column_int(q, column - 1) == WIRE_VERSION &&
+    bool usable = there && host_handler(r->type) != NULL && sqlite3_column_int(q, column - 1) == WIRE_VERSION &&
                   read_payload(v, q, column, &r->id, FILE_PLAN, &r->type, sizeof r->type, plan);
     if (there && !usable)
         repair_later(v, &r->id, ALL_CHUNKS);
