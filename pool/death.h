@@ -1,9 +1,11 @@
-/* death.h: how a worker process died, and why we ended it. Front end; the event loop's thread. */
+/* death.h: how a worker process died, and why we ended it. Front end; the event loop's thread.
+ * death_cpu_ms is for any process. */
 #ifndef OFFLOAD_DEATH_H
 #define OFFLOAD_DEATH_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 /* Why we end a task or a worker. */
 enum stop_reason { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_MEMORY, STOP_PROTOCOL };
@@ -18,6 +20,12 @@ struct death {
     uint64_t steps;          /* that the task it was at had reported as done (call_progress); 0: not known */
     bool worker_lives;
 };
+
+/* The CPU time of a process that was reaped, user and system. */
+static inline uint64_t death_cpu_ms(const struct rusage *u) {
+    return (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
+           (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
+}
 
 /* "SIGKILL", in static memory that the next call overwrites. NULL for 0 and for numbers that are no signal. */
 const char *signal_name(int signal);

@@ -250,7 +250,7 @@ static void reap_one(struct pool *p, pid_t pid, int status, const struct rusage 
         struct zygote_link *z = w->link;
         if (w->pid != pid || w->state == WORKER_EMPTY)
             continue;
-        life_end(w, status, false, (uint64_t)u->ru_maxrss * 1024, zygote_cpu_ms(u));
+        life_end(w, status, false, (uint64_t)u->ru_maxrss * 1024, death_cpu_ms(u));
         close_if_unused(p, z);
         return;
     }

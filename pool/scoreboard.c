@@ -52,6 +52,8 @@ void scoreboard_clear(struct scoreboard_slot *s) {
     atomic_store(&s->passed, 0);
     atomic_store(&s->done, 0);
     atomic_store(&s->total, 0);
+    for (unsigned i = 0; i < PROGRAMS_MAX; i++)
+        atomic_store(&s->programs[i], 0);
     for (unsigned i = 0; i < WIRE_MAX_IN_FLIGHT; i++)
         atomic_store(&s->cancelled[i], 0);
 }

@@ -1,5 +1,5 @@
 /* scoreboard.h: a page of shared memory per worker slot, which both ends read and write without a message: what the
- * worker works on, how far it is, and which of its tasks are cancelled. It is a hint, and the wire is the truth. A
+ * worker works on, how far it is, which processes work for it, and which of its tasks are cancelled. It is a hint, and the wire is the truth. A
  * worker maps its own page only, so one that writes nonsense misleads the front end about itself and about no other.
  * Front end and workers.
  */
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/attributes.h"
+#include "handlers/program/programs.h"
 #include "pool/wire.h"
 
 #define SCOREBOARD_PAGE 4096
@@ -19,6 +20,8 @@ struct scoreboard_slot {
     /* worker: the last ticket whose work is done. Its reply, and those before it, can still be in the worker. */
     _Atomic uint64_t passed;
     _Atomic uint64_t done, total; /* worker: progress of that ticket; total 0: unknown */
+    /* worker: the pids of its program processes, by program; 0: none. Their memory counts as the worker's. */
+    _Atomic int32_t programs[PROGRAMS_MAX];
     /* front end: cancelled[ticket % WIRE_MAX_IN_FLIGHT] == ticket asks the worker to stop that ticket */
     _Atomic uint64_t cancelled[WIRE_MAX_IN_FLIGHT];
 };

@@ -177,6 +177,12 @@ struct zygote_report {
     char text[1024];
 };
 
+/* On the supply socket from a worker to its zygote: asks for a process of a program. The answers are struct program_news
+ * (handlers/program/programs.h). */
+struct program_request {
+    uint32_t version, program;
+};
+
 /* ---- both ends --------------------------------------------------------------------------------------------------- */
 
 #define WIRE_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)

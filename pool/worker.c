@@ -7,7 +7,8 @@
  *              SIGTERM, but only while the current task is cancelled: a supervisor can send SIGTERM to all processes
  *              of the service at once, and that must not lose tasks
  *
- * One thread, blocking reads and writes. The tasks of a datagram are done in order, and their replies are gathered into
+ * One thread, blocking reads and writes. The tasks are done in order; short ones of a type that takes them in batches are
+ * done together, and more are taken while the first ones are under way. The replies are gathered into
  * one datagram. It is sent when it is full, when all are done, with the first reply that comes after FLUSH_NS, and
  * before a task that is not tiny begins. So tiny tasks share a system call, and no reply waits for a task that was
  * expected to be slow. A reply can still wait for a task that is slower than expected; the scoreboard tells the front
@@ -29,12 +30,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "handlers/host/host.h"
+#include "handlers/program/programs.h"
 #include "pool/scoreboard.h"
 #include "pool/sources.h"
+#include "pool/supply.h"
 #include "pool/wire.h"
 
 #define FLUSH_NS             (1 * NS_PER_MS)       /* from the arrival of a datagram */
 #define TINY_NS              (100 * INT64_C(1000)) /* a task that costs less does not wait for replies to leave */
+#define SHORT_NS             (1 * NS_PER_MS)       /* a chunk that costs no more can be one of a batch */
 #define TINY_BYTES           4096                  /* likewise for a plan or a merge, of which no cost is known */
 /* From this size on a buffer has a mapping of its own, which grows without a copy: a copy would hold it twice. Without a
  * value of ours the allocator raises its threshold up to 32 MiB, when a buffer is freed. */
@@ -69,6 +73,18 @@ struct begun_merge {
     size_t have;
 };
 
+/* A task of a batch. They are replied to in their order, so one that is done can wait for those before it. */
+struct batched {
+    struct wire_header header;
+    struct host_hooks hooks; /* their argument is the ticket in the header */
+    struct outcome outcome;
+    struct host_plan plan; /* WIRE_PLAN: has the only chunk */
+    struct buf copy;       /* WIRE_RUN: has the common and the chunk, as the datagram is used again */
+    struct bytes common;   /* within one of these */
+    bool done;
+    int64_t wall_ns; /* what it took so far */
+};
+
 static struct {
     unsigned slot;
     int socket;
@@ -76,6 +92,13 @@ static struct {
     uint64_t ticket;
     uint32_t titled; /* the type in the process title, plus 1; 0: none */
     unsigned char *buffer;
+    struct wire_reader reader; /* of the datagram in the buffer */
+    bool reading;              /* there is one */
+    struct wire_frame ahead;   /* the next frame, if has_ahead */
+    bool has_ahead;
+    struct batched *batch; /* a ring of BATCH_MAX; NULL: there was no batch yet */
+    unsigned batch_front, batch_count;
+    int64_t batch_lap_ns; /* when the task at the front can have begun */
     struct wire_writer writer;
     struct wire_writer log; /* WIRE_LOG alone; they never wait for a reply */
     bool gathers_log;       /* they leave with the replies; else at once */
@@ -97,14 +120,19 @@ static _Noreturn void die(void) {
 
 /* ---- hooks for the handler --------------------------------------------------------------------------------------- */
 
+/* arg: the ticket of a task in a batch; NULL: the task that runs. */
+static uint64_t ticket_of(const void *arg) {
+    return arg == NULL ? self.ticket : *(const uint64_t *)arg;
+}
+
 static bool is_cancelled(void *arg) {
-    (void)arg;
-    return atomic_load_explicit(&self.board->cancelled[self.ticket % WIRE_MAX_IN_FLIGHT], memory_order_relaxed) ==
-           self.ticket;
+    uint64_t ticket = ticket_of(arg);
+    return atomic_load_explicit(&self.board->cancelled[ticket % WIRE_MAX_IN_FLIGHT], memory_order_relaxed) == ticket;
 }
 
 static void show_progress(void *arg, uint64_t done, uint64_t total) {
-    (void)arg;
+    if (ticket_of(arg) != self.ticket)
+        return; /* of a batch, the front end only sees the task at the front */
     atomic_store_explicit(&self.board->done, done, memory_order_relaxed);
     atomic_store_explicit(&self.board->total, total, memory_order_relaxed);
 }
@@ -125,8 +153,7 @@ static size_t first_piece(const char *text, size_t size) {
 /* The frames have a datagram of their own, so that they can leave at once, and the replies and their CPU times do not
  * notice. A task that is tiny sends them with its reply. */
 static void add_log(void *arg, const char *text, size_t size) {
-    struct wire_header h = {.kind = WIRE_LOG, .ticket = self.ticket};
-    (void)arg;
+    struct wire_header h = {.kind = WIRE_LOG, .ticket = ticket_of(arg)};
     if (self.log.data == NULL && wire_open_writer(&self.log) != 0)
         die();
     while (size > 0) {
@@ -146,24 +173,29 @@ static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0}
 
 static void on_sigterm(int signal) {
     (void)signal;
-    if (self.board != NULL && self.ticket != 0 && is_cancelled(NULL))
+    if (self.board != NULL && self.ticket != 0 && is_cancelled(NULL) && !programs_on_sigterm())
         _exit(128 + SIGTERM);
 }
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
+/* Of this process, and of those that work for it. It can fall when one of these ends. */
+static int64_t cpu_ns(void) {
+    return clock_cpu_ns() + programs_cpu_ns();
+}
+
 /* Fills in the CPU time of all tasks that are unsettled. One more has taken wall_ns, and its reply is not in the
  * datagram yet; 0: there is none. Returns its CPU time. */
 static uint64_t settle(int64_t wall_ns) {
     struct unsettled *u = &self.unsettled;
-    int64_t now_ns = clock_cpu_ns(), all_ns = wall_ns;
+    int64_t now_ns = cpu_ns(), all_ns = wall_ns;
     for (unsigned i = 0; i < u->count; i++)
         all_ns += u->wall_ns[i];
-    double share = all_ns == 0 ? 0 : (double)(now_ns - u->since_ns) / (double)all_ns;
+    double share = all_ns == 0 || now_ns < u->since_ns ? 0 : (double)(now_ns - u->since_ns) / (double)all_ns;
     for (unsigned i = 0; i < u->count; i++) {
-        uint64_t cpu_ns = (uint64_t)((double)u->wall_ns[i] * share);
+        uint64_t of_task_ns = (uint64_t)((double)u->wall_ns[i] * share);
         if (u->at[i] > 0)
-            memcpy(self.writer.data + u->at[i], &cpu_ns, sizeof cpu_ns);
+            memcpy(self.writer.data + u->at[i], &of_task_ns, sizeof of_task_ns);
     }
     u->count = 0;
     u->since_ns = now_ns;
@@ -260,9 +292,9 @@ static bool send_outcome(uint64_t ticket, struct outcome *o, int64_t wall_ns) {
     bool bulk = size > WIRE_MAX_INLINE, fits = wire_fits(&self.writer, bulk ? head_size : size, bulk);
     bool settled = bulk || !fits;
     if (settled) {
-        uint64_t cpu_ns = settle(wall_ns);
+        uint64_t of_task_ns = settle(wall_ns);
         if (place > 0)
-            memcpy((o->kind == WIRE_DONE ? (char *)&o->times : body->data) + place, &cpu_ns, sizeof cpu_ns);
+            memcpy((o->kind == WIRE_DONE ? (char *)&o->times : body->data) + place, &of_task_ns, sizeof of_task_ns);
     }
     if (!fits)
         flush_replies();
@@ -537,7 +569,7 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
         flush_replies();
     int64_t start_ns = clock_monotonic_ns();
     if (self.unsettled.count == 0)
-        self.unsettled.since_ns = clock_cpu_ns();
+        self.unsettled.since_ns = cpu_ns();
     self.lap_ns = start_ns;
     self.ticket = h->ticket;
     hooks.deadline_ns = deadline_ns(h->kind == WIRE_PART ? &self.merge.header : h);
@@ -562,6 +594,184 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     if (large || end_ns - self.batch_start_ns > FLUSH_NS)
         flush_replies();
 }
+
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+/* Looks at the next frame. False: there is none in this datagram and, with `more`, none has come after it. */
+static bool look_ahead(bool more) {
+    struct pollfd next = {.fd = self.socket, .events = POLLIN};
+    while (!self.has_ahead) {
+        int got = self.reading ? wire_next(&self.reader, &self.ahead) : 0;
+        if (got < 0)
+            die();
+        self.has_ahead = got == 1;
+        if (got == 1)
+            return true;
+        if (self.reading)
+            wire_close_reader(&self.reader);
+        self.reading = false;
+        if (!more)
+            return false;
+        flush_replies(); /* whoever takes a batch is about to wait for work, or to work for long */
+        if (poll(&next, 1, 0) != 1)
+            return false;
+        int received = wire_receive(self.socket, self.buffer, &self.reader);
+        if (received == 0)
+            _exit(0);
+        if (received < 0)
+            die();
+        self.reading = true;
+        self.batch_start_ns = clock_monotonic_ns();
+    }
+    return true;
+}
+
+/* Can this task be one of a batch? It is short: it costs at most what the front end lets a plan go on with. */
+static bool can_batch(const struct wire_header *h) {
+    if ((h->flags & (WIRE_RAW | WIRE_ITEMS | WIRE_BULK)) != 0 || !host_can_batch(h->type))
+        return false;
+    return (h->kind == WIRE_PLAN && (h->flags & WIRE_GO) != 0) || (h->kind == WIRE_RUN && h->budget_ns <= SHORT_NS);
+}
+
+static struct batched *batched_at(unsigned i) {
+    return &self.batch[(self.batch_front + i) % BATCH_MAX];
+}
+
+/* The front end sees what the task at the front does. */
+static void show_front(void) {
+    const struct batched *front = self.batch_count == 0 ? NULL : batched_at(0);
+    self.ticket = front == NULL ? 0 : front->header.ticket;
+    if (front == NULL)
+        return;
+    show_progress(NULL, 0, 0);
+    atomic_store(&self.board->current, self.ticket);
+}
+
+/* Replies to the tasks that are done, from the front on. */
+static void reply_to_batched(void) {
+    int64_t now_ns = clock_monotonic_ns();
+    bool large = false;
+    while (self.batch_count > 0 && batched_at(0)->done) {
+        struct batched *b = batched_at(0);
+        large |= send_outcome(b->header.ticket, &b->outcome, b->wall_ns);
+        pass(b->header.ticket);
+        host_plan_deinit(&b->plan);
+        buf_deinit(&b->copy);
+        self.batch_front = (self.batch_front + 1) % BATCH_MAX;
+        self.batch_count--;
+        show_front();
+    }
+    if (large || now_ns - self.batch_start_ns > FLUSH_NS)
+        flush_replies();
+}
+
+/* Plans a task of a batch. True: it is to be run with the others. */
+static bool plan_batched(struct batched *b, struct bytes params, struct host_batch_call *call) {
+    const struct wire_header *h = &b->header;
+    int rc = host_plan(h->type, params.data, params.size, h->count, &b->hooks, &b->plan, &b->outcome.fault);
+    b->outcome.times.plan_ns = lap();
+    if (!proceed(&b->outcome, rc))
+        return false;
+    const struct host_plan *plan = &b->plan;
+    if (plan->count == 1 && plan->chunks[0].cost_ns <= h->budget_ns) {
+        call->common = (struct bytes){plan->common.data == NULL ? "" : plan->common.data, plan->common.size};
+        call->chunk = (struct bytes){plan->bytes.data == NULL ? "" : plan->bytes.data + plan->chunks[0].offset,
+                                     plan->chunks[0].size};
+        return true;
+    }
+    b->outcome.kind = WIRE_PLANNED;
+    write_plan(&b->outcome.body, h->type, NULL, plan, b->outcome.times.plan_ns);
+    move(&b->outcome.rest, &b->plan.bytes);
+    return false;
+}
+
+static bool copy_run(struct batched *b, struct bytes payload, struct host_batch_call *call) {
+    struct bytes common;
+    buf_append(&b->copy, payload.data, payload.size);
+    if (b->copy.failed)
+        die();
+    payload.data = b->copy.data == NULL ? "" : b->copy.data;
+    if (!split_common(&payload, &common))
+        die();
+    call->common = common;
+    call->chunk = payload;
+    call->attempt = b->header.attempt;
+    return true;
+}
+
+/* Begins the next task, if it is one of this batch. */
+static bool next_batched(void *arg, struct host_batch_call *call) {
+    uint32_t type = *(const uint32_t *)arg;
+    bool runs = false;
+    while (!runs && self.batch_count < BATCH_MAX && look_ahead(true) && can_batch(&self.ahead.header) &&
+           self.ahead.header.type == type) {
+        struct batched *b = batched_at(self.batch_count);
+        struct bytes payload = {self.ahead.inlined, self.ahead.header.length};
+        *b = (struct batched){.header = self.ahead.header, .hooks = hooks};
+        b->hooks.arg = &b->header.ticket;
+        b->hooks.deadline_ns = deadline_ns(&b->header);
+        self.has_ahead = false;
+        if (self.batch_count++ == 0) {
+            self.batch_lap_ns = clock_monotonic_ns();
+            show_front();
+        }
+        lap();
+        int64_t began_ns = self.lap_ns;
+        if (atomic_load(&self.board->cancelled[b->header.ticket % WIRE_MAX_IN_FLIGHT]) == b->header.ticket)
+            b->outcome.kind = WIRE_CANCELLED;
+        else
+            runs = b->header.kind == WIRE_PLAN ? plan_batched(b, payload, call) : copy_run(b, payload, call);
+        b->wall_ns = clock_monotonic_ns() - began_ns;
+        b->done = !runs;
+        b->common = call->common;
+        call->owner = b;
+        call->hooks = &b->hooks;
+        if (b->done)
+            reply_to_batched();
+    }
+    return runs;
+}
+
+static void end_batched(void *arg, void *owner, int rc, struct buf *part, struct fault *fault) {
+    struct batched *b = owner;
+    struct outcome *o = &b->outcome;
+    (void)arg;
+    self.lap_ns = self.batch_lap_ns;
+    o->times.run_ns = lap();
+    if (rc != 0) {
+        o->fault = *fault;
+        *fault = (struct fault){0};
+    }
+    if (proceed(o, rc)) {
+        o->kind = WIRE_DONE;
+        if (part->failed)
+            die();
+        if ((b->header.flags & WIRE_GO) != 0)
+            merge_step(o, &b->header, b->common, &(struct bytes){part->data == NULL ? "" : part->data, part->size}, 1);
+        else
+            move(&o->body, part);
+    }
+    self.batch_lap_ns = self.lap_ns;
+    b->wall_ns += (int64_t)(o->times.run_ns + o->times.merge_ns);
+    b->done = true;
+    reply_to_batched();
+}
+
+/* Does this task, and those that come after it as long as they are of its kind. */
+static void work_in_batch(uint32_t type) {
+    const struct host_batch feed = {.arg = &type, .next = next_batched, .done = end_batched};
+    if (self.batch == NULL)
+        self.batch = calloc(BATCH_MAX, sizeof *self.batch);
+    if (self.batch == NULL)
+        die();
+    if (self.unsettled.count == 0)
+        self.unsettled.since_ns = cpu_ns();
+    self.gathers_log = true;
+    set_title(type);
+    host_run_batch(type, &feed);
+}
+
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
     const struct wire_header *h = &f->header;
@@ -604,24 +814,28 @@ static void give_memory_back(void) {
     self.largest_bulk = 0;
 }
 
-static void handle_datagram(struct wire_reader *r) {
-    struct wire_frame f;
-    int got = wire_next(r, &f);
-    for (; got == 1; got = wire_next(r, &f)) {
+/* Handles the frames of the datagram that was received, and of those that batches take after it. */
+static void handle_datagram(void) {
+    self.reading = true;
+    self.batch_start_ns = clock_monotonic_ns();
+    while (look_ahead(false)) {
+        struct wire_frame f = self.ahead;
         struct slice bulk = {NULL, 0, 0};
-        if ((f.header.flags & WIRE_BULK) != 0 && wire_take_bulk(r, &f, &bulk) != 0)
+        if (can_batch(&f.header)) {
+            work_in_batch(f.header.type);
+            continue;
+        }
+        self.has_ahead = false;
+        if ((f.header.flags & WIRE_BULK) != 0 && wire_take_bulk(&self.reader, &f, &bulk) != 0)
             die();
         handle_frame(&f, &bulk);
         slice_deinit(&bulk);
     }
-    if (got < 0)
-        die();
-    wire_close_reader(r);
+    flush_replies();
 }
 
-_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
+_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd, int supply) {
     struct sigaction term = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
-    struct wire_reader r;
     self.slot = slot;
     self.socket = socket;
     self.board = scoreboard_map(scoreboard_fd, slot);
@@ -629,6 +843,7 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
     self.buffer = aligned_alloc(64, WIRE_MAX_DATAGRAM);
     if (self.board == NULL || self.buffer == NULL || wire_open_writer(&self.writer) != 0)
         die();
+    supply_open(supply, self.board);
     mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
     mallopt(M_TRIM_THRESHOLD, 2 * MAPPED_FROM);
     sigaction(SIGTERM, &term, NULL);
@@ -636,14 +851,12 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd) {
     send_sign(0, WIRE_READY);
     flush_replies();
     for (;;) {
-        int got = wire_receive(socket, self.buffer, &r);
+        int got = wire_receive(socket, self.buffer, &self.reader);
         if (got == 0)
             _exit(0);
         if (got < 0)
             die();
-        self.batch_start_ns = clock_monotonic_ns();
-        handle_datagram(&r);
-        flush_replies();
+        handle_datagram();
         give_memory_back();
     }
 }
@@ -681,5 +894,5 @@ int worker_spawned_main(void) {
                 error.size > 0 ? ": " : "", error.size > 0 ? error.data : "");
         return 1;
     }
-    worker_main(s.slot, WORKER_SOCKET_FD, WORKER_SCOREBOARD_FD);
+    worker_main(s.slot, WORKER_SOCKET_FD, WORKER_SCOREBOARD_FD, -1);
 }

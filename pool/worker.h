@@ -21,9 +21,9 @@ struct worker_start {
 /* main() of that role: loads the handler, then calls worker_main. Returns an exit status only if it could not start. */
 int worker_spawned_main(void);
 
-/* The worker of this slot, in a process that is just forked. Takes both descriptors: the worker's end of its socket,
- * and the scoreboard. Exits with 0 on WIRE_EXIT or when the front end has closed the socket, and with 70 (EX_SOFTWARE
+/* The worker of this slot, in a process that is just forked. Takes the descriptors: the worker's end of its socket,
+ * the scoreboard, and its end of the supply socket (supply.h), or -1. Exits with 0 on WIRE_EXIT or when the front end has closed the socket, and with 70 (EX_SOFTWARE
  * of sysexits.h) when the front end broke the protocol, or when there was no memory or no descriptor. */
-_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd);
+_Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd, int supply);
 
 #endif

@@ -97,13 +97,22 @@ static void read_proc(pid_t pid, const char *name, char *text, size_t size) {
     text[n < 0 ? 0 : n] = '\0';
 }
 
-uint64_t worker_rss(const struct worker *w) {
+static uint64_t process_rss(pid_t pid) {
     char text[128];
     unsigned long long total, resident;
+    read_proc(pid, "statm", text, sizeof text);
+    return sscanf(text, "%llu %llu", &total, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+uint64_t worker_rss(const struct worker *w) {
     if (w->pid <= 0)
         return 0;
-    read_proc(w->pid, "statm", text, sizeof text);
-    return sscanf(text, "%llu %llu", &total, &resident) == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    uint64_t rss = process_rss(w->pid);
+    for (unsigned i = 0; i < PROGRAMS_MAX; i++) {
+        pid_t program = atomic_load_explicit(&w->board->programs[i], memory_order_relaxed);
+        rss += program > 0 ? process_rss(program) : 0;
+    }
+    return rss;
 }
 
 bool worker_is_stopped(const struct worker *w) {

@@ -1,5 +1,5 @@
-/* zygote.c: see zygote.h. The zygote. It is kept simple, because all workers die with it: it has no timers, and it
- * remembers nothing but the list of its children.
+/* zygote.c: see zygote.h. The zygote. It is kept simple, because all workers die with it. Its children are the workers,
+ * the programs with their processes (templates.h), and what these leave behind: it is a subreaper.
  *
  *     front end ──exec──► zygote: load handlers ──► LOADED ──► wait ─┬─ SPAWN   fork a worker, pass its socket; execute
  *                                                                    │          it if it must load a handler by itself
@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,9 +24,12 @@
 
 #include "base/array.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "handlers/host/host.h"
 #include "pool/cgroup.h"
+#include "pool/death.h"
 #include "pool/sources.h"
+#include "pool/templates.h"
 #include "pool/wire.h"
 #include "pool/worker.h"
 
@@ -39,9 +41,10 @@ struct child {
 };
 
 static struct {
+    struct loop *loop;
+    struct watch control, signals;
     struct child *children;
     size_t count, room; /* places, some of which are free; room: see base/array.h */
-    int signal_fd;
     uint64_t oom_kills;
     struct zygote_config config;
     struct pool_sources sources;
@@ -80,24 +83,44 @@ static void report(struct zygote_report *r, const int fds[2]) {
 
 /* ---- reaping ----------------------------------------------------------------------------------------------------- */
 
-static void reap(void) {
+static void report_exit(struct child *c, int status, const struct rusage *usage, bool oom) {
+    struct zygote_report r = {.kind = ZYGOTE_EXITED,
+                              .slot = c->slot,
+                              .pid = c->pid,
+                              .status = status,
+                              .oom = oom,
+                              .max_rss_bytes = (uint64_t)usage->ru_maxrss * 1024,
+                              .cpu_ms = death_cpu_ms(usage)};
+    c->pid = 0;
+    report(&r, NULL);
+}
+
+static void reap_one(pid_t pid) {
     int status;
     struct rusage usage;
-    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;) {
-        struct child *c = find_child(pid);
-        if (c == NULL)
-            continue;
-        uint64_t oom_kills = cgroup_oom_kills();
-        struct zygote_report r = {.kind = ZYGOTE_EXITED,
-                                  .slot = c->slot,
-                                  .pid = pid,
-                                  .status = status,
-                                  .oom = oom_kills > zygote.oom_kills,
-                                  .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024,
-                                  .cpu_ms = zygote_cpu_ms(&usage)};
-        zygote.oom_kills = oom_kills;
-        c->pid = 0;
-        report(&r, NULL);
+    struct child *c = find_child(pid);
+    if (c == NULL)
+        templates_before_reap(pid);
+    if (wait4(pid, &status, 0, &usage) != pid)
+        return;
+    uint64_t oom_kills = cgroup_oom_kills();
+    bool oom = oom_kills > zygote.oom_kills;
+    zygote.oom_kills = oom_kills;
+    if (c == NULL) {
+        templates_reaped(pid, status, &usage, oom);
+        return;
+    }
+    templates_remove_worker(pid);
+    report_exit(c, status, &usage, oom);
+}
+
+static void reap(void) {
+    siginfo_t info;
+    for (;;) {
+        info.si_pid = 0;
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+            return;
+        reap_one(info.si_pid);
     }
 }
 
@@ -114,15 +137,18 @@ static _Noreturn void execute_worker(int socket) {
 }
 
 /* In the child: closes and resets what belongs to the zygote, then becomes the worker. */
-static _Noreturn void become_worker(const struct zygote_request *q, int socket, int stderr_fd, pid_t parent) {
+static _Noreturn void become_worker(const struct zygote_request *q, int socket, int supply, int stderr_fd,
+                                    pid_t parent) {
     sigset_t none;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(0);
     close(ZYGOTE_SOCKET_FD);
-    close(zygote.signal_fd);
     if (zygote.sources_fd >= 0)
         close(zygote.sources_fd);
+    close(zygote.signals.fd);
+    templates_forget();
+    loop_free(zygote.loop);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
@@ -140,7 +166,7 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     close(oom);
     if (q->start_type != START_FORKED)
         execute_worker(socket);
-    worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD);
+    worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD, supply);
 }
 
 static void widen(int socket) {
@@ -149,7 +175,7 @@ static void widen(int socket) {
         setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
-static int fork_worker(const struct zygote_request *q, int sockets[2], int pipes[2]) {
+static int fork_worker(const struct zygote_request *q, int sockets[2], int supply[2], int pipes[2]) {
     struct child *c = add_child();
     if (c == NULL)
         return -1;
@@ -159,10 +185,13 @@ static int fork_worker(const struct zygote_request *q, int sockets[2], int pipes
         return -1;
     if (pid == 0) {
         close(sockets[0]);
+        close(supply[0]);
         close(pipes[0]);
-        become_worker(q, sockets[1], pipes[1], self);
+        become_worker(q, sockets[1], supply[1], pipes[1], self);
     }
     *c = (struct child){pid, q->slot};
+    templates_add_worker(pid, supply[0]);
+    supply[0] = -1;
     struct zygote_report r = {.kind = ZYGOTE_SPAWNED, .slot = q->slot, .pid = pid};
     report(&r, (int[2]){sockets[0], pipes[0]});
     return 0;
@@ -194,19 +223,21 @@ static void spawn(const struct zygote_request *q) {
                                  .test_types = zygote.config.test_types,
                                  .log_level = zygote.config.log_level,
                                  .log_format = zygote.config.log_format};
-    int sockets[2] = {-1, -1}, pipes[2] = {-1, -1};
-    bool ok = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0 && pipe2(pipes, O_CLOEXEC) == 0;
+    int sockets[2] = {-1, -1}, supply[2] = {-1, -1}, pipes[2] = {-1, -1};
+    bool ok = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0 &&
+              socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, supply) == 0 && pipe2(pipes, O_CLOEXEC) == 0;
     if (ok) {
         widen(sockets[0]);
         widen(sockets[1]);
     }
     if (ok && q->start_type != START_FORKED) /* a worker that is executed reads this from its socket */
         ok = wire_send_control(sockets[0], &start, sizeof start, sources[0] >= 0 ? sources : NULL) == 0;
-    if (!ok || fork_worker(q, sockets, pipes) != 0) {
+    if (!ok || fork_worker(q, sockets, supply, pipes) != 0) {
         struct zygote_report r = {.kind = ZYGOTE_NOT_SPAWNED, .slot = q->slot, .status = errno};
         report(&r, NULL);
     }
     close_pair(sockets);
+    close_pair(supply);
     close_pair(pipes);
 }
 
@@ -228,23 +259,50 @@ static bool serve_request(void) {
     return true;
 }
 
-/* Serves until the front end is gone. Then it ends all workers. */
-static void serve(void) {
-    struct pollfd fds[] = {{.fd = zygote.signal_fd, .events = POLLIN}, {.fd = ZYGOTE_SOCKET_FD, .events = POLLIN}};
+static _Noreturn void end(void);
+
+static void on_control(struct watch *w, uint32_t events) {
+    (void)w, (void)events;
+    if (!serve_request())
+        end();
+}
+
+static void on_signal(struct watch *w, uint32_t events) {
     struct signalfd_siginfo info;
-    for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            break;
-        if ((fds[0].revents & POLLIN) != 0 && read(zygote.signal_fd, &info, sizeof info) > 0)
-            reap();
-        if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !serve_request())
-            break;
-    }
+    (void)events;
+    if (read(w->fd, &info, sizeof info) > 0)
+        reap();
+}
+
+static int64_t no_turn(void *arg) {
+    (void)arg;
+    return -1;
+}
+
+/* Kills all children, also those that programs have left behind. */
+static void kill_children(void) {
+    char path[64];
+    int pid;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    while (children != NULL && fscanf(children, "%d", &pid) == 1)
+        kill(pid, SIGKILL);
+    if (children != NULL)
+        fclose(children);
     for (size_t i = 0; i < zygote.count; i++)
         if (zygote.children[i].pid != 0)
             kill(zygote.children[i].pid, SIGKILL);
-    while (wait(NULL) > 0)
-        continue;
+}
+
+/* The front end is gone. */
+static _Noreturn void end(void) {
+    for (pid_t pid = 0; pid >= 0;) {
+        kill_children();
+        pid = waitpid(-1, NULL, WNOHANG);
+        if (pid == 0)
+            usleep(500); /* a child that dies can leave children to us */
+    }
+    _exit(0);
 }
 
 /* Returns a descriptor that reports SIGCHLD. SIGTERM and the signals of a terminal are for the front end; the zygote
@@ -300,8 +358,10 @@ static int load_sources(int fds[2], struct buf *error) {
         return -1;
     }
     const struct pool_sources *s = &zygote.sources;
-    /* PROGRAMS: programs_load(s->programs, s->program_count, s->load_timeout_ns, error) goes here. */
-    return plugins_load(s->plugins, s->plugin_count, zygote_tell_loading, error);
+    int rc = plugins_load(s->plugins, s->plugin_count, zygote_tell_loading, error);
+    if (rc == 0 && s->program_count > 0)
+        rc = templates_load(s->programs, s->program_count, s->load_timeout_ns, zygote_tell_loading, error);
+    return rc;
 }
 
 /* Loads all types, and reports the result. If that failed, it only waits for its end. */
@@ -339,12 +399,18 @@ int zygote_main(void) {
     log_style = config->log_format;
     fcntl(ZYGOTE_SOCKET_FD, F_SETFD, FD_CLOEXEC);
     fcntl(ZYGOTE_SCOREBOARD_FD, F_SETFD, FD_CLOEXEC);
-    zygote.signal_fd = set_up_signals();
+    zygote.loop = loop_new();
+    zygote.signals = (struct watch){set_up_signals(), on_signal};
+    zygote.control = (struct watch){ZYGOTE_SOCKET_FD, on_control};
+    if (zygote.loop == NULL || loop_watch(zygote.loop, &zygote.signals, EPOLLIN) != 0 ||
+        loop_watch(zygote.loop, &zygote.control, EPOLLIN) != 0)
+        return 1;
+    templates_init(zygote.loop);
     set_up_streams();
     zygote.oom_kills = cgroup_oom_kills();
     host_init(config->test_types != 0);
     setproctitle("zygote");
     load(fds);
-    serve();
+    loop_run(zygote.loop, no_turn, NULL);
     return 0;
 }

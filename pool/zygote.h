@@ -6,7 +6,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/resource.h>
 
 #define ZYGOTE_ROLE          "zygote" /* argv[1] of an offloadd that is to be the zygote */
 #define ZYGOTE_SOCKET_FD     3        /* its end of the control socket */
@@ -14,12 +13,6 @@
 
 /* Room for process titles in the arguments: setproctitle(3) can only overwrite what execve(2) has put there. */
 #define ZYGOTE_TITLE_ROOM "----------------------------------------------------------------"
-
-/* The CPU time of a process that was reaped, user and system. Also used by the front end. */
-static inline uint64_t zygote_cpu_ms(const struct rusage *u) {
-    return (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 +
-           (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
-}
 
 /* First message on the control socket. With sources, it comes with twice the descriptor of their memfd (sources.h). */
 struct zygote_config {

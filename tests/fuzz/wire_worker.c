@@ -129,13 +129,13 @@ static void hear_replies(void) {
 }
 
 /* The worker takes one datagram, as worker_main does. */
-static void take_datagram(struct wire_reader *r) {
+static void take_datagram(const struct wire_reader *r) {
+    self.reader = *r;
     if (setjmp(process_ended) == 0) {
-        self.batch_start_ns = clock_monotonic_ns();
-        handle_datagram(r);
-        flush_replies();
+        handle_datagram();
     } else {
-        wire_close_reader(r);
+        wire_close_reader(&self.reader);
+        self.reading = self.has_ahead = false;
         slice_deinit(&self.writer.bulk);
         self.writer.size = self.writer.frames = 0;
         drop_merge();

@@ -47,7 +47,7 @@ static int open_worker(void **state) {
     if (worker == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(fds[0]);
-        worker_main(SLOT, fds[1], scoreboard_fd);
+        worker_main(SLOT, fds[1], scoreboard_fd, -1);
     }
     close(fds[1]);
     wire_fd = fds[0];

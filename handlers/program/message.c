@@ -1,0 +1,182 @@
+/* message.c: see message.h. The text is checked as JSON first. Then its members are read where they stand, so a large
+ * value is never copied here. It runs in the zygote and in workers. */
+#include "handlers/program/message.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+#include "handlers/host/jsontext.h"
+
+#define MAX_NAME 32
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+static bool has_name(const struct json_span *member, const char *name) {
+    char text[MAX_NAME];
+    scan_string(member, text, sizeof text);
+    return strcmp(text, name) == 0;
+}
+
+struct json_span message_member(const struct json_span *object, const char *name) {
+    struct json_span member, value;
+    const char *at = object->at + 1;
+    if (object->at != NULL && *object->at == '{')
+        while (scan_next_member(&at, object->end, &member, &value))
+            if (has_name(&member, name))
+                return value;
+    return (struct json_span){NULL, NULL};
+}
+
+bool message_text(const struct json_span *value, char *to, size_t room) {
+    to[0] = '\0';
+    if (value->at == NULL || *value->at != '"')
+        return false;
+    scan_string(value, to, room);
+    return true;
+}
+
+bool message_u64(const struct json_span *value, uint64_t *number) {
+    *number = 0;
+    if (value->at == NULL)
+        return false;
+    const char *end = scan_plain_integer(value->at, value->end, 16);
+    for (const char *at = value->at; end == value->end && at < end && *at != '-'; at++)
+        *number = *number * 10 + (uint64_t)(*at - '0');
+    return end == value->end && *value->at != '-' && *number <= (UINT64_C(1) << 53);
+}
+
+static bool begins_with(const struct json_span *value, char c) {
+    return value->at != NULL && *value->at == c;
+}
+
+/* ---- members -----------------------------------------------------------------------------------------------------*/
+
+struct members {
+    struct json_span kind, call, value, values, error, chunks, done, total, pid, types, sources, protocol, fork,
+        cancel_signal;
+};
+
+#define MEMBER(name)                                                                                                   \
+    { #name, offsetof(struct members, name) }
+static const struct {
+    const char *name;
+    size_t offset;
+} member_names[] = {MEMBER(kind),    MEMBER(call),     MEMBER(value), MEMBER(values),       MEMBER(error),
+                    MEMBER(chunks),  MEMBER(done),     MEMBER(total), MEMBER(pid),          MEMBER(types),
+                    MEMBER(sources), MEMBER(protocol), MEMBER(fork),  MEMBER(cancel_signal)};
+#undef MEMBER
+
+/* One pass: a value can have many megabytes. */
+static void find_members(const struct json_span *frame, struct members *s) {
+    struct json_span name, value;
+    const char *at = frame->at + 1;
+    memset(s, 0, sizeof *s);
+    while (scan_next_member(&at, frame->end, &name, &value)) {
+        char text[MAX_NAME];
+        scan_string(&name, text, sizeof text);
+        for (size_t i = 0; i < sizeof member_names / sizeof member_names[0]; i++)
+            if (strcmp(text, member_names[i].name) == 0)
+                memcpy((char *)s + member_names[i].offset, &value, sizeof value);
+    }
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
+
+static int broken(const char **why, const char *reason) {
+    *why = reason;
+    return -1;
+}
+
+static int read_result(const struct members *s, struct message *m, const char **why) {
+    const struct json_span call = s->call;
+    m->value = s->value;
+    m->values = s->values;
+    m->error = s->error;
+    if (!message_u64(&call, &m->call))
+        return broken(why, "result: \"call\" is not the number of a call");
+    if ((m->value.at != NULL) + (m->values.at != NULL) + (m->error.at != NULL) != 1)
+        return broken(why, "result: it must have one of \"value\", \"values\" and \"error\"");
+    if (m->values.at != NULL && !begins_with(&m->values, '['))
+        return broken(why, "result: \"values\" is not an array");
+    if (m->error.at != NULL && !begins_with(&m->error, '{'))
+        return broken(why, "result: \"error\" is not an object");
+    return 0;
+}
+
+static int read_planned(const struct members *s, struct message *m, const char **why) {
+    const struct json_span call = s->call;
+    m->chunks = s->chunks;
+    if (!message_u64(&call, &m->call))
+        return broken(why, "planned: \"call\" is not the number of a call");
+    return begins_with(&m->chunks, '[') ? 0 : broken(why, "planned: \"chunks\" is not an array");
+}
+
+static int read_progress(const struct members *s, struct message *m, const char **why) {
+    const struct json_span call = s->call, done = s->done, total = s->total;
+    if (!message_u64(&call, &m->call) || !message_u64(&done, &m->done) || !message_u64(&total, &m->total))
+        return broken(why, "progress: \"call\", \"done\" and \"total\" must be integers from 0 up");
+    return 0;
+}
+
+static int read_forked(const struct members *s, struct message *m, const char **why) {
+    const struct json_span pid = s->pid;
+    uint64_t number = 0;
+    m->forked_error = s->error;
+    if (pid.at != NULL && (!message_u64(&pid, &number) || number < 2 || number > INT32_MAX))
+        return broken(why, "forked: \"pid\" is not the number of a process");
+    m->pid = (int64_t)number;
+    return pid.at != NULL || begins_with(&m->forked_error, '"') ? 0 : broken(why, "forked: it has no \"pid\"");
+}
+
+static int read_hello(const struct members *s, struct message *m, const char **why) {
+    const struct json_span protocol = s->protocol, fork = s->fork, cancel = s->cancel_signal;
+    uint64_t number;
+    m->types = s->types;
+    m->sources = s->sources;
+    if (!message_u64(&protocol, &number) || number != MESSAGE_PROTOCOL)
+        return broken(why, "hello: \"protocol\" is not 1");
+    if (fork.at != NULL && *fork.at != 't' && *fork.at != 'f')
+        return broken(why, "hello: \"fork\" is not true or false");
+    m->fork = begins_with(&fork, 't');
+    if (cancel.at != NULL && (!message_u64(&cancel, &number) || number < 1 || number >= NSIG))
+        return broken(why, "hello: \"cancel_signal\" is not the number of a signal");
+    m->cancel_signal = cancel.at != NULL ? (int)number : 0;
+    if (m->types.at != NULL && !begins_with(&m->types, '['))
+        return broken(why, "hello: \"types\" is not an array");
+    if (m->sources.at != NULL && !begins_with(&m->sources, '['))
+        return broken(why, "hello: \"sources\" is not an array");
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*read)(const struct members *s, struct message *m, const char **why);
+} kinds[] = {
+    [MESSAGE_HELLO] = {"hello", read_hello},       [MESSAGE_RESULT] = {"result", read_result},
+    [MESSAGE_PLANNED] = {"planned", read_planned}, [MESSAGE_PROGRESS] = {"progress", read_progress},
+    [MESSAGE_FORKED] = {"forked", read_forked},
+};
+
+int message_read(struct bytes json, struct message *m, const char **why) {
+    const char *text = json.data, *end = text + json.size;
+    struct fault fault = {{0}};
+    char kind[MAX_NAME];
+    memset(m, 0, sizeof *m);
+    bool good = jsontext_check(text, json.size, MESSAGE_MAX_DEPTH, &fault) == 0;
+    fault_deinit(&fault);
+    if (!good)
+        return broken(why, "a frame is not JSON");
+    struct json_span frame = {scan_space(text, end), end};
+    struct members s;
+    if (*frame.at == '{')
+        find_members(&frame, &s);
+    if (*frame.at != '{' || !message_text(&s.kind, kind, sizeof kind))
+        return broken(why, "a frame is not an object with a \"kind\"");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kind, kinds[i].name) != 0)
+            continue;
+        m->kind = (enum message_kind)i;
+        return kinds[i].read(&s, m, why);
+    }
+    return broken(why, "a frame has a \"kind\" that a program cannot send");
+}

@@ -1,0 +1,42 @@
+/* message.h: what a program says (docs/programs.md): one frame's JSON, taken apart. A program is not trusted: all is
+ * checked. Any process that talks with programs; one thread of it. */
+#ifndef OFFLOAD_PROGRAM_MESSAGE_H
+#define OFFLOAD_PROGRAM_MESSAGE_H
+
+#include "base/attributes.h"
+#include "handlers/handler.h"
+#include "handlers/host/scan.h"
+
+#define MESSAGE_MAX_DEPTH 512 /* of the JSON of a frame */
+#define MESSAGE_PROTOCOL  1
+
+enum message_kind { MESSAGE_HELLO, MESSAGE_RESULT, MESSAGE_PLANNED, MESSAGE_PROGRESS, MESSAGE_FORKED };
+
+/* All spans lie in the JSON of the frame. Those of members that are missing have `at` NULL. */
+struct message {
+    enum message_kind kind;
+    uint64_t call;                   /* result, planned, progress */
+    struct json_span value, values;  /* result: one of these three; values is an array that is not empty */
+    struct json_span error;          /* an object */
+    struct json_span chunks;         /* planned: an array */
+    uint64_t done, total;            /* progress */
+    int64_t pid;                     /* forked; 0: it could not fork */
+    struct json_span forked_error;   /* forked: a string */
+    struct json_span types, sources; /* hello: arrays */
+    bool fork;                       /* hello */
+    int cancel_signal;               /* hello; 0: none */
+};
+
+/* 0; or -1 with the reason in *why, a text in static memory: the frame breaks the protocol. */
+MUST_CHECK int message_read(struct bytes json, struct message *m, const char **why);
+
+/* ---- values of a message ----------------------------------------------------------------------------------------- */
+
+/* A member of an object; `at` is NULL if it is not there. */
+struct json_span message_member(const struct json_span *object, const char *name);
+/* Reads a string, cut to the room, with a NUL at its end. False if it is none. */
+bool message_text(const struct json_span *value, char *to, size_t room);
+/* Reads an integer that is not negative and at most 2^53. False if it is none. */
+bool message_u64(const struct json_span *value, uint64_t *number);
+
+#endif
