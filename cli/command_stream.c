@@ -1,7 +1,7 @@
 /* command_stream.c: the commands that print news of a job while it runs. Process: the client.
  *
  * `events` prints "EVENT DATA" for each server-sent event, until the event named "end". When the stream is cut, it asks
- * for the rest with the id of the last event. `map` submits items, prints one line of JSON for each when it is
+ * for the rest with the id of the last event. `map` submits items or columns, prints one line of JSON for each when it is
  * finished, and a summary on stderr. Ctrl-C ends the process and so its connection: the service then cancels the job of
  * a map, unless the job has a key. */
 #include "cli/command_stream.h"
@@ -136,7 +136,7 @@ int command_map(struct command_input *in) {
     if (code != EXIT_DONE)
         return code;
     code = EXIT_USAGE;
-    if (submission_write_map(&body, in->words[0], in->word_count > 1 ? in->words[1] : "-", in->options) != 0)
+    if (submission_write_map(&body, in->words, in->word_count, in->options) != 0)
         goto out;
     sink = lines_open(&lines);
     code = sink != NULL ? submit_map(in, &body, sink, key, &a) : EXIT_TROUBLE;

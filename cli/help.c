@@ -13,7 +13,8 @@ const char help_paragraphs[] =
     "VALUE is taken as JSON if it is JSON (7, true, [1,2], \"text\"), else as a string. @FILE stands for the content "
     "of\n"
     "a file, @- for stdin. TIME is a number with ms, s, m or h. Results and jobs go to stdout as JSON, just as the\n"
-    "service sent them; everything else goes to stderr. map reads one JSON object from each line, and prints one line\n"
+    "service sent them; everything else goes to stderr. map reads one JSON object from each line, or\n"
+    "takes --columns '{\"KEY\": [VALUE, ...]}', where a VALUE that is no list is the same for all. It prints one line\n"
     "for each when it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else "
     "from\n"
     "OFFLOAD_URL, else it is " HELP_DEFAULT_URL ".\n";

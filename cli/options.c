@@ -11,6 +11,8 @@
 
 static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_PARAMS] = {"params", KIND_TEXT, "JSON|@FILE", NULL, "all parameters at once, in place of KEY=VALUE"},
+    [OPTION_COLUMNS] = {"columns", KIND_TEXT, "JSON|@FILE", NULL,
+                        "a list of values for each parameter, in place of FILE"},
     [OPTION_PRIORITY] = {"priority", KIND_COUNT, "0..7", "priority", "0 is the most urgent; default 3"},
     [OPTION_TIMEOUT] = {"timeout", KIND_MS, "TIME", "timeout_ms",
                         "limit of the run time; for health: of the answer, default 2s"},

@@ -93,12 +93,14 @@ static int write_pairs(struct buf *json, char **words, size_t count) {
     return 0;
 }
 
-static int write_whole(struct buf *json, const char *text) {
+/* Appends an object that is the value of that option. */
+static int write_whole(struct buf *json, const struct options *options, enum option_id id) {
     struct buf value = {0};
+    const char *text = options->text[id];
     int status = read_value(&value, text);
     const char *first = value.size != 0 ? value.data + strspn(value.data, " \t\r\n") : "";
     if (status == 0 && (*first != '{' || !slice_is_json((struct slice){value.data, value.size}))) {
-        say("--params takes a JSON object");
+        say("--%s takes a JSON object", options_row(id)->name);
         status = -1;
     }
     buf_append(json, value.data, value.size);
@@ -130,7 +132,7 @@ int submission_write(struct buf *body, char **words, size_t count, const struct 
         say("give either --params or KEY=VALUE, not both");
         return -1;
     }
-    int status = whole ? write_whole(body, options->text[OPTION_PARAMS]) : write_pairs(body, words + 1, count - 1);
+    int status = whole ? write_whole(body, options, OPTION_PARAMS) : write_pairs(body, words + 1, count - 1);
     return status == 0 ? write_options(body, options) : -1;
 }
 
@@ -171,15 +173,27 @@ static int write_items(struct buf *json, const struct buf *text, const char *pat
     return 0;
 }
 
-int submission_write_map(struct buf *body, const char *type, const char *path, const struct options *options) {
+static int write_lines(struct buf *body, const char *path) {
     struct buf lines = {0};
     int status = read_file(&lines, path);
-    if (status == 0)
-        status = write_type(body, type);
     buf_puts(body, ",\"items\":[");
     if (status == 0)
         status = write_items(body, &lines, path);
-    buf_deinit(&lines);
     buf_putc(body, ']');
+    buf_deinit(&lines);
+    return status;
+}
+
+int submission_write_map(struct buf *body, char **words, size_t count, const struct options *options) {
+    bool columns = options_given(options, OPTION_COLUMNS);
+    if (columns && count > 1) {
+        say("give either --columns or FILE, not both");
+        return -1;
+    }
+    int status = write_type(body, words[0]);
+    if (columns)
+        buf_puts(body, ",\"columns\":");
+    if (status == 0)
+        status = columns ? write_whole(body, options, OPTION_COLUMNS) : write_lines(body, count > 1 ? words[1] : "-");
     return status == 0 ? write_options(body, options) : -1;
 }

@@ -12,8 +12,8 @@
  * the content of the file, @- for stdin. 0, or -1 after a line on stderr. The caller frees the body in both cases. */
 MUST_CHECK int submission_write(struct buf *body, char **words, size_t count, const struct options *options);
 
-/* The same for a map: one item for each line of the file at `path` ("-" is stdin) that is not blank. */
-MUST_CHECK int submission_write_map(struct buf *body, const char *type, const char *path,
-                                    const struct options *options);
+/* The same for a map. words: TYPE, then maybe the path of a file, of which each line that is not blank is an item; without
+ * it, or with "-", it is stdin. With --columns there is no file. */
+MUST_CHECK int submission_write_map(struct buf *body, char **words, size_t count, const struct options *options);
 
 #endif

@@ -74,6 +74,7 @@ struct call *batch_next(struct batch *b, struct bytes *common, struct bytes *chu
                             .at = t->fed.at,
                             .fault = &t->fault,
                             .traceback_left = TRACEBACK_MAX,
+                            .tracebacks = t->fed.tracebacks,
                             .attempt = t->fed.attempt,
                             .out = &t->part};
     b->count++;

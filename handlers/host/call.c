@@ -16,11 +16,8 @@ enum { REASON_MAX = 501 };
 static void fail_invalid(struct call *c, const char *pointer, const char *reason) {
     struct faults faults = {.code = "invalid_params"};
     struct buf whole = {0};
-    if (c->at != NULL)
-        place_write(&whole, c->at);
-    else
-        buf_puts(&whole, "/params");
-    buf_puts(&whole, pointer != NULL ? pointer : "");
+    static const struct place params = {.name = "params"};
+    place_write_below(&whole, c->at != NULL ? c->at : &params, pointer);
     faults_add_pointer(&faults, whole.failed ? "/params" : whole.data, reason);
     faults_finish(&faults, c->fault);
     buf_deinit(&whole);
@@ -77,11 +74,11 @@ int call_fail_exception(struct call *c, const char *exception, const char *detai
         buf_json_string(json, exception, front_size(exception, EXCEPTION_MAX));
     }
     const char *last = traceback == NULL ? "" : last_bytes(traceback, TRACEBACK_MAX);
-    size_t size = strlen(last);
-    if (size > 0 && size <= c->traceback_left) {
+    size_t size = strlen(last), *left = c->tracebacks != NULL ? c->tracebacks : &c->traceback_left;
+    if (size > 0 && size <= *left) {
         buf_puts(json, ",\"traceback\":");
         buf_json_string(json, last, size);
-        c->traceback_left -= size;
+        *left -= size;
     }
     buf_putc(json, '}');
     return -1;

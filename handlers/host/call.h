@@ -30,6 +30,7 @@ struct call {
     struct fault *fault;            /* borrowed, as all pointers here are */
     bool failed;                    /* *fault says why, or how the attempt was lost */
     size_t traceback_left;          /* how many bytes of tracebacks may still be kept */
+    size_t *tracebacks;             /* the same for many calls together; NULL: traceback_left counts */
     unsigned attempt;
     unsigned wanted_chunks;
     struct host_plan *plan;                          /* plan only */

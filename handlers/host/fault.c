@@ -4,6 +4,8 @@
  * It runs in the front end and in workers. */
 #include "handlers/host/fault.h"
 
+#include "handlers/handler.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -54,17 +56,42 @@ static void put_name(struct buf *to, const char *name) {
     }
 }
 
+/* In a call by columns: is the member of that name in a column that is a list? */
+static bool is_in_list(const struct place *call, const char *name, size_t size) {
+    for (unsigned row = 0; row < 32 && call->columns[row].name != NULL; row++)
+        if (strlen(call->columns[row].name) == size && memcmp(call->columns[row].name, name, size) == 0)
+            return (call->lists >> row & 1) != 0;
+    return false;
+}
+
 void place_write(struct buf *to, const struct place *at) {
     if (at == NULL)
         return;
     place_write(to, at->up);
-    if (to->size > POINTER_MAX)
+    if (to->size > POINTER_MAX || at->columns != NULL)
         return;
     buf_putc(to, '/');
-    if (at->name != NULL)
-        put_name(to, at->name);
-    else
+    if (at->name == NULL) {
         buf_u64(to, at->index);
+        return;
+    }
+    put_name(to, at->name);
+    if (at->up != NULL && at->up->columns != NULL && is_in_list(at->up, at->name, strlen(at->name)))
+        buf_printf(to, "/%zu", at->up->index);
+}
+
+void place_write_below(struct buf *to, const struct place *at, const char *pointer) {
+    pointer = pointer == NULL ? "" : pointer;
+    place_write(to, at);
+    if (at == NULL || at->columns == NULL || *pointer != '/') {
+        buf_puts(to, pointer);
+        return;
+    }
+    size_t size = 1 + strcspn(pointer + 1, "/");
+    buf_append(to, pointer, size);
+    if (is_in_list(at, pointer + 1, size - 1))
+        buf_printf(to, "/%zu", at->index);
+    buf_puts(to, pointer + size);
 }
 
 bool faults_full(const struct faults *f) {

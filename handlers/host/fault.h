@@ -5,8 +5,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
+
+struct param_spec;
 
 /* How a process died that worked for a call, see call_lost. The numbers are those on the wire. */
 enum host_cause {
@@ -55,6 +58,11 @@ struct place {
     const struct place *up;
     const char *name; /* a member; NULL: the element at index */
     size_t index;
+    /* Not NULL: it is the call `index` of a map by columns, whose members stand in the object `up`, each in a column of
+     * its own: the member "stop" of call 3 is /columns/stop/3, or /columns/stop if that column is no list. These are the
+     * parameters of its type, and `lists` is the mask of those whose columns are lists. */
+    const struct param_spec *columns;
+    uint32_t lists;
 };
 
 /* All that is wrong with one document. Begin with zeros and a code. */
@@ -77,6 +85,8 @@ void faults_add_pointer(struct faults *f, const char *pointer, const char *detai
 void faults_add_no_memory(struct faults *f, const struct place *at);
 /* Appends the place as a JSON pointer (RFC 6901). What is beyond some 1,000 bytes of it is left out. */
 void place_write(struct buf *to, const struct place *at);
+/* Appends the place that `pointer` ("/stop"; NULL: "") names, counted from `at`. */
+void place_write_below(struct buf *to, const struct place *at, const char *pointer);
 /* Moves what was added to *fault and frees the rest. 0 if nothing was added, otherwise -1. */
 int faults_finish(struct faults *f, struct fault *fault);
 

@@ -93,13 +93,13 @@ MUST_CHECK int host_take_described(const char *json, size_t size, struct buf *er
 
 struct submission {
     uint32_t type;
-    bool map; /* one call for each item, instead of one */
+    bool map; /* one call for each item, instead of one: by items, or by columns */
     uint32_t items;
     struct submission_options options;
     struct buf params; /* checked and packed, with the fallbacks: for host_plan or, if `map`, for host_plan_items */
 };
 
-/* Parses and checks the body of POST /v1/jobs: {"type","params" or "items","options"}. It must be strict JSON (RFC
+/* Parses and checks the body of POST /v1/jobs: {"type","params" or "items" or "columns","options"}. It must be strict JSON (RFC
  * 8259) and at most max_depth deep, and have no other members. 0, or -1 with all that is wrong in *fault. A bad item
  * does not make the submission wrong: it is packed as one that has failed. In both cases the caller frees with
  * submission_deinit. */
@@ -185,6 +185,7 @@ struct host_batch_call {
     struct bytes common, chunk;
     const struct host_hooks *hooks; /* may be NULL */
     const struct place *at;         /* where its parameters stand in the submission; NULL: at /params */
+    size_t *tracebacks;             /* how many bytes of tracebacks the calls together may still keep; NULL: no limit */
 };
 /* Where the calls of a batch come from, and where their results go. */
 struct host_batch {
@@ -209,6 +210,10 @@ void host_run_batch(size_t type, const struct host_batch *feed);
  * with an item (bad parameters, a failing handler, no memory) fails that item and nothing else. Only a loss (HOST_LOST)
  * is a loss of all of the plan or the group, as it is when a worker dies.
  *
+ * A map by columns has a list of values for each parameter, instead of a list of objects. Its items are its calls, in
+ * the order of the lists, and its result is {"results":[<value>,null,...],"errors":[{"index":1,"error":{...}},...]}. A
+ * reader of that text can tell a call that has failed, `null`, from one whose result is null, ` null`.
+ *
  * The three functions do for a map what host_plan, host_run and host_merge do for a single call. `list` is the params
  * of the submission. While a group runs, its progress has HOST_ITEM_STEPS for each of its items, so that it shows at
  * which item a worker died. `poison` is an array of at most HOST_MAX_POISON uint32_t: the places of the poison items in
@@ -231,13 +236,15 @@ MUST_CHECK int host_merge_items(size_t type, struct bytes common, const struct b
 struct item_entry {
     uint32_t index; /* of the item in the map */
     uint32_t size;
-    bool ok; /* it succeeded */
+    bool ok;   /* it succeeded */
+    bool bare; /* of a map by columns: its JSON is only the <value>, or only the problem {"type",...} */
 };
 
 /* A place in a part: all zeros before the first entry. Its members are private. */
 struct item_cursor {
     uint32_t next; /* entry */
     size_t text;   /* bytes of text before it */
+    size_t errors; /* likewise in the second text of a map by columns */
 };
 
 /* Reads the next entry of a part: fills *entry, points *json at its JSON, which is within the part, and moves the cursor

@@ -12,6 +12,12 @@
  *          8     8  size     of all
  *         16        the items as the client wrote them: a JSON array
  *
+ * columns.c makes the same of the member "columns", with COLUMNS_MAGIC. Behind the size are
+ *
+ *         16     8  columns  how many
+ *         24    32  one struct packed_column for each of them
+ *                   the columns as the client wrote them: a JSON object
+ *
  * items_plan.c makes a group of consecutive items, and items_run.c runs it. Each item is a struct planned_item and what
  * its handler planned, so that the run needs no parameters:
  *
@@ -22,19 +28,31 @@
  *
  * items_run.c makes a part of a group. The text is what stands in the result, so that the merge copies it as a whole.
  *
- *     | part_head | part_entry | part_entry | ... | JSON , JSON , ... */
+ *     | part_head | part_entry | part_entry | ... | JSON , JSON , ... |
+ *
+ * The part of a map by columns has two texts, of the two lists in its result. A call that has failed is `null` in the
+ * first one; a call whose result is null is ` null` there, with a space, so that they can be told apart:
+ *
+ *     | columns_head | columns_entry | columns_entry | ... | value , null , ... | {"index":1,"error":{...}} , ... | */
 #ifndef OFFLOAD_HOST_ITEMS_FORMAT_H
 #define OFFLOAD_HOST_ITEMS_FORMAT_H
 
 #include "handlers/host/host.h"
 
-#define ITEMS_MAGIC  UINT32_C(0x4F494C03)
-#define ITEMS_PAD(n) (((size_t)(n) + 7) & ~(size_t)7)
+#define ITEMS_MAGIC   UINT32_C(0x4F494C04)
+#define COLUMNS_MAGIC UINT32_C(0x4F434C04) /* in place of it, of a map by columns */
+#define ITEMS_PAD(n)  (((size_t)(n) + 7) & ~(size_t)7)
 
 /* The front of a list. */
 struct items_head {
     uint32_t magic, count;
     uint64_t size;
+};
+
+/* Where a column stands in the text, from its start on. */
+struct packed_column {
+    uint64_t name, name_end; /* with its quotes */
+    uint64_t value, value_end;
 };
 
 /* The common bytes of all groups and of the merge. */
@@ -56,14 +74,19 @@ struct planned_item {
     uint32_t chunks; /* 0: it is a bad item */
     uint64_t size;   /* of what follows, without the padding at the end */
     uint64_t cost_ns;
-    uint32_t common_size; /* without padding */
-    uint32_t bad;         /* enum bad_item, of a bad item */
+    uint16_t common_size; /* without padding */
+    uint8_t bad;          /* enum bad_item, of a bad item */
+    uint8_t by_columns;   /* 1: the map is */
+    uint32_t lists;       /* then: the parameters whose columns are lists, as a mask of their rows */
 };
+_Static_assert(HANDLER_MAX_COMMON <= UINT16_MAX, "common_size holds it");
 
 /* The front of a part. */
 struct part_head {
-    uint32_t count, zero;
+    uint32_t count;
+    uint32_t form; /* enum part_form */
 };
+enum part_form { PART_OF_ITEMS, PART_OF_COLUMNS };
 
 /* The row of an item in a part. */
 struct part_entry {
@@ -74,7 +97,25 @@ struct part_entry {
 _Static_assert(sizeof(struct part_entry) == 8, "a part has a table of these");
 #define PART_MAX_JSON INT32_MAX /* bytes of an item's JSON */
 
-extern const struct place items_place; /* /items */
+/* The front of a part of a map by columns. */
+struct columns_head {
+    struct part_head part;
+    uint32_t first, zero; /* first: the index of its first call; the others follow one by one */
+    uint64_t text;        /* bytes of the first text */
+};
+
+/* The row of a call in it. */
+struct columns_entry {
+    uint32_t failed : 1; /* the call has */
+    uint32_t size : 31;  /* of its value; of one that has failed, of its error in the second text */
+};
+_Static_assert(sizeof(struct columns_entry) == 4, "a part has a table of these");
+
+extern const struct place items_place;   /* /items */
+extern const struct place columns_place; /* /columns */
+
+/* Where the parameters of an item stand. */
+struct place items_place_of(const struct handler *handler, const struct planned_item *item);
 
 /* Appends the zeros behind a value of that size. */
 void items_pad(struct buf *to, size_t size);

@@ -27,11 +27,10 @@ uint32_t items_pack(const struct json_span *items, size_t count, struct buf *pac
     return head.count;
 }
 
-int items_pack_one(const struct params_table *t, const struct json_span *item, size_t index, bool brief,
+int items_pack_one(const struct params_table *t, const struct json_span *item, const struct place *at, bool brief,
                    struct buf *params, struct fault *fault) {
     struct faults faults = {.code = "invalid_params", .limit = brief ? 1 : 0};
-    const struct place at = {.up = &items_place, .index = index};
-    params_pack(t, item, &at, params, &faults);
+    params_pack(t, item, at, params, &faults);
     if (faults_finish(&faults, fault) != 0)
         return -1;
     return params->failed ? fault_set(fault, "memory_limit", "there is no memory for the parameters") : 0;

@@ -3,12 +3,15 @@
  *     packed list ──plan──► groups of planned items ──run──► parts: an entry per item ──merge──► {"items":[...]}
  *                  here                       items_run.c                     items_run.c
  *
+ * The calls of a map by columns are planned in the same way; columns.h reads them.
+ *
  * A map can have a million items of a microsecond each. So no memory is allocated for a plain item, and its bytes are
  * copied only once from stage to stage. params_flat.h reads the plain ones, and params.h the others.
  *
  * It runs in workers. */
 #include <stdlib.h>
 
+#include "handlers/host/columns.h"
 #include "handlers/host/execute.h"
 #include "handlers/host/items_format.h"
 #include "handlers/host/items_pack.h"
@@ -29,7 +32,10 @@ struct planner {
     struct host_plan item; /* the plan of one item; its memory is used again for the next */
     struct call call;      /* of one item, too */
     struct flat flat;
-    struct buf params; /* of one item */
+    struct column_reader columns;
+    struct buf params;         /* of one item */
+    struct buf text;           /* of one item of columns, as an object */
+    struct planned_item blank; /* what the heads of all items have in common */
     size_t faults_bytes;
     struct buf *to;
     struct fault *fault; /* of the whole plan; borrowed */
@@ -39,11 +45,15 @@ struct planner {
 enum { MANY_FAULTS_BYTES = 1024 * 1024 };
 #define MAX_DEPTH 2048 /* jansson's own; the submission was checked for the configured one */
 
-static void put_bad(struct buf *to, uint32_t index, enum bad_item bad, const void *json, size_t size) {
-    struct planned_item head = {.index = index, .size = size, .cost_ns = ITEM_NS, .bad = bad};
-    buf_append(to, &head, sizeof head);
-    buf_append(to, json, size);
-    items_pad(to, size);
+static void put_bad(struct planner *p, uint32_t index, enum bad_item bad, const void *json, size_t size) {
+    struct planned_item head = p->blank;
+    head.index = index;
+    head.size = size;
+    head.cost_ns = ITEM_NS;
+    head.bad = (uint8_t)bad;
+    buf_append(p->to, &head, sizeof head);
+    buf_append(p->to, json, size);
+    items_pad(p->to, size);
 }
 
 /* Writes bytes and the zeros behind them. Returns the place behind both. */
@@ -62,11 +72,12 @@ static void put_planned(struct planner *p, uint32_t index) {
     uint64_t cost_ns = ITEM_NS;
     for (size_t i = 0; i < plan->count && cost_ns < MAX_ITEM_NS; i++)
         cost_ns += plan->chunks[i].cost_ns < MAX_ITEM_NS ? plan->chunks[i].cost_ns : MAX_ITEM_NS;
-    struct planned_item head = {.index = index,
-                                .chunks = (uint32_t)plan->count,
-                                .size = table + ITEMS_PAD(plan->common.size) + plan->bytes.size,
-                                .cost_ns = cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS,
-                                .common_size = (uint32_t)plan->common.size};
+    struct planned_item head = p->blank;
+    head.index = index;
+    head.chunks = (uint32_t)plan->count;
+    head.size = table + ITEMS_PAD(plan->common.size) + plan->bytes.size;
+    head.cost_ns = cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS;
+    head.common_size = (uint16_t)plan->common.size;
     char *at = buf_reserve(p->to, sizeof head + ITEMS_PAD(head.size));
     if (at == NULL)
         return;
@@ -77,11 +88,17 @@ static void put_planned(struct planner *p, uint32_t index) {
     p->to->size += sizeof head + ITEMS_PAD(head.size);
 }
 
-/* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED, or HOST_LOST with
- * p->fault filled. */
+static struct place place_of(const struct planner *p, uint32_t index) {
+    struct planned_item item = p->blank;
+    item.index = index;
+    return items_place_of(p->table->handler, &item);
+}
+
+/* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED, or HOST_LOST
+ * with p->fault filled. */
 static int plan_params(struct planner *p, uint32_t index) {
     struct fault fault = {0};
-    const struct place at = {.up = &items_place, .index = index};
+    const struct place at = place_of(p, index);
     struct call *c = &p->call;
     c->at = &at;
     c->fault = &fault;
@@ -97,7 +114,7 @@ static int plan_params(struct planner *p, uint32_t index) {
     if (rc == 0)
         put_planned(p, index);
     else if (rc != HOST_CANCELLED)
-        put_bad(p->to, index, BAD_FAULT, fault.json.data, fault.json.size);
+        put_bad(p, index, BAD_FAULT, fault.json.data, fault.json.size);
     p->to->failed |= fault.json.failed;
     fault_deinit(&fault);
     return rc == HOST_CANCELLED ? rc : 0;
@@ -106,25 +123,36 @@ static int plan_params(struct planner *p, uint32_t index) {
 /* The item is not plain, or bad. Packs its parameters. False if it is bad, and appended as such. */
 static bool pack_params(struct planner *p, uint32_t index, const struct json_span *item) {
     struct fault fault = {{0}};
+    const struct place at = place_of(p, index);
     bool brief = p->faults_bytes > MANY_FAULTS_BYTES;
     size_t size = (size_t)(item->end - item->at);
-    bool good = items_pack_one(p->table, item, index, brief, &p->params, &fault) == 0;
+    bool good = items_pack_one(p->table, item, &at, brief, &p->params, &fault) == 0;
     if (!good) {
         p->faults_bytes += fault.json.size;
         if (size < fault.json.size && !p->params.failed)
-            put_bad(p->to, index, brief ? BAD_ITEM_BRIEF : BAD_ITEM, item->at, size);
+            put_bad(p, index, brief ? BAD_ITEM_BRIEF : BAD_ITEM, item->at, size);
         else
-            put_bad(p->to, index, BAD_FAULT, fault.json.data, fault.json.size);
+            put_bad(p, index, BAD_FAULT, fault.json.data, fault.json.size);
     }
     p->to->failed |= fault.json.failed;
     fault_deinit(&fault);
     return good;
 }
 
+/* Plans an item that is not plain. 0, also if it is bad; or HOST_CANCELLED or HOST_LOST; or -1: it is no
+ * JSON. */
+static int plan_object(struct planner *p, uint32_t index, const struct json_span *item) {
+    struct fault ignored = {{0}};
+    bool good = jsontext_check(item->at, (size_t)(item->end - item->at), MAX_DEPTH, &ignored) == 0;
+    fault_deinit(&ignored);
+    if (!good)
+        return -1;
+    return pack_params(p, index, item) ? plan_params(p, index) : 0;
+}
+
 /* Plans the item at `at`, and returns its end. NULL if it is no JSON, or if the call was cancelled or lost:
  * *rc says which. */
 static const char *plan_text(struct planner *p, uint32_t index, const char *at, const char *end, int *rc) {
-    struct fault ignored = {{0}};
     buf_clear(&p->params);
     *rc = -1;
     const char *stop = *at == '{' ? flat_pack(&p->flat, at, end, &p->params) : NULL;
@@ -133,11 +161,7 @@ static const char *plan_text(struct planner *p, uint32_t index, const char *at, 
         return *rc == 0 ? stop : NULL;
     }
     struct json_span item = {at, scan_whole_value(at, end)};
-    bool good = item.end != NULL && jsontext_check(at, (size_t)(item.end - at), MAX_DEPTH, &ignored) == 0;
-    fault_deinit(&ignored);
-    if (!good)
-        return NULL;
-    *rc = pack_params(p, index, &item) ? plan_params(p, index) : 0;
+    *rc = item.end == NULL ? -1 : plan_object(p, index, &item);
     return *rc == 0 ? item.end : NULL;
 }
 
@@ -167,7 +191,35 @@ static int plan_list(struct planner *p, struct bytes list, uint32_t count, struc
     flat_init(&p->flat, p->table);
     int rc = plan_texts(p, text, end, count, fault);
     flat_deinit(&p->flat);
-    buf_deinit(&p->params);
+    return rc;
+}
+
+/* Plans the next call of the columns. */
+static int plan_column_call(struct planner *p, uint32_t index, bool last) {
+    buf_clear(&p->params);
+    buf_clear(&p->text);
+    enum columns_call call = columns_next(&p->columns, last, &p->params, &p->text);
+    const struct json_span item = {p->text.data, p->text.data + p->text.size};
+    if (call == COLUMNS_PACKED)
+        return plan_params(p, index);
+    p->to->failed |= p->text.failed;
+    if (call == COLUMNS_DAMAGED)
+        return -1;
+    return p->text.failed ? 0 : plan_object(p, index, &item);
+}
+
+static int plan_columns(struct planner *p, struct bytes columns, uint32_t count, struct fault *fault) {
+    int rc = columns_open(&p->columns, p->table, columns.data, columns.size, fault);
+    p->blank.by_columns = 1;
+    p->blank.lists = p->columns.lists;
+    for (uint32_t index = 0; index < count && rc == 0 && !p->to->failed; index++) {
+        rc = plan_column_call(p, index, index + 1 == count);
+        if (rc == HOST_CANCELLED || execute_is_cancelled(p->hooks))
+            rc = HOST_CANCELLED;
+        else if (rc != 0)
+            items_report_damage(fault, "columns");
+    }
+    columns_close(&p->columns);
     return rc;
 }
 
@@ -241,11 +293,12 @@ static int plan_aligned(struct planner *p, struct bytes list, unsigned wanted_ch
     if (list.size < sizeof head)
         return items_report_damage(fault, "items");
     memcpy(&head, list.data, sizeof head);
-    if (head.magic != ITEMS_MAGIC || head.count > HOST_MAX_ITEMS || head.size != list.size)
+    bool by_columns = head.magic == COLUMNS_MAGIC;
+    if ((head.magic != ITEMS_MAGIC && !by_columns) || head.count > HOST_MAX_ITEMS || head.size != list.size)
         return items_report_damage(fault, "items");
-    struct items_common common = {ITEMS_MAGIC, head.count};
+    struct items_common common = {head.magic, head.count};
     buf_append(&plan->common, &common, sizeof common);
-    int rc = plan_list(p, list, head.count, fault);
+    int rc = (by_columns ? plan_columns : plan_list)(p, list, head.count, fault);
     if (rc != 0)
         return rc;
     if (plan->common.failed || plan->bytes.failed || make_groups(plan, head.count, wanted_chunks) != 0)
@@ -271,6 +324,8 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     bool aligned = execute_align(&packed, &copy);
     int rc = aligned ? plan_aligned(&p, packed, wanted, plan, fault) : execute_no_memory(fault);
     host_plan_deinit(&p.item);
+    buf_deinit(&p.params);
+    buf_deinit(&p.text);
     free(copy);
     return rc;
 }

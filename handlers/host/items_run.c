@@ -6,6 +6,7 @@
  * It runs in workers. */
 #include <stdlib.h>
 
+#include "handlers/host/batch.h"
 #include "handlers/host/execute.h"
 #include "handlers/host/items_format.h"
 #include "handlers/host/items_pack.h"
@@ -16,6 +17,16 @@
 
 /* ---- run --------------------------------------------------------------------------------------------------------- */
 
+/* A call of a batch, from when the handler takes it until it is done. */
+struct under_way {
+    const struct runner *runner;
+    uint64_t place; /* in the group */
+    uint32_t index; /* in the map */
+    struct place at;
+    struct bytes common;
+    struct host_hooks hooks;
+};
+
 /* The run of a group. "The item" is the one that runs now. */
 struct runner {
     const struct handler *handler;
@@ -23,14 +34,23 @@ struct runner {
     struct call call;               /* of the item; it is made once, as it is larger than most items */
     const struct host_hooks *outer; /* of the group; may be NULL */
     struct host_hooks hooks;        /* of the item */
-    uint64_t done, total;           /* items */
-    struct bytes poison;            /* see host_run_items */
-    uint32_t chunk, chunks;         /* of the item: which one runs, and how many there are */
-    struct buf *parts;              /* of the item; their memory is used again */
-    struct bytes *views;            /* of the parts */
-    uint32_t room;                  /* how many parts and views there can be */
-    struct buf *out;                /* the part of the group */
-    size_t rows;                    /* where in the part its table is */
+    struct bytes group;
+    size_t offset;          /* in the group: of the next item */
+    uint64_t taken;         /* the items before that one */
+    uint64_t done, total;   /* items */
+    struct bytes poison;    /* see host_run_items */
+    uint32_t chunk, chunks; /* of the item: which one runs, and how many there are */
+    struct buf *parts;      /* of the item; their memory is used again */
+    struct bytes *views;    /* of the parts */
+    uint32_t room;          /* how many parts and views there can be */
+    struct buf *out;        /* the part of the group */
+    size_t start, rows;     /* where in that it starts, and where its table is */
+    uint32_t first;         /* index of the first item */
+    bool by_columns;        /* the map is */
+    struct buf errors;      /* then: the second text */
+    struct fault *fault;    /* of the group */
+    int rc;                 /* not 0: the group ends with it, and with what is in *fault */
+    struct under_way batch[BATCH_MAX];
 };
 
 static void show_progress(const struct runner *r, uint64_t steps) {
@@ -38,10 +58,13 @@ static void show_progress(const struct runner *r, uint64_t steps) {
         r->outer->progress(r->outer->arg, r->done * HOST_ITEM_STEPS + steps, r->total * HOST_ITEM_STEPS);
 }
 
+static double share_of(uint64_t done, uint64_t total) {
+    return total == 0 ? 0 : done >= total ? 1 : (double)done / (double)total;
+}
+
 static void on_item_progress(void *arg, uint64_t done, uint64_t total) {
     const struct runner *r = arg;
-    double of_chunk = total == 0 ? 0 : done >= total ? 1 : (double)done / (double)total;
-    show_progress(r, (uint64_t)((r->chunk + of_chunk) / r->chunks * HOST_ITEM_STEPS));
+    show_progress(r, (uint64_t)((r->chunk + share_of(done, total)) / r->chunks * HOST_ITEM_STEPS));
 }
 
 static bool on_item_cancelled(void *arg) {
@@ -53,6 +76,15 @@ static void on_item_log(void *arg, const char *text, size_t size) {
     const struct runner *r = arg;
     if (r->outer != NULL && r->outer->log != NULL)
         r->outer->log(r->outer->arg, text, size);
+}
+
+/* The group ends with rc, which host_run_items returns. Takes *fault. */
+static void end_group(struct runner *r, int rc, struct fault *fault) {
+    if (r->rc != 0)
+        return;
+    r->rc = rc;
+    *r->fault = *fault;
+    memset(fault, 0, sizeof *fault);
 }
 
 static bool has_room(struct runner *r, uint32_t chunks) {
@@ -114,9 +146,19 @@ static int run_chunk(struct runner *r, const struct item *item) {
     return rc;
 }
 
-/* Runs all chunks, and merges their parts to the end of r->out. */
+/* Merges the parts to the end of r->out. r->call is filled in, but for what a merge needs. */
+static int merge_item(struct runner *r, struct bytes common, const struct bytes *parts, size_t count) {
+    struct call *c = &r->call;
+    c->stage = CALL_STAGE_MERGE;
+    c->out = r->out;
+    c->json_depth = 0;
+    c->json_states[0] = JSON_DOCUMENT_START;
+    return execute_merge(c, r->handler, common, parts, count);
+}
+
+/* Runs all chunks, and merges their parts. */
 static int run_and_merge(struct runner *r, const struct item *item, struct fault *fault) {
-    const struct place at = {.up = &items_place, .index = item->head.index};
+    const struct place at = items_place_of(r->handler, &item->head);
     struct call *c = &r->call;
     r->chunks = item->head.chunks;
     if (!has_room(r, r->chunks))
@@ -130,82 +172,130 @@ static int run_and_merge(struct runner *r, const struct item *item, struct fault
         if (rc != 0)
             return rc;
     }
-    c->stage = CALL_STAGE_MERGE;
-    c->out = r->out;
-    c->json_depth = 0;
-    c->json_states[0] = JSON_DOCUMENT_START;
-    return execute_merge(c, r->handler, item->common, r->views, r->chunks);
+    return merge_item(r, item->common, r->views, r->chunks);
 }
 
-/* Makes room for the table of the part. False: there is none. */
+/* ---- the part ---------------------------------------------------------------------------------------------------- */
+
+/* Makes room for the head and the table of the part. False: there is none. */
 static bool begin_part(struct runner *r) {
-    struct part_head head = {.count = (uint32_t)r->total};
-    size_t table = r->total * sizeof(struct part_entry);
-    if (r->total == 0)
-        return true;
-    buf_append(r->out, &head, sizeof head);
-    r->rows = r->out->size;
-    if (buf_reserve(r->out, table) == NULL)
+    size_t head = r->by_columns ? sizeof(struct columns_head) : sizeof(struct part_head);
+    size_t row = r->by_columns ? sizeof(struct columns_entry) : sizeof(struct part_entry), size = head + r->total * row;
+    char *at = buf_reserve(r->out, size);
+    if (at == NULL)
         return false;
-    r->out->size += table;
+    memset(at, 0, size);
+    r->start = r->out->size;
+    r->rows = r->start + head;
+    r->out->size += size;
     return true;
 }
 
-/* Begins an entry with this JSON. Returns where its text starts, for end_entry. */
-static size_t begin_entry(struct runner *r, const char *json) {
-    if (r->done > 0)
-        buf_putc(r->out, ',');
-    size_t start = r->out->size;
-    buf_puts(r->out, json);
-    return start;
+/* Fills in the head, when all entries are there. */
+static void end_part(struct runner *r) {
+    struct columns_head head = {.part = {(uint32_t)r->total, PART_OF_ITEMS}, .first = r->first};
+    size_t size = sizeof head.part;
+    if (r->by_columns) {
+        size = sizeof head;
+        head.part.form = PART_OF_COLUMNS;
+        head.text = r->out->size - r->rows - r->total * sizeof(struct columns_entry);
+        r->out->failed |= r->errors.failed;
+        buf_append(r->out, r->errors.data, r->errors.size);
+    }
+    if (!r->out->failed)
+        memcpy(r->out->data + r->start, &head, size);
 }
 
-/* Fills in the row of an entry whose JSON has been written. */
-static void end_entry(struct runner *r, size_t start, uint32_t index, bool failed) {
-    struct buf *out = r->out;
-    size_t size = out->size - start;
-    out->failed |= size > PART_MAX_JSON;
-    struct part_entry row = {.index = index, .failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
-    if (!out->failed)
-        memcpy(out->data + r->rows + r->done * sizeof row, &row, sizeof row);
+/* Where an entry begins. What is wrong with it can be undone. */
+struct entry {
+    size_t before, start; /* of its comma, and of its text */
+};
+
+static struct entry begin_entry(struct runner *r, const char *json) {
+    struct entry e = {.before = r->out->size};
+    if (r->done > 0)
+        buf_putc(r->out, ',');
+    e.start = r->out->size;
+    if (!r->by_columns)
+        buf_puts(r->out, json);
+    return e;
+}
+
+/* Fills in the row of an entry whose text, of that size, has been written. */
+static void end_entry(struct runner *r, size_t size, uint32_t index, bool failed) {
+    const struct part_entry row = {.index = index, .failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
+    const struct columns_entry short_row = {.failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
+    r->out->failed |= size > PART_MAX_JSON;
+    if (!r->out->failed && r->by_columns)
+        memcpy(r->out->data + r->rows + r->done * sizeof short_row, &short_row, sizeof short_row);
+    else if (!r->out->failed)
+        memcpy(r->out->data + r->rows + r->done * sizeof row, &row, sizeof row);
+}
+
+/* Ends the entry of an item whose result was written. */
+static void put_success(struct runner *r, struct entry e, uint32_t index) {
+    static const char null[] = "null";
+    if (!r->by_columns)
+        buf_putc(r->out, '}');
+    else if (r->out->size - e.start == sizeof null - 1 && memcmp(r->out->data + e.start, null, sizeof null - 1) == 0) {
+        r->out->size = e.start;
+        buf_puts(r->out, " null"); /* items_format.h */
+    }
+    end_entry(r, r->out->size - e.start, index, false);
 }
 
 static void put_failure(struct runner *r, uint32_t index, const struct fault *fault) {
-    size_t start = begin_entry(r, "{\"status\":\"failed\",\"error\":");
-    fault_write_problem(r->out, fault);
-    buf_putc(r->out, '}');
-    end_entry(r, start, index, true);
-}
-
-/* Runs the item and writes its entry, whether it fails or not. 0, or HOST_CANCELLED, or HOST_LOST with *lost filled. */
-static int run_item(struct runner *r, const struct item *item, struct fault *lost) {
-    struct fault fault = {0};
-    const size_t before = r->out->size;
-    size_t start = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
-    int rc = run_and_merge(r, item, &fault);
-    if (rc == HOST_LOST) {
-        *lost = fault;
-        return rc;
-    }
-    if (rc == 0) {
+    struct entry e = begin_entry(r, "{\"status\":\"failed\",\"error\":");
+    if (!r->by_columns) {
+        fault_write_problem(r->out, fault);
         buf_putc(r->out, '}');
-        end_entry(r, start, item->head.index, false);
-    } else if (rc != HOST_CANCELLED) {
-        r->out->size = before;
-        r->out->failed = false; /* if memory ran out for the result, there can still be enough for the fault */
-        put_failure(r, item->head.index, &fault);
+        end_entry(r, r->out->size - e.start, index, true);
+        return;
     }
-    fault_deinit(&fault);
-    return rc == HOST_CANCELLED ? rc : 0;
+    buf_puts(r->out, "null");
+    if (r->errors.size > 0)
+        buf_putc(&r->errors, ',');
+    size_t start = r->errors.size;
+    buf_puts(&r->errors, "{\"index\":");
+    buf_u64(&r->errors, index);
+    buf_puts(&r->errors, ",\"error\":");
+    fault_write_problem(&r->errors, fault);
+    buf_putc(&r->errors, '}');
+    r->out->failed |= r->errors.failed;
+    end_entry(r, r->errors.size - start, index, true);
 }
 
-/* Is the item poison? Then it also finds out whether it used too much memory. */
-static bool is_poison(const struct runner *r, bool *by_memory) {
+/* Ends an entry with what the host functions return. Its result, if there is one, is written. */
+static void put_outcome(struct runner *r, struct entry e, uint32_t index, int rc, struct fault *fault) {
+    if (rc == 0) {
+        put_success(r, e, index);
+    } else if (rc == -1) {
+        r->out->size = e.before;
+        r->out->failed = false; /* if memory ran out for the result, there can still be enough for the fault */
+        put_failure(r, index, fault);
+    } else {
+        end_group(r, rc, fault);
+    }
+}
+
+/* Runs the item and writes its entry, whether it fails or not. */
+static void run_item(struct runner *r, const struct item *item) {
+    struct fault fault = {{0}};
+    struct entry e = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
+    int rc = run_and_merge(r, item, &fault);
+    put_outcome(r, e, item->head.index, rc, &fault);
+    fault_deinit(&fault);
+}
+
+/* ---- items that are not run -------------------------------------------------------------------------------------- */
+
+/* Is the item at that place poison? Then it also finds out whether it used too much memory. */
+static bool is_poison(const struct runner *r, uint64_t item, bool *by_memory) {
     for (size_t at = 0; at + sizeof(uint32_t) <= r->poison.size; at += sizeof(uint32_t)) {
         uint32_t place;
         memcpy(&place, (const char *)r->poison.data + at, sizeof place);
         *by_memory = (place & HOST_POISON_MEMORY) != 0;
-        if ((place & ~HOST_POISON_MEMORY) == r->done)
+        if ((place & ~HOST_POISON_MEMORY) == item)
             return true;
     }
     return false;
@@ -215,9 +305,10 @@ static bool is_poison(const struct runner *r, bool *by_memory) {
 static void find_fault(const struct runner *r, const struct item *item, struct fault *fault) {
     const char *at = item->bytes.data, *end = at + item->bytes.size;
     struct json_span text = {at, scan_whole_value(at, end)};
+    const struct place place = items_place_of(r->handler, &item->head);
     struct buf params = {0};
     if (text.end != end || jsontext_check(at, item->bytes.size, MAX_DEPTH, fault) != 0 ||
-        items_pack_one(r->table, &text, item->head.index, item->head.bad == BAD_ITEM_BRIEF, &params, fault) == 0)
+        items_pack_one(r->table, &text, &place, item->head.bad == BAD_ITEM_BRIEF, &params, fault) == 0)
         items_report_damage(fault, "plans");
     buf_deinit(&params);
 }
@@ -238,35 +329,143 @@ static void put_item_not_run(struct runner *r, const struct item *item, bool by_
     fault_deinit(&fault);
 }
 
-static int run_group(struct runner *r, struct bytes group, struct fault *fault) {
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+/* At the item that runs, the progress is that of its place: so it shows at which one a worker died. */
+static void on_batch_progress(void *arg, uint64_t done, uint64_t total) {
+    const struct under_way *u = arg;
+    if (u->place == u->runner->done)
+        show_progress(u->runner, (uint64_t)(share_of(done, total) * HOST_ITEM_STEPS));
+}
+
+static bool on_batch_cancelled(void *arg) {
+    const struct under_way *u = arg;
+    return execute_is_cancelled(u->runner->outer);
+}
+
+static void on_batch_log(void *arg, const char *text, size_t size) {
+    const struct under_way *u = arg;
+    on_item_log((void *)(uintptr_t)u->runner, text, size);
+}
+
+/* Can the item be a call of a batch? The others are done one by one. */
+static bool is_batchable(const struct runner *r, const struct item *item) {
+    bool by_memory;
+    return r->handler->run_batch != NULL && item->head.chunks == 1 && !is_poison(r, r->taken, &by_memory);
+}
+
+static bool feed_next(void *arg, struct host_batch_call *call) {
+    struct runner *r = arg;
     struct item item;
-    bool by_memory = false;
-    int rc = 0;
-    for (size_t offset = 0; offset < group.size; r->total++)
-        if (!read_item(group, &offset, &item))
-            return items_report_damage(fault, "plans");
-    if (!begin_part(r))
-        return execute_no_memory(fault);
-    for (size_t offset = 0; offset < group.size && read_item(group, &offset, &item); r->done++) {
-        show_progress(r, 0);
-        if (execute_is_cancelled(r->outer))
-            return HOST_CANCELLED;
-        if (item.head.chunks == 0 || is_poison(r, &by_memory))
-            put_item_not_run(r, &item, by_memory);
-        else
-            rc = run_item(r, &item, fault);
-        if (rc != 0)
-            return rc;
-        if (r->out->failed)
-            return execute_no_memory(fault);
+    size_t offset = r->offset;
+    if (r->rc != 0 || r->out->failed || offset >= r->group.size || execute_is_cancelled(r->outer) ||
+        !read_item(r->group, &offset, &item) || !is_batchable(r, &item))
+        return false;
+    struct under_way *u = &r->batch[r->taken % BATCH_MAX];
+    *u = (struct under_way){.runner = r,
+                            .place = r->taken++,
+                            .index = item.head.index,
+                            .at = items_place_of(r->handler, &item.head),
+                            .common = item.common,
+                            .hooks = {u, on_batch_progress, on_batch_cancelled, on_batch_log, r->hooks.deadline_ns}};
+    *call = (struct host_batch_call){.owner = u,
+                                     .attempt = r->call.attempt,
+                                     .common = item.common,
+                                     .chunk = item.bytes,
+                                     .hooks = &u->hooks,
+                                     .at = &u->at,
+                                     .tracebacks = &r->call.traceback_left};
+    r->offset = offset;
+    return true;
+}
+
+/* Merges the part of a call, and writes its entry. */
+static void feed_done(void *arg, void *owner, int rc, struct buf *part, struct fault *fault) {
+    struct runner *r = arg;
+    const struct under_way *u = owner;
+    const struct bytes view = {part->size > 0 ? part->data : u->common.data, part->size};
+    if (r->rc != 0)
+        return;
+    struct entry e = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
+    if (rc == 0) {
+        r->call.at = &u->at;
+        r->call.fault = fault;
+        r->call.failed = false;
+        rc = merge_item(r, u->common, &view, 1);
     }
-    return 0;
+    put_outcome(r, e, u->index, rc, fault);
+    r->done++;
+    show_progress(r, 0);
+}
+
+/* ---- the group --------------------------------------------------------------------------------------------------- */
+
+/* Checks the heads of all items. False: they are no group. */
+static bool read_heads(struct runner *r) {
+    struct item item;
+    for (size_t offset = 0; offset < r->group.size; r->total++) {
+        if (!read_item(r->group, &offset, &item))
+            return false;
+        if (r->total == 0) {
+            r->first = item.head.index;
+            r->by_columns = item.head.by_columns != 0;
+        }
+        if (item.head.index != r->first + r->total || item.head.by_columns != r->by_columns)
+            return false;
+    }
+    return true;
+}
+
+/* Does the next item by itself, or as many as can be done in a batch. */
+static void do_next(struct runner *r) {
+    const struct host_batch feed = {r, feed_next, feed_done};
+    struct item item;
+    size_t offset = r->offset;
+    bool by_memory = false;
+    show_progress(r, 0);
+    if (execute_is_cancelled(r->outer)) {
+        r->rc = HOST_CANCELLED;
+        return;
+    }
+    (void)read_item(r->group, &offset, &item);
+    if (is_batchable(r, &item)) {
+        batch_run_handler(r->handler, &feed);
+        return;
+    }
+    r->offset = offset;
+    if (item.head.chunks == 0 || is_poison(r, r->taken, &by_memory))
+        put_item_not_run(r, &item, by_memory);
+    else
+        run_item(r, &item);
+    r->taken++;
+    r->done++;
+}
+
+static int run_group(struct runner *r) {
+    if (!read_heads(r))
+        return items_report_damage(r->fault, "plans");
+    if (r->total == 0)
+        return 0;
+    if (!begin_part(r))
+        return execute_no_memory(r->fault);
+    while (r->offset < r->group.size && r->rc == 0 && !r->out->failed)
+        do_next(r);
+    if (r->rc != 0)
+        return r->rc;
+    end_part(r);
+    return r->out->failed ? execute_no_memory(r->fault) : 0;
 }
 
 int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
                    const struct host_hooks *hooks, struct buf *part, struct fault *fault) {
-    struct runner r = {
-        .handler = host_handler(type), .table = registry_table(type), .outer = hooks, .poison = poison, .out = part};
+    struct runner r; /* not cleared as a whole: the batch is large, and most maps have none */
+    memset(&r, 0, offsetof(struct runner, batch));
+    r.handler = host_handler(type);
+    r.table = registry_table(type);
+    r.outer = hooks;
+    r.poison = poison;
+    r.out = part;
+    r.fault = fault;
     if (r.handler == NULL || r.table == NULL)
         return execute_no_type(type, fault);
     r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled, on_item_log,
@@ -274,55 +473,88 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
     r.call = (struct call){
         .handler = r.handler, .hooks = &r.hooks, .traceback_left = GROUP_TRACEBACKS_MAX, .attempt = attempt};
     void *copy = NULL;
-    int rc = execute_align(&group, &copy) ? run_group(&r, group, fault) : execute_no_memory(fault);
+    int rc = execute_align(&group, &copy) ? 0 : execute_no_memory(fault);
+    r.group = group;
+    if (rc == 0)
+        rc = run_group(&r);
     for (uint32_t i = 0; i < r.room; i++)
         buf_deinit(&r.parts[i]);
     free(r.parts);
     free(r.views);
+    buf_deinit(&r.errors);
     free(copy);
     return rc;
 }
 
 /* ---- merge ------------------------------------------------------------------------------------------------------- */
 
-/* Appends the text of a part. Its entries must be the next ones behind the first *count of the map. */
-static bool merge_part(struct bytes part, uint32_t *count, struct buf *json) {
+/* What a merge has made so far. */
+struct merger {
+    uint32_t count; /* items */
+    struct buf *json;
+    struct buf errors; /* of a map by columns */
+};
+
+static void append_text(struct buf *to, bool more, const char *text, size_t size) {
+    if (size > 0 && more)
+        buf_putc(to, ',');
+    buf_append(to, text, size);
+}
+
+/* Appends the texts of a part. Its entries must be the next ones of the map. */
+static bool merge_part(struct merger *m, bool by_columns, struct bytes part) {
     struct item_entry entry;
     struct item_cursor at = {0};
-    const char *text, *first = NULL;
-    int got = host_next_item(part, &at, &entry, &text);
-    for (; got == 1 && entry.index == *count + at.next - 1; got = host_next_item(part, &at, &entry, &text))
-        first = first == NULL ? text : first;
+    const char *json;
+    if (part.size == 0)
+        return true;
+    int got = host_next_item(part, &at, &entry, &json);
+    while (got == 1 && entry.index == m->count + at.next - 1 && entry.bare == by_columns)
+        got = host_next_item(part, &at, &entry, &json);
     if (got != 0)
         return false;
-    if (first != NULL && *count > 0)
-        buf_putc(json, ',');
-    if (first != NULL)
-        buf_append(json, first, at.text);
-    *count += at.next;
+    const char *text = (const char *)part.data + part.size - at.errors - at.text;
+    append_text(m->json, m->count > 0, text, at.text);
+    append_text(&m->errors, m->errors.size > 0, text + at.text, at.errors);
+    m->count += at.next;
     return true;
+}
+
+static int merge_parts(struct merger *m, bool by_columns, const struct bytes *parts, size_t count,
+                       const struct host_hooks *hooks) {
+    size_t room = 32;
+    for (size_t i = 0; i < count; i++)
+        room += parts[i].size;
+    buf_reserve(m->json, room);
+    buf_puts(m->json, by_columns ? "{\"results\":[" : "{\"items\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (execute_is_cancelled(hooks))
+            return HOST_CANCELLED;
+        if (!merge_part(m, by_columns, parts[i]))
+            return -1;
+    }
+    if (by_columns) {
+        buf_puts(m->json, "],\"errors\":[");
+        buf_append(m->json, m->errors.data, m->errors.size);
+    }
+    buf_puts(m->json, "]}");
+    m->json->failed |= m->errors.failed;
+    return 0;
 }
 
 int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                      const struct host_hooks *hooks, struct buf *json, struct fault *fault) {
     struct items_common map = {0, 0};
-    uint32_t merged = 0;
-    size_t room = 32;
+    struct merger m = {.json = json};
     (void)type;
     if (common.size == sizeof map)
         memcpy(&map, common.data, sizeof map);
-    for (size_t i = 0; i < count; i++)
-        room += parts[i].size;
-    buf_reserve(json, room);
-    buf_puts(json, "{\"items\":[");
-    for (size_t i = 0; i < count; i++) {
-        if (execute_is_cancelled(hooks))
-            return HOST_CANCELLED;
-        if (!merge_part(parts[i], &merged, json))
-            return items_report_damage(fault, "parts");
-    }
-    buf_puts(json, "]}");
-    if (map.magic != ITEMS_MAGIC || merged != map.count)
+    bool known = map.magic == ITEMS_MAGIC || map.magic == COLUMNS_MAGIC;
+    int rc = known ? merge_parts(&m, map.magic == COLUMNS_MAGIC, parts, count, hooks) : -1;
+    buf_deinit(&m.errors);
+    if (rc == HOST_CANCELLED)
+        return rc;
+    if (rc != 0 || m.count != map.count)
         return items_report_damage(fault, "parts");
     return json->failed ? execute_no_memory(fault) : 0;
 }

@@ -571,26 +571,35 @@ static void copy_member(struct packer *k, unsigned row, const struct json_span *
 
 /* ---- members and forms ------------------------------------------------------------------------------------------- */
 
+/* Notes that the member is given, and finds its row: PARAMS_MAX if the table has none of that name and is open. False:
+ * that is a fault. */
+static bool take_name(struct packer *k, const char *name, const struct place *at, unsigned *row) {
+    for (*row = 0; *row < k->table->rows; ++*row)
+        if (strcmp(k->table->handler->params[*row].name, name) == 0)
+            break;
+    if (*row == k->table->rows && k->table->open) {
+        *row = PARAMS_MAX;
+        return true;
+    }
+    if (*row == k->table->rows) {
+        report_unknown(k, name, at);
+        return false;
+    }
+    k->given[*row] = true;
+    unsigned forms = params_row_forms(k->table, *row);
+    if ((k->candidates & forms) == 0)
+        report_conflict(k, *row, at);
+    else
+        k->candidates &= forms;
+    return true;
+}
+
 static void pack_member(struct packer *k, const char *name, const struct json_span *quoted,
                         const struct json_span *value) {
     struct place at = {.up = k->at, .name = name};
-    unsigned row = 0;
-    while (row < k->table->rows && strcmp(k->table->handler->params[row].name, name) != 0)
-        row++;
-    if (row == k->table->rows && k->table->open) {
-        copy_member(k, PARAMS_MAX, quoted, value, &at);
+    unsigned row;
+    if (!take_name(k, name, &at, &row))
         return;
-    }
-    if (row == k->table->rows) {
-        report_unknown(k, name, &at);
-        return;
-    }
-    k->given[row] = true;
-    unsigned forms = params_row_forms(k->table, row);
-    if ((k->candidates & forms) == 0)
-        report_conflict(k, row, &at);
-    else
-        k->candidates &= forms;
     if (k->whole != NULL)
         copy_member(k, row, quoted, value, &at);
     else
@@ -715,6 +724,41 @@ void params_pack(const struct params_table *t, const struct json_span *object, c
     uint64_t size = packed->size;
     if (!packed->failed)
         memcpy(packed->data + 8, &size, sizeof size);
+}
+
+unsigned params_find_row(const struct params_table *t, const struct json_span *name) {
+    char text[JSONTEXT_NAME_ROOM];
+    unsigned row = 0;
+    scan_string(name, text, sizeof text);
+    while (row < t->rows && strcmp(t->handler->params[row].name, text) != 0)
+        row++;
+    return row;
+}
+
+void params_check_columns(const struct params_table *t, const struct column *columns, size_t count,
+                          const struct place *at, struct faults *faults) {
+    struct buf packed = {0}, whole = {0};
+    struct packer k = {.table = t, .to = &packed, .faults = faults, .at = at, .candidates = (1u << t->form_count) - 1};
+    char text[JSONTEXT_NAME_ROOM];
+    k.whole = t->whole ? &whole : NULL;
+    begin_packed(&k);
+    for (size_t i = 0; i < count && !faults_full(faults); i++) {
+        struct place column = {.up = at, .name = text};
+        unsigned row;
+        scan_string(&columns[i].name, text, sizeof text);
+        if (!take_name(&k, text, &column, &row) || columns[i].is_list)
+            continue;
+        if (t->whole)
+            copy_member(&k, row, &columns[i].name, &columns[i].value, &column);
+        else
+            pack_value(&k, row, &columns[i].value, &column);
+    }
+    if (!faults_full(faults))
+        choose_form(&k);
+    if (packed.failed || whole.failed)
+        faults_add_no_memory(faults, at);
+    buf_deinit(&packed);
+    buf_deinit(&whole);
 }
 
 bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed) {

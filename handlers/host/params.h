@@ -90,6 +90,20 @@ unsigned params_row_forms(const struct params_table *t, unsigned row);
 void params_pack(const struct params_table *t, const struct json_span *object, const struct place *at,
                  struct buf *packed, struct faults *faults);
 
+/* A column of a map: a member of the object "columns". */
+struct column {
+    struct json_span name, value; /* as they stand in the text; the name has its quotes */
+    bool is_list;                 /* it has a value for each call; otherwise its value is the same for all of them */
+    size_t count;                 /* of the list */
+};
+/* Checks what the calls of a map by columns have in common: that the names belong to the type and go together, that none
+ * is missing, and the values that are the same for all. Adds all that is wrong to *faults. `at` is where the columns
+ * stand in the document. */
+void params_check_columns(const struct params_table *t, const struct column *columns, size_t count,
+                          const struct place *at, struct faults *faults);
+/* The row of the name in the table; t->rows if it has none. The name is a string of JSON that was checked. */
+unsigned params_find_row(const struct params_table *t, const struct json_span *name);
+
 /* Appends the packed form of an object that gives the rows of the mask, but without their values, to the empty buffer.
  * Pads it to a multiple of 8. False if such an object lacks something, or if its members do not go together. */
 MUST_CHECK bool params_pack_blank(const struct params_table *t, uint32_t given, struct buf *packed);

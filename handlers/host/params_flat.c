@@ -12,23 +12,6 @@
 
 enum { MAX_DIGITS = 18, ALIGNMENT = 8 };
 
-/* A member of the object that is read, with its value as it is written. */
-struct member {
-    unsigned row;
-    const char *text; /* of a string: without the quotes */
-    size_t size;      /* of the text */
-    bool is_text;     /* it is a string */
-    uint64_t count;   /* packed_param.count */
-    size_t packed;    /* bytes that the packed value takes */
-};
-
-struct object {
-    struct member members[PARAMS_MAX];
-    unsigned count;
-    uint32_t given;
-    size_t packed; /* bytes of all values */
-};
-
 void flat_init(struct flat *f, const struct params_table *t) {
     memset(f, 0, sizeof *f);
     f->table = t;
@@ -44,7 +27,7 @@ void flat_deinit(struct flat *f) {
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* Reads a value. Returns its end, or NULL if it is not plain. */
-static const char *read_value(const char *at, const char *end, struct member *m) {
+static const char *read_value(const char *at, const char *end, struct flat_member *m) {
     if (at == end)
         return NULL;
     m->is_text = *at == '"';
@@ -82,7 +65,7 @@ static const char *find_row(struct flat *f, unsigned member, const char *name, c
 
 /* ---- checks, as in params.c -------------------------------------------------------------------------------------- */
 
-static bool check_integer(const struct param_spec *spec, struct member *m) {
+static bool check_integer(const struct param_spec *spec, struct flat_member *m) {
     if (m->is_text || m->text[0] > '9')
         return false;
     m->count = 1;
@@ -91,13 +74,13 @@ static bool check_integer(const struct param_spec *spec, struct member *m) {
            (spec->max == NULL || number_compare(m->text, m->size, spec->max, strlen(spec->max)) <= 0);
 }
 
-static bool check_boolean(const struct param_spec *spec, struct member *m) {
+static bool check_boolean(const struct param_spec *spec, struct flat_member *m) {
     (void)spec;
     m->count = m->text[0] == 't';
     return !m->is_text && (m->text[0] == 't' || m->text[0] == 'f');
 }
 
-static bool check_enum(const struct param_spec *spec, struct member *m) {
+static bool check_enum(const struct param_spec *spec, struct flat_member *m) {
     for (m->count = 0; m->is_text && spec->choices[m->count] != NULL; m->count++) {
         const char *choice = spec->choices[m->count];
         if (strlen(choice) == m->size && memcmp(choice, m->text, m->size) == 0)
@@ -106,7 +89,7 @@ static bool check_enum(const struct param_spec *spec, struct member *m) {
     return false;
 }
 
-static bool check_text(const struct param_spec *spec, struct member *m) {
+static bool check_text(const struct param_spec *spec, struct flat_member *m) {
     (void)spec;
     m->count = 1;
     m->packed = m->size + 1;
@@ -114,7 +97,7 @@ static bool check_text(const struct param_spec *spec, struct member *m) {
 }
 
 /* Plain JSON is compact, too. */
-static bool check_json(const struct param_spec *spec, struct member *m) {
+static bool check_json(const struct param_spec *spec, struct flat_member *m) {
     if (!params_takes_kind(spec, m->is_text ? '"' : *m->text))
         return false;
     m->text -= m->is_text;
@@ -124,20 +107,28 @@ static bool check_json(const struct param_spec *spec, struct member *m) {
     return true;
 }
 
-static bool check_none(const struct param_spec *spec, struct member *m) {
+static bool check_none(const struct param_spec *spec, struct flat_member *m) {
     (void)spec, (void)m;
     return false;
 }
 
-static bool (*const checks[])(const struct param_spec *spec, struct member *m) = {
+static bool (*const checks[])(const struct param_spec *spec, struct flat_member *m) = {
     [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
     [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_none,      [PARAM_NUMBERS] = check_none,
     [PARAM_JSON] = check_json,
 };
 
+const char *flat_read(const struct flat *f, unsigned row, const char *at, const char *end, struct flat_member *m) {
+    const struct param_spec *spec = &f->table->handler->params[row];
+    at = read_value(at, end, m);
+    m->row = row;
+    m->packed = 0;
+    return at != NULL && checks[spec->kind](spec, m) ? at : NULL;
+}
+
 /* Reads a member, from the quote of its name on. Returns the end of its value, or NULL if it is not plain and right. */
-static const char *read_member(struct flat *f, const char *at, const char *end, struct object *o) {
-    struct member *m = &o->members[o->count];
+static const char *read_member(struct flat *f, const char *at, const char *end, struct flat_object *o) {
+    struct flat_member *m = &o->members[o->count];
     if (at == end || *at != '"' || o->count == PARAMS_MAX)
         return NULL;
     at = find_row(f, o->count, at + 1, end, &m->row);
@@ -146,24 +137,18 @@ static const char *read_member(struct flat *f, const char *at, const char *end, 
     at = scan_space(at, end);
     if (at == end || *at != ':')
         return NULL;
-    at = read_value(scan_space(at + 1, end), end, m);
+    at = flat_read(f, m->row, scan_space(at + 1, end), end, m);
     uint32_t bit = UINT32_C(1) << m->row;
     if (at == NULL || (o->given & bit) != 0)
         return NULL;
-    const struct param_spec *spec = &f->table->handler->params[m->row];
-    m->packed = 0;
-    if (!checks[spec->kind](spec, m))
-        return NULL;
     o->given |= bit;
     o->count++;
-    o->packed += (m->packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return at;
 }
 
-static const char *read_object(struct flat *f, const char *at, const char *end, struct object *o) {
+static const char *read_object(struct flat *f, const char *at, const char *end, struct flat_object *o) {
     o->count = 0;
     o->given = 0;
-    o->packed = 0;
     at = scan_space(at + 1, end);
     if (at < end && *at == '}')
         return at + 1;
@@ -195,7 +180,7 @@ static bool fit_blank(struct flat *f, uint32_t given) {
 }
 
 /* The row is written field by field: to make it elsewhere and copy it takes several times as long. */
-static void write_member(const struct flat *f, const struct member *m, char *packed, size_t offset) {
+static void write_member(const struct flat *f, const struct flat_member *m, char *packed, size_t offset) {
     struct packed_param *row = (struct packed_param *)(void *)(packed + 16) + m->row;
     row->kind = (uint8_t)f->table->handler->params[m->row].kind;
     row->flags = PACKED_PRESENT | PACKED_GIVEN;
@@ -219,7 +204,7 @@ static void write_fallbacks(const struct flat *f, char *packed, size_t offset) {
 }
 
 /* A member of HANDLER_WHOLE_PARAMS, as params.c copies it. */
-static void write_whole_member(const struct param_spec *spec, const struct member *m, struct buf *to) {
+static void write_whole_member(const struct param_spec *spec, const struct flat_member *m, struct buf *to) {
     bool quotes = m->is_text && spec->kind != PARAM_JSON; /* the text of a PARAM_JSON has its quotes */
     buf_putc(to, '"');
     buf_puts(to, spec->name);
@@ -233,7 +218,7 @@ static void write_whole_member(const struct param_spec *spec, const struct membe
 }
 
 /* False if memory ran out. */
-static bool write_whole(const struct flat *f, const struct object *o, struct buf *to) {
+static bool write_whole(const struct flat *f, const struct flat_object *o, struct buf *to) {
     size_t front = to->size;
     params_begin_whole(to);
     buf_putc(to, '{');
@@ -247,24 +232,34 @@ static bool write_whole(const struct flat *f, const struct object *o, struct buf
     return !to->failed;
 }
 
-const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to) {
-    struct object o;
-    const char *stop = read_object(f, text, end, &o);
-    if (stop == NULL || !fit_blank(f, o.given))
-        return NULL;
+static uint64_t padded(size_t size) {
+    return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+bool flat_pack_object(struct flat *f, const struct flat_object *o, struct buf *to) {
+    if (!fit_blank(f, o->given))
+        return false;
     if (f->table->whole)
-        return write_whole(f, &o, to) ? stop : NULL;
-    uint64_t front = params_front_size(f->table), offset = front, size = f->blank.size + o.packed;
+        return write_whole(f, o, to);
+    uint64_t front = params_front_size(f->table), offset = front, size = f->blank.size;
+    for (unsigned i = 0; i < o->count; i++)
+        size += padded(o->members[i].packed);
     char *packed = buf_reserve(to, size);
     if (packed == NULL)
-        return NULL;
+        return false;
     memcpy(packed, f->blank.data, front);
     memcpy(packed + 8, &size, sizeof size);
-    for (unsigned i = 0; i < o.count; i++) {
-        write_member(f, &o.members[i], packed, offset);
-        offset += (o.members[i].packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    for (unsigned i = 0; i < o->count; i++) {
+        write_member(f, &o->members[i], packed, offset);
+        offset += padded(o->members[i].packed);
     }
     write_fallbacks(f, packed, offset);
     to->size += size;
-    return stop;
+    return true;
+}
+
+const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to) {
+    struct flat_object o;
+    const char *stop = read_object(f, text, end, &o);
+    return stop != NULL && flat_pack_object(f, &o, to) ? stop : NULL;
 }

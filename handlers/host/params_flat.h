@@ -26,4 +26,28 @@ void flat_deinit(struct flat *f);
  * objects in it. */
 MUST_CHECK const char *flat_pack(struct flat *f, const char *text, const char *end, struct buf *to);
 
+/* A member of an object, with its value as it is written. */
+struct flat_member {
+    unsigned row;
+    const char *text; /* of a string: without the quotes */
+    size_t size;      /* of the text */
+    bool is_text;     /* it is a string */
+    uint64_t count;   /* packed_param.count */
+    size_t packed;    /* bytes that the packed value takes */
+};
+
+struct flat_object {
+    struct flat_member members[PARAMS_MAX];
+    unsigned count;
+    uint32_t given; /* the rows of the members, as a mask */
+};
+
+/* For objects whose members do not stand in one text: reads a value of that row into *m, which borrows the text. Returns
+ * its end, behind which the caller must find what can follow a value. NULL: it is not plain, or not right. */
+MUST_CHECK const char *flat_read(const struct flat *f, unsigned row, const char *at, const char *end,
+                                 struct flat_member *m);
+/* Appends the packed form of the object. False, and nothing is appended, if the members make no complete form, or if
+ * memory runs out. */
+MUST_CHECK bool flat_pack_object(struct flat *f, const struct flat_object *o, struct buf *to);
+
 #endif

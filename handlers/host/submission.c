@@ -3,6 +3,7 @@
  * needs little more memory than the packed parameters. Most bodies take the quick way (submission_plain.h) instead.
  *
  * It runs in the front end for small bodies, tens of thousands of times a second, and in workers for large ones. */
+#include "handlers/host/columns.h"
 #include "handlers/host/items_format.h"
 #include "handlers/host/items_pack.h"
 #include "handlers/host/jsontext.h"
@@ -52,6 +53,7 @@ static const struct params_table *parse_type(const struct json_span *text, struc
 /* The values of the members; of those that are missing `at` is NULL. */
 struct members {
     struct json_span type, params, items, options;
+    struct columns columns;
     size_t item_count;        /* of an array */
     struct json_list longest; /* the longest array of all, which was found before */
 };
@@ -82,6 +84,10 @@ static void find_members(const struct json_span *body, struct members *m, struct
             m->items.end = next = find_items(next, body->end, m);
             continue;
         }
+        if (strcmp(text, "columns") == 0) {
+            next = columns_read(&m->columns, next, body->end);
+            continue;
+        }
         if (strcmp(text, "type") == 0)
             value = &m->type;
         else if (strcmp(text, "params") == 0)
@@ -89,8 +95,8 @@ static void find_members(const struct json_span *body, struct members *m, struct
         else if (strcmp(text, "options") == 0)
             value = &m->options;
         else
-            faults_add(faults, &at, "\"%.60s\" is not a member of a job; there are type, params, items and options",
-                       text);
+            faults_add(faults, &at,
+                       "\"%.60s\" is not a member of a job; there are type, params, items, columns and options", text);
         const char *start = next;
         next = scan_whole_value(start, body->end);
         if (value != NULL)
@@ -100,15 +106,21 @@ static void find_members(const struct json_span *body, struct members *m, struct
     }
 }
 
-/* Packs the params of the one call, or the items of a map. */
+/* Packs the params of the one call, or the items or columns of a map. */
 static void parse_calls(const struct members *m, const struct params_table *table, struct submission *s,
                         struct faults *faults) {
     static const struct place params = {.name = "params"};
-    s->map = m->items.at != NULL;
+    const bool items = m->items.at != NULL, columns = m->columns.span.at != NULL;
+    s->map = items || columns;
     if (s->map && m->params.at != NULL)
-        faults_add(faults, &items_place, "cannot be combined with params: a job has one or the other");
-    else if (s->map && table != NULL)
+        faults_add(faults, items ? &items_place : &columns_place,
+                   "cannot be combined with params: a job has one or the other");
+    else if (items && columns)
+        faults_add(faults, &columns_place, "cannot be combined with items: a job has one or the other");
+    else if (items && table != NULL)
         s->items = items_pack(&m->items, m->item_count, &s->params, faults);
+    else if (columns && table != NULL)
+        s->items = columns_pack(&m->columns, table, &s->params, faults);
     else if (!s->map && table != NULL)
         params_pack(table, m->params.at == NULL ? NULL : &m->params, &params, &s->params, faults);
 }
@@ -127,6 +139,7 @@ static void parse_body(const struct json_span *body, const struct json_list *lon
     parse_calls(&m, table, s, faults);
     registry_init_options(table == NULL ? HOST_MAX_TYPES : s->type, &s->options);
     options_parse(m.options.at == NULL ? NULL : &m.options, &s->options, faults);
+    columns_deinit(&m.columns);
 }
 
 int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault) {

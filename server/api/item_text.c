@@ -3,8 +3,12 @@
  * the items are found again. Whatever it holds, each byte is looked at once, and only as many as there is room for. */
 #include "server/api/item_text.h"
 
-#define RESULT_HEAD "{\"items\":["
-#define SUCCEEDED   "\"status\":\"succeeded\""
+#define ITEMS_HEAD   "{\"items\":["
+#define RESULTS_HEAD "{\"results\":["
+#define ERRORS_HEAD  "],\"errors\":["
+#define ERROR_HEAD   "{\"index\":"
+#define SUCCEEDED    "\"status\":\"succeeded\""
+#define FAILED       "\"status\":\"failed\""
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
 
@@ -62,7 +66,8 @@ void json_flatten(struct buf *b, size_t from) {
 
 static void open_item(struct item_reader *r, uint32_t index, bool ok) {
     r->open = true;
-    r->head_done = r->json_done = r->tail_done = 0;
+    r->head_done = r->front_done = r->json_done = r->back_done = r->tail_done = 0;
+    r->front = r->back = "";
     r->begin(r, index, ok);
 }
 
@@ -72,16 +77,30 @@ static bool open_entry(struct item_reader *r, struct bytes part) {
     const char *json;
     if (host_next_item(part, &r->cursor, &e, &json) != 1)
         return false;
-    r->json = (size_t)(json + 1 - (const char *)part.data);
-    r->size = e.size - 1;
     open_item(r, e.index, e.ok);
+    r->json = (size_t)(json - (const char *)part.data) + !e.bare;
+    r->size = e.size - !e.bare;
+    if (e.bare) {
+        r->front = e.ok ? SUCCEEDED ",\"result\":" : FAILED ",\"error\":";
+        r->back = "}";
+    }
     return true;
+}
+
+static bool put_head(struct item_reader *r, struct span *out) {
+    return span_put(out, r->head, strlen(r->head), &r->head_done) &&
+           span_put(out, r->front, strlen(r->front), &r->front_done);
+}
+
+static void put_tail(struct item_reader *r, struct span *out) {
+    r->open = !span_put(out, r->back, strlen(r->back), &r->back_done) ||
+              !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
 }
 
 static void put_entry(struct item_reader *r, struct bytes part, struct span *out) {
     const char *json = (const char *)part.data + r->json;
-    if (span_put(out, r->head, strlen(r->head), &r->head_done) && span_put_json(out, json, r->size, &r->json_done))
-        r->open = !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
+    if (put_head(r, out) && span_put_json(out, json, r->size, &r->json_done))
+        put_tail(r, out);
 }
 
 enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out) {
@@ -120,37 +139,90 @@ void item_reader_rewind(struct item_reader *r) {
 
 /* ---- results ----------------------------------------------------------------------------------------------------- */
 
-/* Begins the next element, or finds that there is none. */
-static enum items_state open_element(struct item_reader *r, const char *text, size_t size) {
-    if (r->at == 0) {
-        if (size < sizeof RESULT_HEAD - 1 || memcmp(text, RESULT_HEAD, sizeof RESULT_HEAD - 1) != 0)
-            return ITEMS_BAD;
-        r->at = sizeof RESULT_HEAD - 1;
-    } else if (r->at < size && text[r->at] == ',') {
-        r->at++;
-    }
-    if (r->at < size && text[r->at] == ']')
-        return ITEMS_ALL;
-    if (r->at >= size || text[r->at] != '{')
+/* Passes over the text if it stands at the next byte. */
+static bool pass(struct item_reader *r, const char *text, size_t size, const char *expected) {
+    size_t length = strlen(expected);
+    if (size - r->at < length || memcmp(text + r->at, expected, length) != 0)
+        return false;
+    r->at += length;
+    return true;
+}
+
+static bool open_list(struct item_reader *r, const char *text, size_t size) {
+    r->list = pass(r, text, size, RESULTS_HEAD) ? LIST_OF_RESULTS : LIST_OF_ITEMS;
+    return r->list == LIST_OF_RESULTS || pass(r, text, size, ITEMS_HEAD);
+}
+
+static enum items_state open_item_element(struct item_reader *r, const char *text, size_t size) {
+    if (!pass(r, text, size, "{"))
         return ITEMS_BAD;
-    r->at++;
     r->scan = (struct value_scan){.depth = 1};
     bool ok = size - r->at >= sizeof SUCCEEDED - 1 && memcmp(text + r->at, SUCCEEDED, sizeof SUCCEEDED - 1) == 0;
     open_item(r, r->index++, ok);
     return ITEMS_MORE;
 }
 
+/* Begins a result. Only passes over the null of a call that has failed: its error comes later. */
+static enum items_state open_result(struct item_reader *r, const char *text, size_t size) {
+    size_t start = r->at;
+    if (pass(r, text, size, "null") && r->at < size && (text[r->at] == ',' || text[r->at] == ']')) {
+        r->index++;
+        return ITEMS_MORE;
+    }
+    r->at = start + (text[start] == ' '); /* of a call whose result is null */
+    if (r->at == size || strchr(" \t\r\n,:]}", text[r->at]) != NULL)
+        return ITEMS_BAD; /* no value begins here, and there would be no way on */
+    r->scan = (struct value_scan){0};
+    open_item(r, r->index++, true);
+    r->front = SUCCEEDED ",\"result\":";
+    r->back = "}";
+    return ITEMS_MORE;
+}
+
+static enum items_state open_error(struct item_reader *r, const char *text, size_t size) {
+    uint64_t index = 0;
+    if (!pass(r, text, size, ERROR_HEAD))
+        return ITEMS_BAD;
+    for (; r->at < size && text[r->at] >= '0' && text[r->at] <= '9' && index <= UINT32_MAX; r->at++)
+        index = index * 10 + (uint64_t)(text[r->at] - '0');
+    if (index > UINT32_MAX || !pass(r, text, size, ",\"error\":"))
+        return ITEMS_BAD;
+    r->scan = (struct value_scan){.depth = 1};
+    open_item(r, (uint32_t)index, false);
+    r->front = FAILED ",\"error\":";
+    return ITEMS_MORE;
+}
+
+/* Begins the next element, or finds that there is none. */
+static enum items_state open_element(struct item_reader *r, const char *text, size_t size) {
+    if (r->at == 0) {
+        if (!open_list(r, text, size))
+            return ITEMS_BAD;
+    } else if (r->at < size && text[r->at] == ',') {
+        r->at++;
+    }
+    if (r->list == LIST_OF_RESULTS && pass(r, text, size, ERRORS_HEAD))
+        r->list = LIST_OF_ERRORS;
+    if (r->at >= size)
+        return ITEMS_BAD;
+    if (text[r->at] == ']')
+        return r->list == LIST_OF_RESULTS ? ITEMS_BAD : ITEMS_ALL;
+    return r->list == LIST_OF_ITEMS     ? open_item_element(r, text, size)
+           : r->list == LIST_OF_RESULTS ? open_result(r, text, size)
+                                        : open_error(r, text, size);
+}
+
 /* Puts what fits of the element. False: the text ends before the element does. */
 static bool put_element(struct item_reader *r, const char *text, size_t size, struct span *out) {
-    if (!span_put(out, r->head, strlen(r->head), &r->head_done))
+    if (!put_head(r, out))
         return true;
     const char *from = text + r->at;
-    const char *stop = scan_value(&r->scan, from, from + fitting(out, size - r->at));
+    const char *stop = r->scan.ended ? from : scan_value(&r->scan, from, from + fitting(out, size - r->at));
     r->at += (size_t)(stop - from);
     while (from < stop)
         *out->at++ = flat(*from++);
     if (r->scan.ended)
-        r->open = !span_put(out, r->tail, strlen(r->tail), &r->tail_done);
+        put_tail(r, out);
     return r->scan.ended || r->at < size;
 }
 

@@ -1,5 +1,6 @@
 /* item_text.h: the items of a map as text for streams: from the parts of its chunks (struct item_entry in
- * handlers/host/host.h), or from its merged result, {"items":[{...},...]}. Text is put straight into the room that a
+ * handlers/host/host.h), or from its merged result, {"items":[{...},...]} or {"results":[...],"errors":[...]}. An item of
+ * a map by columns is given the same members as one of "items": "status", and "result" or "error". Text is put straight into the room that a
  * stream has, and goes on where it stopped. No item is ever copied as a whole. Front end.
  */
 #ifndef OFFLOAD_API_ITEM_TEXT_H
@@ -36,14 +37,17 @@ struct item_reader {
     void (*begin)(struct item_reader *r, uint32_t index, bool ok);
     char head[ITEM_HEAD];
     const char *tail; /* what stands behind the JSON */
+    /* Around the JSON of an item of a map by columns, "" otherwise. */
+    const char *front, *back;
 
     bool open;                 /* it is within an item */
     struct item_cursor cursor; /* in the part: the next entry */
     size_t at;                 /* in the result: the next byte */
-    size_t head_done, json_done, tail_done;
-    size_t json, size;      /* within the part: the JSON behind its "{" */
-    uint32_t index;         /* in the result: of the next element */
-    struct value_scan scan; /* in the result: of the element */
+    size_t head_done, front_done, json_done, back_done, tail_done;
+    size_t json, size;                                            /* within the part: the JSON behind its "{" */
+    uint32_t index;                                               /* in the result: of the next element */
+    struct value_scan scan;                                       /* in the result: of the element */
+    enum { LIST_OF_ITEMS, LIST_OF_RESULTS, LIST_OF_ERRORS } list; /* in the result: where it is */
 };
 
 enum items_state {
@@ -52,7 +56,8 @@ enum items_state {
     ITEMS_BAD   /* it cannot be read: out of memory, or the result is no list of items */
 };
 
-/* Puts as many items as there is room for, and goes on there when it is called again. */
+/* Puts as many items as there is room for, and goes on there when it is called again. Of the result of a map by columns
+ * come first those that have succeeded, then those that have failed: each byte is looked at only once. */
 enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out);
 enum items_state items_put_result(struct item_reader *r, const struct slice *result, struct span *out);
 /* Passes over the first n items of a part, without `begin`. */

@@ -18,7 +18,7 @@
 #include "server/api/deferred.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* how long a 202 waits for a worker to plan its job, which checks it */
-#define SMALL_MAP      2048     /* bytes; a body with items that is longer is parsed by a worker */
+#define SMALL_MAP      2048     /* bytes; a body with items or columns that is longer is parsed by a worker */
 
 static void answer_fault(struct http_request *r, const struct fault *fault) {
     struct problem_fault f;
@@ -111,7 +111,8 @@ static bool is_welcome(struct server *s, struct http_request *r) {
 static bool is_raw(const struct http_request *r) {
     size_t size;
     const char *body = http_small_body(r, &size);
-    return http_body_is_large(r) || (size > SMALL_MAP && memmem(body, size, "\"items\"", 7) != NULL);
+    return http_body_is_large(r) || (size > SMALL_MAP && (memmem(body, size, "\"items\"", 7) != NULL ||
+                                                          memmem(body, size, "\"columns\"", 9) != NULL));
 }
 
 /* A body that a worker parses. */

@@ -223,6 +223,31 @@ has_job() { # STATUS TYPE
     [ -z "$output" ]
 }
 
+@test "map takes columns in place of lines" {
+    run --separate-stderr offload map primes --columns '{"start": 0, "stop": [10, "x", 20]}' --chunks 1
+    [ "$status" -eq 1 ]
+    [[ ${lines[0]} == '{"index":0,"status":"succeeded","result":{"count":4}}' && ${lines[1]} == *'"pointer":"/columns/stop/1"'* ]]
+    [[ ${lines[2]} == '{"index":2,"status":"succeeded","result":{"count":8}}' ]]
+    [[ $stderr == *"3 items, 1 of them failed" ]]
+    jq -nc '{value: [range(2000)]}' >"$BATS_TEST_TMPDIR/columns"
+    run --separate-stderr offload map echo --columns @"$BATS_TEST_TMPDIR/columns"
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 2000 ]
+    run --separate-stderr offload map echo --columns @- <"$BATS_TEST_TMPDIR/columns"
+    [ "${#lines[@]}" -eq 2000 ]
+    run --separate-stderr offload map echo --columns '[1]'
+    [ "$status" -eq 2 ]
+    [[ $stderr == *"--columns takes a JSON object" ]]
+    run --separate-stderr offload map echo "$BATS_TEST_TMPDIR/columns" --columns '{}'
+    [ "$status" -eq 2 ]
+    [[ $stderr == *"either --columns or FILE"* ]]
+    run --separate-stderr offload map echo --columns '{"val": [1]}'
+    [ "$status" -eq 3 ]
+    [[ $stderr == *"/columns/val"* ]]
+    run --separate-stderr offload run echo --columns '{"value": [1]}'
+    [ "$status" -eq 2 ]
+}
+
 @test "map rejects what is not JSON, and says what the service rejects" {
     run --separate-stderr offload map echo <<< $'{"value": 1}\n{"value": 2'
     [ "$status" -eq 2 ]

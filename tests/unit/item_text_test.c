@@ -240,6 +240,135 @@ static void a_line_break_between_tokens_does_not_end_the_line(void **state) {
     buf_deinit(&whole);
 }
 
+/* ---- maps by columns --------------------------------------------------------------------------------------------- */
+
+#define GOOD_LINE(index, value) "{\"index\":" index ",\"status\":\"succeeded\",\"result\":" value "}\n"
+#define FAILED_LINE(index)      "{\"index\":" index ",\"status\":\"failed\",\"error\":{\"code\":\"x\"}}\n"
+
+static void a_part_of_columns_gives_the_lines_of_items(void **state) {
+    (void)state;
+    static const char *const values[] = {"1", NULL, " null", "[{\"a\":\n\"]}\\\"\"}]", NULL, "\"x\""};
+    struct buf part = {0};
+    part_of_columns(&part, 99, values, 6);
+    struct slice s = slice_of(part.data, part.size);
+    assert_int_equal(count_items(&s, 105), 6);
+    assert_int_equal(count_items(&s, 104), -1);
+    assert_lines(items_put_part, &s,
+                 GOOD_LINE("99", "1") FAILED_LINE("100") GOOD_LINE("101", "null")
+                     GOOD_LINE("102", "[{\"a\": \"]}\\\"\"}]") FAILED_LINE("103") GOOD_LINE("104", "\"x\""),
+                 4, 2);
+    slice_deinit(&s);
+    for (size_t size = 1; size < part.size; size++)
+        assert_count(part.data, size, 1000, -1);
+    buf_putc(&part, ' ');
+    assert_count(part.data, part.size, 1000, -1);
+    buf_deinit(&part);
+}
+
+static void a_part_of_columns_is_read_on_from_any_item(void **state) {
+    (void)state;
+    static const char *const values[] = {NULL, "1", NULL, "2", NULL};
+    struct buf part = {0};
+    part_of_columns(&part, 0, values, 5);
+    struct slice s = slice_of(part.data, part.size);
+    for (unsigned skip = 0; skip <= 6; skip++) {
+        char text[1024];
+        struct span out = {text, text + sizeof text};
+        struct lines l = {.reader = {.begin = begin, .tail = "\n"}};
+        items_skip(&l.reader, &s, skip);
+        assert_int_equal(items_put_part(&l.reader, &s, &out), ITEMS_ALL);
+        assert_int_equal(l.succeeded, skip < 2 ? 2 : skip < 4 ? 1 : 0);
+        assert_int_equal(l.failed, skip < 1 ? 3 : skip < 3 ? 2 : skip < 5 ? 1 : 0);
+    }
+    slice_deinit(&s);
+    buf_deinit(&part);
+}
+
+static void wrong_parts_of_columns_are_rejected(void **state) {
+    (void)state;
+    static const char *const values[] = {"12", NULL};
+    struct buf part = {0};
+    part_of_columns(&part, 7, values, 2);
+    struct columns_head head, good;
+    memcpy(&good, part.data, sizeof good);
+    const struct columns_head heads[] = {
+        {{2, PART_OF_ITEMS}, 7, 0, good.text},
+        {{2, 2}, 7, 0, good.text},
+        {{1, PART_OF_COLUMNS}, 7, 0, good.text},
+        {{3, PART_OF_COLUMNS}, 7, 0, good.text},
+        {{0, PART_OF_COLUMNS}, 7, 0, good.text},
+        {{UINT32_MAX, PART_OF_COLUMNS}, 7, 0, good.text},
+        {{2, PART_OF_COLUMNS}, 6, 0, good.text},
+        {{2, PART_OF_COLUMNS}, UINT32_MAX, 0, good.text},
+        {{2, PART_OF_COLUMNS}, 7, 1, good.text},
+        {{2, PART_OF_COLUMNS}, 7, 0, good.text + 1},
+        {{2, PART_OF_COLUMNS}, 7, 0, good.text - 1},
+        {{2, PART_OF_COLUMNS}, 7, 0, UINT64_MAX},
+        {{2, PART_OF_COLUMNS}, 7, 0, 0},
+    };
+    assert_count(part.data, part.size, 1000, 2);
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        head = heads[i];
+        memcpy(part.data, &head, sizeof head);
+        assert_count(part.data, part.size, 1000, -1);
+    }
+    memcpy(part.data, &good, sizeof good);
+    char *text = part.data + sizeof good + 2 * sizeof(struct columns_entry);
+    for (size_t i = 2; i < good.text; i++) { /* the comma, and the null of a call that has failed */
+        text[i] ^= 1;
+        assert_count(part.data, part.size, 1000, -1);
+        text[i] ^= 1;
+    }
+    buf_deinit(&part);
+}
+
+static void a_result_by_columns_gives_its_lines_with_the_failed_last(void **state) {
+    (void)state;
+    static const char good[] = "{\"results\":[1,null, null,[\"],\\\"errors\\\":[\",\n{}],\"x\",null],\"errors\":["
+                               "{\"index\":1,\"error\":{\"code\":\"x\"}},{\"index\":5,\"error\":{\"code\":\"x\"}}]}";
+    struct slice s = slice_of(good, sizeof good - 1);
+    assert_lines(items_put_result, &s,
+                 GOOD_LINE("0", "1") GOOD_LINE("2", "null") GOOD_LINE("3", "[\"],\\\"errors\\\":[\", {}]")
+                     GOOD_LINE("4", "\"x\"") FAILED_LINE("1") FAILED_LINE("5"),
+                 4, 2);
+    slice_deinit(&s);
+    s = slice_of("{\"results\":[],\"errors\":[]}", 26);
+    assert_lines(items_put_result, &s, "", 0, 0);
+    slice_deinit(&s);
+    s = slice_of("{\"results\":[null,nullx],\"errors\":[]}", 36);
+    assert_lines(items_put_result, &s, GOOD_LINE("1", "nullx"), 1, 0);
+    slice_deinit(&s);
+}
+
+static void a_malformed_result_by_columns_is_bad(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"{\"results\":",
+                                        "{\"results\":[",
+                                        "{\"results\":[1",
+                                        "{\"results\":[1,",
+                                        "{\"results\":[1]}",
+                                        "{\"results\":[1],\"errors\":",
+                                        "{\"results\":[1],\"errors\":[",
+                                        "{\"results\":[1],\"errors\":[{}]}",
+                                        "{\"results\":[1],\"errors\":[7]}",
+                                        "{\"results\":[1],\"errors\":[{\"index\":4294967296,\"error\":{}}]}",
+                                        "{\"results\":[1],\"errors\":[{\"index\":1,\"error\":{}",
+                                        "{\"results\":[}",
+                                        "{\"results\":[1}",
+                                        "{\"results\":[:",
+                                        "{\"results\":[  1]",
+                                        "{\"results\":[,,1]",
+                                        "{\"results\":[\"",
+                                        "{\"results\":[null"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct slice s = slice_of(wrong[i], strlen(wrong[i]));
+        struct lines l;
+        for (size_t piece = 1; piece < 120; piece += 7)
+            assert_null(read_all(&l, items_put_result, &s, piece));
+        slice_deinit(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_part_gives_a_line_for_each_entry),
@@ -253,6 +382,11 @@ int main(void) {
         cmocka_unit_test(a_result_gives_the_same_lines),
         cmocka_unit_test(a_malformed_result_is_bad),
         cmocka_unit_test(a_line_break_between_tokens_does_not_end_the_line),
+        cmocka_unit_test(a_part_of_columns_gives_the_lines_of_items),
+        cmocka_unit_test(a_part_of_columns_is_read_on_from_any_item),
+        cmocka_unit_test(wrong_parts_of_columns_are_rejected),
+        cmocka_unit_test(a_result_by_columns_gives_its_lines_with_the_failed_last),
+        cmocka_unit_test(a_malformed_result_by_columns_is_bad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,72 +7,19 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "handlers/host/fault.h"
 #include "handlers/host/items_format.h"
 #include "server/model/problem.h"
-#include "tests/unit/job.h"
+#include "tests/unit/map.h"
 
 /* ---- a whole map ------------------------------------------------------------------------------------------------- */
 
-struct map {
-    struct submission submission;
-    struct host_plan plan;
-    struct buf *parts;
-    struct buf json;
-    struct fault fault;
-};
-
-static struct bytes view(const struct buf *b) {
-    return (struct bytes){b->data, b->size};
-}
-
-static struct bytes group_of(const struct map *m, size_t i) {
-    return (struct bytes){m->plan.bytes.data + m->plan.chunks[i].offset, m->plan.chunks[i].size};
-}
-
 static void map_parse(struct map *m, const char *type, const char *items) {
     struct buf body = {0};
-    memset(m, 0, sizeof *m);
     buf_printf(&body, "{\"type\":\"%s\",\"items\":", type);
     buf_puts(&body, items);
     buf_putc(&body, '}');
-    assert_int_equal(submission_parse(body.data, body.size, 64, &m->submission, &m->fault), 0);
-    assert_true(m->submission.map);
+    map_parse_body(m, body.data);
     buf_deinit(&body);
-}
-
-static void map_plan(struct map *m, unsigned chunks) {
-    const struct submission *s = &m->submission;
-    int rc = host_plan_items(s->type, s->params.data, s->params.size, chunks, NULL, &m->plan, &m->fault);
-    assert_int_equal(rc, 0);
-    m->parts = calloc(m->plan.count, sizeof *m->parts);
-    assert_non_null(m->parts);
-}
-
-static int map_run(struct map *m, size_t i, unsigned attempt, const struct host_hooks *hooks) {
-    buf_clear(&m->parts[i]);
-    return host_run_items(m->submission.type, attempt, view(&m->plan.common), group_of(m, i), hooks, &m->parts[i],
-                          &m->fault);
-}
-
-static int map_merge(struct map *m) {
-    struct bytes *views = calloc(m->plan.count, sizeof *views);
-    for (size_t i = 0; i < m->plan.count; i++)
-        views[i] = view(&m->parts[i]);
-    int rc =
-        host_merge_items(m->submission.type, view(&m->plan.common), views, m->plan.count, NULL, &m->json, &m->fault);
-    free(views);
-    return rc;
-}
-
-static void map_deinit(struct map *m) {
-    for (size_t i = 0; i < m->plan.count; i++)
-        buf_deinit(&m->parts[i]);
-    free(m->parts);
-    host_plan_deinit(&m->plan);
-    submission_deinit(&m->submission);
-    fault_deinit(&m->fault);
-    buf_deinit(&m->json);
 }
 
 /* The result as JSON; the caller frees. */
@@ -80,10 +27,7 @@ static char *map_result(const char *type, const char *items, unsigned chunks) {
     struct map m;
     map_parse(&m, type, items);
     map_plan(&m, chunks);
-    for (size_t i = 0; i < m.plan.count; i++)
-        assert_int_equal(map_run(&m, i, 0, NULL), 0);
-    assert_int_equal(map_merge(&m), 0);
-    char *json = buf_steal(&m.json, NULL);
+    char *json = map_finish(&m);
     map_deinit(&m);
     return json;
 }
