@@ -209,7 +209,7 @@ int part_write(struct call *c, const void *bytes, size_t size);
 
 /* ---- run_batch: many chunks -> their parts ----------------------------------------------------------------------- */
 
-#define BATCH_MAX 64 /* calls of a batch that can be under way at once */
+#define BATCH_MAX 256 /* calls of a batch that can be under way at once */
 
 struct batch;
 

@@ -19,11 +19,11 @@
 
 #define WAIT_MS         10
 #define MAX_FRAMES      2                /* that are not answered */
-#define FRAME_CALLS     32               /* in one frame */
+#define FRAME_CALLS     128              /* in one frame */
 #define FRAME_NS        NS_PER_MS        /* what the calls of a frame may cost together */
 #define UNKNOWN_COST_NS (10 * NS_PER_MS) /* of a type of which nothing has run: no express worker takes that */
 #define SENT_ALONE      64               /* calls of a type, after one that has printed something */
-#define MAX_TRACEBACK (8 * 1024)
+#define MAX_TRACEBACK   (8 * 1024)
 #define PRESS_NS        (20 * NS_PER_MS) /* a cancelled call gets a signal so often */
 
 enum request { REQUEST_RUN, REQUEST_PLAN, REQUEST_MERGE };
