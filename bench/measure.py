@@ -285,6 +285,13 @@ def result(s, job, member, expected):
     return done, seconds
 
 
+def result_is(s, job, expected):
+    """The same, for a result that is one value."""
+    done, _ = submit(s, job, Prefer="wait=300")
+    if done.get("result") != expected:
+        raise Wrong(f"{str(job)[:300]} gave {str(done)[:300]}; expected {expected}")
+
+
 # ---- load generators -------------------------------------------------------------------------------------------------
 
 
