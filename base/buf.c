@@ -129,6 +129,21 @@ void buf_json_string(struct buf *b, const char *text, size_t size) {
     buf_putc(b, '"');
 }
 
+void buf_utf8(struct buf *b, const char *text, size_t size) {
+    const unsigned char *s = (const unsigned char *)text;
+    size_t good = 0; /* start of the run that is UTF-8 */
+    for (size_t i = 0; i < size;) {
+        size_t n = s[i] < 0x80 ? 1 : utf8_length(s + i, size - i);
+        if (n == 0) {
+            buf_append(b, text + good, i - good);
+            buf_puts(b, "\xEF\xBF\xBD");
+            good = i + 1;
+        }
+        i += n == 0 ? 1 : n;
+    }
+    buf_append(b, text + good, size - good);
+}
+
 char *buf_steal(struct buf *b, size_t *size) {
     char *data = b->data;
     if (size != NULL)

@@ -54,6 +54,8 @@ void buf_u64(struct buf *b, uint64_t value);
 char *digits_write(char *to, uint64_t value);
 /* Appends a JSON string in quotes (RFC 8259 section 7). Bytes that are not UTF-8 (RFC 3629) become U+FFFD. */
 void buf_json_string(struct buf *b, const char *text, size_t size);
+/* Appends text as UTF-8: bytes that are not (RFC 3629) become U+FFFD. */
+void buf_utf8(struct buf *b, const char *text, size_t size);
 /* Returns the bytes, which the caller frees with free(). NULL if the buffer was never used. The buffer is empty
  * afterwards. size: NULL if it is not wanted. */
 char *buf_steal(struct buf *b, size_t *size);

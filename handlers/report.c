@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "handlers/handler.h"
 
@@ -15,7 +16,7 @@ enum text { TEXT_PRINT, TEXT_BYTES, TEXT_EXCEPTION, TEXT_DETAIL, TEXT_TRACEBACK,
 struct plan {
     uint32_t lost;  /* index into lost_choices */
     uint32_t times; /* it is lost in the first so many attempts; 0: in all */
-    uint32_t lines;
+    uint32_t lines, wait_ms;
     uint32_t sizes[TEXTS]; /* without the NULs */
 };
 
@@ -39,11 +40,15 @@ static bool read_hex(const char *text, size_t size, unsigned char *bytes) {
 static int report_plan(struct call *c, const struct params *p) {
     static const char *const names[TEXTS] = {"print", "hex", "exception", "detail", "traceback"};
     static unsigned char chunk[sizeof(struct plan) + MAX_TEXTS];
-    int64_t times = 0, lines = 0, cost_us = 0;
+    int64_t times = 0, lines = 0, wait_ms = 0, cost_us = 0;
     param_i64(p, "times", &times);
     param_i64(p, "lines", &lines);
+    param_i64(p, "wait_ms", &wait_ms);
     param_i64(p, "cost_us", &cost_us);
-    struct plan plan = {.lost = (uint32_t)param_choice(p, "lost"), .times = (uint32_t)times, .lines = (uint32_t)lines};
+    struct plan plan = {.lost = (uint32_t)param_choice(p, "lost"),
+                        .times = (uint32_t)times,
+                        .lines = (uint32_t)lines,
+                        .wait_ms = (uint32_t)wait_ms};
     size_t used = sizeof plan;
     for (int i = 0; i < TEXTS; i++) {
         size_t size;
@@ -102,6 +107,8 @@ static int report_run(struct call *c, struct bytes common, struct bytes chunk) {
         int size = snprintf(line, sizeof line, "line %u\n", i);
         call_log(c, line, (size_t)size);
     }
+    for (uint32_t ms = 0; ms < plan.wait_ms && !call_cancelled(c); ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     uint32_t attempt = call_attempt(c);
     if (plan.lost > 0 && (plan.times == 0 || attempt < plan.times))
         return lose(c, lost_choices[plan.lost]);
@@ -134,6 +141,12 @@ static const struct param_spec report_params[] = {
      .max = "1000000",
      .fallback = "0",
      .help = "so many numbered lines for the log of the job, one by one"},
+    {.name = "wait_ms",
+     .kind = PARAM_INTEGER,
+     .min = "0",
+     .max = "86400000",
+     .fallback = "0",
+     .help = "how long it waits when it has printed"},
     {.name = "exception", .kind = PARAM_TEXT, .fallback = "\"\"", .help = "it fails with an exception of that class"},
     {.name = "detail", .kind = PARAM_TEXT, .fallback = "\"\"", .help = "the message of the exception"},
     {.name = "traceback", .kind = PARAM_TEXT, .fallback = "\"\"", .help = "the traceback of the exception"},

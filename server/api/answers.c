@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
+
+#define TAG_BYTES 16 /* of the hash of a log, in its ETag */
 
 /* ---- headers ----------------------------------------------------------------------------------------------------- */
 
@@ -135,6 +138,27 @@ void answer_result(struct server *s, struct http_request *r, const struct record
     } else {
         answer_job_problem(r, record);
     }
+}
+
+/* The text of a live job goes on, so the tag is made of the text. */
+void answer_log(struct http_request *r, const struct record *record) {
+    const struct job_log *log = record->log;
+    size_t start = log == NULL ? 0 : job_log_start(log), size = log == NULL ? 0 : log->text.size - start;
+    uint8_t hash[HASH_SIZE] = {0};
+    char tag[2 * TAG_BYTES + 1] = "";
+    if (!http_make_room(r, size))
+        return;
+    struct slice text = slice_copy(size == 0 ? "" : log->text.data + start, size);
+    if (text.blob == NULL || hash_sha256(text.blob->data, size, hash) != 0) {
+        slice_deinit(&text);
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    for (int i = 0; i < TAG_BYTES; i++)
+        snprintf(tag + 2 * i, 3, "%02x", hash[i]);
+    http_set_header(r, "X-Content-Type-Options", "nosniff"); /* a program can print what looks like HTML */
+    http_answer_slice(r, "text/plain; charset=utf-8", &text, tag);
+    slice_deinit(&text);
 }
 
 /* ---- no Job ------------------------------------------------------------------------------------------------------ */

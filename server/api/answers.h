@@ -30,6 +30,8 @@ bool answer_precondition_failed(struct http_request *r, const struct record *rec
 void answer_job(struct http_request *r, unsigned status, const struct record *record, const struct job *job);
 /* The bare result, or 202 if the job has not ended, or the problem that it ended with. */
 void answer_result(struct server *s, struct http_request *r, const struct record *record);
+/* The log of the job as it is now; empty if there is none. */
+void answer_log(struct http_request *r, const struct record *record);
 void answer_job_problem(struct http_request *r, const struct record *record);
 /* 404, 410 or 503, by what the store said. */
 void answer_not_found(struct http_request *r, enum store_result result);

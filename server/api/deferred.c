@@ -112,6 +112,7 @@ static void answer_by_kind(struct deferred_request *d, struct record *record, co
     case REPLY_ACCEPTED: answer_accepted(d->server, r, record, &d->terms); break;
     case REPLY_POLL: answer_polled(r, record, job); break;
     case REPLY_FETCH: answer_result(d->server, r, record); break;
+    case REPLY_LOG: answer_log(r, record); break;
     case REPLY_CANCEL: answer_cancelled(d, record, job); break;
     case REPLY_DELETE: forget_found(d, record, job); break;
     case REPLY_LIST: answer_job(r, 200, record, job); break;

@@ -12,6 +12,7 @@ enum reply_kind {
     REPLY_ACCEPTED, /* POST: 202 when the submission is known to be good, and is stored */
     REPLY_POLL,     /* GET of a job, with or without wait */
     REPLY_FETCH,    /* GET of its result */
+    REPLY_LOG,      /* GET of its log */
     REPLY_CANCEL,
     REPLY_DELETE,
     REPLY_LIST

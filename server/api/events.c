@@ -12,6 +12,10 @@
  *     any other                  `snapshot` with the whole Job, then what comes
  *     the job has ended before   `end` with the whole Job; or 204 if the id is "end", so that EventSource stops
  *
+ * `log` has what the job's programs have printed. It is not in the history either: a subscriber has a place in the log
+ * of the job, too. Once that is not its start, ids are "<epoch>-<number>-<place>", where the place counts bytes. A
+ * client that is far behind misses what the log has dropped.
+ *
  * Between two finished chunks there can be `progress` with a higher fraction. It is not in the history, and has the id
  * of the event before it.
  */
@@ -29,6 +33,7 @@
 
 #define EVENT_STREAM "text/event-stream"
 #define RETRY        "retry: 1000\n\n"
+#define LOG_BYTES    (8 * 1024)        /* of text in one event, at most */
 #define COMMENT_NS   (15 * NS_PER_S)   /* without an event; then a comment keeps proxies from closing the connection */
 #define PROGRESS_NS  (500 * NS_PER_MS) /* between two looks at the progress within chunks */
 #define END_ID       "end"
@@ -47,6 +52,7 @@ struct subscriber {
     uint64_t next;            /* the number of the next event */
     uint32_t entry;           /* of the history, from HISTORY_FIRST on: where that event is */
     struct item_reader items; /* of that entry */
+    uint64_t log_at;          /* how many bytes of the log it has */
     bool greeted;             /* RETRY is written */
     bool snapshot_due;
     bool ended;                    /* the job has ended */
@@ -80,16 +86,39 @@ static uint64_t last_event(const struct subscriber *s) {
                                          : HISTORY_QUEUED;
 }
 
-/* The number in an event's id, or 0: it is of another epoch, or there was no such event. */
-static uint64_t parse_id(const struct subscriber *s, const char *text) {
+static uint64_t log_end(const struct subscriber *s) {
+    const struct job_log *log = s->record->log;
+    return log == NULL ? 0 : log->dropped + log->text.size;
+}
+
+/* Reads a number of at most 18 digits that does not begin with 0. 0: there is none. */
+static uint64_t read_number(const char **at) {
+    size_t digits = strspn(*at, "0123456789");
+    uint64_t n = digits > 18 || **at == '0' ? 0 : strtoull(*at, NULL, 10);
+    *at += digits;
+    return n;
+}
+
+/* The number in an event's id, or 0: it is of another epoch, or there was no such event. Sets the place in the log. */
+static uint64_t parse_id(struct subscriber *s, const char *text) {
     char epoch[32];
+    uint64_t place = 0;
     snprintf(epoch, sizeof epoch, "%016" PRIx64 "-", s->epoch);
     size_t n = strlen(epoch);
-    if (strncmp(text, epoch, n) != 0 || text[n] < '1' || text[n] > '9' || strlen(text + n) > 18 ||
-        text[n + strspn(text + n, "0123456789")] != '\0')
+    if (strncmp(text, epoch, n) != 0)
         return 0;
-    uint64_t number = strtoull(text + n, NULL, 10);
-    return number <= last_event(s) ? number : 0;
+    text += n;
+    uint64_t number = read_number(&text);
+    bool good = number > 0 && number <= last_event(s);
+    if (*text == '-') {
+        text++;
+        place = read_number(&text);
+        good = good && place > 0 && place <= log_end(s);
+    }
+    if (!good || *text != '\0')
+        return 0;
+    s->log_at = place;
+    return number;
 }
 
 /* ---- where a subscriber is in the history ------------------------------------------------------------------------ */
@@ -121,8 +150,19 @@ static void go_to(struct subscriber *s, uint64_t next) {
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
+#define ID_SIZE 60
+
+/* Writes the id of the event with that number. */
+static void write_id(char id[ID_SIZE], const struct subscriber *s, uint64_t number) {
+    int n = snprintf(id, ID_SIZE, "%016" PRIx64 "-%" PRIu64, s->epoch, number);
+    if (s->log_at > 0)
+        snprintf(id + n, ID_SIZE - (size_t)n, "-%" PRIu64, s->log_at);
+}
+
 static void put_event(struct subscriber *s, const char *event, uint64_t number) {
-    buf_printf(&s->text, "id: %016" PRIx64 "-%" PRIu64 "\nevent: %s\ndata: ", s->epoch, number, event);
+    char id[ID_SIZE];
+    write_id(id, s, number);
+    buf_printf(&s->text, "id: %s\nevent: %s\ndata: ", id, event);
 }
 
 static void put_job(struct buf *out, const struct record *record, const struct job *job) {
@@ -154,9 +194,36 @@ static void put_progress(struct subscriber *s, uint64_t number, uint32_t done, u
 
 static void begin_item(struct item_reader *r, uint32_t index, bool ok) {
     struct subscriber *s = container_of(r, struct subscriber, items);
+    char id[ID_SIZE];
     (void)ok;
-    snprintf(r->head, sizeof r->head, "id: %016" PRIx64 "-%" PRIu64 "\nevent: item\ndata: {\"index\":%u,", s->epoch,
-             s->next++, index);
+    write_id(id, s, s->next++);
+    snprintf(r->head, sizeof r->head, "id: %s\nevent: item\ndata: {\"index\":%u,", id, index);
+}
+
+/* How much of a text goes into one event: whole lines if possible, else whole characters. */
+static size_t log_piece(const char *text, size_t size) {
+    if (size <= LOG_BYTES)
+        return size;
+    const char *line = memrchr(text, '\n', LOG_BYTES);
+    if (line != NULL)
+        return (size_t)(line + 1 - text);
+    size_t n = LOG_BYTES;
+    while (((unsigned char)text[n] & 0xC0) == 0x80)
+        n--;
+    return n;
+}
+
+/* The next lines that were printed. What the log has dropped is passed over. */
+static void put_log(struct subscriber *s) {
+    const struct job_log *log = s->record->log;
+    s->log_at = s->log_at < log->dropped ? log->dropped : s->log_at;
+    const char *text = log->text.data + (s->log_at - log->dropped);
+    size_t size = log_piece(text, (size_t)(log_end(s) - s->log_at));
+    s->log_at += size;
+    put_event(s, "log", s->next - 1);
+    buf_puts(&s->text, "{\"text\":");
+    buf_json_string(&s->text, text, size);
+    buf_puts(&s->text, "}\n\n");
 }
 
 /* The events of a finished chunk, or as many as there is room for. */
@@ -212,6 +279,8 @@ static bool put_next(struct subscriber *s, struct span *out) {
         put_status(s, JOB_RUNNING, r->started_ms);
     } else if (s->next >= HISTORY_FIRST && s->entry < history_count(s->history)) {
         put_entry(s, out);
+    } else if (s->log_at < log_end(s)) {
+        put_log(s);
     } else if (s->ended && !s->over && job_fits(s)) {
         s->over = true;
         put_end(&s->text, r);

@@ -65,6 +65,15 @@ void api_get_result(struct server *s, struct http_request *r, struct route_match
     deferred_suspend(d);
 }
 
+void api_get_log(struct server *s, struct http_request *r, struct route_match m) {
+    struct id id;
+    struct deferred_request *d = begin(s, r, m, REPLY_LOG, &id);
+    if (d == NULL)
+        return;
+    deferred_ask(d, &id);
+    deferred_suspend(d);
+}
+
 void api_cancel_job(struct server *s, struct http_request *r, struct route_match m) {
     struct id id;
     struct deferred_request *d = begin(s, r, m, REPLY_CANCEL, &id);

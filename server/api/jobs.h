@@ -5,6 +5,6 @@
 
 #include "server/api/server.h"
 
-route_handler api_get_job, api_get_result, api_cancel_job, api_delete_job, api_list_jobs;
+route_handler api_get_job, api_get_result, api_get_log, api_cancel_job, api_delete_job, api_list_jobs;
 
 #endif

@@ -38,6 +38,7 @@ static const struct route routes[] = {
      .query = {"cursor", "limit", "status", "type"}},
     {"/v1/jobs/{id}", {api_get_job, NULL, api_delete_job}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/result", {api_get_result}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/log", {api_get_log}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/events", {api_events}, NULL, api_events_done},
     {"/v1/jobs/{id}/cancel", {NULL, api_cancel_job}, deferred_on_hangup, deferred_on_done},
     {"/v1/types", {api_types}},

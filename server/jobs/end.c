@@ -12,6 +12,7 @@
 #include "server/jobs/delayed.h"
 #include "server/jobs/expiry.h"
 #include "server/jobs/history.h"
+#include "server/jobs/output.h"
 #include "server/jobs/queue.h"
 
 #define TRY_AGAIN_NS (100 * NS_PER_MS) /* until the store is offered an end again for which there was no memory */
@@ -254,6 +255,7 @@ static void stamp_end(struct job *job, enum job_status status) {
     expiry_check_clock(job->js);
     r->finished_ms = clock_wall_ms();
     r->expires_ms = r->finished_ms + r->options.ttl_ms;
+    output_end(job);
     if (r->started_ms != 0)
         r->run_ns = now_ns - job->run_started_ns;
     else

@@ -165,10 +165,14 @@ static void tell(struct job *job, enum job_event event) {
     }
 }
 
-void job_touch(struct job *job) {
-    job->record->version++;
+void job_tell_changed(struct job *job) {
     if (job->watchers > 0)
         tell(job, JOB_CHANGED);
+}
+
+void job_touch(struct job *job) {
+    job->record->version++;
+    job_tell_changed(job);
 }
 
 void job_tell_planned(struct job *job) {

@@ -238,6 +238,7 @@ void job_task_sent(struct job *job, const struct task *t);
 /* ---- who waits --------------------------------------------------------------------------------------------------- */
 
 void job_touch(struct job *job);        /* its document has changed: a new version, and JOB_CHANGED */
+void job_tell_changed(struct job *job); /* JOB_CHANGED: there is something new beside its document */
 void job_tell_planned(struct job *job); /* JOB_PLANNED, once. A waiter can stop the job; it is not freed in here */
 void job_tell_parked(struct job *job);  /* JOB_PARKED */
 /* Whether the store has the job: to those who have made it durable, once. */

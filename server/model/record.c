@@ -44,10 +44,11 @@ void record_unref(struct record *r) {
     buf_deinit(&r->error);
     options_deinit(&r->options);
     free(r->trace);
+    job_log_free(r->log);
     spare_give(&spare, r);
 }
 
 size_t record_bytes(const struct record *r) {
     return sizeof *r + r->lost.capacity + r->error.capacity + r->result.size +
-           (r->trace == NULL ? 0 : strlen(r->trace));
+           (r->trace == NULL ? 0 : strlen(r->trace)) + (r->log == NULL ? 0 : sizeof *r->log + r->log->text.capacity);
 }

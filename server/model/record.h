@@ -15,6 +15,7 @@
 #include "base/id.h"
 #include "handlers/host/options.h"
 #include "pool/blob.h"
+#include "server/model/job_log.h"
 #include "server/model/problem.h"
 
 enum job_status { JOB_QUEUED, JOB_RUNNING, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED, JOB_STATUSES };
@@ -51,6 +52,10 @@ struct record {
     double shown_fraction; /* the largest progress that somebody was shown in this process; not stored */
     uint64_t version;      /* grows with every change; the ETag is made of it */
     char *trace;           /* heap or NULL: the text of trace.h */
+    /* What its programs have printed. NULL: nothing; or the record was read for a list. Of a job that has not ended it
+     * is not stored. */
+    struct job_log *log;
+    uint32_t log_size; /* bytes of the part of it that is kept */
 };
 
 struct record *record_new(void); /* one reference; NULL if memory ran out */

@@ -122,7 +122,13 @@ void render_job(struct buf *out, const struct record *r, const struct job_view *
     buf_append(out, id, ID_TEXT_SIZE - 1);
     buf_puts(out, "/result\",\"events\":\"/v1/jobs/");
     buf_append(out, id, ID_TEXT_SIZE - 1);
-    buf_puts(out, "/events\"}}");
+    buf_puts(out, "/events\"");
+    if (r->log_size > 0) {
+        buf_puts(out, ",\"log\":\"/v1/jobs/");
+        buf_append(out, id, ID_TEXT_SIZE - 1);
+        buf_puts(out, "/log\"");
+    }
+    buf_puts(out, "}}");
 }
 
 size_t render_etag(char to[RENDER_ETAG_SIZE], const struct record *r, const struct job_view *view) {

@@ -113,7 +113,8 @@ struct store_ops {
     /* A chunk is finished, and need not run again. The store keeps its first part and ignores later ones. It also
      * ignores a part of an attempt before the last one it knows of. It takes a reference to the part. */
     void (*complete)(struct store *s, const struct id *id, uint32_t chunk, uint32_t attempt, const struct slice *part);
-    /* The job ended, as the record says. The store keeps it until record->expires_ms, and drops its chunks. `webhook`
+    /* The job ended, as the record says, which has its log. The store keeps both until record->expires_ms, and drops the
+     * chunks. Before its end the log of a job is not stored: with the process it is gone. `webhook`
      * (or NULL) is recorded together with the end. The job need not have been submitted: a job that is answered inline
      * never is. A store that cannot write now says STORE_UNAVAILABLE, answers `get` from memory, and writes when it
      * can. STORE_NO_MEMORY: it has not even that; the caller tries again. */
@@ -122,7 +123,7 @@ struct store_ops {
     void (*forget)(struct store *s, const struct id *id, store_done *done, void *arg);
     void (*get)(struct store *s, const struct id *id, store_found *found, void *arg);
     /* Lists jobs that have ended, the newest first: the caller knows those that have not. Calls `found` once for each
-     * match, and then once with record NULL. Records come without results. */
+     * match, and then once with record NULL. Records come without results and logs. */
     void (*list)(struct store *s, const struct record_filter *f, store_found *found, void *arg);
     void (*find_key)(struct store *s, const char *tenant, const char *key, store_key_found *found, void *arg);
     /* Records a webhook by itself, or the time of its next attempt. `delivered` forgets it. */

@@ -23,7 +23,8 @@ def job_id(response):
 
 def is_going(response):
     """A job that can change at any moment."""
-    return parse_json(response.body).get("status") in ("queued", "running")
+    is_json = response.headers.get("Content-Type") == "application/json"
+    return is_json and parse_json(response.body).get("status") in ("queued", "running")
 
 
 class Examples:

@@ -241,6 +241,14 @@ UNUSED static void end_at(struct record *r, int64_t now_ms) {
     r->expires_ms = now_ms + r->options.ttl_ms;
 }
 
+/* Its programs have printed that. */
+UNUSED static void add_log(struct record *r, const char *text) {
+    if (r->log == NULL)
+        r->log = job_log_new();
+    assert_true(job_log_add(r->log, text, strlen(text)));
+    r->log_size = (uint32_t)r->log->text.size;
+}
+
 UNUSED static struct record *ended_record(int64_t now_ms, int64_t ttl_ms) {
     struct record *r = new_record();
     r->options.ttl_ms = ttl_ms;

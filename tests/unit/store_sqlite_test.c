@@ -512,7 +512,9 @@ static void a_plan_of_another_wire_version_is_made_again(void **state) {
 }
 
 /* Makes a database of the present schema one of version 1. */
-#define TO_VERSION_1 "DROP INDEX jobs_by_type; ALTER TABLE chunks DROP COLUMN poison; PRAGMA user_version = 1;"
+#define TO_VERSION_3 "DROP TABLE logs; ALTER TABLE jobs DROP COLUMN log_size; PRAGMA user_version = 3;"
+#define TO_VERSION_1                                                                                                   \
+    TO_VERSION_3 "DROP INDEX jobs_by_type; ALTER TABLE chunks DROP COLUMN poison; PRAGMA user_version = 1;"
 
 /* The schema, the row, and the wire version of the plan are those of offloadd 0.2.0. */
 static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
@@ -555,7 +557,7 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     assert_int_equal(v->chunks[0].attempt, 2);
     free_recovered(v);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 3);
+    assert_int_equal(ask("PRAGMA user_version"), 4);
 }
 
 static void a_migrated_database_keeps_plans_and_parts(void **state) {
@@ -579,6 +581,65 @@ static void a_migrated_database_keeps_plans_and_parts(void **state) {
         store->ops->lost(store, r, &lost, NULL, NULL);
         close_store();
     }
+    record_unref(r);
+}
+
+static void a_migrated_database_takes_logs(void **state) {
+    (void)state;
+    struct record *before = new_record(), *after = new_record(), *found;
+    end_at(before, clock_wall_ms());
+    assert_int_equal(finish(before), STORE_OK);
+    close_store();
+    alter(TO_VERSION_3);
+    open_sqlite(&(struct store_limits){0});
+    add_log(after, "printed\n");
+    end_at(after, clock_wall_ms());
+    assert_int_equal(finish(after), STORE_OK);
+    close_store();
+    open_sqlite(&(struct store_limits){0});
+    assert_int_equal(get_record(&before->id, &found), STORE_OK);
+    assert_int_equal(found->log_size, 0);
+    assert_null(found->log);
+    record_unref(found);
+    assert_int_equal(get_record(&after->id, &found), STORE_OK);
+    assert_string_equal(found->log->text.data, "printed\n");
+    record_unref(found);
+    record_unref(before);
+    record_unref(after);
+}
+
+static int64_t count_logs(void) {
+    close_store();
+    int64_t count = ask("SELECT count(*) FROM logs");
+    open_sqlite(&(struct store_limits){0});
+    return count;
+}
+
+static void a_log_goes_with_its_job(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    add_log(r, "printed\n");
+    end_at(r, clock_wall_ms());
+    assert_int_equal(finish(r), STORE_OK);
+    assert_int_equal(count_logs(), 1);
+    assert_int_equal(forget(r), STORE_OK);
+    assert_int_equal(count_logs(), 0);
+    record_unref(r);
+}
+
+/* A process that dies takes with it what its open jobs have printed. */
+static void the_log_of_an_open_job_is_not_stored(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    assert_int_equal(submit(r), STORE_OK);
+    add_log(r, "printed\n");
+    store->ops->update(store, r);
+    assert_int_equal(count_logs(), 0);
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 1);
+    assert_int_equal(v->jobs[0]->log_size, 0);
+    assert_null(v->jobs[0]->log);
+    free_recovered(v);
     record_unref(r);
 }
 
@@ -634,7 +695,7 @@ static void the_column_of_an_option_that_a_database_lacks_is_added(void **state)
         assert_null(found->options.webhook);
         record_unref(found);
         close_store();
-        assert_int_equal(ask("PRAGMA user_version"), 3);
+        assert_int_equal(ask("PRAGMA user_version"), 4);
     }
     record_unref(r);
 }
@@ -686,7 +747,7 @@ static void an_empty_database_is_brought_to_the_present_schema(void **state) {
     open_sqlite(&(struct store_limits){0});
     assert_int_equal(submit(r), STORE_OK);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 3);
+    assert_int_equal(ask("PRAGMA user_version"), 4);
     assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
     record_unref(r);
 }
@@ -1233,6 +1294,9 @@ int main(void) {
         OPENED(a_plan_of_another_wire_version_is_made_again),
         OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
         OPENED(a_migrated_database_keeps_plans_and_parts),
+        OPENED(a_migrated_database_takes_logs),
+        OPENED(a_log_goes_with_its_job),
+        OPENED(the_log_of_an_open_job_is_not_stored),
         OPENED(poison_items_that_make_no_sense_are_left_out),
         OPENED(options_beyond_their_bounds_in_a_database_are_clamped),
         OPENED(the_column_of_an_option_that_a_database_lacks_is_added),

@@ -258,6 +258,56 @@ static void every_member_of_a_record_is_kept(void **state) {
     record_unref(r);
 }
 
+static void a_log_is_kept_with_the_end_of_its_job(void **state) {
+    (void)state;
+    for (int submitted = 0; submitted < 2; submitted++) {
+        struct record *r = new_record(), *found;
+        if (submitted)
+            assert_int_equal(submit(r), STORE_OK);
+        add_log(r, "one\ntwo\n");
+        end_at(r, clock_wall_ms());
+        assert_int_equal(finish(r), STORE_OK);
+        assert_int_equal(get_record(&r->id, &found), STORE_OK);
+        assert_int_equal(found->log_size, 8);
+        assert_string_equal(found->log->text.data, "one\ntwo\n");
+        assert_int_equal(forget(r), STORE_OK);
+        record_unref(found);
+        record_unref(r);
+    }
+}
+
+/* As a small job is: submitted when it has ended. */
+static void a_log_is_kept_of_a_job_that_is_submitted_with_its_end(void **state) {
+    (void)state;
+    struct record *r = new_record(), *found;
+    add_log(r, "printed\n");
+    end_at(r, clock_wall_ms());
+    assert_int_equal(submit(r), STORE_OK);
+    assert_int_equal(get_record(&r->id, &found), STORE_OK);
+    assert_string_equal(found->log->text.data, "printed\n");
+    record_unref(found);
+    record_unref(r);
+}
+
+static void logs_count_against_max_ended_bytes(void **state) {
+    (void)state;
+    struct record *first = new_record(), *second = new_record();
+    char line[4000];
+    memset(line, 'x', sizeof line);
+    line[sizeof line - 1] = '\0';
+    limit(&(struct store_limits){.max_ended_bytes = 6000}, true);
+    add_log(first, line);
+    end_at(first, clock_wall_ms());
+    assert_int_equal(finish(first), STORE_OK);
+    add_log(second, line);
+    end_at(second, clock_wall_ms());
+    assert_int_equal(finish(second), STORE_OK);
+    assert_int_equal(get(first), STORE_GONE);
+    assert_int_equal(get(second), STORE_OK);
+    record_unref(first);
+    record_unref(second);
+}
+
 /* A call records the record as it was at that time, even if the live record changes soon after. */
 static void a_call_records_what_it_was_given(void **state) {
     (void)state;
@@ -1016,6 +1066,9 @@ int main(void) {
         BOTH(a_result_of_any_size_comes_back_unchanged),
         BOTH(a_result_can_be_a_part_of_a_larger_blob),
         BOTH(every_member_of_a_record_is_kept),
+        BOTH(a_log_is_kept_with_the_end_of_its_job),
+        BOTH(a_log_is_kept_of_a_job_that_is_submitted_with_its_end),
+        BOTH(logs_count_against_max_ended_bytes),
         BOTH(a_call_records_what_it_was_given),
         BOTH(nothing_is_recovered_from_an_empty_store),
         ON_DISK(open_jobs_are_recovered_in_order),

@@ -154,6 +154,12 @@ static void put_end(struct sql *s, struct op *op) {
     put_job(s, op, &op->payloads[0]);
     if (op->url != NULL)
         put_delivery(s, op, &op->payloads[1]);
+    if (op->log != NULL) {
+        sqlite3_stmt *q = sql_use(s, SQL_PUT_LOG);
+        sql_bind_id(q, 1, &op->id);
+        sqlite3_bind_blob(q, 2, op->log, (int)op->row.log_size, SQLITE_STATIC);
+        sql_run(s, q);
+    }
     s->totals.ended++;
     s->totals.bytes += row_bytes(&op->row, op->payloads[0].slice.size);
     note_due(op, op->row.expires_ms > 0 ? op->row.expires_ms : 1);
@@ -220,6 +226,21 @@ static bool collect(struct sql *s, struct op *op, size_t room, sqlite3_stmt *q) 
     return true;
 }
 
+/* The log of a job that was just read. */
+static void get_log(struct sql *s, struct op *op, struct record *r) {
+    sqlite3_stmt *q = sql_use(s, SQL_GET_LOG);
+    sql_bind_id(q, 1, &op->id);
+    r->log = job_log_new();
+    if (r->log == NULL)
+        sql_fail(s, SQLITE_NOMEM, ENOMEM);
+    else if (sql_step(s, q))
+        buf_append(&r->log->text, sqlite3_column_blob(q, 0), (size_t)sqlite3_column_bytes(q, 0));
+    if (r->log != NULL && r->log->text.failed)
+        sql_fail(s, SQLITE_NOMEM, ENOMEM);
+    r->log_size = r->log == NULL ? 0 : (uint32_t)r->log->text.size;
+    sqlite3_reset(q);
+}
+
 void apply_get(struct sql *s, struct op *op) {
     sqlite3_stmt *q = sql_use(s, SQL_GET_JOB);
     sql_bind_id(q, 1, &op->id);
@@ -234,6 +255,8 @@ void apply_get(struct sql *s, struct op *op) {
         op->outcome = OP_FAILED;
     }
     sqlite3_reset(q);
+    if (op->found_count == 1 && op->found[0]->log_size > 0)
+        get_log(s, op, op->found[0]);
 }
 
 void apply_list(struct sql *s, struct op *op) {

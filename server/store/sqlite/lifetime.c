@@ -6,7 +6,7 @@
  *        └──finish, or submit of a job that has ended──► ENDED
  *
  *     OPEN     a row of `jobs`, one of `inputs`, its `chunks`
- *     ENDED    a row of `jobs`
+ *     ENDED    a row of `jobs`, and one of `logs` if its programs have printed something
  *     BURIED   a row of `tombstones`
  *
  * The stage is not stored: it follows from the rows that exist. Each operation looks at it first, and does nothing if
@@ -80,6 +80,7 @@ int64_t lifetime_bury(struct sql *s, const struct id *job, int64_t now_ms) {
         lifetime_drop_work(s, job);
     }
     lifetime_drop_files(s, job, FILE_RESULT, FILE_RESULT);
+    sql_run_for_job(s, SQL_DELETE_LOG, job);
     sql_run_for_job(s, SQL_DELETE_JOB, job);
     return due_ms;
 }

@@ -45,7 +45,8 @@ size_t op_text_bytes(const char *text) {
 }
 
 size_t op_row_bytes(const struct record *r) {
-    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace);
+    size_t log = job_status_is_final(r->status) ? r->log_size + 1 : 0;
+    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace) + log;
 }
 
 static char *copy_bytes(struct op *op, const char *bytes, size_t size) {
@@ -73,6 +74,9 @@ void op_set_row(struct op *op, const struct record *r) {
     op->text_end = options_place_texts(&op->row.options, op->text_end);
     op->row.trace = copy_text(op, r->trace);
     op->row.result = (struct slice){NULL, 0, 0};
+    op->row.log = NULL;
+    if (job_status_is_final(r->status) && r->log_size > 0)
+        op->log = copy_bytes(op, r->log->text.data, r->log_size);
 }
 
 void op_set_key(struct op *op, const char *tenant, const char *key) {

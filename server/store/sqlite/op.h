@@ -74,6 +74,7 @@ struct op {
     uint32_t chunk, attempt;
     const char *poison; /* poison_bytes: the places of poison items, u32 each */
     size_t poison_bytes;
+    const char *log;          /* row.log_size bytes: of a job that has ended; row.log is NULL */
     const char *tenant, *key; /* key NULL: none */
     uint8_t hash[STORE_HASH_SIZE];
     int64_t key_expires_ms;

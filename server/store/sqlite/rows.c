@@ -27,7 +27,8 @@ enum column_kind {
     COLUMN_PROBLEM,
     COLUMN_STRING, /* heap or NULL */
     COLUMN_BUF,
-    COLUMN_BYTES, /* what it counts against max_ended_bytes */
+    COLUMN_LOG_SIZE, /* 0 until the job has ended: before, its log is not stored */
+    COLUMN_BYTES,    /* what it counts against max_ended_bytes */
     COLUMN_RESULT
 };
 
@@ -39,15 +40,15 @@ static const struct column {
     enum column_kind kind;
     size_t offset;
 } columns[] = {
-    MEMBER(status, COLUMN_STATUS),     MEMBER(type, COLUMN_TYPE),       MEMBER(options_known, COLUMN_BOOL),
-    MEMBER(map, COLUMN_BOOL),          MEMBER(items, COLUMN_U32),       MEMBER(created_ms, COLUMN_I64),
-    MEMBER(started_ms, COLUMN_I64),    MEMBER(finished_ms, COLUMN_I64), MEMBER(expires_ms, COLUMN_I64),
-    MEMBER(not_before_ms, COLUMN_I64), MEMBER(chunks_done, COLUMN_U32), MEMBER(chunks_total, COLUMN_U32),
-    MEMBER(attempts, COLUMN_U32),      MEMBER(lost_count, COLUMN_U32),  MEMBER(queued_ns, COLUMN_I64),
-    MEMBER(run_ns, COLUMN_I64),        MEMBER(cpu_ns, COLUMN_I64),      MEMBER(plan_ns, COLUMN_I64),
-    MEMBER(merge_ns, COLUMN_I64),      MEMBER(version, COLUMN_I64),     MEMBER(trace, COLUMN_STRING),
-    MEMBER(problem, COLUMN_PROBLEM),   {"bytes", COLUMN_BYTES, 0},      MEMBER(lost, COLUMN_BUF),
-    MEMBER(error, COLUMN_BUF),         MEMBER(result, COLUMN_RESULT),
+    MEMBER(status, COLUMN_STATUS),     MEMBER(type, COLUMN_TYPE),         MEMBER(options_known, COLUMN_BOOL),
+    MEMBER(map, COLUMN_BOOL),          MEMBER(items, COLUMN_U32),         MEMBER(created_ms, COLUMN_I64),
+    MEMBER(started_ms, COLUMN_I64),    MEMBER(finished_ms, COLUMN_I64),   MEMBER(expires_ms, COLUMN_I64),
+    MEMBER(not_before_ms, COLUMN_I64), MEMBER(chunks_done, COLUMN_U32),   MEMBER(chunks_total, COLUMN_U32),
+    MEMBER(attempts, COLUMN_U32),      MEMBER(lost_count, COLUMN_U32),    MEMBER(queued_ns, COLUMN_I64),
+    MEMBER(run_ns, COLUMN_I64),        MEMBER(cpu_ns, COLUMN_I64),        MEMBER(plan_ns, COLUMN_I64),
+    MEMBER(merge_ns, COLUMN_I64),      MEMBER(version, COLUMN_I64),       MEMBER(trace, COLUMN_STRING),
+    MEMBER(problem, COLUMN_PROBLEM),   {"bytes", COLUMN_BYTES, 0},        MEMBER(lost, COLUMN_BUF),
+    MEMBER(error, COLUMN_BUF),         MEMBER(log_size, COLUMN_LOG_SIZE), MEMBER(result, COLUMN_RESULT),
 };
 
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
@@ -86,7 +87,7 @@ int row_columns(void) {
 }
 
 uint64_t row_bytes(const struct record *r, size_t result_size) {
-    return sizeof *r + r->lost.size + r->error.size + result_size;
+    return sizeof *r + r->lost.size + r->error.size + r->log_size + result_size;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -113,6 +114,7 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
         if (b->size > 0)
             sqlite3_bind_text(q, at, b->data, (int)b->size, SQLITE_STATIC);
         break;
+    case COLUMN_LOG_SIZE: sqlite3_bind_int64(q, at, job_status_is_final(r->status) ? r->log_size : 0); break;
     case COLUMN_BYTES: sqlite3_bind_int64(q, at, (int64_t)row_bytes(r, result_size)); break;
     case COLUMN_RESULT: break;
     }
@@ -151,7 +153,7 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
     int64_t n = 0;
     if (c->kind >= COLUMN_TYPE && c->kind <= COLUMN_STRING)
         text = (const char *)sqlite3_column_text(q, at);
-    else if (c->kind <= COLUMN_STATUS)
+    else if (c->kind <= COLUMN_STATUS || c->kind == COLUMN_LOG_SIZE)
         n = sqlite3_column_int64(q, at);
     switch (c->kind) {
     case COLUMN_BOOL: *(bool *)member = n != 0; break;
@@ -167,6 +169,7 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
         if (sqlite3_column_bytes(q, at) > 0)
             buf_append(b, sqlite3_column_blob(q, at), (size_t)sqlite3_column_bytes(q, at));
         return !b->failed;
+    case COLUMN_LOG_SIZE: r->log_size = (uint32_t)n; break;
     case COLUMN_BYTES:
     case COLUMN_RESULT: break;
     }

@@ -27,7 +27,7 @@
  * were submitted and have not ended. A `request`, `plan`, `part`, `result` or `body` is NULL if it is empty, a BLOB if
  * it is small, and otherwise the number of a file; `files` has that number, too. Ids are UUIDv7 (RFC 9562, section
  * 5.7), so their order is the order of submission. A row of `chunks` can also stand for the plan or the merge of a job,
- * if that was lost (STORE_PLAN, STORE_MERGE). `poison`: the places of items that are given up, u32 each. */
+ * if that was lost (STORE_PLAN, STORE_MERGE). `logs` has what the programs of ended jobs have printed. `poison`: the places of items that are given up, u32 each. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -55,6 +55,8 @@ static const char *const migrations[] = {
     "CREATE INDEX files_by_job ON files (job, role);",
     "ALTER TABLE chunks ADD COLUMN poison;",
     "CREATE INDEX jobs_by_type ON jobs (type, status, id) WHERE status >= 2;",
+    "ALTER TABLE jobs ADD COLUMN log_size INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE logs (job BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;",
 };
 
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
@@ -80,6 +82,9 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_PUT_JOB] = "REPLACE INTO jobs (id, @) VALUES (?1, #)",
     [SQL_GET_JOB] = "SELECT id, @ FROM jobs WHERE id = ?1",
     [SQL_DELETE_JOB] = "DELETE FROM jobs WHERE id = ?1",
+    [SQL_PUT_LOG] = "REPLACE INTO logs (job, text) VALUES (?1, ?2)",
+    [SQL_GET_LOG] = "SELECT text FROM logs WHERE job = ?1",
+    [SQL_DELETE_LOG] = "DELETE FROM logs WHERE job = ?1",
     [SQL_COUNT_CHUNK] = "UPDATE jobs SET chunks_done = chunks_done + 1 WHERE id = ?1",
     [SQL_LIST] = LIST("jobs_by_status", ""),
     [SQL_LIST_TYPE] = LIST("jobs_by_type", " AND type = ?2"),
