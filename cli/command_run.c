@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cli/events.h"
 #include "cli/interrupt.h"
 #include "cli/job.h"
 #include "cli/progress.h"
@@ -67,6 +68,8 @@ static int see_through(struct command_input *in, bool owner, struct answer *a) {
         say("out of memory");
         return EXIT_TROUBLE;
     }
+    if (options_given(in->options, OPTION_LOG))
+        events_follow_log(&in->service, id, stderr); /* even if that fails, the result is wanted */
     int code = await(&in->service, id, a);
     if (code == EXIT_DONE) {
         code = conclude(in, id, a);
@@ -81,16 +84,20 @@ static int see_through(struct command_input *in, bool owner, struct answer *a) {
 
 int command_run(struct command_input *in) {
     struct answer a = {0};
+    bool wants_more = options_given(in->options, OPTION_JOB) || options_given(in->options, OPTION_LOG);
     interrupt_watch();
     int code =
         job_submit(&in->service, in->words, in->word_count, in->options, "respond-async, wait=1", SUBMIT_WAIT_S, &a);
     if (code == EXIT_DONE) {
         code = see_through(in, true, &a);
-    } else if (code == EXIT_UNSUCCESSFUL && options_given(in->options, OPTION_JOB)) {
-        /* It failed while the service waited: the answer is its problem, and --job wants the whole Job. */
+    } else if (code == EXIT_UNSUCCESSFUL && wants_more) {
+        /* It failed while the service waited: the answer is its problem; --log wants its log, and --job the whole Job. */
         const char *named = answer_text(&a, "job");
         char *id = named != NULL ? strdup(named) : NULL;
-        if (id != NULL && job_get(&in->service, id, 0, false, &a) == EXIT_DONE)
+        if (id != NULL && options_given(in->options, OPTION_LOG))
+            events_follow_log(&in->service, id, stderr);
+        if (id != NULL && options_given(in->options, OPTION_JOB) &&
+            job_get(&in->service, id, 0, false, &a) == EXIT_DONE)
             job_print(&a);
         free(id);
     }

@@ -5,6 +5,7 @@
 #include "cli/command.h"
 
 int command_events(struct command_input *in);
+int command_log(struct command_input *in);
 int command_map(struct command_input *in);
 
 #endif

@@ -11,14 +11,16 @@
 #define WORDS_MAX 100000
 
 static const struct command commands[] = {
-    {"run", "TYPE [KEY=VALUE…]", 1, WORDS_MAX, OPTIONS_OF_JOB | OPTION_BIT(OPTION_JOB), command_run,
-     "submit a job, wait, print its result; ctrl-C cancels it"},
+    {"run", "TYPE [KEY=VALUE…]", 1, WORDS_MAX, OPTIONS_OF_JOB | OPTION_BIT(OPTION_JOB) | OPTION_BIT(OPTION_LOG),
+     command_run, "submit a job, wait, print its result; ctrl-C cancels it"},
     {"submit", "TYPE [KEY=VALUE…]", 1, WORDS_MAX, OPTIONS_OF_JOB, command_submit,
      "submit a job, print it, do not wait"},
     {"map", "TYPE [FILE]", 1, 2, (OPTIONS_OF_JOB & ~OPTION_BIT(OPTION_PARAMS)) | OPTION_BIT(OPTION_COLUMNS),
      command_map, "run TYPE for each line of parameters in FILE or stdin"},
-    {"wait", "ID", 1, 1, OPTION_BIT(OPTION_JOB), command_wait, "wait for a job, print its result"},
+    {"wait", "ID", 1, 1, OPTION_BIT(OPTION_JOB) | OPTION_BIT(OPTION_LOG), command_wait,
+     "wait for a job, print its result"},
     {"events", "ID", 1, 1, 0, command_events, "print what happens to a job until it ends"},
+    {"log", "ID", 1, 1, OPTION_BIT(OPTION_FOLLOW), command_log, "print what the processes of a job have printed"},
     {"get", "ID", 1, 1, OPTION_BIT(OPTION_RESULT), command_get, "print a job as it is now"},
     {"cancel", "ID", 1, 1, 0, command_cancel, "cancel a job, print it"},
     {"ls", "", 0, 0, OPTION_BIT(OPTION_STATUS) | OPTION_BIT(OPTION_TYPE) | OPTION_BIT(OPTION_LIMIT), command_ls,

@@ -96,6 +96,15 @@ int job_print_result(struct service *s, const char *id, struct answer *a) {
     return code;
 }
 
+int job_write_log(struct service *s, const char *id, FILE *to) {
+    struct client_request request = {
+        .method = "GET", .path = job_path(s, id, "/log"), .accept = "text/plain", .sink = to};
+    struct answer a = {0};
+    int code = service_call(s, &request, false, &a);
+    answer_deinit(&a);
+    return code;
+}
+
 bool job_has_ended(const struct answer *a) {
     static const char *const ended[] = {"succeeded", "failed", "cancelled"};
     const char *status = answer_text(a, "status");

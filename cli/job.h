@@ -4,6 +4,7 @@
 #define OFFLOAD_CLI_JOB_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/attributes.h"
 #include "cli/options.h"
@@ -23,6 +24,9 @@ MUST_CHECK int job_cancel(struct service *s, const char *id, struct answer *a);
 /* GET /v1/jobs/{id}/result. Writes the result to stdout as it arrives. EXIT_NOT_ENDED if there is none yet: then *a is
  * the Job. */
 MUST_CHECK int job_print_result(struct service *s, const char *id, struct answer *a);
+
+/* GET /v1/jobs/{id}/log, to `to`. */
+MUST_CHECK int job_write_log(struct service *s, const char *id, FILE *to);
 
 bool job_has_ended(const struct answer *a);
 /* Writes the bytes of the answer to stdout, and a newline if they do not end with one. */

@@ -27,6 +27,8 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_WEBHOOK] = {"webhook", KIND_TEXT, "URL", "webhook", "gets a POST when the job has ended"},
     [OPTION_KEY] = {"key", KIND_TEXT, "TEXT", NULL, "Idempotency-Key: the same key gives the same job"},
     [OPTION_JOB] = {"job", KIND_SWITCH, NULL, NULL, "print the whole job, not only its result"},
+    [OPTION_LOG] = {"log", KIND_SWITCH, NULL, NULL, "print what the job's processes print, on stderr"},
+    [OPTION_FOLLOW] = {"follow", KIND_SWITCH, NULL, NULL, "go on until the job ends"},
     [OPTION_RESULT] = {"result", KIND_SWITCH, NULL, NULL, "print the result, not the job"},
     [OPTION_STATUS] = {"status", KIND_TEXT, "STATUS", NULL,
                        "only jobs queued, running, succeeded, failed or cancelled"},

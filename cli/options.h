@@ -24,6 +24,8 @@ enum option_id {
     OPTION_WEBHOOK,
     OPTION_KEY,
     OPTION_JOB,
+    OPTION_LOG,
+    OPTION_FOLLOW,
     OPTION_RESULT,
     OPTION_STATUS,
     OPTION_TYPE,
