@@ -185,10 +185,15 @@ $(BUILD)/man/offloadd.8: $(BUILD)/tools/manual_offloadd
 	@mkdir -p $(@D)
 	$(Q)$< man >$@.part && mv $@.part $@
 
-# The description of the API is part of the program, as YAML and as JSON.
+# The description of the API is part of the program, as YAML and as JSON. The JSON is in two pieces: the schemas of types
+# that are not built in come between them.
 $(BUILD)/openapi.json: openapi.yaml
 	@mkdir -p $(@D)
-	$(Q)python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout, default=str)' <$< >$@.part
+	$(Q)python3 -c 'import json, sys, yaml; document = yaml.safe_load(sys.stdin); \
+		document["components"]["schemas"]["Submission"]["oneOf"].append("TYPES"); \
+		pieces = json.dumps(document, default=str).split(", \"TYPES\""); \
+		[open(path, "w").write(piece) for path, piece in zip(sys.argv[1:], pieces, strict=True)]' \
+		$@.part $@.end <$<
 	$(Q)mv $@.part $@
 
 # Its loops have a few instructions, and up to half of their speed depends on where they lie in a cache line. Without this

@@ -141,7 +141,6 @@ static void put_forms(struct buf *to, const struct params_table *t) {
 }
 
 static void put_params(struct buf *to, const struct params_table *t, const struct host_type *type) {
-    buf_puts(to, ",\"params\":");
     if (type->schema != NULL) {
         buf_puts(to, type->schema);
         return;
@@ -185,6 +184,7 @@ void host_describe(size_t number, struct buf *out) {
     put_string(out, t->handler->summary);
     buf_puts(out, ",\"source\":");
     put_string(out, type->source);
+    buf_puts(out, ",\"params\":");
     put_params(out, t, type);
     put_flags(out, t->handler->flags, type->marks);
     if (type->timeout_ms > 0)
@@ -192,4 +192,25 @@ void host_describe(size_t number, struct buf *out) {
     if (type->max_attempts > 0)
         buf_printf(out, ",\"max_attempts\":%u", type->max_attempts);
     buf_putc(out, '}');
+}
+
+/* A schema within another document has an $id, so that its references ("#/$defs/x") are still its own. */
+void host_describe_submission(size_t number, struct buf *out) {
+    const struct params_table *t = registry_table(number);
+    const struct host_type *type = host_type(number);
+    struct buf schema = {0};
+    if (t == NULL || registry_is_builtin(number))
+        return;
+    put_params(&schema, t, type);
+    out->failed |= schema.failed;
+    if (!schema.failed) {
+        size_t first = 1 + strspn(schema.data + 1, " \t\r\n"); /* behind the bracket */
+        bool has_id = strstr(schema.data, "\"$id\"") != NULL, empty = schema.data[first] == '}';
+        buf_printf(out, ",{\"properties\":{\"type\":{\"const\":\"%s\"},\"params\":{", t->handler->name);
+        if (!has_id)
+            buf_printf(out, "\"$id\":\"/v1/types/%s/params\"%s", t->handler->name, empty ? "" : ",");
+        buf_append(out, schema.data + 1, schema.size - 1);
+        buf_puts(out, "}}");
+    }
+    buf_deinit(&schema);
 }

@@ -2,10 +2,10 @@
  * them. */
 #include "server/api/assets.h"
 
-#define INCLUDE_FILE(name, file)                                                                                       \
-    __asm__(".section .rodata\n"                                                                                       \
-            ".global " #name "\n.global " #name "_end\n" #name ":\n.incbin \"" file "\"\n" #name "_end:\n.byte 0\n"    \
-            ".previous\n")
+#define FILE_AT(label, file) ".global " #label "\n" #label ":\n.incbin \"" file "\"\n"
+#define END_AT(label)        ".global " #label "\n" #label ":\n.byte 0\n"
+#define SECTION(text)        __asm__(".section .rodata\n" text ".previous\n")
 
-INCLUDE_FILE(asset_openapi_yaml, "openapi.yaml");
-INCLUDE_FILE(asset_openapi_json, ASSET_DIR "/openapi.json");
+SECTION(FILE_AT(asset_openapi_yaml, "openapi.yaml") END_AT(asset_openapi_yaml_end));
+SECTION(FILE_AT(asset_openapi_json, ASSET_DIR "/openapi.json")
+            FILE_AT(asset_openapi_json_rest, ASSET_DIR "/openapi.json.end") END_AT(asset_openapi_json_end));

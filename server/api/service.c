@@ -98,6 +98,10 @@ static void answer_ready(struct server *s, struct http_request *r) {
         buf_printf(&body, "[-]store failed: %s\n", trouble);
     else
         buf_printf(&body, "[+]store ok: %s\n", config_is_in_memory(&s->config) ? "in memory" : "on disk");
+    if (s->types_fault.size > 0)
+        buf_printf(&body, "[-]types failed: %s; those before are still there\n", s->types_fault.data);
+    else
+        buf_puts(&body, "[+]types ok\n");
     bool good = workers && s->handlers_loaded && !s->draining && trouble == NULL;
     if (http_query(r, "verbose") == NULL)
         buf_clear(&body);
@@ -181,8 +185,21 @@ void api_openapi_yaml(struct server *s, struct http_request *r, struct route_mat
 }
 
 void api_openapi_json(struct server *s, struct http_request *r, struct route_match m) {
+    struct buf body = {0}, types = {0};
     (void)s, (void)m;
-    http_answer_static(r, 200, JSON_TYPE, asset_openapi_json, asset_size(asset_openapi_json, asset_openapi_json_end));
+    for (size_t i = 0; i < host_count(); i++)
+        host_describe_submission(i, &types);
+    if (types.size == 0 && !types.failed) {
+        http_answer_static(r, 200, JSON_TYPE, asset_openapi_json,
+                           asset_size(asset_openapi_json, asset_openapi_json_end));
+        return;
+    }
+    body.failed = types.failed;
+    buf_append(&body, asset_openapi_json, asset_size(asset_openapi_json, asset_openapi_json_rest));
+    buf_append(&body, types.data, types.size);
+    buf_append(&body, asset_openapi_json_rest, asset_size(asset_openapi_json_rest, asset_openapi_json_end));
+    buf_deinit(&types);
+    http_answer(r, 200, JSON_TYPE, &body);
 }
 
 void api_problem(struct server *s, struct http_request *r, struct route_match m) {

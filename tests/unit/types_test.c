@@ -456,11 +456,19 @@ static void describe_all(struct buf *out) {
         host_describe(i, out);
 }
 
+/* A @ in the text stands for the next number. */
 static int take(const char *json) {
-    struct buf error = {0};
-    int rc = host_take_described(json, strlen(json), &error);
+    struct buf error = {0}, text = {0};
+    for (; *json != '\0'; json++) {
+        if (*json == '@')
+            buf_u64(&text, host_count());
+        else
+            buf_putc(&text, *json);
+    }
+    int rc = host_take_described(text.data == NULL ? "" : text.data, text.size, &error);
     assert_int_equal(error.size > 0, rc == -1);
     buf_deinit(&error);
+    buf_deinit(&text);
     return rc;
 }
 
@@ -519,7 +527,7 @@ static void a_zygote_that_does_not_know_all_names_is_noticed(void **state) {
     buf_deinit(&sent);
 }
 
-#define FRONT "{\"number\":10,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"t\",\"summary\":\"\","
+#define FRONT "{\"number\":@,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"t\",\"summary\":\"\","
 #define BACK  "\"source\":\"x\",\"params\":[]}"
 
 static void damaged_descriptions_are_refused_and_change_nothing(void **state) {
@@ -532,12 +540,11 @@ static void damaged_descriptions_are_refused_and_change_nothing(void **state) {
         "[" FRONT BACK "," FRONT BACK "]",
         "[{\"number\":0,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"t\",\"summary\":\"\"," BACK "]",
         "[{\"number\":256,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"t\",\"summary\":\"\"," BACK "]",
-        "[{\"number\":10,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"primes\",\"summary\":\"\"," BACK
-        "]",
-        "[{\"number\":10,\"flags\":0,\"timeout_ms\":-1,\"max_attempts\":0,\"name\":\"t\",\"summary\":\"\"," BACK "]",
-        "[{\"number\":10,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":1000,\"name\":\"t\",\"summary\":\"\"," BACK "]",
-        "[{\"number\":10,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"T\",\"summary\":\"\"," BACK "]",
-        "[{\"number\":10,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"t\\u0000\",\"summary\":\"\"," BACK
+        "[{\"number\":@,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"primes\",\"summary\":\"\"," BACK "]",
+        "[{\"number\":@,\"flags\":0,\"timeout_ms\":-1,\"max_attempts\":0,\"name\":\"t\",\"summary\":\"\"," BACK "]",
+        "[{\"number\":@,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":1000,\"name\":\"t\",\"summary\":\"\"," BACK "]",
+        "[{\"number\":@,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"T\",\"summary\":\"\"," BACK "]",
+        "[{\"number\":@,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"t\\u0000\",\"summary\":\"\"," BACK
         "]",
         "[" FRONT "\"schema\":\"{\"," BACK "]",
         "[" FRONT "\"schema\":\"[]\"," BACK "]",
