@@ -119,6 +119,7 @@ FAILING := $(BUILD)/tests/oom/failing.so
 # A harness has no main: `make fuzz` links it with libFuzzer, `make test` with the main that feeds it the committed files.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
 FUZZ_MAIN := $(if $(FUZZ),-fsanitize=fuzzer,tests/fuzz/replay/main.c)
+PYTHON_PACKAGE := $(wildcard sdk/python/offload/*.py sdk/python/offload/py.typed)
 MANUAL := $(BUILD)/man/offload.1 $(BUILD)/man/offloadd.8
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
@@ -202,6 +203,7 @@ $(BUILD)/handlers/powersum.o: override CFLAGS += -falign-functions=64 -falign-lo
 
 $(BUILD)/server/api/assets.o: override CFLAGS += -DASSET_DIR='"$(BUILD)"'
 $(BUILD)/server/api/assets.o: $(BUILD)/openapi.json
+$(BUILD)/cli/command_new.o: $(wildcard cli/new_handler/*.in)
 
 # The version is that of the last release in the changelog.
 $(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS) $(BUILD)/tools/roff.o: CHANGELOG.md
@@ -220,11 +222,18 @@ demo: deps ## install what is missing, build, and show the main jobs on real inp
 	@BUILD=$(BUILD) bench/demo
 
 .PHONY: install
-install: all ## install both programs and their manual below $(DESTDIR)$(PREFIX)
+install: all ## install both programs, their manual, handler.h and the Python package below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 $(BUILD)/offloadd $(DESTDIR)$(PREFIX)/bin/offloadd
 	install -D -m 0755 $(BUILD)/offload $(DESTDIR)$(PREFIX)/bin/offload
 	install -D -m 0644 $(BUILD)/man/offloadd.8 $(DESTDIR)$(PREFIX)/share/man/man8/offloadd.8
 	install -D -m 0644 $(BUILD)/man/offload.1 $(DESTDIR)$(PREFIX)/share/man/man1/offload.1
+	install -D -m 0644 handlers/handler.h $(DESTDIR)$(PREFIX)/include/offload/handler.h
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' '' 'Name: offload-handler' \
+		'Description: The header for job types of offloadd in C (plugins)' 'Version: $(VERSION)' \
+		'Cflags: -I$${includedir}' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/offload-handler.pc
+	set -e; for file in $(PYTHON_PACKAGE); do \
+		install -D -m 0644 $$file $(DESTDIR)$(PREFIX)/share/offload/python/offload/$${file##*/}; done
 
 .PHONY: deps
 deps: ## install the Debian packages that are missing (apt; sudo when not root)

@@ -5,6 +5,7 @@
 
 #include "cli/command_about.h"
 #include "cli/command_job.h"
+#include "cli/command_new.h"
 #include "cli/command_run.h"
 #include "cli/command_stream.h"
 
@@ -26,6 +27,8 @@ static const struct command commands[] = {
     {"ls", "", 0, 0, OPTION_BIT(OPTION_STATUS) | OPTION_BIT(OPTION_TYPE) | OPTION_BIT(OPTION_LIMIT), command_ls,
      "print the jobs, newest first, one a line"},
     {"types", "[TYPE]", 0, 1, 0, command_types, "print the job types and the schemas of their parameters"},
+    {"new-handler", "NAME", 1, 1, 0, command_new_handler,
+     "write a directory NAME with a job type in C that works, its test and its Makefile"},
     {"health", "", 0, 0, OPTION_BIT(OPTION_READY) | OPTION_BIT(OPTION_VERBOSE) | OPTION_BIT(OPTION_TIMEOUT),
      command_health, "ask whether the service answers"},
 };
