@@ -7,12 +7,11 @@
  *              SIGTERM, but only while the current task is cancelled: a supervisor can send SIGTERM to all processes
  *              of the service at once, and that must not lose tasks
  *
- * One thread, blocking reads and writes. The tasks are done in order; short ones of a type that takes them in batches are
- * done together, and more are taken while the first ones are under way. The replies are gathered into
- * one datagram. It is sent when it is full, when all are done, with the first reply that comes after FLUSH_NS, and
- * before a task that is not tiny begins. So tiny tasks share a system call, and no reply waits for a task that was
- * expected to be slow. A reply can still wait for a task that is slower than expected; the scoreboard tells the front
- * end that the work of that reply is done (held_back.h).
+ * One thread, blocking reads and writes. The tasks are done in order; short ones of a type that takes them in batches
+ * are done together, and more are taken while the first ones are under way. The replies are gathered into datagrams
+ * (replies.h), which leave at latest when all tasks are done, and before one begins that is not tiny. So tiny tasks
+ * share a system call, and no reply waits for a task that was expected to be slow. A reply can still wait for a task
+ * that is slower than expected; the scoreboard tells the front end that the work of that reply is done (held_back.h).
  */
 #include "pool/worker.h"
 
@@ -31,12 +30,12 @@
 #include "base/log.h"
 #include "handlers/host/host.h"
 #include "handlers/program/programs.h"
+#include "pool/replies.h"
 #include "pool/scoreboard.h"
 #include "pool/sources.h"
 #include "pool/supply.h"
 #include "pool/wire.h"
 
-#define FLUSH_NS             (1 * NS_PER_MS)       /* from the arrival of a datagram */
 #define TINY_NS              (100 * INT64_C(1000)) /* a task that costs less does not wait for replies to leave */
 #define SHORT_NS             (1 * NS_PER_MS)       /* a chunk that costs no more can be one of a batch */
 #define TINY_BYTES           4096                  /* likewise for a plan or a merge, of which no cost is known */
@@ -45,25 +44,6 @@
 #define MAPPED_FROM          (4 * 1024 * 1024)
 #define IDLE_MS              20   /* a worker that has had no work for so long gives memory back */
 #define MAX_JSON_DEPTH_LIMIT 2048 /* jansson's own; the front end sends the configured one in `count` */
-
-/* The result of a task: times and a body, or a fault. */
-struct outcome {
-    uint8_t kind;
-    struct wire_times times;
-    struct buf body; /* WIRE_PLANNED: struct wire_plan and so on; WIRE_DONE: part or result */
-    struct buf rest; /* what follows the body; it is apart, because a copy of it could be large */
-    struct fault fault;
-};
-
-/* The replies of the datagram whose CPU time is still to be filled in. The clock of the CPU is a system call, and a
- * tiny task takes no longer than two of them. So it is read once for all these tasks, and what they took together is
- * shared out in proportion to their wall time. */
-struct unsettled {
-    size_t at[WIRE_MAX_FRAMES]; /* where in the datagram the CPU time is; 0: a reply without it */
-    int64_t wall_ns[WIRE_MAX_FRAMES];
-    unsigned count;
-    int64_t since_ns; /* the clock of the CPU when they began */
-};
 
 /* A merge whose parts have not all come yet. */
 struct begun_merge {
@@ -99,24 +79,13 @@ static struct {
     struct batched *batch; /* a ring of BATCH_MAX; NULL: there was no batch yet */
     unsigned batch_front, batch_count;
     int64_t batch_lap_ns; /* when the task at the front can have begun */
-    struct wire_writer writer;
-    struct wire_writer log; /* WIRE_LOG alone; they never wait for a reply */
-    bool gathers_log;       /* they leave with the replies; else at once */
-    struct unsettled unsettled;
-    int64_t batch_start_ns;
-    int64_t lap_ns; /* when the step that runs now began */
+    int64_t lap_ns;       /* when the step that runs now began */
     struct begun_merge merge;
     /* The bulk payload of the current task, mapped; NULL: there is none, or it was released. */
     struct slice *bulk;
     const unsigned char *mapped;
     size_t largest_bulk; /* of the bulk payloads since memory was last given back, bytes */
 } self;
-
-/* The front end reports the task as lost, and starts another worker. The replies to the tasks before it are lost with
- * it: the scoreboard says that these are done, so that they do not count as the cause. */
-static _Noreturn void die(void) {
-    _exit(70);
-}
 
 /* ---- hooks for the handler --------------------------------------------------------------------------------------- */
 
@@ -137,36 +106,8 @@ static void show_progress(void *arg, uint64_t done, uint64_t total) {
     atomic_store_explicit(&self.board->total, total, memory_order_relaxed);
 }
 
-static void flush_log(void) {
-    if (self.log.frames > 0 && wire_flush(&self.log, self.socket) != 0)
-        die();
-}
-
-/* Where a text that is too long for one frame is cut: before a character (UTF-8), if there are any. */
-static size_t first_piece(const char *text, size_t size) {
-    size_t n = size < WIRE_MAX_LOG ? size : WIRE_MAX_LOG;
-    while (n < size && n > WIRE_MAX_LOG - 4 && ((unsigned char)text[n] & 0xC0) == 0x80)
-        n--;
-    return n;
-}
-
-/* The frames have a datagram of their own, so that they can leave at once, and the replies and their CPU times do not
- * notice. A task that is tiny sends them with its reply. */
 static void add_log(void *arg, const char *text, size_t size) {
-    struct wire_header h = {.kind = WIRE_LOG, .ticket = ticket_of(arg)};
-    if (self.log.data == NULL && wire_open_writer(&self.log) != 0)
-        die();
-    while (size > 0) {
-        size_t n = first_piece(text, size);
-        if (!wire_fits(&self.log, n, false))
-            flush_log();
-        if (wire_put(&self.log, &h, text, n, NULL, 0, NULL) != 0)
-            die();
-        text += n;
-        size -= n;
-    }
-    if (!self.gathers_log || clock_monotonic_ns() - self.batch_start_ns > FLUSH_NS)
-        flush_log();
+    replies_log(ticket_of(arg), text, size);
 }
 
 static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0};
@@ -177,137 +118,8 @@ static void on_sigterm(int signal) {
         _exit(128 + SIGTERM);
 }
 
-/* ---- replies ----------------------------------------------------------------------------------------------------- */
-
-/* Of this process, and of those that work for it. It can fall when one of these ends. */
-static int64_t cpu_ns(void) {
-    return clock_cpu_ns() + programs_cpu_ns();
-}
-
-/* Fills in the CPU time of all tasks that are unsettled. One more has taken wall_ns, and its reply is not in the
- * datagram yet; 0: there is none. Returns its CPU time. */
-static uint64_t settle(int64_t wall_ns) {
-    struct unsettled *u = &self.unsettled;
-    int64_t now_ns = cpu_ns(), all_ns = wall_ns;
-    for (unsigned i = 0; i < u->count; i++)
-        all_ns += u->wall_ns[i];
-    double share = all_ns == 0 || now_ns < u->since_ns ? 0 : (double)(now_ns - u->since_ns) / (double)all_ns;
-    for (unsigned i = 0; i < u->count; i++) {
-        uint64_t of_task_ns = (uint64_t)((double)u->wall_ns[i] * share);
-        if (u->at[i] > 0)
-            memcpy(self.writer.data + u->at[i], &of_task_ns, sizeof of_task_ns);
-    }
-    u->count = 0;
-    u->since_ns = now_ns;
-    return (uint64_t)((double)wall_ns * share);
-}
-
-static void flush_replies(void) {
-    flush_log(); /* before the replies to their tasks */
-    if (self.unsettled.count > 0)
-        settle(0);
-    if (self.writer.frames > 0 && wire_flush(&self.writer, self.socket) != 0)
-        die();
-}
-
 static void note_bulk(size_t size) {
     self.largest_bulk = size > self.largest_bulk ? size : self.largest_bulk;
-}
-
-/* A sealed memfd with the bytes of both buffers. */
-static struct blob *seal_reply(const struct buf *body, const struct buf *rest) {
-    int fd = memfd_new("offload-part");
-    if (fd < 0)
-        return NULL;
-    if (memfd_write(fd, body->data, body->size) == 0 && memfd_write(fd, rest->data, rest->size) == 0)
-        return blob_seal(fd, body->size + rest->size);
-    close(fd);
-    return NULL;
-}
-
-/* Puts a reply into the datagram, which has room: `head`, the body, and `rest` behind it. bulk: as a memfd. */
-static void put_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, struct buf *body,
-                      const struct buf *rest, bool bulk) {
-    struct wire_header h = {.kind = kind, .ticket = ticket};
-    struct slice s = {NULL, 0, 0};
-    if (!bulk && rest->size > 0)
-        buf_append(body, rest->data, rest->size);
-    if (body->failed)
-        die();
-    if (bulk) {
-        struct blob *b = seal_reply(body, rest);
-        if (b == NULL)
-            die();
-        note_bulk(body->size + rest->size);
-        s = slice_all(b);
-    }
-    if (wire_put(&self.writer, &h, head, head_size, bulk ? NULL : body->data, bulk ? 0 : body->size,
-                 bulk ? &s : NULL) != 0)
-        die();
-    slice_deinit(&s);
-}
-
-static void send_sign(uint64_t ticket, uint8_t kind) {
-    static const struct buf nothing;
-    struct buf empty = {0};
-    if (!wire_fits(&self.writer, 0, false))
-        flush_replies();
-    put_reply(ticket, kind, NULL, 0, &empty, &nothing, false);
-}
-
-/* Where the CPU time is in a reply, behind its header; 0: it has none. */
-static size_t place_of_cpu_time(uint8_t kind) {
-    return kind == WIRE_DONE                             ? offsetof(struct wire_times, cpu_ns)
-           : kind == WIRE_PLANNED || kind == WIRE_PARSED ? offsetof(struct wire_plan, cpu_ns)
-                                                         : 0;
-}
-
-static struct wire_loss loss_of(const struct host_loss *loss) {
-    return (struct wire_loss){.cause = loss->cause,
-                              .signal = loss->signal,
-                              .exit_code = loss->exit_code,
-                              .max_rss_bytes = loss->max_rss_bytes,
-                              .cpu_ms = loss->cpu_ms,
-                              .steps = atomic_load_explicit(&self.board->done, memory_order_relaxed)};
-}
-
-/* wall_ns: how long the task took. True: the reply is large, so it travels as a memfd. */
-static bool send_outcome(uint64_t ticket, struct outcome *o, int64_t wall_ns) {
-    struct unsettled *u = &self.unsettled;
-    struct wire_loss loss = loss_of(&o->fault.loss);
-    const void *head = o->kind == WIRE_DONE ? (const void *)&o->times : o->kind == WIRE_LOST ? &loss : NULL;
-    size_t head_size = o->kind == WIRE_DONE ? sizeof o->times : o->kind == WIRE_LOST ? sizeof loss : 0;
-    size_t place = place_of_cpu_time(o->kind);
-    struct buf *body = o->kind == WIRE_FAILED ? &o->fault.json
-                       : o->kind == WIRE_LOST ? &o->fault.loss.last_words
-                                              : &o->body;
-    /* Only a task that was done has a body: what a handler wrote before it stopped is no part. */
-    if (o->kind == WIRE_CANCELLED)
-        buf_clear(body);
-    if (o->kind != WIRE_PLANNED && o->kind != WIRE_PARSED)
-        buf_clear(&o->rest);
-    if (body->failed || o->rest.failed)
-        die(); /* out of memory: the report on our death is worth more than half an answer */
-    size_t size = head_size + body->size + o->rest.size;
-    bool bulk = size > WIRE_MAX_INLINE, fits = wire_fits(&self.writer, bulk ? head_size : size, bulk);
-    bool settled = bulk || !fits;
-    if (settled) {
-        uint64_t of_task_ns = settle(wall_ns);
-        if (place > 0)
-            memcpy((o->kind == WIRE_DONE ? (char *)&o->times : body->data) + place, &of_task_ns, sizeof of_task_ns);
-    }
-    if (!fits)
-        flush_replies();
-    size_t start = self.writer.size + sizeof(struct wire_header);
-    put_reply(ticket, o->kind, head, head_size, body, &o->rest, bulk);
-    if (!settled) {
-        u->at[u->count] = place == 0 ? 0 : start + place;
-        u->wall_ns[u->count++] = wall_ns;
-    }
-    buf_deinit(&o->body);
-    buf_deinit(&o->rest);
-    fault_deinit(&o->fault);
-    return bulk;
 }
 
 static void release_bulk(void) {
@@ -354,7 +166,7 @@ static void run_and_merge(struct outcome *o, const struct wire_header *h, struct
     struct buf part = {0};
     run_step(o, h, common, chunk, &part);
     if (o->kind == WIRE_DONE && part.failed)
-        die();
+        worker_die();
     if (o->kind == WIRE_DONE) {
         struct bytes one = {part.data == NULL ? "" : part.data, part.size};
         merge_step(o, h, common, &one, 1);
@@ -415,7 +227,7 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
                               plan.chunks[0].size};
         h.attempt = 0;
         if (plan.chunks[0].cost_ns >= TINY_NS) {
-            flush_replies();
+            replies_flush();
             lap();
         }
         run_and_merge(o, &h, common, chunk);
@@ -468,7 +280,7 @@ static bool split_common(struct bytes *payload, struct bytes *common) {
 static void do_run(struct outcome *o, const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct bytes common;
     if (!split_common(&payload, &common))
-        die();
+        worker_die();
     struct bytes chunk = bulk != NULL ? *bulk : payload;
     set_title(h->type);
     if ((h->flags & WIRE_GO) != 0)
@@ -491,11 +303,11 @@ static void begin_merge(const struct wire_header *h, struct bytes payload) {
     struct bytes common;
     if (self.merge.header.kind != 0 || h->count == 0 || h->count > HANDLER_MAX_CHUNKS ||
         !split_common(&payload, &common))
-        die();
+        worker_die();
     self.merge.common = slice_copy(common.data, common.size);
     self.merge.parts = calloc(h->count, sizeof *self.merge.parts);
     if (self.merge.common.blob == NULL || self.merge.parts == NULL)
-        die();
+        worker_die();
     self.merge.header = *h;
 }
 
@@ -503,11 +315,11 @@ static void do_merge(struct outcome *o) {
     struct begun_merge *m = &self.merge;
     struct bytes *parts = calloc(m->have, sizeof *parts);
     if (parts == NULL)
-        die();
+        worker_die();
     for (size_t i = 0; i < m->have; i++) {
         parts[i] = (struct bytes){slice_map(&m->parts[i]), m->parts[i].size};
         if (parts[i].data == NULL)
-            die();
+            worker_die();
     }
     set_title(m->header.type);
     merge_step(o, &m->header, (struct bytes){slice_map(&m->common), m->common.size}, parts, m->have);
@@ -521,11 +333,11 @@ static void do_merge(struct outcome *o) {
 static bool add_part(const struct wire_header *h, struct bytes payload, struct slice *bulk) {
     struct begun_merge *m = &self.merge;
     if (m->header.kind == 0 || h->ticket != m->header.ticket)
-        die();
+        worker_die();
     if (bulk->blob == NULL)
         *bulk = slice_copy(payload.data, payload.size);
     if (bulk->blob == NULL)
-        die();
+        worker_die();
     m->parts[m->have++] = slice_ref(bulk);
     return m->have == m->header.count;
 }
@@ -564,12 +376,8 @@ static int64_t deadline_ns(const struct wire_header *h) {
 /* Does one task, and puts its reply into the datagram. bulk: the bulk payload, mapped; NULL: there is none. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct outcome o = {0};
-    self.gathers_log = is_tiny(h, payload, bulk);
-    if (self.writer.frames > 0 && !self.gathers_log)
-        flush_replies();
+    replies_begin(is_tiny(h, payload, bulk));
     int64_t start_ns = clock_monotonic_ns();
-    if (self.unsettled.count == 0)
-        self.unsettled.since_ns = cpu_ns();
     self.lap_ns = start_ns;
     self.ticket = h->ticket;
     hooks.deadline_ns = deadline_ns(h->kind == WIRE_PART ? &self.merge.header : h);
@@ -589,10 +397,10 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     if (h->kind == WIRE_PART && o.kind == WIRE_CANCELLED)
         drop_merge();
     int64_t end_ns = clock_monotonic_ns();
-    bool large = send_outcome(h->ticket, &o, end_ns - start_ns);
+    size_t large = replies_add(h->ticket, &o, end_ns - start_ns);
+    note_bulk(large);
     pass(h->ticket);
-    if (large || end_ns - self.batch_start_ns > FLUSH_NS)
-        flush_replies();
+    replies_flush_due(end_ns, large > 0);
 }
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
@@ -603,7 +411,7 @@ static bool look_ahead(bool more) {
     while (!self.has_ahead) {
         int got = self.reading ? wire_next(&self.reader, &self.ahead) : 0;
         if (got < 0)
-            die();
+            worker_die();
         self.has_ahead = got == 1;
         if (got == 1)
             return true;
@@ -612,16 +420,16 @@ static bool look_ahead(bool more) {
         self.reading = false;
         if (!more)
             return false;
-        flush_replies(); /* whoever takes a batch is about to wait for work, or to work for long */
+        replies_flush(); /* whoever takes a batch is about to wait for work, or to work for long */
         if (poll(&next, 1, 0) != 1)
             return false;
         int received = wire_receive(self.socket, self.buffer, &self.reader);
         if (received == 0)
             _exit(0);
         if (received < 0)
-            die();
+            worker_die();
         self.reading = true;
-        self.batch_start_ns = clock_monotonic_ns();
+        replies_tasks_arrived();
     }
     return true;
 }
@@ -649,11 +457,10 @@ static void show_front(void) {
 
 /* Replies to the tasks that are done, from the front on. */
 static void reply_to_batched(void) {
-    int64_t now_ns = clock_monotonic_ns();
-    bool large = false;
+    size_t large = 0;
     while (self.batch_count > 0 && batched_at(0)->done) {
         struct batched *b = batched_at(0);
-        large |= send_outcome(b->header.ticket, &b->outcome, b->wall_ns);
+        large |= replies_add(b->header.ticket, &b->outcome, b->wall_ns);
         pass(b->header.ticket);
         host_plan_deinit(&b->plan);
         buf_deinit(&b->copy);
@@ -661,8 +468,8 @@ static void reply_to_batched(void) {
         self.batch_count--;
         show_front();
     }
-    if (large || now_ns - self.batch_start_ns > FLUSH_NS)
-        flush_replies();
+    note_bulk(large);
+    replies_flush_due(clock_monotonic_ns(), large > 0);
 }
 
 /* Plans a task of a batch. True: it is to be run with the others. */
@@ -689,10 +496,10 @@ static bool copy_run(struct batched *b, struct bytes payload, struct host_batch_
     struct bytes common;
     buf_append(&b->copy, payload.data, payload.size);
     if (b->copy.failed)
-        die();
+        worker_die();
     payload.data = b->copy.data == NULL ? "" : b->copy.data;
     if (!split_common(&payload, &common))
-        die();
+        worker_die();
     call->common = common;
     call->chunk = payload;
     call->attempt = b->header.attempt;
@@ -745,7 +552,7 @@ static void end_batched(void *arg, void *owner, int rc, struct buf *part, struct
     if (proceed(o, rc)) {
         o->kind = WIRE_DONE;
         if (part->failed)
-            die();
+            worker_die();
         if ((b->header.flags & WIRE_GO) != 0)
             merge_step(o, &b->header, b->common, &(struct bytes){part->data == NULL ? "" : part->data, part->size}, 1);
         else
@@ -763,10 +570,8 @@ static void work_in_batch(uint32_t type) {
     if (self.batch == NULL)
         self.batch = calloc(BATCH_MAX, sizeof *self.batch);
     if (self.batch == NULL)
-        die();
-    if (self.unsettled.count == 0)
-        self.unsettled.since_ns = cpu_ns();
-    self.gathers_log = true;
+        worker_die();
+    replies_begin(true);
     set_title(type);
     host_run_batch(type, &feed);
 }
@@ -785,7 +590,7 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
             note_bulk(bulk->size);
             mapped = (struct bytes){self.mapped, bulk->size};
             if (mapped.data == NULL)
-                die();
+                worker_die();
         }
         work(h, payload, bulk->blob != NULL ? &mapped : NULL);
         release_bulk();
@@ -796,11 +601,11 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
             work(h, payload, NULL);
         break;
     case WIRE_PING:
-        send_sign(h->ticket, WIRE_PONG);
+        replies_sign(h->ticket, WIRE_PONG);
         pass(h->ticket);
         break;
-    case WIRE_EXIT: flush_replies(); _exit(0);
-    default: die();
+    case WIRE_EXIT: replies_flush(); _exit(0);
+    default: worker_die();
     }
 }
 
@@ -817,7 +622,7 @@ static void give_memory_back(void) {
 /* Handles the frames of the datagram that was received, and of those that batches take after it. */
 static void handle_datagram(void) {
     self.reading = true;
-    self.batch_start_ns = clock_monotonic_ns();
+    replies_tasks_arrived();
     while (look_ahead(false)) {
         struct wire_frame f = self.ahead;
         struct slice bulk = {NULL, 0, 0};
@@ -827,11 +632,11 @@ static void handle_datagram(void) {
         }
         self.has_ahead = false;
         if ((f.header.flags & WIRE_BULK) != 0 && wire_take_bulk(&self.reader, &f, &bulk) != 0)
-            die();
+            worker_die();
         handle_frame(&f, &bulk);
         slice_deinit(&bulk);
     }
-    flush_replies();
+    replies_flush();
 }
 
 _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd, int supply) {
@@ -841,21 +646,22 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd, int sup
     self.board = scoreboard_map(scoreboard_fd, slot);
     close(scoreboard_fd);
     self.buffer = aligned_alloc(64, WIRE_MAX_DATAGRAM);
-    if (self.board == NULL || self.buffer == NULL || wire_open_writer(&self.writer) != 0)
-        die();
+    if (self.board == NULL || self.buffer == NULL)
+        worker_die();
+    replies_open(socket, self.board);
     supply_open(supply, self.board);
     mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
     mallopt(M_TRIM_THRESHOLD, 2 * MAPPED_FROM);
     sigaction(SIGTERM, &term, NULL);
     setproctitle("worker %u", slot);
-    send_sign(0, WIRE_READY);
-    flush_replies();
+    replies_sign(0, WIRE_READY);
+    replies_flush();
     for (;;) {
         int got = wire_receive(socket, self.buffer, &self.reader);
         if (got == 0)
             _exit(0);
         if (got < 0)
-            die();
+            worker_die();
         handle_datagram();
         give_memory_back();
     }

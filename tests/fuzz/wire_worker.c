@@ -68,6 +68,7 @@ static int fuzz_kill(pid_t pid, int signal) {
 #define setproctitle(...) ((void)0)
 #undef ZYGOTE_SOCKET_FD
 #define ZYGOTE_SOCKET_FD zygote_socket
+#include "pool/replies.c"
 #include "pool/worker.c"
 #define self process /* the name of a variable in it */
 #include "pool/zygote.c"
@@ -80,7 +81,7 @@ static int fuzz_kill(pid_t pid, int signal) {
 
 static struct scoreboard_slot *board;
 static unsigned char *buffer; /* of the front end's end */
-static struct wire_writer out;
+static struct wire_writer tasks;
 static int front_end; /* its end of the socket */
 static uint64_t last_ticket;
 
@@ -136,8 +137,9 @@ static void take_datagram(const struct wire_reader *r) {
     } else {
         wire_close_reader(&self.reader);
         self.reading = self.has_ahead = false;
-        slice_deinit(&self.writer.bulk);
-        self.writer.size = self.writer.frames = 0;
+        slice_deinit(&leaving.writer.bulk);
+        leaving.writer.size = leaving.writer.frames = 0;
+        self.batch_count = 0;
         drop_merge();
     }
     self.ticket = 0;
@@ -155,18 +157,18 @@ static void receive_datagram(void) {
 }
 
 static void send_frames(void) {
-    if (out.frames == 0)
+    if (tasks.frames == 0)
         return;
-    MUST(wire_flush(&out, front_end) == 0);
+    MUST(wire_flush(&tasks, front_end) == 0);
     receive_datagram();
 }
 
 static void put(struct wire_header h, const void *first, size_t first_size, const void *second, size_t second_size) {
     if (first_size + second_size > WIRE_MAX_INLINE)
         return;
-    if (!wire_fits(&out, first_size + second_size, false))
+    if (!wire_fits(&tasks, first_size + second_size, false))
         send_frames();
-    MUST(wire_put(&out, &h, first, first_size, second, second_size, NULL) == 0);
+    MUST(wire_put(&tasks, &h, first, first_size, second, second_size, NULL) == 0);
 }
 
 /* A datagram of the input's bytes alone, some with a descriptor. */
@@ -196,7 +198,7 @@ static void send_frame(struct input *in) {
         struct slice bulk = slice_all(blob_copy_sealed("fuzz", payload.data, payload.size));
         send_frames();
         uint32_t common[2] = {take_u8(in), 0};
-        MUST(wire_put(&out, &h, common, take_u8(in) % (sizeof common + 1), NULL, 0, &bulk) == 0);
+        MUST(wire_put(&tasks, &h, common, take_u8(in) % (sizeof common + 1), NULL, 0, &bulk) == 0);
         slice_deinit(&bulk);
         send_frames();
     } else {
@@ -387,7 +389,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     self.buffer = aligned_alloc(64, WIRE_MAX_DATAGRAM);
     buffer = malloc(WIRE_MAX_DATAGRAM);
     MUST(board != NULL && self.buffer != NULL && buffer != NULL);
-    MUST(wire_open_writer(&self.writer) == 0 && wire_open_writer(&out) == 0);
+    replies_open(fds[1], board);
+    MUST(wire_open_writer(&tasks) == 0);
     sigaction(SIGRTMIN, &act, NULL);
     MUST(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &every, NULL) == 0);
     return 0;
