@@ -374,12 +374,16 @@ static unsigned count_threads(pid_t pid) {
 /* Is this process to be the template? */
 static bool can_fork(const struct program_in_zygote *p, const struct message *hello) {
     unsigned threads = count_threads(p->pid);
-    if (!hello->fork || p->source->start == PROGRAM_SPAWN)
+    char why[LINE_ROOM];
+    if (p->source->start == PROGRAM_SPAWN)
         return false;
-    if (p->source->start == PROGRAM_FORK || threads == 1)
+    if (hello->fork && (p->source->start == PROGRAM_FORK || threads == 1))
         return true;
-    LOG(LOG_WARN, "program_not_forked", LOG_STR("source", p->source->source), LOG_INT("threads", threads),
-        LOG_STR("why", "a fork of a process with several threads can hang; each worker executes the program anew"));
+    if (hello->fork)
+        snprintf(why, sizeof why, "it has %u threads, and a fork of such a process can hang", threads);
+    else if (!message_text(&hello->fork_reason, why, sizeof why))
+        return false; /* it is not meant to be forked */
+    LOG(LOG_WARN, "program_not_forked", LOG_STR("source", p->source->source), LOG_STR("why", why));
     return false;
 }
 

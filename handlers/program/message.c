@@ -53,7 +53,7 @@ static bool begins_with(const struct json_span *value, char c) {
 
 struct members {
     struct json_span kind, call, value, values, error, chunks, done, total, pid, types, sources, protocol, fork,
-        cancel_signal;
+        fork_reason, cancel_signal;
 };
 
 #define MEMBER(name)                                                                                                   \
@@ -61,9 +61,9 @@ struct members {
 static const struct {
     const char *name;
     size_t offset;
-} member_names[] = {MEMBER(kind),    MEMBER(call),     MEMBER(value), MEMBER(values),       MEMBER(error),
-                    MEMBER(chunks),  MEMBER(done),     MEMBER(total), MEMBER(pid),          MEMBER(types),
-                    MEMBER(sources), MEMBER(protocol), MEMBER(fork),  MEMBER(cancel_signal)};
+} member_names[] = {MEMBER(kind),    MEMBER(call),     MEMBER(value), MEMBER(values),      MEMBER(error),
+                    MEMBER(chunks),  MEMBER(done),     MEMBER(total), MEMBER(pid),         MEMBER(types),
+                    MEMBER(sources), MEMBER(protocol), MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal)};
 #undef MEMBER
 
 /* One pass: a value can have many megabytes. */
@@ -138,6 +138,7 @@ static int read_hello(const struct members *s, struct message *m, const char **w
     if (fork.at != NULL && *fork.at != 't' && *fork.at != 'f')
         return broken(why, "hello: \"fork\" is not true or false");
     m->fork = begins_with(&fork, 't');
+    m->fork_reason = s->fork_reason;
     if (cancel.at != NULL && (!message_u64(&cancel, &number) || number < 1 || number >= NSIG))
         return broken(why, "hello: \"cancel_signal\" is not the number of a signal");
     m->cancel_signal = cancel.at != NULL ? (int)number : 0;

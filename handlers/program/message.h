@@ -24,6 +24,7 @@ struct message {
     struct json_span forked_error;   /* forked: a string */
     struct json_span types, sources; /* hello: arrays */
     bool fork;                       /* hello */
+    struct json_span fork_reason;    /* hello: a string; why it cannot be forked */
     int cancel_signal;               /* hello; 0: none */
 };
 
