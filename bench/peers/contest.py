@@ -32,8 +32,15 @@ ANSWER_S = 60
 class Served:
     """A contestant that speaks HTTP."""
 
-    def __init__(self, port, health, ready):
-        self.port, self.health, self.ready = port, health, ready
+    def __init__(self, port, health, ready, prefix=""):
+        self.port, self.health, self.ready, self.prefix = port, health, ready, prefix
+
+    def named(self, job):
+        """The job, with the type by the name that it has here. Where the types have a prefix, those of large jobs are split
+        by Python code, and tiny ones have a type that is not."""
+        if job is None or self.prefix == "":
+            return job
+        return {**job, "type": self.prefix + ("tiny" if job == measure.TINY else job["type"])}
 
     def request(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
@@ -45,7 +52,7 @@ class Served:
             connection.close()
 
     def result(self, job, member, expected):
-        status, body = self.request("POST", "/v1/jobs", job)
+        status, body = self.request("POST", "/v1/jobs", self.named(job))
         if status != 200 or json.loads(body)["result"].get(member) != expected:
             raise measure.Wrong(f"{job} was answered {status}: {body[:300]}; expected {member} {expected}")
 
@@ -57,6 +64,7 @@ class Served:
 
     def load(self, path, body, *options):
         command = [os.path.join(measure.BUILD, "bench", "load"), *map(str, options), str(self.port), path]
+        body = self.named(body)
         return subprocess.Popen(command + ([] if body is None else [json.dumps(body)]), stdout=subprocess.PIPE, text=True)
 
     def tiny(self, seconds):
@@ -80,7 +88,7 @@ class Served:
 
     @contextlib.contextmanager
     def giant(self):
-        body = json.dumps(GIANT)
+        body = json.dumps(self.named(GIANT))
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
                                f"{len(body)}\r\n\r\n{body}".encode())
@@ -184,6 +192,8 @@ def running(contestant):
                              "PYTHONPYCACHEPREFIX": os.path.join(peers.SCRATCH, "pycache")}))
             if contestant is OFFLOAD:
                 c = Served(port, "/livez", "/readyz")
+            elif contestant.name == "python":
+                c = Served(port, "/livez", "/readyz", "py_")
             else:
                 c = Served(port, "/health", "/health") if contestant.http else Direct(processes[0])
 

@@ -180,7 +180,14 @@ class Peer:
     http: bool = True  # False: it is bench/peers/executor.py, which has no port
 
 
+def start_offload_python(port, _):
+    """offloadd, with the functions that the peers in Python have in their pools."""
+    return [Command([os.path.join(measure.BUILD, "offloadd"), "--listen", f"127.0.0.1:{port}", "--data-dir", "none", "--python",
+                     os.path.join(HERE, "offload_tasks.py"), "--python-bin", PYTHON])]
+
+
 PEERS = (
+    Peer("python", "offloadd with Python functions", install_python, start_offload_python),
     Peer("go", "Go net/http, a goroutine a CPU", install_go, lambda port, _: [Command([GO, str(port)])]),
     Peer("fastify", "Fastify + Piscina", install_node,
          lambda port, _: [Command(["node", os.path.join(NODE, "fastify_piscina.mjs"), str(port)])]),

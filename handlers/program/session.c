@@ -67,7 +67,9 @@ static struct taken *at(struct session *s, unsigned i) {
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
-static void learn_cost(struct session *s, unsigned calls, int64_t now_ns) {
+static void learn_cost(const struct session *s, unsigned calls, int64_t now_ns) {
+    if (s->request != REQUEST_RUN)
+        return;
     int64_t took_ns = (now_ns - s->marked_ns) / (calls > 0 ? calls : 1);
     uint64_t cost_ns = atomic_load_explicit(s->type->cost_ns, memory_order_relaxed);
     took_ns = took_ns > 0 ? took_ns : 1;
