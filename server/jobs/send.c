@@ -40,7 +40,7 @@ static struct pool_task plan_task(const struct job *job) {
 static struct pool_task chunk_task(const struct job *job, uint32_t chunk, struct buf *poison) {
     const struct chunk *c = &job->chunks[chunk];
     struct pool_task p = {
-        .header = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost + job->plan_lost, .budget_ns = c->plan.cost_ns},
+        .header = {.kind = WIRE_RUN, .type = job->record->type, .attempt = c->lost, .budget_ns = c->plan.cost_ns},
         .front = job->common,
         .front_size = job->common_size,
         .payload = {job->chunk_bytes.blob, job->chunk_bytes.offset + (size_t)c->plan.offset, (size_t)c->plan.size}};
