@@ -1,0 +1,511 @@
+"""The program: the conversation with the host (docs/programs.md), in one process.
+
+    hello ──► idle ──run──► call, call, ... ──► idle ──exit, end of the stream──► gone
+               │
+               └─fork─► a child that says hello on its own socket, and is then in the same loop
+
+Results are gathered, and sent in one frame: after a millisecond, at the end of each batch, and after each call that
+took long. Before a call of a type that usually takes long nothing is left unsent.
+
+Cancelling: the host sends a frame, and SIGUSR1 until the call is answered. The signal's handler reads the frames. It
+raises Cancelled if the call that runs is meant, and if what it has interrupted is the task: never in the code here, so
+there is no place where an exception would be in the way. Otherwise it leaves a note (`attention`). A task that swallows
+the exception gets another one with the next signal. One that is in its `finally` blocks, because of the first, does not.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import types
+import weakref
+from typing import Any, Callable, Optional
+
+from . import _call
+from ._errors import Cancelled, InvalidParams, NoJson, Unfit
+from ._frames import HEAD, MAX_SIZE, Broken, HangUp, Reader, frame
+from ._load import HERE, strip
+from ._types import GENERATED, JobType
+from ._values import encode, encode_plain, name_of
+
+PROTOCOL = 1
+LONG_S = 0.0002
+GATHER_S = 0.001
+PROGRESS_S = 0.005
+AWAY_S = 0.05
+MAX_DETAIL = 8192
+MAX_TRACEBACK = 65536
+CANCEL_SIGNAL = signal.SIGUSR1
+JOIN = 1 << 16  # below it, a head and its text are sent as one piece
+
+
+def is_ours(trace: types.FrameType) -> bool:
+    name = trace.f_code.co_filename
+    return name.startswith(HERE) or name == GENERATED
+
+
+def clean(text: str, most: int) -> str:
+    """Text that is UTF-8, and not too long: its ends are kept."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) > most:
+        text = text[: most // 4] + "\n[...]\n" + text[-(most - most // 4) :]
+    return text
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What a call is answered with that has raised an exception."""
+    if isinstance(error, Unfit):
+        return {"code": "invalid_params", "pointer": error.pointer, "detail": clean(error.why, MAX_DETAIL)}
+    if isinstance(error, InvalidParams):
+        return {"code": "invalid_params", "pointer": clean(error.pointer, 1024), "detail": clean(error.why, MAX_DETAIL)}
+    if isinstance(error, NoJson):
+        return {"code": "handler_failed", "detail": clean(str(error), MAX_DETAIL)}
+    code = "memory_limit" if isinstance(error, MemoryError) else "handler_failed"
+    kind = type(error)
+    answer: dict[str, Any] = {"code": code, "detail": kind.__name__, "exception": name_of(kind)}
+    try:
+        text = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else str(error)
+        if isinstance(error, MemoryError):
+            text = text or "the memory is used up"
+        answer["detail"] = clean(text or kind.__name__, MAX_DETAIL)
+        lines = traceback.format_exception(kind, error, strip(error.__traceback__))
+        answer["traceback"] = clean("".join(lines), MAX_TRACEBACK)
+    except BaseException:  # its __str__ has raised one itself, or there is no memory
+        pass
+    return answer
+
+
+def flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # whatever the task has made of them
+            pass
+
+
+def leave(status: int) -> None:
+    """Ends the process at once, whatever its threads do."""
+    flush_streams()
+    os._exit(status)
+
+
+class Program:
+    """The state of this process. The main thread has it; `report` and `is_cancelled` can be called from any."""
+
+    def __init__(self, sock: socket.socket, job_types: list[JobType], fork: bool) -> None:
+        self.sock = sock
+        self.job_types = {job_type.name: job_type for job_type in job_types}
+        self.reader = Reader(sock, descriptors=fork)
+        self.sending = threading.Lock()
+        self.running: Optional[int] = None  # the number of the call whose task runs
+        self.attention = False  # the signal came when it could not be heeded
+        self.cancels: set[int] = set()  # calls that are to be cancelled, and are not answered
+        self.values: list[Any] = []  # the results of the last calls, in their order, not yet in a frame
+        self.frames: list[bytes] = []  # to be sent
+        self.attempt = 0
+        self.deadline: Optional[float] = None
+        self.raised: tuple[int, Callable[[], Optional[Cancelled]], float] = (-1, lambda: None, 0.0)
+        self.reported = 0.0  # when progress was sent last, and for which call
+        self.reported_call = -1
+        self.prctl: Any = None
+        self.frozen = False
+
+    # ---- sending ----
+
+    def send(self, data: bytes) -> None:
+        """Sends frames. The process ends if nobody reads them."""
+        try:
+            with self.sending:
+                self.sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            leave(0)
+
+    def say(self, message: dict[str, Any]) -> None:
+        self.send(frame(encode_plain(message)))
+
+    def put(self, text: bytes) -> None:
+        """Appends a frame to those that will be sent."""
+        self.frames.append(HEAD.pack(len(text), 0))
+        self.frames.append(text)
+
+    def seal(self, end: int) -> None:
+        """Makes a frame of the values: they are the results of the calls before `end`."""
+        values = self.values
+        if not values:
+            return
+        try:
+            text = encode(values)
+        except (ValueError, TypeError, RecursionError, MemoryError):
+            text = b""
+        if text and len(text) < MAX_SIZE - 100:
+            first = end - len(values)
+            text = b'{"kind":"result","call":%d,"values":%b}' % (first, text)
+            self.put(text)
+        else:
+            for i, value in enumerate(values):
+                self.seal_alone(end - len(values) + i, value)
+        values.clear()
+
+    def seal_alone(self, call: int, value: Any) -> None:
+        """One value, if there is something about them."""
+        try:
+            text = encode_plain(value)
+        except ValueError as error:  # UnicodeEncodeError
+            return self.seal_error(call, NoJson(f"JSON cannot hold the result: a string in it is not Unicode: {error}"))
+        except RecursionError:
+            return self.seal_error(call, NoJson("JSON cannot hold the result: it is nested too deeply"))
+        except MemoryError as error:
+            return self.seal_error(call, error)
+        if len(text) >= MAX_SIZE - 100:
+            why = f"the result has {len(text)} bytes as JSON; more than {MAX_SIZE} cannot be sent"
+            return self.seal_error(call, NoJson(why))
+        self.put(b'{"kind":"result","call":%d,"value":%b}' % (call, text))
+
+    def seal_error(self, call: int, error: BaseException) -> None:
+        """Answers a call that has raised an exception."""
+        if isinstance(error, Cancelled) and call in self.cancels:
+            answer: dict[str, Any] = {"code": "cancelled", "detail": "the call was cancelled"}
+        else:
+            answer = failure(error)
+        self.put(encode_plain({"kind": "result", "call": call, "error": answer}))
+
+    def flush(self, end: int) -> None:
+        """Sends the results of the calls before `end`."""
+        if self.values:
+            self.seal(end)
+        frames = self.frames
+        if not frames:
+            return
+        self.frames = []
+        flush_streams()  # what a call has printed comes before its answer
+        if sum(map(len, frames)) < JOIN:
+            self.send(b"".join(frames))
+        else:
+            for piece in frames:
+                self.send(piece)
+
+    # ---- what tasks ask (_call.py) ----
+
+    def report(self, done: float, total: float) -> None:
+        call = self.running
+        now = time.monotonic()
+        if call is None or (call == self.reported_call and now - self.reported < PROGRESS_S and done != total):
+            return self.check()
+        self.reported, self.reported_call = now, call
+        numbers = [int(v) if isinstance(v, int) or float(v).is_integer() else float(v) for v in (done, total)]
+        message = frame(encode_plain({"kind": "progress", "call": call, "done": numbers[0], "total": numbers[1]}))
+        if threading.current_thread() is threading.main_thread():
+            self.flush(call)
+        self.send(message)
+        self.check()
+
+    def is_cancelled(self) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            self.look()
+        return self.running is not None and self.running in self.cancels
+
+    def check(self) -> None:
+        """Raises Cancelled if the signal came while our own code ran within a task."""
+        if self.attention and threading.current_thread() is threading.main_thread():
+            self.look()
+            self.interrupt()
+
+    # ---- cancelling ----
+
+    def on_signal(self, signum: int, interrupted: Optional[types.FrameType]) -> None:
+        if self.running is None or interrupted is None or is_ours(interrupted):
+            self.attention = True
+            return
+        self.look()
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Raises Cancelled if the call that runs is to be cancelled, and is not ending for that reason."""
+        if self.running is None or self.running not in self.cancels:
+            return
+        now = time.monotonic()
+        call, raised, when = self.raised
+        if call == self.running and raised() is not None:
+            # It is on its way up, or handled by an `except` or `finally` that has not ended; or it was put away.
+            if sys.exc_info()[0] is not None or now - when < AWAY_S:
+                return
+        error = Cancelled()
+        self.raised = (self.running, weakref.ref(error), now)
+        raise error
+
+    def look(self) -> None:
+        """Takes the frames that have come. Those that cancel are heeded; the others wait for their turn."""
+        self.attention = False
+        waiting = self.reader.messages
+        try:
+            self.reader.poll()
+        except HangUp:
+            leave(0)
+        except Broken as error:
+            print(f"offload: the host has broken the protocol: {error}", file=sys.stderr)
+            leave(1)
+        for message in list(waiting):
+            if message.get("kind") == "cancel":
+                waiting.remove(message)
+                self.cancels.add(message["call"])
+
+    # ---- calls ----
+
+    def run(self, message: dict[str, Any]) -> None:
+        """Runs the calls of a batch. Each is answered."""
+        call: int = message["call"]
+        job_type = self.job_types.get(message["type"])
+        self.attempt = message.get("attempt", 0)
+        self.deadline = message.get("deadline")
+        if job_type is None:
+            return self.refuse(call, message)
+        if self.cancels:
+            self.cancels = {number for number in self.cancels if number >= call}
+        invoke = job_type.call
+        values = self.values
+        clock = time.monotonic
+        usually_long = job_type.mean > LONG_S
+        begun = last = clock()
+        for params in message["calls"]:
+            if self.attention:
+                self.look()
+            if self.cancels and call in self.cancels:
+                self.seal(call)
+                self.seal_error(call, Cancelled())
+                self.cancels.discard(call)
+            else:
+                self.running = call
+                try:
+                    value = invoke(params)
+                except BaseException as error:
+                    self.running = None
+                    self.seal(call)
+                    self.seal_error(call, error)
+                else:
+                    self.running = None
+                    values.append(value)
+                    value = None
+                if self.cancels:
+                    self.cancels.discard(call)
+            call += 1
+            now = clock()
+            took = now - last
+            last = now
+            if usually_long:
+                job_type.mean = took if job_type.mean == INFINITE else job_type.mean + (took - job_type.mean) / 8
+                usually_long = job_type.mean > LONG_S
+                self.flush(call)
+                begun = last = clock()
+            elif took > LONG_S:
+                job_type.mean = took
+                usually_long = True
+                self.flush(call)
+                begun = last = clock()
+            elif now - begun > GATHER_S:
+                self.flush(call)
+                begun = last = clock()
+        self.flush(call)
+
+    def refuse(self, call: int, message: dict[str, Any]) -> None:
+        for i in range(len(message["calls"])):
+            self.seal_error(call + i, NoJson(f"this program has no type {message['type']!r}"))
+        self.flush(call)
+
+    def single(self, message: dict[str, Any]) -> None:
+        """plan and merge: one call, answered at once."""
+        call: int = message["call"]
+        kind = message["kind"]
+        job_type = self.job_types.get(message["type"])
+        flag = "split" if kind == "plan" else "merge"
+        if job_type is None or getattr(job_type.definition, flag) is None:
+            self.seal_error(call, NoJson(f"this program has no type {message['type']!r} with {flag}"))
+            return self.flush(call)
+        self.attempt, self.deadline = message.get("attempt", 0), message.get("deadline")
+        if self.attention:
+            self.look()
+        text: Optional[bytes] = None
+        if call in self.cancels:
+            self.seal_error(call, Cancelled())
+        else:
+            self.running = call
+            try:
+                if kind == "plan":
+                    chunks = job_type.plan(message["params"], message.get("chunks", 0))
+                else:
+                    value = job_type.merged(message["parts"])
+            except BaseException as error:
+                self.running = None
+                self.seal_error(call, error)
+            else:
+                self.running = None
+                if kind == "merge":
+                    self.seal_alone(call, value)
+                else:
+                    text = self.planned(call, chunks)
+        self.cancels.discard(call)
+        if text is not None:
+            self.put(text)
+        self.flush(call)
+
+    def planned(self, call: int, chunks: list[dict[str, Any]]) -> Optional[bytes]:
+        try:
+            text = encode_plain({"kind": "planned", "call": call, "chunks": chunks})
+        except ValueError as error:
+            self.seal_error(call, NoJson(f"JSON cannot hold the chunks: a string in them is not Unicode: {error}"))
+            return None
+        if len(text) > MAX_SIZE:
+            self.seal_error(call, NoJson(f"the chunks have {len(text)} bytes as JSON; {MAX_SIZE} can be sent"))
+            return None
+        return text
+
+    # ---- forking ----
+
+    def fork(self, message: dict[str, Any]) -> None:
+        """Makes a program process that is a child of `parent`. In the child this returns, too, and its state is that of
+        a new program."""
+        given = self.reader.take(2)
+        try:
+            if self.prctl is None:
+                raise OSError("this program said that it cannot be forked")
+            if len(given) != 2:
+                raise OSError(f"the message came with {len(given)} descriptors, not with 2")
+            pid = self.fork_twice(message["parent"], given)
+        except OSError as error:
+            pid = -1
+            self.say({"kind": "forked", "error": str(error)})
+        if pid == 0:
+            self.say({"kind": "hello", "protocol": PROTOCOL, "fork": False, "cancel_signal": int(CANCEL_SIGNAL)})
+            return
+        for descriptor in given:
+            os.close(descriptor)
+        if pid > 0:
+            self.say({"kind": "forked", "pid": pid})
+
+    def fork_twice(self, parent: int, given: list[int]) -> int:
+        """The pid of the new process; there 0."""
+        if not self.frozen:  # what the collector never looks at stays shared
+            gc.collect()
+            gc.freeze()
+            self.frozen = True
+        flush_streams()
+        read, write = os.pipe()
+        between = os.fork()
+        if between == 0:
+            between = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                os.write(write, f"-{error.errno}".encode())
+                os._exit(1)
+            if pid != 0:
+                os.write(write, str(pid).encode())
+                os._exit(0)
+            os.close(read)
+            os.close(write)
+            self.become(parent, between, given)
+            return 0
+        os.close(write)
+        with open(read, "rb") as stream:
+            answer = stream.read()
+        os.waitpid(between, 0)
+        pid = int(answer or b"-11")  # EAGAIN: it was killed
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
+
+    def become(self, parent: int, between: int, given: list[int]) -> None:
+        """In the new process: it waits for its parent, so that it dies with it, and takes its streams."""
+        while os.getppid() == between:
+            time.sleep(0.0001)
+        self.prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+        self.reader.close()
+        self.sock = socket.socket(fileno=given[0])
+        self.reader = Reader(self.sock, descriptors=False)
+        self.sending = threading.Lock()
+        self.prctl = None
+        os.dup2(given[1], 1)
+        os.dup2(given[1], 2)
+        os.close(given[1])
+        for name in ("random", "numpy.random"):  # otherwise all processes would draw the same numbers
+            module: Any = sys.modules.get(name)
+            if module is not None:
+                module.seed()
+
+    # ---- the loop ----
+
+    def serve(self) -> None:
+        """Answers the host until it hangs up or says exit."""
+        try:
+            while True:
+                message = self.reader.next()
+                kind = message.get("kind")
+                if kind == "run":
+                    self.run(message)
+                elif kind == "plan" or kind == "merge":
+                    self.single(message)
+                elif kind == "cancel":
+                    self.cancels.add(message["call"])
+                elif kind == "fork":
+                    self.fork(message)
+                elif kind == "exit":
+                    return
+        except HangUp:
+            return
+
+
+INFINITE = float("inf")
+
+
+def thread_count() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
+
+
+def load_prctl() -> Any:
+    """The function, before the fork: nothing needs to be loaded in the child. None: there is none."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None, use_errno=True).prctl
+    except (ImportError, AttributeError, OSError):
+        return None
+
+
+def may_fork() -> tuple[bool, str]:
+    """Can this process be forked; and if it cannot, why not."""
+    start = os.environ.get("OFFLOAD_START", "")
+    if start == "spawn":
+        return False, "OFFLOAD_START is spawn"
+    threads = thread_count()
+    if threads > 1 and start != "fork":
+        return False, f"it has {threads} threads after it was imported"
+    return True, ""
+
+
+def start(sock: socket.socket, job_types: list[JobType], files: list[str]) -> None:
+    """Says hello, and serves. Returns when the conversation is over."""
+    fork, reason = may_fork()
+    prctl = load_prctl() if fork else None
+    if fork and prctl is None:
+        fork, reason = False, "ctypes cannot be loaded"
+    program = Program(sock, job_types, fork)
+    program.prctl = prctl
+    _call.host = program
+    signal.signal(CANCEL_SIGNAL, program.on_signal)
+    hello: dict[str, Any] = {"kind": "hello", "protocol": PROTOCOL, "fork": fork, "cancel_signal": int(CANCEL_SIGNAL)}
+    if reason:
+        hello["fork_reason"] = reason
+    hello["sources"] = files
+    hello["types"] = [job_type.describe() for job_type in job_types]
+    program.say(hello)
+    program.serve()
