@@ -3,6 +3,7 @@
 import { types } from "node:util";
 
 const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+const DEPTH_MAX = 500; // a host does not take a frame that is nested deeper than 512
 const LONE_SURROGATE = /\p{Surrogate}/gu; // JSON could escape it, but it is no UTF-8
 
 export function quote(text) {
@@ -74,6 +75,8 @@ function writeObject(value, above) {
     throw new TypeError(`JSON cannot hold ${nameType(value)}`);
   if (above.has(value))
     throw new TypeError(`JSON cannot hold ${nameType(value)} that contains itself`);
+  if (above.size === DEPTH_MAX)
+    throw new TypeError(`the result is nested deeper than ${DEPTH_MAX}`);
   above.add(value);
   let text;
   if (types.isMap(value))

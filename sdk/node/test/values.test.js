@@ -43,12 +43,16 @@ for (const [what, value, text] of [
   });
 }
 
+const nest = (depth) => (depth === 0 ? 1 : [nest(depth - 1)]);
+test("a depth of 500", () => assert.equal(encode(nest(500)), "[".repeat(500) + "1" + "]".repeat(500)));
+
 const round = { name: "round" };
 round.self = [round];
 for (const [value, message] of [
   [() => {}, /cannot hold a function/],
   [{ deep: [Symbol("x")] }, /cannot hold a symbol/],
   [round, /cannot hold an instance of Object that contains itself/],
+  [nest(501), /nested deeper than 500/],
   [Promise.resolve(1), /an instance of Promise/],
   [new Map([[{}, 1]]), /an instance of Object as the key of a Map/],
   [new Map([[1, "a"], ["1", "b"]]), /two keys that are "1"/],
