@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/command_about.h"
+#include "cli/command_check.h"
 #include "cli/command_job.h"
 #include "cli/command_new.h"
 #include "cli/command_run.h"
@@ -31,6 +32,9 @@ static const struct command commands[] = {
      "write a directory NAME with a job type in C that works, its test and its Makefile"},
     {"health", "", 0, 0, OPTION_BIT(OPTION_READY) | OPTION_BIT(OPTION_VERBOSE) | OPTION_BIT(OPTION_TIMEOUT),
      command_health, "ask whether the service answers"},
+    {"check-program", "COMMAND", 1, 1,
+     OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_LOAD_TIMEOUT) | OPTION_BIT(OPTION_TIMEOUT), command_check_program,
+     "say what is wrong with a program of one's own job types"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

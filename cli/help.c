@@ -21,7 +21,8 @@ const char help_paragraphs[] =
 
 static const struct help_exit exits[] = {
     {EXIT_DONE, "done"},
-    {EXIT_UNSUCCESSFUL, "the job, or an item of map, failed or was cancelled; health: the service is not well"},
+    {EXIT_UNSUCCESSFUL, "the job, or an item of map, failed or was cancelled; health: the service is not well; "
+                        "check-program: a check failed"},
     {EXIT_USAGE, "the command line is wrong"},
     {EXIT_REJECTED, "the service rejected the request (4xx); the reasons are on stderr"},
     {EXIT_TROUBLE, "the service did not answer, answered 5xx, or is not offload; or the output could not be written"},
@@ -38,9 +39,12 @@ void help_print(FILE *to) {
     size_t count;
     const struct command *commands = commands_table(&count);
     fprintf(to, "offload: %s\n\nusage: offload COMMAND [WORD…] [OPTION…]\n\n", help_summary);
-    for (size_t i = 0; i < count; i++)
-        fprintf(to, "  %-7s%-*s%s\n", commands[i].name, strstr(commands[i].words, "…") != NULL ? 22 : 20,
-                commands[i].words, commands[i].help); /* "…" is three bytes in one column */
+    for (size_t i = 0; i < count; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "%-6s %s", commands[i].name, commands[i].words);
+        fprintf(to, "  %-*s %s\n", strstr(left, "…") != NULL ? 28 : 26, left,
+                commands[i].help); /* "…" is three bytes in one column */
+    }
     fputs("\n", to);
     options_help(to);
     fprintf(to, "\n%s\nexit codes:\n", help_paragraphs);

@@ -10,12 +10,13 @@
 #include "cli/say.h"
 
 static const struct option_row rows[OPTION_COUNT] = {
-    [OPTION_PARAMS] = {"params", KIND_TEXT, "JSON|@FILE", NULL, "all parameters at once, in place of KEY=VALUE"},
+    [OPTION_PARAMS] = {"params", KIND_TEXT, "JSON|@FILE", NULL,
+                       "all parameters at once, in place of KEY=VALUE; for check-program: TYPE=JSON, repeatable"},
     [OPTION_COLUMNS] = {"columns", KIND_TEXT, "JSON|@FILE", NULL,
                         "a list of values for each parameter, in place of FILE"},
     [OPTION_PRIORITY] = {"priority", KIND_COUNT, "0..7", "priority", "0 is the most urgent; default 3"},
     [OPTION_TIMEOUT] = {"timeout", KIND_MS, "TIME", "timeout_ms",
-                        "limit of the run time; for health: of the answer, default 2s"},
+                        "limit of the run time; for health (default 2s) and check-program (30s): of an answer"},
     [OPTION_QUEUE_TIMEOUT] = {"queue-timeout", KIND_MS, "TIME", "queue_timeout_ms",
                               "fail if it has not started after this time"},
     [OPTION_MAX_ATTEMPTS] = {"max-attempts", KIND_COUNT, "N", "max_attempts",
@@ -36,6 +37,8 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_LIMIT] = {"limit", KIND_COUNT, "N", NULL, "print at most N jobs; default 100"},
     [OPTION_READY] = {"ready", KIND_SWITCH, NULL, NULL, "ask whether it can work, not only whether it answers"},
     [OPTION_VERBOSE] = {"verbose", KIND_SWITCH, NULL, NULL, "print each check"},
+    [OPTION_LOAD_TIMEOUT] = {"load-timeout", KIND_MS, "TIME", NULL,
+                             "how long a program may take until it says hello; default 60s"},
     [OPTION_RETRIES] = {"retries", KIND_COUNT, "N", NULL, "how often to try again when the service is busy; default 5"},
     [OPTION_URL] = {"url", KIND_TEXT, "URL", NULL, "where the service is: http://…, https://…, unix:/PATH"},
     [OPTION_HELP] = {"help", KIND_SWITCH, NULL, NULL, "this page"},
@@ -75,6 +78,12 @@ static int take_option(struct options *o, enum option_id id, const char *text) {
     };
     const struct option_row *row = &rows[id];
     o->text[id] = text != NULL ? text : "";
+    if (id == OPTION_PARAMS && o->params_count == OPTION_PARAMS_MAX) {
+        say("--params stands more than %d times", OPTION_PARAMS_MAX);
+        return -1;
+    }
+    if (id == OPTION_PARAMS)
+        o->params[o->params_count++] = text;
     if (row->kind < KIND_COUNT || parse_number(row, text, &o->number[id]) == 0)
         return 0;
     say("--%s takes %s, not '%s'", row->name, wanted[row->kind], text);

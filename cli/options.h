@@ -32,6 +32,7 @@ enum option_id {
     OPTION_LIMIT,
     OPTION_READY,
     OPTION_VERBOSE,
+    OPTION_LOAD_TIMEOUT,
     OPTION_RETRIES,
     OPTION_URL,
     OPTION_HELP,
@@ -51,6 +52,8 @@ enum option_id {
 
 enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
 
+#define OPTION_PARAMS_MAX 256 /* how often --params can stand */
+
 /* An option is one row; --help and the manual page are made from it. */
 struct option_row {
     const char *name;
@@ -63,6 +66,8 @@ struct option_row {
 struct options {
     const char *text[OPTION_COUNT]; /* as given, borrowed from argv; "" for a switch; NULL: not given */
     int64_t number[OPTION_COUNT];   /* a count, or a time in ms; valid if the option was given and takes a number */
+    const char *params[OPTION_PARAMS_MAX]; /* each --params, in their order; text has the last one */
+    size_t params_count;
 };
 
 const struct option_row *options_row(enum option_id id);
