@@ -239,7 +239,7 @@ void json_text(struct call *c, const char *text, size_t size); /* UTF-8, escaped
 void json_u64_array(struct call *c, const uint64_t *values,
                     size_t count); /* all numbers or, if one is beyond 2^53-1, all strings */
 void json_float_array(struct call *c, const float *values, size_t count);
-/* Writes a value that is JSON already, from param_json, as it is. */
+/* Writes a value that is JSON already, from param_json, as it is, without white space around it. */
 void json_verbatim(struct call *c, const char *json, size_t size);
 
 /* ---- the handler ------------------------------------------------------------------------------------------------- */

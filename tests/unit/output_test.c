@@ -17,9 +17,10 @@ struct merge {
 };
 
 static struct call *begin(struct merge *m) {
+    static const struct handler handler = {.name = "test"};
     memset(m, 0, sizeof *m);
     m->call = (struct call){.stage = CALL_STAGE_MERGE,
-                            .type = "test",
+                            .handler = &handler,
                             .fault = &m->fault,
                             .out = &m->json,
                             .json_states = {JSON_DOCUMENT_START}};
@@ -78,6 +79,15 @@ static void commas_and_colons_are_put_where_they_belong(void **state) {
     json_verbatim(c, "[null]", 6);
     json_end_object(c);
     assert_json(&m, "{\"a\\\"b\":[1,true,{},[]],\"t\":\"x\\u0000\\n\",\"v\":[null]}");
+}
+
+static void verbatim_json_loses_the_space_around_it(void **state) {
+    (void)state;
+    struct merge m;
+    json_verbatim(begin(&m), "\n\t\r [ 1 ] \n", 11);
+    assert_json(&m, "[ 1 ]");
+    json_verbatim(begin(&m), " ", 1);
+    assert_malformed(&m);
 }
 
 static void text_that_is_not_utf8_is_repaired(void **state) {
@@ -311,6 +321,7 @@ static void a_part_outside_run_fails_the_call(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commas_and_colons_are_put_where_they_belong),
+        cmocka_unit_test(verbatim_json_loses_the_space_around_it),
         cmocka_unit_test(text_that_is_not_utf8_is_repaired),
         cmocka_unit_test(integers_beyond_2_to_the_53_are_strings),
         cmocka_unit_test(an_array_of_u64_is_all_numbers_or_all_strings),
