@@ -36,6 +36,8 @@ struct planner {
     struct buf params;         /* of one item */
     struct buf text;           /* of one item of columns, as an object */
     struct planned_item blank; /* what the heads of all items have in common */
+    struct place at;           /* of the item */
+    struct fault item_fault;
     size_t faults_bytes;
     struct buf *to;
     struct fault *fault; /* of the whole plan; borrowed */
@@ -88,45 +90,40 @@ static void put_planned(struct planner *p, uint32_t index) {
     p->to->size += sizeof head + ITEMS_PAD(head.size);
 }
 
-static struct place place_of(const struct planner *p, uint32_t index) {
-    struct planned_item item = p->blank;
-    item.index = index;
-    return items_place_of(p->table->handler, &item);
-}
-
 /* Plans an item with these parameters, and appends it. 0, also if its plan fails; or HOST_CANCELLED, or HOST_LOST
  * with p->fault filled. */
 static int plan_params(struct planner *p, uint32_t index) {
-    struct fault fault = {0};
-    const struct place at = place_of(p, index);
+    struct fault *fault = &p->item_fault;
     struct call *c = &p->call;
-    c->at = &at;
-    c->fault = &fault;
+    p->at.index = index;
     c->failed = false;
     p->item.count = 0;
     buf_clear(&p->item.common);
     buf_clear(&p->item.bytes);
     int rc = execute_plan_own(c, p->table, p->params.data);
-    if (rc == HOST_LOST) {
-        *p->fault = fault;
-        return rc;
-    }
-    if (rc == 0)
+    if (rc == 0) {
         put_planned(p, index);
-    else if (rc != HOST_CANCELLED)
-        put_bad(p, index, BAD_FAULT, fault.json.data, fault.json.size);
-    p->to->failed |= fault.json.failed;
-    fault_deinit(&fault);
-    return rc == HOST_CANCELLED ? rc : 0;
+        return 0;
+    }
+    if (rc == HOST_LOST) {
+        *p->fault = *fault;
+        memset(fault, 0, sizeof *fault);
+    } else if (rc != HOST_CANCELLED) {
+        put_bad(p, index, BAD_FAULT, fault->json.data, fault->json.size);
+        p->to->failed |= fault->json.failed;
+        rc = 0;
+    }
+    fault_deinit(fault);
+    return rc;
 }
 
 /* The item is not plain, or bad. Packs its parameters. False if it is bad, and appended as such. */
 static bool pack_params(struct planner *p, uint32_t index, const struct json_span *item) {
     struct fault fault = {{0}};
-    const struct place at = place_of(p, index);
     bool brief = p->faults_bytes > MANY_FAULTS_BYTES;
     size_t size = (size_t)(item->end - item->at);
-    bool good = items_pack_one(p->table, item, &at, brief, &p->params, &fault) == 0;
+    p->at.index = index;
+    bool good = items_pack_one(p->table, item, &p->at, brief, &p->params, &fault) == 0;
     if (!good) {
         p->faults_bytes += fault.json.size;
         if (size < fault.json.size && !p->params.failed)
@@ -212,12 +209,13 @@ static int plan_columns(struct planner *p, struct bytes columns, uint32_t count,
     int rc = columns_open(&p->columns, p->table, columns.data, columns.size, fault);
     p->blank.by_columns = 1;
     p->blank.lists = p->columns.lists;
+    p->at = items_place_of(p->table->handler, &p->blank);
     for (uint32_t index = 0; index < count && rc == 0 && !p->to->failed; index++) {
         rc = plan_column_call(p, index, index + 1 == count);
-        if (rc == HOST_CANCELLED || execute_is_cancelled(p->hooks))
-            rc = HOST_CANCELLED;
-        else if (rc != 0)
+        if (rc == -1)
             items_report_damage(fault, "columns");
+        else if (rc == 0 && execute_is_cancelled(p->hooks))
+            rc = HOST_CANCELLED;
     }
     columns_close(&p->columns);
     return rc;
@@ -315,9 +313,12 @@ int host_plan_items(size_t type, const void *list, size_t size, unsigned wanted_
     p.call = (struct call){.stage = CALL_STAGE_PLAN,
                            .handler = p.table->handler,
                            .hooks = hooks,
+                           .at = &p.at,
+                           .fault = &p.item_fault,
                            .traceback_left = GROUP_TRACEBACKS_MAX,
                            .wanted_chunks = 1, /* an item is not divided */
                            .plan = &p.item};
+    p.at = items_place_of(p.table->handler, &p.blank);
     struct bytes packed = {list, size};
     void *copy = NULL;
     unsigned wanted = wanted_chunks < HANDLER_MAX_CHUNKS ? wanted_chunks : HANDLER_MAX_CHUNKS;

@@ -19,7 +19,7 @@
 
 /* A call of a batch, from when the handler takes it until it is done. */
 struct under_way {
-    const struct runner *runner;
+    struct runner *runner;
     uint64_t place; /* in the group */
     uint32_t index; /* in the map */
     struct place at;
@@ -43,13 +43,15 @@ struct runner {
     struct buf *parts;      /* of the item; their memory is used again */
     struct bytes *views;    /* of the parts */
     uint32_t room;          /* how many parts and views there can be */
+    struct place at;        /* of the item */
     struct buf *out;        /* the part of the group */
     size_t start, rows;     /* where in that it starts, and where its table is */
     uint32_t first;         /* index of the first item */
     bool by_columns;        /* the map is */
     struct buf errors;      /* then: the second text */
     struct fault *fault;    /* of the group */
-    int rc;                 /* not 0: the group ends with it, and with what is in *fault */
+    struct fault item_fault;
+    int rc; /* not 0: the group ends with it, and with what is in *fault */
     struct under_way batch[BATCH_MAX];
 };
 
@@ -158,13 +160,14 @@ static int merge_item(struct runner *r, struct bytes common, const struct bytes 
 
 /* Runs all chunks, and merges their parts. */
 static int run_and_merge(struct runner *r, const struct item *item, struct fault *fault) {
-    const struct place at = items_place_of(r->handler, &item->head);
     struct call *c = &r->call;
+    r->at.index = item->head.index;
+    r->at.lists = item->head.lists;
+    c->at = &r->at;
     r->chunks = item->head.chunks;
     if (!has_room(r, r->chunks))
         return execute_no_memory(fault);
     c->stage = CALL_STAGE_RUN;
-    c->at = &at;
     c->fault = fault;
     c->failed = false;
     for (r->chunk = 0; r->chunk < r->chunks; r->chunk++) {
@@ -223,13 +226,17 @@ static struct entry begin_entry(struct runner *r, const char *json) {
 
 /* Fills in the row of an entry whose text, of that size, has been written. */
 static void end_entry(struct runner *r, size_t size, uint32_t index, bool failed) {
-    const struct part_entry row = {.index = index, .failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
-    const struct columns_entry short_row = {.failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
     r->out->failed |= size > PART_MAX_JSON;
-    if (!r->out->failed && r->by_columns)
-        memcpy(r->out->data + r->rows + r->done * sizeof short_row, &short_row, sizeof short_row);
-    else if (!r->out->failed)
-        memcpy(r->out->data + r->rows + r->done * sizeof row, &row, sizeof row);
+    if (r->out->failed)
+        return;
+    char *rows = r->out->data + r->rows;
+    if (r->by_columns) {
+        const struct columns_entry row = {.failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
+        memcpy(rows + r->done * sizeof row, &row, sizeof row);
+    } else {
+        const struct part_entry row = {.index = index, .failed = failed, .size = (uint32_t)size & PART_MAX_JSON};
+        memcpy(rows + r->done * sizeof row, &row, sizeof row);
+    }
 }
 
 /* Ends the entry of an item whose result was written. */
@@ -280,11 +287,11 @@ static void put_outcome(struct runner *r, struct entry e, uint32_t index, int rc
 
 /* Runs the item and writes its entry, whether it fails or not. */
 static void run_item(struct runner *r, const struct item *item) {
-    struct fault fault = {{0}};
     struct entry e = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
-    int rc = run_and_merge(r, item, &fault);
-    put_outcome(r, e, item->head.index, rc, &fault);
-    fault_deinit(&fault);
+    int rc = run_and_merge(r, item, &r->item_fault);
+    put_outcome(r, e, item->head.index, rc, &r->item_fault);
+    if (rc != 0)
+        fault_deinit(&r->item_fault);
 }
 
 /* ---- items that are not run -------------------------------------------------------------------------------------- */
@@ -340,12 +347,12 @@ static void on_batch_progress(void *arg, uint64_t done, uint64_t total) {
 
 static bool on_batch_cancelled(void *arg) {
     const struct under_way *u = arg;
-    return execute_is_cancelled(u->runner->outer);
+    return on_item_cancelled(u->runner);
 }
 
 static void on_batch_log(void *arg, const char *text, size_t size) {
     const struct under_way *u = arg;
-    on_item_log((void *)(uintptr_t)u->runner, text, size);
+    on_item_log(u->runner, text, size);
 }
 
 /* Can the item be a call of a batch? The others are done one by one. */
@@ -409,6 +416,7 @@ static bool read_heads(struct runner *r) {
         if (r->total == 0) {
             r->first = item.head.index;
             r->by_columns = item.head.by_columns != 0;
+            r->at = items_place_of(r->handler, &item.head);
         }
         if (item.head.index != r->first + r->total || item.head.by_columns != r->by_columns)
             return false;
@@ -418,7 +426,6 @@ static bool read_heads(struct runner *r) {
 
 /* Does the next item by itself, or as many as can be done in a batch. */
 static void do_next(struct runner *r) {
-    const struct host_batch feed = {r, feed_next, feed_done};
     struct item item;
     size_t offset = r->offset;
     bool by_memory = false;
@@ -429,7 +436,7 @@ static void do_next(struct runner *r) {
     }
     (void)read_item(r->group, &offset, &item);
     if (is_batchable(r, &item)) {
-        batch_run_handler(r->handler, &feed);
+        batch_run_handler(r->handler, &(struct host_batch){r, feed_next, feed_done});
         return;
     }
     r->offset = offset;

@@ -59,6 +59,11 @@ const char *scan_value(struct value_scan *s, const char *at, const char *end) {
 
 const char *scan_whole_value(const char *at, const char *end) {
     struct value_scan s = {0};
+    const char *p = at; /* most values are numbers */
+    while (p < end && kinds[(unsigned char)*p] == OTHER)
+        p++;
+    if (p > at && p < end && (kinds[(unsigned char)*p] == DELIMITER || kinds[(unsigned char)*p] == CLOSE))
+        return p;
     const char *stop = scan_value(&s, at, end);
     return stop > at && s.depth == 0 && !s.in_string ? stop : NULL;
 }

@@ -10,6 +10,38 @@
 #include "handlers/host/items_format.h"
 #include "tests/unit/map.h"
 
+/* ---- types whose parameters are kept as a whole ------------------------------------------------------------------ */
+
+/* The result is the parameters. */
+static int plan_whole(struct call *c, const struct params *p) {
+    size_t size;
+    const char *json = params_json(p, &size);
+    return plan_chunk(c, json, size, 1000);
+}
+
+static int run_whole(struct call *c, struct bytes common, struct bytes chunk) {
+    (void)common;
+    return part_write(c, chunk.data, chunk.size);
+}
+
+static int merge_whole(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
+    (void)common, (void)count;
+    json_verbatim(c, parts[0].data, parts[0].size);
+    return 0;
+}
+
+static const struct param_spec whole_specs[] = {
+    {.name = "n", .kind = PARAM_INTEGER, .flags = PARAM_REQUIRED, .max = "1000", .help = "an integer"},
+    {.name = "text", .kind = PARAM_TEXT, .help = "a text"},
+    {.name = "json", .kind = PARAM_JSON, .flags = PARAM_OBJECT | PARAM_NUMBER, .help = "a value"},
+    {.name = NULL}};
+#define WHOLE_HANDLER                                                                                                  \
+    .abi = HANDLER_ABI, .summary = "A test", .params = whole_specs, .plan = plan_whole, .run = run_whole,              \
+    .merge = merge_whole
+static const struct handler whole_type = {WHOLE_HANDLER, .name = "whole", .flags = HANDLER_WHOLE_PARAMS};
+static const struct handler open_type = {WHOLE_HANDLER, .name = "open",
+                                         .flags = HANDLER_WHOLE_PARAMS | HANDLER_OPEN_PARAMS};
+
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
 
 static void columns_parse(struct map *m, const char *type, const char *columns) {
@@ -105,6 +137,19 @@ static void a_parameter_that_is_an_array_is_an_element(void **state) {
     assert_result("echo", "{\"value\":[[1,[]],[],\"]\",{\"x\":[\"}\"]}]}", 0,
                   "{\"results\":[{\"value\":[1,[]]},{\"value\":[]},{\"value\":\"]\"},{\"value\":{\"x\":[\"}\"]}}],"
                   "\"errors\":[]}");
+}
+
+static void a_type_can_keep_its_parameters_as_a_whole(void **state) {
+    (void)state;
+    assert_result("whole", "{\"n\":[1,\"2\",3e0], \"json\": {\"a\" : [1]}}", 0,
+                  "{\"results\":[{\"n\":1,\"json\":{\"a\":[1]}},{\"n\":2,\"json\":{\"a\":[1]}},"
+                  "{\"n\":3,\"json\":{\"a\":[1]}}],\"errors\":[]}");
+    assert_result("open", "{\"n\":1,\"more\":[[1], 2 ],\"\\u0061\":true}", 0,
+                  "{\"results\":[{\"n\":1,\"more\":[1],\"a\":true},{\"n\":1,\"more\":2,\"a\":true}],\"errors\":[]}");
+    assert_call_fails("open", "{\"n\":[1,1001],\"more\":[1,1]}", "1 invalid_params /columns/n/1 must be at most 1000");
+    assert_rejected("{\"type\":\"whole\",\"columns\":{\"n\":[1],\"more\":[1]}}",
+                    "/columns/more \"more\" is not a parameter of whole; it has n, text, json");
+    assert_rejected("{\"type\":\"open\",\"columns\":{\"more\":[1]}}", "/columns n is required");
 }
 
 static void no_calls_make_empty_lists(void **state) {
@@ -356,7 +401,6 @@ static void assert_same_plan(const struct map *items, const struct map *columns)
         memcpy(&b, y->data + other, sizeof b);
         assert_int_equal(a.index, b.index);
         assert_int_equal(a.chunks, b.chunks);
-        assert_int_equal(a.cost_ns, b.cost_ns);
         assert_int_equal(b.by_columns, 1);
         if (a.chunks > 0) {
             assert_int_equal(a.size, b.size);
@@ -423,12 +467,12 @@ static void calls_mean_the_same_as_in_a_list_of_items(void **state) {
     static const char *const primes[] = {"start", "stop", "op", NULL}, *const numbers[] = {"numbers", NULL};
     static const char *const sum[] = {"start", "stop", "step", "power", "method", NULL};
     static const char *const embeddings[] = {"input", "dimensions", "truncate", "normalize", NULL};
-    static const char *const echo[] = {"value", NULL};
+    static const char *const echo[] = {"value", NULL}, *const all[] = {"n", "text", "more", "json", NULL};
     static const struct {
         const char *type;
         const char *const *names;
-    } cases[] = {{"primes", primes},         {"primes", numbers}, {"sum", sum},
-                 {"embeddings", embeddings}, {"echo", echo},      {"sum", numbers}};
+    } cases[] = {{"primes", primes}, {"primes", numbers}, {"sum", sum},   {"embeddings", embeddings},
+                 {"echo", echo},     {"sum", numbers},    {"whole", all}, {"open", all}};
     unsigned taken = 0;
     random_state = 88172645463325252;
     for (unsigned round = 0; round < 4000; round++) {
@@ -568,7 +612,12 @@ static void parts_that_are_missing_or_of_another_map_fail_the_merge(void **state
 
 static int load_types(void **state) {
     (void)state;
+    const struct host_type types[] = {{.handler = &whole_type, .source = "test"},
+                                      {.handler = &open_type, .source = "test"}};
+    struct buf error = {0};
     job_init();
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(host_add(&types[i], &error), 0);
     return 0;
 }
 
@@ -576,6 +625,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(call_i_has_the_value_i_of_each_list_and_the_scalars),
         cmocka_unit_test(a_parameter_that_is_an_array_is_an_element),
+        cmocka_unit_test(a_type_can_keep_its_parameters_as_a_whole),
         cmocka_unit_test(no_calls_make_empty_lists),
         cmocka_unit_test(the_result_is_the_same_however_it_is_divided),
         cmocka_unit_test(what_is_wrong_with_the_columns_is_the_fault_of_the_submission),

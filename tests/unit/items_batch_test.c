@@ -19,15 +19,17 @@ static struct {
     unsigned one_by_one;
 } seen;
 
-enum how { HOW_OK, HOW_FAIL, HOW_INVALID, HOW_TWO, HOW_STEPS };
+enum how { HOW_OK, HOW_FAIL, HOW_INVALID, HOW_TWO, HOW_STEPS, HOW_LOST, HOW_RAISE, HOW_SPACE, HOW_LOST_PLAN };
 
 static int do_plan(struct call *c, const struct params *p) {
     size_t size;
     const char *value = param_json(p, "value", &size);
     struct buf chunk = {0};
     int how = param_choice(p, "how"), rc = plan_common(c, "common", 7);
+    if (how == HOW_LOST_PLAN)
+        return call_lost(c, &(struct call_loss){.cause = "exit", .exit_code = 3});
     buf_putc(&chunk, (char)how);
-    buf_append(&chunk, value, size);
+    buf_append(&chunk, value, size + (how == HOW_RAISE)); /* with its NUL */
     for (int i = 0; rc == 0 && i < (how == HOW_TWO ? 2 : 1); i++)
         rc = plan_chunk(c, chunk.data, chunk.size, 1000);
     buf_deinit(&chunk);
@@ -44,9 +46,17 @@ static int run_call(struct call *c, struct bytes common, struct bytes chunk) {
         return call_fail(c, CALL_FAILED, NULL, "it fails in attempt %u", call_attempt(c));
     if (bytes[0] == HOW_INVALID)
         return call_fail(c, CALL_INVALID, "/value/x", "it is wrong");
+    if (bytes[0] == HOW_LOST)
+        return call_lost(c, &(struct call_loss){.cause = "signal", .signal = 9, .exit_code = -1});
+    if (bytes[0] == HOW_RAISE)
+        return call_fail_exception(c, "ValueError", "it is wrong", bytes + 1);
     if (bytes[0] == HOW_STEPS)
         call_progress(c, 1, 2);
-    return part_write(c, bytes + 1, chunk.size - 1);
+    if (bytes[0] == HOW_SPACE && part_write(c, " \n", 2) != 0)
+        return -1;
+    if (part_write(c, bytes + 1, chunk.size - 1) != 0)
+        return -1;
+    return bytes[0] == HOW_SPACE ? part_write(c, "\t ", 2) : 0;
 }
 
 static int do_run(struct call *c, struct bytes common, struct bytes chunk) {
@@ -91,7 +101,8 @@ static void do_batch(struct batch *b) {
     }
 }
 
-static const char *const hows[] = {"ok", "fail", "invalid", "two", "steps", NULL};
+static const char *const hows[] = {"ok",   "fail",  "invalid", "two",       "steps",
+                                   "lost", "raise", "space",   "lost-plan", NULL};
 static const struct param_spec specs[] = {
     {.name = "value", .kind = PARAM_JSON, .flags = PARAM_REQUIRED, .help = "the result"},
     {.name = "how", .kind = PARAM_ENUM, .choices = hows, .fallback = "\"ok\"", .help = "what happens"},
@@ -210,6 +221,74 @@ static void calls_that_the_handler_leaves_fail(void **state) {
     map_deinit(&m);
 }
 
+/* Whoever reads the list of results relies on that. */
+static void a_result_has_no_space_around_it(void **state) {
+    (void)state;
+    struct map m;
+    begin(2, false);
+    parse(&m, "\"columns\":{\"value\":[1,null,\"a\"],\"how\":\"space\"}}");
+    map_plan(&m, 1);
+    char *json = map_finish(&m);
+    assert_string_equal(json, "{\"results\":[1, null,\"a\"],\"errors\":[]}");
+    free(json);
+    map_deinit(&m);
+}
+
+/* It is the loss of the whole group, so that all of it is tried again. */
+static void a_call_that_is_lost_ends_the_group(void **state) {
+    (void)state;
+    for (unsigned window = 0; window < 5; window++) {
+        struct map m;
+        begin(window, false);
+        parse(&m, "\"columns\":{\"value\":[1,2,3,4],\"how\":[\"ok\",\"fail\",\"lost\",\"ok\"]}}");
+        map_plan(&m, 1);
+        assert_int_equal(map_run(&m, 0, 0, NULL), HOST_LOST);
+        assert_int_equal(m.fault.loss.cause, HOST_LOST_SIGNAL);
+        assert_int_equal(m.fault.loss.signal, 9);
+        assert_int_equal(m.fault.json.size, 0);
+        map_deinit(&m);
+    }
+}
+
+static void a_plan_that_is_lost_is_the_loss_of_the_whole_plan(void **state) {
+    (void)state;
+    static const char *const rests[] = {"\"columns\":{\"value\":[1,2],\"how\":[\"ok\",\"lost-plan\"]}}",
+                                        "\"items\":[{\"value\":1},{\"value\":2,\"how\":\"lost-plan\"}]}"};
+    begin(2, false);
+    for (size_t i = 0; i < 2; i++) {
+        struct map m;
+        parse(&m, rests[i]);
+        const struct submission *sub = &m.submission;
+        int rc = host_plan_items(sub->type, sub->params.data, sub->params.size, 1, NULL, &m.plan, &m.fault);
+        assert_int_equal(rc, HOST_LOST);
+        assert_int_equal(m.fault.loss.cause, HOST_LOST_EXIT);
+        assert_int_equal(m.fault.loss.exit_code, 3);
+        assert_int_equal(m.fault.json.size, 0);
+        map_deinit(&m);
+    }
+}
+
+/* However many calls are under way at once. */
+static void the_calls_of_a_group_share_what_there_is_for_tracebacks(void **state) {
+    (void)state;
+    struct buf rest = {0};
+    char *expected = NULL;
+    for (unsigned i = 0; i < 40; i++)
+        buf_printf(&rest, "%s\"%01000u\"", i == 0 ? "\"columns\":{\"how\":\"raise\",\"value\":[" : ",", i);
+    buf_puts(&rest, "]}}");
+    for (unsigned window = 0; window <= BATCH_MAX; window = 5 * window + 1) {
+        char *json = result_of(rest.data, window, (struct bytes){NULL, 0});
+        expected = expected == NULL ? json : expected;
+        assert_string_equal(json, expected);
+        assert_non_null(strstr(json, "\"exception\":\"ValueError\""));
+        assert_in_range(strlen(json), 20 * 1024, 40 * 1024);
+        if (json != expected)
+            free(json);
+    }
+    free(expected);
+    buf_deinit(&rest);
+}
+
 /* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
 struct observer {
@@ -278,6 +357,10 @@ int main(void) {
         cmocka_unit_test(what_a_batch_says_is_in_the_result),
         cmocka_unit_test(a_null_that_is_a_result_is_no_failure),
         cmocka_unit_test(calls_that_the_handler_leaves_fail),
+        cmocka_unit_test(a_result_has_no_space_around_it),
+        cmocka_unit_test(a_call_that_is_lost_ends_the_group),
+        cmocka_unit_test(a_plan_that_is_lost_is_the_loss_of_the_whole_plan),
+        cmocka_unit_test(the_calls_of_a_group_share_what_there_is_for_tracebacks),
         cmocka_unit_test(the_progress_is_at_the_first_item_under_way),
         cmocka_unit_test(a_batch_is_cancelled_between_its_calls_and_within_them),
     };
