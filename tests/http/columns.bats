@@ -141,6 +141,16 @@ is_rejected() {
     holds '[.result.errors[] | [.index, .error.code, .error.status]] == [[1,"worker_crashed",500],[2,"memory_limit",507]]'
 }
 
+@test "a long value that is the same for very many calls fails the job, and not the service" {
+    stop_daemon
+    start_daemon --workers 2 --retry-delay 1ms --max-job-memory 200MiB
+    body_file '{type: "sum", columns: {start: 0, stop: ("9" * 4000), method: "closed_form", power: [range(200000) | 1]}}'
+    call_file -H 'Prefer: wait=60'
+    expect_problem 507 memory_limit
+    call_job '{"type":"primes","columns":{"nth":[1,2]}}'
+    holds '.result.results == [{"prime":2},{"prime":3}]'
+}
+
 @test "the lines of a stream are those of items" {
     columns='{"type":"primes","columns":{"start":0,"stop":[100,"x",10,{},20]},"options":{"chunks":3}}'
     items='{"type":"primes","items":[{"start":0,"stop":100},{"start":0,"stop":"x"},{"start":0,"stop":10},{"start":0,"stop":{}},
