@@ -1,4 +1,5 @@
-"""Rows about maps: 10,000 tiny items in one request, against Python's own pool of processes, and a request for each."""
+"""Rows about maps: 10,000 tiny items in one request, against Python's own pool of processes, and a request for each; and
+100,000 tiny calls by columns, against the same by items, and Python's pool."""
 
 import http.client
 import json
@@ -10,6 +11,7 @@ import measure
 from report import Row, gives
 
 ITEMS = 10_000
+CALLS = 100_000  # by columns
 MAPS = 4  # in a round, of each kind
 ONE_BY_ONE_REQUESTS = 2_000
 HEADERS = {"Content-Type": "application/json", "Prefer": "wait=60"}
@@ -124,4 +126,67 @@ def map_of_primes():
     yield from map_of(primes_below, "primes", "count", 1000, {"bytes": "", "values": ">= 3", "single": "<= 0.1"})
 
 
-ROWS = (map_of_sums, map_of_primes)
+def columns_of(function, kind, member, first, goals):
+    """Yields four rows: bytes to bytes and values to values against Pool.map; values to values, and the CPU time of the
+    service, against items."""
+    stops = [first + i % 7 for i in range(CALLS)]
+    columns = {"type": kind, "columns": {"start": 0, "stop": stops}}
+    items = {"type": kind, "items": [{"start": 0, "stop": stop} for stop in stops]}
+    body = json.dumps(columns).encode()
+    expected = [function(stop) for stop in stops]
+
+    def check(got, values):
+        results = got["results"] if "results" in got else [item["result"] for item in got["items"]]
+        if [int(result[member]) for result in results] != expected or values != expected:
+            raise measure.Wrong(f"the map gave {str(got)[:300]}")
+
+    with multiprocessing.Pool(len(measure.CPUS)) as pool, measure.service() as s:
+        client = Client(s)
+        pids = measure.family(s)
+
+        def by(job):
+            """Seconds, and CPU seconds of the service."""
+            before = measure.cpu_ns(pids)
+            seconds, got = timed(client.values_to_values, job)
+            check(got, expected)
+            return seconds, (measure.cpu_ns(pids) - before) / 1e9
+
+        def one_round(number):
+            (seconds, got), (pool_s, values) = measure.alternate(
+                number, lambda: timed(client.bytes_to_bytes, body), lambda: timed(pool.map, function, stops))
+            check(result_of(got), values)
+            (columns_s, columns_cpu), (items_s, items_cpu) = measure.alternate(number, lambda: by(columns), lambda: by(items))
+            return {"bytes": seconds, "pool": pool_s, "columns": columns_s, "items": items_s,
+                    "columns_cpu": columns_cpu, "items_cpu": items_cpu}
+
+        one_round(0)  # to warm up
+        done = measure.rounds(one_round)
+    middle = {key: statistics.median(r[key] for r in done.results) * 1000 for key in done.results[0]}
+    of = f"map of {CALLS} {kind} below {first} by columns"
+    yield Row(f"columns_{kind}_bytes", f"{of}, body prepared, bytes back: rate / Python's Pool.map", "ratio",
+              [r["pool"] / r["bytes"] for r in done.results], goals["bytes"], done,
+              "{bytes:.0f} and {pool:.0f} ms".format_map(middle))
+    yield Row(f"columns_{kind}_values", f"{of}, from Python values to Python values: rate / Python's Pool.map", "ratio",
+              [r["pool"] / r["columns"] for r in done.results], goals["values"], done,
+              "{columns:.0f} and {pool:.0f} ms".format_map(middle))
+    yield Row(f"columns_{kind}_items", f"{of}, from Python values to Python values: time / that of the same by items",
+              "ratio", [r["columns"] / r["items"] for r in done.results], goals["items"], done,
+              "{columns:.0f} and {items:.0f} ms".format_map(middle))
+    yield Row(f"columns_{kind}_cpu", f"{of}: CPU time of the service / that of the same by items", "ratio",
+              [r["columns_cpu"] / r["items_cpu"] for r in done.results], goals["cpu"], done,
+              "{columns_cpu:.0f} and {items_cpu:.0f} ms".format_map(middle))
+
+
+@gives("columns_sum_bytes", "columns_sum_values", "columns_sum_items", "columns_sum_cpu")
+def columns_of_sums():
+    yield from columns_of(sum_below, "sum", "sum", 100,
+                          {"bytes": ">= 1", "values": "", "items": "<= 0.6", "cpu": "<= 0.85"})
+
+
+@gives("columns_primes_bytes", "columns_primes_values", "columns_primes_items", "columns_primes_cpu")
+def columns_of_primes():
+    yield from columns_of(primes_below, "primes", "count", 1000,
+                          {"bytes": "", "values": ">= 3", "items": "<= 0.6", "cpu": ""})
+
+
+ROWS = (map_of_sums, map_of_primes, columns_of_sums, columns_of_primes)
