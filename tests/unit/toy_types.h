@@ -75,4 +75,12 @@ int host_find(const char *name) {
     return strcmp(name, "shape") == 0 ? TOY_SHAPE : strcmp(name, "plain") == 0 ? TOY_PLAIN : -1;
 }
 
+bool registry_is_builtin(size_t type) {
+    return type < TOY_TYPES;
+}
+
+int host_known(const char *name) {
+    return host_find(name);
+}
+
 #endif
