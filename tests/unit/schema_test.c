@@ -33,10 +33,12 @@ static void a_type_is_described_by_name_summary_params_and_flags(void **state) {
     (void)state;
     struct buf out = {0};
     host_describe(TOY_PLAIN, &out);
-    assert_string_equal(out.data, "{\"name\":\"plain\",\"summary\":\"Has no parameters\",\"params\":{\"$schema\":"
-                                  "\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\","
-                                  "\"properties\":{},\"required\":[],\"additionalProperties\":false},"
-                                  "\"flags\":[\"test\"]}");
+    assert_string_equal(
+        out.data,
+        "{\"name\":\"plain\",\"summary\":\"Has no parameters\",\"source\":\"builtin\",\"params\":{\"$schema\":"
+        "\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\","
+        "\"properties\":{},\"required\":[],\"additionalProperties\":false},"
+        "\"flags\":[\"test\"]}");
     buf_deinit(&out);
 }
 

@@ -575,8 +575,8 @@ static void large_chunks_and_parts_travel_as_memfds(void **state) {
     (void)state;
     struct buf part = {0}, result = {0};
     char *chunk = malloc(LARGE);
-    memset(chunk, ' ', LARGE);
-    chunk[0] = '1';
+    memset(chunk, 'x', LARGE);
+    chunk[0] = chunk[LARGE - 1] = '"';
     put_bulk(head(WIRE_RUN, 1, type_of("echo")), no_common, sizeof no_common, chunk, LARGE);
     flush();
     expect_reply(1, WIRE_DONE, &part);
@@ -590,7 +590,7 @@ static void large_chunks_and_parts_travel_as_memfds(void **state) {
     flush();
     expect_reply(2, WIRE_DONE, &result);
     assert_true(result.size > LARGE);
-    assert_memory_equal(result.data, "{\"value\":1 ", 11);
+    assert_memory_equal(result.data, "{\"value\":\"xx", 11);
     buf_deinit(&part);
     buf_deinit(&result);
     free(chunk);
