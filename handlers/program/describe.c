@@ -26,14 +26,8 @@ static int refuse(struct buf *error, const char *source, const char *what, const
 
 /* Seconds, perhaps with a fraction. */
 static bool read_timeout(const struct json_span *value, uint64_t *ms) {
-    char text[32], *end;
-    size_t size = (size_t)(value->end - value->at);
-    if (size >= sizeof text)
-        return false;
-    memcpy(text, value->at, size);
-    text[size] = '\0';
-    double seconds = strtod(text, &end);
-    if (*end != '\0' || !(seconds > 0) || seconds * 1000 > (double)MAX_TIMEOUT)
+    double seconds;
+    if (!message_number(value, &seconds) || seconds <= 0 || seconds * 1000 > (double)MAX_TIMEOUT)
         return false;
     *ms = (uint64_t)(seconds * 1000);
     *ms += *ms == 0;

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "handlers/host/jsontext.h"
 
@@ -43,6 +44,18 @@ bool message_u64(const struct json_span *value, uint64_t *number) {
     for (const char *at = value->at; end == value->end && at < end && *at != '-'; at++)
         *number = *number * 10 + (uint64_t)(*at - '0');
     return end == value->end && *value->at != '-' && *number <= (UINT64_C(1) << 53);
+}
+
+bool message_number(const struct json_span *value, double *number) {
+    char text[32], *end;
+    size_t size = value->at == NULL ? sizeof text : (size_t)(value->end - value->at);
+    *number = 0;
+    if (size >= sizeof text || *value->at == '-')
+        return false;
+    memcpy(text, value->at, size);
+    text[size] = '\0';
+    *number = strtod(text, &end);
+    return end == text + size && *number <= 1e12;
 }
 
 static bool begins_with(const struct json_span *value, char c) {
@@ -113,8 +126,12 @@ static int read_planned(const struct members *s, struct message *m, const char *
 
 static int read_progress(const struct members *s, struct message *m, const char **why) {
     const struct json_span call = s->call, done = s->done, total = s->total;
-    if (!message_u64(&call, &m->call) || !message_u64(&done, &m->done) || !message_u64(&total, &m->total))
-        return broken(why, "progress: \"call\", \"done\" and \"total\" must be integers from 0 up");
+    double of_done, of_total;
+    if (!message_u64(&call, &m->call) || !message_number(&done, &of_done) || !message_number(&total, &of_total))
+        return broken(why, "progress: \"call\", \"done\" and \"total\" must be numbers from 0 up");
+    bool whole = of_done == (double)(uint64_t)of_done && of_total == (double)(uint64_t)of_total;
+    m->done = (uint64_t)(whole ? of_done : of_done * 1e6);
+    m->total = (uint64_t)(whole ? of_total : of_total * 1e6);
     return 0;
 }
 

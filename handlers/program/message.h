@@ -39,5 +39,7 @@ struct json_span message_member(const struct json_span *object, const char *name
 bool message_text(const struct json_span *value, char *to, size_t room);
 /* Reads an integer that is not negative and at most 2^53. False if it is none. */
 bool message_u64(const struct json_span *value, uint64_t *number);
+/* Reads a number from 0 to 10^12, of at most 31 bytes. False if it is none. */
+bool message_number(const struct json_span *value, double *number);
 
 #endif
