@@ -27,12 +27,14 @@
 
 char **program_words(const char *command) {
     wordexp_t expanded;
-    int failed = wordexp(command, &expanded, WRDE_NOCMD);
+    int failed = wordexp(command, &expanded, WRDE_NOCMD | WRDE_UNDEF);
     char **words = NULL;
     if (failed == WRDE_CMDSUB)
         say("the command would execute another one: %s", command);
     else if (failed == WRDE_BADCHAR)
         say("the command has one of | & ; < > ( ) { } or a newline outside of quotes: %s", command);
+    else if (failed == WRDE_BADVAL)
+        say("the command has a variable that is not set: %s", command);
     else if (failed != 0)
         say("the command cannot be split into words: %s", command);
     else if (expanded.we_wordc == 0)

@@ -181,6 +181,8 @@ END
     [[ $stderr == "offload: the command would execute another one: "* ]]
     run -2 --separate-stderr check 'true; true'
     [[ $stderr == "offload: the command has one of | & ; < > ( ) { } or a newline outside of quotes: "* ]]
+    run -2 --separate-stderr check 'true $NOT_SET_ANYWHERE'
+    [[ $stderr == "offload: the command has a variable that is not set: "* ]]
     run -2 --separate-stderr check ' '
     [[ $stderr == "offload: the command is empty" ]]
     run -2 --separate-stderr check true --params 'sum'
