@@ -30,8 +30,8 @@ withProgram("hello describes the tasks", async (host, hello) => {
   assert.equal(hello.protocol, 1);
   assert.equal(hello.fork, false);
   assert.deepEqual(hello.sources, [programPath("all.mjs")]);
-  assert.deepEqual(hello.types.find(({ name }) => name === "echo"), {
-    name: "echo", summary: "What it was given", timeout: 60, max_attempts: 5, flags: [],
+  assert.deepEqual(hello.types.find(({ name }) => name === "give"), {
+    name: "give", summary: "What it was given", timeout: 60, max_attempts: 5, flags: [],
     params: { type: "object", properties: { value: {} }, required: ["value"], additionalProperties: false },
   });
   assert.deepEqual(hello.types.find(({ name }) => name === "range").flags, ["split", "merge"]);
@@ -45,8 +45,8 @@ withProgram("values go in and out", async (host) => {
     ["integers", { list: [1, "9007199254740992", "5"] }, ["number", "bigint", "number"]],
     ["bytes", { data: "aGk=" }, "aGkh"],
     ["choose", { kind: "blur" }, "blur 0.5"],
-    ["echo", { value: { a: [null, "é", 1.5] } }, { a: [null, "é", 1.5] }],
-    ["echo", {}, null],
+    ["give", { value: { a: [null, "é", 1.5] } }, { a: [null, "é", 1.5] }],
+    ["give", {}, null],
   ])
     assert.deepEqual(await host.call(type, params), { value }, type);
 });
@@ -190,7 +190,7 @@ withProgram("unknown members and kinds are ignored, and frames come in pieces", 
 
 withProgram("results that are larger than the socket's buffer arrive whole", async (host) => {
   const value = "é".repeat(3 << 20);
-  host.send({ kind: "run", type: "echo", call: 1, calls: [{ value }, { value }, { value: 1 }], attempt: 0 });
+  host.send({ kind: "run", type: "give", call: 1, calls: [{ value }, { value }, { value: 1 }], attempt: 0 });
   assert.deepEqual((await host.results(1, 3)).map((answer) => answer.value === value || answer.value), [true, true, 1]);
 });
 

@@ -5,7 +5,7 @@ import { attempt, cancelled, deadline, InvalidParams, progress, serve, task } fr
 
 export const double = task("double", { n: "integer", by: { type: "integer", default: 2 } }, ({ n, by }) =>
   typeof n === "bigint" ? n * BigInt(by) : n * by);
-task("echo", { value: "any" }, ({ value }) => value, { summary: "What it was given", timeout: 60, maxAttempts: 5 });
+task("give", { value: "any" }, ({ value }) => value, { summary: "What it was given", timeout: 60, maxAttempts: 5 });
 task("integers", { type: "object", properties: { list: { type: "array", items: { type: "integer" } } } },
      ({ list }) => list.map((n) => typeof n));
 task("bytes", { data: "bytes" }, ({ data }) => Buffer.concat([data, Buffer.from("!")]));
