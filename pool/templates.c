@@ -683,8 +683,9 @@ void templates_reaped(pid_t pid, int status, const struct rusage *usage, bool oo
 
 void templates_forget(void) {
     struct client *c;
-    DL_FOREACH(z.clients, c)
-    close(c->supply.fd);
+    DL_FOREACH(z.clients, c) {
+        close(c->supply.fd);
+    }
     for (size_t i = 0; i < z.count; i++) {
         struct program_in_zygote *p = &z.programs[i];
         struct ask *a;

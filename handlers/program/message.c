@@ -20,11 +20,11 @@ static bool has_name(const struct json_span *member, const char *name) {
 
 struct json_span message_member(const struct json_span *object, const char *name) {
     struct json_span member, value;
-    const char *at = object->at + 1;
-    if (object->at != NULL && *object->at == '{')
-        while (scan_next_member(&at, object->end, &member, &value))
-            if (has_name(&member, name))
-                return value;
+    if (object->at == NULL || *object->at != '{')
+        return (struct json_span){NULL, NULL};
+    for (const char *at = object->at + 1; scan_next_member(&at, object->end, &member, &value);)
+        if (has_name(&member, name))
+            return value;
     return (struct json_span){NULL, NULL};
 }
 
