@@ -694,9 +694,9 @@ static void pack_members(struct packer *k, const struct json_span *object) {
         pack_fallbacks(k, (unsigned)form);
 }
 
-static void pack_whole(struct packer *k, const struct json_span *object, struct buf *packed) {
-    struct buf checked = {0};
-    k->to = &checked;
+/* checked: an empty buffer for the values as they would be packed otherwise, which only shows that they can be. */
+static void pack_whole(struct packer *k, const struct json_span *object, struct buf *packed, struct buf *checked) {
+    k->to = checked;
     k->whole = packed;
     begin_packed(k);
     params_begin_whole(packed);
@@ -704,8 +704,7 @@ static void pack_whole(struct packer *k, const struct json_span *object, struct 
     pack_members(k, object);
     buf_putc(packed, '}');
     params_end_whole(packed, 0);
-    packed->failed |= checked.failed;
-    buf_deinit(&checked);
+    packed->failed |= checked->failed;
 }
 
 void params_pack(const struct params_table *t, const struct json_span *object, const struct place *at,
@@ -715,7 +714,9 @@ void params_pack(const struct params_table *t, const struct json_span *object, c
     static const struct json_span none = {empty, empty + 2};
     object = object != NULL ? object : &none;
     if (t->whole) {
-        pack_whole(&k, object, packed);
+        struct buf checked = {0};
+        pack_whole(&k, object, packed, &checked);
+        buf_deinit(&checked);
         return;
     }
     begin_packed(&k);
