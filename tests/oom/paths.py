@@ -144,6 +144,29 @@ class LargeResult(Sync):
         return judge(answer, lambda a: a.status == 200 and a.body[:2] == b"\x1f\x8b" and len(a.body) > 100)
 
 
+class Printed(Sync):
+    """A job that prints. Its log can lack what there was no memory for; the job does not notice."""
+
+    def body(self, n):
+        return {"type": "report", "params": {"print": f"{n}\n", "cost_us": 0}}
+
+    def is_right(self, answer, n):
+        return answer.status == 200 and answer.json()["result"]["survived_attempts"] == 0
+
+
+class Log(Sync):
+    """It is read from the disk, or from memory."""
+
+    def prepare(self, n):
+        self.job = self.submit({"type": "report", "params": {"print": f"{n}\n", "lines": 2000}})
+        self.end_of(self.job)
+
+    def run(self, n):
+        lines = [str(n)] + [f"line {i}" for i in range(2000)]
+        answer = self.service.ask("GET", f"/v1/jobs/{self.job}/log")
+        return judge(answer, lambda a: a.status == 200 and a.body.decode().splitlines() == lines)
+
+
 class KeyedUpload(Keyed, Upload):
     pass
 
@@ -392,7 +415,7 @@ class WorkerChunks(Sync):
         return {"sum": "2666466670000", "count": 20000}
 
 
-IN_MEMORY = [Keyed, AsyncKeyed, List, Delete]
+IN_MEMORY = [Keyed, AsyncKeyed, List, Delete, Printed, Log]
 IN_WORKERS = [WorkerMap, WorkerChunks]
 ALL = [Sync, Keyed, Map, LargeMap, Stream, Upload, KeyedUpload, LargeResult, Async, AsyncKeyed, AsyncUpload, AsyncChunks,
-       Restarted, Get, Result, List, Poll, Events, Cancel, Delete, Invalid, Webhook, Reload]
+       Restarted, Get, Result, Printed, Log, List, Poll, Events, Cancel, Delete, Invalid, Webhook, Reload]
