@@ -16,6 +16,7 @@
  *                  └─────────────── plan: more to send ◄──────────────────┘
  *
  *     recover: from one process to the next   limits: its time   history: for streams   query, estimate: for readers
+ *     output: what its processes print
  */
 #ifndef OFFLOAD_JOBS_H
 #define OFFLOAD_JOBS_H
