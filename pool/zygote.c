@@ -364,6 +364,16 @@ static int load_sources(int fds[2], struct buf *error) {
     return rc;
 }
 
+/* For workers that are executed: the sources, with the names of the types that were loaded, too. */
+static int renew_sources(void) {
+    int fd = sources_write(&zygote.sources);
+    if (fd < 0)
+        return -1;
+    close(zygote.sources_fd);
+    zygote.sources_fd = fd;
+    return 0;
+}
+
 /* Loads all types, and reports the result. If that failed, it only waits for its end. */
 static void load(int fds[2]) {
     struct zygote_report r = {.kind = ZYGOTE_LOADED};
@@ -375,7 +385,7 @@ static void load(int fds[2]) {
     if (rc == 0 && zygote.sources_fd >= 0) {
         host_describe_added(&described);
         memfd = sources_seal("offload-types", &described);
-        rc = memfd < 0 ? -1 : 0;
+        rc = memfd < 0 ? -1 : renew_sources();
     }
     if (rc != 0) {
         r.kind = ZYGOTE_LOAD_FAILED;

@@ -198,6 +198,8 @@ struct zygote_link *zygote_link_open(struct loop *loop, const struct zygote_link
 void zygote_link_close(struct zygote_link *z) {
     if (z->state != LINK_LOST)
         loop_unwatch(z->loop, &z->watch);
+    if (z->state == LINK_LOADING && !z->reaped)
+        kill(z->pid, SIGKILL); /* it has no workers, and would see EOF only when it has loaded */
     loop_clear_timer(z->loop, &z->load_timer);
     close(z->watch.fd);
     stderr_tail_read(&z->stderr_tail);

@@ -59,7 +59,7 @@ MUST_CHECK struct zygote_link *zygote_link_open(struct loop *loop, const struct 
 void zygote_link_limit_load(struct zygote_link *z, int64_t limit_ns);
 /* What it is loading, or has loaded last; "" if it has not said that. Valid as long as the link. */
 const char *zygote_link_loading(const struct zygote_link *z);
-/* Closes the socket, which makes the zygote kill its workers and exit. The caller reaps the zygote. Frees the link. */
+/* Closes the socket, which makes the zygote kill its workers and exit; one that loads is sent SIGKILL. The caller reaps the zygote. Frees the link. */
 void zygote_link_close(struct zygote_link *z);
 
 pid_t zygote_link_pid(const struct zygote_link *z);

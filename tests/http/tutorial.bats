@@ -19,7 +19,7 @@ copy_tree() {
     name=$(basename "$BUILD")
     mkdir -p "$1"
     cp -a base pool handlers server cli Makefile CHANGELOG.md openapi.yaml "$1"
-    (cd "$BUILD" && find . -path ./tests -prune -o -name '*.[od]' -print0 -o -name openapi.json -print0 |
+    (cd "$BUILD" && find . -path ./tests -prune -o -name '*.[od]' -print0 -o -name 'openapi.json*' -print0 |
         tar -c --null -T -) | { mkdir -p "$1/$name" && tar -x -C "$1/$name"; }
 }
 
