@@ -28,6 +28,7 @@
 #include "pool/zygote.h"
 #include "server/api/api.h"
 #include "server/config_sources.h"
+#include "server/file_watch.h"
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2
@@ -165,6 +166,40 @@ static void tell_ready(struct server *s) {
     symbols_let_go();
 }
 
+static void reload(struct server *s);
+
+static void on_file_changed(void *arg) {
+    struct server *s = arg;
+    LOG(LOG_INFO, "source_changed");
+    if (!s->draining)
+        reload(s);
+}
+
+static void watch_file(struct server *s, const char *path) {
+    if (file_watch_add(s->file_watch, path) != 0)
+        LOG(LOG_WARN, "source_not_watched", LOG_STR("file", path), LOG_STR("error", strerror(errno)));
+}
+
+/* With --reload: watches the files that the types come from, as far as they are known. */
+static void watch_sources(struct server *s) {
+    file_watch_free(s->file_watch);
+    s->file_watch = NULL;
+    if (!s->config.reload)
+        return;
+    s->file_watch = file_watch_new(s->loop, on_file_changed, s);
+    if (s->file_watch == NULL) {
+        LOG(LOG_WARN, "source_not_watched", LOG_STR("error", strerror(errno)));
+        return;
+    }
+    for (size_t i = 0; i < s->sources[0].plugin_count; i++)
+        watch_file(s, s->sources[0].plugins[i]);
+    for (size_t i = 0; i < host_count(); i++) {
+        const struct host_type *t = host_type(i);
+        for (size_t k = 0; t != NULL && t->files != NULL && t->files[k] != NULL; k++)
+            watch_file(s, t->files[k]);
+    }
+}
+
 /* The sources of the reload under way take the place of those before, or are dropped. */
 static void end_reload(struct server *s, bool loaded) {
     if (!s->reloading)
@@ -188,6 +223,7 @@ static void on_loaded(void *arg) {
     s->handlers_loaded = true;
     end_reload(s, true);
     buf_deinit(&s->types_fault);
+    watch_sources(s);
     if (!first)
         LOG(LOG_INFO, "handlers_loaded");
     else if (s->http != NULL)
@@ -444,6 +480,7 @@ static void close_server(struct server *s) {
     idempotency_free(s->idempotency); /* after the store, which can answer while it is closed */
     if (s->pool != NULL)
         pool_free(s->pool);
+    file_watch_free(s->file_watch);
     routes_free(s);
     if (s->loop != NULL)
         loop_free(s->loop);

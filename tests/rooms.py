@@ -37,6 +37,8 @@ ROOMS = {
 # Files that do not belong to the room of their folder.
 FILES = {
     "server/main.c": "server/main",
+    "server/file_watch.c": "server/main",
+    "server/file_watch.h": "server/main",
     "server/config.c": "server/config",
     "server/config.h": "server/config",
     "server/config_options.c": "server/config",

@@ -23,9 +23,10 @@ struct server {
     struct metrics metrics;
     struct pool_sources sources[2]; /* of the job types: those that are loaded, and those of a reload under way */
     struct arena sources_memory[2];
-    bool reloading;         /* sources[1] is in use */
-    struct buf types_fault; /* why the last reload could not load the types; empty: it could */
-    bool handlers_loaded;   /* jobs are taken from then on */
+    struct file_watch *file_watch; /* --reload; NULL: no files are watched */
+    bool reloading;                /* sources[1] is in use */
+    struct buf types_fault;        /* why the last reload could not load the types; empty: it could */
+    bool handlers_loaded;          /* jobs are taken from then on */
     bool draining;
     int exit_status;
     int64_t waiting; /* clients that wait for a job; --max-sync limits them */

@@ -354,3 +354,22 @@ reload() { # and wait until it is done
     reload
     doubles 20 4
 }
+
+@test "with --reload a plugin that changes is loaded by itself" {
+    mkdir -p dir
+    plugin dir/thumb.so double 2
+    start_daemon --reload --plugin-dir "$PWD/dir"
+    doubles 8 4
+    plugin dir/thumb.so double 3
+    treble() { doubles 12 4; }
+    wait_for treble
+    grep -q '"event":"source_changed"' "$LOG"
+    [ "$(grep -c '"event":"reload"' "$LOG")" = 1 ] # for the whole series of changes
+    echo garbage >garbage
+    mv garbage dir/thumb.so
+    wait_for grep -q '"event":"handler_load_failed"' "$LOG"
+    doubles 12 4
+    plugin dir/thumb.so double 4 # it is watched all the same
+    fourfold() { doubles 16 4; }
+    wait_for fourfold
+}
