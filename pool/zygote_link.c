@@ -18,7 +18,7 @@
 #include "pool/wire.h"
 
 /* A zygote keeps to the limit by itself where it can. Only one that hangs has to be stopped. */
-#define LOAD_SPARE_NS (2 * NS_PER_S)
+#define LOAD_SPARE_NS NS_PER_S
 
 enum link_state { LINK_LOADING, LINK_LOADED, LINK_FAILED, LINK_LOST, LINK_STATES };
 

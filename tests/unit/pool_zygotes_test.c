@@ -7,7 +7,9 @@
 #include <cmocka.h>
 #include <sys/resource.h>
 
+#include "handlers/host/host.h"
 #include "pool/slot.h"
+#include "pool/sources.h"
 #include "tests/unit/pool_world.h"
 
 /* ---- reload, and the zygote's death ------------------------------------------------------------------------------ */
@@ -152,6 +154,89 @@ static void a_zygote_that_was_started_again_and_cannot_load_is_replaced_too(void
     next_worker(&zygotes[2]);
 }
 
+/* ---- types that are not built in --------------------------------------------------------------------------------- */
+
+static void describe(struct fake_zygote *z, const char *json) {
+    struct buf text = {0};
+    buf_puts(&text, json);
+    int memfd = sources_seal("test", &text);
+    assert_true(memfd >= 0);
+    fake_zygote_report(z, (struct zygote_report){.kind = ZYGOTE_LOADED}, (int[2]){memfd, memfd});
+    close(memfd);
+    buf_deinit(&text);
+}
+
+static const char *describe_thumb(int number) {
+    static char json[256];
+    snprintf(json, sizeof json,
+             "[{\"number\":%d,\"flags\":0,\"timeout_ms\":0,\"max_attempts\":0,\"name\":\"thumb\",\"summary\":\"\","
+             "\"source\":\"x\",\"params\":[]}]",
+             number);
+    return json;
+}
+
+static void a_zygote_describes_its_types(void **state) {
+    (void)state;
+    host_init(false);
+    start_pool(&small);
+    describe(&zygotes[0], describe_thumb((int)host_count()));
+    STEP_UNTIL(loop, seen.loaded == 1);
+    assert_true(host_find("thumb") > 0);
+    next_worker(&zygotes[0]);
+    assert_int_equal(pool_reload(pool), 0);
+    report_loaded(&zygotes[1]); /* which has none */
+    assert_int_equal(host_find("thumb"), -1);
+    assert_true(host_known("thumb") > 0);
+}
+
+static void a_zygote_that_describes_nonsense_has_not_loaded(void **state) {
+    (void)state;
+    const char *const bad[] = {"", "[{}]", describe_thumb(200)}; /* no name has this number */
+    int pipes[2];
+    host_init(false);
+    struct fake_worker *w = ready_worker(&small);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(pool_reload(pool), 0);
+        describe(&zygotes[1 + i], bad[i]);
+        STEP_UNTIL(loop, seen.load_failed == 1 + i);
+        STEP_UNTIL(loop, is_closed(&zygotes[1 + i]));
+    }
+    assert_int_equal(host_find("thumb"), -1);
+    assert_int_equal(pipe(pipes), 0); /* it would be waited for */
+    assert_int_equal(pool_reload(pool), 0);
+    fake_zygote_report(&zygotes[4], (struct zygote_report){.kind = ZYGOTE_LOADED}, pipes);
+    STEP_UNTIL(loop, seen.load_failed == 4);
+    assert_string_equal(seen.why, "the zygote has sent no good description of its types");
+    close(pipes[0]);
+    close(pipes[1]);
+    answer(w, give_now(0, &tasks[0])); /* the first zygote goes on */
+}
+
+static void a_zygote_that_dies_while_it_loads_says_at_what(void **state) {
+    (void)state;
+    start_pool(&small);
+    fake_zygote_report(&zygotes[0], (struct zygote_report){.kind = ZYGOTE_LOADING, .text = "plugin:./a.so"}, NULL);
+    settle();
+    fake_zygote_die(&zygotes[0]);
+    STEP_UNTIL(loop, seen.load_failed == 1);
+    assert_string_equal(seen.why, "plugin:./a.so: the process that loaded it was ended by SIGKILL");
+    STEP_UNTIL(loop, zygotes_started == 2); /* if nobody stops the loop */
+}
+
+static void a_zygote_that_loads_for_too_long_is_killed(void **state) {
+    (void)state;
+    const struct pool_sources sources = {.load_timeout_ns = NS_PER_MS};
+    struct pool_config config = small;
+    config.sources = &sources;
+    start_pool(&config);
+    fake_zygote_report(&zygotes[0], (struct zygote_report){.kind = ZYGOTE_LOADING, .text = "plugin:./a.so"}, NULL);
+    STEP_UNTIL(loop, seen.load_failed == 1);
+    assert_string_equal(seen.why, "plugin:./a.so: it was not loaded within 0.001 s (--load-timeout)");
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)zygotes[0].pid, &info, WEXITED | WNOWAIT), 0);
+    assert_int_equal(info.si_status, SIGKILL);
+}
+
 /* ---- requests that do not reach the zygote ----------------------------------------------------------------------- */
 
 static void a_worker_that_could_not_be_asked_for_is_asked_for_again(void **state) {
@@ -206,6 +291,10 @@ int main(void) {
         POOL_TEST(an_orphan_is_reaped_by_the_front_end),
         POOL_TEST(a_zygote_that_dies_before_it_has_loaded_is_started_again),
         POOL_TEST(a_zygote_that_was_started_again_and_cannot_load_is_replaced_too),
+        POOL_TEST(a_zygote_describes_its_types),
+        POOL_TEST(a_zygote_that_describes_nonsense_has_not_loaded),
+        POOL_TEST(a_zygote_that_dies_while_it_loads_says_at_what),
+        POOL_TEST(a_zygote_that_loads_for_too_long_is_killed),
         POOL_TEST(a_worker_that_could_not_be_asked_for_is_asked_for_again),
         POOL_TEST(a_worker_that_could_not_be_killed_is_killed_again),
         POOL_TEST(a_worker_whose_descriptors_find_no_room_is_replaced),
