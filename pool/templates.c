@@ -59,8 +59,9 @@ struct program_in_zygote {
     struct frames frames;
     struct watch talk, output;
     struct timer timer;
-    char last_line[LINE_ROOM]; /* that it printed */
-    char why[LINE_ROOM];       /* it could not be started */
+    char last_line[LINE_ROOM];  /* that it printed */
+    char error_line[LINE_ROOM]; /* the last one that looks like the message of an exception */
+    char why[LINE_ROOM];        /* it could not be started */
     struct ask *asks;
 };
 
@@ -322,6 +323,33 @@ static void close_output(struct program_in_zygote *p) {
     p->output.fd = -1;
 }
 
+/* "ValueError: ...", "java.io.IOException: ..." */
+static bool is_error_line(const char *line) {
+    size_t name = strcspn(line, ": ");
+    return line[name] == ':' && ((name >= 5 && memcmp(line + name - 5, "Error", 5) == 0) ||
+                                 (name >= 9 && memcmp(line + name - 9, "Exception", 9) == 0));
+}
+
+static void keep_line(struct program_in_zygote *p, const char *text, size_t size) {
+    if (size == 0)
+        return;
+    snprintf(p->last_line, sizeof p->last_line, "%.*s", (int)(size < LINE_ROOM ? size : LINE_ROOM - 1), text);
+    if (is_error_line(p->last_line))
+        memcpy(p->error_line, p->last_line, sizeof p->error_line);
+}
+
+/* Why it did not say hello, from what it printed: what our own packages say last ("offload: tasks.py: ..."), or the
+ * message of an exception, or the last line. */
+static const char *printed_reason(const struct program_in_zygote *p) {
+    static const char ours[] = "offload: ";
+    const char *reason = p->last_line, *spec = strchr(p->source->source, ':') + 1;
+    if (strncmp(reason, ours, strlen(ours)) != 0)
+        return p->error_line[0] != '\0' ? p->error_line : reason;
+    reason += strlen(ours);
+    size_t size = strlen(spec);
+    return strncmp(reason, spec, size) == 0 && strncmp(reason + size, ": ", 2) == 0 ? reason + size + 2 : reason;
+}
+
 /* Its output goes to the log, by our stderr. */
 static void read_output(struct program_in_zygote *p) {
     char text[4096];
@@ -334,10 +362,7 @@ static void read_output(struct program_in_zygote *p) {
         for (ssize_t i = 0, from = 0; i <= n; i++) {
             if (i < n && text[i] != '\n')
                 continue;
-            size_t size = (size_t)(i - from);
-            if (size > 0)
-                snprintf(p->last_line, sizeof p->last_line, "%.*s", (int)(size < LINE_ROOM ? size : LINE_ROOM - 1),
-                         text + from);
+            keep_line(p, text + from, (size_t)(i - from));
             from = i + 1;
         }
     }
@@ -493,7 +518,7 @@ static void on_timer(struct timer *t) {
 
 static void start(struct program_in_zygote *p) {
     int conversation;
-    p->why[0] = p->last_line[0] = '\0';
+    p->why[0] = p->last_line[0] = p->error_line[0] = '\0';
     move(p, PROGRAM_LOADING);
     if (execute(p->source, &p->pid, &conversation, &p->output.fd) != 0) {
         snprintf(p->why, sizeof p->why, "it cannot be started: %s", strerror(errno));
@@ -525,14 +550,15 @@ static void on_end(struct program_in_zygote *p, int status) {
     if (p->state == PROGRAM_EXECUTED)
         return;
     if (p->why[0] == '\0' && p->last_line[0] != '\0')
-        memcpy(p->why, p->last_line, sizeof p->why);
+        memmove(p->why, printed_reason(p), strlen(printed_reason(p)) + 1);
     else if (p->why[0] == '\0' && WIFEXITED(status))
         snprintf(p->why, sizeof p->why, "it exited with status %d before it said hello", WEXITSTATUS(status));
     else if (p->why[0] == '\0')
         snprintf(p->why, sizeof p->why, "it died of SIG%s before it said hello", sigabbrev_np(WTERMSIG(status)));
     move(p, PROGRAM_NONE);
     if (!was_template) {
-        LOG(LOG_ERROR, "program_not_started", LOG_STR("source", p->source->source), LOG_STR("why", p->why));
+        if (p->described) /* otherwise that is why the types are not loaded, which is said elsewhere */
+            LOG(LOG_ERROR, "program_not_started", LOG_STR("source", p->source->source), LOG_STR("why", p->why));
         refuse_asks(p);
         return;
     }
