@@ -58,6 +58,15 @@ static void keep_tail(struct process *p, const char *text, size_t size) {
     p->tail[p->tail_size] = '\0';
 }
 
+static void end_line(struct process *p, struct call *c) {
+    if (p->line.size == 0)
+        return;
+    buf_putc(&p->line, '\n');
+    if (!p->line.failed)
+        print(c, p->line.data, p->line.size);
+    buf_clear(&p->line);
+}
+
 /* Logs the whole lines, and keeps the rest. */
 static void take_output(struct process *p, struct call *c, const char *text, size_t size) {
     p->printed = true;
@@ -73,7 +82,7 @@ static void take_output(struct process *p, struct call *c, const char *text, siz
     }
     buf_append(&p->line, text + whole, size - whole);
     if (p->line.size > MAX_LINE)
-        process_end_line(p, c);
+        end_line(p, c);
     p->line.failed = false;
 }
 
@@ -99,13 +108,10 @@ bool process_read_output(struct process *p, struct call *c) {
     return all > 0;
 }
 
-void process_end_line(struct process *p, struct call *c) {
-    if (p->line.size == 0)
-        return;
-    buf_putc(&p->line, '\n');
-    if (!p->line.failed)
-        print(c, p->line.data, p->line.size);
-    buf_clear(&p->line);
+void process_end_call(struct process *p, struct call *c) {
+    end_line(p, c);
+    p->tail_size = 0;
+    p->tail[0] = '\0';
 }
 
 /* ---- news -------------------------------------------------------------------------------------------------------- */
@@ -254,7 +260,7 @@ void process_bury(struct process *p, struct call *c, struct call_loss *loss) {
     }
     while (process_read_output(p, c))
         continue;
-    process_end_line(p, c);
+    end_line(p, c);
     if (p->broken != NULL) {
         char text[160];
         snprintf(text, sizeof text, "offload: %s", p->broken);

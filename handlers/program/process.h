@@ -53,8 +53,8 @@ MUST_CHECK int process_start(struct process *p, struct call *c, struct call_loss
 MUST_CHECK bool process_wait(struct process *p, struct call *c, int timeout_ms);
 /* Reads what it has printed by now. True if there was something. */
 bool process_read_output(struct process *p, struct call *c);
-/* The call is done: a last line without a newline is its own. */
-void process_end_line(struct process *p, struct call *c);
+/* The call is done: a last line without a newline is its own, and what it printed is no last word of the next one. */
+void process_end_call(struct process *p, struct call *c);
 void process_signal(const struct process *p, int signal);
 
 /* Nothing is outstanding. Is it alive, and silent? Otherwise it is ended, without a report. */

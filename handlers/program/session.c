@@ -80,7 +80,7 @@ static void learn_cost(const struct session *s, unsigned calls, int64_t now_ns) 
 /* The call at the front is done. */
 static void finish(struct session *s, int returned) {
     struct taken *t = at(s, 0);
-    process_end_line(s->process, t->call);
+    process_end_call(s->process, t->call);
     s->front = (s->front + 1) % BATCH_MAX;
     s->count--;
     s->first++;
