@@ -86,7 +86,7 @@ report() { # PARAMS [MEMBERS]
 
 raise='{"exception":"ValueError","detail":"bad value: \"x\"","traceback":"Traceback:\n  File \"t.py\", line 3\n"}'
 
-@test "an exception: its class and message in the answer, the traceback in the Job and the webhook's data" {
+@test "an exception: its class and message in the answer, the traceback in the Job" {
     call_job "$(report "$raise")"
     expect_problem 500 handler_failed
     holds '.exception == "ValueError" and .detail == "bad value: \"x\"" and (has("traceback") | not)'
