@@ -421,6 +421,7 @@ class Program:
 
     def become(self, parent: int, between: int, given: list[int]) -> None:
         """In the new process: it waits for its parent, so that it dies with it, and takes its streams."""
+        os.setpgid(0, 0)  # what tasks start and leave behind is killed with the group
         while os.getppid() == between:
             time.sleep(0.0001)
         self.prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG

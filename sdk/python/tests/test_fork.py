@@ -122,6 +122,7 @@ class Forking(ProgramTest):
             self.assertEqual(child.value("where"), [template.process.pid, child.pid, os.getpid()])
             self.assertEqual(child.printed().splitlines(), [f"in {child.pid}", f"error of {child.pid}"])
             self.assertEqual(child.value("sockets"), [1, 0])
+            self.assertEqual(os.getpgid(child.pid), child.pid)
             self.assertTrue(child.value("frozen"))
             self.assertEqual(child.value("children"), "hello\n")
         self.assertEqual(len({child.value("draw") for child in children}), 3)
