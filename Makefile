@@ -52,7 +52,11 @@ TEST_PACKAGES := \
 	openssl \
 	procps \
 	python3-jsonschema \
+	python3-numpy \
+	python3-pip \
+	python3-setuptools \
 	python3-venv \
+	python3-wheel \
 	yamllint
 
 # Only `make fuzz` needs these.

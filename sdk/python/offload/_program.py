@@ -10,7 +10,7 @@ took long. Before a call of a type that usually takes long nothing is left unsen
 Cancelling: the host sends a frame, and SIGUSR1 until the call is answered. The signal's handler reads the frames. It
 raises Cancelled if the call that runs is meant, and if what it has interrupted is the task: never in the code here, so
 there is no place where an exception would be in the way. Otherwise it leaves a note (`attention`). A task that swallows
-the exception gets another one with the next signal. One that is in its `finally` blocks, because of the first, does not.
+the exception gets another one with the next signal. One that is in its `finally` blocks because of the first does not.
 """
 
 from __future__ import annotations

@@ -190,7 +190,8 @@ class Forking(ProgramTest):
             os.kill(parent, signal.SIGKILL)
             os.waitpid(parent, 0)
             # One that is idle can see the end of its stream first.
-            self.assertIn(os.waitstatus_to_exitcode(self.reap(pid)), (-signal.SIGKILL,) if name else (-signal.SIGKILL, 0))
+            ends = (-signal.SIGKILL,) if name else (-signal.SIGKILL, 0)
+            self.assertIn(os.waitstatus_to_exitcode(self.reap(pid)), ends)
             for descriptor in (*ready, *done):
                 os.close(descriptor)
         template.send({"kind": "exit"})

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from host import PACKAGE, Program, ProgramTest
+from host import INSTALLED, Program, ProgramTest
 
 HEAD = "import offload\nfrom typing import *\n"
 
@@ -15,7 +15,7 @@ class Errors(ProgramTest):
         found = self.refused(text, names, **options)
         spec = options.get("spec") or options.get("name", "tasks.py") + names
         self.assertEqual(found, f"offload: {spec}: {line}")
-        self.assertNotIn(PACKAGE, self.printed)
+        self.assertNotIn(INSTALLED, self.printed)
         if printed:
             self.assertIn(printed, self.printed)
 
@@ -46,7 +46,8 @@ class Errors(ProgramTest):
         self.check("raise KeyboardInterrupt", "KeyboardInterrupt (tasks.py, line 1)")
         self.write("def f():\n    import nothing_here\nf()", "helper.py")
         self.check("import helper", "ModuleNotFoundError: No module named 'nothing_here' (helper.py, line 2)")
-        self.check("import sys\nsys.exit('no GPU')", "it called sys.exit('no GPU') while it was imported (tasks.py, line 2)")
+        line = "it called sys.exit('no GPU') while it was imported (tasks.py, line 2)"
+        self.check("import sys\nsys.exit('no GPU')", line)
 
     def test_no_tasks(self):
         self.check("def f(): pass", "no function in it is decorated with @offload.task; name some: tasks.py:name,...")
@@ -79,10 +80,15 @@ class Errors(ProgramTest):
             ("Callable[[int], int]", "the annotation typing.Callable[[int], int] is not supported"),
             ("5", "the annotation 5 is not supported"),
             ("List[complex]", "the annotation typing.List[complex] is not supported (in it: complex)"),
-            ("dict[int, str]", "the annotation dict[int, str] is not supported: the keys of a dict can only be str, as in"
-             " JSON"),
-            ("Literal[b'x']", "the annotation typing.Literal[b'x'] is not supported: in a Literal only strings, integers,"
-             " booleans and None are supported"),
+            (
+                "dict[int, str]",
+                "the annotation dict[int, str] is not supported: the keys of a dict can only be str, as in JSON",
+            ),
+            (
+                "Literal[b'x']",
+                "the annotation typing.Literal[b'x'] is not supported: in a Literal only strings, integers, booleans"
+                " and None are supported",
+            ),
             ("'nowhere'", "the annotation 'nowhere' has no meaning: NameError: name 'nowhere' is not defined"),
             ("'list['", "the annotation 'list[' has no meaning: SyntaxError: "),
             ("Thing", "the annotation tasks.Thing is not supported"),
@@ -150,7 +156,7 @@ class Errors(ProgramTest):
         self.check(HEAD + "f = offload.task(int)", line)
 
     def test_the_socket(self):
-        environment = {**os.environ, "PYTHONPATH": PACKAGE}
+        environment = {**os.environ, "PYTHONPATH": INSTALLED}
         for number in ("", "x", "0", "999"):
             environment["OFFLOAD_FD"] = number
             done = subprocess.run(
@@ -281,13 +287,15 @@ assert process(n=4) == 8 and process.__name__ == "process"
 
     def test_a_file_elsewhere(self):
         """Its directory is on the path, and the current one is not."""
-        self.write("import offload, near, os\n@offload.task\ndef f(): return [near.x, os.getcwd(), __name__]", "a/b/tasks.py")
+        text = "import offload, near, os\n@offload.task\ndef f(): return [near.x, os.getcwd(), __name__]"
+        self.write(text, "a/b/tasks.py")
         self.write("x = 1", "a/b/near.py")
         self.write("raise RuntimeError", "near.py")
         self.write("", "a/b/site-packages/package.py")
         program = self.start("", spec="a/b/tasks.py")
         self.assertEqual(program.value("f"), [1, os.path.realpath(self.folder), "tasks"])
-        self.assertEqual(program.hello["sources"], [os.path.join(self.folder, f) for f in ("a/b/near.py", "a/b/tasks.py")])
+        files = [os.path.join(self.folder, name) for name in ("a/b/near.py", "a/b/tasks.py")]
+        self.assertEqual(program.hello["sources"], files)
 
     def test_names_of_files(self):
         for name in ("json.py", "my-tasks.py", "tasks.txt", "offload.py", "a:b.py"):
