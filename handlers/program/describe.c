@@ -7,7 +7,7 @@
 #include "handlers/program/program.h"
 
 #define MAX_SUMMARY  200
-#define MAX_FILES    4096
+#define MAX_FILES    1024                /* host_take_described takes so many */
 #define MAX_TIMEOUT  (UINT64_C(1) << 40) /* ms */
 #define MAX_ATTEMPTS 100
 
