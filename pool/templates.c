@@ -124,6 +124,8 @@ static void set_environment(const struct program_source *source) {
         setenv(one_thread[i], "1", 0);
     for (const char *const *e = source->env; e != NULL && *e != NULL; e++)
         putenv((char *)(uintptr_t)*e);
+    if (source->start != PROGRAM_AUTO)
+        setenv("OFFLOAD_START", source->start == PROGRAM_FORK ? "fork" : "spawn", 1);
     char number[16];
     snprintf(number, sizeof number, "%d", PROGRAM_FD);
     setenv("OFFLOAD_FD", number, 1);
@@ -422,6 +424,10 @@ static void on_hello(struct program_in_zygote *p, const struct message *hello) {
     buf_deinit(&error);
     p->described = true;
     loop_clear_timer(z.loop, &p->timer);
+    if (p->source->start == PROGRAM_FORK && !hello->fork) {
+        end(p, "it cannot be forked, and must be: see --python-start");
+        return;
+    }
     if (can_fork(p, hello)) {
         move(p, PROGRAM_TEMPLATE);
     } else {
