@@ -196,13 +196,15 @@ static int plan_column_call(struct planner *p, uint32_t index, bool last) {
     buf_clear(&p->params);
     buf_clear(&p->text);
     enum columns_call call = columns_next(&p->columns, last, &p->params, &p->text);
-    const struct json_span item = {p->text.data, p->text.data + p->text.size};
     if (call == COLUMNS_PACKED)
         return plan_params(p, index);
     p->to->failed |= p->text.failed;
     if (call == COLUMNS_DAMAGED)
         return -1;
-    return p->text.failed ? 0 : plan_object(p, index, &item);
+    if (p->text.failed)
+        return 0;
+    const struct json_span item = {p->text.data, p->text.data + p->text.size};
+    return plan_object(p, index, &item);
 }
 
 static int plan_columns(struct planner *p, struct bytes columns, uint32_t count, struct fault *fault) {

@@ -240,14 +240,13 @@ void json_float_array(struct call *c, const float *values, size_t count) {
 }
 
 void json_verbatim(struct call *c, const char *json, size_t size) {
-    const char *end = json + size;
     if (!begin_value(c))
         return;
+    const char *end = size > 0 ? json + size : json;
     json = scan_space(json, end);
     while (end > json && scan_space(end - 1, end) == end)
         end--;
-    size = (size_t)(end - json);
-    if (size == 0)
+    if (json == end)
         fail_malformed(c);
-    buf_append(c->out, json, size);
+    buf_append(c->out, json, (size_t)(end - json));
 }
