@@ -81,14 +81,19 @@ static void on_load_failed(void *owner, struct zygote_link *z, const char *why) 
     loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + LOAD_RETRY_NS);
 }
 
-/* Takes the types that the zygote describes; without a descriptor it has none. 0 or -1. */
+/* Takes the types that the zygote describes; without a descriptor it has none. 0, or -1 with a line in `error`, which is
+ * empty if memory ran out. */
 static int take_types(int types, struct buf *error) {
     struct buf text = {0};
-    if (types < 0)
+    int rc = 0;
+    if (types < 0) {
         buf_puts(&text, "[]");
-    else if (sources_unseal(types, MAX_TYPES_BYTES, &text) != 0)
+    } else if (sources_unseal(types, MAX_TYPES_BYTES, &text) != 0) {
         buf_puts(error, "the zygote has sent no good description of its types");
-    int rc = error->size > 0 ? -1 : host_take_described(text.data, text.size, error);
+        rc = -1;
+    }
+    if (rc == 0)
+        rc = text.failed ? -1 : host_take_described(text.data, text.size, error);
     if (rc == HOST_RENUMBERED)
         buf_puts(error, "another job type has got a number meanwhile; try again");
     buf_deinit(&text);
