@@ -352,6 +352,8 @@ static void do_zygote(struct input *in) {
     }
     close_pair(fds);
     close_pair(pipes);
+    for (size_t i = 0; i < zygote.count; i++)
+        templates_remove_worker(zygote.children[i].pid);
     free(zygote.children);
     zygote.children = NULL;
     zygote.count = zygote.room = 0;
@@ -383,6 +385,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     for (int i = 0; i < 2; i++)
         if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
             setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    zygote.loop = loop_new();
+    MUST(zygote.loop != NULL);
+    templates_init(zygote.loop);
     front_end = fds[0];
     self.socket = fds[1];
     self.board = board = scoreboard_map(scoreboard, 0);
