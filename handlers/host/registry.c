@@ -218,8 +218,10 @@ static int free_number(const char *name, struct buf *error) {
         return -1;
     }
     int type = host_number(name);
-    if (type < 0)
-        buf_printf(error, "there are more than %d job types, or no memory", HOST_MAX_TYPES);
+    if (type < 0 && host_count() == HOST_MAX_TYPES)
+        buf_printf(error, "there are more than %d job types", HOST_MAX_TYPES);
+    else if (type < 0)
+        buf_puts(error, "out of memory");
     return type;
 }
 
@@ -259,7 +261,11 @@ void host_init(bool test_types) {
         struct buf error = {0};
         if ((!test_types && (t.handler->flags & HANDLER_TEST) != 0) || add(&t, true, &error) == 0)
             continue;
-        fprintf(stderr, "handler %s: %s\n", t.handler->name, error.data == NULL ? "?" : error.data);
+        if (error.data == NULL || strcmp(error.data, "out of memory") == 0) {
+            fputs("offloadd: out of memory\n", stderr);
+            exit(EXIT_FAILURE);
+        }
+        fprintf(stderr, "handler %s: %s\n", t.handler->name, error.data);
         abort(); /* a bug in the handler, which shows at every start */
     }
 }
