@@ -387,8 +387,9 @@ class Reload(Path):
             now = self.workers()
             if len(now) == len(self.before) and not now & self.before:
                 return "right"
-            if '"event":"reload_failed"' in self.service.log()[start:]:
-                return "reload_failed"
+            for event in ("reload_failed", "handler_load_failed"):
+                if f'"event":"{event}"' in self.service.log()[start:]:
+                    return event
             time.sleep(0.005)
         raise Wrong("the reload neither succeeded nor failed")
 
