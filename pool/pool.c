@@ -4,7 +4,8 @@
  *     start ──► the first link is the current one: when it has loaded, all slots get a process from it
  *     reload ──► one more link. When its zygote has loaded, it is the current one. The workers of the previous zygote
  *                retire, and the link to it is closed when the last of them is dead.
- *     the current zygote is lost ──► the next one is started: at once, or after a delay if it had not loaded yet
+ *     the current zygote is lost ──► the next one is started: at once, or after a delay if it had not loaded yet, or if
+ *                several in a row died as soon as they had loaded
  *     it cannot load a handler ──► it is closed, and the next one is started after a delay
  */
 #include "pool/pool.h"
@@ -32,8 +33,10 @@
 
 #define ZYGOTE_RETRY_NS (200 * NS_PER_MS)
 #define MAX_TYPES_BYTES (64u << 20) /* of a description */
-#define MAX_RENUMBERED  3
-#define LOAD_RETRY_NS   NS_PER_S /* after a handler could not be loaded */
+#define LOAD_RETRY_NS   NS_PER_S    /* after a handler could not be loaded */
+#define QUICK_DEATH_NS  NS_PER_S    /* a zygote that is lost so soon after it has loaded died at once */
+#define FIRST_DELAY_NS  (20 * NS_PER_MS)
+#define MAX_DELAY_NS    NS_PER_S
 
 struct pool {
     struct slots slots; /* slots.current: one of the links, or NULL */
@@ -42,10 +45,9 @@ struct pool {
     struct zygote_link **links; /* to all zygotes; usually one, more after a reload */
     size_t link_count, link_room;
     struct timer zygote_timer; /* starts a zygote */
-    unsigned renumbered;       /* zygotes in a row that did not know the number of a name */
+    int64_t loaded_ns;         /* when the current zygote had loaded */
+    unsigned quick_deaths;     /* zygotes that died at once, in a row */
 };
-
-static int start_zygote(struct pool *p, enum zygote_birth birth);
 
 static void begin_all(struct pool *p) {
     for (size_t i = 0; i < p->slots.count; i++)
@@ -85,8 +87,8 @@ static void on_load_failed(void *owner, struct zygote_link *z, const char *why) 
     loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + LOAD_RETRY_NS);
 }
 
-/* Takes the types that the zygote describes; without a descriptor it has none. 0 or HOST_RENUMBERED; or -1 with a line in
- * `error`, which is empty if memory ran out. */
+/* Takes the types that the zygote describes; without a descriptor it has none. 0, or -1 with a line in `error`, which is
+ * empty if memory ran out. */
 static int take_types(int types, struct buf *error) {
     struct buf text = {0};
     int rc = 0;
@@ -98,36 +100,24 @@ static int take_types(int types, struct buf *error) {
     }
     if (rc == 0)
         rc = text.failed ? -1 : host_take_described(text.data, text.size, error);
+    if (rc == HOST_RENUMBERED)
+        buf_puts(error, "another job type has got a number meanwhile; try again");
     buf_deinit(&text);
-    return rc;
-}
-
-/* While the zygote loaded, the store has named a type that is not there, and the zygote gave the number of that name to
- * another one. The next zygote is told the name. False: it is not started. */
-static bool start_next(struct pool *p, struct zygote_link *z, struct buf *error) {
-    if (++p->renumbered <= MAX_RENUMBERED && z != p->slots.current && start_zygote(p, ZYGOTE_EXECUTED) == 0) {
-        close_if_unused(p, z);
-        return true;
-    }
-    buf_puts(error, "the numbers of the job types have changed meanwhile; try again");
-    return false;
+    return rc == 0 ? 0 : -1;
 }
 
 static void on_loaded(void *owner, struct zygote_link *z, int types) {
     struct pool *p = owner;
     struct zygote_link *before = p->slots.current;
     struct buf error = {0};
-    int rc = take_types(types, &error);
-    if (rc == HOST_RENUMBERED && start_next(p, z, &error))
-        return;
-    p->renumbered = 0;
-    if (rc != 0) {
+    if (take_types(types, &error) != 0) {
         on_load_failed(p, z, error.failed || error.size == 0 ? "out of memory" : error.data);
         buf_deinit(&error);
         return;
     }
     buf_deinit(&error);
     p->slots.current = z;
+    p->loaded_ns = clock_monotonic_ns();
     for (size_t i = 0; before != z && i < p->slots.count; i++)
         if (p->slots.at[i].link == before)
             retiring_begin(&p->slots.at[i]);
@@ -190,6 +180,8 @@ static void end_missing_workers(struct pool *p, pid_t zygote) {
     }
 }
 
+static int start_zygote(struct pool *p, enum zygote_birth birth);
+
 /* It died while it ran code of others: that is why the types could not be loaded. Waits for it, which takes as long as
  * its memory is freed. */
 static void tell_load_crashed(struct pool *p, const struct zygote_link *z) {
@@ -215,6 +207,22 @@ static void on_zygote_timer(struct timer *t) {
     loop_set_timer(p->slots.loop, t, clock_monotonic_ns() + ZYGOTE_RETRY_NS);
 }
 
+/* The current zygote is lost, and had loaded. The next one is started at once, but for the second and further ones that
+ * died at once: then after 20 ms, 40 ms, and so on up to a second. */
+static void replace_zygote(struct pool *p) {
+    int64_t now_ns = clock_monotonic_ns(), delay_ns = FIRST_DELAY_NS;
+    p->quick_deaths = now_ns - p->loaded_ns < QUICK_DEATH_NS ? p->quick_deaths + 1 : 0;
+    if (p->quick_deaths <= 1) {
+        on_zygote_timer(&p->zygote_timer);
+        return;
+    }
+    for (unsigned i = 2; i < p->quick_deaths && delay_ns < MAX_DELAY_NS; i++)
+        delay_ns *= 2;
+    delay_ns = delay_ns < MAX_DELAY_NS ? delay_ns : MAX_DELAY_NS;
+    LOG(LOG_WARN, "zygote_backoff", LOG_INT("deaths", p->quick_deaths), LOG_INT("delay_ms", delay_ns / NS_PER_MS));
+    loop_set_timer(p->slots.loop, &p->zygote_timer, now_ns + delay_ns);
+}
+
 static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
     struct pool *p = owner;
     bool was_current = z == p->slots.current, was_reaped = zygote_link_is_reaped(z);
@@ -231,7 +239,7 @@ static void on_lost(void *owner, struct zygote_link *z, bool was_loaded) {
     if (!was_current)
         begin_all(p); /* it had not forked all that it was asked for when another zygote took over */
     else if (was_loaded)
-        on_zygote_timer(&p->zygote_timer);
+        replace_zygote(p);
     else
         loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + ZYGOTE_RETRY_NS);
 }
