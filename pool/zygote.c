@@ -421,6 +421,9 @@ int zygote_main(void) {
     host_init(config->test_types != 0);
     setproctitle("zygote");
     load(fds);
+    /* From here on nothing of others runs in this process, which sees by EOF that the front end is gone. It must live on
+     * then, to kill what programs have left behind. */
+    prctl(PR_SET_PDEATHSIG, 0);
     loop_run(zygote.loop, no_turn, NULL);
     return 0;
 }
