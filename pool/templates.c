@@ -9,6 +9,11 @@
  *                                  again
  *
  *     an ask of a worker:   waits ──fork sent──► forking ──forked──► its worker has the process
+ *                             ▲                    │
+ *                             └─ the template dies ┴─ for the second time: the worker is told
+ *
+ * A template that dies is started anew at once if it has lived for a while or somebody waits for it; else when somebody
+ * asks. So one that dies again and again costs no more than what is asked for.
  */
 #include "pool/templates.h"
 
@@ -37,6 +42,7 @@
 #define EARLY_EXITS 32
 #define LINE_ROOM   256      /* bytes of a line that is kept */
 #define EXIT_NS     NS_PER_S /* a program that has closed its conversation has so long to exit */
+#define LIVED_NS    NS_PER_S /* a template that dies sooner is not started anew until somebody asks */
 
 extern char **environ;
 
@@ -46,6 +52,7 @@ enum program_state { PROGRAM_NONE, PROGRAM_LOADING, PROGRAM_TEMPLATE, PROGRAM_EX
 struct ask {
     pid_t worker;             /* 0: it is dead */
     bool forking;             /* the template has been asked */
+    bool tried;               /* a template has died of it, perhaps */
     int conversation, output; /* then: the worker's ends; else -1 */
     struct ask *prev, *next;
 };
@@ -59,6 +66,9 @@ struct program_in_zygote {
     struct frames frames;
     struct watch talk, output;
     struct timer timer;
+    int64_t started_ns;
+    char line[LINE_ROOM]; /* that it prints now, as far as it has come */
+    size_t line_size;
     char last_line[LINE_ROOM];  /* that it printed */
     char error_line[LINE_ROOM]; /* the last one that looks like the message of an exception */
     char why[LINE_ROOM];        /* it could not be started */
@@ -231,6 +241,7 @@ static void hand_over(const struct program_in_zygote *p, pid_t worker, pid_t pid
         kill(pid, SIGKILL);
         tell_not_started(worker, p, "out of memory");
     } else {
+        setpgid(pid, pid); /* a process that was forked has that of the template; what it leaves behind dies with it */
         *process = (struct program_process){.pid = pid, .worker = worker, .program = p->number};
         DL_APPEND(z.processes, process);
         tell(worker, &n, (int[2]){conversation, output});
@@ -352,6 +363,12 @@ static const char *printed_reason(const struct program_in_zygote *p) {
     return strncmp(reason, spec, size) == 0 && strncmp(reason + size, ": ", 2) == 0 ? reason + size + 2 : reason;
 }
 
+/* The line is at its end. */
+static void end_line(struct program_in_zygote *p) {
+    keep_line(p, p->line, p->line_size);
+    p->line_size = 0;
+}
+
 /* Its output goes to the log, by our stderr. */
 static void read_output(struct program_in_zygote *p) {
     char text[4096];
@@ -361,11 +378,11 @@ static void read_output(struct program_in_zygote *p) {
     while ((n = read(p->output.fd, text, sizeof text)) > 0) {
         if (write(STDERR_FILENO, text, (size_t)n) < 0)
             errno = 0; /* the front end is gone, and we are soon */
-        for (ssize_t i = 0, from = 0; i <= n; i++) {
-            if (i < n && text[i] != '\n')
-                continue;
-            keep_line(p, text + from, (size_t)(i - from));
-            from = i + 1;
+        for (ssize_t i = 0; i < n; i++) {
+            if (text[i] == '\n')
+                end_line(p);
+            else if (p->line_size < LINE_ROOM - 1)
+                p->line[p->line_size++] = text[i];
         }
     }
     if (n == 0 || errno != EAGAIN)
@@ -442,10 +459,27 @@ static void on_hello(struct program_in_zygote *p, const struct message *hello) {
     serve_asks(p);
 }
 
-/* Is this a child of ours that is not reaped? */
-static bool is_child(pid_t pid) {
+static struct program_process *find_process(pid_t pid) {
+    struct program_process *p;
+    DL_FOREACH(z.processes, p) {
+        if (p->pid == pid)
+            return p;
+    }
+    return NULL;
+}
+
+/* Is this a child of ours that is not reaped, and nothing that we know already? */
+static bool is_new_child(pid_t pid) {
     siginfo_t info;
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+    struct client *c;
+    DL_FOREACH(z.clients, c) {
+        if (c->worker == pid)
+            return false;
+    }
+    for (size_t i = 0; i < z.count; i++)
+        if (z.programs[i].pid == pid)
+            return false;
+    return find_process(pid) == NULL && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
 static struct early_exit *find_early(pid_t pid) {
@@ -463,7 +497,7 @@ static void on_forked(struct program_in_zygote *p, const struct message *m) {
         return;
     }
     struct early_exit *early = pid == 0 ? NULL : find_early(pid);
-    if (pid != 0 && early == NULL && !is_child(pid)) {
+    if (pid != 0 && early == NULL && !is_new_child(pid)) {
         end(p, "it has forked a process that is not the child of the \"parent\" that fork named");
         return;
     }
@@ -484,6 +518,7 @@ static void on_forked(struct program_in_zygote *p, const struct message *m) {
         early->pid = 0;
         templates_reaped(pid, e.status, &e.usage, e.oom);
     }
+    serve_asks(p); /* there can be one for which the socket had no room */
 }
 
 static void take_messages(struct program_in_zygote *p) {
@@ -525,6 +560,8 @@ static void on_timer(struct timer *t) {
 static void start(struct program_in_zygote *p) {
     int conversation;
     p->why[0] = p->last_line[0] = p->error_line[0] = '\0';
+    p->line_size = 0;
+    p->started_ns = clock_monotonic_ns();
     move(p, PROGRAM_LOADING);
     if (execute(p->source, &p->pid, &conversation, &p->output.fd) != 0) {
         snprintf(p->why, sizeof p->why, "it cannot be started: %s", strerror(errno));
@@ -544,22 +581,42 @@ static void start(struct program_in_zygote *p) {
         end(p, strerror(errno));
 }
 
+/* The template is dead. What it was to fork may be there or not. If it is, its conversation ends now, and so does it. */
+static void take_asks_back(struct program_in_zygote *p, const char *why) {
+    struct ask *a, *next;
+    DL_FOREACH_SAFE(p->asks, a, next) {
+        if (!a->forking)
+            continue;
+        close(a->conversation);
+        close(a->output);
+        a->conversation = a->output = -1;
+        a->forking = false;
+        if (a->tried)
+            tell_not_started(a->worker, p, why);
+        if (a->tried || a->worker == 0)
+            drop_ask(p, a);
+        else
+            a->tried = true;
+    }
+}
+
 /* The template, or the process that was to say hello, is reaped. */
 static void on_end(struct program_in_zygote *p, int status) {
-    bool was_template = p->state == PROGRAM_TEMPLATE;
-    struct ask *a;
+    bool was_template = p->state == PROGRAM_TEMPLATE, told = p->why[0] != '\0';
+    pid_t pid = p->pid;
     p->pid = 0;
     loop_clear_timer(z.loop, &p->timer);
     close_conversation(p);
     read_output(p);
+    end_line(p);
     close_output(p);
     if (p->state == PROGRAM_EXECUTED)
         return;
-    if (p->why[0] == '\0' && p->last_line[0] != '\0')
+    if (!told && p->last_line[0] != '\0')
         memmove(p->why, printed_reason(p), strlen(printed_reason(p)) + 1);
-    else if (p->why[0] == '\0' && WIFEXITED(status))
+    else if (!told && WIFEXITED(status))
         snprintf(p->why, sizeof p->why, "it exited with status %d before it said hello", WEXITSTATUS(status));
-    else if (p->why[0] == '\0')
+    else if (!told)
         snprintf(p->why, sizeof p->why, "it died of SIG%s before it said hello", sigabbrev_np(WTERMSIG(status)));
     move(p, PROGRAM_NONE);
     if (!was_template) {
@@ -568,17 +625,12 @@ static void on_end(struct program_in_zygote *p, int status) {
         refuse_asks(p);
         return;
     }
-    LOG(LOG_WARN, "template_lost", LOG_STR("source", p->source->source), LOG_INT("status", status));
-    /* What it was to fork may be there or not. If it is, its conversation ends now, and so does it. */
-    DL_FOREACH(p->asks, a) {
-        if (a->forking) {
-            close(a->conversation);
-            close(a->output);
-        }
-        a->forking = false;
-        a->conversation = a->output = -1;
-    }
-    start(p);
+    LOG(LOG_WARN, "template_lost", LOG_STR("source", p->source->source), LOG_INT("pid", pid),
+        LOG_STR("signal", WIFSIGNALED(status) ? signal_name(WTERMSIG(status)) : NULL),
+        LOG_INT("exit_code", WIFEXITED(status) ? WEXITSTATUS(status) : -1), LOG_STR("why", told ? p->why : NULL));
+    take_asks_back(p, told ? p->why : "the process that was to fork it has died");
+    if (p->asks != NULL || clock_monotonic_ns() - p->started_ns >= LIVED_NS)
+        start(p);
 }
 
 /* ---- the zygote's calls ------------------------------------------------------------------------------------------ */
@@ -625,7 +677,7 @@ static void on_supply(struct watch *w, uint32_t events) {
     int got = wire_receive_control(w->fd, &q, sizeof q, fds);
     close_pair(fds);
     if (got != 1 || q.version != WIRE_VERSION || q.program >= z.count) {
-        if (got == 1 || errno != EAGAIN)
+        if (got >= 0 || errno != EAGAIN)
             loop_unwatch(z.loop, w); /* it is dying, or out of control: it gets no more processes */
         return;
     }
@@ -677,15 +729,6 @@ void templates_remove_worker(pid_t worker) {
         DL_DELETE(z.clients, c);
         free(c);
     }
-}
-
-static struct program_process *find_process(pid_t pid) {
-    struct program_process *p;
-    DL_FOREACH(z.processes, p) {
-        if (p->pid == pid)
-            return p;
-    }
-    return NULL;
 }
 
 void templates_before_reap(pid_t pid) {
