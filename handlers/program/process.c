@@ -20,6 +20,7 @@
 #define REPORT_MS  1000        /* so long we wait for the zygote to say how a process died */
 #define MAX_LINE   (16 * 1024) /* bytes; a longer line is cut into several */
 #define MAX_OUTPUT (64 * 1024) /* bytes that are read in one go */
+#define LAST_READS 16          /* so often after its end: what it has left behind can print for ever */
 
 static const struct program_port *port;
 
@@ -182,8 +183,13 @@ bool process_wait(struct process *p, struct call *c, int timeout_ms) {
                            {.fd = port->fd, .events = POLLIN}};
     if (frames_wait_to_send(&p->frames))
         fds[0].events |= POLLOUT;
-    if (poll(fds, 3, timeout_ms) <= 0)
-        return true;
+    /* A process that it has left behind can keep the socket open, so its end does not always show there. */
+    bool exited = p->exited;
+    int ready = poll(fds, 3, exited ? 0 : timeout_ms);
+    if (ready <= 0)
+        return !exited || (ready < 0 && errno == EINTR);
+    if (exited && (fds[0].revents & POLLIN) == 0)
+        return false;
     if (fds[1].revents != 0)
         process_read_output(p, c);
     if (fds[2].revents != 0)
@@ -258,7 +264,7 @@ void process_bury(struct process *p, struct call *c, struct call_loss *loss) {
             killed = true;
         }
     }
-    while (process_read_output(p, c))
+    for (int i = 0; i < LAST_READS && process_read_output(p, c); i++)
         continue;
     end_line(p, c);
     if (p->broken != NULL) {

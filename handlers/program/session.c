@@ -231,6 +231,8 @@ static int write_error(struct call *c, const struct json_span *error) {
     message_text(&members[2], pointer, sizeof pointer);
     bool has_exception = message_text(&members[3], exception, sizeof exception);
     bool has_traceback = message_text(&members[4], traceback, sizeof traceback);
+    if (detail[0] == '\0')
+        snprintf(detail, sizeof detail, "%s", exception[0] != '\0' ? exception : "the program gives no reason");
     if (has_code && strcmp(code, "invalid_params") == 0)
         return call_fail(c, CALL_INVALID, pointer, "%s", detail);
     if (has_code && strcmp(code, "memory_limit") == 0)
