@@ -274,6 +274,199 @@ static void a_chunk_that_is_also_merged_becomes_a_result(void **state) {
     expect_text(1, WIRE_DONE, "{\"value\":\"chunk\"}");
 }
 
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+enum how { HOW_OK, HOW_FAIL, HOW_LOST, HOW_REFUSE, HOW_TWO, HOW_GATHER, HOW_LEAVE };
+
+static int plan_batcher(struct call *c, const struct params *p) {
+    size_t size;
+    const char *value = param_json(p, "value", &size);
+    char chunk[64] = {(char)param_choice(p, "how")};
+    assert_true(size < sizeof chunk);
+    memcpy(chunk + 1, value, size);
+    if (chunk[0] == HOW_REFUSE)
+        return call_fail(c, CALL_INVALID, "/value", "it is refused");
+    for (int i = chunk[0] == HOW_TWO; i > 0; i--)
+        plan_chunk(c, chunk, 1 + size, 1000);
+    return plan_chunk(c, chunk, 1 + size, 1000);
+}
+
+static int run_batcher(struct call *c, struct bytes common, struct bytes chunk) {
+    const char *bytes = chunk.data;
+    (void)common;
+    if (call_cancelled(c))
+        return -1;
+    if (bytes[0] == HOW_FAIL)
+        return call_fail(c, CALL_FAILED, NULL, "it fails");
+    if (bytes[0] == HOW_LOST)
+        return call_lost(c, &(struct call_loss){.cause = "exit", .exit_code = 3});
+    return part_write(c, bytes + 1, chunk.size - 1);
+}
+
+static int merge_batcher(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
+    (void)common, (void)count;
+    json_verbatim(c, parts[0].data, parts[0].size);
+    return 0;
+}
+
+/* Takes four calls before it finishes the first. GATHER: it waits until there are two; LEAVE: it returns with the calls
+ * that it has taken. */
+static void run_batch_batcher(struct batch *b) {
+    struct {
+        struct call *call;
+        struct bytes common, chunk;
+    } taken[4];
+    for (;;) {
+        unsigned n = 0, wanted = 1;
+        while (n < 4) {
+            taken[n].call = batch_next(b, &taken[n].common, &taken[n].chunk);
+            if (taken[n].call == NULL && n >= wanted)
+                break;
+            if (taken[n].call == NULL && n == 0)
+                return;
+            if (taken[n].call == NULL) {
+                usleep(1000);
+                continue;
+            }
+            char how = ((const char *)taken[n++].chunk.data)[0];
+            if (how == HOW_GATHER)
+                wanted = n + 1;
+            if (how == HOW_LEAVE)
+                return;
+        }
+        for (unsigned i = 0; i < n; i++)
+            batch_done(b, run_batcher(taken[i].call, taken[i].common, taken[i].chunk));
+    }
+}
+
+static const char *const batcher_hows[] = {"ok", "fail", "lost", "refuse", "two", "gather", "leave", NULL};
+static const struct param_spec batcher_params[] = {
+    {.name = "value", .kind = PARAM_JSON, .flags = PARAM_REQUIRED, .help = "the result"},
+    {.name = "how", .kind = PARAM_ENUM, .choices = batcher_hows, .fallback = "\"ok\"", .help = "what happens"},
+    {.name = NULL}};
+static const struct handler batcher = {.abi = HANDLER_ABI,
+                                       .name = "batcher",
+                                       .summary = "For tests: takes its calls in batches",
+                                       .params = batcher_params,
+                                       .plan = plan_batcher,
+                                       .run = run_batcher,
+                                       .merge = merge_batcher,
+                                       .run_batch = run_batch_batcher};
+
+static void put_batched(uint64_t ticket, const char *how) {
+    char body[128];
+    snprintf(body, sizeof body, "{\"type\":\"batcher\",\"params\":{\"value\":%llu,\"how\":\"%s\"}}",
+             (unsigned long long)ticket, how);
+    put_plan(ticket, body, UINT64_MAX);
+}
+
+static void expect_own_value(uint64_t ticket) {
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)ticket);
+    expect_text(ticket, WIRE_DONE, text);
+}
+
+static void tasks_of_a_batch_are_answered_in_order_however_they_end(void **state) {
+    (void)state;
+    put_batched(1, "ok");
+    put_batched(2, "fail");
+    put_batched(3, "refuse");
+    put_batched(4, "ok");
+    put_batched(5, "two");
+    put_batched(6, "lost");
+    put_plan(7, "{\"type\":\"echo\",\"params\":{\"value\":7}}", UINT64_MAX);
+    put_batched(8, "ok");
+    put_batched(9, "refuse");
+    put_raw_plan(10, "{\"type\":\"batcher\",\"params\":{\"value\":10}}");
+    put_batched(11, "refuse");
+    put_batched(12, "ok");
+    flush();
+    expect_own_value(1);
+    expect_reply(2, WIRE_FAILED, NULL);
+    expect_reply(3, WIRE_FAILED, NULL);
+    expect_own_value(4);
+    expect_reply(5, WIRE_PLANNED, NULL);
+    expect_reply(6, WIRE_LOST, NULL);
+    expect_text(7, WIRE_DONE, "{\"value\":7}");
+    expect_own_value(8);
+    expect_reply(9, WIRE_FAILED, NULL);
+    expect_reply(10, WIRE_PLANNED, NULL);
+    expect_reply(11, WIRE_FAILED, NULL);
+    expect_own_value(12);
+    assert_int_equal(atomic_load(&board->current), 0);
+}
+
+/* A chunk of a batch comes in a WIRE_RUN, with GO (merged, too) or without. */
+static void chunks_are_run_in_batches_like_jobs(void **state) {
+    static const char chunk[] = "\0\"part\"";
+    (void)state;
+    for (uint64_t ticket = 1; ticket <= 6; ticket++) {
+        char bytes[sizeof no_common + sizeof chunk - 1] = {0};
+        struct wire_header h = head(WIRE_RUN, ticket, type_of("batcher"));
+        h.flags = ticket % 2 == 0 ? WIRE_GO : 0;
+        h.budget_ns = 1000;
+        memcpy(bytes + sizeof no_common, chunk, sizeof chunk - 1);
+        put(h, bytes, sizeof bytes);
+    }
+    flush();
+    for (uint64_t ticket = 1; ticket <= 6; ticket++)
+        expect_text(ticket, WIRE_DONE, "\"part\"");
+}
+
+static void a_batch_takes_more_tasks_than_can_be_under_way(void **state) {
+    (void)state;
+    uint64_t last = 3 * BATCH_MAX;
+    for (uint64_t ticket = 1; ticket <= last; ticket++) {
+        put_batched(ticket, "ok");
+        if (ticket % WIRE_MAX_FRAMES == 0)
+            flush();
+    }
+    flush();
+    for (uint64_t ticket = 1; ticket <= last; ticket++)
+        expect_own_value(ticket);
+}
+
+static void a_task_of_a_batch_that_is_cancelled_is_skipped(void **state) {
+    (void)state;
+    for (uint64_t ticket = 1; ticket <= 6; ticket++)
+        put_batched(ticket, "ok");
+    cancel(1);
+    cancel(4);
+    cancel(6);
+    flush();
+    for (uint64_t ticket = 1; ticket <= 6; ticket++)
+        if (ticket == 1 || ticket == 4 || ticket == 6)
+            expect_reply(ticket, WIRE_CANCELLED, NULL);
+        else
+            expect_own_value(ticket);
+}
+
+/* The first call is not done before there is a second one, which comes in another datagram. */
+static void the_next_datagram_is_taken_while_a_batch_is_under_way(void **state) {
+    (void)state;
+    put_batched(1, "gather");
+    flush();
+    while (atomic_load(&board->current) != 1)
+        usleep(1000);
+    put_batched(2, "ok");
+    put_plan(3, "{\"type\":\"echo\",\"params\":{\"value\":3}}", UINT64_MAX);
+    flush();
+    expect_own_value(1);
+    expect_own_value(2);
+    expect_text(3, WIRE_DONE, "{\"value\":3}");
+}
+
+static void calls_that_a_batch_leaves_undone_fail(void **state) {
+    (void)state;
+    put_batched(1, "ok");
+    put_batched(2, "leave");
+    put_batched(3, "ok");
+    flush();
+    expect_reply(1, WIRE_FAILED, NULL);
+    expect_reply(2, WIRE_FAILED, NULL);
+    expect_own_value(3);
+}
+
 /* ---- logs, losses and deadlines ---------------------------------------------------------------------------------- */
 
 static void an_attempt_can_be_lost_and_the_worker_goes_on(void **state) {
@@ -786,7 +979,9 @@ static void a_type_that_does_not_exist_fails_its_task_only(void **state) {
 
 static int init(void **state) {
     (void)state;
-    host_init(true); /* what the zygote does; the types that are used here have nothing to load */
+    host_init(true);
+    struct buf error = {0};
+    assert_int_equal(host_add(&(struct host_type){.handler = &batcher, .source = "test"}, &error), 0);
     return 0;
 }
 
@@ -809,6 +1004,12 @@ int main(int argc, char **argv) {
         WORKER_TEST(the_scoreboard_says_what_is_done_while_a_reply_is_held_back),
         WORKER_TEST(tiny_tasks_are_answered_in_one_datagram),
         WORKER_TEST(the_cpu_times_of_a_datagram_are_right_in_sum),
+        WORKER_TEST(tasks_of_a_batch_are_answered_in_order_however_they_end),
+        WORKER_TEST(chunks_are_run_in_batches_like_jobs),
+        WORKER_TEST(a_batch_takes_more_tasks_than_can_be_under_way),
+        WORKER_TEST(a_task_of_a_batch_that_is_cancelled_is_skipped),
+        WORKER_TEST(the_next_datagram_is_taken_while_a_batch_is_under_way),
+        WORKER_TEST(calls_that_a_batch_leaves_undone_fail),
         WORKER_TEST(an_attempt_can_be_lost_and_the_worker_goes_on),
         WORKER_TEST(a_loss_in_a_map_says_at_which_item),
         WORKER_TEST(what_is_printed_comes_before_the_reply),
