@@ -73,17 +73,8 @@ def rate():
 
 def median_us(s, job):
     """What one client waits for a job, one after the other on one connection."""
-    connection, body, times = http.client.HTTPConnection(s.host, s.port), json.dumps(job), []
-    for _ in range(ONE_BY_ONE):
-        start = time.perf_counter()
-        connection.request("POST", "/v1/jobs", body, HEADERS)
-        answer = connection.getresponse()
-        answer.read()
-        times.append(time.perf_counter() - start)
-        if answer.status != 200:
-            raise measure.Wrong(f"{job} was answered {answer.status}")
-    connection.close()
-    return statistics.median(times) * 1e6
+    figures = measure.finish_load(measure.start_load(s, "/v1/jobs", job, "--connections", "1", "--count", str(ONE_BY_ONE)))
+    return figures["p50_us"]
 
 
 @gives("python_p50")

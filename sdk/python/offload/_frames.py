@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 HEAD = struct.Struct("<II")
 MAX_SIZE = 256 << 20  # of the JSON in a frame
-ROOM = 1 << 18
+ROOM = 1 << 16
 KEEP = 1 << 22
 DESCRIPTORS = 8
 
