@@ -14,6 +14,8 @@ import time
 import measure
 from report import Row, gives
 
+from .maps import HEADERS, Client, timed
+
 sys.path.insert(0, os.path.join(measure.ROOT, "bench"))
 import tasks  # noqa: E402 (the path is set just above)
 
@@ -24,7 +26,6 @@ SUBMITTED, IN_FLIGHT = 10_000, 32
 ONE_BY_ONE = 2_000
 CALLS = 100_000
 KILLS = 10
-HEADERS = {"Content-Type": "application/json", "Prefer": "wait=60"}
 
 
 def python_service(*options, spec=SPEC, interpreter=sys.executable):
@@ -88,42 +89,15 @@ def latency():
               f"{statistics.median(done.column(0)):.0f} and {statistics.median(done.column(1)):.0f} us")
 
 
-class Maps:
-    """Maps by columns over one connection: a prepared body, and the values back."""
-
-    def __init__(self, s, kind, numbers):
-        self.connection = http.client.HTTPConnection(s.host, s.port)
-        self.kind, self.numbers = kind, numbers
-
-    def ask(self, method, path, body=None):
-        self.connection.request(method, path, body, HEADERS)
-        answer = self.connection.getresponse()
-        content = answer.read()
-        if answer.status != 200:
-            raise measure.Wrong(f"{method} {path} was answered {answer.status}: {content[:300]}")
-        return json.loads(content)
-
-    def run(self):
-        body = json.dumps({"type": self.kind, "columns": {"n": self.numbers}})
-        job = self.ask("POST", "/v1/jobs", body)
-        return job["result"] if "result" in job else self.ask("GET", job["links"]["result"])
-
-
-def timed(work, *arguments):
-    start = time.monotonic()
-    result = work(*arguments)
-    return time.monotonic() - start, result
-
-
 def map_of(name, function, goal):
     numbers = list(range(CALLS, 2 * CALLS))
     expected = {"results": [function(n) for n in numbers], "errors": []}
     with multiprocessing.Pool(len(measure.CPUS)) as pool, python_service() as s:
-        maps = Maps(s, function.__name__, numbers)
+        client, job = Client(s), {"type": function.__name__, "columns": {"n": numbers}}
 
         def one_round(number):
             (ours_s, got), (pool_s, values) = measure.alternate(
-                number, lambda: timed(maps.run), lambda: timed(pool.map, function, numbers))
+                number, lambda: timed(client.values_to_values, job), lambda: timed(pool.map, function, numbers))
             if got != expected or values != expected["results"]:
                 raise measure.Wrong(f"the map gave {str(got)[:300]}")
             return ours_s, pool_s
