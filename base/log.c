@@ -27,10 +27,14 @@ static void put_value(struct buf *b, const struct log_field *f) {
         buf_json_string(b, f->text, strlen(f->text));
 }
 
+char log_mark;
+
 static void write_fields(struct buf *b, enum log_level level, const struct log_field *fields) {
     char time[CLOCK_TEXT_SIZE];
     bool json = log_style == LOG_JSON;
     clock_format(clock_wall_ms(), time);
+    if (log_mark != 0)
+        buf_putc(b, log_mark);
     if (json)
         buf_printf(b, "{\"time\":\"%s\",\"level\":\"%s\"", time, level_names[level]);
     else

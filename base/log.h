@@ -39,6 +39,11 @@ struct log_field {
 extern _Atomic enum log_level log_threshold;
 extern _Atomic enum log_format log_style;
 
+/* If it is not 0, each line begins with it. A process sets it whose stderr another one reads (LOG_MARK): so the reader
+ * knows the lines of the log from what libraries print, and writes them to its own log as they are. */
+extern char log_mark;
+#define LOG_MARK '\x1e' /* the record separator of ASCII */
+
 /* Starts the thread that writes, with a buffer of so many bytes. 0, or -1 with errno. The main thread of the front end
  * calls it once. */
 MUST_CHECK int log_start(size_t buffer_bytes);

@@ -35,7 +35,9 @@ static void log_lines(struct stderr_tail *t) {
         if (end == NULL)
             return;
         *end = '\0';
-        if (t->slot == STDERR_TAIL_OF_ZYGOTE)
+        if (t->slot == STDERR_TAIL_OF_ZYGOTE && line[0] == LOG_MARK)
+            log_say(line + 1);
+        else if (t->slot == STDERR_TAIL_OF_ZYGOTE)
             LOG(LOG_WARN, "zygote_stderr", LOG_INT("pid", t->pid), LOG_STR("line", line));
         else
             LOG(LOG_WARN, "worker_stderr", LOG_INT("worker", t->slot), LOG_INT("pid", t->pid), LOG_STR("line", line));

@@ -40,7 +40,7 @@
 
 #define PROGRAM_FD  3 /* OFFLOAD_FD of a program that is executed */
 #define EARLY_EXITS 32
-#define LINE_ROOM   256      /* bytes of a line that is kept */
+#define LINE_ROOM   1024     /* bytes of a line that is kept */
 #define EXIT_NS     NS_PER_S /* a program that has closed its conversation has so long to exit */
 #define LIVED_NS    NS_PER_S /* a template that dies sooner is not started anew until somebody asks */
 
@@ -229,7 +229,7 @@ static void tell_exit(const struct program_process *p, int status, const struct 
 
 static void tell_not_started(pid_t worker, const struct program_in_zygote *p, const char *why) {
     struct program_news n = {.kind = PROGRAM_NOT_STARTED, .program = p->number};
-    snprintf(n.text, sizeof n.text, "%s", why);
+    snprintf(n.text, sizeof n.text, "%.*s", (int)sizeof n.text - 1, why);
     tell(worker, &n, NULL);
 }
 
@@ -343,14 +343,6 @@ static bool is_error_line(const char *line) {
                                  (name >= 9 && memcmp(line + name - 9, "Exception", 9) == 0));
 }
 
-static void keep_line(struct program_in_zygote *p, const char *text, size_t size) {
-    if (size == 0)
-        return;
-    snprintf(p->last_line, sizeof p->last_line, "%.*s", (int)(size < LINE_ROOM ? size : LINE_ROOM - 1), text);
-    if (is_error_line(p->last_line))
-        memcpy(p->error_line, p->last_line, sizeof p->error_line);
-}
-
 /* Why it did not say hello, from what it printed: what our own packages say last ("offload: tasks.py: ..."), or the
  * message of an exception, or the last line. */
 static const char *printed_reason(const struct program_in_zygote *p) {
@@ -365,19 +357,22 @@ static const char *printed_reason(const struct program_in_zygote *p) {
 
 /* The line is at its end. */
 static void end_line(struct program_in_zygote *p) {
-    keep_line(p, p->line, p->line_size);
+    if (p->line_size == 0)
+        return;
+    p->line[p->line_size] = '\0';
+    LOG(LOG_INFO, "program_output", LOG_STR("source", p->source->source), LOG_STR("line", p->line));
+    memcpy(p->last_line, p->line, p->line_size + 1);
+    if (is_error_line(p->line))
+        memcpy(p->error_line, p->line, p->line_size + 1);
     p->line_size = 0;
 }
 
-/* Its output goes to the log, by our stderr. */
 static void read_output(struct program_in_zygote *p) {
     char text[4096];
     ssize_t n;
     if (p->output.fd < 0)
         return;
     while ((n = read(p->output.fd, text, sizeof text)) > 0) {
-        if (write(STDERR_FILENO, text, (size_t)n) < 0)
-            errno = 0; /* the front end is gone, and we are soon */
         for (ssize_t i = 0; i < n; i++) {
             if (text[i] == '\n')
                 end_line(p);

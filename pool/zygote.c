@@ -149,6 +149,7 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     close(zygote.signals.fd);
     templates_forget();
     loop_free(zygote.loop);
+    log_mark = 0;
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
@@ -417,6 +418,7 @@ int zygote_main(void) {
         return 1;
     templates_init(zygote.loop);
     set_up_streams();
+    log_mark = LOG_MARK;
     zygote.oom_kills = cgroup_oom_kills();
     host_init(config->test_types != 0);
     setproctitle("zygote");

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "pool/zygote_link.h"
 #include "tests/unit/fake_zygote.h"
 
@@ -309,7 +310,7 @@ static void what_a_zygote_says_is_logged_even_if_its_handlers_do_not_load(void *
     dup2(log[1], STDERR_FILENO);
     fake_zygote_report(&zygote, (struct zygote_report){.kind = ZYGOTE_STDERR}, said);
     close(said[0]);
-    dprintf(said[1], "no model\n");
+    dprintf(said[1], "no model\n%ca line of its log\nnot %ca line of its log\n", LOG_MARK, LOG_MARK);
     close(said[1]);
     report((struct zygote_report){.kind = ZYGOTE_LOAD_FAILED, .text = "embeddings"}, NULL);
     dup2(kept, STDERR_FILENO);
@@ -320,6 +321,8 @@ static void what_a_zygote_says_is_logged_even_if_its_handlers_do_not_load(void *
     text[n < 0 ? 0 : n] = '\0';
     assert_non_null(strstr(text, "zygote_stderr"));
     assert_non_null(strstr(text, "no model"));
+    assert_non_null(strstr(text, "\na line of its log\n"));
+    assert_non_null(strstr(text, "not \\u001ea line"));
 }
 
 /* ---- loss -------------------------------------------------------------------------------------------------------- */
