@@ -37,6 +37,7 @@
 #define QUICK_DEATH_NS  NS_PER_S    /* a zygote that is lost so soon after it has loaded died at once */
 #define FIRST_DELAY_NS  (20 * NS_PER_MS)
 #define MAX_DELAY_NS    NS_PER_S
+#define MAX_RENUMBERED  3
 
 struct pool {
     struct slots slots; /* slots.current: one of the links, or NULL */
@@ -47,7 +48,10 @@ struct pool {
     struct timer zygote_timer; /* starts a zygote */
     int64_t loaded_ns;         /* when the current zygote had loaded */
     unsigned quick_deaths;     /* zygotes that died at once, in a row */
+    unsigned renumbered;       /* zygotes in a row that did not know the number of a name */
 };
+
+static int start_zygote(struct pool *p, enum zygote_birth birth);
 
 static void begin_all(struct pool *p) {
     for (size_t i = 0; i < p->slots.count; i++)
@@ -87,8 +91,8 @@ static void on_load_failed(void *owner, struct zygote_link *z, const char *why) 
     loop_set_timer(p->slots.loop, &p->zygote_timer, clock_monotonic_ns() + LOAD_RETRY_NS);
 }
 
-/* Takes the types that the zygote describes; without a descriptor it has none. 0, or -1 with a line in `error`, which is
- * empty if memory ran out. */
+/* Takes the types that the zygote describes; without a descriptor it has none. 0 or HOST_RENUMBERED; or -1 with a line in
+ * `error`, which is empty if memory ran out. */
 static int take_types(int types, struct buf *error) {
     struct buf text = {0};
     int rc = 0;
@@ -100,17 +104,30 @@ static int take_types(int types, struct buf *error) {
     }
     if (rc == 0)
         rc = text.failed ? -1 : host_take_described(text.data, text.size, error);
-    if (rc == HOST_RENUMBERED)
-        buf_puts(error, "another job type has got a number meanwhile; try again");
     buf_deinit(&text);
-    return rc == 0 ? 0 : -1;
+    return rc;
+}
+
+/* While the zygote loaded, the store has named a type that is not there, and the zygote gave the number of that name to
+ * another one. The next zygote is told the name. False: it is not started. */
+static bool start_next(struct pool *p, struct zygote_link *z, struct buf *error) {
+    if (++p->renumbered <= MAX_RENUMBERED && z != p->slots.current && start_zygote(p, ZYGOTE_EXECUTED) == 0) {
+        close_if_unused(p, z);
+        return true;
+    }
+    buf_puts(error, "the numbers of the job types have changed meanwhile; try again");
+    return false;
 }
 
 static void on_loaded(void *owner, struct zygote_link *z, int types) {
     struct pool *p = owner;
     struct zygote_link *before = p->slots.current;
     struct buf error = {0};
-    if (take_types(types, &error) != 0) {
+    int rc = take_types(types, &error);
+    if (rc == HOST_RENUMBERED && start_next(p, z, &error))
+        return;
+    p->renumbered = 0;
+    if (rc != 0) {
         on_load_failed(p, z, error.failed || error.size == 0 ? "out of memory" : error.data);
         buf_deinit(&error);
         return;
@@ -179,8 +196,6 @@ static void end_missing_workers(struct pool *p, pid_t zygote) {
         life_end(w, w->count == 0 ? 0 : SIGKILL, false, 0, 0);
     }
 }
-
-static int start_zygote(struct pool *p, enum zygote_birth birth);
 
 /* It died while it ran code of others: that is why the types could not be loaded. Waits for it, which takes as long as
  * its memory is freed. */

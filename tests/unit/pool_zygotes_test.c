@@ -191,11 +191,11 @@ static void a_zygote_describes_its_types(void **state) {
 
 static void a_zygote_that_describes_nonsense_has_not_loaded(void **state) {
     (void)state;
-    const char *const bad[] = {"", "[{}]", describe_thumb(200)}; /* no name has this number */
+    static const char *const bad[] = {"", "[{}]"};
     int pipes[2];
     host_init(false);
     struct fake_worker *w = ready_worker(&small);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(pool_reload(pool), 0);
         describe(&zygotes[1 + i], bad[i]);
         STEP_UNTIL(loop, seen.load_failed == 1 + i);
@@ -204,12 +204,35 @@ static void a_zygote_that_describes_nonsense_has_not_loaded(void **state) {
     assert_int_equal(host_find("thumb"), -1);
     assert_int_equal(pipe(pipes), 0); /* it would be waited for */
     assert_int_equal(pool_reload(pool), 0);
-    fake_zygote_report(&zygotes[4], (struct zygote_report){.kind = ZYGOTE_LOADED}, pipes);
-    STEP_UNTIL(loop, seen.load_failed == 4);
+    fake_zygote_report(&zygotes[3], (struct zygote_report){.kind = ZYGOTE_LOADED}, pipes);
+    STEP_UNTIL(loop, seen.load_failed == 3);
     assert_string_equal(seen.why, "the zygote has sent no good description of its types");
     close(pipes[0]);
     close(pipes[1]);
     answer(w, give_now(0, &tasks[0])); /* the first zygote goes on */
+}
+
+/* As the store does when it reads a job of a type that is not there. */
+static void a_zygote_that_does_not_know_a_new_name_is_replaced(void **state) {
+    (void)state;
+    host_init(false);
+    ready_worker(&small);
+    int number = host_number("from-the-store");
+    assert_int_equal(pool_reload(pool), 0);
+    describe(&zygotes[1], describe_thumb(number));
+    STEP_UNTIL(loop, zygotes_started == 3);
+    STEP_UNTIL(loop, is_closed(&zygotes[1]));
+    describe(&zygotes[2], describe_thumb(number + 1));
+    STEP_UNTIL(loop, seen.loaded == 2);
+    assert_int_equal(seen.load_failed, 0);
+    assert_int_equal(host_find("thumb"), number + 1);
+    assert_int_equal(pool_reload(pool), 0); /* one that never learns is given up */
+    for (unsigned i = 3; i <= 6; i++) {
+        STEP_UNTIL(loop, zygotes_started == i + 1);
+        describe(&zygotes[i], describe_thumb(number));
+    }
+    STEP_UNTIL(loop, seen.load_failed == 1);
+    assert_int_equal(host_find("thumb"), number + 1);
 }
 
 static void a_zygote_that_dies_while_it_loads_says_at_what(void **state) {
@@ -311,6 +334,7 @@ int main(void) {
         POOL_TEST(a_zygote_that_was_started_again_and_cannot_load_is_replaced_too),
         POOL_TEST(a_zygote_describes_its_types),
         POOL_TEST(a_zygote_that_describes_nonsense_has_not_loaded),
+        POOL_TEST(a_zygote_that_does_not_know_a_new_name_is_replaced),
         POOL_TEST(a_zygote_that_dies_while_it_loads_says_at_what),
         POOL_TEST(a_zygote_that_loads_for_too_long_is_killed),
         POOL_TEST(zygotes_that_die_at_once_again_and_again_are_replaced_after_a_delay),
