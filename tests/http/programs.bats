@@ -606,6 +606,16 @@ END
     [ "$(result_of double '{"n":4}')" = 8 ]
 }
 
+@test "kill -9 of the zygote leaves no process of its own, not even what programs have left behind" {
+    serve --fork
+    mine=$(result_of leave '{}')
+    zygote=$(pgrep -P "$DAEMON")
+    mapfile -t pids < <(children_of "$zygote")
+    kill -KILL "$zygote"
+    wait_for none_alive "${pids[@]}" "$mine"
+    [ "$(result_of double '{"n":4}')" = 8 ]
+}
+
 @test "kill -9 of the service leaves no process, not even what programs have left behind" {
     serve --fork
     mine=$(result_of leave '{}')
