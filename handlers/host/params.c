@@ -42,12 +42,12 @@ static bool is_param_name(const char *name) {
             return false;
     struct buf quoted = {0};
     buf_json_string(&quoted, name, size);
-    bool is_utf8 = quoted.size == size + 2 && memcmp(quoted.data + 1, name, size) == 0;
+    bool is_utf8 = quoted.failed || (quoted.size == size + 2 && memcmp(quoted.data + 1, name, size) == 0);
     buf_deinit(&quoted);
     return size > 0 && size < JSONTEXT_NAME_ROOM && is_utf8;
 }
 
-/* What is wrong with a row; NULL: nothing. */
+/* What is wrong with a row; NULL: nothing, or there was no memory to find it out. */
 static const char *find_mistake(const struct handler *h, const struct param_spec *p, unsigned form_count) {
     struct fault fault = {0};
     const char *why = NULL;
@@ -64,7 +64,8 @@ static const char *find_mistake(const struct handler *h, const struct param_spec
         return "has no choices";
     if (!is_bound(p->min) || !is_bound(p->max))
         return "min and max are decimal digits";
-    if (p->fallback != NULL && jsontext_check(p->fallback, strlen(p->fallback), 16, &fault) != 0)
+    if (p->fallback != NULL && jsontext_check(p->fallback, strlen(p->fallback), 16, &fault) != 0 &&
+        fault.json.data != NULL && strstr(fault.json.data, "\"memory_limit\"") == NULL)
         why = "its fallback is not JSON";
     fault_deinit(&fault);
     return why;
