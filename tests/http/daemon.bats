@@ -503,7 +503,7 @@ for_signal() { # SIGNAL
     start_daemon --workers 1 --config "$BATS_TEST_TMPDIR/conf"
     limit_is 3072
     old=$(curl -sS "$URL/v1/workers" | jq -r '.workers[].pid' | sort | xargs)
-    id=$(submit '{"type":"sleep","params":{"ms":1200}}')
+    id=$(submit '{"type":"sleep","params":{"ms":3000}}')
     wait_for is_running "$id"
     echo 'max-body = 5KiB' >"$BATS_TEST_TMPDIR/conf"
     kill -HUP "$DAEMON"

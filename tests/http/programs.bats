@@ -353,8 +353,11 @@ deaths='segv:signal:SIGSEGV kill:signal:SIGKILL exit:exit:3 half:exit:0 close:pr
     for _ in 1 2 3 4 5 6 7; do
         program_pid
     done >"$BATS_TEST_TMPDIR/pids"
-    [ "$(sort -u "$BATS_TEST_TMPDIR/pids" | wc -l)" = 3 ]
-    mapfile -t pids < <(sort -u "$BATS_TEST_TMPDIR/pids" | grep -vx "$(tail -n 1 "$BATS_TEST_TMPDIR/pids")")
+    # Both lanes can have got some of them. One of the two has got more than three.
+    sort "$BATS_TEST_TMPDIR/pids" | uniq -c >"$BATS_TEST_TMPDIR/calls"
+    [ -z "$(awk '$1 > 3' "$BATS_TEST_TMPDIR/calls")" ]
+    mapfile -t pids < <(awk '$1 == 3 { print $2 }' "$BATS_TEST_TMPDIR/calls")
+    [ ${#pids[@]} -ge 1 ]
     wait_for none_alive "${pids[@]}"
 }
 
