@@ -23,7 +23,7 @@
 #define FRAME_NS        NS_PER_MS        /* what the calls of a frame may cost together */
 #define UNKNOWN_COST_NS (10 * NS_PER_MS) /* of a type of which nothing has run: no express worker takes that */
 #define SENT_ALONE      64               /* calls of a type, after one that has printed something */
-#define MAX_TRACEBACK   (8 * 1024)
+#define MAX_TRACEBACK   (64 * 1024)      /* of which call_fail_exception keeps the end */
 #define PRESS_NS        (20 * NS_PER_MS) /* a cancelled call gets a signal so often */
 
 enum request { REQUEST_RUN, REQUEST_PLAN, REQUEST_MERGE };

@@ -7,13 +7,13 @@
 
 /* At most WIRE_MAX_LOG bytes. */
 static void log_line(const struct job *job, const struct worker *w, const char *line, size_t size) {
-    const struct handler *h = host_handler(job->record->type);
+
     char id[ID_TEXT_SIZE], text[WIRE_MAX_LOG + 1];
     for (size_t i = 0; i < size; i++) /* a NUL would hide what follows */
         text[i] = line[i] == '\0' ? ' ' : line[i];
     text[size] = '\0';
     id_format(&job->record->id, id);
-    LOG(LOG_INFO, "program_output", LOG_STR("job", id), LOG_STR("type", h == NULL ? NULL : h->name),
+    LOG(LOG_INFO, "program_output", LOG_STR("job", id), LOG_STR("type", host_name(job->record->type)),
         LOG_INT("worker", worker_slot(w)), LOG_STR("line", text));
 }
 
