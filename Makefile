@@ -98,7 +98,7 @@ WARNINGS := \
 	-Wwrite-strings \
 	-Wno-missing-field-initializers
 
-CFLAGS ?= $(if $(SANITIZE),-O1 -g1,-O2 -g)
+CFLAGS ?= -O2 $(if $(SANITIZE),-g1,-g)
 DEFINES := $(if $(SANITIZE)$(DEBUG),-DOFFLOAD_DEBUG)
 HARDENING := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 override CFLAGS += -std=c11 -D_GNU_SOURCE -I. -DOFFLOAD_VERSION='"$(VERSION)"' $(WARNINGS) $(DEFINES) $(HARDENING) -pthread \
