@@ -12,12 +12,12 @@ def py_tiny(start: int, stop: int) -> dict:
 
 @offload.task
 def py_primes(start: int, stop: int) -> dict:
-    return {"count": jobs.primes(start, stop)}
+    return {"count": sum(jobs.primes(a, b) for a, b in jobs.pieces(start, stop))}
 
 
 @py_primes.split
 def _(start, stop, chunks):
-    for a, b in jobs.pieces(start, stop):
+    for a, b in jobs.parts(start, stop, min(4096, max(1, (stop - start) // jobs.PIECE))):
         yield {"start": a, "stop": b}
 
 
