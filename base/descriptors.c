@@ -44,6 +44,14 @@ void descriptors_close_from(int first) {
         close(fd);
 }
 
+void descriptors_close_pair(int pair[2]) {
+    for (int i = 0; i < 2; i++) {
+        if (pair[i] >= 0)
+            close(pair[i]);
+        pair[i] = -1;
+    }
+}
+
 void descriptors_keep_private(void) {
     if (syscall(SYS_close_range, (unsigned)FIRST_OTHER, ~0U, (unsigned)CLOSE_RANGE_CLOEXEC) != 0)
         mark_each();

@@ -11,6 +11,8 @@
 void descriptors_fill(bool fails);
 /* Closes this descriptor and all above it. */
 void descriptors_close_from(int first);
+/* Closes those of a pair that are open, and sets both to -1. Any process, at any time. */
+void descriptors_close_pair(int pair[2]);
 /* Marks all other descriptors close-on-exec, so that no program which we execute gets what was left open for us. */
 void descriptors_keep_private(void);
 

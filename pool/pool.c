@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -24,6 +23,7 @@
 #include "base/container.h"
 #include "base/log.h"
 #include "handlers/host/host.h"
+#include "pool/child.h"
 #include "pool/held_back.h"
 #include "pool/life.h"
 #include "pool/memory_limit.h"
@@ -287,22 +287,13 @@ static int start_zygote(struct pool *p, enum zygote_birth birth) {
 
 /* ---- children of the front end ----------------------------------------------------------------------------------- */
 
-/* What programs have left behind becomes our child when their zygote dies, because we are a subreaper. Nobody waits for
- * it any more. Workers die by themselves. */
-static void kill_orphans(const struct pool *p) {
-    char path[64];
-    int pid;
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *children = fopen(path, "re");
-    while (children != NULL && fscanf(children, "%d", &pid) == 1) {
-        bool is_zygote = false;
-        for (size_t i = 0; i < p->link_count; i++)
-            is_zygote |= zygote_link_pid(p->links[i]) == pid;
-        if (!is_zygote && getsid(pid) == getsid(0)) /* in a container we can be PID 1, and adopt others, too */
-            kill(pid, SIGKILL);
-    }
-    if (children != NULL)
-        fclose(children);
+static void kill_orphan(void *arg, pid_t pid) {
+    const struct pool *p = arg;
+    for (size_t i = 0; i < p->link_count; i++)
+        if (zygote_link_pid(p->links[i]) == pid)
+            return;
+    if (getsid(pid) == getsid(0)) /* in a container we can be PID 1, and adopt others, too */
+        kill(pid, SIGKILL);
 }
 
 /* The process is a worker whose zygote died, or a zygote; if we are PID 1, it can be any process. */
@@ -332,8 +323,10 @@ void pool_reap(struct pool *p) {
     bool any = pid > 0;
     for (; pid > 0; pid = wait4(-1, &status, WNOHANG, &usage))
         reap_one(p, pid, status, &usage);
-    if (any) /* its children are ours now */
-        kill_orphans(p);
+    /* What programs have left behind becomes our child when their zygote dies, because we are a subreaper. Nobody waits
+     * for it any more. Workers die by themselves. */
+    if (any)
+        child_visit_all(kill_orphan, p);
 }
 
 /* ---- the pool ---------------------------------------------------------------------------------------------------- */

@@ -32,9 +32,11 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/state.h"
 #include "handlers/program/programs.h"
+#include "pool/child.h"
 #include "pool/death.h"
 #include "pool/wire.h"
 
@@ -116,13 +118,6 @@ static void move(struct program_in_zygote *p, enum program_state to) {
     p->state = to;
 }
 
-static void close_pair(int pair[2]) {
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            close(pair[i]);
-    pair[0] = pair[1] = -1;
-}
-
 /* ---- executing a program ----------------------------------------------------------------------------------------- */
 
 /* Libraries that would start threads of their own. The workers are the parallelism. */
@@ -143,24 +138,10 @@ static void set_environment(const struct program_source *source) {
 
 /* In the child. The sockets of the zygote close on exec. */
 static _Noreturn void become_program(const struct program_source *source, int conversation, int output, pid_t parent) {
-    sigset_t none;
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(0);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (null >= 0)
-        dup2(null, STDIN_FILENO);
-    dup2(output, STDOUT_FILENO);
-    dup2(output, STDERR_FILENO);
     for (int sig = 1; sig < NSIG; sig++)
         signal(sig, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    /* When memory runs out, the kernel should end a program rather than the front end. */
-    int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (oom >= 0 && write(oom, "500", 3) < 0)
-        errno = 0;
+    child_begin(parent, output);
     set_environment(source);
     dup2(conversation, PROGRAM_FD);
     fcntl(PROGRAM_FD, F_SETFD, 0); /* if it was there already */
@@ -176,7 +157,7 @@ static bool make_pairs(int conversation[2], int output[2]) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, conversation) != 0)
         return false;
     if (pipe2(pipes, O_CLOEXEC) != 0) {
-        close_pair(conversation);
+        descriptors_close_pair(conversation);
         return false;
     }
     output[0] = pipes[0];
@@ -670,7 +651,7 @@ static void on_supply(struct watch *w, uint32_t events) {
     int fds[2];
     (void)events;
     int got = wire_receive_control(w->fd, &q, sizeof q, fds);
-    close_pair(fds);
+    descriptors_close_pair(fds);
     if (got != 1 || q.version != WIRE_VERSION || q.program >= z.count) {
         if (got >= 0 || errno != EAGAIN)
             loop_unwatch(z.loop, w); /* it is dying, or out of control: it gets no more processes */

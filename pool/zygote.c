@@ -23,10 +23,12 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "handlers/host/host.h"
 #include "pool/cgroup.h"
+#include "pool/child.h"
 #include "pool/death.h"
 #include "pool/sources.h"
 #include "pool/templates.h"
@@ -139,10 +141,6 @@ static _Noreturn void execute_worker(int socket) {
 /* In the child: closes and resets what belongs to the zygote, then becomes the worker. */
 static _Noreturn void become_worker(const struct zygote_request *q, int socket, int supply, int stderr_fd,
                                     pid_t parent) {
-    sigset_t none;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(0);
     close(ZYGOTE_SOCKET_FD);
     if (zygote.sources_fd >= 0)
         close(zygote.sources_fd);
@@ -150,21 +148,8 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     templates_forget();
     loop_free(zygote.loop);
     log_mark = 0;
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (null >= 0)
-        dup2(null, STDIN_FILENO);
-    dup2(stderr_fd, STDOUT_FILENO);
-    dup2(stderr_fd, STDERR_FILENO);
-    close(null);
-    close(stderr_fd);
     signal(SIGTERM, SIG_IGN); /* until the worker has its own handler */
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    /* When memory runs out, the kernel should end a worker rather than the front end. It does no harm if this fails. */
-    int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (oom >= 0 && write(oom, "500", 3) < 0)
-        errno = 0;
-    close(oom);
+    child_begin(parent, stderr_fd);
     if (q->start_type != START_FORKED)
         execute_worker(socket);
     worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD, supply);
@@ -196,12 +181,6 @@ static int fork_worker(const struct zygote_request *q, int sockets[2], int suppl
     struct zygote_report r = {.kind = ZYGOTE_SPAWNED, .slot = q->slot, .pid = pid};
     report(&r, (int[2]){sockets[0], pipes[0]});
     return 0;
-}
-
-static void close_pair(int pair[2]) {
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            close(pair[i]);
 }
 
 /* The plugin that has the type; plugin_count if none has. */
@@ -237,9 +216,9 @@ static void spawn(const struct zygote_request *q) {
         struct zygote_report r = {.kind = ZYGOTE_NOT_SPAWNED, .slot = q->slot, .status = errno};
         report(&r, NULL);
     }
-    close_pair(sockets);
-    close_pair(supply);
-    close_pair(pipes);
+    descriptors_close_pair(sockets);
+    descriptors_close_pair(supply);
+    descriptors_close_pair(pipes);
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
@@ -250,7 +229,7 @@ static bool serve_request(void) {
     int fds[2];
     if (wire_receive_control(ZYGOTE_SOCKET_FD, &q, sizeof q, fds) != 1)
         return false;
-    close_pair(fds);
+    descriptors_close_pair(fds);
     if (q.version != WIRE_VERSION)
         return false;
     if (q.kind == ZYGOTE_SPAWN)
@@ -280,16 +259,14 @@ static int64_t no_turn(void *arg) {
     return -1;
 }
 
+static void kill_child(void *arg, pid_t pid) {
+    (void)arg;
+    kill(pid, SIGKILL);
+}
+
 /* Kills all children, also those that programs have left behind. */
 static void kill_children(void) {
-    char path[64];
-    int pid;
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *children = fopen(path, "re");
-    while (children != NULL && fscanf(children, "%d", &pid) == 1)
-        kill(pid, SIGKILL);
-    if (children != NULL)
-        fclose(children);
+    child_visit_all(kill_child, NULL);
     for (size_t i = 0; i < zygote.count; i++)
         if (zygote.children[i].pid != 0)
             kill(zygote.children[i].pid, SIGKILL);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptors.h"
 
 #define WAIT_MS    10
 #define REPORT_MS  1000        /* so long we wait for the zygote to say how a process died */
@@ -117,15 +118,9 @@ void process_end_call(struct process *p, struct call *c) {
 
 /* ---- news -------------------------------------------------------------------------------------------------------- */
 
-static void close_both(const int fds[2]) {
-    for (int i = 0; i < 2; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-}
-
-static void on_started(struct process *p, const struct program_news *n, const int fds[2]) {
+static void on_started(struct process *p, const struct program_news *n, int fds[2]) {
     if (p->state != PROCESS_ASKED || fds[0] < 0 || fds[1] < 0) {
-        close_both(fds);
+        descriptors_close_pair(fds);
         return;
     }
     p->state = PROCESS_GREETING;
@@ -163,7 +158,7 @@ static void take_news(void) {
             on_started(p, &n, fds);
             continue;
         }
-        close_both(fds);
+        descriptors_close_pair(fds);
         if (p != NULL && n.kind == PROGRAM_NOT_STARTED)
             on_not_started(p, &n);
         if (p != NULL && n.kind == PROGRAM_EXITED && n.pid == p->pid && p->state >= PROCESS_GREETING) {

@@ -324,7 +324,7 @@ static void hear_reports(int socket) {
     while (wire_receive_control(socket, &r, sizeof r, fds) == 1) {
         MUST(r.version == WIRE_VERSION);
         MUST((r.kind == ZYGOTE_SPAWNED && fds[0] >= 0 && fds[1] >= 0) || (r.kind == ZYGOTE_NOT_SPAWNED && fds[0] < 0));
-        close_pair(fds);
+        descriptors_close_pair(fds);
     }
 }
 
@@ -350,8 +350,8 @@ static void do_zygote(struct input *in) {
         serves = serves && serve_request();
         hear_reports(fds[0]);
     }
-    close_pair(fds);
-    close_pair(pipes);
+    descriptors_close_pair(fds);
+    descriptors_close_pair(pipes);
     for (size_t i = 0; i < zygote.count; i++)
         templates_remove_worker(zygote.children[i].pid);
     free(zygote.children);

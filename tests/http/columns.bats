@@ -8,15 +8,6 @@ setup() {
     start_daemon
 }
 
-# A body in a file, for those that are too long for an argument: body_file JQ-EXPRESSION, then call_file.
-body_file() {
-    jq -nc "$1" >"$BATS_TEST_TMPDIR/body.json"
-}
-
-call_file() {
-    call_job "$@" "@$BATS_TEST_TMPDIR/body.json"
-}
-
 # The columns are wrong: is_rejected COLUMNS POINTER [WORDS OF THE DETAIL]
 is_rejected() {
     call_job "{\"type\":\"primes\",\"columns\":$1}"

@@ -171,3 +171,12 @@ children_of() {
         children_of "$child"
     done
 }
+
+# A body in a file, for those that are too long for an argument: body_file JQ-EXPRESSION, then call_file.
+body_file() {
+    jq -nc "$1" >"$BATS_TEST_TMPDIR/body.json"
+}
+
+call_file() {
+    call -H 'Content-Type: application/json' "$@" --data-binary @"$BATS_TEST_TMPDIR/body.json" /v1/jobs
+}

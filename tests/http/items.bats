@@ -8,15 +8,6 @@ setup() {
     start_daemon
 }
 
-# A body in a file, for those that are too long for an argument: body_file JQ-EXPRESSION, then call_file.
-body_file() {
-    jq -nc "$1" >"$BATS_TEST_TMPDIR/body.json"
-}
-
-call_file() {
-    call -H 'Content-Type: application/json' "$@" --data-binary @"$BATS_TEST_TMPDIR/body.json" /v1/jobs
-}
-
 @test "each item has its result, in the order given" {
     call_job '{"type":"primes","items":[{"start":0,"stop":100},{"nth":4},{"start":0,"stop":10,"op":"list"}]}'
     [ "$CODE" = 200 ]
