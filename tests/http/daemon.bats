@@ -406,8 +406,8 @@ fill_log() {
         >"$BATS_TEST_TMPDIR/pids" 3>&-
     read -r DAEMON zygote <"$BATS_TEST_TMPDIR/pids"
     URL=http://offload
-    call --unix-socket "$socket" /livez
-    livez=$CODE
+    alive() { [ "$(status --unix-socket "$socket" http://offload/livez 2>/dev/null)" = 200 ]; } # the zygote is older than the socket
+    wait_for alive
     call --unix-socket "$socket" /readyz
     readyz=$CODE
     call --unix-socket "$socket" -H 'Content-Type: application/json' -d '{"type":"primes","params":{"nth":1}}' /v1/jobs
@@ -417,7 +417,6 @@ fill_log() {
     wait_for ready
     kill -TERM "$DAEMON"
     DAEMON=
-    [ "$livez" = 200 ]
     [ "$readyz" = 503 ]
     expect_problem 503 starting
     [ -n "$(header Retry-After)" ]
