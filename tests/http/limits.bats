@@ -78,7 +78,7 @@ DELAYED='{"type":"echo","params":{"value":1},"options":{"delay_ms":3600000}}'
 
 @test "a delayed job that is due counts towards --max-queue, and is not lost though that is full" {
     start_daemon --workers 1 --max-queue 1
-    due=$(submit '{"type":"sleep","params":{"ms":60000},"options":{"delay_ms":300}}')
+    due=$(submit '{"type":"sleep","params":{"ms":60000},"options":{"delay_ms":2000}}')
     submit "$LONG"
     both_count() { curl -sS "$URL/metrics" | grep -qx 'offload_jobs_delayed 0'; }
     wait_for both_count
