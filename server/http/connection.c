@@ -309,14 +309,15 @@ void http_connections_deinit(struct http_connections *all) {
     free(all->by_fd);
 }
 
-void http_connections_cut_spare(struct http_connections *all) {
+bool http_connections_cut_spare(struct http_connections *all) {
     struct http_connection *c;
     DL_FOREACH2(all->spare, c, spare_next) {
         if (c->request == NULL && c->state != CONNECTION_CUT) {
             cut(c);
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 void http_connection_begin(struct http_connection *c, struct http_request *r, const char *request_id) {

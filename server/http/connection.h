@@ -73,8 +73,8 @@ struct http_connection *http_connection_find(const struct http_connections *all,
 void http_connection_free(struct http_connection *c);
 /* Frees what the connections share. They must be gone. */
 void http_connections_deinit(struct http_connections *all);
-/* Cuts the oldest connection beyond the limit that serves no request. No effect if there is none. */
-void http_connections_cut_spare(struct http_connections *all);
+/* Cuts the oldest connection beyond the limit that serves no request. False if there is none. */
+bool http_connections_cut_spare(struct http_connections *all);
 
 /* From the first to the second call, the program's recv looks at what is read from these connections. */
 void http_connections_begin_reading(struct http_connections *all);

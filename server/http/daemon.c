@@ -36,6 +36,7 @@
 
 #define LAST_TURNS        4    /* of libmicrohttpd, in which the last answers are sent */
 #define SPARE_CONNECTIONS 128  /* beyond the limit: they get an answer that says so; further ones are closed at once */
+#define CUT_CONNECTIONS   256  /* beyond those: they are cut, and libmicrohttpd closes them when it runs next */
 #define SPARE_HEAD        8192 /* bytes beyond the limit: a head up to there gets an answer that says so */
 #define LEAST_MEMORY      16384
 #define REQUEST_BYTES     4096 /* of a connection and its request, without libmicrohttpd's memory and large bodies */
@@ -222,9 +223,10 @@ int64_t http_turn(struct http *h) {
 }
 
 void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool only_local) {
-    if (h->connections.count >= h->config.max_connections + SPARE_CONNECTIONS - 1)
-        http_connections_cut_spare(&h->connections);
-    struct http_connection *c = http_connection_new(&h->connections, fd, only_local);
+    unsigned most = (unsigned)h->config.max_connections + SPARE_CONNECTIONS;
+    bool has_room =
+        h->connections.count < most - 1 || http_connections_cut_spare(&h->connections) || h->connections.count < most;
+    struct http_connection *c = has_room ? http_connection_new(&h->connections, fd, only_local) : NULL;
     if (c == NULL) {
         close(fd);
         return;
@@ -260,8 +262,8 @@ static int start_daemon(struct http *h) {
     h->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)h->config.max_connections + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
+        (unsigned)h->config.max_connections + SPARE_CONNECTIONS + CUT_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        memory, MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
         on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, /* else it does not use sendfile(2), which can raise SIGPIPE */
         MHD_OPTION_END);

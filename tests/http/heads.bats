@@ -143,3 +143,19 @@ time.sleep(60)' "$PORT" >"$BATS_TEST_TMPDIR/crowd" 3>&- &
     kill "$crowd"
     wait "$crowd" || true
 }
+
+@test "a probe behind a burst of idle clients is answered: those that make room for it are not closed yet" {
+    start_daemon --max-connections 5
+    run -0 python3 -c '
+import os, signal, socket, sys
+daemon, address = int(sys.argv[1]), ("127.0.0.1", int(sys.argv[2]))
+os.kill(daemon, signal.SIGSTOP)
+try:
+    kept = [socket.create_connection(address) for _ in range(300)]
+    probe = socket.create_connection(address, timeout=60)
+    probe.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+finally:
+    os.kill(daemon, signal.SIGCONT)
+print(probe.recv(12).decode())' "$DAEMON" "$PORT"
+    [ "$output" = 'HTTP/1.1 200' ]
+}
