@@ -131,7 +131,7 @@ has_job() { # STATUS TYPE
 }
 
 @test "submit, get, wait: a job by its id" {
-    id=$(offload submit sleep ms=600 | job_id)
+    id=$(offload submit sleep ms=2500 | job_id)
     [ -n "$id" ]
     run offload get "$id" --result
     [ "$status" -eq 5 ]

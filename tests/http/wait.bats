@@ -169,7 +169,7 @@ LONG='{"type":"sleep","params":{"ms":60000}}'
 
 @test "the ETag changes when the job does, and a poll with the old one gets the new job" {
     start_daemon --workers 1
-    first=$(submit '{"type":"sleep","params":{"ms":600}}')
+    first=$(submit '{"type":"sleep","params":{"ms":2500}}')
     second=$(submit '{"type":"sleep","params":{"ms":10}}')
     call "/v1/jobs/$second"
     holds '.status == "queued"'
