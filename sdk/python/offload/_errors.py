@@ -1,8 +1,8 @@
-"""The exceptions of the package."""
+"""The exceptions of the tasks' side. Those of the clients are in _failures.py."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 
 def escape(name: Any) -> str:
@@ -11,11 +11,14 @@ def escape(name: Any) -> str:
 
 
 class InvalidParams(ValueError):
-    """Raised by a task whose parameters are wrong: the job is answered with 422.
+    """Raised by a task whose parameters are wrong: the job is answered with 422. The clients raise it for that answer.
 
     `pointer` is a JSON pointer to the value within the parameters ("/image", "/points/3/x"; "" for all of them). The
-    name of a parameter will do, too. `why` says what is wrong with it.
+    name of a parameter will do, too. `why` says what is wrong with it. `problem`: the answer of the service (RFC 9457),
+    at a client.
     """
+
+    problem: Optional[dict[str, Any]] = None
 
     def __init__(self, pointer: str, why: str) -> None:
         if not isinstance(pointer, str) or not isinstance(why, str):
