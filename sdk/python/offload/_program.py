@@ -99,6 +99,8 @@ def leave(status: int) -> None:
 class Program:
     """The state of this process. The main thread has it; `report` and `is_cancelled` can be called from any."""
 
+    max_calls: Optional[int] = None  # after so many a program process ends
+
     def __init__(self, sock: socket.socket, job_types: list[JobType], fork: bool) -> None:
         self.sock = sock
         self.job_types = {job_type.name: job_type for job_type in job_types}
@@ -400,6 +402,12 @@ class Program:
 
     # ---- forking ----
 
+    def hello(self, fork: bool) -> dict[str, Any]:
+        hello = {"kind": "hello", "protocol": PROTOCOL, "fork": fork, "cancel_signal": int(CANCEL_SIGNAL)}
+        if self.max_calls is not None:
+            hello["max_calls"] = self.max_calls
+        return hello
+
     def fork(self, message: dict[str, Any]) -> None:
         """Makes a program process that is a child of `parent`. In the child this returns, too, and its state is that of
         a new program."""
@@ -414,7 +422,7 @@ class Program:
             pid = -1
             self.say({"kind": "forked", "error": str(error)})
         if pid == 0:
-            self.say({"kind": "hello", "protocol": PROTOCOL, "fork": False, "cancel_signal": int(CANCEL_SIGNAL)})
+            self.say(self.hello(False))
             return
         for descriptor in given:
             os.close(descriptor)
@@ -527,17 +535,17 @@ def may_fork() -> tuple[bool, str]:
     return True, ""
 
 
-def start(sock: socket.socket, job_types: list[JobType], files: list[str]) -> None:
-    """Says hello, and serves. Returns when the conversation is over."""
+def start(sock: socket.socket, job_types: list[JobType], files: list[str], kind: type[Program] = Program) -> None:
+    """Says hello, and serves, as a program of that kind. Returns when the conversation is over."""
     fork, reason = may_fork()
     prctl = load_prctl() if fork else None
     if fork and prctl is None:
         fork, reason = False, "ctypes cannot be loaded"
-    program = Program(sock, job_types, fork)
+    program = kind(sock, job_types, fork)
     program.prctl = prctl
     _call.host = program
     signal.signal(CANCEL_SIGNAL, program.on_signal)
-    hello: dict[str, Any] = {"kind": "hello", "protocol": PROTOCOL, "fork": fork, "cancel_signal": int(CANCEL_SIGNAL)}
+    hello = program.hello(fork)
     if reason:
         hello["fork_reason"] = reason
     hello["sources"] = files
