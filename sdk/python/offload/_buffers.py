@@ -1,8 +1,8 @@
 """Pickles with their large parts beside them, and the memory in which those travel.
 
 A large part (an array's data, PEP 574) or a large pickle is not copied through JSON and sockets. It is written into a
-memfd (memfd_create(2)), which the other process maps. A memfd has no name, so nothing is left when its processes end, in
-whatever way. And it does not count against the size of /dev/shm, which is 64 MiB in a container.
+memfd (memfd_create(2)), which the other process maps. A memfd has no name, so nothing is left when its processes end,
+in whatever way. And it does not count against the size of /dev/shm, which is 64 MiB in a container.
 
 A packed object lies in a memfd like this; `sizes` are the bytes of each part:
 
@@ -22,7 +22,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Optional, Union
 
 LARGE = 64 << 10  # what has fewer bytes stays in the pickle, and the pickle in the JSON
-SLAB = 8 << 20  # calls whose large parts are smaller than an eighth of it share a memfd, so that descriptors do not run out
+SLAB = 8 << 20  # calls with less than an eighth of it share a memfd, so that descriptors do not run out
 ALIGN = 64  # of buffers: arrays want to begin at a cache line
 PAGE = mmap.ALLOCATIONGRANULARITY
 

@@ -37,6 +37,7 @@ from . import _buffers, _program
 from ._errors import Cancelled, LoadError
 from ._frames import Broken
 from ._load import reason, strip
+from ._program import leave
 from ._types import JobType, boundary
 
 HELLO, SLAB, TRACKER, RESULT, FAULT = b"H", b"S", b"T", b"R", b"F"
@@ -45,6 +46,9 @@ NOT_IMPORTED = (
     "the main module is not a file that the workers can import: it is interactive, `python -c`, or a package's "
     "__main__. Put the function into a module"
 )
+
+
+__all__ = ["leave", "main"]
 
 
 def name_of(function: Any) -> str:
@@ -272,7 +276,7 @@ def main(path: str) -> int:
     try:
         sock = host_socket()
         set_up_signals()
-        tracker: Any = resource_tracker._resource_tracker  # type: ignore[attr-defined]
+        tracker: Any = resource_tracker._resource_tracker
         tracker.__class__ = SharedTracker
         Remote.path = path
         data = pickle.loads(connect(path))

@@ -1,4 +1,4 @@
-"""The service of a drop-in executor: an offloadd of its own, which runs the script's functions and ends with the script.
+"""The service of a drop-in executor: an offloadd of its own, which runs the script's functions and ends with it.
 
     script ──spawns──► offloadd --exit-with-parent ──► template (_remote.py) ──forks──► program processes
       │  ▲                 ▲                                                                   │
@@ -27,8 +27,8 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
-from multiprocessing import process, resource_tracker, spawn, util
 from multiprocessing import context as contexts
+from multiprocessing import process, resource_tracker, spawn, util
 from typing import Any, Callable, NamedTuple, Optional
 
 from . import _buffers
@@ -39,7 +39,7 @@ PATIENCE_S = 60  # for what another process of ours does at once
 STOP_S = 10  # offloadd needs some milliseconds to end
 TAIL = 64 << 10  # bytes of offloadd's log that are kept, for the message when it does not start
 
-START = "import sys; sys.path.insert(0, {folder!r}); from offload._remote import main; from offload._program import leave; leave(main({path!r}))"
+START = "import sys; sys.path.insert(0, {folder!r}); import offload._remote as it; it.leave(it.main({path!r}))"
 
 NOT_FOUND = """\
 offload.Executor() starts a service of its own, and the program offloadd is not on PATH. Build it (`make`) and install \
@@ -109,7 +109,7 @@ class Codec:
         BrokenProcessPool: the initializer has failed, so no call will run."""
         kind, text = value[0], value[1:]
         if kind == "b":
-            raise BrokenProcessPool(f"A process in the process pool was terminated abruptly: its initializer has raised {text}")
+            raise BrokenProcessPool(f"the initializer of a process in the pool has raised {text}")
         if kind == "r":
             return self.read(token, pickle.loads, binascii.a2b_base64(text))
         if kind == "R":
@@ -271,7 +271,8 @@ class Running:
             fd = self.codec.slabs.descriptor(int(rest))
             self.give(sock, fd)
         elif kind == TRACKER:
-            self.give(sock, os.dup(resource_tracker.getfd()))  # type: ignore[no-untyped-call]
+            tracker = resource_tracker.getfd()
+            self.give(sock, None if tracker is None else os.dup(tracker))
         elif kind == FAULT:
             self.fault = rest.decode()
 
@@ -414,7 +415,7 @@ class Service:
 
 def preparation_data() -> dict[str, Any]:
     """What a process needs to be like this one, as multiprocessing's spawn sees it."""
-    default: Any = contexts._default_context  # type: ignore[attr-defined]
+    default: Any = contexts._default_context
     chosen = default._actual_context
     data: dict[str, Any] = spawn.get_preparation_data("MainProcess")
     if chosen is None:  # asking for the start method has fixed it; the script can still choose one
