@@ -41,6 +41,8 @@ static const struct config_option rows[] = {
      .help = "how long running jobs can take to end after SIGTERM"},
     {"enable-test-types", CONFIG_SWITCH, CONFIG_AT_START, AT(enable_test_types), .fallback = "false",
      .help = "offer sleep, burn, echo, collatz, crash, report, process and spawned"},
+    {"exit-with-parent", CONFIG_COUNT, CONFIG_AT_START, AT(exit_with_parent), 0, INT32_MAX, .fallback = "0",
+     .help = "end at once, without a drain, when this process ends, which has to be the parent; 0: no such process"},
     {"express-cost", CONFIG_TIME, CONFIG_RELOADED, AT(express_cost_ns), 0, S, .fallback = "5ms",
      .help = "jobs that are estimated to take less run on express workers"},
     {"express-workers", CONFIG_COUNT, CONFIG_AT_START, AT(express_workers), 1, 64, .fallback = "1",
@@ -110,6 +112,8 @@ static const struct config_option rows[] = {
      .help = "offer the job types of this plugin, a shared object (docs/plugins.md); repeatable"},
     {"plugin-dir", CONFIG_LIST, CONFIG_RELOADED, AT(plugin_dir), .value = "DIR",
      .help = "offer the job types of all plugins *.so in this directory; repeatable"},
+    {"private-dir", CONFIG_TEXT, CONFIG_AT_START, AT(private_dir), .value = "DIR",
+     .help = "remove this directory at the end, and the sockets in it, for a service that a script starts for itself"},
     {"program", CONFIG_LIST, CONFIG_RELOADED, AT(program), .value = "COMMAND",
      .help =
          "offer the job types of this program (docs/programs.md); it is split into words as by a shell; repeatable"},

@@ -55,6 +55,9 @@ struct config {
     struct config_list allowed_host;  /* names */
     int64_t webhook_timeout_ns, webhook_retry_ns, max_webhooks, max_webhook_bytes;
 
+    int64_t exit_with_parent; /* its pid; 0: none */
+    const char *private_dir;  /* NULL: there is none */
+
     const char *data_dir; /* "none": nothing outlives the process */
     int64_t max_ended, max_ended_bytes, key_ttl_ns;
     enum log_level log_level;

@@ -7,13 +7,17 @@
  *                                                                        second one ───────────────► 128 + signal
  */
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -344,6 +348,31 @@ static void on_signal(struct watch *w, uint32_t events) {
     }
 }
 
+/* The process that we are there for is gone. Nobody waits for what runs. */
+static void on_parent_gone(struct watch *w, uint32_t events) {
+    struct server *s = container_of(w, struct server, parent_watch);
+    (void)events;
+    LOG(LOG_INFO, "parent_gone");
+    s->draining = true; /* even if the types are being loaded: no fault is reported */
+    loop_unwatch(s->loop, w);
+    loop_stop(s->loop);
+}
+
+/* --exit-with-parent. PR_SET_PDEATHSIG would not do: it comes when the parent's thread ends that has started us. */
+static int watch_parent(struct server *s, struct buf *error) {
+    pid_t parent = (pid_t)s->config.exit_with_parent;
+    s->parent_watch = (struct watch){-1, on_parent_gone};
+    if (parent == 0)
+        return 0;
+    s->parent_watch.fd = pidfd_open(parent, 0);
+    if (s->parent_watch.fd < 0 && errno != ESRCH)
+        return -1;
+    if (getppid() == parent) /* else its pid can be another process's by now */
+        return loop_watch(s->loop, &s->parent_watch, EPOLLIN);
+    buf_printf(error, "--exit-with-parent: the process %lld is not the parent", (long long)parent);
+    return -1;
+}
+
 static int watch_signals(struct server *s) {
     sigset_t set;
     sigemptyset(&set);
@@ -448,7 +477,7 @@ static int open_server(struct server *s, struct buf *error) {
     struct http_config hc = http_config_of(&s->config);
     struct http_events he = routes_events(s);
     s->loop = loop_new();
-    if (s->loop == NULL || watch_signals(s) != 0 || start_pool(s, error) != 0 ||
+    if (s->loop == NULL || watch_signals(s) != 0 || watch_parent(s, error) != 0 || start_pool(s, error) != 0 ||
         log_start((size_t)s->config.log_buffer) != 0 || closing_start() != 0 || routes_init(s) != 0 ||
         wait_for_types(s) != 0 || open_jobs(s, error) != 0) {
         if (error->size == 0 && s->exit_status == 0 && !s->draining)
@@ -484,8 +513,24 @@ static void close_server(struct server *s) {
     routes_free(s);
     if (s->loop != NULL)
         loop_free(s->loop);
+    if (s->parent_watch.fd >= 0)
+        close(s->parent_watch.fd);
     closing_stop();
     held_check_empty();
+}
+
+/* --private-dir. Files that are no sockets stay, and so does the directory then. */
+static void remove_private_dir(const struct config *c) {
+    DIR *dir = c->private_dir == NULL ? NULL : opendir(c->private_dir);
+    const struct dirent *e;
+    struct stat st;
+    if (dir == NULL)
+        return;
+    while ((e = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode))
+            unlinkat(dirfd(dir), e->d_name, 0);
+    closedir(dir);
+    rmdir(c->private_dir);
 }
 
 static int run(struct server *s) {
@@ -505,6 +550,7 @@ static int run(struct server *s) {
     }
     buf_deinit(&error);
     close_server(s);
+    remove_private_dir(&s->config);
     for (int i = 0; i < 2; i++)
         arena_deinit(&s->sources_memory[i]);
     buf_deinit(&s->types_fault);

@@ -32,7 +32,7 @@ struct server {
     int64_t waiting; /* clients that wait for a job; --max-sync limits them */
     int argc;
     char **argv;
-    struct watch signal_watch;
+    struct watch signal_watch, parent_watch; /* parent_watch: --exit-with-parent; fd -1: there is none */
     struct timer drain_timer;
 };
 

@@ -41,7 +41,7 @@ limit_is() { # BYTES: the --max-body that is in effect
         max-queue max-memory max-connections max-json-depth max-header header-timeout idle-timeout result-ttl job-timeout \
         cancel-grace drain-timeout max-jobs-per-worker max-worker-rss max-job-memory insecure-no-auth log-level log-format \
         enable-test-types check-config version help config webhook-allow webhook-retry webhook-secret-file webhook-timeout \
-        max-webhooks max-webhook-bytes; do
+        max-webhooks max-webhook-bytes exit-with-parent private-dir; do
         grep -q -- "--$option " <<<"$output"
     done
 }
@@ -582,6 +582,73 @@ for _ in range(2):
     [ "$DAEMON_STATUS" = 0 ]
     wait "$supervisor"
     [ "$(cat "$BATS_TEST_TMPDIR/told")" = $'READY=1\nSTOPPING=1' ]
+}
+
+# Starts offloadd as the child of a process, PARENT, that has another child, too, which outlives it.
+start_as_child() { # OPTION...
+    LOG=$BATS_TEST_TMPDIR/daemon-child.log
+    mkdir -m 700 "$BATS_TEST_TMPDIR/private"
+    python3 -c '
+import os, subprocess, sys
+if os.fork() == 0:
+    os.execvp("sleep", ["sleep", "600"])
+subprocess.Popen([*sys.argv[1:], "--exit-with-parent", str(os.getpid())]).wait()
+' "$OFFLOADD" --listen "unix:$BATS_TEST_TMPDIR/private/sock" --private-dir "$BATS_TEST_TMPDIR/private" \
+        --data-dir none --enable-test-types "$@" 2>"$LOG" 3>&- &
+    PARENT=$!
+    wait_for grep -q '"event":"ready"' "$LOG"
+    FAMILY=$(children_of "$PARENT")
+    SLEEPER=$(pgrep -P "$PARENT" -x sleep)
+}
+
+family_is_gone() { # all but the other child
+    all_gone $(grep -vx "$SLEEPER" <<<"$FAMILY")
+}
+
+@test "--exit-with-parent: when the parent is killed all processes end, and the --private-dir goes" {
+    start_as_child --workers 2
+    curl -sS --unix-socket "$BATS_TEST_TMPDIR/private/sock" -H 'Content-Type: application/json' -d "$LONG" \
+        http://localhost/v1/jobs >/dev/null 3>&- &
+    is_busy() { curl -sS --unix-socket "$BATS_TEST_TMPDIR/private/sock" http://localhost/v1/workers | grep -q busy; }
+    wait_for is_busy
+    kill -KILL "$PARENT"
+    wait_for family_is_gone
+    [ ! -e "$BATS_TEST_TMPDIR/private" ]
+    kill -0 "$SLEEPER"
+    kill "$SLEEPER"
+}
+
+@test "--exit-with-parent: the parent is killed while a program loads" {
+    printf 'import time\nopen("%s/loading", "w")\ntime.sleep(600)\n' "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/tasks.py"
+    start_as_child --python "$BATS_TEST_TMPDIR/tasks.py" & # it never gets ready
+    local starter=$!
+    wait_for test -e "$BATS_TEST_TMPDIR/loading"
+    local daemon
+    daemon=$(pgrep -f -- "--private-dir $BATS_TEST_TMPDIR/private" | while read -r pid; do
+        [ "$(cat "/proc/$pid/comm")" = offloadd ] && echo "$pid" && break
+    done)
+    FAMILY="$daemon $(children_of "$daemon")"
+    SLEEPER=none
+    kill -KILL "$(ps -o ppid= -p "$daemon")"
+    family_is_gone_too() { all_gone $FAMILY; }
+    wait_for family_is_gone_too
+    [ ! -e "$BATS_TEST_TMPDIR/private" ]
+    kill "$starter" 2>/dev/null || true
+}
+
+@test "--private-dir: only sockets are removed from it, and it stays if there is something else" {
+    start_as_child
+    touch "$BATS_TEST_TMPDIR/private/file"
+    kill -TERM "$(pgrep -P "$PARENT" -x offloadd)"
+    wait_for family_is_gone
+    [ "$(ls -A "$BATS_TEST_TMPDIR/private")" = file ]
+    kill "$SLEEPER"
+}
+
+@test "--exit-with-parent: another process than the parent: exit 1 and one line" {
+    daemon --listen 127.0.0.1:0 --data-dir none --exit-with-parent 1
+    [ "$status" = 1 ]
+    one_line_with --exit-with-parent
 }
 
 @test "a NOTIFY_SOCKET that is not there is logged, and the service starts all the same" {
