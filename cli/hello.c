@@ -24,7 +24,7 @@ static bool all_strings(json_t *array) {
 bool hello_check(json_t *hello, bool forked, struct buf *why) {
     json_t *protocol = json_object_get(hello, "protocol"), *fork = json_object_get(hello, "fork");
     json_t *cancel = json_object_get(hello, "cancel_signal"), *sources = json_object_get(hello, "sources");
-    json_t *types = json_object_get(hello, "types");
+    json_t *types = json_object_get(hello, "types"), *most = json_object_get(hello, "max_calls");
     json_int_t number = json_integer_value(cancel);
     if (!json_is_integer(protocol) || json_integer_value(protocol) != 1)
         return fault(why, "\"protocol\" has to be the number 1");
@@ -34,6 +34,8 @@ bool hello_check(json_t *hello, bool forked, struct buf *why) {
         return fault(why, "\"cancel_signal\" has to be the number of a signal");
     if (number == SIGKILL || number == SIGSTOP)
         return fault(why, "\"cancel_signal\" has to be a signal that a process can handle: not SIGKILL or SIGSTOP");
+    if (most != NULL && (!json_is_integer(most) || json_integer_value(most) < 1))
+        return fault(why, "\"max_calls\" has to be a number from 1 up");
     if (sources != NULL && !all_strings(sources))
         return fault(why, "\"sources\" has to be an array of strings");
     if (forked && types != NULL)

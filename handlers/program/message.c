@@ -66,7 +66,7 @@ static bool begins_with(const struct json_span *value, char c) {
 
 struct members {
     struct json_span kind, call, value, values, error, chunks, done, total, pid, types, sources, protocol, fork,
-        fork_reason, cancel_signal;
+        fork_reason, cancel_signal, max_calls;
 };
 
 #define MEMBER(name)                                                                                                   \
@@ -74,9 +74,10 @@ struct members {
 static const struct {
     const char *name;
     size_t offset;
-} member_names[] = {MEMBER(kind),    MEMBER(call),     MEMBER(value), MEMBER(values),      MEMBER(error),
-                    MEMBER(chunks),  MEMBER(done),     MEMBER(total), MEMBER(pid),         MEMBER(types),
-                    MEMBER(sources), MEMBER(protocol), MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal)};
+} member_names[] = {MEMBER(kind),  MEMBER(call),        MEMBER(value),         MEMBER(values),
+                    MEMBER(error), MEMBER(chunks),      MEMBER(done),          MEMBER(total),
+                    MEMBER(pid),   MEMBER(types),       MEMBER(sources),       MEMBER(protocol),
+                    MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal), MEMBER(max_calls)};
 #undef MEMBER
 
 /* One pass: a value can have many megabytes. */
@@ -146,7 +147,7 @@ static int read_forked(const struct members *s, struct message *m, const char **
 }
 
 static int read_hello(const struct members *s, struct message *m, const char **why) {
-    const struct json_span protocol = s->protocol, fork = s->fork, cancel = s->cancel_signal;
+    const struct json_span protocol = s->protocol, fork = s->fork, cancel = s->cancel_signal, most = s->max_calls;
     uint64_t number;
     m->types = s->types;
     m->sources = s->sources;
@@ -159,6 +160,9 @@ static int read_hello(const struct members *s, struct message *m, const char **w
     if (cancel.at != NULL && (!message_u64(&cancel, &number) || number < 1 || number >= NSIG))
         return broken(why, "hello: \"cancel_signal\" is not the number of a signal");
     m->cancel_signal = cancel.at != NULL ? (int)number : 0;
+    m->max_calls = UINT64_MAX;
+    if (most.at != NULL && (!message_u64(&most, &m->max_calls) || m->max_calls == 0))
+        return broken(why, "hello: \"max_calls\" is not a number from 1 up");
     if (m->types.at != NULL && !begins_with(&m->types, '['))
         return broken(why, "hello: \"types\" is not an array");
     if (m->sources.at != NULL && !begins_with(&m->sources, '['))

@@ -26,6 +26,7 @@ struct message {
     bool fork;                       /* hello */
     struct json_span fork_reason;    /* hello: a string; why it cannot be forked */
     int cancel_signal;               /* hello; 0: none */
+    uint64_t max_calls;              /* hello; UINT64_MAX: any number */
 };
 
 /* 0; or -1 with the reason in *why, a text in static memory: the frame breaks the protocol. */

@@ -130,6 +130,7 @@ static void on_started(struct process *p, const struct program_news *n, int fds[
     fcntl(p->output, F_SETFL, O_NONBLOCK);
     frames_open(&p->frames, fds[0]);
     p->next_call = 1;
+    p->last_call = UINT64_MAX;
     p->started_ns = clock_monotonic_ns();
     p->tail_size = 0;
     p->tail[0] = '\0';
@@ -220,6 +221,13 @@ void process_kill(struct process *p) {
     forget(p);
 }
 
+void process_end_if_spent(struct process *p) {
+    if (p->state != PROCESS_READY || p->next_call <= p->last_call)
+        return;
+    process_read_output(p, NULL);
+    process_kill(p);
+}
+
 bool process_is_sound(struct process *p) {
     struct pollfd fd = {.fd = p->frames.fd, .events = POLLIN};
     if (p->state != PROCESS_READY)
@@ -291,6 +299,8 @@ static int take_hello(struct process *p) {
         p->broken = "it sent bytes that are no frame";
     else if (message_read(json, &m, &p->broken) == 0 && m.kind != MESSAGE_HELLO)
         p->broken = "its first message is not hello";
+    else if (p->broken == NULL)
+        p->last_call = m.max_calls;
     return p->broken == NULL ? 1 : -1;
 }
 

@@ -30,6 +30,7 @@ struct process {
     int output; /* the reading end of its stdout and stderr; -1: closed */
     struct frames frames;
     uint64_t next_call; /* the number of the next call */
+    uint64_t last_call; /* it ends when it has answered this one; UINT64_MAX: it stays */
     struct buf line;    /* the last line, as far as it has come */
     char tail[PROCESS_TAIL];
     size_t tail_size;
@@ -64,5 +65,7 @@ bool process_is_sound(struct process *p);
 void process_bury(struct process *p, struct call *c, struct call_loss *loss);
 /* Kills it, and waits for nothing. */
 void process_kill(struct process *p);
+/* Nothing is outstanding. Kills it if it has answered its last call. */
+void process_end_if_spent(struct process *p);
 
 #endif

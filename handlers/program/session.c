@@ -182,10 +182,10 @@ static bool send_frame(struct session *s, unsigned count) {
 /* How many calls the next frame may have. */
 static unsigned frame_limit(const struct session *s) {
     uint64_t cost_ns = atomic_load_explicit(s->type->cost_ns, memory_order_relaxed);
-    if (s->alone > 0 || s->type->prints > 0 || cost_ns == 0 || cost_ns >= FRAME_NS)
-        return 1;
-    uint64_t calls = FRAME_NS / cost_ns;
-    return calls < FRAME_CALLS ? (unsigned)calls : FRAME_CALLS;
+    uint64_t calls = 1, left = s->process->last_call - s->process->next_call + 1;
+    if (s->alone == 0 && s->type->prints == 0 && cost_ns > 0 && cost_ns < FRAME_NS)
+        calls = FRAME_NS / cost_ns < FRAME_CALLS ? FRAME_NS / cost_ns : FRAME_CALLS;
+    return (unsigned)(calls < left ? calls : left);
 }
 
 /* Are these two sent together? A later attempt is sent alone: the frame has one number of attempts. */
@@ -403,6 +403,8 @@ static void hold(struct session *s) {
             on_death(s);
         else if (s->sent > 0 && call_cancelled(at(s, 0)->call))
             press(s);
+        else if (s->sent == 0)
+            process_end_if_spent(s->process);
     }
 }
 

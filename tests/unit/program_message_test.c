@@ -49,7 +49,10 @@ static void each_kind_is_read(void **state) {
                 MESSAGE_HELLO);
     assert_true(m.fork);
     assert_int_equal(m.cancel_signal, 10);
+    assert_true(m.max_calls == UINT64_MAX);
     expect_span(&m.types, "[ 1 ]");
+    expect_good("{\"kind\":\"hello\",\"protocol\":1,\"max_calls\":7}", MESSAGE_HELLO);
+    assert_int_equal(m.max_calls, 7);
     expect_good(" { \"call\" : 17 , \"value\" : {\"a\":[1,\"]\"]} , \"kind\" : \"result\" } ", MESSAGE_RESULT);
     assert_int_equal(m.call, 17);
     expect_span(&m.value, "{\"a\":[1,\"]\"]}");
@@ -97,6 +100,7 @@ static void each_fault_has_its_reason(void **state) {
         {"{\"kind\":\"hello\",\"protocol\":1,\"cancel_signal\":0}", "\"cancel_signal\""},
         {"{\"kind\":\"hello\",\"protocol\":1,\"cancel_signal\":65}", "\"cancel_signal\""},
         {"{\"kind\":\"hello\",\"protocol\":1,\"cancel_signal\":-1}", "\"cancel_signal\""},
+        {"{\"kind\":\"hello\",\"protocol\":1,\"max_calls\":0}", "\"max_calls\""},
         {"{\"kind\":\"hello\",\"protocol\":1,\"types\":{}}", "\"types\""},
         {"{\"kind\":\"hello\",\"protocol\":1,\"sources\":\"a\"}", "\"sources\""},
         {"{\"kind\":\"result\",\"value\":1}", "\"call\""},
