@@ -8,6 +8,7 @@ which comes what a process needs that multiprocessing would have inherited or se
                          SLAB serial          → the memory with the large parts of a call
                          TRACKER              → the pipe to the script's resource tracker
                          RESULT number        the memory with a result's large parts; its call is answered afterwards
+                         BEGUN pid key        the target of a Process (multiprocessing.py) begins here
                          FAULT text           the main module cannot be imported
 
 They are messages of a SOCK_SEQPACKET socket, with descriptors (unix(7)). An answer follows each of the first three.
@@ -40,7 +41,7 @@ from ._load import reason, strip
 from ._program import leave
 from ._types import JobType, boundary
 
-HELLO, SLAB, TRACKER, RESULT, FAULT = b"H", b"S", b"T", b"R", b"F"
+HELLO, SLAB, TRACKER, RESULT, BEGUN, FAULT = b"H", b"S", b"T", b"R", b"B", b"F"
 MESSAGE = 8192  # the most bytes of a message
 NOT_IMPORTED = (
     "the main module is not a file that the workers can import: it is interactive, `python -c`, or a package's "
@@ -95,6 +96,9 @@ class Hub:
             socket.send_fds(self.sock, [RESULT + str(number).encode()], [fd])
         finally:
             os.close(fd)
+
+    def begun(self, key: str) -> None:
+        self.sock.send(BEGUN + f"{os.getpid()} {key}".encode())
 
     def fault(self, text: str) -> None:
         self.sock.send(FAULT + text.encode("utf-8", "backslashreplace")[: MESSAGE - 1])

@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import weakref
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from multiprocessing import context as contexts
@@ -33,7 +32,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from . import _buffers
 from ._http import Address
-from ._remote import FAULT, HELLO, MESSAGE, NOT_IMPORTED, RESULT, SLAB, TRACKER, name_of
+from ._remote import BEGUN, FAULT, HELLO, MESSAGE, NOT_IMPORTED, RESULT, SLAB, TRACKER, name_of
 
 PATIENCE_S = 60  # for what another process of ours does at once
 STOP_S = 10  # offloadd needs some milliseconds to end
@@ -89,6 +88,7 @@ class Codec:
         self.live: set[int] = set()
         self.results: dict[int, Optional[int]] = {}  # the memory of results that have come; None: it could not be taken
         self.arrived = threading.Condition()
+        self.begun: dict[str, Callable[[int], None]] = {}  # who wants to know the process of a Process, by its key
 
     def pack(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[str, bytes, Token]:
         """(type, JSON of the params, token). Raises what pickling raises; the memory is kept until release(token)."""
@@ -229,7 +229,7 @@ class Running:
             *("--job-timeout", "720h", "--max-job-memory", "0", "--max-wait", "24h", "--sync-wait", "24h"),
             *("--max-sync", "1000000", "--max-queue", "100000000", "--max-body", "4GiB", "--idle-timeout", "24h"),
             # No call runs on the express lane: there are exactly as many processes as workers.
-            *("--express-cost", "0", "--retry-delay", "0", "--keep-sync", "0"),
+            *("--express-cost", "0", "--retry-delay", "0", "--keep-sync", "100"),
         ]
 
     def alive(self) -> bool:
@@ -273,6 +273,9 @@ class Running:
         elif kind == TRACKER:
             tracker = resource_tracker.getfd()
             self.give(sock, None if tracker is None else os.dup(tracker))
+        elif kind == BEGUN:
+            pid, key = rest.decode().split(" ")
+            self.codec.begun.pop(key, id)(int(pid))
         elif kind == FAULT:
             self.fault = rest.decode()
 
@@ -370,7 +373,8 @@ class Service:
                 serial, offset, sizes = self.codec.slabs.put(_buffers.dumps((self.initializer, self.initargs)))
                 self.place = serial, f"{offset} {','.join(map(str, sizes))}"
             self.running = Running(["--workers", str(self.max_workers)], self.preparation(), self.codec)
-            self.finalizer = weakref.finalize(self, self.running.stop)
+            # After the executors' own ends, and after the Processes that are still running have been joined.
+            self.finalizer = util.Finalize(self, self.running.stop, exitpriority=-100)
 
     def preparation(self) -> bytes:
         data = preparation_data()
