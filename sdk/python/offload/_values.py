@@ -1,5 +1,5 @@
-"""Results: Python values as JSON, by the rules of the API. Integers beyond +-(2^53-1) are strings, and so are NaN and
-the infinities; tuples and sets are arrays; bytes are base64.
+"""Results, and the parameters that clients send: Python values as JSON, by the rules of the API. Integers beyond
++-(2^53-1) are strings, and so are NaN and the infinities; tuples and sets are arrays; bytes are base64.
 
 What `to_json` returns shares no list and no dict with what it was given: results are sent a little later, and the task
 may change its own objects meanwhile.
@@ -171,40 +171,41 @@ def of_other(value: Any) -> Any:
 def refuse(value: Any) -> Any:
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
-        raise Misfit("it has a numpy.ndarray inside: only a result that is one array is sent as .npy; use .tolist()")
+        raise Misfit("it has a numpy.ndarray inside: an array is sent as .npy only if it is alone; use .tolist()")
     raise Misfit(f"it is of the type {name_of(type(value))}")
 
 
-def npy(array: Any) -> str:
+def npy(array: Any, what: str) -> str:
     import numpy
 
     to = io.BytesIO()
     try:
         numpy.save(to, array, allow_pickle=False)
     except ValueError as error:
-        raise NoJson(f"the result is an array that cannot be sent as .npy: {error}") from None
+        raise NoJson(f"{what} is an array that cannot be sent as .npy: {error}") from None
     return of_bytes(to.getbuffer())
 
 
-def to_json(value: Any) -> Any:
-    """A whole result: None, bool, str, int, float, list and dict, and nothing else. Raises NoJson."""
+def to_json(value: Any, what: str = "the result") -> Any:
+    """A whole result, or a parameter: None, bool, str, int, float, list and dict, and nothing else. Raises NoJson; its
+    text says `what` the value is."""
     convert = EXACTLY.get(type(value))
     try:
         if convert:
             return convert(value)
         numpy: Any = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ndarray):
-            return npy(value)
+            return npy(value, what)
         return of_other(value)
     except Misfit as misfit:
         why, place = misfit.why, "".join("/" + part for part in reversed(misfit.place))
     except RecursionError:
-        raise NoJson("JSON cannot hold the result: it is nested too deeply, or it contains itself") from None
+        raise NoJson(f"JSON cannot hold {what}: it is nested too deeply, or it contains itself") from None
     except RuntimeError as error:  # changed by another thread
         if "changed size during iteration" not in str(error):
             raise
-        raise NoJson(f"the result changed while it was sent: {error}") from None
-    raise NoJson(f"JSON cannot hold the result: {'at ' + place + ' ' if place else ''}{why}")
+        raise NoJson(f"{what} changed while it was sent: {error}") from None
+    raise NoJson(f"JSON cannot hold {what}: {'at ' + place + ' ' if place else ''}{why}")
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
