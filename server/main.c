@@ -7,9 +7,8 @@
  *                                                                        second one ───────────────► 128 + signal
  */
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -519,18 +518,20 @@ static void close_server(struct server *s) {
     held_check_empty();
 }
 
-/* --private-dir. Files that are no sockets stay, and so does the directory then. */
+/* --private-dir: of a tree of directories, only the sockets and what is empty then. */
+static int remove_if_private(const char *path, const struct stat *st, int kind, struct FTW *at) {
+    (void)at;
+    if (S_ISSOCK(st->st_mode))
+        unlink(path);
+    else if (kind == FTW_DP)
+        rmdir(path);
+    return 0;
+}
+
+/* In it are also those of services that our programs have started, and that were killed with them. */
 static void remove_private_dir(const struct config *c) {
-    DIR *dir = c->private_dir == NULL ? NULL : opendir(c->private_dir);
-    const struct dirent *e;
-    struct stat st;
-    if (dir == NULL)
-        return;
-    while ((e = readdir(dir)) != NULL)
-        if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode))
-            unlinkat(dirfd(dir), e->d_name, 0);
-    closedir(dir);
-    rmdir(c->private_dir);
+    if (c->private_dir != NULL)
+        nftw(c->private_dir, remove_if_private, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
 static int run(struct server *s) {

@@ -12,11 +12,13 @@ A packed object lies in a memfd like this; `sizes` are the bytes of each part:
 from __future__ import annotations
 
 import copyreg
+import ctypes
 import io
 import mmap
 import os
 import pickle
 import threading
+import weakref
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Optional, Union
@@ -93,10 +95,24 @@ def pack_alone(parts: Sequence[Part]) -> int:
     return fd
 
 
+def map_private(fd: int, offset: int, size: int) -> memoryview:
+    """What is written there nobody else sees, and it stays as long as something uses it. It needs no descriptor any
+    more, while an mmap.mmap keeps one for itself (before Python 3.13), and there can be thousands of arrays."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.mmap.restype = ctypes.c_void_p
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    at = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, offset)
+    if at == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    memory = type("Memory", (ctypes.c_ubyte * size,), {}).from_address(at)  # a class that bears weak references
+    weakref.finalize(memory, libc.munmap, at, size).atexit = False
+    return memoryview(memory).cast("B")
+
+
 def loads(fd: int, offset: int, sizes: Sequence[int]) -> Any:
-    """The object. Its arrays use the memory without copying it. It is a private mapping: what is written there nobody
-    else sees, and it stays as long as an array uses it, whatever becomes of the descriptor."""
-    view = memoryview(mmap.mmap(fd, span(sizes), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset))
+    """The object. Its arrays use the memory without copying it: see map_private."""
+    view = map_private(fd, offset, span(sizes))
     parts = []
     at = 0
     for size in sizes:

@@ -32,7 +32,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from . import _buffers
 from ._http import Address
-from ._remote import BEGUN, FAULT, HELLO, MESSAGE, NOT_IMPORTED, RESULT, SLAB, TRACKER, name_of
+from ._remote import BEGUN, FAULT, HELLO, MESSAGE, NOT_IMPORTED, RESULT, SLAB, TRACKER, Remote, name_of
 
 PATIENCE_S = 60  # for what another process of ours does at once
 STOP_S = 10  # offloadd needs some milliseconds to end
@@ -439,8 +439,9 @@ def main_is_importable() -> bool:
 
 
 def new_folder() -> str:
-    """A private directory. The path of a Unix socket in it has room for some 100 bytes."""
-    folder = tempfile.mkdtemp(prefix="offload-")
+    """A private directory: in a process of a service in that one's, which is removed with it. The path of a Unix socket
+    in it has room for some 100 bytes."""
+    folder = tempfile.mkdtemp(prefix="offload-", dir=os.path.dirname(Remote.path) or None)
     if len(os.fsencode(folder)) < 90:
         return folder
     os.rmdir(folder)
