@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copyreg
 import ctypes
+import functools
 import io
 import mmap
 import os
@@ -95,18 +96,23 @@ def pack_alone(parts: Sequence[Part]) -> int:
     return fd
 
 
+@functools.lru_cache(maxsize=None)
+def libc() -> Any:
+    found = ctypes.CDLL(None, use_errno=True)
+    found.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    found.mmap.restype = ctypes.c_void_p
+    found.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return found
+
+
 def map_private(fd: int, offset: int, size: int) -> memoryview:
     """What is written there nobody else sees, and it stays as long as something uses it. It needs no descriptor any
     more, while an mmap.mmap keeps one for itself (before Python 3.13), and there can be thousands of arrays."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    libc.mmap.restype = ctypes.c_void_p
-    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    at = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, offset)
+    at = libc().mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, offset)
     if at == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    memory = type("Memory", (ctypes.c_ubyte * size,), {}).from_address(at)  # a class that bears weak references
-    weakref.finalize(memory, libc.munmap, at, size).atexit = False
+    memory = (ctypes.c_ubyte * size).from_address(at)
+    weakref.finalize(memory, libc().munmap, at, size).atexit = False
     return memoryview(memory).cast("B")
 
 

@@ -66,7 +66,7 @@ def find_offloadd() -> str:
     return os.path.abspath(found)
 
 
-def cpu_count() -> int:
+def usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
@@ -215,7 +215,8 @@ class Running:
         assert self.process.stderr is not None
         os.set_blocking(self.process.stderr.fileno(), False)
         self.selector.register(self.process.stderr, selectors.EVENT_READ, self.read_log)
-        threading.Thread(target=self.serve, name="offload-hub", daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, name="offload-hub", daemon=True)
+        self.thread.start()
 
     def arguments(self, hub: str) -> list[str]:
         folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -328,6 +329,8 @@ class Running:
                 self.process.wait()
         self.stopping = True
         self.waker.close()
+        if threading.current_thread() is not self.thread:
+            self.thread.join(STOP_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -347,7 +350,7 @@ class Service:
         max_tasks_per_child: Optional[int] = None,
         max_attempts: int = 3,
     ) -> None:
-        self.max_workers = max_workers or cpu_count()
+        self.max_workers = max_workers or usable_cpus()
         self.initializer, self.initargs = initializer, initargs
         self.max_tasks_per_child, self.max_attempts = max_tasks_per_child, max_attempts
         self.codec = Codec(main_is_importable())

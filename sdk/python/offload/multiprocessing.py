@@ -9,6 +9,7 @@ Python holds, unless it says otherwise here. docs/clients.md lists what is diffe
 from __future__ import annotations
 
 import collections
+import functools
 import importlib
 import itertools
 import json
@@ -28,7 +29,7 @@ from typing import Any, Callable, Optional
 from . import _remote
 from ._executor import Executor
 from ._http import Parser, request
-from ._service import Service, cpu_count
+from ._service import Service, usable_cpus
 
 __all__ = [
     "Barrier",
@@ -44,7 +45,6 @@ __all__ = [
     "Semaphore",
     "SimpleQueue",
     "TimeoutError",
-    "cpu_count",
     "get_context",
     "get_start_method",
     "set_start_method",
@@ -52,8 +52,8 @@ __all__ = [
 
 # Names that mean the same with offload. Modules are in the second row.
 SAME = {
-    *("AuthenticationError", "BufferTooShort", "Manager", "Pipe", "ProcessError", "active_children", "current_process"),
-    *("freeze_support", "get_logger", "log_to_stderr", "parent_process", "set_executable"),
+    *("AuthenticationError", "BufferTooShort", "Manager", "Pipe", "ProcessError", "active_children", "cpu_count"),
+    *("current_process", "freeze_support", "get_logger", "log_to_stderr", "parent_process", "set_executable"),
 }
 MODULES = {"connection", "dummy", "managers", "reduction", "resource_tracker", "shared_memory", "util"}
 NOT_OFFERED = {
@@ -260,7 +260,7 @@ class Pool:
         maxtasksperchild: Optional[int] = None,
         context: Any = None,
     ) -> None:
-        self._processes = cpu_count() if processes is None else processes
+        self._processes = usable_cpus() if processes is None else processes
         if self._processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if initializer is not None and not callable(initializer):
@@ -293,7 +293,7 @@ class Pool:
     ) -> AsyncResult:
         self._check_running()
         result = AsyncResult(1, lambda values: values[0], callback, error_callback)
-        self._executor.submit(func, *args, **(kwds or {})).add_done_callback(lambda f: result._take(0, f))
+        self._executor.submit(func, *args, **(kwds or {})).add_done_callback(functools.partial(result._take, 0))
         return result
 
     # ---- many, and all results together ----
@@ -343,7 +343,7 @@ class Pool:
         chunks = list(chunks_of(items, chunksize)) if items else []
         result = AsyncResult(len(chunks), lambda parts: list(itertools.chain(*parts)), callback, error_callback)
         for i, chunk in enumerate(chunks):
-            self._executor.submit(run, func, chunk).add_done_callback(lambda f, i=i: result._take(i, f))
+            self._executor.submit(run, func, chunk).add_done_callback(functools.partial(result._take, i))
         return result
 
     # ---- many, and one result after the other ----
@@ -388,8 +388,8 @@ class Pool:
     def terminate(self) -> None:
         """Ends the processes at once, with what they run. Results that are not there raise an error."""
         self._state = "TERMINATE"
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor.kill()
+        self._executor._dispatcher.abort()
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
     def join(self) -> None:
         """Waits until all is done and the processes have ended. After close() or terminate()."""
@@ -428,7 +428,7 @@ class Slots:
                 if self.used[service] < service.max_workers:
                     break
             else:
-                size = self.services[-1].max_workers * 2 if self.services else max(8, 2 * cpu_count())
+                size = self.services[-1].max_workers * 2 if self.services else max(8, 2 * usable_cpus())
                 service = Service(size, max_attempts=1)
                 self.services.append(service)
                 self.used[service] = 0
