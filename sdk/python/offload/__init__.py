@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._api import Event
     from ._async_client import AsyncClient, AsyncJob
     from ._client import Client, Job
+    from ._executor import Executor, Future
     from ._failures import (
         HTTPError,
         JobCancelled,
@@ -42,6 +43,8 @@ LATER = {
     "AsyncJob": "_async_client",
     "Client": "_client",
     "Event": "_api",
+    "Executor": "_executor",
+    "Future": "_executor",
     "HTTPError": "_failures",
     "Job": "_client",
     "JobCancelled": "_failures",
@@ -60,6 +63,8 @@ __all__ = [
     "Cancelled",
     "Client",
     "Event",
+    "Executor",
+    "Future",
     "HTTPError",
     "InvalidParams",
     "Job",

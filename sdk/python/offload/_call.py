@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 
 class Host(Protocol):
@@ -43,3 +43,8 @@ def attempt() -> int:
 def deadline() -> Optional[float]:
     """The time (as of time.time()) at which the job will be stopped; None: it has no limit, or it is not known."""
     return None if host is None else host.deadline
+
+
+def call_each(function: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[Any]:
+    """The calls of one chunk of Executor.map."""
+    return [function(*args) for args in arguments]
