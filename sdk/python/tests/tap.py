@@ -59,8 +59,8 @@ class Tap(unittest.TestResult):
 
 def main():
     result = Tap()
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     for path in sys.argv[1:]:
+        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
         name = os.path.splitext(os.path.basename(path))[0]
         unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(name)).run(result)
     print(f"1..{result.number}")
