@@ -38,6 +38,7 @@ from ._values import EXACT, encode, to_json
 
 WAIT_S = 20  # of one long poll
 QUIET_S = 60.0  # without a byte of the answer: the connection is lost
+PROBE_S = 10.0
 CANCEL_S = 5.0  # for the cancelling of what nobody waits for any more
 RETRY_FOR_S = 60.0
 MAX_PAUSE_S = 5.0
@@ -397,10 +398,25 @@ class Api:
             except Lost as lost:
                 if lost.expired:
                     raise
-                pause = patience.lost(lost)
+                pause = yield from self.recover(lost, patience)
             if call.deadline is not None and time.monotonic() + pause.seconds > call.deadline:
                 raise Lost(TimeoutError("the time is over"), expired=True)
             yield pause
+
+    def recover(self, lost: Lost, patience: Patience) -> Steps:
+        """How long to wait before what was lost is sent again. A service that is silent can be busy: with large params,
+        for example, it cannot say much before a worker has looked at them. Then there is no end to the patience."""
+        if lost.quiet:
+            probe = self.get("/livez", Accept="*/*")
+            probe.deadline = time.monotonic() + PROBE_S
+            try:
+                response: Response = yield probe
+                if response.status == 200:
+                    patience.calm()
+                    return Sleep(0)
+            except Lost:
+                pass
+        return patience.lost(lost)
 
     def succeed(self, call: Call) -> Steps:
         """The answer, if it is 200; else the exception that it stands for."""
@@ -547,7 +563,7 @@ class Api:
                     elif pause is None:
                         raise error_of(response)
                 except Lost as lost:
-                    pause = Sleep(0) if lost.quiet else patience.lost(lost)
+                    pause = yield from self.recover(lost, patience)
                 yield from self.hand_out(answers)
                 if not answers.ended and pause is not None:
                     yield pause
@@ -628,7 +644,7 @@ class Api:
                                 return
                     pause = patience.lost(Lost(Broken("the stream was cut")))
             except Lost as lost:
-                pause = Sleep(0) if lost.quiet else patience.lost(lost)
+                pause = yield from self.recover(lost, patience)
             except Broken as broken:
                 raise OffloadError(f"the service has sent what is no stream of events: {broken}") from None
             yield pause
@@ -669,9 +685,9 @@ class Operation:
                 self.at_end()
 
     def take(self) -> None:
-        """The step is a Batch: keeps its values."""
+        """The step is a Batch: keeps its values. They are handed out before it goes on, which can raise."""
         self.values.extend(self.step.values)
-        self.send(None)
+        self.step = Sleep(0)
 
     def leave(self) -> bool:
         """Nobody wants the values any more. Returns whether there are steps left to do for that reason."""

@@ -241,6 +241,7 @@ class Performance(Operation):
 
     def __init__(self, address: Address, pool: collections.deque[Connection], steps: Steps) -> None:
         self.exchange = Exchange(address, pool)
+        self.closing: Optional[asyncio.Future[None]] = None
         super().__init__(steps, self.exchange.close)
 
     async def perform(self) -> None:
@@ -258,24 +259,29 @@ class Performance(Operation):
             await self.perform()
         return self.value
 
-    async def iterate(self) -> AsyncIterator[Any]:
-        """The values that the steps yield. Whoever leaves before the end leaves the operation."""
-        try:
-            while True:
-                while self.values:
-                    yield self.values.popleft()
-                if self.ended:
-                    return
-                if isinstance(self.step, Batch):
-                    self.take()
-                else:
-                    await self.perform()
-        finally:
-            if self.leave():
-                try:
-                    await self.finish()
-                except GeneratorExit:
-                    pass
+    async def next(self) -> bool:
+        """Goes on to the next values. False: there are no more."""
+        while not self.values and not self.ended:
+            if isinstance(self.step, Batch):
+                self.take()
+            else:
+                await self.perform()
+        return bool(self.values)
+
+    async def close(self) -> None:
+        """Leaves the operation: a map that has not ended is cancelled at the service. Who waits for that can give up,
+        and several can wait."""
+        if not self.ended and self.closing is None:
+            self.closing = asyncio.ensure_future(self.abandon())
+        if self.closing is not None:
+            await asyncio.shield(self.closing)
+
+    async def abandon(self) -> None:
+        if self.leave():
+            try:
+                await self.finish()
+            except GeneratorExit:
+                pass
 
 
 class AsyncResults:
@@ -329,8 +335,8 @@ class AsyncJob(Handle):
 
 
 class AsyncClient:
-    """A service, for asyncio. Its methods are those of Client, with `await`; no threads are used. It can be used by many
-    tasks at a time: each run has a connection, and more than `concurrency` of them wait for their turn. A task that is
+    """A service, for asyncio. Its methods are those of Client, with `await`; no threads are used. Many tasks can use it
+    at a time: each run has a connection, and more than `concurrency` of them wait for their turn. A task that is
     cancelled while run or map waits cancels the job at the service."""
 
     def __init__(
@@ -344,6 +350,7 @@ class AsyncClient:
         self.address = Address.parse(url)
         self.api = Api(key, retry_for)
         self.pool: collections.deque[Connection] = collections.deque()
+        self.active: set[Performance] = set()  # maps and followed events
         self.concurrency = concurrency
         self.turns: Optional[tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]] = None
 
@@ -394,7 +401,9 @@ class AsyncClient:
         return types
 
     async def close(self) -> None:
-        """Closes the connections that are idle. The client can still be used."""
+        """Closes the connections, and cancels the maps that have not ended. The client can still be used."""
+        for performance in list(self.active):
+            await performance.close()
         while self.pool:
             self.pool.pop().close()
         await asyncio.sleep(0)  # so that the loop closes them
@@ -411,6 +420,15 @@ class AsyncClient:
         """Does an operation. Returns its value."""
         return await Performance(self.address, self.pool, steps).finish()
 
-    def iterate(self, steps: Steps) -> AsyncIterator[Any]:
-        """An operation that yields values. It begins with the first of them."""
-        return Performance(self.address, self.pool, steps).iterate()
+    async def iterate(self, steps: Steps) -> AsyncIterator[Any]:
+        """An operation that yields values. It begins with the first of them, and is left by who leaves early."""
+        performance = Performance(self.address, self.pool, steps)
+        self.active.add(performance)
+        try:
+            while await performance.next():
+                yield performance.values.popleft()
+        finally:
+            try:
+                await performance.close()
+            finally:
+                self.active.discard(performance)
