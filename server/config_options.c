@@ -113,8 +113,7 @@ static const struct config_option rows[] = {
     {"plugin-dir", CONFIG_LIST, CONFIG_RELOADED, AT(plugin_dir), .value = "DIR",
      .help = "offer the job types of all plugins *.so in this directory; repeatable"},
     {"private-dir", CONFIG_TEXT, CONFIG_AT_START, AT(private_dir), .value = "DIR",
-     .help =
-         "remove this directory and the sockets below it at the end, for a service that a script starts for itself"},
+     .help = "make this directory, of mode 0700, and remove it at the end with the sockets below it"},
     {"program", CONFIG_LIST, CONFIG_RELOADED, AT(program), .value = "COMMAND",
      .help =
          "offer the job types of this program (docs/programs.md); it is split into words as by a shell; repeatable"},

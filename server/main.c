@@ -470,13 +470,30 @@ static int wait_for_types(struct server *s) {
     return s->handlers_loaded ? 0 : -1;
 }
 
+/* --private-dir. It can be there already, if nobody else has a say about it. */
+static int make_private_dir(struct config *c, struct buf *error) {
+    struct stat st;
+    if (c->private_dir == NULL || mkdir(c->private_dir, 0700) == 0)
+        return 0;
+    if (errno != EEXIST)
+        buf_printf(error, "--private-dir %s: %s", c->private_dir, strerror(errno));
+    else if (lstat(c->private_dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+             (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+        buf_printf(error, "--private-dir %s: it is there, and is not a directory of mode 0700 of ours", c->private_dir);
+    else
+        return 0;
+    c->private_dir = NULL; /* so nothing in it is removed */
+    return -1;
+}
+
 /* The zygote is started first, before there are threads: it is forked, and it loads the handlers while the front end
  * opens all else. 0, or -1 with one line in `error`. */
 static int open_server(struct server *s, struct buf *error) {
     struct http_config hc = http_config_of(&s->config);
     struct http_events he = routes_events(s);
     s->loop = loop_new();
-    if (s->loop == NULL || watch_signals(s) != 0 || watch_parent(s, error) != 0 || start_pool(s, error) != 0 ||
+    if (s->loop == NULL || watch_signals(s) != 0 || watch_parent(s, error) != 0 ||
+        make_private_dir(&s->config, error) != 0 || start_pool(s, error) != 0 ||
         log_start((size_t)s->config.log_buffer) != 0 || closing_start() != 0 || routes_init(s) != 0 ||
         wait_for_types(s) != 0 || open_jobs(s, error) != 0) {
         if (error->size == 0 && s->exit_status == 0 && !s->draining)
@@ -518,7 +535,7 @@ static void close_server(struct server *s) {
     held_check_empty();
 }
 
-/* --private-dir: of a tree of directories, only the sockets and what is empty then. */
+/* Of a tree of directories, only the sockets and what is empty then. */
 static int remove_if_private(const char *path, const struct stat *st, int kind, struct FTW *at) {
     (void)at;
     if (S_ISSOCK(st->st_mode))

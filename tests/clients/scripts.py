@@ -56,13 +56,16 @@ class Script:
     """with Script(TEXT, "argument") as script: a script that runs, in a directory of its own.
 
     Its temporary files are in `temporary`, so that what it leaves can be seen. `output` is what it and its functions
-    have printed so far. In TEXT, `say` prints a word, and the test waits for it by `said`.
+    have printed so far. In TEXT, `say` prints a word, and the test waits for it by `said`; `memfds` are what is open.
     """
 
     HEAD = """\
     import os, signal, sys, threading, time
     def say(*words):
         os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+    def memfds():
+        paths = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        return [path for path in paths if "memfd" in path]
     """
 
     def __init__(self, text, *arguments, python=None, how=(), files=(), offloadd=OFFLOADD, environment=()):
@@ -126,7 +129,7 @@ class Script:
                 if line[:1] == [word]:
                     return line
             if self.process.poll() is not None and [word] not in [line[:1] for line in self.words()]:
-                raise AssertionError(f"it has ended with {self.process.returncode}, before it said {word}:\n{self.output}")
+                raise AssertionError(f"it has ended ({self.process.returncode}) without saying {word}:\n{self.output}")
             return None
 
         return until(found, f"the script does not say {word}")[1:]

@@ -125,7 +125,7 @@ class DropIn(unittest.TestCase):
             script.leaves_nothing()
             lines = [line for line in script.output.splitlines() if line.startswith("BrokenProcessPool")]
             self.assertEqual(len(lines), 2, script.output)
-            self.assertIn("ValueError: not here (script.py, line 7)", lines[0])
+            self.assertIn("ValueError: not here (script.py, line 10)", lines[0])
 
     def test_there_is_no_offloadd(self):
         text = """
@@ -354,7 +354,7 @@ class DropIn(unittest.TestCase):
                     assert not executor.submit(numpy.asarray, read_only).result().flags.writeable
                     held = [executor.submit(numpy.arange, 20_000).result() for _ in range(40)]
                     assert sum(int(a[-1]) for a in held) == 40 * 19_999
-                assert not [fd for fd in os.listdir("/proc/self/fd") if "memfd" in os.path.realpath(f"/proc/self/fd/{fd}")]
+                assert not memfds()
             """,
             python=NUMPY,
         )
@@ -373,7 +373,7 @@ class DropIn(unittest.TestCase):
                     assert list(executor.map(same, values)) == values
                     assert [f.result() for f in [executor.submit(same, value) for value in values]] == values
                     assert len(str(executor.submit(large_error).exception())) == 200_000
-                assert not [fd for fd in os.listdir("/proc/self/fd") if "memfd" in os.path.realpath(f"/proc/self/fd/{fd}")]
+                assert not memfds()
             """
         )
 
@@ -420,6 +420,47 @@ class DropIn(unittest.TestCase):
             with script:
                 self.assertEqual(script.wait(), 0, script.output)
                 self.assertEqual(script.output, "")  # the resource tracker has nothing to complain of
+
+    def test_a_main_module_with_threads(self):
+        """It must not be forked: each process imports it by itself."""
+        output = self.runs(
+            """
+            import offload
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+            say("imported", __name__)
+            def prepare(word): print("prepared", word)
+            def where(n):
+                time.sleep(0.05)
+                return os.getpid(), threading.active_count() > 1
+            if __name__ == "__main__":
+                with offload.Executor(2, None, prepare, ("word",), max_tasks_per_child=4) as executor:
+                    found = list(executor.map(where, range(8)))
+                assert all(threads for _, threads in found)
+                say("processes", len(set(found)))
+            """
+        )
+        processes = int(output.splitlines()[-1].split()[1])
+        self.assertGreaterEqual(processes, 2)
+        self.assertGreaterEqual(output.count("imported __mp_main__"), processes)
+        self.assertGreaterEqual(output.count("prepared word"), processes)
+
+    def test_the_thread_ends_that_has_made_the_executor(self):
+        self.runs(
+            """
+            import offload
+            def begin():
+                global executor
+                executor = offload.Executor(1)
+                pids.append(executor.submit(os.getpid).result())
+            if __name__ == "__main__":
+                pids = []
+                thread = threading.Thread(target=begin)
+                thread.start()
+                thread.join()
+                time.sleep(0.2)
+                assert executor.submit(os.getpid).result() == pids[0]
+            """
+        )
 
     def test_an_executor_in_a_function(self):
         self.runs(

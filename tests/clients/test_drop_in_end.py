@@ -1,7 +1,9 @@
 """However a script with a drop-in executor ends: no process and no directory is left."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import unittest
 
 from scripts import Script, descendants
@@ -97,11 +99,8 @@ class End(unittest.TestCase):
         """After so many milliseconds of its start, wherever it is then."""
         for step in range(8):
             with self.subTest(step=step), Script(SCRIPT, "wait") as script:
-                if step:
-                    try:
-                        script.process.wait(0.04 * step)
-                    except Exception:
-                        pass
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    script.process.wait(0.04 * step)
                 script.process.kill()
                 script.leaves_nothing()
 

@@ -46,12 +46,14 @@ def outcome(function, *args, **kwargs):
 
 if __name__ == "__main__":
     with mp.Pool(2) as pool:
-        say(pool.map(square, range(30)), pool.map(square, range(7), 3), pool.map(square, []), pool.map(square, iter([4])))
+        say(pool.map(square, range(30)), pool.map(square, range(7), 3))
+        say(pool.map(square, []), pool.map(square, iter([4])))
         say(pool.starmap(power, [(2, 3), (3,)]), pool.starmap(power, []))
         say(pool.apply(power, (3,), {"k": 3}), pool.apply_async(power, (4,)).get())
         say(list(pool.imap(square, range(10))), list(pool.imap(square, range(10), chunksize=4)))
         say(sorted(pool.imap_unordered(square, range(10), 3)), list(pool.imap(square, [])))
-        for f in (lambda: pool.map(fail, range(6)), lambda: pool.apply(fail, (3,)), lambda: list(pool.imap(fail, range(6))),
+        for f in (lambda: pool.map(fail, range(6)), lambda: pool.apply(fail, (3,)),
+                  lambda: list(pool.imap(fail, range(6))),
                   lambda: list(pool.imap(square, broken())), lambda: pool.map(square, broken()),
                   lambda: pool.imap(square, [1], chunksize=0), lambda: pool.map(square, 5)):
             say(outcome(f))
@@ -137,7 +139,8 @@ if __name__ == "__main__":
         self.same(
             """
 def work(queue, n, word="none"):
-    queue.put((n, word, mp.current_process().name, mp.parent_process().pid == int(sys.argv[-1]), mp.current_process().daemon))
+    me = mp.current_process()
+    queue.put((n, word, me.name, mp.parent_process().pid == int(sys.argv[-1]), me.daemon))
 def fail(): raise ValueError("as wanted")
 def leave(what): sys.exit(what)
 def end(n): os._exit(n)

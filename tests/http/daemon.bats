@@ -587,7 +587,6 @@ for _ in range(2):
 # Starts offloadd as the child of a process, PARENT, that has another child, too, which outlives it.
 start_as_child() { # OPTION...
     LOG=$BATS_TEST_TMPDIR/daemon-child.log
-    mkdir -m 700 "$BATS_TEST_TMPDIR/private"
     python3 -c '
 import os, subprocess, sys
 if os.fork() == 0:
@@ -643,6 +642,16 @@ family_is_gone() { # all but the other child
     wait_for family_is_gone
     [ "$(ls -A "$BATS_TEST_TMPDIR/private")" = file ]
     kill "$SLEEPER"
+}
+
+@test "--private-dir: a directory of others is refused, with exit 1 and one line" {
+    mkdir -m 750 "$BATS_TEST_TMPDIR/open"
+    for dir in "$BATS_TEST_TMPDIR/open" "$BATS_TEST_TMPDIR/none/such" /dev/null; do
+        daemon --listen 127.0.0.1:0 --data-dir none --private-dir "$dir"
+        [ "$status" = 1 ]
+        one_line_with --private-dir
+    done
+    [ -d "$BATS_TEST_TMPDIR/open" ]
 }
 
 @test "--exit-with-parent: another process than the parent: exit 1 and one line" {

@@ -30,6 +30,7 @@ import pickle
 import socket
 import sys
 import threading
+import time
 import traceback
 from multiprocessing import process, resource_tracker, spawn
 from typing import Any, Optional
@@ -43,6 +44,7 @@ from ._types import JobType, boundary
 
 HELLO, SLAB, TRACKER, RESULT, BEGUN, FAULT = b"H", b"S", b"T", b"R", b"B", b"F"
 MESSAGE = 8192  # the most bytes of a message
+PATIENCE_S = 60  # for the script to open its socket; if it is gone this process is ended before
 NOT_IMPORTED = (
     "the main module is not a file that the workers can import: it is interactive, `python -c`, or a package's "
     "__main__. Put the function into a module"
@@ -62,17 +64,22 @@ class Hub:
     def __init__(self, path: str) -> None:
         self.lock = threading.Lock()
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.connect(path)
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.sock.connect(path)
+            except (FileNotFoundError, ConnectionRefusedError):  # the script is about to open it
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.001)
 
     def ask(self, message: bytes, most: int = 1) -> tuple[bytes, list[int]]:
         """The answer, and the descriptors that came with it."""
         with self.lock:
             self.sock.send(message)
-            answer, descriptors, _, _ = socket.recv_fds(self.sock, MESSAGE, most)
+            answer, descriptors, _, _ = socket.recv_fds(self.sock, MESSAGE, most, socket.MSG_CMSG_CLOEXEC)
         if not answer:
             raise EOFError("the script is gone")
-        for fd in descriptors:
-            os.set_inheritable(fd, False)
         return answer, descriptors
 
     def hello(self) -> tuple[int, list[int]]:

@@ -5,7 +5,8 @@
       │  │                 └── unix:DIR/sock: calls, by HTTP (_executor.py)                    │
       │  └──────────────────── DIR/hub: preparation, streams, large parts (this thread) ───────┘
 
-DIR is private (mode 0700). offloadd removes it at its end. It sees by a pidfd that the script is gone, however it died.
+DIR is private (mode 0700). offloadd makes it and removes it at its end. It sees by a pidfd that the script is gone,
+however it died.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from multiprocessing import context as contexts
@@ -183,20 +185,19 @@ class Running:
         self.ready = threading.Event()
         self.fault: Optional[str] = None
         self.log = b""
+        self.ended = False  # there will be no more of the log
         self.numbers = itertools.count(0)  # 0: the template
         self.stopping = False
         self.wake, self.waker = socket.socketpair()
         self.folder = new_folder()
         self.path = os.path.join(self.folder, "sock")
+        self.hub_path = os.path.join(self.folder, "hub")
         self.hub = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         self.preparation = _buffers.new_memory()
-        _buffers.write(self.preparation, 0, [preparation])
         try:
-            path = os.path.join(self.folder, "hub")
-            self.hub.bind(path)
-            self.hub.listen(4096)
+            _buffers.write(self.preparation, 0, [preparation])
             self.process = subprocess.Popen(
-                [program, *self.arguments(path), *options],
+                [program, *self.arguments(), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -207,10 +208,8 @@ class Running:
             for sock in (self.hub, self.wake, self.waker):
                 sock.close()
             os.close(self.preparation)
-            shutil.rmtree(self.folder, ignore_errors=True)
             raise
         self.selector = selectors.DefaultSelector()
-        self.selector.register(self.hub, selectors.EVENT_READ, self.accept)
         self.selector.register(self.wake, selectors.EVENT_READ, self.receive)
         assert self.process.stderr is not None
         os.set_blocking(self.process.stderr.fileno(), False)
@@ -218,10 +217,10 @@ class Running:
         self.thread = threading.Thread(target=self.serve, name="offload-hub", daemon=True)
         self.thread.start()
 
-    def arguments(self, hub: str) -> list[str]:
+    def arguments(self) -> list[str]:
         folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        command = [spawn.get_executable(), *flags, "-c", START.format(folder=folder, path=hub)]
+        command = [spawn.get_executable(), *flags, "-c", START.format(folder=folder, path=self.hub_path)]
         return [
             *("--listen", "unix:" + self.path, "--exit-with-parent", str(self.owner), "--private-dir", self.folder),
             *("--program", " ".join(shlex.quote(os.fsdecode(word)) for word in command), "--data-dir", "none"),
@@ -239,13 +238,26 @@ class Running:
     # ---- the thread ----
 
     def serve(self) -> None:
+        while not os.path.isdir(self.folder) and self.alive():  # offloadd makes it, so that it is removed in any case
+            time.sleep(0.0005)
+        with contextlib.suppress(FileNotFoundError):  # offloadd has ended already
+            self.hub.bind(self.hub_path)
+            self.hub.listen(4096)
+            self.selector.register(self.hub, selectors.EVENT_READ, self.accept)
         while not self.stopping:
-            for key, _ in self.selector.select():
-                key.data(key.fileobj)
+            self.turn(None)
+            if self.ended and not self.ready.is_set():
+                self.turn(0)  # what the template has said before it ended
+                self.fault = self.fault or self.last_words()
+                self.ready.set()
         for key in list(self.selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self.selector.close()
         os.close(self.preparation)
+
+    def turn(self, timeout: Optional[float]) -> None:
+        for key, _ in self.selector.select(timeout):
+            key.data(key.fileobj)
 
     def accept(self, hub: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -255,7 +267,7 @@ class Running:
     def receive(self, sock: socket.socket) -> None:
         """A message of a process. Nothing that it sends harms anybody but itself."""
         try:
-            message, descriptors, flags, _ = socket.recv_fds(sock, MESSAGE, 1)
+            message, descriptors, flags, _ = socket.recv_fds(sock, MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
             if not message:
                 raise EOFError
             self.answer(sock, message[:1], message[1:], descriptors)
@@ -302,8 +314,7 @@ class Running:
         data = os.read(stream.fileno(), TAIL)
         if not data:
             self.selector.unregister(stream)
-            self.fault = self.fault or self.last_words()
-            self.ready.set()
+            self.ended = True
             return
         self.log = (self.log + data)[-TAIL:]
         if b'"event":"ready"' in self.log:
@@ -442,13 +453,11 @@ def main_is_importable() -> bool:
 
 
 def new_folder() -> str:
-    """A private directory: in a process of a service in that one's, which is removed with it. The path of a Unix socket
-    in it has room for some 100 bytes."""
-    folder = tempfile.mkdtemp(prefix="offload-", dir=os.path.dirname(Remote.path) or None)
-    if len(os.fsencode(folder)) < 90:
-        return folder
-    os.rmdir(folder)
-    return tempfile.mkdtemp(prefix="offload-", dir="/tmp")
+    """Where the private directory will be: in a process of a service in that one's, which is removed with it. The path
+    of a Unix socket in it has room for some 100 bytes."""
+    name = f"offload-{os.urandom(8).hex()}"
+    folder = os.path.join(os.path.dirname(Remote.path) or os.path.abspath(tempfile.gettempdir()), name)
+    return folder if len(os.fsencode(folder)) < 90 else os.path.join("/tmp", name)
 
 
 def is_open(fd: int) -> bool:
