@@ -2,8 +2,8 @@
 
     from offload import multiprocessing               # in place of: import multiprocessing
 
-A process that dies takes only the call that it runs: a Pool tries it again, and goes on. What is said in the manual of
-Python holds, unless it says otherwise here. docs/clients.md lists what is different.
+A process that dies takes only the call that it runs: a Pool tries it again, and goes on. The rest is as the manual of
+Python says; docs/drop-in.md lists what is different.
 """
 
 from __future__ import annotations
