@@ -1,16 +1,21 @@
-// errors.js: the errors that have a meaning for offload, and how any thrown value is told to the host.
+// errors.js: the errors that have a meaning for offload, and how any thrown value is told to the host. The errors of the
+// client are in failures.js.
 
-// The parameters are wrong in a way that the schema does not say. The client gets 422.
-export class InvalidParams extends Error {
+// What all errors of this package have in common.
+export class OffloadError extends Error {}
+OffloadError.prototype.name = "OffloadError";
+
+// The parameters are wrong in a way that the schema does not say. The client gets 422, and throws it again.
+export class InvalidParams extends OffloadError {
   // pointer: a JSON pointer within the params, such as "/n"; "" is all of them. detail: what is wrong there.
   constructor(pointer, detail) {
     super(String(detail));
     if (typeof pointer !== "string" || (pointer !== "" && !pointer.startsWith("/")))
       throw new TypeError(`InvalidParams takes a JSON pointer such as "/n", not ${JSON.stringify(pointer)}`);
-    this.name = "InvalidParams";
     this.pointer = pointer;
   }
 }
+InvalidParams.prototype.name = "InvalidParams";
 
 const TRACEBACK_MAX = 16384; // characters
 const OURS = new URL(".", import.meta.url).href;
