@@ -1,4 +1,6 @@
-// The types of the package `offload`: job types in JavaScript. README.md is the manual.
+// The types of the package `offload`: job types in JavaScript, and the client. README.md is the manual.
+
+export * from "./client.js";
 
 /** The type of a parameter in the short form of a schema. `?` behind it: the client can leave it out. */
 type Word = "integer" | "number" | "string" | "boolean" | "array" | "object" | "bytes" | "any";
@@ -50,13 +52,6 @@ export function task<P = any, R = unknown>(
 
 /** Answers offload from now on. It is called by itself when offload has started the process; elsewhere it does nothing. */
 export function serve(): void;
-
-/** The parameters are wrong in a way that the schema does not say: the client gets 422 invalid_params. */
-export class InvalidParams extends Error {
-  /** pointer: a JSON pointer within the params, such as "/n"; "" is all of them. detail: what is wrong there. */
-  constructor(pointer: string, detail: string);
-  readonly pointer: string;
-}
 
 /** True if the call that runs is to stop. It works in a loop without `await`, too. */
 export function cancelled(): boolean;

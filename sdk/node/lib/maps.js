@@ -89,7 +89,7 @@ async function* gatherItems(iterator, encodeItem, lingers) {
   }
 }
 
-function outcome(index, { status, result, error }, jobId) {
+function makeOutcome(index, { status, result, error }, jobId) {
   if (status === "succeeded")
     return { index, status, result };
   return { index, status, error: Object.assign(failureOf(error, jobId), { index }) };
@@ -110,7 +110,7 @@ function* itemsOf(value) {
 
 // The outcomes of the whole result of a map, in order.
 export function outcomesOf(value, jobId) {
-  return [...itemsOf(value)].map(([index, item]) => outcome(index, item, jobId));
+  return [...itemsOf(value)].map(([index, item]) => makeOutcome(index, item, jobId));
 }
 
 // The calls of a job whose outcome has come.
@@ -148,7 +148,7 @@ async function readJob(service, submission, first, push) {
   const { signal, sent } = submission;
   const seen = new Seen();
   const progress = {};
-  const take = (index, item) => (seen.add(index) ? [outcome(first + index, item, submission.id)] : []);
+  const take = (index, item) => (seen.add(index) ? [makeOutcome(first + index, item, submission.id)] : []);
 
   const readStream = async (body) => {
     for await (const lines of readLines(body)) {
@@ -250,7 +250,10 @@ export async function* streamCalls(service, source, makeSubmission, signal) {
   try {
     feed().catch(fail);
     for (let list = await channel.take(); list !== null; list = await channel.take())
-      yield* list;
+      for (const outcome of list) {
+        signal?.throwIfAborted();
+        yield outcome;
+      }
   } finally {
     off();
     controller.abort();
