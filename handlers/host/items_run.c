@@ -401,6 +401,8 @@ static void feed_done(void *arg, void *owner, int rc, struct buf *part, struct f
         rc = merge_item(r, u->common, &view, 1);
     }
     put_outcome(r, e, u->index, rc, fault);
+    if (r->rc != 0)
+        return; /* the progress stays at this item: the process that worked for it may have died */
     r->done++;
     show_progress(r, 0);
 }

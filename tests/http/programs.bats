@@ -132,6 +132,20 @@ refuses() { # TEXT... -- OPTIONS...
     holds '[.result.items[].status] == ["succeeded","succeeded"] and .attempts == 2'
 }
 
+@test "maps: an item at which the process dies each time fails alone, wherever it is" {
+    serve --fork
+    for place in 0 1 2; do
+        items=$(jq -nc --argjson place $place '[range(3) | {how: "exit", times: (if . == $place then 0 else 1 end)}]' | sed 's/,"times":0//')
+        call_job "{\"type\":\"die\",\"items\":$items,\"options\":{\"max_attempts\":2}}"
+        holds '[.result.items[].status] == ([range(3) | if . == $p then "failed" else "succeeded" end])' --argjson p $place
+        holds '.result.items[$p].error.code == "worker_crashed"' --argjson p $place
+    done
+    call_job '{"type":"die","items":[{"how":"exit"}],"options":{"max_attempts":2}}'
+    holds '[.result.items[].error.code] == ["worker_crashed"]'
+    call_job '{"type":"die","columns":{"how":"segv","times":[0,99,0]},"options":{"max_attempts":2}}'
+    holds '[.result.results[] | type] == ["number","null","number"] and [.result.errors[].index] == [1]'
+}
+
 @test "split and merge; without merge the result is the array of the values; a bad split fails" {
     serve --fork
     [ "$(result_of squares '{"start":0,"stop":1000}')" = 332833500 ]
