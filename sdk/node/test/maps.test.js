@@ -90,6 +90,15 @@ describe("maps", { skip: noDaemon, timeout: 120000 }, () => {
     assert.equal((await failure(client.map("nothing", [{}]))).code, "unknown_type");
   });
 
+  test("a call that ends its process each time fails alone", async () => {
+    const calls = [{ how: "now" }, { how: "exit" }, { how: "text" }];
+    const settled = await client.map("fail", calls, { settled: true, maxAttempts: 2 });
+    assert.deepEqual(settled.map(({ reason }) => reason.code), ["handler_failed", "worker_crashed", "handler_failed"]);
+    assert.equal(settled[2].reason.detail, "only text");
+    const error = await failure(client.run("fail", { how: "exit" }, { maxAttempts: 2 }));
+    assert.deepEqual(error.lost.map(({ exit_code }) => exit_code), [3, 3]);
+  });
+
   test("a call that fails cancels the others of its map", async () => {
     const error = await failure(client.map("sleep", [{ ms: 60000 }, { ms: "x" }]));
     assert.equal(error.index, 1);
