@@ -171,6 +171,8 @@ export class Client {
   get<R = any>(id: string, options?: Abortable): Promise<Job<R>>;
   /** Cancels a job; it resolves when no process works on it any more. */
   cancel<R = any>(id: string, options?: Abortable): Promise<Job<R>>;
+  /** Yields the jobs that the service still has, newest first; their documents are without results. */
+  jobs(options?: Abortable & { status?: JobStatus; type?: string }): AsyncGenerator<Job, void, undefined>;
   /** Yields the events of a job until it has ended, over lost connections. */
   events(id: string, options?: EventOptions): AsyncGenerator<JobEvent, void, undefined>;
   /** The job types of the service. */

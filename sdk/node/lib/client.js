@@ -111,13 +111,7 @@ export class Client {
   async run(type, params = {}, options = {}) {
     checkNames(options, CALL_OPTIONS);
     const submission = this.#submission(type, `"params":${encodeObject("params", params)}`, options);
-    return this.#service.owning(submission, async () => {
-      try {
-        return await this.#service.finish(submission);
-      } catch (error) {
-        throw await this.#service.explain(error, options.signal);
-      }
-    });
+    return this.#service.owning(submission, () => this.#service.finish(submission));
   }
 
   // Resolves when the service has taken the job: it is on disk then.
@@ -179,6 +173,12 @@ export class Client {
 
   async cancel(id, { signal } = {}) {
     return new Job(this.#service, await this.#service.cancel(id, signal));
+  }
+
+  // Yields the jobs that the service still has, newest first.
+  async *jobs({ status, type, signal } = {}) {
+    for await (const document of this.#service.list({ status, type }, signal))
+      yield new Job(this.#service, document);
   }
 
   // Yields { id, event, data } until the job has ended, over lost connections.

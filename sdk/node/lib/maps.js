@@ -13,6 +13,7 @@ const AHEAD_MAX = 40000; // calls that were sent and have not ended
 const INDEX_END = 1000000; // of a job at the service
 const LINGER_MS = 5; // for more calls of a source that is slow
 const READY_MAX = 4; // lists of results that wait for the reader
+const ALIVE_MS = 10000; // a stream that lasts so long is no fault of the service
 const HEAD_WAIT_MS = 240000; // until a stream begins; fetch gives up after 300 s
 
 // A list from writers that wait for their reader.
@@ -180,6 +181,7 @@ async function readJob(service, submission, first, push) {
     const request = submission.request({ accept: "application/x-ndjson" });
     const options = { signal, sent, waitMs: HEAD_WAIT_MS, silenceMs: Infinity, unbounded: true };
     const answer = await service.requests.open(request, options);
+    const opened = performance.now();
     try {
       submission.noteJob(answer.header);
       if (/^application\/x-ndjson\b/.test(answer.header("content-type") ?? "")) {
@@ -188,6 +190,7 @@ async function readJob(service, submission, first, push) {
       }
     } finally {
       answer.close();
+      progress.made ||= performance.now() - opened > ALIVE_MS; // fetch cuts what is silent for 300 s
     }
     // Too many clients wait, so the service did not stream.
     const document = await service.end({ id: submission.id }, signal);

@@ -7,10 +7,19 @@ const WAIT_S = 20; // of a long poll: less than the time after which a proxy clo
 const POLL_MS = 1000; // a service or a proxy without long polls is asked no more often
 const EVENTS_SILENCE_MS = 45000; // a comment is due every 15 s
 const EVENTS_PAUSE_MS = 1000;
+const PAGE = 1000; // jobs of a list
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const JOB_PATH = /\/v1\/jobs\/([0-9a-f-]+)$/;
 
 const pathOf = (id, what = "") => `/v1/jobs/${encodeURIComponent(id)}${what}`;
+
+function parseData(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new HttpError("an event of the job is no JSON");
+  }
+}
 
 export const hasEnded = (document) => ENDED.has(document.status);
 
@@ -69,7 +78,26 @@ export class Service {
 
   // The value of a submission's job.
   async finish(submission) {
-    return this.value(await this.end(await this.submit(submission, WAIT_S), submission.signal), submission.signal);
+    const { signal } = submission;
+    let document;
+    try {
+      document = await this.submit(submission, WAIT_S);
+    } catch (error) {
+      throw await this.#explain(error, signal);
+    }
+    return this.value(await this.end(document, signal), signal);
+  }
+
+  // The failure of a job that was answered by a problem alone, with what the Job has beyond that, if it is still there.
+  async #explain(error, signal) {
+    if (!(error instanceof TaskError) || error.jobId === undefined)
+      return error;
+    try {
+      const document = await this.#document({ method: "GET", path: pathOf(error.jobId) }, { signal, retries: 0 });
+      return document.status === "failed" ? failureOf(document.error, document.id, document.lost) : error;
+    } catch {
+      return error;
+    }
   }
 
   // Runs work(). If the submission's signal is aborted meanwhile, its job is cancelled.
@@ -122,6 +150,21 @@ export class Service {
     return bytes.toString();
   }
 
+  // Yields the documents of jobs, newest first. filter: `status` and `type`, or nothing.
+  async *list(filter, signal) {
+    for (let cursor; ;) {
+      const query = new URLSearchParams({ limit: PAGE });
+      for (const [name, value] of Object.entries({ ...filter, cursor }))
+        if (value !== undefined)
+          query.set(name, value);
+      const { json } = await this.#requests.ask({ method: "GET", path: `/v1/jobs?${query}` }, { signal });
+      yield* json?.jobs ?? [];
+      cursor = json?.next_cursor;
+      if (cursor === undefined)
+        return;
+    }
+  }
+
   async types(signal) {
     return (await this.#requests.ask({ method: "GET", path: "/v1/types" }, { signal })).json?.types ?? [];
   }
@@ -152,18 +195,6 @@ export class Service {
     return /^application\/([\w.-]+\+)?json\b/.test(header("content-type") ?? "") ? JSON.parse(bytes.toString()) : bytes;
   }
 
-  // The failure of a job whose answer was only a problem, with what the Job has beyond that, if it is still there.
-  async explain(error, signal) {
-    if (!(error instanceof TaskError) || error.jobId === undefined || error.traceback !== undefined)
-      return error;
-    try {
-      const document = await this.get(error.jobId, signal);
-      return document.status === "failed" ? failureOf(document.error, document.id, document.lost) : error;
-    } catch {
-      return error;
-    }
-  }
-
   async *events(id, { signal, lastEventId } = {}) {
     let pause = EVENTS_PAUSE_MS;
     for (let tried = 0;; tried++) {
@@ -183,7 +214,7 @@ export class Service {
           }
           tried = 0;
           lastEventId = event.id ?? lastEventId;
-          yield { id: lastEventId, event: event.event, data: JSON.parse(event.data) };
+          yield { id: lastEventId, event: event.event, data: parseData(event.data) };
           if (event.event === "end")
             return;
         }

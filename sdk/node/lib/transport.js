@@ -41,6 +41,7 @@ function socketTransport(socketPath) {
     return new Promise((resolve, reject) => {
       const options = { agent, socketPath, method, path, headers: { host: LOCALHOST, ...headers }, signal };
       const sent = request(options, (response) => {
+        response.on("error", () => {}); // of an answer that nobody reads any more
         const header = (name) => response.headers[name.toLowerCase()] ?? null;
         resolve({ status: response.statusCode, header, body: response });
       });

@@ -5,7 +5,7 @@ const hubs = new WeakMap(); // signal → what to call
 // Calls fn when the signal is aborted, at once if it is. Returns a function that undoes that. A signal gets one listener,
 // however many calls share it: Node warns of more than ten.
 export function onAbort(signal, fn) {
-  if (signal === undefined || signal.aborted) {
+  if (!signal || signal.aborted) {
     if (signal?.aborted)
       fn();
     return () => {};

@@ -99,6 +99,17 @@ for (const kind of ["url", "unix"])
       assert.equal((await failure(job.delete())).code, "gone");
     });
 
+    test("jobs", async () => {
+      await Promise.all([1, 2, 3].map((n) => client.run("double", { n })));
+      const jobs = [];
+      for await (const job of client.jobs({ type: "double", status: "succeeded" }))
+        jobs.push(job);
+      assert.ok(jobs.length >= 3 && jobs.every(({ type, status }) => type === "double" && status === "succeeded"));
+      assert.ok((await jobs[0].result()) !== undefined);
+      const error = await failure(client.jobs({ status: "done" }).next());
+      assert.equal(error.code, "invalid_query");
+    });
+
     test("types", async () => {
       const type = (await client.types()).find(({ name }) => name === "give");
       assert.deepEqual([type.summary, type.timeout], ["What it was given", 60]);
@@ -191,6 +202,41 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
       assert.equal(proxy.lost, 3);
       assert.equal(await counted(file), 1);
     });
+  });
+
+  test("connections that are cut anywhere: each of many calls runs once", async () => {
+    const file = join(folder, "anywhere");
+    const names = Array.from({ length: 30 }, (_, i) => `call ${i}`);
+    let seed = 1;
+    const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+    const cut = (chunk, { socket }) => {
+      if (random() < 0.7)
+        return false;
+      socket.write(chunk.subarray(0, Math.floor(random() * chunk.length)));
+      return true;
+    };
+    await Proxy.with(daemon.port, cut, async (proxy) => {
+      const client = new Client(proxy.url, { retries: 100, connections: 16 });
+      assert.deepEqual(await Promise.all(names.map((name) => client.run("count", { file, name }))), names);
+      assert.ok(proxy.lost > 0);
+    });
+    assert.deepEqual((await readFile(file, "utf8")).trimEnd().split("\n").sort(), [...names].sort());
+  });
+
+  test("the same idempotencyKey is the same job", async () => {
+    const file = join(folder, "keyed");
+    const options = { idempotencyKey: `"${folder}"` };
+    const params = { file, name: "one" };
+    const job = await new Client(daemon.url).submit("count", params, options);
+    assert.equal(await new Client(daemon.unix).run("count", params, options), "one");
+    assert.equal((await new Client(daemon.unix).submit("count", params, options)).id, job.id);
+    assert.equal(await counted(file), 1);
+    const error = await failure(new Client(daemon.url).run("count", { file, name: "two" }, options));
+    assert.deepEqual([error.status, error.code], [422, "idempotency_mismatch"]);
+    const calls = Array.from({ length: 10001 }, (_, value) => ({ value })); // two jobs
+    for (let i = 0; i < 2; i++)
+      assert.equal((await new Client(daemon.url).map("echo", calls, { idempotencyKey: `map of ${folder}` })).length, 10001);
+    assert.equal((await daemon.jobs("&type=echo")).length, 2);
   });
 
   const running = async () => (await daemon.jobs("&type=sleep&status=running")).length;
@@ -368,6 +414,23 @@ test("one key for all tries of a call, another one for the next call", LIMIT, as
   assert.notEqual(keys[1], keys[2]);
   assert.match(keys[0], /^"[0-9a-f-]{36}"$/);
   assert.equal(keys[3], '"my \\"key\\""');
+});
+
+test("jobs come page by page", async () => {
+  const paths = [];
+  const client = new Client("http://127.0.0.1:1/prefix/", {
+    fetch: async (url) => {
+      paths.push(url);
+      const page = paths.length === 1 ? { jobs: [{ id: "a" }, { id: "b" }], next_cursor: "x&y" } : { jobs: [{ id: "c" }] };
+      return new Response(JSON.stringify(page));
+    },
+  });
+  const ids = [];
+  for await (const { id } of client.jobs({ type: "double" }))
+    ids.push(id);
+  assert.deepEqual(ids, ["a", "b", "c"]);
+  assert.deepEqual(paths, ["", "&cursor=x%26y"].map((more) =>
+    `http://127.0.0.1:1/prefix/v1/jobs?limit=1000&type=double${more}`));
 });
 
 test("what is wrong with the arguments is told at once", async () => {
