@@ -3,9 +3,9 @@
 export interface ClientOptions {
   /** The API key: it is sent as `Authorization: Bearer KEY`. */
   key?: string;
-  /** How often a request is sent again if its answer is lost or the service is busy. 0: no Idempotency-Key is sent either,
-   *  and the service cancels a job whose client hangs up. Default: 5. */
-  retries?: number;
+  /** For how many seconds a request is sent again while its answers are lost or the service is busy. 0: no Idempotency-Key
+   *  is sent either, and the service cancels a job whose client hangs up. Default: 60. */
+  retryFor?: number;
   /** Seconds that an answer may take beyond the time that the service was asked to wait. Default: 30. */
   timeout?: number;
   /** How many requests are under way at a time; the others wait. Streams, events and cancels are not counted.
@@ -246,5 +246,5 @@ export class HttpError extends OffloadError {
   readonly problem: Problem | undefined;
 }
 
-/** The service could not be reached, or took nothing, as often as the client tries. */
+/** The service could not be reached, or took nothing, for as long as the client tries. */
 export class Unavailable extends HttpError {}

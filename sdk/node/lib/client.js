@@ -13,7 +13,7 @@ export { HttpError, TaskError, Unavailable } from "./failures.js";
 export { Job } from "./job.js";
 
 const DEFAULT_URL = "http://127.0.0.1:8080";
-const CLIENT_OPTIONS = ["key", "retries", "timeout", "connections", "headers", "fetch"];
+const CLIENT_OPTIONS = ["key", "retryFor", "timeout", "connections", "headers", "fetch"];
 // Our names of the options of a job, theirs, and by what the number is multiplied; 0: it is no number.
 const JOB_OPTIONS = {
   priority: ["priority", 1],
@@ -83,17 +83,17 @@ export class Client {
 
   constructor(url = process.env.OFFLOAD_URL || DEFAULT_URL, options = {}) {
     checkNames(options, CLIENT_OPTIONS);
-    const { key, retries = 5, timeout = 30, connections = 256, fetch, headers } = options;
+    const { key, retryFor = 60, timeout = 30, connections = 256, fetch, headers } = options;
     const all = new Headers({ "accept-encoding": "identity", ...headers }); // the service is near, and its CPU is for jobs
     if (key !== undefined)
       all.set("authorization", `Bearer ${key}`);
     const address = parseAddress(url);
-    this.#keyed = checkNumber("retries", retries, 0) > 0;
+    this.#keyed = checkNumber("retryFor", retryFor, 0) > 0;
     this.#service = new Service(new Requests({
       address: address.text,
       send: makeTransport(address, fetch),
       headers: Object.fromEntries(all),
-      retries,
+      retryForMs: retryFor * 1000,
       timeoutMs: checkNumber("timeout", timeout, 0) * 1000,
       connections: checkNumber("connections", connections, 1),
     }));

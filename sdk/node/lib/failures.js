@@ -20,7 +20,7 @@ export class HttpError extends OffloadError {
 }
 HttpError.prototype.name = "HttpError";
 
-// The service could not be reached, or took nothing, as often as the client tries.
+// The service could not be reached, or took nothing, for as long as the client tries.
 export class Unavailable extends HttpError {
   constructor(message, { retryAfterMs = 0, fatal = false, refused = false, ...rest }) {
     super(message, rest);

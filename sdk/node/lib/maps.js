@@ -196,7 +196,7 @@ async function readJob(service, submission, first, push) {
     const document = await service.end({ id: submission.id }, signal);
     for (const [index, item] of itemsOf(await service.value(document, signal)))
       await push(take(index, item));
-  }, progress);
+  }, { progress });
 }
 
 // Yields { index, status: "succeeded", result } or { index, status: "failed", error } for each call when it has ended.

@@ -2,9 +2,8 @@
 import { failureOf, HttpError, invalidParams, Unavailable } from "./failures.js";
 import { onAbort, sleep, Slots } from "./waiting.js";
 
-const BACKOFF_MS = 200; // before the second try; it doubles
-const BACKOFF_MAX_MS = 10000;
-const RETRY_AFTER_MAX_MS = 300000; // a service that names a longer time is not asked again
+const BACKOFF_MS = 50; // before the second try; it doubles
+const BACKOFF_MAX_MS = 5000;
 const TIMER_MAX_MS = 2147483647;
 const PROBLEM_MAX = 1 << 20; // bytes
 const RETRIED = new Set([408, 429, 502, 503, 504]); // if they are not about a job; a proxy can send them, too
@@ -42,44 +41,69 @@ function parseObject(bytes) {
   }
 }
 
+// How long to try again. The time begins with the first trouble, and an answer ends it.
+export class Patience {
+  #ms;
+  #began;
+  #tries;
+
+  constructor(ms) {
+    this.#ms = ms;
+    this.calm();
+  }
+
+  calm() {
+    this.#began = undefined;
+    this.#tries = 0;
+  }
+
+  // Waits until the next try, at least atLeastMs. Throws the error if it cannot pass, or would not within our time.
+  async pause(error, signal, atLeastMs = 0) {
+    if (!(error instanceof Unavailable) || error.hint.fatal)
+      throw error;
+    const now = performance.now();
+    this.#began ??= now;
+    const backoff = Math.min(BACKOFF_MS * 2 ** this.#tries++, BACKOFF_MAX_MS) * (0.5 + Math.random() / 2);
+    const wait = Math.max(error.hint.retryAfterMs || backoff, atLeastMs);
+    if (now + wait > this.#began + this.#ms)
+      throw error;
+    await sleep(wait, signal);
+  }
+}
+
 export class Requests {
   #address;
   #send;
   #headers;
-  #retries;
+  #retryForMs;
   #timeoutMs;
   #slots;
 
-  constructor({ address, send, headers, retries, timeoutMs, connections }) {
+  constructor({ address, send, headers, retryForMs, timeoutMs, connections }) {
     this.#address = address;
     this.#send = send;
     this.#headers = headers;
-    this.#retries = retries;
+    this.#retryForMs = retryForMs;
     this.#timeoutMs = timeoutMs;
     this.#slots = new Slots(connections);
   }
 
-  get retries() {
-    return this.#retries;
+  makePatience() {
+    return new Patience(this.#retryForMs);
   }
 
-  // Calls attempt() until it throws something else than an Unavailable that can pass. `progress` is an object whose
-  // `made` an attempt sets to true: then the service is alive, and the tries are counted anew.
-  async retry(signal, attempt, progress = {}, retries = this.#retries) {
-    for (let tried = 0;; tried++) {
+  // Calls attempt() until it throws something else than an Unavailable that can pass, or patience is over. `progress` is
+  // an object whose `made` an attempt sets to true: then the service is alive.
+  async retry(signal, attempt, { progress = {}, retryForMs = this.#retryForMs } = {}) {
+    const patience = new Patience(retryForMs);
+    for (;;) {
       try {
         return await attempt();
       } catch (error) {
-        if (!(error instanceof Unavailable))
-          throw error;
         if (progress.made)
-          tried = 0;
+          patience.calm();
         progress.made = false;
-        const { retryAfterMs, fatal } = error.hint;
-        if (fatal || tried >= retries || retryAfterMs > RETRY_AFTER_MAX_MS)
-          throw error;
-        const backoff = Math.min(BACKOFF_MS * 2 ** tried, BACKOFF_MAX_MS);
-        await sleep(Math.max(retryAfterMs, backoff / 2) + (Math.random() * backoff) / 2, signal);
+        await patience.pause(error, signal);
       }
     }
   }
@@ -166,7 +190,7 @@ export class Requests {
   // Sends a request until it is answered; the answer as whole() gives it, with `json` in place of bytes.
   async ask(request, options = {}) {
     const { status, header, bytes } =
-      await this.retry(options.signal, () => this.whole(request, options), {}, options.retries);
+      await this.retry(options.signal, () => this.whole(request, options), { retryForMs: options.retryForMs });
     const json = parseObject(bytes);
     if (json === undefined && bytes.length > 0)
       throw new HttpError(`${this.#address} is not an offload service: its answer is no JSON`, { status });
@@ -183,7 +207,8 @@ export class Requests {
   }
 
   #refusal(status, header, problem) {
-    if (typeof problem?.job === "string")
+    const drains = problem?.code === "draining"; // the job goes on at the next start
+    if (typeof problem?.job === "string" && !drains)
       return failureOf(problem, problem.job);
     if (problem?.code === "invalid_params")
       return invalidParams(problem);

@@ -7,6 +7,7 @@ const WAIT_S = 20; // of a long poll: less than the time after which a proxy clo
 const POLL_MS = 1000; // a service or a proxy without long polls is asked no more often
 const EVENTS_SILENCE_MS = 45000; // a comment is due every 15 s
 const EVENTS_PAUSE_MS = 1000;
+const ABANDON_MS = 5000; // how long to try to cancel what nobody waits for any more
 const PAGE = 1000; // jobs of a list
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const JOB_PATH = /\/v1\/jobs\/([0-9a-f-]+)$/;
@@ -93,7 +94,7 @@ export class Service {
     if (!(error instanceof TaskError) || error.jobId === undefined)
       return error;
     try {
-      const document = await this.#document({ method: "GET", path: pathOf(error.jobId) }, { signal, retries: 0 });
+      const document = await this.#document({ method: "GET", path: pathOf(error.jobId) }, { signal, retryForMs: 0 });
       return document.status === "failed" ? failureOf(document.error, document.id, document.lost) : error;
     } catch {
       return error;
@@ -120,10 +121,10 @@ export class Service {
         if (!submission.sent.mayRun || submission.key === undefined)
           return;
         const request = submission.request({ prefer: "respond-async, return=minimal" });
-        const { header, json } = await this.#requests.ask(request, { unbounded: true });
+        const { header, json } = await this.#requests.ask(request, { unbounded: true, retryForMs: ABANDON_MS });
         submission.noteJob(header, json);
       }
-      await this.cancel(submission.id);
+      await this.cancel(submission.id, undefined, ABANDON_MS);
     } catch { /* it has ended, or the service is not there */ }
   }
 
@@ -131,8 +132,9 @@ export class Service {
     return this.#document({ method: "GET", path: pathOf(id) }, { signal });
   }
 
-  cancel(id, signal) {
-    return this.#document({ method: "POST", path: pathOf(id, "/cancel") }, { signal, unbounded: true });
+  cancel(id, signal, retryForMs) {
+    const request = { method: "POST", path: pathOf(id, "/cancel") };
+    return this.#document(request, { signal, retryForMs, unbounded: true });
   }
 
   async delete(id, signal) {
@@ -196,9 +198,11 @@ export class Service {
   }
 
   async *events(id, { signal, lastEventId } = {}) {
+    const patience = this.#requests.makePatience();
     let pause = EVENTS_PAUSE_MS;
-    for (let tried = 0;; tried++) {
+    for (;;) {
       let answer;
+      let trouble = new Unavailable("the events of the job end before the job", {});
       try {
         const headers = { accept: "text/event-stream" };
         if (lastEventId !== undefined)
@@ -212,21 +216,18 @@ export class Service {
             pause = event.retry;
             continue;
           }
-          tried = 0;
+          patience.calm();
           lastEventId = event.id ?? lastEventId;
           yield { id: lastEventId, event: event.event, data: parseData(event.data) };
           if (event.event === "end")
             return;
         }
-        if (tried >= this.#requests.retries)
-          throw new Unavailable("the events of the job end before the job", { fatal: true });
       } catch (error) {
-        if (!(error instanceof Unavailable) || error.hint.fatal || tried >= this.#requests.retries)
-          throw error;
+        trouble = error;
       } finally {
         answer?.close();
       }
-      await sleep(pause * (1 + Math.random() / 4), signal);
+      await patience.pause(trouble, signal, pause);
     }
   }
 }

@@ -216,7 +216,7 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
       return true;
     };
     await Proxy.with(daemon.port, cut, async (proxy) => {
-      const client = new Client(proxy.url, { retries: 100, connections: 16 });
+      const client = new Client(proxy.url, { retryFor: Infinity, connections: 16 });
       assert.deepEqual(await Promise.all(names.map((name) => client.run("count", { file, name }))), names);
       assert.ok(proxy.lost > 0);
     });
@@ -243,14 +243,14 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
 
   test("without retries there is no key, a lost answer is an error, and an abort hangs up", async () => {
     await Proxy.with(daemon.port, () => true, async (proxy) => {
-      const client = new Client(proxy.url, { retries: 0 });
+      const client = new Client(proxy.url, { retryFor: 0 });
       const error = await failure(client.run("count", { file: join(folder, "once"), name: "one" }));
       assert.ok(error instanceof Unavailable && error instanceof HttpError);
       assert.equal(error.status, undefined);
       assert.equal(proxy.lost, 1);
     });
     const controller = new AbortController();
-    const direct = new Client(daemon.url, { retries: 0 });
+    const direct = new Client(daemon.url, { retryFor: 0 });
     const run = failure(direct.run("sleep", { ms: 60001 }, { signal: controller.signal }));
     await until(running);
     controller.abort();
@@ -330,17 +330,17 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
     }).listen(0, "127.0.0.1");
     await once(server, "listening");
     const url = `http://127.0.0.1:${server.address().port}`;
-    const silent = await failure(new Client(url, { timeout: 0.1, retries: 1 }).types());
+    const silent = await failure(new Client(url, { timeout: 0.1, retryFor: 0.3 }).types());
     assert.ok(silent instanceof Unavailable);
     assert.match(silent.message, /did not answer in time/);
-    assert.equal(requests, 2);
+    assert.ok(requests >= 2);
     sockets.forEach((socket) => socket.destroy());
     server.close();
     await once(server, "close");
-    const gone = await failure(new Client(url, { retries: 1 }).run("double", { n: 1 }));
+    const gone = await failure(new Client(url, { retryFor: 0.3 }).run("double", { n: 1 }));
     assert.ok(gone instanceof Unavailable);
     assert.match(gone.message, /cannot be reached.*ECONNREFUSED/);
-    const nowhere = await failure(new Client(`unix:${folder}/nothing`, { retries: 1 }).types());
+    const nowhere = await failure(new Client(`unix:${folder}/nothing`, { retryFor: 0.3 }).types());
     assert.match(nowhere.message, /ENOENT/);
     const foreign = new Client(`${daemon.url}/docs`);
     assert.ok(await failure(foreign.types()) instanceof HttpError);
@@ -349,10 +349,10 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
 
 test("a full queue is waited for", { skip: noDaemon, ...LIMIT }, async () => {
   const daemon = await Daemon.start("--max-queue", "4");
-  const client = new Client(daemon.url, { retries: 100 });
+  const client = new Client(daemon.url, { retryFor: Infinity });
   let refused = 0;
   const counting = new Client(daemon.url, {
-    retries: 100,
+    retryFor: Infinity,
     fetch: async (...args) => {
       const response = await fetch(...args);
       refused += response.status === 429;
@@ -365,7 +365,7 @@ test("a full queue is waited for", { skip: noDaemon, ...LIMIT }, async () => {
   await Promise.all(sleepers.map((job) => job.cancel()));
   assert.deepEqual(await run, { value: 1 });
   const again = await Promise.all([1, 2, 3, 4].map(() => client.submit("sleep", { ms: 60000 })));
-  const error = await failure(new Client(daemon.url, { retries: 0 }).run("echo", { value: 1 }));
+  const error = await failure(new Client(daemon.url, { retryFor: 0 }).run("echo", { value: 1 }));
   assert.ok(error instanceof Unavailable);
   assert.deepEqual([error.status, error.code], [429, "queue_full"]);
   await Promise.all(again.map((job) => job.cancel()));
@@ -437,7 +437,7 @@ test("what is wrong with the arguments is told at once", async () => {
   for (const url of ["localhost:8080", "ftp://host", "unix:relative", "http://u:p@host", "http://host/?q", ""])
     assert.throws(() => new Client(url), /not a URL that can be used/, url);
   assert.throws(() => new Client(undefined, { retry: 1 }), /there is no option "retry"; there are key, /);
-  assert.throws(() => new Client(undefined, { retries: -1 }), TypeError);
+  assert.throws(() => new Client(undefined, { retryFor: -1 }), TypeError);
   assert.throws(() => new Client(undefined, { headers: { "a b": "c" } }), TypeError);
   const client = new Client();
   await assert.rejects(client.run("x", {}, { timeout_ms: 1 }), /there is no option "timeout_ms"/);
@@ -450,7 +450,7 @@ test("what is wrong with the arguments is told at once", async () => {
 test("$OFFLOAD_URL is the default", async () => {
   const before = process.env.OFFLOAD_URL;
   process.env.OFFLOAD_URL = "unix:/nowhere/sock";
-  const error = await failure(new Client(undefined, { retries: 0 }).types());
+  const error = await failure(new Client(undefined, { retryFor: 0 }).types());
   assert.match(error.message, /^unix:\/nowhere\/sock cannot be reached/);
   process.env.OFFLOAD_URL = "";
   assert.ok(new Client());

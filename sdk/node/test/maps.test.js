@@ -202,7 +202,7 @@ describe("a service that has trouble", { skip: noDaemon, timeout: 120000 }, () =
   test("it is killed in the middle of a map: all calls have their outcome", async () => {
     const daemon = await Daemon.start();
     await Proxy.with(daemon.port, () => false, async (proxy) => {
-      const client = new Client(proxy.url, { retries: 20 });
+      const client = new Client(proxy.url);
       const stream = client.stream("sleep", numbers(60).map(() => ({ ms: 20 })), { chunks: 60 });
       const outcomes = [];
       for (let n = 0; n < 10; n++)
@@ -221,7 +221,7 @@ describe("a service that has trouble", { skip: noDaemon, timeout: 120000 }, () =
   test("it is stopped and started again: a map, a run and events go on", async () => {
     const daemon = await Daemon.start("--drain-timeout", "0s");
     await Proxy.with(daemon.port, () => false, async (proxy) => {
-      const client = new Client(proxy.url, { retries: 20 });
+      const client = new Client(proxy.url);
       const map = client.map("sleep", numbers(8).map((n) => ({ ms: 300 + n })), { chunks: 8 });
       const run = client.run("sleep", { ms: 400 });
       const job = await client.submit("sleep", { ms: 500 });
@@ -257,9 +257,9 @@ describe("a service that has trouble", { skip: noDaemon, timeout: 120000 }, () =
 });
 
 test("an answer that is no stream of a map", async () => {
-  const answer = async (lines, retries = 0) => {
+  const answer = async (lines) => {
     const head = { status: 200, headers: { "content-type": "application/x-ndjson" } };
-    const client = new Client("http://127.0.0.1:1", { retries, fetch: async () => new Response(lines, head) });
+    const client = new Client("http://127.0.0.1:1", { retryFor: 0, fetch: async () => new Response(lines, head) });
     return failure(client.map("double", [{ n: 1 }, { n: 2 }]));
   };
   const one = '{"index":0,"status":"succeeded","result":2}\n';
