@@ -54,6 +54,7 @@ TEST_PACKAGES := \
 	python3-jsonschema \
 	python3-numpy \
 	python3-pip \
+	python3-pygments \
 	python3-setuptools \
 	python3-venv \
 	python3-wheel \
