@@ -53,6 +53,7 @@ TEST_PACKAGES := \
 	procps \
 	python3-jsonschema \
 	python3-numpy \
+	python3-pil \
 	python3-pip \
 	python3-pygments \
 	python3-setuptools \
