@@ -9,7 +9,6 @@ import pickle
 import signal
 import threading
 import time
-import unittest
 from typing import Any, Optional
 from unittest import mock
 
@@ -653,6 +652,3 @@ try:
     _array.__name__ = "same"
 except ImportError:
     pass
-
-
-assert unittest

@@ -6,7 +6,6 @@ import unittest
 
 import offload
 from cases import Cases
-from daemon import until
 
 
 class Blocking:
@@ -115,6 +114,8 @@ class AsyncClients(Cases, unittest.TestCase):
             calls = (client.run("double", {"n": n}) for n in range(500))
             self.assertEqual(await asyncio.gather(*calls), list(range(0, 1000, 2)))
             self.assertLessEqual(len(client.pool), 20)
+            jobs = await asyncio.gather(*(client.submit("double", {"n": n}) for n in range(100)))
+            self.assertEqual(await asyncio.gather(*(job.result() for job in jobs)), list(range(0, 200, 2)))
 
         self.with_client(work, concurrency=20)
 
@@ -216,9 +217,6 @@ class AsyncClients(Cases, unittest.TestCase):
             return names
 
         self.assertEqual(self.with_client(work)[-1], "end")
-
-
-assert until
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ QUIET_S = 60.0  # without a byte of the answer: the connection is lost
 PROBE_S = 10.0
 CANCEL_S = 5.0  # for the cancelling of what nobody waits for any more
 RETRY_FOR_S = 60.0
+MIN_PAUSE_S = 0.05
 MAX_PAUSE_S = 5.0
+AWAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EMFILE, errno.ENFILE)  # it may end
 ENDED = ("succeeded", "failed", "cancelled")
 PROBLEM = "application/problem+json"
 NDJSON = "application/x-ndjson"
@@ -79,7 +81,7 @@ def lost_by(error: Exception, call: Call, *, connecting: bool = False, stale: bo
         return Lost(why, expired=expired, quiet=not connecting)
     closed = isinstance(error, (ConnectionError, Closed))
     away = isinstance(error, (FileNotFoundError, BlockingIOError, ssl.SSLEOFError)) or (
-        isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
+        isinstance(error, OSError) and error.errno in AWAY
     )
     return Lost(error, again=closed or away, stale=stale and closed)
 
@@ -341,7 +343,9 @@ class Patience:
         now = time.monotonic()
         if self.began is None:
             self.began = now
-        wait = random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.05 * 2 ** min(self.tries, 20)) if named is None else named
+        wait = random.uniform(0.5, 1) * min(MAX_PAUSE_S, 0.05 * 2 ** min(self.tries, 20))
+        if named is not None:
+            wait = max(named, MIN_PAUSE_S)
         self.tries += 1
         if self.seconds is not None and now + wait > self.began + self.seconds:
             raise error from cause

@@ -336,8 +336,8 @@ class AsyncJob(Handle):
 
 class AsyncClient:
     """A service, for asyncio. Its methods are those of Client, with `await`; no threads are used. Many tasks can use it
-    at a time: each run has a connection, and more than `concurrency` of them wait for their turn. A task that is
-    cancelled while run or map waits cancels the job at the service."""
+    at a time: each run and each submit has a connection, and those beyond `concurrency` of them wait for their turn.
+    A task that is cancelled while run or map waits cancels the job at the service."""
 
     def __init__(
         self,
@@ -352,7 +352,8 @@ class AsyncClient:
         self.pool: collections.deque[Connection] = collections.deque()
         self.active: set[Performance] = set()  # maps and followed events
         self.concurrency = concurrency
-        self.turns: Optional[tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]] = None
+        self.loop: Optional[asyncio.AbstractEventLoop] = None  # of the turns
+        self.turns: dict[str, asyncio.Semaphore] = {}
 
     @overload
     async def run(self, type: Callable[..., R], params: Optional[Params] = None, **options: Any) -> R: ...
@@ -363,16 +364,14 @@ class AsyncClient:
     async def run(self, type: Function, params: Optional[Params] = None, **options: Any) -> Any:
         """Makes a job, and returns its result: see Client.run."""
         submission = Submission(type, options, params=params)
-        loop = asyncio.get_running_loop()
-        if self.turns is None or self.turns[0] is not loop:
-            self.turns = (loop, asyncio.Semaphore(self.concurrency))
-        async with self.turns[1]:
+        async with self.turn("run"):
             return await self.do(self.api.run(submission))
 
     async def submit(self, type: Function, params: Optional[Params] = None, **options: Any) -> AsyncJob:
         """Makes a job, and does not wait for it."""
         submission = Submission(type, options, params=params)
-        return AsyncJob(self, await self.do(self.api.submit(submission)), submission.read)
+        async with self.turn("submit"):
+            return AsyncJob(self, await self.do(self.api.submit(submission)), submission.read)
 
     def map(
         self,
@@ -415,6 +414,15 @@ class AsyncClient:
         await self.close()
 
     # ---- how operations are done ----
+
+    def turn(self, what: str) -> asyncio.Semaphore:
+        """So many can do that at a time. Who submits does not wait for those that wait for their results."""
+        loop = asyncio.get_running_loop()
+        if loop is not self.loop:
+            self.loop, self.turns = loop, {}
+        if what not in self.turns:
+            self.turns[what] = asyncio.Semaphore(self.concurrency)
+        return self.turns[what]
 
     async def do(self, steps: Steps) -> Any:
         """Does an operation. Returns its value."""

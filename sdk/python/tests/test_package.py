@@ -31,6 +31,7 @@ def text(s: str = "") -> str:
 
 reveal_type(double(3))
 reveal_type(text(s="x"))
+reveal_type([offload.Client().run(text, {"s": "x"})])
 double("3")
 """
 
@@ -93,12 +94,14 @@ class Package(unittest.TestCase):
             path = os.path.join(folder, "typed.py")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(TYPED)
-            command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", folder]
+            config = ["--config-file", os.path.join(PACKAGE, "pyproject.toml")]
+            command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", folder, *config]
             done = subprocess.run(
                 [*command, path], capture_output=True, text=True, check=False, env={**os.environ, "MYPYPATH": PACKAGE}
             )
             self.assertIn('Revealed type is "int"', done.stdout)
             self.assertIn('Revealed type is "str"', done.stdout)
+            self.assertRegex(done.stdout, r'Revealed type is "(builtins\.)?list\[(builtins\.)?str\]"')
             self.assertIn('expected "int"', done.stdout)
             self.assertIn("Found 1 error in 1 file", done.stdout)
             done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PACKAGE)
