@@ -471,10 +471,9 @@ class Api:
     def wait(self, document: dict[str, Any], deadline: Optional[float] = None) -> Steps:
         """Waits until the job has ended. Returns its document. Raises a TimeoutError at the deadline (as of
         time.monotonic()); one that is over already is a single look."""
-        target = job_path(document["id"])
         while document["status"] not in ENDED:
             left = math.inf if deadline is None else deadline - time.monotonic()
-            call = self.get(target)
+            call = self.get(job_path(document["id"]))
             if left > 0:
                 call.headers["Prefer"] = f"wait={math.ceil(min(WAIT_S, left))}"
                 call.deadline = deadline
