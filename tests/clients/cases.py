@@ -6,9 +6,13 @@ import enum
 import json
 import os
 import pickle
+import shutil
 import signal
+import ssl
+import subprocess
 import threading
 import time
+import unittest
 from typing import Any, Optional
 from unittest import mock
 
@@ -595,6 +599,26 @@ class Cases:
             self.assertEqual(len(peer.requests), 1)
         with Script(answer(502, "<html>", "text/html"), answer(200, job)) as peer:
             self.assertEqual(self.connect(peer.url).run("x", {}), 7)
+
+    @unittest.skipUnless(shutil.which("openssl"), "there is no openssl to make a certificate with")
+    def test_https(self):
+        path = self.path()
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=offload"]
+        command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path + ".key", "-out", path + ".pem"]
+        subprocess.run(command, check=True, capture_output=True)
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(path + ".pem", path + ".key")
+        job = answer(200, '{"id":"1","status":"succeeded","result":7}')
+        with Script(job, tls=server) as peer, mock.patch.dict(os.environ):
+            with self.assertRaises(offload.Unavailable) as caught:  # at once: it will not get better
+                self.connect(peer.url).run("x", {})
+            self.assertIsInstance(caught.exception.__cause__, ssl.SSLCertVerificationError)
+            os.environ["SSL_CERT_FILE"] = path + ".pem"
+            client = self.connect(peer.url)
+            self.assertEqual([client.run("x", {}) for _ in range(3)], [7, 7, 7])
+            self.assertEqual(len(peer.requests), 3)
+            with self.assertRaises(offload.Unavailable):
+                self.connect(peer.url.replace("https:", "http:"), retry_for=0).run("x", {})
 
     def test_hostile_answers(self):
         ok = '{"id":"1","status":"succeeded","result":7}'

@@ -93,14 +93,23 @@ class Proxy(Peer):
 
 class Script(Peer):
     """Answers each request with the next of these texts; the last one stands for all further ones. After each it closes
-    the connection. `requests`: what it has got, as (head, body, time)."""
+    the connection. `requests`: what it has got, as (head, body, time). tls: an ssl.SSLContext, for https."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, tls=None):
         super().__init__()
         self.answers = list(answers)
         self.requests = []
+        self.tls = tls
+        if tls is not None:
+            self.url = self.url.replace("http:", "https:")
 
     def serve(self, sock):
+        if self.tls is not None:
+            sock = self.tls.wrap_socket(sock, server_side=True)
+        with sock:
+            self.converse(sock)
+
+    def converse(self, sock):
         data = b""
         while b"\r\n\r\n" not in data:
             more = sock.recv(65536)
