@@ -127,6 +127,7 @@ class Batch(NamedTuple):
     values: list[Any]
 
 
+MAX_EVENT_LINES = 10_000
 EVENT_ID = re.compile(rb"[!-~]{1,255}")
 
 READ = Read()
@@ -824,7 +825,7 @@ class EventReader:
             elif field == b"data":
                 self.data.append(value)
                 self.size += len(value) + 1
-                if self.size > self.lines.max_line:
+                if self.size > self.lines.max_line or len(self.data) > MAX_EVENT_LINES:
                     raise Broken("an event is too long")
             elif field == b"id" and EVENT_ID.fullmatch(value):
                 self.id = value.decode("ascii")

@@ -11,7 +11,7 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 MAX_HEAD = 64 << 10
@@ -20,8 +20,10 @@ MAX_LINE = 64 << 20  # of a stream of lines
 MAX_CHUNK_LINE = 1024
 MAX_INTERIM = 16  # answers 1xx before the answer
 
-STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\0\r\n]*)?")
-FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*?)[ \t]*")
+SMALL = 4096  # pieces of a body that are smaller are put together
+
+STATUS = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\0\r\n]*)?")
 URL = re.compile(r"[!-~]+")
 TARGET = re.compile(r"/[!-~]*")
@@ -143,7 +145,7 @@ class Parser:
 
     def begin(self) -> None:
         self.response: Optional[Response] = None
-        self.pieces: list[bytes] = []
+        self.pieces: list[Union[bytes, bytearray]] = []
         self.size = 0  # of the pieces
         self.left = 0  # of the body, or of the chunk
         self.step = self.read_head
@@ -186,7 +188,7 @@ class Parser:
         """What has come of the body since the last call."""
         data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
         self.pieces, self.size = [], 0
-        return data
+        return bytes(data)
 
     def whole(self) -> Optional[Response]:
         """The answer with its body, once it is done."""
@@ -225,18 +227,22 @@ class Parser:
             if len(buffer) >= MAX_HEAD:
                 raise Broken(f"the head of the answer has more than {MAX_HEAD} bytes")
             return False
-        lines = bytes(buffer[:end]).split(b"\r\n")
+        head = buffer[:end].decode("latin-1")
         del buffer[: end + 4]
         self.searched = 0
+        lines = head.split("\r\n")
         status = STATUS.fullmatch(lines[0])
         if status is None:
             raise Broken("what answers does not speak HTTP/1.1")
+        breaks = len(lines) - 1
+        if head.count("\r") != breaks or head.count("\n") != breaks or "\0" in head:
+            raise Broken("the head of the answer has a character that cannot stand there")
         headers: dict[str, str] = {}
         for line in lines[1:]:
-            field = FIELD.fullmatch(line)
-            if field is None:
+            name, colon, value = line.partition(":")
+            if not colon or not TOKEN.fullmatch(name):
                 raise Broken("the head of the answer has a line that is no field")
-            name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
+            name, value = name.lower(), value.strip(" \t")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         code = int(status[2])
         if code < 200:
@@ -245,7 +251,7 @@ class Parser:
                 raise Broken(f"the answer begins with {code}")
             return True
         self.response = Response(code, headers)
-        self.frame(code, headers, status[1] == b"1")
+        self.frame(code, headers, status[1] == "1")
         return True
 
     def frame(self, code: int, headers: dict[str, str], recent: bool) -> None:
@@ -276,8 +282,14 @@ class Parser:
         self.size += count
         if self.size > self.max_body:
             raise Broken(f"the answer has more than {self.max_body} bytes")
-        self.pieces.append(bytes(self.buffer[:count]))
+        piece: Union[bytes, bytearray] = self.buffer[:count]
         del self.buffer[:count]
+        if count >= SMALL:
+            self.pieces.append(bytes(piece))
+        elif self.pieces and isinstance(self.pieces[-1], bytearray):
+            self.pieces[-1] += piece
+        else:
+            self.pieces.append(piece)
 
     def read_sized(self) -> bool:
         count = min(self.left, len(self.buffer))
@@ -337,20 +349,17 @@ class Lines:
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self.max_line = max_line
-        self.rest: list[bytes] = []
-        self.size = 0
+        self.rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
         lines = data.split(b"\n")
         last = lines.pop()
         if lines and self.rest:
-            lines[0] = b"".join([*self.rest, lines[0]])
-            self.rest, self.size = [], 0
-        if last:
-            self.rest.append(last)
-            self.size += len(last)
-            if self.size > self.max_line:
-                raise Broken(f"a line of the answer has more than {self.max_line} bytes")
+            lines[0] = bytes(self.rest) + lines[0]
+            self.rest.clear()
+        self.rest += last
+        if len(self.rest) > self.max_line:
+            raise Broken(f"a line of the answer has more than {self.max_line} bytes")
         return lines
 
 

@@ -262,6 +262,14 @@ class Hostile(unittest.TestCase):
                 with self.assertRaises(Broken, msg=data[:100]):
                     parse(data, size)
 
+    def test_much_white_space(self):
+        """It takes no longer than other text."""
+        blank = b" " * 60_000
+        (response,), _ = parse(b"HTTP/1.1 200 OK\r\nA: x" + blank + b"y" + b"\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(len(response.headers["a"]), 60_002)
+        with self.assertRaises(Broken):
+            parse(b"HTTP/1.1 200 OK\r\nA: x" + blank + b"\0" + blank + b"\r\nContent-Length: 0\r\n\r\n")
+
     def test_length_twice_but_the_same(self):
         (response,), _ = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx")
         self.assertEqual(response.body, b"x")
