@@ -134,6 +134,11 @@ class Script:
 
         return until(found, f"the script does not say {word}")[1:]
 
+    def go(self):
+        """Tells the script, which waits for a file of that name."""
+        with open(os.path.join(self.folder, "go"), "w", encoding="utf-8"):
+            pass
+
     def offloadd(self):
         """The pid of its service."""
         found = [pid for pid in descendants(self.process.pid) if name_of(pid).startswith(OFFLOADD)]

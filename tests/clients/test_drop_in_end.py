@@ -40,8 +40,8 @@ if __name__ == "__main__":
     elif how == "exit":
         sys.exit(3)
     elif how == "os._exit":
-        executor.submit(short, 1)
-        time.sleep(1)
+        while not os.path.exists("go"):
+            time.sleep(0.01)
         os._exit(4)
     elif how == "interrupt":
         with executor:
@@ -55,6 +55,7 @@ class End(unittest.TestCase):
     def ends(self, how, status, stop=None, word="began"):
         with Script(SCRIPT, how) as script:
             script.said(word)
+            script.go()
             if stop is not None:
                 os.kill(script.process.pid, stop)
             self.assertEqual(script.wait(), status, script.output)
