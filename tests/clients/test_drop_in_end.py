@@ -82,6 +82,10 @@ class End(unittest.TestCase):
     def test_sigterm_while_calls_run(self):
         self.ends("wait", -signal.SIGTERM, signal.SIGTERM)
 
+    def test_sigint_while_calls_run(self):
+        output = self.ends("interrupt", -signal.SIGINT, signal.SIGINT)
+        self.assertIn("KeyboardInterrupt", output)
+
     def test_sigkill_before_the_service_is_ready(self):
         self.ends("slow-import", -signal.SIGKILL, signal.SIGKILL, "importing")
 

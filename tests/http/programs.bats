@@ -381,6 +381,20 @@ deaths='segv:signal:SIGSEGV kill:signal:SIGKILL exit:exit:3 half:exit:0 close:pr
     wait_for one_for_each_worker
 }
 
+@test "max_calls: a process gets so many calls, of a map or one by one, and then the next process begins" {
+    serve "--hello '{\"max_calls\":3}'" -- --express-cost 0
+    for _ in {1..7}; do
+        program_pid
+    done >"$BATS_TEST_TMPDIR/pids"
+    [ "$(uniq -c <"$BATS_TEST_TMPDIR/pids" | awk '{print $1}' | xargs)" = "3 3 1" ]
+    call_job "{\"type\":\"who\",\"items\":[$(printf '{},%.0s' {1..99}){}]}"
+    jq -c '.result.items[].result.pid' "$BODY" >>"$BATS_TEST_TMPDIR/pids"
+    [ "$(uniq -c <"$BATS_TEST_TMPDIR/pids" | awk '$1 == 3' | wc -l)" = 35 ]
+    holds '[.result.items[].status] == [range(100) | "succeeded"] and .attempts == 1'
+    mapfile -t pids < <(uniq "$BATS_TEST_TMPDIR/pids")
+    wait_for none_alive "${pids[@]:0:35}" # all but the last, which has answered two
+}
+
 # ---- processes of processes --------------------------------------------------------------------------------------------
 
 @test "what a program process leaves behind is gone with it, and the rest with the service" {
@@ -535,6 +549,7 @@ says_hello() { # OBJECT
 {"fork":1}|"fork" is not true or false
 {"cancel_signal":0}|"cancel_signal"
 {"cancel_signal":1000}|"cancel_signal"
+{"max_calls":0}|"max_calls"
 {"types":{}}|"types" is not an array
 {"types":[]}|no job types
 {"types":null}|"types" is not an array

@@ -19,6 +19,7 @@ import mmap
 import os
 import pickle
 import threading
+import types
 import weakref
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
@@ -30,10 +31,20 @@ ALIGN = 64  # of buffers: arrays want to begin at a cache line
 PAGE = mmap.ALLOCATIONGRANULARITY
 
 Part = Union[bytes, memoryview]
+PLAIN = {bool, bytes, float, int, str, type(None)}  # what has no parts, and is pickled in one way only
+
+
+def dumps_call(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Part]:
+    """dumps((function, args, kwargs)), in half of the time for the usual short call."""
+    if not kwargs and type(function) is types.FunctionType and PLAIN.issuperset(map(type, args)):
+        return [pickle.dumps((function, args, kwargs), 5)]
+    return dumps((function, args, kwargs))
 
 
 def dumps(value: Any) -> list[Part]:
     """The pickle, and its large buffers. As multiprocessing pickles: connections and the like can be sent, too."""
+    if type(value) in PLAIN:
+        return [pickle.dumps(value, 5)]
     parts: list[Part] = [b""]
 
     def keep_within(buffer: pickle.PickleBuffer) -> bool:

@@ -96,7 +96,7 @@ class Codec:
         """(type, JSON of the params, token). Raises what pickling raises; the memory is kept until release(token)."""
         if not self.has_main and getattr(fn, "__module__", None) == "__main__":
             raise pickle.PicklingError(f"Can't pickle {fn!r}: {NOT_IMPORTED}")
-        parts = _buffers.dumps((fn, args, kwargs))
+        parts = _buffers.dumps_call(fn, args, kwargs)
         number, serial = next(self.numbers), 0
         if _buffers.is_large(parts):
             serial, offset, sizes = self.slabs.put(parts)
