@@ -16,6 +16,7 @@ the exception gets another one with the next signal. One that is in its `finally
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import socket
@@ -25,14 +26,16 @@ import time
 import traceback
 import types
 import weakref
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import _call
-from ._errors import Cancelled, InvalidParams, NoJson, Unfit
+from ._errors import Cancelled, InvalidParams, LoadError, NoJson, Unfit
 from ._frames import HEAD, MAX_SIZE, Broken, HangUp, Reader, frame
-from ._load import HERE, strip
-from ._types import GENERATED, JobType
+from ._trace import GENERATED, HERE, strip
 from ._values import encode, encode_plain, name_of
+
+if TYPE_CHECKING:
+    from ._types import JobType
 
 PROTOCOL = 1
 LONG_S = 0.0002
@@ -502,6 +505,32 @@ class Program:
                     return
         except HangUp:
             return
+
+
+def host_socket() -> socket.socket:
+    text = os.environ.pop("OFFLOAD_FD", "")
+    try:
+        sock = socket.socket(fileno=int(text))
+    except (ValueError, OSError):
+        raise LoadError("OFFLOAD_FD is not a socket: offloadd starts this program (offloadd --python)") from None
+    sock.setblocking(True)
+    os.set_inheritable(sock.fileno(), False)  # what a task starts must not keep the conversation open
+    return sock
+
+
+def set_up_signals() -> None:
+    """Those of a terminal are for the service, which lets jobs finish. Others can be ignored or blocked by whoever has
+    started us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def set_up_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 INFINITE = float("inf")

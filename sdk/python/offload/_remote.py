@@ -24,7 +24,6 @@ A call's parameter `p` and its value are text:
 from __future__ import annotations
 
 import binascii
-import io
 import os
 import pickle
 import socket
@@ -38,9 +37,8 @@ from typing import Any, Optional
 from . import _buffers, _program
 from ._errors import Cancelled, LoadError
 from ._frames import Broken
-from ._load import reason, strip
 from ._program import leave
-from ._types import JobType, boundary
+from ._trace import boundary, reason, strip
 
 HELLO, SLAB, TRACKER, RESULT, BEGUN, FAULT = b"H", b"S", b"T", b"R", b"B", b"F"
 MESSAGE = 8192  # the most bytes of a message
@@ -125,13 +123,12 @@ class SharedTracker(resource_tracker.ResourceTracker):
             super().ensure_running()
 
 
-class Call(JobType):
-    """The job type `call`."""
+class Call:
+    """The job type `call`, as a JobType is for _program.py."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.name = "call"
         self.mean = float("inf")
-        self.call = self.answer_call
         self.initializer: Optional[tuple[int, str]] = data["initializer"]  # where it and its arguments are
         self.max_attempts = data["max_attempts"]
         self.has_main = data["has_main"]
@@ -158,7 +155,7 @@ class Call(JobType):
             text = traceback.format_exception(type(error), error, strip(error.__traceback__))
             print("Exception in initializer:\n" + "".join(text), end="", file=sys.stderr)
 
-    def answer_call(self, params: dict[str, Any]) -> str:
+    def call(self, params: dict[str, Any]) -> str:
         if self.initializer is not None:
             self.initialize()
         if self.broken is not None:
@@ -279,21 +276,18 @@ OURS = (os.path.dirname(spawn.__file__) + os.sep, "<frozen runpy")
 
 
 def main(path: str) -> int:
-    from .__main__ import host_socket, set_up_signals
-
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
+    _program.set_up_streams()
     try:
-        sock = host_socket()
-        set_up_signals()
+        sock = _program.host_socket()
+        _program.set_up_signals()
         tracker: Any = resource_tracker._resource_tracker
         tracker.__class__ = SharedTracker
         Remote.path = path
         data = pickle.loads(connect(path))
         Remote.max_calls = data["max_calls"]
         prepare(data)
-        _program.start(sock, [Call(data)], [], Remote)
+        call: Any = Call(data)
+        _program.start(sock, [call], [], Remote)
     except LoadError as error:
         if hub is not None:
             hub.fault(str(error))

@@ -11,12 +11,9 @@ from typing import Any, Callable, Optional
 from ._annotations import Shape, Signature, read_members, shape_of_result, signature_of
 from ._errors import LoadError, NoJson, Unfit
 from ._tasks import NAME, NAME_RULE, Definition
+from ._trace import GENERATED, boundary
 from ._values import EXACT, to_json
 
-GENERATED = "<offload>"
-"""The file name of generated code: no frame of a task has it."""
-BOUNDARY = "<task>"
-"""The file name of the functions that stand for one without frames of its own."""
 MAX_CHUNKS = 4096
 
 
@@ -76,13 +73,6 @@ def runner() -> Any:
     import asyncio
 
     return asyncio.run
-
-
-def boundary(source: str, function: Any, **names: Any) -> Callable[..., Any]:
-    names["function"] = function
-    exec(compile(source, BOUNDARY, "exec"), names)
-    made: Callable[..., Any] = names["call"]
-    return made
 
 
 def compile_call(function: Callable[..., Any], signature: Signature, arguments: Any) -> Callable[[Any], Any]:
