@@ -104,7 +104,8 @@ export class Client {
     if (idempotencyKey !== undefined && !/^[ -~]{1,240}$/.test(idempotencyKey))
       throw new TypeError("idempotencyKey is no text of 1 to 240 printable ASCII characters");
     const key = idempotencyKey !== undefined ? idempotencyKey + keySuffix : this.#keyed ? randomUUID() : undefined;
-    return new Submission({ text: `{"type":${quote(String(type))},${what}${encodeOptions(options)}}`, key, headers, signal });
+    const text = `{"type":${quote(String(type))},${what}${encodeOptions(options)}}`;
+    return new Submission({ text, key, headers: Object.fromEntries(new Headers(headers)), signal });
   }
 
   // Runs one call, and waits for it: its result, or its failure.

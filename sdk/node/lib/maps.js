@@ -93,7 +93,7 @@ async function* gatherItems(iterator, encodeItem, lingers) {
 function makeOutcome(index, { status, result, error }, jobId) {
   if (status === "succeeded")
     return { index, status, result };
-  return { index, status, error: Object.assign(failureOf(error, jobId), { index }) };
+  return { index, status, error: Object.assign(failureOf(error ?? {}, jobId), { index }) };
 }
 
 // Yields [index, item] of the whole result of a map.
@@ -154,7 +154,7 @@ async function readJob(service, submission, first, push) {
   const readStream = async (body) => {
     for await (const lines of readLines(body)) {
       const ready = [];
-      let total;
+      let total, trouble;
       for (const text of lines) {
         const line = parseLine(text);
         if (line.index !== undefined)
@@ -162,13 +162,15 @@ async function readJob(service, submission, first, push) {
         else if (line.summary !== undefined)
           total = line.summary.total;
         else if (line.error?.code === "draining") // the job goes on at the next start
-          throw new Unavailable(line.error.detail, { problem: line.error, retryAfterMs: 1000 });
+          trouble = new Unavailable(line.error.detail, { problem: line.error, retryAfterMs: 1000 });
         else if (line.error !== undefined)
-          throw failureOf(line.error, submission.id);
+          trouble = failureOf(line.error, submission.id);
       }
       progress.made ||= ready.length > 0;
       if (ready.length > 0)
-        await push(ready);
+        await push(ready); // what counts as seen has to be handed on, whatever comes after it
+      if (trouble !== undefined)
+        throw trouble;
       if (total !== undefined && total !== seen.count)
         throw new HttpError(`the answer has ${seen.count} of ${total} calls`);
       if (total !== undefined)

@@ -205,8 +205,6 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
   });
 
   test("connections that are cut anywhere: each of many calls runs once", async () => {
-    const file = join(folder, "anywhere");
-    const names = Array.from({ length: 30 }, (_, i) => `call ${i}`);
     let seed = 1;
     const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
     const cut = (chunk, { socket }) => {
@@ -216,11 +214,16 @@ describe("what can go wrong on the way", { skip: noDaemon, ...LIMIT }, () => {
       return true;
     };
     await Proxy.with(daemon.port, cut, async (proxy) => {
-      const client = new Client(proxy.url, { retryFor: Infinity, connections: 16 });
-      assert.deepEqual(await Promise.all(names.map((name) => client.run("count", { file, name }))), names);
-      assert.ok(proxy.lost > 0);
+      for (const kind of ["url", "unix"]) {
+        const file = join(folder, `anywhere-${kind}`);
+        const names = Array.from({ length: 30 }, (_, i) => `call ${i}`);
+        const client = new Client(proxy[kind], { retryFor: Infinity, connections: 16 });
+        assert.deepEqual(await Promise.all(names.map((name) => client.run("count", { file, name }))), names);
+        assert.ok(proxy.lost > 0);
+        proxy.lost = 0;
+        assert.deepEqual((await readFile(file, "utf8")).trimEnd().split("\n").sort(), [...names].sort());
+      }
     });
-    assert.deepEqual((await readFile(file, "utf8")).trimEnd().split("\n").sort(), [...names].sort());
   });
 
   test("the same idempotencyKey is the same job", async () => {
@@ -431,6 +434,20 @@ test("jobs come page by page", async () => {
   assert.deepEqual(ids, ["a", "b", "c"]);
   assert.deepEqual(paths, ["", "&cursor=x%26y"].map((more) =>
     `http://127.0.0.1:1/prefix/v1/jobs?limit=1000&type=double${more}`));
+});
+
+test("the headers of a call", async () => {
+  let sent;
+  const client = new Client("http://127.0.0.1:1", {
+    headers: { "X-Mine": "client", Traceparent: "client" },
+    fetch: async (url, { headers }) => {
+      sent = headers;
+      return new Response(JSON.stringify({ id: "0", status: "succeeded", result: 7 }));
+    },
+  });
+  await client.run("double", {}, { headers: { TraceParent: "call", "Content-Type": "application/json;charset=utf-8" } });
+  assert.deepEqual([sent["x-mine"], sent.traceparent, sent["content-type"]], ["client", "call", "application/json;charset=utf-8"]);
+  assert.deepEqual(Object.keys(sent).filter((name) => name !== name.toLowerCase()), []);
 });
 
 test("what is wrong with the arguments is told at once", async () => {

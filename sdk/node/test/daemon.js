@@ -80,7 +80,7 @@ export class Daemon {
   }
 }
 
-// A proxy for connections to `port`. lose(chunk, connection) is asked about each chunk of an answer. If it is true, the
+// A proxy for connections to `port`, by TCP and by a Unix socket. lose(chunk, connection) is asked about each chunk of an answer. If it is true, the
 // chunk is dropped and the connection closed. connection is { socket, bytes }: of the client, and how much was passed on.
 export class Proxy {
   // Calls body(proxy).
@@ -99,9 +99,12 @@ export class Proxy {
     proxy.lost = 0;
     proxy.sockets = new Set();
     proxy.lose = lose;
-    proxy.server = createServer((socket) => proxy.#connect(socket)).listen(0, "127.0.0.1");
-    await once(proxy.server, "listening");
-    proxy.url = `http://127.0.0.1:${proxy.server.address().port}`;
+    proxy.folder = await mkdtemp(join(tmpdir(), "offload-node-proxy-"));
+    proxy.servers = [createServer().listen(0, "127.0.0.1"), createServer().listen(`${proxy.folder}/sock`)];
+    proxy.servers.forEach((server) => server.on("connection", (socket) => proxy.#connect(socket)));
+    await Promise.all(proxy.servers.map((server) => once(server, "listening")));
+    proxy.url = `http://127.0.0.1:${proxy.servers[0].address().port}`;
+    proxy.unix = `unix:${proxy.folder}/sock`;
     return proxy;
   }
 
@@ -131,8 +134,9 @@ export class Proxy {
   }
 
   async stop() {
-    this.server.close();
+    const closed = this.servers.map((server) => once(server.close(), "close"));
     this.sockets.forEach((socket) => socket.destroy());
-    await once(this.server, "close");
+    await Promise.all(closed);
+    await rm(this.folder, { recursive: true });
   }
 }

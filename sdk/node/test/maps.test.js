@@ -178,14 +178,16 @@ describe("maps", { skip: noDaemon, timeout: 120000 }, () => {
   });
 
   test("a connection that is cut again and again: each call has one outcome", async () => {
-    let cuts = 0;
-    const lose = (chunk, { bytes }) => bytes > 20000 * (cuts + 1) && cuts++ < 6;
-    await Proxy.with(daemon.port, lose, async (proxy) => {
-      const calls = numbers(12000).map((value) => ({ value }));
-      const outcomes = await gather(new Client(proxy.url).stream("echo", calls));
-      assert.deepEqual(outcomes.map(({ index }) => index).sort((a, b) => a - b), numbers(12000));
-      assert.ok(proxy.lost >= 6);
-    });
+    for (const kind of ["url", "unix"]) {
+      let cuts = 0;
+      const lose = (chunk, { bytes }) => bytes > 20000 * (cuts + 1) && cuts++ < 6;
+      await Proxy.with(daemon.port, lose, async (proxy) => {
+        const calls = numbers(12000).map((value) => ({ value }));
+        const outcomes = await gather(new Client(proxy[kind]).stream("echo", calls));
+        assert.deepEqual(outcomes.map(({ index }) => index).sort((a, b) => a - b), numbers(12000));
+        assert.ok(proxy.lost >= 6);
+      });
+    }
     assert.equal((await daemon.jobs("&type=echo")).filter(({ status }) => status === "queued").length, 0);
   });
 
@@ -274,6 +276,20 @@ test("an answer that is no stream of a map", async () => {
   assert.ok(failed instanceof TaskError && !(failed instanceof HttpError));
 });
 
+test("a service that drains in the middle of a map, or whose answer is cut: no outcome is lost or comes twice", async () => {
+  const line = (index) => `{"index":${index},"status":"succeeded","result":${index}}\n`;
+  const answers = [
+    `${line(1)}{"error":{"code":"draining","status":503,"detail":"it drains"}}\n`,
+    `${line(1)}${line(0)}{"ind`,
+    `${line(0)}${line(1)}${line(2)}{"summary":{"total":3,"succeeded":3,"failed":0}}\n`,
+  ];
+  const head = { status: 200, headers: { "content-type": "application/x-ndjson" } };
+  const client = new Client("http://127.0.0.1:1", { fetch: async () => new Response(answers.shift(), head) });
+  const outcomes = await gather(client.stream("double", [{}, {}, {}]));
+  assert.deepEqual(outcomes.map(({ index, result }) => [index, result]), [[1, 1], [0, 0], [2, 2]]);
+  assert.equal(answers.length, 0);
+});
+
 describe("events", { skip: noDaemon, timeout: 120000 }, () => {
   let daemon;
   before(async () => { daemon = await Daemon.start(); });
@@ -282,7 +298,7 @@ describe("events", { skip: noDaemon, timeout: 120000 }, () => {
   test("they go on where the connection was cut", async () => {
     let cuts = 0;
     const lose = (chunk, { socket, bytes }) => {
-      if (cuts === 3 || bytes + chunk.length < 700)
+      if (cuts === 4 || bytes + chunk.length < 700)
         return false;
       cuts++;
       socket.write(chunk.subarray(0, 700 - bytes));
@@ -295,6 +311,7 @@ describe("events", { skip: noDaemon, timeout: 120000 }, () => {
       const [{ id }] = await daemon.jobs("&type=sleep");
       const events = [];
       const indexes = new Set();
+      const other = gather(new Client(proxy.unix).events(id));
       for await (const { event, data } of new Client(proxy.url).events(id)) {
         events.push(event);
         if (event !== "item")
@@ -303,7 +320,9 @@ describe("events", { skip: noDaemon, timeout: 120000 }, () => {
         if (indexes.add(data.index).size === 40)
           await direct.cancel(id);
       }
-      assert.equal(proxy.lost, 3);
+      const inOther = (await other).filter(({ event }) => event === "item").map(({ data }) => data.index);
+      assert.equal(proxy.lost, 4);
+      assert.deepEqual(inOther.sort((a, b) => a - b), numbers(40));
       assert.deepEqual([...indexes].sort((a, b) => a - b), numbers(40));
       assert.deepEqual([events[0], events.at(-1)], ["status", "end"]);
       assert.deepEqual(await gather(direct.events(id, { lastEventId: "end" })), []);
