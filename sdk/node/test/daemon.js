@@ -80,8 +80,9 @@ export class Daemon {
   }
 }
 
-// A proxy for connections to `port`, by TCP and by a Unix socket. lose(chunk, connection) is asked about each chunk of an answer. If it is true, the
-// chunk is dropped and the connection closed. connection is { socket, bytes }: of the client, and how much was passed on.
+// A proxy for connections to `port`, by TCP and by a Unix socket. lose(chunk, connection) is asked about each chunk of an
+// answer. If it is true, the chunk is dropped and the connection closed. connection is { socket, bytes }: of the client,
+// and how much was passed on.
 export class Proxy {
   // Calls body(proxy).
   static async with(port, lose, body) {
