@@ -51,6 +51,10 @@ describe("maps", { skip: noDaemon, timeout: 120000 }, () => {
     const columns = await gather(client.stream("double", { n: [3, 4, "x"] }));
     assert.deepEqual(columns.map(({ index }) => index).sort(), [0, 1, 2]);
     assert.equal(columns.find(({ index }) => index === 2).error.pointer, "/n");
+    let sum = 0;
+    for await (const { index, result } of client.stream("echo", { value: numbers(12000) })) // one job
+      sum += result.value === index;
+    assert.equal(sum, 12000);
   });
 
   test("calls of a slow source are sent as they come", async () => {
