@@ -53,7 +53,8 @@ from ._loop import Loop, Trip
 SHORT_S = 0.002  # calls that take no longer travel together
 PARCEL_S = 0.005  # what a parcel of them takes
 LONG_S = 0.05  # a job that takes longer has a call that is not short, and nothing else can explain it
-WARY_CALLS = 16
+NEW_CALLS = 4  # so many must have been short before some travel together
+WARY_CALLS = 16  # the same after one that was long
 SPREAD_S = 0.0005  # calls that take less together are not divided among the workers
 MOST_CALLS = 1024  # in a parcel
 MOST_BYTES = 1 << 20  # of a parcel: then no more calls are added
@@ -134,13 +135,13 @@ class Kind:
         self.waiting: collections.deque[Pending] = collections.deque()
         self.last: collections.deque[float] = collections.deque(maxlen=4)
         self.cost = math.inf
-        self.wary = 1
+        self.wary = NEW_CALLS
 
     def learn(self, seconds: float, calls: int) -> None:
         """A job of so many calls took so many seconds."""
         if seconds > LONG_S:
             self.last.clear()
-            self.wary = WARY_CALLS if self.cost <= SHORT_S else max(self.wary, 1)
+            self.wary = WARY_CALLS if self.cost <= SHORT_S else max(self.wary, NEW_CALLS - 1)
         elif self.wary > 0:
             self.wary -= 1
         self.last.append(seconds / calls)
@@ -272,8 +273,9 @@ class Dispatcher:
             self.break_up(str(error) or repr(error), error)
         finally:
             for trip in [*self.errands, *(parcel.trip for parcel in self.parcels)]:
-                if trip is not None:
+                if trip is not None:  # it is the one that has failed
                     trip.abandon()
+            self.parcels.clear()
             self.loop.end()
             self.backend.stop()
             self.codec = None  # type: ignore[assignment]
@@ -350,13 +352,14 @@ class Dispatcher:
             if found is None:
                 return
             short = found.cost <= SHORT_S
-            calls = self.take_calls(found, self.worth(found) if short else 1)
+            calls = self.take_calls(found, self.worth(found, most - self.short) if short else 1)
             if calls:
                 self.send(found, calls, short)
 
-    def worth(self, kind: Kind) -> int:
-        """How many calls travel together."""
-        if self.backend.max_attempts == 1:
+    def worth(self, kind: Kind, free: int) -> int:
+        """How many calls travel together, if there can be so many more parcels. A few calls that find workers idle go
+        to them at once, and at the same time: they may even wait for each other."""
+        if self.backend.max_attempts == 1 or len(kind.waiting) <= free:
             return 1
         cost = max(kind.cost, 1e-9)
         share = max(len(kind.waiting) / self.workers, SPREAD_S / cost)
@@ -458,6 +461,7 @@ class Dispatcher:
     def arrive(self, parcel: Parcel, value: Any, error: Optional[BaseException]) -> None:
         """A parcel has come to its end."""
         self.parcels.discard(parcel)
+        parcel.trip = None
         self.short -= parcel.short
         self.long -= not parcel.short
         if isinstance(error, BrokenExecutor) and not isinstance(error, WorkerLost):
@@ -470,7 +474,7 @@ class Dispatcher:
         if error is None and len(calls) > 1:
             error = self.take_answers(calls, value)
         elif error is None:
-            return self.finish(calls[0], value)
+            return self.finish(calls.pop(), value)
         if error is not None:
             self.end_calls(parcel, error)
 
