@@ -44,6 +44,7 @@ TEST_PACKAGES := \
 	clang-format \
 	cppcheck \
 	curl \
+	gojq \
 	groff-base \
 	jq \
 	libcmocka-dev \

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """reaper.py COMMAND...: runs the command, and then looks for processes that it has left behind.
 
 It adopts them: as a subreaper it becomes the parent of every orphan below it, whatever its name, and of no other

@@ -32,7 +32,7 @@ client_config() {
     done >"$BATS_TEST_TMPDIR/client-$1"
 }
 
-# The results of every four jobs, as jq -S writes them.
+# The results of every four jobs, as expect_all_right writes them.
 expected_results() {
     echo '{"count":5761455}'
     echo '{"count":8392}'
@@ -72,7 +72,7 @@ expect_all_right() {
     jq -c 'select(.status != "succeeded")' "$BATS_TEST_TMPDIR"/answers-* >"$BATS_TEST_TMPDIR/failed"
     head -c 4000 "$BATS_TEST_TMPDIR/failed" >&2
     [ ! -s "$BATS_TEST_TMPDIR/failed" ]
-    jq -cS .result "$BATS_TEST_TMPDIR"/answers-* >"$BATS_TEST_TMPDIR/results"
+    jq -c '.result | if has("sum") then {count, sum} else . end' "$BATS_TEST_TMPDIR"/answers-* >"$BATS_TEST_TMPDIR/results"
     wrong=$(grep -vxFf <(expected_results) "$BATS_TEST_TMPDIR/results" | head -5)
     [ -z "$wrong" ] || { echo "wrong: $wrong" >&2; return 1; }
     [ "$(wc -l <"$BATS_TEST_TMPDIR/results")" = "$1" ] || { echo "$(wc -l <"$BATS_TEST_TMPDIR/results") answers" >&2; return 1; }

@@ -40,9 +40,9 @@ restart() {
     kill_daemon
     restart --workers 1
     call "/v1/jobs/$ended"
-    diff <(jq -S . "$BATS_TEST_TMPDIR/before") <(jq -S . "$BODY")
+    diff <(jq . "$BATS_TEST_TMPDIR/before") <(jq . "$BODY")
     call "/v1/jobs/$failed"
-    diff <(jq -S . "$BATS_TEST_TMPDIR/failed-before") <(jq -S . "$BODY")
+    diff <(jq . "$BATS_TEST_TMPDIR/failed-before") <(jq . "$BODY")
     [ "$(job_field "$cancelled" .status)" = cancelled ]
     [ "$(ended "$running")" = succeeded ]
     call "/v1/jobs/$running"

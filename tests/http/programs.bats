@@ -87,7 +87,8 @@ refuses() { # TEXT... -- OPTIONS...
         [ "$CODE" = 422 ]
     done
     [ -z "$(pgrep -f "$BATS_TEST_DIRNAME/program.py" -P "$(pgrep -P "$DAEMON" | head -n 1)")" ]
-    [ "$(result_of check '{"n":10,"kind":"b","list":[1,{"x":null}],"any":1.5}' | jq -c .)" = '{"n":10,"kind":"b","list":[1,{"x":null}],"any":1.5}' ]
+    run_job check '{"n":10,"kind":"b","list":[1,{"x":null}],"any":1.5}'
+    holds '.result == {n: 10, kind: "b", list: [1, {x: null}], any: 1.5}'
 }
 
 @test "results are shown as the program writes them" {
