@@ -537,6 +537,7 @@ class Numpy(ProgramTest):
             """,
             ":double,floats,scalars,many,inside,objects,zero,bad",
             python=self.python,
+            site=True,
         )
         schema = {"type": "string", "contentEncoding": "base64", "contentMediaType": "application/x-npy"}
         self.assertEqual(program.types["double"]["params"]["properties"]["a"], schema)
@@ -564,7 +565,7 @@ class Numpy(ProgramTest):
     def test_threads_of_numpy(self):
         """With one thread for OpenBLAS a template with numpy may be forked."""
         self.write("import numpy\ndef f(): return 1")
-        program = Program("tasks.py:f", cwd=self.folder, python=self.python, start="")
+        program = Program("tasks.py:f", cwd=self.folder, python=self.python, site=True, start="")
         self.addCleanup(program.close)
         self.assertTrue(program.hello["fork"], program.hello)
 
