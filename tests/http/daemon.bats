@@ -627,11 +627,14 @@ family_is_gone() { # all but the other child
         [ "$(cat "/proc/$pid/comm")" = offloadd ] && echo "$pid" && break
     done)
     FAMILY="$daemon $(children_of "$daemon")"
-    SLEEPER=none
-    kill -KILL "$(ps -o ppid= -p "$daemon")"
+    local parent sleeper
+    parent=$(ps -o ppid= -p "$daemon" | tr -d ' ')
+    sleeper=$(pgrep -P "$parent" -x sleep)
+    kill -KILL "$parent"
     family_is_gone_too() { all_gone $FAMILY; }
     wait_for family_is_gone_too
     [ ! -e "$BATS_TEST_TMPDIR/private" ]
+    kill "$sleeper"
     kill "$starter" 2>/dev/null || true
 }
 
