@@ -53,6 +53,7 @@ class Case(unittest.TestCase):
     def block(self):
         """Fills all places where calls can be that have been sent. Returns their futures, and what lets them end."""
         dispatcher = self.executor._dispatcher
+        until(lambda: not dispatcher.parcels, "another call has not ended")
         go = self.path("go")
         futures = [self.executor.submit(calls.block, go, n) for n in range(dispatcher.workers + 2)]
         until(lambda: all(future.running() for future in futures), "the calls are not sent")
@@ -131,7 +132,7 @@ class Submit(Case):
         gone = weakref.ref(future.result(PATIENCE_S))
         del future
         until(lambda: gone() is None, "a result is kept")
-        error = self.executor.submit(calls.fail).exception(PATIENCE_S)
+        error = self.executor.submit(calls.fail_twice, 1, 2).exception(PATIENCE_S)
         gone = weakref.ref(error)
         del error
         until(lambda: gone() is None, "an exception is kept")
@@ -371,7 +372,6 @@ class Futures(Case):
     def test_callbacks(self):
         seen = []
         everything = threading.Event()
-        future = self.executor.submit(calls.mul, 2, 3)
 
         def bad(future):
             seen.append("bad")

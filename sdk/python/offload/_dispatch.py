@@ -211,10 +211,10 @@ class Dispatcher:
                 raise RuntimeError("this executor is of the process that has forked; make a new one after a fork")
             if self.broken is not None:
                 raise BrokenProcessPool(self.broken)
-            if self.shut:
-                raise RuntimeError("cannot schedule new futures after shutdown")
             if exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            if self.shut:
+                raise RuntimeError("cannot schedule new futures after shutdown")
             if self.thread is None:
                 self.backend.start()
                 self.loop = Loop(self.backend.address, silent=not self.backend.own)
@@ -281,7 +281,10 @@ class Dispatcher:
             self.codec = None  # type: ignore[assignment]
 
     def serve(self) -> None:
-        self.workers = self.limit or self.backend.workers()
+        try:
+            self.workers = self.limit or self.backend.workers()
+        except Unavailable as error:
+            raise BrokenProcessPool(str(error)) from error
         while True:
             self.take_arrived()
             self.heed()
@@ -485,18 +488,26 @@ class Dispatcher:
             return OffloadError("the service has sent what is no result of a map")
         calls.reverse()
         for answer in answers:  # what has ended is forgotten at once: a callback may take long
-            if answer["status"] == "succeeded":
-                self.finish(calls.pop(), answer["result"])
+            call = calls.pop()
+            try:
+                failed = None if answer["status"] == "succeeded" else failure_of(answer["error"])
+                value = answer["result"] if failed is None else None
+            except (LookupError, TypeError, AttributeError):
+                failed = OffloadError("the service has sent what is no answer to a call")
+            if failed is None:
+                self.finish(call, value)
             else:
-                self.fail(calls.pop(), failure_of(answer["error"]))
+                self.fail(call, failed)
         return None
 
     def end_calls(self, parcel: Parcel, error: BaseException) -> None:
-        """The parcel has failed. If it was cancelled because one of its calls was to be stopped, the others go on."""
+        """The parcel has failed. If it was cancelled because one of its calls was to be stopped, the others go on. And
+        if it was lost, it is not known by which of its calls."""
         calls, parcel.calls = parcel.calls, []
-        on_demand = isinstance(error, JobCancelled) and any(call.stopped for call in calls)
+        stops = isinstance(error, JobCancelled) and any(call.stopped for call in calls)
+        lost = isinstance(error, WorkerLost) and len(calls) > 1
         for call in calls:
-            if on_demand and not call.stopped:
+            if lost or (stops and not call.stopped):
                 self.again.append((parcel.kind, call))
             else:
                 self.fail(call, error)

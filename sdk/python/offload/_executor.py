@@ -281,6 +281,12 @@ def ask(client: Client, target: str) -> Any:
     return parse(client.do(client.api.succeed(client.api.get(target))).body)
 
 
+def names_in(schema: dict[str, Any]) -> list[str]:
+    """The parameters of a type in their order; if there are several forms, of the first."""
+    forms = schema.get("anyOf", [schema])
+    return list(forms[0].get("properties", {}))
+
+
 class Caller:
     """How a function is called. names: of its parameters, in their order; None: the service knows them."""
 
@@ -338,7 +344,7 @@ class TaskCodec:
                 self.callers.clear()
             self.callers[fn] = caller
         if caller.names is None and args:
-            caller.names = list(ask(self.client, "/v1/types/" + caller.type)["params"]["properties"])
+            caller.names = names_in(ask(self.client, "/v1/types/" + caller.type)["params"])
         params = kwargs if caller.names is None else caller.bind(args, kwargs)
         return caller.type, encode(json_params(params)), caller.shape
 

@@ -179,7 +179,9 @@ class Call:
             return self.failed(number, name_of(function), error)
         try:
             parts = _buffers.dumps(result)
-        except Exception as error:
+        except Cancelled:
+            raise
+        except BaseException as error:
             return self.unpicklable(number, f"the result of {name_of(function)}", error)
         return self.answer("r", number, parts)
 
@@ -213,7 +215,7 @@ class Call:
             return self.unpicklable(number, why, fault, text)
         return self.answer("e", number, _buffers.dumps((text, pickled)))
 
-    def unpicklable(self, number: str, what: str, fault: Exception, text: Optional[str] = None) -> str:
+    def unpicklable(self, number: str, what: str, fault: BaseException, text: Optional[str] = None) -> str:
         if text is None:
             what = f"{what} cannot be pickled"
             text = "".join(traceback.format_exception(type(fault), fault, strip(fault.__traceback__)))
