@@ -46,6 +46,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="offload-test-")
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.addCleanup(until, lambda: not self.executor._dispatcher.parcels, "a call has not ended")
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -57,7 +58,6 @@ class Case(unittest.TestCase):
         go = self.path("go")
         futures = [self.executor.submit(calls.block, go, n) for n in range(dispatcher.workers + 2)]
         until(lambda: all(future.running() for future in futures), "the calls are not sent")
-        self.addCleanup(concurrent.futures.wait, futures, PATIENCE_S)  # before the file is removed
         self.addCleanup(calls.touch, go)
         return futures, functools.partial(calls.touch, go)
 

@@ -257,7 +257,8 @@ class Interpreter(unittest.TestCase):
                     say("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                     future.result()
                     say("parent", executor.submit(abs, -4).result())
-            """
+            """,
+            how=["-W", "ignore::DeprecationWarning", "script.py"],
         )
         lines = output.splitlines()
         self.assertIn("has forked", lines[0])

@@ -17,6 +17,7 @@ from typing import Literal
 from daemon import PATIENCE_S, Daemon, until
 
 import offload
+from offload._dispatch import Pending
 
 TASKS = '''
 import offload, os, time
@@ -89,6 +90,7 @@ class Url(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="offload-test-")
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.addCleanup(until, lambda: not self.executor._dispatcher.parcels, "a call has not ended")
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -303,8 +305,10 @@ def together(executor, count):
     """Submits calls that travel together."""
     dispatcher = executor._dispatcher
     dispatcher.workers = -1  # there is room for one parcel
-    with dispatcher.lock:
-        return [executor.submit("add", a=n) for n in range(count)]
+    futures = [offload.Future(dispatcher) for _ in range(count)]
+    dispatcher.arrived.extend([Pending(future, "add", (), {"a": n}) for n, future in enumerate(futures)])
+    dispatcher.loop.wake()
+    return futures
 
 
 class Strange:
