@@ -47,11 +47,12 @@ class Manual(unittest.TestCase):
         programs = section("Python")
         tasks = next(program for program in programs.values() if program.startswith("# tasks.py\n"))
         others = {line: program for line, program in programs.items() if program != tasks}
-        self.assertGreaterEqual(len(others), 6)
+        others.update(section("Executor"))
+        self.assertGreaterEqual(len(others), 7)
         with Daemon("--workers", "2", tasks=tasks) as daemon:
             for line, program in others.items():
                 with self.subTest(line=line):
-                    done = self.run_program(program, daemon.url, daemon.folder)
+                    done = self.run_program(program.replace("http://127.0.0.1:8080", daemon.url), daemon.url, daemon.folder)
                     self.assertEqual((done.returncode, done.stderr), (0, ""))
                     self.assertTrue(expected(program))
                     self.assertEqual(done.stdout.splitlines(), expected(program))

@@ -392,7 +392,7 @@ class Dispatcher:
         try:
             call.type, call.text, call.token = self.codec.pack(call.function, call.args, call.kwargs)
         except BaseException as error:
-            error.__cause__ = _RemoteTraceback(traceback.format_exc())
+            error.__cause__ = _RemoteTraceback(traceback.format_exc())  # type: ignore[arg-type]
             self.fail(call, error)
             return False
         call.function = call.args = call.kwargs = None

@@ -11,7 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, Union
 
 from ._annotations import Shape
 from ._api import RETRY_FOR_S, json_params, parse, read_result, type_of
@@ -174,7 +174,7 @@ class Executor(concurrent.futures.Executor):
         cancelled. wait: returns when all have ended, and so has a service of its own."""
         self._dispatcher.shutdown(wait, cancel_futures)
 
-    def __exit__(self, kind: Optional[type[BaseException]], value: Any, trace: Any) -> bool:
+    def __exit__(self, kind: Optional[type[BaseException]], value: Any, trace: Any) -> Literal[False]:
         """As shutdown(). After ctrl-C the calls that wait are cancelled, and those that run are stopped."""
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             self._dispatcher.abort()
@@ -211,8 +211,9 @@ class OwnBackend:
     """A service of the executor's own: see _service.py."""
 
     own = True
-    key = None
-    retry_for = None
+    key: Optional[str] = None
+    retry_for: Optional[float] = None
+    max_attempts: Optional[int]
 
     def __init__(
         self,
@@ -228,9 +229,9 @@ class OwnBackend:
         if mp_context is not None and mp_context.get_start_method() == "fork":
             text = "mp_context is not used: the processes import the main module, and do not have what it has set since"
             warnings.warn(text, RuntimeWarning, stacklevel=4)
-        self.max_attempts = 3 if max_attempts is None else max_attempts
+        attempts = self.max_attempts = 3 if max_attempts is None else max_attempts
         self.options: dict[str, Any] = {}
-        self.service: Service = Service(max_workers, initializer, initargs, max_tasks_per_child, self.max_attempts)
+        self.service: Service = Service(max_workers, initializer, initargs, max_tasks_per_child, attempts)
         self.codec: Any = self.service.codec
 
     def start(self) -> None:
