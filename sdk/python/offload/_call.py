@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable, Optional, Protocol
 
 
@@ -45,6 +46,6 @@ def deadline() -> Optional[float]:
     return None if host is None else host.deadline
 
 
-def call_each(function: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[Any]:
-    """The calls of one chunk of Executor.map."""
-    return [function(*args) for args in arguments]
+def call_each(function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+    """The calls of one chunk of Executor.map: call i has the i-th value of each column."""
+    return list(map(function, *columns))

@@ -144,8 +144,11 @@ class Executor(concurrent.futures.Executor):
         end = None if timeout is None else timeout + time.monotonic()
         arguments: Iterator[tuple[Any, ...]] = zip(*iterables)
         if chunksize > 1 and self._own:
-            chunks = iter(lambda: list(itertools.islice(arguments, chunksize)), [])
-            results: Iterator[Any] = self._map(call_each, ((fn, chunk) for chunk in chunks), end, buffersize)
+            alone = len(iterables) == 1  # then no tuples are needed
+            source: Iterator[Any] = iter(iterables[0]) if alone else arguments
+            chunks: Iterator[list[Any]] = iter(lambda: list(itertools.islice(source, chunksize)), [])
+            columns = ((fn, chunk) if alone else (fn, *zip(*chunk)) for chunk in chunks)
+            results: Iterator[Any] = self._map(call_each, columns, end, buffersize)
             return flatten(results)
         return self._map(fn, arguments, end, buffersize)
 
