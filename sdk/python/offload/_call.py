@@ -47,5 +47,5 @@ def deadline() -> Optional[float]:
 
 
 def call_each(function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-    """The calls of one chunk of Executor.map: call i has the i-th value of each column."""
+    """The calls of one chunk of a map, Executor's or Pool's: call i has the i-th value of each column."""
     return list(map(function, *columns))

@@ -7,7 +7,7 @@ Calls that are not known to be short are sent one by one: a parcel is one job. S
 map, of as much as is worth some milliseconds. Only a few parcels are under way at a time. All other calls wait here,
 where they can be cancelled. So however many calls are submitted, the service has few of them.
 
-How long the calls of a function take is measured: the service says it of a job, and a map is timed.
+How long the calls of a function take is measured: the service says how long each job ran.
 
 The thread does not know the executor, only whether it is still there. It ends when no call is left, and the executor is
 shut down or gone, or the interpreter exits.
@@ -24,7 +24,6 @@ import math
 import os
 import sys
 import threading
-import time
 import traceback
 import uuid
 import weakref
@@ -43,7 +42,6 @@ from ._api import (
     Submission,
     document_of,
     error_of,
-    parse,
 )
 from ._api import Call as Request
 from ._failures import JobCancelled, OffloadError, Unavailable, WorkerLost, failure_of

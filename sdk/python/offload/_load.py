@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 import types
-from typing import Any, Optional
+from typing import Any
 
 from . import _tasks
 from ._errors import LoadError

@@ -27,6 +27,7 @@ from multiprocessing.context import TimeoutError
 from typing import Any, Callable, Optional
 
 from . import _remote
+from ._call import call_each
 from ._executor import Executor
 from ._http import Parser, request
 from ._service import Service, usable_cpus
@@ -97,10 +98,6 @@ def get_start_method(allow_none: bool = False) -> str:
 
 
 # ---- Pool ------------------------------------------------------------------------------------------------------------
-
-
-def map_chunk(function: Callable[..., Any], chunk: list[Any]) -> list[Any]:
-    return list(map(function, chunk))
 
 
 def starmap_chunk(function: Callable[..., Any], chunk: list[Any]) -> list[Any]:
@@ -314,7 +311,7 @@ class Pool:
         callback: Optional[Callable[[Any], Any]] = None,
         error_callback: Optional[Callable[[BaseException], Any]] = None,
     ) -> AsyncResult:
-        return self._map(map_chunk, func, iterable, chunksize, callback, error_callback)
+        return self._map(call_each, func, iterable, chunksize, callback, error_callback)
 
     def starmap_async(
         self,
@@ -369,7 +366,7 @@ class Pool:
         count = 0
         try:
             for chunk in chunks_of(iterable, size):
-                results._put(count, self._executor.submit(map_chunk, func, chunk))
+                results._put(count, self._executor.submit(call_each, func, chunk))
                 count += 1
         except BaseException as error:  # of the iterable; or the pool was terminated
             failed: Future[Any] = Future()
