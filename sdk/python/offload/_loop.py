@@ -156,10 +156,9 @@ class Trip:
             if not data:
                 self.put_back()
             return data
-        response = parser.head()
-        if response is None or not parser.done:
+        response = parser.whole()
+        if response is None:
             return self
-        response.body = parser.take()
         self.put_back()
         return response
 

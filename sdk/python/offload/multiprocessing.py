@@ -27,9 +27,10 @@ from multiprocessing.context import TimeoutError
 from typing import Any, Callable, Optional
 
 from . import _remote
+from ._api import Call, Lost
 from ._call import call_each
+from ._client import Exchange
 from ._executor import Executor
-from ._http import Parser, request
 from ._service import Service, usable_cpus
 
 __all__ = [
@@ -439,6 +440,7 @@ class Slots:
 
 slots = Slots()
 keys = itertools.count(1)
+LIFE_S = 30 * 86400.0  # a Process can take longer than a client waits in silence: --job-timeout of the service
 
 
 def run_process(key: str, one: process.BaseProcess) -> int:
@@ -466,15 +468,13 @@ class Popen:
         try:
             _, params, self.token = codec.pack(run_process, (key, one), {})
             codec.begun[key] = self.on_begun
-            address = self.service.address
-            self.sock = address.connect()
+            self.exchange = Exchange(self.service.address, collections.deque())
         except BaseException:
             codec.begun.pop(key, None)
             slots.give_back(self.service)
             raise
         options = b'"options":{"isolation":"fresh","max_attempts":1}'
-        body = b'{"type":"call","params":%b,%b}' % (params, options)
-        self.request = request(address, "POST", "/v1/jobs", {"Content-Type": "application/json"}, body)
+        self.body = b'{"type":"call","params":%b,%b}' % (params, options)
         threading.Thread(target=self.follow, name=f"offload-{one.name}", daemon=True).start()
         self.begun.wait()
         if self.error is not None:
@@ -488,35 +488,32 @@ class Popen:
             self.error = error if not isinstance(error, ProcessLookupError) else None
         self.begun.set()
 
-    def exchange(self, data: bytes) -> tuple[int, Any]:
-        """Sends a request. Returns the status of the answer, and its JSON."""
-        self.sock.sendall(data)
-        parser = Parser()
-        while not parser.done:
-            parser.feed(self.sock.recv(1 << 16))
-        answer = parser.whole()
-        assert answer is not None
+    def ask(self, method: str, target: str, body: bytes = b"") -> tuple[int, Any]:
+        """Sends a request. Returns the status of the answer, and its JSON. Raises Lost."""
+        call = Call(method, target, {"Content-Type": "application/json"} if body else {}, body)
+        call.patience = LIFE_S
+        answer = self.exchange.whole(call)
         return answer.status, json.loads(answer.body)
 
     def follow(self) -> None:
         """The thread of its own: from the submission to the end."""
         code = 255  # of one that nobody knows the end of: offloadd was killed
         try:
-            status, job = self.exchange(self.request)
+            status, job = self.ask("POST", "/v1/jobs", self.body)
             if status == 200:
                 code = self.service.codec.unpack("call", job["result"], self.token)
             elif "job" in job:
-                target = request(self.service.address, "GET", f"/v1/jobs/{job['job']}", {})
-                lost = self.exchange(target)[1].get("lost", [{}])[-1]
+                lost = self.ask("GET", f"/v1/jobs/{job['job']}")[1].get("lost", [{}])[-1]
                 number = getattr(signal, lost.get("signal", ""), 0)
                 code = -int(number) if number else lost.get("exit_code", code)
             else:
                 self.error = RuntimeError(f"the service does not start the process: {job.get('detail')}")
         except Exception as error:
             if not self.begun.is_set():
-                self.error = error
+                self.error = error.cause if isinstance(error, Lost) else error
         finally:
-            self.sock.close()
+            for connection in self.exchange.pool:
+                connection.close()
             self.service.codec.release(self.token)
             slots.give_back(self.service)
             self.returncode = code
