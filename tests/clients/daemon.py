@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(ROOT, "sdk", "python")
@@ -32,6 +33,17 @@ def until(condition, what):
         if time.monotonic() > end:
             raise TimeoutError(what)
         time.sleep(0.005)
+
+
+class Scratch(unittest.TestCase):
+    """Tests with a directory of their own, `folder`; `path(name)` is a file in it, which is not there yet."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="offload-test-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
 
 
 class Daemon:

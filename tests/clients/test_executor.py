@@ -6,18 +6,15 @@ import functools
 import io
 import itertools
 import os
-import shutil
 import sys
-import tempfile
 import threading
-import unittest
 import weakref
 from concurrent.futures import CancelledError, InvalidStateError, TimeoutError
 from concurrent.futures.process import _RemoteTraceback
 from contextlib import redirect_stderr
 
 import calls
-from daemon import PATIENCE_S, until
+from daemon import PATIENCE_S, Scratch, until
 
 import offload
 
@@ -34,8 +31,8 @@ FAILED = ended("FINISHED", exception=OSError())
 SUCCEEDED = ended("FINISHED", result=42)
 
 
-class Case(unittest.TestCase):
-    """`executor` has two workers and is of the class; `path(name)` is a file that is not there yet."""
+class Case(Scratch):
+    """`executor` has two workers and is of the class."""
 
     @classmethod
     def setUpClass(cls):
@@ -44,12 +41,8 @@ class Case(unittest.TestCase):
         cls.executor.submit(abs, 1).result(PATIENCE_S)
 
     def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="offload-test-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        super().setUp()
         self.addCleanup(until, lambda: not self.executor._dispatcher.parcels, "a call has not ended")
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
 
     def block(self):
         """Fills all places where calls can be that have been sent. Returns their futures, and what lets them end."""

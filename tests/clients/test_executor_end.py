@@ -3,15 +3,13 @@
 import concurrent.futures
 import gc
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import unittest
 import weakref
 
 import calls
-from daemon import PATIENCE_S, until
+from daemon import PATIENCE_S, Scratch, until
 from scripts import Script
 
 import offload
@@ -21,14 +19,7 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name == "offload-dispatcher"]
 
 
-class Shutdown(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="offload-test-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
+class Shutdown(Scratch):
     def blocked(self, executor):
         """Calls that fill all places, and one that waits behind them."""
         first = [executor.submit(calls.block, self.path("go"), n) for n in range(3)]

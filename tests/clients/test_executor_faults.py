@@ -6,30 +6,22 @@ import os
 import pickle
 import shutil
 import signal
-import tempfile
 import unittest
 import warnings
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import calls
-from daemon import PATIENCE_S, until
+from daemon import PATIENCE_S, Scratch, until
 
 import offload
 
 
-class Faults(unittest.TestCase):
+class Faults(Scratch):
     @classmethod
     def setUpClass(cls):
         cls.executor = offload.Executor(2)
         cls.addClassCleanup(cls.executor.shutdown)
-
-    def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="offload-test-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
 
     def fails(self, kind, function, *args):
         """The call fails, and the executor goes on."""

@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import signal
 import tempfile
 import threading
@@ -14,7 +13,7 @@ import unittest
 from concurrent.futures.process import BrokenProcessPool
 from typing import Literal
 
-from daemon import PATIENCE_S, Daemon, until
+from daemon import PATIENCE_S, Daemon, Scratch, until
 
 import offload
 from offload._dispatch import Pending
@@ -78,7 +77,7 @@ def members(a: int, **more: int) -> dict: ...
 def several(*numbers): ...
 
 
-class Url(unittest.TestCase):
+class Url(Scratch):
     @classmethod
     def setUpClass(cls):
         cls.daemon = Daemon("--workers", "2", tasks=TASKS)
@@ -88,12 +87,8 @@ class Url(unittest.TestCase):
         cls.addClassCleanup(cls.executor.shutdown)
 
     def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="offload-test-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        super().setUp()
         self.addCleanup(until, lambda: not self.executor._dispatcher.parcels, "a call has not ended")
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
 
     def metric(self, name):
         text = self.daemon.ask("GET", "/metrics")[1].decode()
