@@ -9,13 +9,12 @@ import sys
 import time
 
 import measure
+import tasks
 from report import Row, gives
 
-sys.path.insert(0, os.path.join(measure.ROOT, "bench"))
 sys.path.insert(0, os.path.join(measure.ROOT, "sdk", "python"))
 import offload  # noqa: E402 (the path is set just above)
 import offload.multiprocessing  # noqa: E402
-import tasks  # noqa: E402
 
 SUBMITTED = 10_000
 ONE_BY_ONE = 1_000

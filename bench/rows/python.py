@@ -12,12 +12,10 @@ import sys
 import time
 
 import measure
+import tasks
 from report import Row, gives
 
 from .maps import HEADERS, Client, timed
-
-sys.path.insert(0, os.path.join(measure.ROOT, "bench"))
-import tasks  # noqa: E402 (the path is set just above)
 
 SPEC = os.path.join(measure.ROOT, "bench", "tasks.py") + ":tiny,is_prime,sum_of_100,pid_of_first"
 NUMPY = os.path.join(measure.ROOT, "bench", "tasks_numpy.py") + ":mean"
