@@ -253,6 +253,7 @@ class Running:
         for key in list(self.selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self.selector.close()
+        self.hub.close()
         os.close(self.preparation)
 
     def turn(self, timeout: Optional[float]) -> None:
@@ -314,6 +315,7 @@ class Running:
         data = os.read(stream.fileno(), TAIL)
         if not data:
             self.selector.unregister(stream)
+            stream.close()
             self.ended = True
             return
         self.log = (self.log + data)[-TAIL:]
