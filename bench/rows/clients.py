@@ -110,7 +110,7 @@ def arrays():
         yield Row("executor_array", what, "ratio", [], "", skipped="numpy is missing (Debian: python3-numpy)")
         return
     array = numpy.ones(MEGABYTES * 1_000_000 // 8)
-    yield from compared("executor_array", what, "ratio", None, lambda pool: exchange(array, pool), EXECUTORS,
+    yield from compared("executor_array", what, "ratio", "", lambda pool: exchange(array, pool), EXECUTORS,
                         lambda a, b: b / a)
 
 
