@@ -31,13 +31,14 @@
 
 /* It is raised with every change of a struct or a function below. The service does not start with a handler of another
  * ABI. */
-#define HANDLER_ABI 3
+#define HANDLER_ABI 4
 
 #define HANDLER_MAX_CHUNKS     4096     /* chunks that one plan may have */
 #define HANDLER_MAX_COMMON     1024     /* bytes that plan_common takes in all */
 #define HANDLER_MAX_DIGITS     4096     /* decimal digits of an integer parameter without bounds */
 #define HANDLER_MAX_LAST_WORDS 2047     /* bytes of call_loss.last_words that are kept */
 #define HANDLER_CHUNK_NS       30000000 /* what a chunk should cost; from 20 to 50 ms no throughput is lost */
+#define HANDLER_MAX_MEDIA_TYPE 127      /* bytes of a media type (RFC 9110, section 8.3.1) */
 
 /* ---- parameters -------------------------------------------------------------------------------------------------- */
 
@@ -48,12 +49,15 @@ enum param_kind {
     PARAM_TEXT,    /* a string; read with param_text */
     PARAM_TEXTS,   /* a string or an array of strings; read with param_texts, param_text_at */
     PARAM_NUMBERS, /* an array of integers of any size, and of reals if PARAM_REALS; param_numbers */
-    PARAM_JSON     /* a JSON value, of any kind or of those in flags; read with param_json */
+    PARAM_JSON,    /* a JSON value, of any kind or of those in flags; read with param_json */
+    PARAM_BYTES    /* binary data, an attachment of the job; choices: the media types that are taken, "image/png" or
+                    * "image/", NULL: all; min/max: its size in bytes, decimal; read with param_attachment */
 };
 
 enum {                     /* param_spec.flags */
        PARAM_REQUIRED = 1, /* must be given (in the forms it belongs to) */
        PARAM_REALS = 2,    /* PARAM_NUMBERS: 0.5 is accepted too */
+       PARAM_IN_PLACE = 4, /* PARAM_BYTES: run may write to the data, if they are this job's alone; see call_map_own */
        PARAM_NULL = 16,    /* PARAM_JSON: the kinds of value that are accepted; none of them: all are */
        PARAM_BOOL = 32,    /* likewise: true and false */
        PARAM_NUMBER = 64,  /* likewise */
@@ -104,6 +108,16 @@ const char *param_json(const struct params *p, const char *name, size_t *size); 
 /* With HANDLER_WHOLE_PARAMS, which has no other way to read them: all parameters that the client gave, as the compact
  * JSON text of an object. */
 const char *params_json(const struct params *p, size_t *size);
+
+/* Binary data that came with a job: a data part of its request, base64 text, the result of another job, or memory that a
+ * local client shares. All jobs keep them outside of their parameters, in pages that every process maps (call_map). */
+struct attachment {
+    uint32_t index; /* which of the job's attachments it is; chunks can have it in their bytes */
+    uint64_t size;
+    const char *media_type; /* in lower case, without parameters: "image/png"; "": the client has not said it */
+};
+/* False if the parameter was not given. */
+bool param_attachment(const struct params *p, const char *name, struct attachment *out);
 
 /* An array of numbers. Most of them take one or two bytes, so they are read one after the other. */
 struct numbers {
@@ -172,6 +186,19 @@ int64_t call_deadline(const struct call *c);
  * shown as U+FFFD. */
 void call_log(struct call *c, const char *text, size_t size);
 
+/* Maps a piece of an attachment for reading; the mapping is there until the function that was called returns (of a
+ * batch: until batch_done). Pages come in when they are read. NULL after call_fail: there is no such piece, or no memory.
+ * If the client shares the memory and makes it shorter meanwhile, reading it kills the worker with SIGBUS, which is a
+ * lost attempt. */
+const void *call_map(struct call *c, uint32_t attachment, uint64_t offset, size_t size);
+/* The same for reading and writing. What is written is seen by all calls of the job, and stays if this attempt is lost:
+ * the next attempt must find out how far it came. NULL, without call_fail, if it cannot be written in place: others may
+ * have the data too, or they are on disk. Of a plan_output it always can. */
+void *call_map_own(struct call *c, uint32_t attachment, uint64_t offset, size_t size);
+/* A descriptor with the data of an attachment, which are at *offset of it: read-only, CLOEXEC; the caller closes it. -1
+ * after call_fail. For code that passes data on to another process. */
+int call_open(struct call *c, uint32_t attachment, uint64_t *offset, uint64_t *size);
+
 /* How a process died that worked for a call. */
 struct call_loss {
     const char *cause; /* "signal", "exit", "oom", "memory", "timeout" or "protocol": as in `lost` of a Job */
@@ -200,12 +227,23 @@ int plan_number_chunk(struct call *c, struct number_reader *r, size_t count, uin
  * -1 after call_fail. */
 int plan_common(struct call *c, const void *bytes, size_t size);
 
+/* Adds an attachment of `size` zero bytes, which run can write to (call_map_own): for a result that the chunks fill in
+ * together, or notes that outlive a lost attempt. Its index is in *attachment. 0, or -1 after call_fail. A job with one
+ * begins anew after a restart of the service. */
+int plan_output(struct call *c, uint64_t size, uint32_t *attachment);
+
 /* ---- run: one chunk -> one part ---------------------------------------------------------------------------------- */
 
 /* Reads a chunk of plan_number_chunk: count and packed are filled in. False if the chunk is not one. */
 bool chunk_numbers(struct bytes chunk, struct numbers *out);
 /* Appends to the chunk's part. Returns -1 after call_fail(CALL_MEMORY). */
 int part_write(struct call *c, const void *bytes, size_t size);
+/* Instead of part_write, for a large part: its memory, `size` zero bytes, to be written until run returns. It leaves this
+ * process without a copy. Once. NULL after call_fail. */
+void *part_map(struct call *c, size_t size);
+/* Likewise: the part is a piece of that memfd, which is sealed against shrinking. Takes the descriptor, in any case. 0,
+ * or -1 after call_fail. */
+int part_adopt(struct call *c, int fd, uint64_t offset, uint64_t size);
 
 /* ---- run_batch: many chunks -> their parts ----------------------------------------------------------------------- */
 
@@ -242,6 +280,17 @@ void json_float_array(struct call *c, const float *values, size_t count);
 /* Writes a value that is JSON already, from param_json, as it is, without white space around it. */
 void json_verbatim(struct call *c, const char *json, size_t size);
 
+/* ---- merge: a result that is not JSON ----------------------------------------------------------------------------- */
+
+/* Each makes the result of the job bytes of that media type (at most HANDLER_MAX_MEDIA_TYPE bytes); only one of them can
+ * be called, once. A JSON value can be written as well: then it is a summary, which the Job shows as its `result`. 0, or
+ * -1 after call_fail. */
+/* The bytes are copied. */
+int result_bytes(struct call *c, const char *media_type, const void *bytes, size_t size);
+/* A piece of a part, or of an attachment, as it is: nothing is copied. */
+int result_part(struct call *c, const char *media_type, size_t part, uint64_t offset, uint64_t size);
+int result_attachment(struct call *c, const char *media_type, uint32_t attachment, uint64_t offset, uint64_t size);
+
 /* ---- the handler ------------------------------------------------------------------------------------------------- */
 
 enum {                   /* handler.flags */
@@ -262,6 +311,11 @@ struct handler {
     unsigned flags;
     const char *const *forms; /* the names of the ways to call it, ends with NULL; NULL: there is one */
     const struct param_spec *params;
+    /* The media types that a result can have which is not JSON; ends with NULL. NULL: it is always JSON. */
+    const char *const *results;
+    /* The name of a PARAM_ENUM whose choice number i gives results[i]. If the client does not give it, the service
+     * chooses by the header Accept. NULL: there is none. */
+    const char *result_param;
 
     /* Called once, in the zygote, before there is any worker: for tables, models, calibration (at most some 50 ms). 0,
      * or -1 after a line on stderr: then the service does not start. May be NULL. With HANDLER_SPAWN it is called at

@@ -50,15 +50,11 @@ struct blob *blob_seal(int fd, size_t size) {
 }
 
 struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size) {
-    int fd = memfd_new(name);
-    if (fd < 0)
-        return NULL;
-    if (memfd_write(fd, bytes, size) == 0)
-        return blob_seal(fd, size);
-    int error = errno;
-    close(fd);
-    errno = error;
-    return NULL;
+    int fd = memfd_copy(name, bytes, size);
+    struct blob *b = fd < 0 ? NULL : blob_adopt(fd, size);
+    if (fd >= 0 && b == NULL)
+        close(fd);
+    return b;
 }
 
 struct blob *blob_ref(struct blob *b) {
@@ -141,22 +137,4 @@ int slice_read(const struct slice *s, size_t offset, void *to, size_t size) {
     }
     ssize_t n = pread(s->blob->fd, to, size, (off_t)(s->offset + offset));
     return n == (ssize_t)size ? 0 : -1;
-}
-
-int memfd_new(const char *name) {
-    return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-}
-
-int memfd_write(int fd, const void *bytes, size_t size) {
-    const char *from = bytes;
-    while (size > 0) {
-        ssize_t n = write(fd, from, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        from += n;
-        size -= (size_t)n;
-    }
-    return 0;
 }

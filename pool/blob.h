@@ -11,6 +11,7 @@
 
 #include "base/attributes.h"
 #include "base/held.h"
+#include "base/memfd.h"
 
 struct blob {
     int refs;
@@ -62,10 +63,5 @@ MUST_CHECK const unsigned char *slice_map(const struct slice *s);
 void slice_unmap(const struct slice *s, const unsigned char *mapped);
 /* Copies `size` bytes from `offset` of the slice. 0, or -1: they are not all within the slice, or cannot be read. */
 MUST_CHECK int slice_read(const struct slice *s, size_t offset, void *to, size_t size);
-
-/* A new memfd for writing, CLOEXEC, sealable; -1 with errno. */
-MUST_CHECK int memfd_new(const char *name);
-/* Writes all bytes. 0, or -1 with errno: some can have been written. */
-MUST_CHECK int memfd_write(int fd, const void *bytes, size_t size);
 
 #endif

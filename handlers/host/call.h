@@ -22,6 +22,11 @@ enum json_state {
     JSON_DOCUMENT_END    /* nothing */
 };
 
+struct call_mapping {
+    void *at;
+    size_t size;
+};
+
 struct call {
     enum call_stage stage;
     const struct handler *handler;
@@ -33,14 +38,21 @@ struct call {
     size_t *tracebacks;             /* the same for many calls together; NULL: traceback_left counts */
     unsigned attempt;
     unsigned wanted_chunks;
-    struct host_plan *plan;                          /* plan only */
-    size_t plan_room;                                /* chunks that plan->chunks has room for */
-    struct buf *out;                                 /* run: the part; merge: the JSON */
+    struct host_plan *plan;    /* plan only */
+    size_t plan_room;          /* chunks that plan->chunks has room for */
+    struct buf *out;           /* run: the part; merge: the JSON */
+    size_t out_start;          /* where in it that begins */
+    const struct bytes *parts; /* merge: what it merges */
+    size_t part_count;
+    struct call_mapping *mappings; /* heap: what is unmapped when the function returns */
+    size_t mapping_count, mapping_room;
     unsigned json_depth;                             /* merge: 0, with json_states[0] at JSON_DOCUMENT_START */
     unsigned char json_states[JSON_MAX_NESTING + 1]; /* enum json_state of every open level */
 };
 
 /* Is called at the end of a merge: fails the call unless one whole value was written. */
 void output_finish(struct call *c);
+/* Unmaps what the call has mapped. */
+void call_unmap(struct call *c);
 
 #endif

@@ -34,6 +34,8 @@ static bool align_all(struct bytes *list, size_t count, void **copies) {
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 int execute_conclude(struct call *c, int returned) {
+    if (c->mapping_count > 0)
+        call_unmap(c);
     if (c->failed)
         return c->fault->loss.cause != HOST_NOT_LOST ? HOST_LOST : -1;
     if (returned == 0)
@@ -82,6 +84,8 @@ int execute_run(struct call *c, const struct handler *handler, struct bytes comm
 
 int execute_merge(struct call *c, const struct handler *handler, struct bytes common, const struct bytes *parts,
                   size_t count) {
+    c->parts = parts;
+    c->part_count = count;
     int returned = handler->merge(c, common, parts, count);
     if (returned == 0)
         output_finish(c);
@@ -128,7 +132,8 @@ int host_run(size_t type, unsigned attempt, struct bytes common, struct bytes ch
                      .fault = fault,
                      .traceback_left = TRACEBACK_MAX,
                      .attempt = attempt,
-                     .out = part};
+                     .out = part,
+                     .out_start = part->size};
     struct bytes inputs[2] = {common, chunk};
     void *copies[2] = {0};
     bool aligned = align_all(inputs, 2, copies);

@@ -25,8 +25,9 @@
  * and a zygote is told the numbers of the front end when it starts, so that a number means the same type in all
  * processes. A number whose type is not there (its plugin is gone since a reload; the store has jobs of it) is a hole:
  * it has a name and no handler. */
-#define HOST_MAX_TYPES 256 /* numbers, holes included */
-#define HOST_MAX_NAME  64  /* bytes of a name */
+#define HOST_MAX_OUTPUTS 16  /* of one plan, see plan_output */
+#define HOST_MAX_TYPES   256 /* numbers, holes included */
+#define HOST_MAX_NAME    64  /* bytes of a name */
 
 /* What a process knows of a type beside its handler. */
 struct host_type {
@@ -91,12 +92,30 @@ MUST_CHECK int host_take_described(const char *json, size_t size, struct buf *er
 
 #define HOST_MAX_ITEMS 1000000 /* in one map */
 
+/* An attachment that the JSON of a submission names or has in itself. The attachments of a job are the data parts of
+ * its request, in their order, and then these. */
+struct host_extra {
+    enum {
+        HOST_EXTRA_BYTES, /* decoded from base64: in memory; or in a sealed memfd, if they are many */
+        HOST_EXTRA_JOB,   /* {"job": ID}: the result of that job */
+        HOST_EXTRA_SHM    /* {"shm": {"name", "offset", "length"}}: shared memory of the client */
+    } kind;
+    struct buf bytes; /* of HOST_EXTRA_BYTES, unless fd is a descriptor */
+    int fd;           /* or -1 */
+    uint64_t size;    /* of the bytes; of HOST_EXTRA_SHM: its length, UINT64_MAX: up to the end */
+    uint64_t offset;  /* of HOST_EXTRA_SHM */
+    char *name;       /* heap: the id of the job as the client wrote it, or the name of the object */
+    char *where;      /* heap: JSON pointer to it in the submission, for messages */
+};
+
 struct submission {
     uint32_t type;
     bool map; /* one call for each item, instead of one: by items, or by columns */
     uint32_t items;
     struct submission_options options;
     struct buf params; /* checked and packed, with the fallbacks: for host_plan or, if `map`, for host_plan_items */
+    struct host_extra *extras; /* heap */
+    uint32_t extra_count;
 };
 
 /* Parses and checks the body of POST /v1/jobs: {"type","params" or "items" or "columns","options"}. It must be strict JSON (RFC
@@ -132,6 +151,24 @@ void host_write_submission(const struct submission *s, const uint8_t hash[32], s
  * trusted. Then *s needs no submission_deinit. */
 MUST_CHECK bool host_read_submission(struct bytes submission, struct submission *s, uint8_t *hash);
 
+/* A parameter of a query, decoded (RFC 3986, section 2.1). */
+struct host_pair {
+    const char *name, *value;
+};
+/* Writes the JSON text of the submission that a query stands for: "type" is its type, "options.NAME" an option, and all
+ * others are parameters, whose values are read as their kind in the table says: digits, true or false, JSON for arrays
+ * and objects, otherwise text. 0, or -1 with all that is wrong in *fault. */
+MUST_CHECK int host_query_to_json(const struct host_pair *pairs, size_t count, struct buf *json, struct fault *fault);
+
+/* A media range of the header Accept (RFC 9110, section 12.5.1): "image/webp", "image/", or "" for all. */
+struct host_range {
+    char name[HANDLER_MAX_MEDIA_TYPE + 1];
+    unsigned quality; /* 0..1000 */
+};
+/* The client has not said in the parameters which of the handler's results it wants, and the ranges say it: writes the
+ * submission with that parameter added, to *out. Otherwise *out stays empty. The JSON need not be good. */
+void host_choose_result(const char *json, size_t size, const struct host_range *ranges, size_t count, struct buf *out);
+
 /* The SHA-256 of a JSON text in its canonical form (host/canonical.c). Two texts with the same members and values have
  * the same hash, however they are written. 0, or -1 with *fault filled: the text is not JSON, or memory ran out. */
 MUST_CHECK int host_request_hash(const void *json, size_t size, unsigned max_depth, uint8_t hash[32],
@@ -148,6 +185,49 @@ void host_describe_submission(size_t type, struct buf *out);
 
 /* ---- work: execute.c --------------------------------------------------------------------------------------------- */
 
+/* An attachment of a job, as a worker gets it. The descriptors are borrowed. */
+struct host_attachment {
+    int fd;            /* a memfd or a file; -1: the bytes are in memory */
+    const void *bytes; /* then; else NULL */
+    uint64_t offset;   /* in fd: where it begins */
+    uint64_t size;
+    bool own;               /* it can be written in place */
+    const char *media_type; /* never NULL */
+};
+/* Some consecutive attachments of a job, from number `first` on. */
+struct host_attachments {
+    const struct host_attachment *list;
+    uint32_t first, count;
+};
+/* NULL: it is not there. */
+const struct host_attachment *host_attachment(const struct host_attachments *all, uint32_t index);
+
+/* What a call makes beside its bytes. Begins as zeros; host_output_deinit frees what was not taken. */
+struct host_output {
+    /* host_plan: the attachments that it adds: memfds, sealed against growing and shrinking. Heap. */
+    struct host_made {
+        int fd;
+        uint64_t size;
+    } * made;
+    uint32_t made_count;
+    uint32_t made_first; /* the index that the first one gets; the caller sets it */
+    /* host_run: the part is a piece of this memfd, and the buffer stays empty. host_merge: HOST_SOURCE_BYTES. */
+    bool has_fd;
+    int fd;
+    uint64_t offset, size;
+    /* host_merge: what the result is. If not JSON, the buffer has its summary, or nothing. */
+    enum host_source {
+        HOST_SOURCE_JSON,
+        HOST_SOURCE_BYTES,     /* `bytes`, or the piece of fd if has_fd */
+        HOST_SOURCE_PART,      /* a piece of part number `index`: offset and size say which */
+        HOST_SOURCE_ATTACHMENT /* likewise of an attachment */
+    } source;
+    uint32_t index;
+    struct buf bytes;
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+};
+void host_output_deinit(struct host_output *o);
+
 /* What call_progress, call_cancelled and so on do. Each may be NULL, and so may be a pointer to this struct. */
 struct host_hooks {
     void *arg; /* for all functions */
@@ -155,6 +235,8 @@ struct host_hooks {
     bool (*cancelled)(void *arg);
     void (*log)(void *arg, const char *text, size_t size); /* of call_log */
     int64_t deadline_ns;                                   /* of call_deadline */
+    const struct host_attachments *attachments;            /* those that came with the task */
+    struct host_output *output;                            /* NULL: there can be none */
 };
 
 struct host_plan_chunk {

@@ -24,6 +24,8 @@
 int part_write(struct call *c, const void *bytes, size_t size) {
     if (c->stage != CALL_STAGE_RUN)
         return call_fail(c, CALL_FAILED, NULL, "handler wrote a part outside run");
+    if (c->hooks != NULL && c->hooks->output != NULL && c->hooks->output->has_fd)
+        return call_fail(c, CALL_FAILED, NULL, "handler wrote to a part that is in a memfd");
     buf_append(c->out, bytes, size);
     return c->out->failed ? call_fail(c, CALL_MEMORY, NULL, "there is no memory for a part of the result") : 0;
 }
@@ -73,7 +75,10 @@ static void end_level(struct call *c, char bracket, enum json_state start, enum 
 }
 
 void output_finish(struct call *c) {
-    if (!c->failed && (c->json_depth > 0 || c->json_states[0] != JSON_DOCUMENT_END))
+    const struct host_output *o = c->hooks == NULL ? NULL : c->hooks->output;
+    bool binary = o != NULL && o->source != HOST_SOURCE_JSON; /* then there need be no JSON */
+    if (!c->failed && (c->json_depth > 0 || (c->json_states[0] != JSON_DOCUMENT_END &&
+                                             !(binary && c->json_states[0] == JSON_DOCUMENT_START))))
         fail_malformed(c);
     if (c->out->failed)
         call_fail(c, CALL_MEMORY, NULL, "there is no memory for the result");

@@ -71,6 +71,15 @@ static void put_kinds(struct buf *to, unsigned flags) {
     buf_putc(to, ']');
 }
 
+/* The ways to give binary data in JSON, see docs/binary.md. */
+static void put_bytes(struct buf *to) {
+    buf_puts(to, "\"anyOf\":[{\"type\":\"string\",\"contentEncoding\":\"base64\"},"
+                 "{\"type\":\"object\",\"properties\":{\"part\":{\"type\":\"integer\",\"minimum\":0}},"
+                 "\"required\":[\"part\"],\"additionalProperties\":false},"
+                 "{\"type\":\"object\",\"properties\":{\"job\":{\"type\":\"string\"}},"
+                 "\"required\":[\"job\"],\"additionalProperties\":false}]");
+}
+
 static void put_kind(struct buf *to, const struct param_spec *spec) {
     switch (spec->kind) {
     case PARAM_INTEGER: put_integer(to, spec->min, spec->max); break;
@@ -82,6 +91,7 @@ static void put_kind(struct buf *to, const struct param_spec *spec) {
         break;
     case PARAM_NUMBERS: put_numbers(to, (spec->flags & PARAM_REALS) != 0); break;
     case PARAM_JSON: put_kinds(to, spec->flags); break;
+    case PARAM_BYTES: put_bytes(to); break;
     }
 }
 

@@ -56,14 +56,15 @@ struct jobs_webhooks {
 
 /* What a client submits. */
 struct job_request {
-    const struct submission *submission; /* of a small body: checked. Its params are copied. NULL: see `body` */
-    struct slice body;                   /* a raw body, which a worker will parse. A reference is taken */
-    int default_priority;                /* of the Priority header (RFC 9218); -1: there is none */
-    bool asynchronous;                   /* it will be answered 202, or streamed: it is run in the same go as it is
+    const struct submission *submission;       /* of a small body: checked. Its params are copied. NULL: see `body` */
+    struct slice body;                         /* a raw body, which a worker will parse. A reference is taken */
+    const struct job_attachments *attachments; /* NULL: none. References are taken */
+    int default_priority;                      /* of the Priority header (RFC 9218); -1: there is none */
+    bool asynchronous;           /* it will be answered 202, or streamed: it is run in the same go as it is
                                           * planned only if that takes next to no time */
-    const char *trace;                   /* the text of trace.h, or NULL */
-    bool wants_hash;                     /* of `body`: see job_request_hash */
-    const struct store_key *key;         /* its Idempotency-Key in the store, or NULL. Copied */
+    const char *trace;           /* the text of trace.h, or NULL */
+    bool wants_hash;             /* of `body`: see job_request_hash */
+    const struct store_key *key; /* its Idempotency-Key in the store, or NULL. Copied */
 };
 
 enum job_event {

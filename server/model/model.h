@@ -4,6 +4,7 @@
 #ifndef OFFLOAD_MODEL_H
 #define OFFLOAD_MODEL_H
 
+#include "server/model/attachment.h"
 #include "server/model/metrics.h"
 #include "server/model/problem.h"
 #include "server/model/record.h"

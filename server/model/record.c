@@ -40,6 +40,9 @@ void record_unref(struct record *r) {
     if (r == NULL || --r->refs > 0)
         return;
     slice_deinit(&r->result);
+    if (r->binary != NULL)
+        buf_deinit(&r->binary->summary);
+    free(r->binary);
     buf_deinit(&r->lost);
     buf_deinit(&r->error);
     options_deinit(&r->options);
@@ -49,6 +52,7 @@ void record_unref(struct record *r) {
 }
 
 size_t record_bytes(const struct record *r) {
-    return sizeof *r + r->lost.capacity + r->error.capacity + r->result.size +
-           (r->trace == NULL ? 0 : strlen(r->trace)) + (r->log == NULL ? 0 : sizeof *r->log + r->log->text.capacity);
+    return sizeof *r + (r->binary == NULL ? 0 : sizeof *r->binary + r->binary->summary.capacity) + r->lost.capacity +
+           r->error.capacity + r->result.size + (r->trace == NULL ? 0 : strlen(r->trace)) +
+           (r->log == NULL ? 0 : sizeof *r->log + r->log->text.capacity);
 }

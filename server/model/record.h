@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/id.h"
+#include "handlers/host/host.h"
 #include "handlers/host/options.h"
 #include "pool/blob.h"
 #include "server/model/job_log.h"
@@ -25,6 +26,12 @@ static inline bool job_status_is_final(enum job_status s) {
 }
 const char *job_status_name(enum job_status s);
 enum job_status job_status_find(const char *name); /* JOB_STATUSES if there is none */
+
+/* What a result is that is not JSON. */
+struct record_binary {
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+    struct buf summary; /* JSON that the Job shows as its `result`; or nothing */
+};
 
 #define RECORD_MAX_LOST 32 /* how many entries `lost` has at most */
 
@@ -45,9 +52,10 @@ struct record {
     uint32_t chunks_done, chunks_total;                      /* total 0: not planned yet */
     unsigned attempts;                                       /* 1 + how often a task was lost */
     unsigned lost_count;
-    struct buf lost;     /* elements of the JSON array, with commas */
-    struct slice result; /* JSON, if it succeeded */
-    struct buf error;    /* the problem document, if it failed or was cancelled */
+    struct buf lost;              /* elements of the JSON array, with commas */
+    struct slice result;          /* if it succeeded: JSON; or bytes, if there is `binary` */
+    struct record_binary *binary; /* heap; NULL: the result is JSON */
+    struct buf error;             /* the problem document, if it failed or was cancelled */
     int64_t queued_ns, run_ns, cpu_ns, plan_ns, merge_ns;
     double shown_fraction; /* the largest progress that somebody was shown in this process; not stored */
     uint64_t version;      /* grows with every change; the ETag is made of it */

@@ -63,7 +63,9 @@ struct delivery {
 /* What a submission has beside its record: what is needed to run the job again, or its webhook if it has ended. Borrowed
  * for the call; the store takes references. */
 struct store_input {
-    struct slice request;           /* the JSON body */
+    struct slice request;                      /* the JSON of the submission */
+    const struct job_attachments *attachments; /* NULL: none. Of a file that http has spooled (blob_file), the store
+                                                * takes the file itself, without a copy */
     struct slice plan;              /* the worker's plan as it came over the wire; empty: the job has none yet */
     const struct store_key *key;    /* NULL: none */
     const struct delivery *webhook; /* of a job that has ended; NULL: none */
