@@ -18,6 +18,7 @@ static struct blob *make(size_t on_heap, int fd, size_t size, size_t held) {
     b->fd = fd;
     b->size = size;
     b->held = held;
+    b->seals = BLOB_SEALED;
     held_add(HELD_PAYLOADS, held);
     return b;
 }
@@ -34,12 +35,15 @@ struct blob *blob_adopt(int fd, size_t size) {
 }
 
 struct blob *blob_file(int fd, size_t size) {
-    return make(0, fd, size, 0);
+    struct blob *b = make(0, fd, size, 0);
+    if (b != NULL)
+        b->seals = BLOB_FILE;
+    return b;
 }
 
-struct blob *blob_seal(int fd, size_t size) {
+static struct blob *seal(int fd, size_t size, int seals) {
     struct blob *b = NULL;
-    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0)
+    if (fcntl(fd, F_ADD_SEALS, seals) == 0)
         b = blob_adopt(fd, size);
     if (b == NULL) {
         int error = errno;
@@ -47,6 +51,22 @@ struct blob *blob_seal(int fd, size_t size) {
         errno = error;
     }
     return b;
+}
+
+struct blob *blob_seal(int fd, size_t size) {
+    return seal(fd, size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+}
+
+struct blob *blob_seal_size(int fd, size_t size) {
+    struct blob *b = seal(fd, size, F_SEAL_SHRINK | F_SEAL_GROW);
+    if (b != NULL)
+        b->seals = BLOB_SIZED;
+    return b;
+}
+
+void blob_freeze(struct blob *b) {
+    if (b->seals == BLOB_SIZED && fcntl(b->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) == 0)
+        b->seals = BLOB_SEALED;
 }
 
 struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size) {

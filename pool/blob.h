@@ -13,11 +13,18 @@
 #include "base/held.h"
 #include "base/memfd.h"
 
+enum blob_seals {
+    BLOB_SEALED, /* neither its bytes nor its size can change */
+    BLOB_SIZED,  /* its size cannot: a job can have its bytes changed */
+    BLOB_FILE    /* not sealed at all: who maps it can be hit by SIGBUS if somebody cuts it off */
+};
+
 struct blob {
     int refs;
     int fd; /* the memfd or file, or -1: the bytes are in data */
     size_t size;
     size_t held; /* its share of HELD_PAYLOADS (base/held.h); 0 for a file */
+    enum blob_seals seals;
     _Alignas(8) unsigned char data[];
 };
 
@@ -29,15 +36,18 @@ struct slice {
 /* Bytes of memory held by all blobs of this process. For reading. */
 #define blob_held_bytes (held_bytes[HELD_PAYLOADS])
 
-/* Each of the five returns a blob with one reference, or NULL with errno. */
+/* Each of the six returns a blob with one reference, or NULL with errno. */
 MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);                          /* on the heap */
 MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size); /* in a sealed memfd */
-/* These take a descriptor: of a memfd that is sealed already; of a memfd, which they seal; of a regular file whose
- * bytes do not change. A file is not for other processes, and does not count as memory. On failure blob_seal closes the
- * descriptor, and the other two leave it to the caller. */
+/* These take a descriptor: of a memfd that is sealed already; of a memfd, which they seal, the second one against a
+ * change of its size only; of a regular file or of shared memory, which does not count as our memory. On failure
+ * blob_seal and blob_seal_size close the descriptor, and the other two leave it to the caller. */
 MUST_CHECK struct blob *blob_adopt(int fd, size_t size);
 MUST_CHECK struct blob *blob_seal(int fd, size_t size);
+MUST_CHECK struct blob *blob_seal_size(int fd, size_t size);
 MUST_CHECK struct blob *blob_file(int fd, size_t size);
+/* Seals a BLOB_SIZED memfd against changes of its bytes, too, from now on. No effect if somebody can write to it. */
+void blob_freeze(struct blob *b);
 
 struct blob *blob_ref(struct blob *b); /* returns b */
 void blob_unref(struct blob *b);       /* NULL is allowed */

@@ -242,6 +242,8 @@ struct host_hooks {
 struct host_plan_chunk {
     uint64_t cost_ns;
     uint64_t offset, size; /* in host_plan.bytes; offset is a multiple of 8 */
+    /* Which attachments of the job it can need: that many from that one on. UINT32_MAX: all of them. */
+    uint32_t attachment_first, attachment_count;
 };
 struct host_plan {
     struct host_plan_chunk *chunks;
