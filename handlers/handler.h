@@ -241,8 +241,8 @@ int part_write(struct call *c, const void *bytes, size_t size);
 /* Instead of part_write, for a large part: its memory, `size` zero bytes, to be written until run returns. It leaves this
  * process without a copy. Once. NULL after call_fail. */
 void *part_map(struct call *c, size_t size);
-/* Likewise: the part is a piece of that memfd, which is sealed against shrinking. Takes the descriptor, in any case. 0,
- * or -1 after call_fail. */
+/* Likewise: the part is a piece of that memfd, which is sealed against every change: nobody may have it mapped for
+ * writing. Takes the descriptor, in any case. 0, or -1 after call_fail. */
 int part_adopt(struct call *c, int fd, uint64_t offset, uint64_t size);
 
 /* ---- run_batch: many chunks -> their parts ----------------------------------------------------------------------- */

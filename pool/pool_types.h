@@ -36,6 +36,8 @@ struct pool_events {
     /* A reply to `task`. `bulk` is empty unless the frame has one; take a reference to keep it. Return false if the
      * reply makes no sense: then the worker is killed, and its tasks are reported lost with the cause "protocol". */
     bool (*reply)(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk);
+    /* The plan of this task has made one more attachment: its reply follows. Return false as above. */
+    bool (*made)(void *arg, struct worker *w, void *task, const struct slice *bulk);
     /* The worker died before it answered this task. guilty: it worked on this task when it died. It had not begun the
      * others that are lost with it. If d->worker_lives, only this task is lost: its handler has called call_lost. */
     void (*lost)(void *arg, struct worker *w, void *task, bool guilty, const struct death *d);

@@ -86,6 +86,16 @@ static bool handle_lost(struct worker *w, void *task, const struct wire_frame *f
     return true;
 }
 
+/* What a plan has made comes before the reply to it. */
+static bool handle_made(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
+    const struct pool_events *e = &w->slots->events;
+    if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || bulk->blob == NULL || f->header.length != 0 ||
+        (f->header.flags & WIRE_OWN) == 0)
+        return false;
+    void *task = slot_task(w, 0)->task;
+    return task == NULL || e->made(e->arg, w, task, bulk);
+}
+
 /* Replies come in the order of the requests: one that answers another task than the oldest breaks the protocol. */
 static bool handle_reply(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
     const struct pool_events *e = &w->slots->events;
@@ -93,6 +103,8 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
         return handle_ready(w, &f->header);
     if (f->header.kind == WIRE_LOG)
         return handle_log(w, f);
+    if (f->header.kind == WIRE_MADE)
+        return handle_made(w, f, bulk);
     if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || !wire_is_reply(f->header.kind))
         return false;
     struct in_flight answered = *slot_task(w, 0);

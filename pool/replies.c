@@ -1,7 +1,9 @@
 /* replies.c: see replies.h. Worker. */
 #include "pool/replies.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -125,9 +127,9 @@ static struct blob *seal_reply(const struct buf *body, const struct buf *rest) {
 }
 
 /* Puts a reply into the datagram, which has room: `head`, the body, and `rest` behind it. bulk: as a memfd. */
-static void put_reply(uint64_t ticket, uint8_t kind, const void *head, size_t head_size, struct buf *body,
-                      const struct buf *rest, bool bulk) {
-    struct wire_header h = {.kind = kind, .ticket = ticket};
+static void put_reply(uint64_t ticket, uint8_t kind, uint32_t made, const void *head, size_t head_size,
+                      struct buf *body, const struct buf *rest, bool bulk) {
+    struct wire_header h = {.kind = kind, .ticket = ticket, .attachments = made};
     struct slice s = {NULL, 0, 0};
     if (!bulk && rest->size > 0)
         buf_append(body, rest->data, rest->size);
@@ -145,12 +147,103 @@ static void put_reply(uint64_t ticket, uint8_t kind, const void *head, size_t he
     slice_deinit(&s);
 }
 
+/* The piece of a memfd that the handler has made. It is sealed against every change from now on; a memfd of a program
+ * is sealed already, or it is refused. Takes the descriptor. Empty: it cannot be sealed. */
+static struct slice seal_output(struct host_output *o) {
+    struct slice s = {NULL, 0, 0};
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    struct stat st;
+    int has = fcntl(o->fd, F_GET_SEALS);
+    if (has >= 0 && (has & seals) != seals && fcntl(o->fd, F_ADD_SEALS, seals | F_SEAL_SEAL) != 0)
+        has = -1;
+    bool whole = has >= 0 && fstat(o->fd, &st) == 0 && o->offset <= (uint64_t)st.st_size &&
+                 o->size <= (uint64_t)st.st_size - o->offset;
+    struct blob *b = whole ? blob_adopt(o->fd, (size_t)st.st_size) : NULL;
+    if (b == NULL)
+        close(o->fd);
+    else
+        s = (struct slice){b, (size_t)o->offset, (size_t)o->size};
+    o->has_fd = false;
+    return s;
+}
+
+/* The attachments that a plan has made. Each has a datagram of its own. */
+static void put_made(uint64_t ticket, struct host_output *o) {
+    struct wire_header h = {.kind = WIRE_MADE, .flags = WIRE_OWN, .ticket = ticket};
+    for (uint32_t i = 0; i < o->made_count; i++) {
+        struct blob *b = blob_adopt(o->made[i].fd, (size_t)o->made[i].size);
+        if (b == NULL)
+            worker_die();
+        struct slice s = slice_all(b);
+        if (leaving.writer.frames > 0)
+            replies_flush();
+        if (wire_put(&leaving.writer, &h, NULL, 0, NULL, 0, &s) != 0)
+            worker_die();
+        replies_flush();
+        slice_deinit(&s);
+    }
+    o->made_count = 0;
+}
+
+/* What stands in front of the bytes of a result that is not JSON, behind the times. */
+static void put_binary_front(struct buf *front, const struct outcome *o, const struct slice *bulk) {
+    static const char zeros[8];
+    const struct host_output *out = &o->output;
+    struct wire_binary b = {.source = out->source == HOST_SOURCE_PART         ? WIRE_FROM_PART
+                                      : out->source == HOST_SOURCE_ATTACHMENT ? WIRE_FROM_ATTACHMENT
+                                                                              : WIRE_FROM_BODY,
+                            .index = out->index,
+                            .offset = out->offset,
+                            .size = out->size,
+                            .media_size = (uint32_t)strlen(out->media_type),
+                            .summary_size = o->body.size > WIRE_MAX_SUMMARY ? 0 : (uint32_t)o->body.size};
+    if (b.source == WIRE_FROM_BODY) {
+        b.offset = 0;
+        b.size = bulk->blob != NULL ? bulk->size : out->bytes.size;
+    }
+    buf_append(front, &o->times, sizeof o->times);
+    buf_append(front, &b, sizeof b);
+    buf_append(front, out->media_type, b.media_size);
+    buf_append(front, zeros, WIRE_PAD(b.media_size) - b.media_size);
+    buf_append(front, o->body.data, b.summary_size);
+    buf_append(front, zeros, WIRE_PAD(b.summary_size) - b.summary_size);
+}
+
+/* The reply to a task whose result is not JSON, or whose part lies in a memfd. It is never tiny. */
+static size_t put_output(uint64_t ticket, struct outcome *o) {
+    bool binary = o->output.source != HOST_SOURCE_JSON;
+    struct wire_header h = {.kind = WIRE_DONE, .flags = binary ? WIRE_BINARY : 0, .ticket = ticket};
+    struct slice bulk = {NULL, 0, 0};
+    struct buf front = {0};
+    if (o->output.has_fd)
+        bulk = seal_output(&o->output);
+    else if (o->output.bytes.size > WIRE_MAX_INLINE)
+        bulk.blob = blob_copy_sealed("offload-result", o->output.bytes.data, bulk.size = o->output.bytes.size);
+    if (bulk.blob == NULL && (!binary || o->output.bytes.size > WIRE_MAX_INLINE))
+        worker_die();
+    if (binary)
+        put_binary_front(&front, o, &bulk);
+    else
+        buf_append(&front, &o->times, sizeof o->times);
+    if (front.failed)
+        worker_die();
+    replies_flush();
+    size_t rest = bulk.blob == NULL ? o->output.bytes.size : 0;
+    if (wire_put(&leaving.writer, &h, front.data, front.size, o->output.bytes.data, rest,
+                 bulk.blob == NULL ? NULL : &bulk) != 0)
+        worker_die();
+    buf_deinit(&front);
+    size_t size = bulk.size;
+    slice_deinit(&bulk);
+    return size;
+}
+
 void replies_sign(uint64_t ticket, uint8_t kind) {
     static const struct buf nothing;
     struct buf empty = {0};
     if (!wire_fits(&leaving.writer, 0, false))
         replies_flush();
-    put_reply(ticket, kind, NULL, 0, &empty, &nothing, false);
+    put_reply(ticket, kind, 0, NULL, 0, &empty, &nothing, false);
 }
 
 /* Where the CPU time is in a reply, behind its header; 0: it has none. */
@@ -169,8 +262,25 @@ static struct wire_loss loss_of(const struct host_loss *loss) {
                               .steps = atomic_load_explicit(&leaving.board->done, memory_order_relaxed)};
 }
 
+static void deinit(struct outcome *o) {
+    buf_deinit(&o->body);
+    buf_deinit(&o->rest);
+    fault_deinit(&o->fault);
+    if (o->output.made != NULL || o->output.has_fd || o->output.bytes.data != NULL)
+        host_output_deinit(&o->output);
+}
+
 size_t replies_add(uint64_t ticket, struct outcome *o, int64_t wall_ns) {
     struct unsettled *u = &leaving.unsettled;
+    if (o->kind == WIRE_DONE && (o->output.has_fd || o->output.source != HOST_SOURCE_JSON)) {
+        o->times.cpu_ns = settle(wall_ns);
+        size_t large = put_output(ticket, o);
+        deinit(o);
+        return large;
+    }
+    uint32_t made = o->kind == WIRE_PLANNED || o->kind == WIRE_PARSED ? o->output.made_count : 0;
+    if (made > 0)
+        put_made(ticket, &o->output);
     struct wire_loss loss = loss_of(&o->fault.loss);
     const void *head = o->kind == WIRE_DONE ? (const void *)&o->times : o->kind == WIRE_LOST ? &loss : NULL;
     size_t head_size = o->kind == WIRE_DONE ? sizeof o->times : o->kind == WIRE_LOST ? sizeof loss : 0;
@@ -196,14 +306,12 @@ size_t replies_add(uint64_t ticket, struct outcome *o, int64_t wall_ns) {
     if (!fits)
         replies_flush();
     size_t start = leaving.writer.size + sizeof(struct wire_header);
-    put_reply(ticket, o->kind, head, head_size, body, &o->rest, bulk);
+    put_reply(ticket, o->kind, made, head, head_size, body, &o->rest, bulk);
     if (!settled) {
         u->at[u->count] = place == 0 ? 0 : start + place;
         u->wall_ns[u->count++] = wall_ns;
     }
-    buf_deinit(&o->body);
-    buf_deinit(&o->rest);
-    fault_deinit(&o->fault);
+    deinit(o);
     return bulk ? size : 0;
 }
 

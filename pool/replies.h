@@ -17,8 +17,9 @@
 struct outcome {
     uint8_t kind;
     struct wire_times times;
-    struct buf body; /* WIRE_PLANNED: struct wire_plan and so on; WIRE_DONE: part or result */
-    struct buf rest; /* what follows the body; it is apart, because a copy of it could be large */
+    struct buf body;           /* WIRE_PLANNED: struct wire_plan and so on; WIRE_DONE: part or result */
+    struct buf rest;           /* what follows the body; it is apart, because a copy of it could be large */
+    struct host_output output; /* attachments, a part or a result that is not JSON */
     struct fault fault;
 };
 

@@ -1,8 +1,10 @@
 /* tasks.c: see tasks.h. Front end. */
 #include "pool/tasks.h"
 
+#include <string.h>
 #include <utlist.h>
 
+#include "handlers/host/host.h"
 #include "pool/held_back.h"
 #include "pool/memory_limit.h"
 #include "pool/sending.h"
@@ -16,11 +18,29 @@ static void mark_unflushed(struct worker *w) {
     DL_APPEND2(w->slots->unflushed, w, prev_unflushed, next_unflushed);
 }
 
+/* It travels in front of its task. */
+static void send_attachment(struct worker *w, uint64_t ticket, const struct pool_attachment *a) {
+    _Alignas(4) unsigned char front[8 + WIRE_PAD(HANDLER_MAX_MEDIA_TYPE)] = {0};
+    const char *media_type = a->media_type == NULL ? "" : a->media_type;
+    uint32_t size = (uint32_t)strnlen(media_type, HANDLER_MAX_MEDIA_TYPE);
+    struct wire_header h = {.kind = WIRE_ATTACHMENT, .ticket = ticket, .type = a->index};
+    memcpy(front, &size, sizeof size);
+    memcpy(front + 8, media_type, size);
+    if (slice_is_bulk(&a->bytes) && a->own && a->bytes.blob->seals == BLOB_SIZED)
+        h.flags = WIRE_OWN;
+    else if (slice_is_bulk(&a->bytes) && a->bytes.blob->seals != BLOB_SEALED)
+        h.flags = WIRE_UNSEALED;
+    sending_put(w, &h, front, 8 + WIRE_PAD(size), &a->bytes);
+}
+
 uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
     struct wire_header header = t->header;
     header.ticket = slot_push_task(w, t->owner, t->is_long)->ticket;
     w->type = header.type;
     mark_unflushed(w);
+    header.attachments = t->attachment_count;
+    for (uint32_t i = 0; i < t->attachment_count; i++)
+        send_attachment(w, header.ticket, &t->attachments[i]);
     sending_put(w, &header, t->front, t->front_size, &t->payload);
     if (w->slots->config.max_job_memory > 0)
         memory_limit_watch(w->slots);

@@ -12,6 +12,14 @@
 
 struct pool;
 
+/* Binary data that goes with a task. */
+struct pool_attachment {
+    uint32_t index;         /* which of the job's attachments it is */
+    struct slice bytes;     /* a reference is taken, or they are copied if they lie on the heap */
+    const char *media_type; /* at most HANDLER_MAX_MEDIA_TYPE bytes; NULL: it is not known */
+    bool own;               /* the worker can write to it; the blob is BLOB_SIZED */
+};
+
 /* A task as it is sent. Borrowed for the call. */
 struct pool_task {
     struct wire_header header; /* the ticket is filled in */
@@ -20,6 +28,8 @@ struct pool_task {
     struct slice payload; /* copied if it lies on the heap, else a reference is taken; can be empty */
     void *owner;          /* borrowed; passed to `reply` or `lost` as `task` */
     bool is_long;         /* it counts in worker_has_long_task */
+    const struct pool_attachment *attachments; /* consecutive ones */
+    uint32_t attachment_count;
 };
 
 /* Adds a task to the worker's next datagram and returns its ticket, from 1 up. The datagram is sent by pool_flush_all or

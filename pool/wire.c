@@ -91,8 +91,8 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
     memcpy(&f->header, r->data + r->offset, sizeof f->header);
     const struct wire_header *h = &f->header;
     bool bulk = (h->flags & WIRE_BULK) != 0;
-    if (h->version != WIRE_VERSION || h->reserved != 0 ||
-        (h->flags & ~(WIRE_BULK | WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH)) != 0)
+    if (h->version != WIRE_VERSION || (h->flags & ~(WIRE_BULK | WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH | WIRE_OWN |
+                                                    WIRE_UNSEALED | WIRE_BINARY)) != 0)
         return -1;
     if (h->length > left - sizeof *h || WIRE_PAD(h->length) > left - sizeof *h)
         return -1;
@@ -109,19 +109,23 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
 }
 
 int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk) {
-    const int need = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     const struct wire_header *h = &f->header;
+    bool is_attachment = h->kind == WIRE_ATTACHMENT || h->kind == WIRE_MADE;
+    bool own = is_attachment && (h->flags & WIRE_OWN) != 0;
+    bool unsealed = h->kind == WIRE_ATTACHMENT && (h->flags & WIRE_UNSEALED) != 0;
+    const int need = F_SEAL_SHRINK | F_SEAL_GROW | (own ? 0 : F_SEAL_WRITE);
     struct stat st;
     *bulk = (struct slice){NULL, 0, 0};
-    int seals = fcntl(r->fd, F_GET_SEALS);
+    int seals = unsealed ? need : fcntl(r->fd, F_GET_SEALS);
     if (seals < 0 || (seals & need) != need || fstat(r->fd, &st) != 0)
         return -1;
     uint64_t size = (uint64_t)st.st_size;
     if (h->bulk_offset > size || h->bulk_size > size - h->bulk_offset)
         return -1;
-    struct blob *b = blob_adopt(r->fd, (size_t)size);
+    struct blob *b = unsealed ? blob_file(r->fd, (size_t)size) : blob_adopt(r->fd, (size_t)size);
     if (b == NULL)
         return -1;
+    b->seals = unsealed ? BLOB_FILE : own ? BLOB_SIZED : BLOB_SEALED;
     r->fd = -1;
     *bulk = (struct slice){b, (size_t)h->bulk_offset, (size_t)h->bulk_size};
     return 0;
@@ -134,11 +138,11 @@ void wire_close_reader(struct wire_reader *r) {
 }
 
 bool wire_is_request(uint8_t kind) {
-    return kind >= WIRE_PLAN && kind <= WIRE_EXIT;
+    return kind >= WIRE_PLAN && kind <= WIRE_ATTACHMENT;
 }
 
 bool wire_is_reply(uint8_t kind) {
-    return kind >= WIRE_READY && kind <= WIRE_LOST;
+    return kind >= WIRE_READY && kind <= WIRE_MADE;
 }
 
 int wire_open_writer(struct wire_writer *w) {

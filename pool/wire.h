@@ -15,26 +15,35 @@
  *                              repeat it, in the order in which the tasks were sent
  *       16     8   bulk_offset \ with WIRE_BULK: the part of the memfd that is meant;
  *       24     8   bulk_size   / without: both 0
- *       32     4   type        index of the handler (WIRE_PLAN without WIRE_RAW, WIRE_RUN, WIRE_MERGE)
+ *       32     4   type        index of the handler (WIRE_PLAN without WIRE_RAW, WIRE_RUN, WIRE_MERGE); WIRE_ATTACHMENT:
+ *                              which one of its job it is
  *       36     4   attempt     WIRE_RUN: how often this chunk was lost before
  *       40     4   count       WIRE_PLAN: chunks wanted (with WIRE_RAW: nesting allowed); WIRE_MERGE: parts to follow
- *       44     4   reserved    0
+ *       44     4   attachments WIRE_PLAN, WIRE_RUN, WIRE_MERGE, WIRE_PLANNED, WIRE_PARSED: how many attachments of this ticket
+ *                              have come before
  *       48     8   budget_ns   WIRE_PLAN with WIRE_GO: run at once if the plan has one chunk that costs no more;
  *                              WIRE_RUN: what the plan says that the chunk costs
  *       56     8   deadline_ms WIRE_PLAN, WIRE_RUN, WIRE_MERGE: when the job will be stopped, in ms since 1970; 0: that is
  *                              not known
  *
  * A bulk payload is a memfd that is sealed against shrinking, growing and writing, so that a mapping of it can neither
- * fault nor change under the reader. A frame with a bulk payload travels alone in its datagram.
+ * fault nor change under the reader. A frame with a bulk payload travels alone in its datagram. Two flags of attachments
+ * ask for less: one with WIRE_OWN is not sealed against writing, because the job may change it, and one with
+ * WIRE_UNSEALED is a file, or memory of a client: to read it can raise SIGBUS, which a worker may die of.
  *
  *     front end -> worker                                       worker -> front end
  *     WIRE_PLAN   params (packed), or the whole body with       WIRE_READY    once, first; no ticket
  *                 WIRE_RAW; inline or bulk                     WIRE_PLANNED  struct wire_plan, inline or bulk
  *     WIRE_RUN    u32 n, n bytes of common, padded to 8;        WIRE_DONE     struct wire_times, inline; then the
- *                 then the chunk, inline or bulk.                             part or the result, inline or bulk
- *                 With WIRE_GO: merge the one part, too         WIRE_FAILED   a fault as JSON, inline
+ *                 then the chunk, inline or bulk.                             part or the result, inline or bulk. With
+ *                 With WIRE_GO: merge the one part, too                       WIRE_BINARY struct wire_binary stands
+ *                                                                             between them
+ *                                                              WIRE_FAILED   a fault as JSON, inline
  *     WIRE_MERGE  common, as above; `count` WIRE_PARTs          WIRE_CANCELLED
  *     WIRE_PART   one part, inline or bulk; same ticket         WIRE_PONG     answers WIRE_PING
+ *     WIRE_ATTACHMENT  u32 n, n bytes of media type, padded    WIRE_MADE     an attachment that the plan has made: inline
+ *                 to 8; then the data, inline or bulk. It has                 nothing, and its data as bulk. It has the
+ *                 the ticket of the task that follows                         ticket of the reply that follows
  *     WIRE_PING   asks for a sign of life                       WIRE_PARSED   to WIRE_RAW, of a job that must not be
  *                                                                             planned in this process: struct wire_plan
  *                                                                             without chunks, then the packed params
@@ -67,12 +76,13 @@
 #include "base/attributes.h"
 #include "pool/blob.h"
 
-#define WIRE_VERSION       7
+#define WIRE_VERSION       8
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
 #define WIRE_MAX_LOG       (16 * 1024) /* text of one WIRE_LOG */
 #define WIRE_MAX_IN_FLIGHT 64          /* tasks sent to a worker and not answered */
+#define WIRE_MAX_SUMMARY   (32 * 1024) /* bytes of the summary of a result that is not JSON */
 
 enum wire_kind {
     WIRE_PLAN = 1,
@@ -81,6 +91,7 @@ enum wire_kind {
     WIRE_PART,
     WIRE_PING,
     WIRE_EXIT,
+    WIRE_ATTACHMENT,
     WIRE_READY = 32,
     WIRE_PLANNED,
     WIRE_DONE,
@@ -89,15 +100,19 @@ enum wire_kind {
     WIRE_PONG,
     WIRE_PARSED,
     WIRE_LOG,
-    WIRE_LOST
+    WIRE_LOST,
+    WIRE_MADE
 };
 
-enum {                 /* flags */
-       WIRE_BULK = 1,  /* with a descriptor */
-       WIRE_RAW = 2,   /* WIRE_PLAN: the body of the request, not yet parsed */
-       WIRE_GO = 4,    /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
-       WIRE_HASH = 16, /* with WIRE_RAW: hash the request, too */
-       WIRE_ITEMS = 8  /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
+enum {                     /* flags */
+       WIRE_BULK = 1,      /* with a descriptor */
+       WIRE_RAW = 2,       /* WIRE_PLAN: the body of the request, not yet parsed */
+       WIRE_GO = 4,        /* WIRE_PLAN: run and merge at once if cheap; WIRE_RUN: merge, too */
+       WIRE_ITEMS = 8,     /* WIRE_PLAN, WIRE_RUN, WIRE_MERGE: of a map */
+       WIRE_HASH = 16,     /* with WIRE_RAW: hash the request, too */
+       WIRE_OWN = 32,      /* WIRE_ATTACHMENT, WIRE_MADE: the job can write to it */
+       WIRE_UNSEALED = 64, /* WIRE_ATTACHMENT: its size can change */
+       WIRE_BINARY = 128   /* WIRE_DONE: the result is not JSON */
 };
 
 struct wire_header {
@@ -106,7 +121,7 @@ struct wire_header {
     uint32_t length;
     uint64_t ticket;
     uint64_t bulk_offset, bulk_size;
-    uint32_t type, attempt, count, reserved;
+    uint32_t type, attempt, count, attachments;
     uint64_t budget_ns;
     int64_t deadline_ms;
 };
@@ -122,6 +137,17 @@ struct wire_times {
     uint64_t plan_ns, run_ns, merge_ns, cpu_ns;
 };
 
+/* Behind the times of a WIRE_DONE with WIRE_BINARY. It is followed by the media type and the summary, each padded to 8,
+ * and by the bytes of a WIRE_FROM_BODY that are inline. */
+struct wire_binary {
+    uint32_t source;                   /* enum wire_source: where the bytes are */
+    uint32_t index;                    /* of the part or the attachment */
+    uint64_t offset, size;             /* which piece of it */
+    uint32_t media_size, summary_size; /* bytes; at most HANDLER_MAX_MEDIA_TYPE, and WIRE_MAX_SUMMARY */
+};
+_Static_assert(sizeof(struct wire_binary) == 4 * 4 + 2 * 8, "there is no padding");
+enum wire_source { WIRE_FROM_BODY = 1, WIRE_FROM_PART, WIRE_FROM_ATTACHMENT };
+
 /* Front of a WIRE_PARSED and of a WIRE_PLANNED. It is followed by: `chunks` times struct wire_chunk; common_size bytes,
  * padded to 8; submission_size bytes, padded to 8; and the chunks' bytes, from which the chunks' offsets count. A
  * WIRE_PARSED has no chunks, and the packed params in the place of their bytes. */
@@ -133,6 +159,7 @@ struct wire_plan {
 _Static_assert(sizeof(struct wire_plan) == 4 * 4 + 2 * 8, "what follows is aligned to 8");
 struct wire_chunk {
     uint64_t cost_ns, offset, size;
+    uint32_t attachment_first, attachment_count; /* which attachments go with it; UINT32_MAX: all from there on */
 };
 
 /* Front of a WIRE_LOST. It is followed by at most HANDLER_MAX_LAST_WORDS bytes of text. */
@@ -207,7 +234,7 @@ struct wire_frame {
 MUST_CHECK int wire_receive(int socket, unsigned char *buffer, struct wire_reader *r);
 /* 1 and the next frame; 0 at the end; -1 if the bytes break the rules above. */
 MUST_CHECK int wire_next(struct wire_reader *r, struct wire_frame *f);
-/* The bulk payload of a frame that has one. Checks the seals, and that offset and size lie within. 0, and the caller
+/* The bulk payload of a frame that has one. Checks the seals that its flags ask for, and that offset and size lie within. 0, and the caller
  * deinits the slice; or -1. */
 MUST_CHECK int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct slice *bulk);
 /* What a frame carries: a reference to its bulk payload, if it has one; else a copy of its inline bytes from `front`

@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "handlers/host/host.h"
@@ -65,6 +66,14 @@ struct batched {
     int64_t wall_ns; /* what it took so far */
 };
 
+/* An attachment of the task that comes next. */
+struct attached {
+    uint32_t index;
+    bool own;
+    struct slice bytes;
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+};
+
 static struct {
     unsigned slot;
     int socket;
@@ -81,6 +90,11 @@ static struct {
     int64_t batch_lap_ns; /* when the task at the front can have begun */
     int64_t lap_ns;       /* when the step that runs now began */
     struct begun_merge merge;
+    struct attached *attached; /* heap; in the order of their numbers, without a gap */
+    size_t attached_count, attached_room;
+    uint64_t attached_ticket;      /* of the task that they are for */
+    struct host_attachment *views; /* of them, for the host; and of what the plan has made */
+    struct host_attachments attachments;
     /* The bulk payload of the current task, mapped; NULL: there is none, or it was released. */
     struct slice *bulk;
     const unsigned char *mapped;
@@ -110,7 +124,7 @@ static void add_log(void *arg, const char *text, size_t size) {
     replies_log(ticket_of(arg), text, size);
 }
 
-static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0};
+static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0, NULL, NULL};
 
 static void on_sigterm(int signal) {
     (void)signal;
@@ -126,6 +140,101 @@ static void release_bulk(void) {
     if (self.mapped != NULL)
         slice_unmap(self.bulk, self.mapped);
     self.mapped = NULL;
+}
+
+/* ---- attachments ------------------------------------------------------------------------------------------------- */
+
+static bool split_common(struct bytes *payload, struct bytes *common);
+
+/* An attachment of the task that follows. */
+static void add_attachment(const struct wire_header *h, struct bytes payload, struct slice *bulk) {
+    struct bytes media_type;
+    if (self.merge.header.kind != 0 || (self.attached_count > 0 && self.attached_ticket != h->ticket) ||
+        (self.attached_count > 0 && h->type != self.attached[0].index + self.attached_count) ||
+        !split_common(&payload, &media_type) || media_type.size > HANDLER_MAX_MEDIA_TYPE ||
+        GROW_ARRAY(&self.attached, self.attached_count, &self.attached_room) != 0)
+        worker_die();
+    struct attached *a = &self.attached[self.attached_count];
+    *a = (struct attached){.index = h->type, .own = (h->flags & WIRE_OWN) != 0};
+    memcpy(a->media_type, media_type.data, media_type.size);
+    a->bytes = bulk->blob != NULL ? slice_ref(bulk) : slice_copy(payload.data, payload.size);
+    if (a->bytes.blob == NULL)
+        worker_die();
+    note_bulk(a->bytes.size);
+    self.attached_count++;
+    self.attached_ticket = h->ticket;
+}
+
+/* What has come must be what the task announces. */
+static void begin_attachments(const struct wire_header *h) {
+    if (h->attachments != self.attached_count || (h->attachments > 0 && self.attached_ticket != h->ticket))
+        worker_die();
+}
+
+/* Shows the host what has come for this task, and what its plan has made in this process. */
+static void show_attachments(const struct host_output *made) {
+    uint32_t first = self.attached_count > 0 ? self.attached[0].index : made != NULL ? made->made_first : 0;
+    size_t count = self.attached_count + (made == NULL ? 0 : made->made_count);
+    if (count == 0)
+        return;
+    struct host_attachment *views = reallocarray(self.views, count, sizeof *views);
+    if (views == NULL)
+        worker_die();
+    self.views = views;
+    for (size_t i = 0; i < self.attached_count; i++) {
+        const struct attached *a = &self.attached[i];
+        bool bulk = slice_is_bulk(&a->bytes);
+        views[i] = (struct host_attachment){.fd = bulk ? a->bytes.blob->fd : -1,
+                                            .bytes = bulk ? NULL : slice_heap(&a->bytes),
+                                            .offset = bulk ? a->bytes.offset : 0,
+                                            .size = a->bytes.size,
+                                            .own = a->own,
+                                            .media_type = a->media_type};
+    }
+    for (size_t i = self.attached_count; i < count; i++) {
+        const struct host_made *m = &made->made[i - self.attached_count];
+        views[i] = (struct host_attachment){.fd = m->fd, .size = m->size, .own = true, .media_type = ""};
+    }
+    self.attachments = (struct host_attachments){views, first, (uint32_t)count};
+    hooks.attachments = &self.attachments;
+}
+
+static void drop_attachments(void) {
+    for (size_t i = 0; i < self.attached_count; i++)
+        slice_deinit(&self.attached[i].bytes);
+    self.attached_count = 0;
+    free(self.views);
+    self.views = NULL;
+    hooks.attachments = NULL;
+}
+
+/* The result is a piece of the part, which no other process has: it leaves with the reply. */
+static void take_part(struct host_output *o, const struct slice *memfd, const struct buf *part) {
+    o->source = HOST_SOURCE_BYTES;
+    if (memfd->blob == NULL) {
+        buf_append(&o->bytes, part->data + o->offset, (size_t)o->size);
+        if (o->bytes.failed)
+            worker_die();
+        return;
+    }
+    o->has_fd = true;
+    o->fd = fcntl(memfd->blob->fd, F_DUPFD_CLOEXEC, 3);
+    o->offset += memfd->offset;
+    if (o->fd < 0)
+        worker_die();
+}
+
+/* The result is a piece of an attachment that only this process has, because the plan was made in the same go: it
+ * leaves with the reply. */
+static void take_made(struct host_output *o) {
+    if (o->source != HOST_SOURCE_ATTACHMENT || o->index < o->made_first || o->index - o->made_first >= o->made_count)
+        return;
+    int fd = fcntl(o->made[o->index - o->made_first].fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        worker_die();
+    o->source = HOST_SOURCE_BYTES;
+    o->has_fd = true;
+    o->fd = fd;
 }
 
 /* ---- work -------------------------------------------------------------------------------------------------------- */
@@ -148,6 +257,7 @@ static uint64_t lap(void) {
 static void run_step(struct outcome *o, const struct wire_header *h, struct bytes common, struct bytes chunk,
                      struct buf *part) {
     bool map = (h->flags & WIRE_ITEMS) != 0;
+    hooks.output = &o->output;
     if (proceed(o, (map ? host_run_items : host_run)(h->type, h->attempt, common, chunk, &hooks, part, &o->fault)))
         o->kind = WIRE_DONE;
     o->times.run_ns = lap();
@@ -156,9 +266,35 @@ static void run_step(struct outcome *o, const struct wire_header *h, struct byte
 static void merge_step(struct outcome *o, const struct wire_header *h, struct bytes common, const struct bytes *parts,
                        size_t count) {
     bool map = (h->flags & WIRE_ITEMS) != 0;
+    hooks.output = &o->output;
     if (proceed(o, (map ? host_merge_items : host_merge)(h->type, common, parts, count, &hooks, &o->body, &o->fault)))
         o->kind = WIRE_DONE;
     o->times.merge_ns = lap();
+}
+
+/* Merges the only part of a job, which is in `part`, or in a memfd of the outcome. */
+static void merge_one(struct outcome *o, const struct wire_header *h, struct bytes common, const struct buf *part) {
+    struct host_output in = o->output;
+    struct bytes one = {part->data == NULL ? "" : part->data, part->size};
+    struct slice memfd = {NULL, 0, 0};
+    if (in.has_fd) {
+        struct blob *b = blob_adopt(in.fd, (size_t)(in.offset + in.size));
+        if (b == NULL)
+            worker_die();
+        memfd = (struct slice){b, (size_t)in.offset, (size_t)in.size};
+        one = (struct bytes){slice_map(&memfd), memfd.size};
+        if (one.data == NULL)
+            worker_die();
+        o->output.has_fd = false;
+    }
+    merge_step(o, h, common, &one, 1);
+    if (o->kind == WIRE_DONE && o->output.source == HOST_SOURCE_PART)
+        take_part(&o->output, &memfd, part);
+    if (o->kind == WIRE_DONE)
+        take_made(&o->output);
+    if (memfd.blob != NULL)
+        slice_unmap(&memfd, one.data);
+    slice_deinit(&memfd);
 }
 
 /* Runs the only chunk of a job, and merges its part. */
@@ -167,10 +303,8 @@ static void run_and_merge(struct outcome *o, const struct wire_header *h, struct
     run_step(o, h, common, chunk, &part);
     if (o->kind == WIRE_DONE && part.failed)
         worker_die();
-    if (o->kind == WIRE_DONE) {
-        struct bytes one = {part.data == NULL ? "" : part.data, part.size};
-        merge_step(o, h, common, &one, 1);
-    }
+    if (o->kind == WIRE_DONE)
+        merge_one(o, h, common, &part);
     buf_deinit(&part);
 }
 
@@ -218,6 +352,11 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
     bool map = (h.flags & WIRE_ITEMS) != 0;
     set_title(h.type);
     lap(); /* what came before is the check of a raw body */
+    hooks.output = &o->output;
+    if (o->output.made_count == 0)
+        o->output.made_first = (uint32_t)self.attached_count;
+    else
+        show_attachments(&o->output); /* the check of a raw body has made some */
     int rc = (map ? host_plan_items : host_plan)(h.type, params.data, params.size, h.count, &hooks, &plan, &o->fault);
     bool planned = proceed(o, rc);
     o->times.plan_ns = lap();
@@ -226,6 +365,7 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
         struct bytes chunk = {plan.bytes.data == NULL ? "" : plan.bytes.data + plan.chunks[0].offset,
                               plan.chunks[0].size};
         h.attempt = 0;
+        show_attachments(&o->output);
         if (plan.chunks[0].cost_ns >= TINY_NS) {
             replies_flush();
             lap();
@@ -243,6 +383,8 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
 static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes body) {
     struct host_parsed p;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
+    hooks.output = &o->output;
+    o->output.made_first = (uint32_t)self.attached_count;
     int rc = host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &hooks, &p, &o->fault);
     release_bulk(); /* the plan takes as much memory again */
     if (!proceed(o, rc)) {
@@ -304,6 +446,7 @@ static void begin_merge(const struct wire_header *h, struct bytes payload) {
     if (self.merge.header.kind != 0 || h->count == 0 || h->count > HANDLER_MAX_CHUNKS ||
         !split_common(&payload, &common))
         worker_die();
+    begin_attachments(h);
     self.merge.common = slice_copy(common.data, common.size);
     self.merge.parts = calloc(h->count, sizeof *self.merge.parts);
     if (self.merge.common.blob == NULL || self.merge.parts == NULL)
@@ -357,7 +500,8 @@ static bool is_tiny(const struct wire_header *h, struct bytes payload, const str
         return merge_bytes() <= TINY_BYTES;
     if (h->kind == WIRE_RUN)
         return h->budget_ns < TINY_NS;
-    return bulk == NULL && payload.size <= TINY_BYTES && (h->flags & (WIRE_RAW | WIRE_ITEMS)) == 0;
+    return bulk == NULL && payload.size <= TINY_BYTES && (h->flags & (WIRE_RAW | WIRE_ITEMS)) == 0 &&
+           h->attachments == 0;
 }
 
 /* The work is done, and its reply is in the datagram. The front end must see that this ticket is passed before it sees
@@ -376,6 +520,9 @@ static int64_t deadline_ns(const struct wire_header *h) {
 /* Does one task, and puts its reply into the datagram. bulk: the bulk payload, mapped; NULL: there is none. */
 static void work(const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
     struct outcome o = {0};
+    if (h->kind != WIRE_PART)
+        begin_attachments(h);
+    show_attachments(NULL);
     replies_begin(is_tiny(h, payload, bulk));
     int64_t start_ns = clock_monotonic_ns();
     self.lap_ns = start_ns;
@@ -398,6 +545,8 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
         drop_merge();
     int64_t end_ns = clock_monotonic_ns();
     size_t large = replies_add(h->ticket, &o, end_ns - start_ns);
+    drop_attachments();
+    hooks.output = NULL;
     note_bulk(large);
     pass(h->ticket);
     replies_flush_due(end_ns, large > 0);
@@ -436,7 +585,7 @@ static bool look_ahead(bool more) {
 
 /* Can this task be one of a batch? It is short: it costs at most what the front end lets a plan go on with. */
 static bool can_batch(const struct wire_header *h) {
-    if ((h->flags & (WIRE_RAW | WIRE_ITEMS | WIRE_BULK)) != 0 || !host_can_batch(h->type))
+    if ((h->flags & (WIRE_RAW | WIRE_ITEMS | WIRE_BULK)) != 0 || h->attachments > 0 || !host_can_batch(h->type))
         return false;
     return (h->kind == WIRE_PLAN && (h->flags & WIRE_GO) != 0) || (h->kind == WIRE_RUN && h->budget_ns <= SHORT_NS);
 }
@@ -480,7 +629,7 @@ static bool plan_batched(struct batched *b, struct bytes params, struct host_bat
     if (!proceed(&b->outcome, rc))
         return false;
     const struct host_plan *plan = &b->plan;
-    if (plan->count == 1 && plan->chunks[0].cost_ns <= h->budget_ns) {
+    if (plan->count == 1 && plan->chunks[0].cost_ns <= h->budget_ns && b->outcome.output.made_count == 0) {
         call->common = (struct bytes){plan->common.data == NULL ? "" : plan->common.data, plan->common.size};
         call->chunk = (struct bytes){plan->bytes.data == NULL ? "" : plan->bytes.data + plan->chunks[0].offset,
                                      plan->chunks[0].size};
@@ -517,6 +666,7 @@ static bool next_batched(void *arg, struct host_batch_call *call) {
         *b = (struct batched){.header = self.ahead.header, .hooks = hooks};
         b->hooks.arg = &b->header.ticket;
         b->hooks.deadline_ns = deadline_ns(&b->header);
+        b->hooks.output = &b->outcome.output;
         self.has_ahead = false;
         if (self.batch_count++ == 0) {
             self.batch_lap_ns = clock_monotonic_ns();
@@ -554,7 +704,7 @@ static void end_batched(void *arg, void *owner, int rc, struct buf *part, struct
         if (part->failed)
             worker_die();
         if ((b->header.flags & WIRE_GO) != 0)
-            merge_step(o, &b->header, b->common, &(struct bytes){part->data == NULL ? "" : part->data, part->size}, 1);
+            merge_one(o, &b->header, b->common, part);
         else
             move(&o->body, part);
     }
@@ -595,6 +745,7 @@ static void handle_frame(const struct wire_frame *f, struct slice *bulk) {
         work(h, payload, bulk->blob != NULL ? &mapped : NULL);
         release_bulk();
         break;
+    case WIRE_ATTACHMENT: add_attachment(h, payload, bulk); break;
     case WIRE_MERGE: begin_merge(h, payload); break;
     case WIRE_PART:
         if (add_part(h, payload, bulk))

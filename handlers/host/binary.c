@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/array.h"
@@ -69,7 +70,7 @@ const void *call_map(struct call *c, uint32_t attachment, uint64_t offset, size_
 
 void *call_map_own(struct call *c, uint32_t attachment, uint64_t offset, size_t size) {
     const struct host_attachment *a = find_piece(c, attachment, offset, size);
-    if (a == NULL || !a->own || a->fd < 0 || size == 0)
+    if (a == NULL || !a->own || a->fd < 0 || size == 0 || (fcntl(a->fd, F_GET_SEALS) & F_SEAL_WRITE) != 0)
         return NULL;
     return map_piece(c, a->fd, a->offset + offset, size, PROT_READ | PROT_WRITE);
 }
@@ -156,9 +157,18 @@ void *part_map(struct call *c, size_t size) {
 }
 
 int part_adopt(struct call *c, int fd, uint64_t offset, uint64_t size) {
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     if (!begin_memfd_part(c)) {
         close(fd);
         return -1;
+    }
+    struct stat st;
+    int has = fcntl(fd, F_GET_SEALS);
+    if (has >= 0 && (has & seals) != seals)
+        has = fcntl(fd, F_ADD_SEALS, seals) == 0 ? seals : -1;
+    if (has < 0 || fstat(fd, &st) != 0 || offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset) {
+        close(fd);
+        return call_fail(c, CALL_FAILED, NULL, "the memory of a result is too small, or can still be changed");
     }
     struct host_output *o = c->hooks->output;
     o->has_fd = true;

@@ -147,7 +147,8 @@ static int add_chunk(struct call *c, struct bytes front, struct bytes rest, uint
     buf_append(to, rest.data, rest.size);
     if (to->failed || GROW_ARRAY(&c->plan->chunks, c->plan->count, &c->plan_room) != 0)
         return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the chunks");
-    c->plan->chunks[c->plan->count++] = (struct host_plan_chunk){cost_ns, offset, front.size + rest.size, 0, UINT32_MAX};
+    c->plan->chunks[c->plan->count++] =
+        (struct host_plan_chunk){cost_ns, offset, front.size + rest.size, 0, UINT32_MAX};
     return 0;
 }
 

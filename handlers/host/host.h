@@ -105,6 +105,7 @@ struct host_extra {
     uint64_t size;    /* of the bytes; of HOST_EXTRA_SHM: its length, UINT64_MAX: up to the end */
     uint64_t offset;  /* of HOST_EXTRA_SHM */
     char *name;       /* heap: the id of the job as the client wrote it, or the name of the object */
+    size_t from, to;  /* where its value stands in the text: a job that is stored has {"part": N} in its place */
     char *where;      /* heap: JSON pointer to it in the submission, for messages */
 };
 

@@ -238,6 +238,8 @@ void deferred_begin_stream(struct deferred_request *d, struct job *job) {
 
 /* The wait is over before the job: it has expired, or a drain has parked the job. */
 static void stop_early(struct deferred_request *d, struct job *job) {
+    if (job_works_in_place(job))
+        return; /* it cannot be stored, so this request is all that its client has of it */
     if (d->reply_kind != REPLY_POLL) {
         deferred_accept(d, job);
         return;

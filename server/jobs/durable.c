@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "server/jobs/attached.h"
 #include "server/jobs/end.h"
 #include "server/jobs/lost.h"
 #include "server/jobs/plan.h"
@@ -42,7 +43,8 @@ static void on_submitted(void *arg, enum store_result result) {
 static void post_progress(struct job *job) {
     const struct record *r = job->record;
     struct store *s = job->js->store;
-    for (uint32_t i = 0; r->chunks_done > 0 && job->chunks != NULL && i < r->chunks_total; i++)
+    for (uint32_t i = 0; r->chunks_done > 0 && !attached_has_made(job) && job->chunks != NULL && i < r->chunks_total;
+         i++)
         if (job->chunks[i].done)
             s->ops->complete(s, &r->id, i, job->chunks[i].lost, &job->chunks[i].part);
     if (r->attempts > 1)
@@ -52,7 +54,10 @@ static void post_progress(struct job *job) {
 static void post(struct job *job, const struct slice *body) {
     struct jobs *js = job->js;
     struct record *r = job->record;
-    struct store_input in = {.request = *body, .key = job->key};
+    struct job_attachments given = job->attachments;
+    given.count = job->attachments_given;
+    struct store_input in = {.request = *body, .attachments = given.count == 0 ? NULL : &given, .key = job->key};
+    attached_freeze(job);
     r->durable = true;
     js->transient_count--;
     if (job->end_is_known) {

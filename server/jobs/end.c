@@ -28,6 +28,7 @@ static void job_free(struct job *job) {
     slice_deinit(&job->chunk_bytes);
     slice_deinit(&job->plan);
     slice_deinit(&job->input);
+    attachments_deinit(&job->attachments);
     free(job->common);
     free(job->stop_detail);
     free(job->stop_members);

@@ -108,8 +108,9 @@ struct job {
     bool asynchronous; /* it is answered 202: it is run in the same go as it is planned only if that takes no time */
     bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
-    bool rejected;          /* its submission was wrong, or too much: the job counts as if it had never existed */
-    bool is_too_many;       /* it is delayed, and was parsed when --max-delayed was reached */
+    bool rejected;        /* its submission was wrong, or too much: the job counts as if it had never existed */
+    bool writes_in_place; /* a worker was given an attachment that it can write to, so it cannot begin anew elsewhere */
+    bool is_too_many;     /* it is delayed, and was parsed when --max-delayed was reached */
     uint32_t delayed_place; /* in jobs->delayed, from 1; 0: it is not there */
 
     /* ---- who waits for it ---- */
@@ -128,14 +129,17 @@ struct job {
     int64_t due_ns;         /* monotonic: when it may start; the queue timeout counts from here */
 
     /* ---- what there is to do ---- */
-    struct slice input;       /* until it is planned: packed params, or the raw body if input_is_raw */
-    unsigned char *common;    /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
-    uint32_t common_size;     /* of all of that */
-    unsigned excuses;         /* how often that its tasks were held back did not count (job_excuse) */
-    struct slice plan;        /* as the worker sent it, for the store; can be empty if the job has only one chunk */
-    struct slice chunk_bytes; /* the chunks' offsets count from its start */
-    struct chunk *chunks;     /* record->chunks_total of them */
-    uint32_t next_chunk;      /* the first that was never sent */
+    struct slice input;                 /* until it is planned: packed params, or the raw body if input_is_raw */
+    struct job_attachments attachments; /* those of the submission, and then those that its plan has made */
+    uint32_t attachments_given;         /* how many it was submitted with; these are stored with it */
+    uint32_t attachments_known; /* how many there are before its plan: a raw body can have some more in itself */
+    unsigned char *common;      /* as WIRE_RUN and WIRE_MERGE want it: u32 size, zeros, bytes, padding */
+    uint32_t common_size;       /* of all of that */
+    unsigned excuses;           /* how often that its tasks were held back did not count (job_excuse) */
+    struct slice plan;          /* as the worker sent it, for the store; can be empty if the job has only one chunk */
+    struct slice chunk_bytes;   /* the chunks' offsets count from its start */
+    struct chunk *chunks;       /* record->chunks_total of them */
+    uint32_t next_chunk;        /* the first that was never sent */
     uint32_t again_count;
     uint32_t *again;           /* chunks to be sent again; it has room for all, in the block of `chunks` */
     uint32_t merge_fed;        /* how many parts were sent to the worker that merges */
@@ -169,6 +173,8 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct jobs_webhooks webhooks;
+    struct pool_attachment *sent; /* send.c's own: heap, room for sent_room */
+    uint32_t sent_room;
     struct buf poison_bytes; /* send.c's own: empty between two tasks; kept, so that no task lacks the memory for it */
     void (*on_job_timer)(struct timer *t); /* limits_on_timer: job.c must not include what stands on it */
     struct job *live;                      /* hash by id; its list is in the order of the ids */

@@ -124,6 +124,9 @@ int jobs_submit(struct jobs *js, const struct job_request *request, struct job *
  * This can be called again: `done` then gets the answer of the first time. `done` can be called, and the job freed,
  * before this returns. */
 void job_make_durable(struct job *job, const struct slice *body, store_done *done, void *arg);
+/* A worker may have changed an attachment in place, so the job cannot be made durable any more: a request that waits for
+ * it waits until it ends. */
+bool job_works_in_place(const struct job *job);
 /* The hash of the body, STORE_HASH_SIZE bytes, borrowed; NULL without wants_hash. A worker makes it, so it is known
  * when the job is planned. Until the job is made durable the caller can change it to the hash of the whole request. */
 uint8_t *job_request_hash(struct job *job);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "server/jobs/attached.h"
 #include "server/jobs/options.h"
 
 /* What a chunk needs without its payloads: its entry here, in `again`, and in the history. */
@@ -38,9 +39,10 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
     return plan->size >= plan_front(head);
 }
 
-/* The plan of a single chunk is not worth it, but for a map: its poison items are places in this plan. */
+/* The plan of a single chunk is not worth it, but for a map: its poison items are places in this plan. One that has made
+ * attachments is of no use without them, and these are not stored. */
 bool plan_is_stored(const struct job *job) {
-    return job->record->chunks_total > 1 || job->record->map;
+    return (job->record->chunks_total > 1 || job->record->map) && !attached_has_made(job);
 }
 
 /* Keeps the plan. Of a small plan with one chunk it keeps only that chunk, because most jobs in a long queue have such
@@ -102,6 +104,7 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
         job->record->type = s.type;
         job->record->map = s.map;
         job->record->items = s.items;
+        attached_settle(job);
         job_index(job);
         job_hold(job, options_text_size(&job->record->options));
     }
@@ -139,7 +142,8 @@ bool plan_take(struct job *job, const struct slice *plan) {
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     const struct slice none = {NULL, 0, 0};
     struct slice plan = wire_payload(f, bulk, 0);
-    bool ok = plan.blob != NULL && plan_take(job, &plan);
+    bool ok = plan.blob != NULL && f->header.attachments == job->attachments.count - job->attachments_known &&
+              plan_take(job, &plan);
     slice_deinit(&plan);
     struct record *r = job->record;
     if (ok && r->durable)
@@ -150,13 +154,16 @@ bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slic
 bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_plan head;
     struct slice reply = wire_payload(f, bulk, 0);
-    bool ok = reply.blob != NULL && job->input_is_raw && slice_read(&reply, 0, &head, sizeof head) == 0 &&
-              head.chunks == 0 && head.common_size == 0 && head.submission_size <= HOST_MAX_SUBMISSION &&
-              reply.size >= plan_front(&head) && head.type < host_count() && take_parsed(job, &reply, &head);
+    bool ok = reply.blob != NULL && job->input_is_raw &&
+              f->header.attachments == job->attachments.count - job->attachments_known &&
+              slice_read(&reply, 0, &head, sizeof head) == 0 && head.chunks == 0 && head.common_size == 0 &&
+              head.submission_size <= HOST_MAX_SUBMISSION && reply.size >= plan_front(&head) &&
+              head.type < host_count() && take_parsed(job, &reply, &head);
     if (ok) {
         slice_deinit(&job->input);
         job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
         job->input_is_raw = false;
+        job->attachments_known = job->attachments.count;
         add_cpu(job, &head);
     }
     slice_deinit(&reply);

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/jobs/attached.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/delayed.h"
 #include "server/jobs/end.h"
@@ -71,6 +72,11 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
     r->chunks_done = 0;
     job->asynchronous = job->planned_told = true;
     job_set_durability(job, DURABILITY_STORED);
+    if (!attached_take(job, in->attachments)) {
+        job_abandon(job);
+        return;
+    }
+    attached_freeze(job);
     set_clocks(job);
     if (in->plan.size == 0 || !plan_take(job, &in->plan)) {
         r->chunks_total = 0;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/jobs/attached.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/end.h"
 #include "server/jobs/history.h"
@@ -24,6 +25,7 @@
 #include "server/jobs/recover.h"
 #include "server/jobs/send.h"
 
+#define MAX_MADE   65536                       /* attachments that a plan can make: base64 in a raw body counts */
 #define LONGEST_NS (1000 * (uint64_t)NS_PER_S) /* that a short job can be expected to take */
 
 /* ---- parts and results ------------------------------------------------------------------------------------------- */
@@ -53,7 +55,7 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
     c->done = true;
     r->chunks_done++;
     job->js->metrics->chunks[metrics_row(r->type)]++;
-    if (r->durable)
+    if (r->durable && !attached_has_made(job))
         job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
     history_chunk(job, chunk, items);
     job_touch(job);
@@ -65,7 +67,8 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
 }
 
 /* The result of the job: of a merge, of its only chunk, or of a short job that was done in one go. */
-static void on_result(struct job *job, enum task_kind kind, struct slice result, int64_t sent_ns) {
+static void on_result(struct job *job, enum task_kind kind, struct slice result, struct record_binary *binary,
+                      int64_t sent_ns) {
     struct record *r = job->record;
     if (kind == TASK_PLAN) {
         r->chunks_total = 1;
@@ -75,9 +78,11 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
     }
     if (job_is_stopping(job)) {
         slice_deinit(&result);
+        binary_free(binary);
         job_end_if_stopped(job);
         return;
     }
+    r->binary = binary;
     if (kind != TASK_MERGE) {
         job->js->metrics->chunks[metrics_row(r->type)]++;
         r->chunks_done = r->chunks_total;
@@ -87,6 +92,63 @@ static void on_result(struct job *job, enum task_kind kind, struct slice result,
     job_succeed(job, result);
 }
 
+/* A piece of what the front end has already. Empty: there is no such piece. */
+static struct slice piece_of(const struct slice *all, const struct wire_binary *b) {
+    struct slice none = {NULL, 0, 0};
+    if (all->blob == NULL || b->offset > all->size || b->size > all->size - b->offset)
+        return none;
+    return slice_part(all, (size_t)b->offset, (size_t)b->size);
+}
+
+/* Nothing but what a header field can have. */
+static bool is_media_type(const char *text, size_t size) {
+    bool slash = false;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < ' ' || text[i] > '~')
+            return false;
+        slash |= text[i] == '/';
+    }
+    return slash;
+}
+
+/* A result that is not JSON, as wire.h describes it. Empty: it makes no sense, or (errno is ENOMEM) memory ran out. */
+static struct slice take_binary(const struct job *job, enum task_kind kind, const struct wire_frame *f,
+                                const struct slice *bulk, struct record_binary **binary) {
+    const struct slice none = {NULL, 0, 0};
+    struct wire_binary b;
+    size_t at = sizeof(struct wire_times), left = f->header.length - at;
+    struct slice result = none;
+    errno = 0;
+    if (left < sizeof b)
+        return none;
+    memcpy(&b, f->inlined + at, sizeof b);
+    at += sizeof b;
+    left -= sizeof b;
+    const char *media_type = (const char *)f->inlined + at, *summary = media_type + WIRE_PAD(b.media_size);
+    if (b.media_size > HANDLER_MAX_MEDIA_TYPE || b.summary_size > WIRE_MAX_SUMMARY ||
+        WIRE_PAD(b.media_size) + WIRE_PAD(b.summary_size) > left || !is_media_type(media_type, b.media_size))
+        return none;
+    at += WIRE_PAD(b.media_size) + WIRE_PAD(b.summary_size);
+    if (b.source == WIRE_FROM_BODY)
+        result = wire_payload(f, bulk, at);
+    else if (b.source == WIRE_FROM_PART && kind == TASK_MERGE && b.index < job->record->chunks_total)
+        result = piece_of(&job->chunks[b.index].part, &b);
+    else if (b.source == WIRE_FROM_ATTACHMENT && b.index < job->attachments.count)
+        result = piece_of(&job->attachments.list[b.index].bytes, &b);
+    struct record_binary *made = result.blob == NULL ? NULL : calloc(1, sizeof *made);
+    if (made != NULL) {
+        memcpy(made->media_type, media_type, b.media_size);
+        buf_append(&made->summary, summary, b.summary_size);
+    }
+    if (made == NULL || made->summary.failed || (b.source == WIRE_FROM_BODY && b.size != result.size)) {
+        binary_free(made);
+        slice_deinit(&result);
+        return none;
+    }
+    *binary = made;
+    return result;
+}
+
 static bool on_done(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     struct wire_times times; /* then the part or result */
     if (t->kind == TASK_PLAN && job->input_is_raw)
@@ -94,10 +156,13 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     if (f->header.length < sizeof times)
         return false;
     memcpy(&times, f->inlined, sizeof times);
-    struct slice body = wire_payload(f, bulk, sizeof times);
+    bool whole = t->kind != TASK_RUN || job_merges_at_once(job), is_binary = (f->header.flags & WIRE_BINARY) != 0;
+    struct record_binary *binary = NULL;
+    if (is_binary && !whole)
+        return false;
+    struct slice body = is_binary ? take_binary(job, t->kind, f, bulk, &binary) : wire_payload(f, bulk, sizeof times);
     if (body.blob == NULL)
         return false;
-    bool whole = t->kind != TASK_RUN || job_merges_at_once(job);
     int64_t items = whole ? 0 : job_count_items(job, &body);
     if (items < 0) {
         slice_deinit(&body);
@@ -109,7 +174,7 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
     add_times(job, t->kind, &times);
     task_free(t);
     if (whole)
-        on_result(job, kind, body, sent_ns);
+        on_result(job, kind, body, binary, sent_ns);
     else
         on_part(job, chunk, body, (uint64_t)items);
     return true;
@@ -253,6 +318,8 @@ static void fail_crashed(struct job *job, const struct death *d, unsigned lost) 
 static void requeue(struct job *job, const struct task *t) {
     if (t->kind == TASK_RUN)
         job->again[job->again_count++] = t->chunk;
+    else if (t->kind == TASK_PLAN)
+        attached_drop_made(job);
 }
 
 /* Counts one more attempt. Returns how often this task was lost, this time included. */
@@ -321,6 +388,14 @@ static void send_again(struct job *job, struct task *t) {
     requeue(job, t);
     task_free(t);
     job_enqueue(job);
+}
+
+static bool on_made(void *arg, struct worker *w, void *task, const struct slice *bulk) {
+    struct task *t = task;
+    (void)arg, (void)w;
+    if (t->kind != TASK_PLAN || t->job->attachments.count - t->job->attachments_given >= MAX_MADE)
+        return false;
+    return job_is_stopping(t->job) || attached_add_made(t->job, bulk);
 }
 
 static bool on_reply(void *arg, struct worker *w, void *task, const struct wire_frame *f, const struct slice *bulk) {
@@ -418,6 +493,7 @@ static void on_restarted(void *arg, const char *cause) {
 struct pool_events jobs_pool_events(struct jobs *js) {
     return (struct pool_events){.arg = js,
                                 .reply = on_reply,
+                                .made = on_made,
                                 .lost = on_lost,
                                 .log = on_log,
                                 .held_back = on_held_back,

@@ -1,7 +1,10 @@
 /* send.c: see send.h. Front end. */
 #include "server/jobs/send.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
+#include "server/jobs/attached.h"
 #include "server/jobs/end.h"
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
@@ -28,8 +31,9 @@ static struct pool_task plan_task(const struct job *job) {
     p.header.count = (uint32_t)job->record->options.chunks;
     p.header.flags = job->record->map ? WIRE_ITEMS : 0;
     /* It is run in the same go, unless its chunks are wanted one by one: for a map, or because a worker has died at this
-     * job, and attempts are counted for each chunk. */
-    if (!job->delayed && !job->record->map && job->plan_lost == 0 && job->request_hash == NULL) {
+     * job, and attempts are counted for each chunk; or because it works in place, with notes that must outlive it. */
+    if (!attached_has_own(job) && !job->delayed && !job->record->map && job->plan_lost == 0 &&
+        job->request_hash == NULL) {
         p.header.flags |= WIRE_GO;
         p.header.budget_ns = (uint64_t)budget_ns(job);
     }
@@ -74,6 +78,40 @@ bool send_merge_parts(struct job *job, struct task *t) {
     return all;
 }
 
+/* Which of the job's attachments go with the task. */
+static void choose_attachments(const struct job *job, const struct task *t, uint32_t *first, uint32_t *count) {
+    uint32_t all = job->attachments.count;
+    *first = 0;
+    *count = t->kind == TASK_MERGE && job->record->map ? 0 : all;
+    if (t->kind != TASK_RUN)
+        return;
+    const struct wire_chunk *c = &job->chunks[t->chunk].plan;
+    *first = c->attachment_first < all ? c->attachment_first : all;
+    *count = c->attachment_count < all - *first ? c->attachment_count : all - *first;
+}
+
+/* Adds them to the task. False: memory ran out. */
+static bool put_attachments(struct job *job, const struct task *t, struct pool_task *p) {
+    struct jobs *js = job->js;
+    uint32_t first, count;
+    choose_attachments(job, t, &first, &count);
+    if (count > js->sent_room) {
+        struct pool_attachment *sent = reallocarray(js->sent, count, sizeof *sent);
+        if (sent == NULL)
+            return false;
+        js->sent = sent;
+        js->sent_room = count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct job_attachment *a = &job->attachments.list[first + i];
+        js->sent[i] = (struct pool_attachment){first + i, a->bytes, a->media_type, a->own};
+        job->writes_in_place |= a->own && t->kind == TASK_RUN && first + i < job->attachments_given;
+    }
+    p->attachments = js->sent;
+    p->attachment_count = count;
+    return true;
+}
+
 /* When the run timeout of the job will be over, if its clock is running or starts with this task. */
 static int64_t deadline_ms(const struct job *job) {
     int64_t now_ns = loop_now_ns(job->js->loop), began_ns = job->run_started_ns != 0 ? job->run_started_ns : now_ns;
@@ -90,7 +128,7 @@ bool send_task(struct job *job, struct worker *w, bool is_long) {
     struct pool_task p = t->kind == TASK_PLAN  ? plan_task(job)
                          : t->kind == TASK_RUN ? chunk_task(job, t->chunk, poison)
                                                : merge_task(job);
-    if (poison->failed) {
+    if (poison->failed || (job->attachments.count > 0 && !put_attachments(job, t, &p))) {
         buf_clear(poison);
         task_free(t);
         job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_INTERNAL_ERROR, NULL, NULL);

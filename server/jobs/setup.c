@@ -81,6 +81,7 @@ void jobs_free(struct jobs *js) {
         free(t);
     }
     free(js->delayed);
+    free(js->sent);
     buf_deinit(&js->poison_bytes);
     free(js->feeding);
     free(js->short_turn);

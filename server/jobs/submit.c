@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "server/jobs/attached.h"
 #include "server/jobs/options.h"
 #include "server/jobs/queue.h"
 
@@ -70,6 +71,8 @@ static struct record *new_record(const struct job_request *q) {
 static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
+    if (!attached_take(job, q->attachments))
+        return -1;
     job->key = q->key == NULL ? NULL : copy_key(q->key);
     if (job->key != NULL)
         job_hold(job, sizeof *job->key + strlen(q->key->tenant) + strlen(q->key->key) + 2);
@@ -90,6 +93,7 @@ static int fill_input(struct job *job, const struct job_request *q) {
     r->options_known = true;
     r->map = q->submission->map;
     r->items = q->submission->items;
+    attached_settle(job);
     if (!options_apply(job, &q->submission->options, q->default_priority))
         return -1;
     return copy_params(&q->submission->params, &job->input);

@@ -21,11 +21,16 @@ int attachments_add(struct job_attachments *a, const struct slice *bytes, const 
     return 0;
 }
 
-void attachments_deinit(struct job_attachments *a) {
-    for (uint32_t i = 0; i < a->count; i++) {
-        slice_deinit(&a->list[i].bytes);
-        free(a->list[i].media_type);
+void attachments_truncate(struct job_attachments *a, uint32_t count) {
+    while (a->count > count) {
+        struct job_attachment *last = &a->list[--a->count];
+        slice_deinit(&last->bytes);
+        free(last->media_type);
     }
+}
+
+void attachments_deinit(struct job_attachments *a) {
+    attachments_truncate(a, 0);
     free(a->list);
     memset(a, 0, sizeof *a);
 }

@@ -25,6 +25,7 @@ struct job_attachments {
 
 /* Adds one at the end, with a reference to the bytes and a copy of the media type. 0, or -1: memory ran out. */
 MUST_CHECK int attachments_add(struct job_attachments *a, const struct slice *bytes, const char *media_type, bool own);
+void attachments_truncate(struct job_attachments *a, uint32_t count); /* drops those from number `count` on */
 void attachments_deinit(struct job_attachments *a);
 
 #endif

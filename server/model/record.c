@@ -21,6 +21,12 @@ enum job_status job_status_find(const char *name) {
 
 static _Thread_local struct spare spare; /* the store's thread frees records, too */
 
+void binary_free(struct record_binary *b) {
+    if (b != NULL)
+        buf_deinit(&b->summary);
+    free(b);
+}
+
 struct record *record_new(void) {
     struct record *r = spare_take(&spare, sizeof *r);
     if (r != NULL) {
@@ -40,9 +46,7 @@ void record_unref(struct record *r) {
     if (r == NULL || --r->refs > 0)
         return;
     slice_deinit(&r->result);
-    if (r->binary != NULL)
-        buf_deinit(&r->binary->summary);
-    free(r->binary);
+    binary_free(r->binary);
     buf_deinit(&r->lost);
     buf_deinit(&r->error);
     options_deinit(&r->options);

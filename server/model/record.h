@@ -66,6 +66,8 @@ struct record {
     uint32_t log_size; /* bytes of the part of it that is kept */
 };
 
+void binary_free(struct record_binary *b); /* NULL is allowed */
+
 struct record *record_new(void); /* one reference; NULL if memory ran out */
 struct record *record_ref(struct record *r);
 void record_unref(struct record *r); /* NULL is allowed */
