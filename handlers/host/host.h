@@ -317,6 +317,11 @@ MUST_CHECK int host_run_items(size_t type, unsigned attempt, struct bytes poison
 MUST_CHECK int host_merge_items(size_t type, struct bytes common, const struct bytes *parts, size_t count,
                                 const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
+/* In the front end: divides the items of consecutive groups into groups anew. rate: how long they take, as a multiple of
+ * what was planned. Writes at most `room` groups, at least 2, whose offsets count from the start of `items`, and whose
+ * attachments are not filled in. Returns how many; 0: the bytes, which a worker has made, are no items. */
+size_t host_regroup(struct bytes items, double rate, struct host_plan_chunk *groups, size_t room);
+
 /* An item in the part of a group, and its `size` bytes of JSON. The JSON is one of these:
  *     {"status":"succeeded","result":<value>}
  *     {"status":"failed","error":{"type":"/problems/invalid_params","title","status","code","detail","errors":[...]}}

@@ -11,6 +11,7 @@
 #include "server/jobs/lost.h"
 #include "server/jobs/plan.h"
 #include "server/jobs/queue.h"
+#include "server/jobs/regroup.h"
 
 /* The store has answered. If the job has ended meanwhile, those who wait hear of both when the end is on disk, too. */
 static void on_submitted(void *arg, enum store_result result) {
@@ -43,7 +44,8 @@ static void on_submitted(void *arg, enum store_result result) {
 static void post_progress(struct job *job) {
     const struct record *r = job->record;
     struct store *s = job->js->store;
-    for (uint32_t i = 0; r->chunks_done > 0 && !attached_has_made(job) && job->chunks != NULL && i < r->chunks_total;
+    for (uint32_t i = 0; r->chunks_done > 0 && !attached_has_made(job) && !job->plan_is_stale && job->chunks != NULL &&
+                         i < r->chunks_total;
          i++)
         if (job->chunks[i].done)
             s->ops->complete(s, &r->id, i, job->chunks[i].lost, &job->chunks[i].part);
@@ -66,7 +68,8 @@ static void post(struct job *job, const struct slice *body) {
     }
     if (job->key != NULL && job->request_hash != NULL)
         memcpy(job->key->hash, job->request_hash, sizeof job->key->hash);
-    if (plan_is_stored(job))
+    bool fresh = regroup_write_plan(job);
+    if (plan_is_stored(job) && fresh)
         in.plan = job->plan;
     if (job_is_parked(job)) { /* a drain has begun: it is not sent any more */
         job_dequeue(job);

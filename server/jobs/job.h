@@ -109,6 +109,7 @@ struct job {
     bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
     bool rejected;        /* its submission was wrong, or too much: the job counts as if it had never existed */
+    bool plan_is_stale;   /* `plan` does not have the groups that were cut anew */
     bool writes_in_place; /* a worker was given an attachment that it can write to, so it cannot begin anew elsewhere */
     bool is_too_many;     /* it is delayed, and was parsed when --max-delayed was reached */
     uint32_t delayed_place; /* in jobs->delayed, from 1; 0: it is not there */
@@ -139,7 +140,11 @@ struct job {
     struct slice plan;          /* as the worker sent it, for the store; can be empty if the job has only one chunk */
     struct slice chunk_bytes;   /* the chunks' offsets count from its start */
     struct chunk *chunks;       /* record->chunks_total of them */
-    uint32_t next_chunk;        /* the first that was never sent */
+    uint32_t regrouped;         /* of a map: the first group that was not cut by the measured rate (regroup.h) */
+    double estimated_ns, measured_ns; /* of its chunks that are done, since the last cut */
+    double cut_rate; /* by which the costs of the chunks from cut_from on were multiplied; 0: none was */
+    uint32_t cut_from;
+    uint32_t next_chunk; /* the first that was never sent */
     uint32_t again_count;
     uint32_t *again;           /* chunks to be sent again; it has room for all, in the block of `chunks` */
     uint32_t merge_fed;        /* how many parts were sent to the worker that merges */

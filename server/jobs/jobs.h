@@ -16,7 +16,7 @@
  *                  └─────────────── plan: more to send ◄──────────────────┘
  *
  *     recover: from one process to the next   limits: its time   history: for streams   query, estimate: for readers
- *     output: what its processes print
+ *     output: what its processes print   attached: its binary data   regroup: the groups of a map, cut anew
  */
 #ifndef OFFLOAD_JOBS_H
 #define OFFLOAD_JOBS_H

@@ -23,6 +23,7 @@
 #include "server/jobs/poison.h"
 #include "server/jobs/queue.h"
 #include "server/jobs/recover.h"
+#include "server/jobs/regroup.h"
 #include "server/jobs/send.h"
 
 #define MAX_MADE   65536                       /* attachments that a plan can make: base64 in a raw body counts */
@@ -55,13 +56,16 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
     c->done = true;
     r->chunks_done++;
     job->js->metrics->chunks[metrics_row(r->type)]++;
-    if (r->durable && !attached_has_made(job))
+    if (r->durable && !attached_has_made(job) && !job->plan_is_stale)
         job->js->store->ops->complete(job->js->store, &r->id, chunk, c->lost, &part);
     history_chunk(job, chunk, items);
     job_touch(job);
     if (r->chunks_done == r->chunks_total) {
         job_enter_phase(job, PHASE_MERGE);
         job_enqueue(job);
+    } else if (regroup_if_due(job) && job->sched.queued) {
+        job_dequeue(job);
+        job_enqueue(job); /* its next chunk costs something else now */
     }
     recover_park_waiting(job); /* can free it */
 }
@@ -169,6 +173,8 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
         return false;
     }
     uint32_t chunk = t->chunk;
+    if (!whole)
+        regroup_note(job, chunk, times.run_ns);
     enum task_kind kind = t->kind;
     int64_t sent_ns = t->sent_ns;
     add_times(job, t->kind, &times);

@@ -613,6 +613,53 @@ static int load_types(void **state) {
     return 0;
 }
 
+/* ---- groups that are cut anew ------------------------------------------------------------------------------------ */
+
+static void groups_are_cut_by_the_rate(void **state) {
+    (void)state;
+    struct map m;
+    struct host_plan_chunk groups[8];
+    map_parse_body(
+        &m, "{\"type\":\"sleep\",\"items\":[{\"ms\":1},{\"ms\":1},{\"ms\":1},{\"ms\":1},{\"ms\":9},{\"ms\":1}]}");
+    map_plan(&m, 1);
+    struct bytes all = group_of(&m, 0);
+    /* Each takes ten times as long: the groups have 30 ms at most, or one item. */
+    size_t count = host_regroup(all, 10, groups, 8);
+    assert_in_range(count, 4, 6);
+    size_t offset = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(groups[i].offset, offset);
+        assert_true(groups[i].size > 0 && groups[i].size % 8 == 0);
+        offset += groups[i].size;
+    }
+    assert_int_equal(offset, all.size);
+    assert_true(groups[count - 2].cost_ns > 80000000 || groups[count - 1].cost_ns > 80000000);
+    /* No more than there is room for, and one if they take no time. */
+    count = host_regroup(all, 1000, groups, 3);
+    assert_in_range(count, 2, 3);
+    assert_int_equal(groups[count - 1].offset + groups[count - 1].size, all.size);
+    assert_int_equal(host_regroup(all, 0, groups, 8), 1);
+    map_deinit(&m);
+}
+
+static void bytes_that_are_no_items_are_not_cut(void **state) {
+    (void)state;
+    struct map m;
+    struct host_plan_chunk groups[8];
+    map_parse_body(&m, "{\"type\":\"sleep\",\"items\":[{\"ms\":1},{\"ms\":1}]}");
+    map_plan(&m, 1);
+    struct bytes all = group_of(&m, 0);
+    for (size_t size = 1; size < all.size; size++) {
+        char *part = malloc(size); /* so that AddressSanitizer sees its end */
+        assert_non_null(part);
+        memcpy(part, all.data, size);
+        size_t count = host_regroup((struct bytes){part, size}, 1, groups, 8);
+        assert_true(count == 0 || (count == 1 && groups[0].size == size));
+        free(part);
+    }
+    map_deinit(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_item_is_one_call_and_the_results_are_in_their_order),
@@ -624,6 +671,8 @@ int main(void) {
         cmocka_unit_test(an_error_points_into_its_item),
         cmocka_unit_test(the_errors_of_items_have_the_titles_of_the_front_end),
         cmocka_unit_test(many_bad_items_have_shorter_faults),
+        cmocka_unit_test(groups_are_cut_by_the_rate),
+        cmocka_unit_test(bytes_that_are_no_items_are_not_cut),
         cmocka_unit_test(cheap_items_share_one_group),
         cmocka_unit_test(as_many_groups_are_made_as_the_client_wants_and_items_allow),
         cmocka_unit_test(an_expensive_item_has_a_group_of_its_own),
