@@ -98,6 +98,9 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
         return -1;
     if (!wire_is_request(h->kind) && !wire_is_reply(h->kind))
         return -1;
+    if (h->attachments != 0 && h->kind != WIRE_PLAN && h->kind != WIRE_RUN && h->kind != WIRE_MERGE &&
+        h->kind != WIRE_PLANNED && h->kind != WIRE_PARSED)
+        return -1;
     f->inlined = r->data + r->offset + sizeof *h;
     r->offset += sizeof *h + WIRE_PAD(h->length);
     r->frames++;

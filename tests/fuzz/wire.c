@@ -440,13 +440,15 @@ static void say_plan_as(struct input *in, struct fake_worker *w) {
                              .cpu_ns = take_number(in)};
     buf_append(&bytes, &head, sizeof head);
     for (uint64_t i = 0; i < head.chunks; i++)
-        buf_append(&bytes, &(struct wire_chunk){take_number(in), 8 * i, 8}, sizeof(struct wire_chunk));
+        buf_append(&bytes, &(struct wire_chunk){take_number(in), 8 * i, 8, 0, UINT32_MAX}, sizeof(struct wire_chunk));
     buf_append(&bytes, "common..", WIRE_PAD(head.common_size));
     buf_append(&bytes, submission.data, submission.size);
     for (uint64_t i = 0; i < head.chunks; i++)
         buf_append(&bytes, &i, sizeof i);
     spoil(in, &bytes);
-    h = (struct wire_header){.kind = (how & 8) != 0 ? WIRE_PARSED : WIRE_PLANNED, .ticket = h.ticket};
+    h = (struct wire_header){.kind = (how & 8) != 0 ? WIRE_PARSED : WIRE_PLANNED,
+                             .ticket = h.ticket,
+                             .attachments = (how & 64) != 0 ? 1 : 0};
     if ((how & 16) != 0) {
         static const struct buf nothing;
         h.flags = WIRE_BULK;
@@ -522,6 +524,42 @@ static void say_lost(struct input *in) {
     buf_deinit(&b);
 }
 
+/* WIRE_DONE with a result that is not JSON. */
+static void say_binary(struct input *in) {
+    struct fake_worker *w = a_busy_worker(in);
+    struct wire_header h = {.kind = WIRE_DONE, .flags = WIRE_BINARY, .ticket = next_asked(w).ticket};
+    uint8_t how = take_u8(in);
+    struct wire_times times = {1, 2, 3, 4};
+    struct buf b = {0};
+    buf_append(&b, &times, sizeof times);
+    buf_append(&b,
+               &(struct wire_binary){.source = how % 5u,
+                                     .index = take_u8(in) % 4u,
+                                     .offset = (how & 8) != 0 ? take_number(in) : 0,
+                                     .size = (how & 16) != 0 ? take_number(in) : 5,
+                                     .media_size = (how & 32) != 0 ? take_u8(in) : 9,
+                                     .summary_size = (how & 64) != 0 ? (uint32_t)take_number(in) : 2},
+               sizeof(struct wire_binary));
+    buf_append(&b, "image/png\0\0\0\0\0\0\0{}\0\0\0\0\0\0bytes", 29);
+    spoil(in, &b);
+    say_plainly(w, h, &b);
+    buf_deinit(&b);
+}
+
+/* WIRE_MADE. */
+static void say_made(struct input *in) {
+    static const struct buf nothing;
+    struct fake_worker *w = a_busy_worker(in);
+    uint8_t how = take_u8(in);
+    struct wire_header h = {
+        .kind = WIRE_MADE, .flags = WIRE_BULK | ((how & 1) != 0 ? WIRE_OWN : 0), .ticket = next_asked(w).ticket};
+    struct buf bulk = {0};
+    buf_append(&bulk, "made", 4);
+    h.bulk_size = (how & 2) != 0 ? take_number(in) : bulk.size;
+    say_frame(w, h, (how & 4) != 0 ? &bulk : &nothing, &bulk, (how & 8) == 0);
+    buf_deinit(&bulk);
+}
+
 static void say_on_stderr(struct input *in) {
     struct fake_worker *w = a_worker(in);
     struct input bytes = take_bytes(in, take_u8(in));
@@ -572,6 +610,7 @@ static void (*const steps[])(struct input *in) = {
     say_log,        submit,     say_plan,   say_done, say_failed,   say_any_reply,    say_bytes,           become_ready,
     say_spawned,    say_exited, say_loaded, cancel,   close_socket, say_on_stderr,    say_bytes_as_zygote, end_zygote,
     say_any_report, ping,       reload,     look,     throttle,     write_scoreboard, say_answer,          say_lost,
+    say_binary,     say_made,
 };
 
 static void on_loaded(void *owner) {

@@ -187,8 +187,11 @@ static void send_bytes(struct input *in) {
 static void send_frame(struct input *in) {
     uint8_t how = take_u8(in);
     struct wire_header h = {.kind = take_u8(in) % 8u,
-                            .flags = take_u8(in) & (WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH)};
-    h.ticket = (how & 1) != 0 ? take_number(in) : h.kind == WIRE_PART ? last_ticket : ++last_ticket;
+                            .flags =
+                                take_u8(in) & (WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH | WIRE_OWN | WIRE_UNSEALED)};
+    h.attachments = h.kind == WIRE_PLAN || h.kind == WIRE_RUN || h.kind == WIRE_MERGE ? how >> 6 : 0;
+    bool follows = h.kind == WIRE_PART || (h.kind <= WIRE_MERGE && h.attachments > 0); /* frames of its ticket */
+    h.ticket = (how & 1) != 0 ? take_number(in) : follows ? last_ticket : ++last_ticket;
     h.type = (uint32_t)take_number(in);
     h.attempt = (uint32_t)take_number(in);
     h.count = (uint32_t)take_number(in);

@@ -17,6 +17,8 @@ struct fake_sent {
     uint32_t poison; /* WIRE_RUN: the first number of its common */
     struct wire_header header;
     struct buf bytes; /* inline or bulk, after the common front of a run or a merge */
+    uint32_t first_attachment, attachments;
+    bool own; /* it can write to the first of them */
     void *task;
     struct worker *worker;
     bool answered, is_long;
@@ -128,6 +130,11 @@ uint64_t pool_send_task(struct worker *w, const struct pool_task *t) {
         memcpy(&s->poison, (const char *)t->front + 8, sizeof s->poison);
     if (t->payload.blob != NULL)
         fake_append(&s->bytes, &t->payload);
+    s->attachments = t->attachment_count;
+    if (t->attachment_count > 0) {
+        s->first_attachment = t->attachments[0].index;
+        s->own = t->attachments[0].own;
+    }
     w->count++;
     w->long_tasks += t->is_long;
     s->is_long = t->is_long;

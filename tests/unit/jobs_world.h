@@ -242,13 +242,15 @@ static inline uint64_t chunk_of(const struct fake_sent *s) {
 /* ---- what workers say -------------------------------------------------------------------------------------------- */
 
 /* An answer to what was sent. False: the jobs rejected it, and what was sent is still to be answered. */
-static inline bool say(struct fake_sent *s, uint8_t kind, const struct buf *body) {
+static inline bool say_with(struct fake_sent *s, struct wire_header h, const struct buf *body) {
     assert_non_null(s);
     const struct slice nothing = {NULL, 0, 0};
     unsigned char *exact = malloc(body->size + 1); /* so that a read beyond it is seen */
     if (body->size > 0)
         memcpy(exact, body->data, body->size);
-    struct wire_frame f = {{.kind = kind, .ticket = s->header.ticket, .length = (uint32_t)body->size}, exact};
+    h.ticket = s->header.ticket;
+    h.length = (uint32_t)body->size;
+    struct wire_frame f = {h, exact};
     bool good = events.reply(events.arg, s->worker, s->task, &f, &nothing);
     free(exact);
     if (good) {
@@ -256,6 +258,10 @@ static inline bool say(struct fake_sent *s, uint8_t kind, const struct buf *body
         fake_answered(s);
     }
     return good;
+}
+
+static inline bool say(struct fake_sent *s, uint8_t kind, const struct buf *body) {
+    return say_with(s, (struct wire_header){.kind = kind}, body);
 }
 
 static inline bool say_text(struct fake_sent *s, uint8_t kind, const char *text) {

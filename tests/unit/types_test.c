@@ -122,7 +122,7 @@ static void a_type_that_cannot_be_is_refused_with_a_reason(void **state) {
     h = handler_of("other", 0);
     h.abi = HANDLER_ABI - 1;
     h.name = (const char *)1; /* nothing else of another ABI is looked at */
-    assert_refused(&h, "built for ABI 2 of handler.h, and this offloadd has ABI 3");
+    assert_refused(&h, "built for ABI 3 of handler.h, and this offloadd has ABI 4");
     h = handler_of("other", 0);
     h.run = NULL;
     assert_refused(&h, "lacks plan, run or merge");

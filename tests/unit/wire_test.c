@@ -108,10 +108,11 @@ static void headers_that_break_a_rule_are_rejected(void **state) {
     h.version = 0;
     assert_header_rejected(h);
     h = good_header();
-    h.flags = 2 * WIRE_HASH;
+    h.flags = 2 * WIRE_BINARY;
     assert_header_rejected(h);
     h = good_header();
-    h.reserved = 1;
+    h.kind = WIRE_PING;
+    h.attachments = 1;
     assert_header_rejected(h);
     h = good_header();
     h.bulk_size = 1;
