@@ -32,6 +32,7 @@ BUILD_PACKAGES := \
 	libsqlite3-dev \
 	libutf8proc-dev \
 	make \
+	nettle-dev \
 	pkg-config \
 	python3 \
 	python3-yaml \
@@ -82,6 +83,7 @@ LIBRARIES := \
 	libcurl \
 	libmicrohttpd \
 	libutf8proc \
+	nettle \
 	sqlite3 \
 	zlib
 

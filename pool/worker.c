@@ -324,7 +324,8 @@ static void write_plan(struct buf *out, uint32_t type, const struct buf *submiss
                              .plan_ns = plan_ns};
     buf_append(out, &head, sizeof head);
     for (size_t i = 0; i < plan->count; i++) {
-        struct wire_chunk c = {plan->chunks[i].cost_ns, plan->chunks[i].offset, plan->chunks[i].size};
+        const struct host_plan_chunk *from = &plan->chunks[i];
+        struct wire_chunk c = {from->cost_ns, from->offset, from->size, from->attachment_first, from->attachment_count};
         buf_append(out, &c, sizeof c);
     }
     put_padded(out, plan->common.data, plan->common.size);

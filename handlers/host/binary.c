@@ -115,22 +115,30 @@ static int make_memfd(struct call *c, uint64_t size) {
     return call_fail(c, CALL_MEMORY, NULL, "there is no memory for %llu bytes", (unsigned long long)size);
 }
 
+int host_add_made(struct host_output *o, int fd, uint64_t size) {
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0 &&
+        (fcntl(fd, F_GET_SEALS) & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+        return -1;
+    struct host_made *made = reallocarray(o->made, o->made_count + 1, sizeof *made);
+    if (made == NULL)
+        return -1;
+    o->made = made;
+    made[o->made_count++] = (struct host_made){fd, size};
+    return 0;
+}
+
 int plan_output(struct call *c, uint64_t size, uint32_t *attachment) {
     if (!has_output(c, CALL_STAGE_PLAN))
         return -1;
     struct host_output *o = c->hooks->output;
-    if (o->made_count == HOST_MAX_OUTPUTS)
-        return call_fail(c, CALL_FAILED, NULL, "the %s handler plans too many outputs", c->handler->name);
-    struct host_made *made = reallocarray(o->made, o->made_count + 1, sizeof *made);
-    if (made == NULL)
-        return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the plan");
-    o->made = made;
     int fd = make_memfd(c, size);
     if (fd < 0)
         return -1;
     *attachment = o->made_first + o->made_count;
-    made[o->made_count++] = (struct host_made){fd, size};
-    return 0;
+    if (host_add_made(o, fd, size) == 0)
+        return 0;
+    close(fd);
+    return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the plan");
 }
 
 /* Does nothing stand in the part yet? */

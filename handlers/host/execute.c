@@ -4,8 +4,10 @@
  * It runs in workers. */
 #include "handlers/host/execute.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "handlers/host/jsontext.h"
 #include "handlers/host/registry.h"
 
 /* ---- aligned bytes ----------------------------------------------------------------------------------------------- */
@@ -60,7 +62,51 @@ int execute_no_type(size_t type, struct fault *fault) {
     return fault_set(fault, "handler_failed", "there is no job type number %zu", type);
 }
 
-static int plan_viewed(struct call *c, const struct params *params) {
+/* Is the media type one of those? An entry that ends with "/" stands for all that begin with it. What is not known can
+ * be anything. */
+static bool is_taken(const char *const *types, const char *media_type) {
+    if (types == NULL || media_type[0] == '\0' || strcmp(media_type, "application/octet-stream") == 0)
+        return true;
+    for (; *types != NULL; types++) {
+        size_t size = strlen(*types);
+        bool prefix = size > 0 && (*types)[size - 1] == '/';
+        if (prefix ? strncmp(*types, media_type, size) == 0 : strcmp(*types, media_type) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Fails the call if the attachment cannot be the value of that parameter. */
+static int check_attachment(struct call *c, const struct param_spec *spec, uint32_t number) {
+    const struct host_attachment *a = host_attachment(c->hooks == NULL ? NULL : c->hooks->attachments, number);
+    char pointer[JSONTEXT_NAME_ROOM + 1];
+    snprintf(pointer, sizeof pointer, "/%s", spec->name);
+    if (a == NULL)
+        return call_fail(c, CALL_INVALID, pointer, "there is no data part %u", number);
+    if (!is_taken(spec->choices, a->media_type))
+        return call_fail(c, CALL_INVALID, pointer, "%s is not taken here", a->media_type);
+    if (spec->min != NULL && a->size < strtoull(spec->min, NULL, 10))
+        return call_fail(c, CALL_INVALID, pointer, "must have at least %s bytes, and has %llu", spec->min,
+                         (unsigned long long)a->size);
+    if (spec->max != NULL && a->size > strtoull(spec->max, NULL, 10))
+        return call_fail(c, CALL_INVALID, pointer, "must have at most %s bytes, and has %llu", spec->max,
+                         (unsigned long long)a->size);
+    return 0;
+}
+
+static int check_attachments(struct call *c, const struct params *params) {
+    const struct params_table *t = params->table;
+    uint32_t number;
+    for (unsigned row = 0; row < t->rows; row++)
+        if (params_attachment(params, row, &number) && check_attachment(c, &t->handler->params[row], number) != 0)
+            return -1;
+    return 0;
+}
+
+static int plan_viewed(struct call *c, struct params *params) {
+    params->attachments = c->hooks == NULL ? NULL : c->hooks->attachments;
+    if (params->table->takes_bytes && check_attachments(c, params) != 0)
+        return -1;
     int rc = execute_conclude(c, params->table->handler->plan(c, params));
     if (rc == 0 && c->plan->count == 0)
         rc = call_fail(c, CALL_FAILED, NULL, "the %s handler planned nothing", c->handler->name);

@@ -25,9 +25,8 @@
  * and a zygote is told the numbers of the front end when it starts, so that a number means the same type in all
  * processes. A number whose type is not there (its plugin is gone since a reload; the store has jobs of it) is a hole:
  * it has a name and no handler. */
-#define HOST_MAX_OUTPUTS 16  /* of one plan, see plan_output */
-#define HOST_MAX_TYPES   256 /* numbers, holes included */
-#define HOST_MAX_NAME    64  /* bytes of a name */
+#define HOST_MAX_TYPES 256 /* numbers, holes included */
+#define HOST_MAX_NAME  64  /* bytes of a name */
 
 /* What a process knows of a type beside its handler. */
 struct host_type {
@@ -96,7 +95,7 @@ MUST_CHECK int host_take_described(const char *json, size_t size, struct buf *er
  * its request, in their order, and then these. */
 struct host_extra {
     enum {
-        HOST_EXTRA_BYTES, /* decoded from base64: in memory; or in a sealed memfd, if they are many */
+        HOST_EXTRA_BYTES, /* decoded from base64: in memory; or in a memfd, if they are many */
         HOST_EXTRA_JOB,   /* {"job": ID}: the result of that job */
         HOST_EXTRA_SHM    /* {"shm": {"name", "offset", "length"}}: shared memory of the client */
     } kind;
@@ -105,7 +104,6 @@ struct host_extra {
     uint64_t size;    /* of the bytes; of HOST_EXTRA_SHM: its length, UINT64_MAX: up to the end */
     uint64_t offset;  /* of HOST_EXTRA_SHM */
     char *name;       /* heap: the id of the job as the client wrote it, or the name of the object */
-    size_t from, to;  /* where its value stands in the text: a job that is stored has {"part": N} in its place */
     char *where;      /* heap: JSON pointer to it in the submission, for messages */
 };
 
@@ -115,15 +113,18 @@ struct submission {
     uint32_t items;
     struct submission_options options;
     struct buf params; /* checked and packed, with the fallbacks: for host_plan or, if `map`, for host_plan_items */
+    /* If its type takes binary data: the submission with {"part": N} for each attachment, whose number is N. It is what
+     * is stored, together with the attachments. Else empty. */
+    struct buf text;
     struct host_extra *extras; /* heap */
     uint32_t extra_count;
 };
 
 /* Parses and checks the body of POST /v1/jobs: {"type","params" or "items" or "columns","options"}. It must be strict JSON (RFC
- * 8259) and at most max_depth deep, and have no other members. 0, or -1 with all that is wrong in *fault. A bad item
- * does not make the submission wrong: it is packed as one that has failed. In both cases the caller frees with
- * submission_deinit. */
-MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s,
+ * 8259) and at most max_depth deep, and have no other members. parts: how many data parts came with it. 0, or -1 with
+ * all that is wrong in *fault. A bad item does not make the submission wrong: it is packed as one that has failed. In
+ * both cases the caller frees with submission_deinit. */
+MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t parts, struct submission *s,
                                 struct fault *fault);
 void submission_deinit(struct submission *s);
 
@@ -228,6 +229,8 @@ struct host_output {
     char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
 };
 void host_output_deinit(struct host_output *o);
+/* Adds to `made`: takes the memfd, whose size is sealed here. 0, or -1: memory ran out, and nothing was taken. */
+MUST_CHECK int host_add_made(struct host_output *o, int fd, uint64_t size);
 
 /* What call_progress, call_cancelled and so on do. Each may be NULL, and so may be a pointer to this struct. */
 struct host_hooks {

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "handlers/host/attach_value.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
 #include "handlers/host/numbers.h"
@@ -56,7 +57,7 @@ static const char *find_mistake(const struct handler *h, const struct param_spec
     for (const struct param_spec *other = h->params; other != p; other++)
         if (strcmp(other->name, p->name) == 0)
             return "is there twice";
-    if ((unsigned)p->kind > PARAM_JSON)
+    if ((unsigned)p->kind > PARAM_BYTES)
         return "has no kind that there is";
     if ((p->forms >> form_count) != 0)
         return "belongs to a form that is not named";
@@ -115,6 +116,7 @@ int params_table_init(struct params_table *t, const struct handler *handler, str
             t->form_required[form] |= (p->flags & PARAM_REQUIRED) != 0 ? bit : 0;
             t->form_present[form] |= p->fallback != NULL ? bit : 0;
         }
+        t->takes_bytes |= p->kind == PARAM_BYTES;
         print_row(&t->print, p);
         t->rows++;
     }
@@ -319,6 +321,16 @@ static void pack_json(struct packer *k, unsigned row, const struct json_span *va
     set_row(k, row, offset, size, 1);
 }
 
+/* It has its one form here, see attach.h. */
+static void pack_bytes(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
+    uint32_t number = 0;
+    const char *why = attach_read(value, &number);
+    if (why != NULL)
+        faults_add(k->faults, at, "%s", why);
+    else
+        set_row(k, row, 0, 0, number);
+}
+
 static size_t count_elements(const struct json_span *array) {
     struct json_span element;
     size_t count = 0;
@@ -476,6 +488,7 @@ static void pack_value(struct packer *k, unsigned row, const struct json_span *v
     case PARAM_TEXTS: pack_texts(k, row, value, at); break;
     case PARAM_NUMBERS: pack_numbers(k, row, value, at); break;
     case PARAM_JSON: pack_json(k, row, value, at); break;
+    case PARAM_BYTES: pack_bytes(k, row, value, at); break;
     default: pack_single(k, row, value, at);
     }
 }

@@ -16,6 +16,7 @@
  *     ENUM      none; count is the index into choices
  *     TEXT      the bytes, NUL
  *     JSON      compact JSON, NUL
+ *     BYTES     none; count is the number of the attachment
  *     TEXTS     count uint32: where each text ends (behind its NUL), counted from the first text; then the texts.
  *               With PACKED_WIDE the ends are uint64
  *     NUMBERS   numbers.h
@@ -42,7 +43,7 @@
 #include "handlers/host/scan.h"
 
 enum { PARAMS_MAX = 32 };
-#define PARAMS_MAGIC       UINT32_C(0x4F504103)
+#define PARAMS_MAGIC       UINT32_C(0x4F504104)
 #define PARAMS_WHOLE_MAGIC UINT32_C(0x4F505701)
 #define PARAMS_WHOLE_FRONT 24 /* bytes in front of the text */
 
@@ -75,6 +76,7 @@ struct params_table {
     uint32_t print;      /* tells tables apart; the same in all processes */
     uint64_t serial;     /* no other table of this process has it */
     bool whole, open;    /* HANDLER_WHOLE_PARAMS, HANDLER_OPEN_PARAMS */
+    bool takes_bytes;    /* some row is a PARAM_BYTES */
     /* By form, as masks of rows: those that belong to it, that must be given, and that have a value in any case. */
     uint32_t form_rows[PARAMS_MAX], form_required[PARAMS_MAX], form_present[PARAMS_MAX];
 };
@@ -134,11 +136,15 @@ struct integer;
 bool params_read_integer(const json_t *value, const char *min, const char *max, const struct place *at,
                          struct integer *out, struct faults *faults);
 
+struct host_attachments;
 struct params {
     const struct params_table *table;
-    const char *bytes;               /* the packed form, which is borrowed */
-    const struct packed_param *rows; /* NULL with HANDLER_WHOLE_PARAMS */
+    const char *bytes;                          /* the packed form, which is borrowed */
+    const struct packed_param *rows;            /* NULL with HANDLER_WHOLE_PARAMS */
+    const struct host_attachments *attachments; /* NULL: there are none */
 };
+/* The number of the attachment that is the value of a row. False: it is not given. */
+MUST_CHECK bool params_attachment(const struct params *p, unsigned row, uint32_t *number);
 /* Makes packed bytes readable through *p, which borrows them: they must be aligned to 8 and outlive it. They can come
  * from a process that is out of control, so all is checked that a reader relies on: -1 with *fault filled if something
  * is wrong. */

@@ -115,7 +115,7 @@ static bool check_none(const struct param_spec *spec, struct flat_member *m) {
 static bool (*const checks[])(const struct param_spec *spec, struct flat_member *m) = {
     [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
     [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_none,      [PARAM_NUMBERS] = check_none,
-    [PARAM_JSON] = check_json,
+    [PARAM_JSON] = check_json,       [PARAM_BYTES] = check_none,
 };
 
 const char *flat_read(const struct flat *f, unsigned row, const char *at, const char *end, struct flat_member *m) {

@@ -4,6 +4,8 @@
  * It runs in workers. */
 #include "handlers/host/params.h"
 
+#include "handlers/host/attach_value.h"
+#include "handlers/host/host.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
 #include "handlers/host/numbers.h"
@@ -53,6 +55,11 @@ static bool check_text(const struct reader *r, const struct param_spec *spec, co
 
 static bool check_json(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
     return has_text(r, p) && p->size > 0 && params_takes_kind(spec, r->bytes[p->offset]);
+}
+
+static bool check_bytes(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
+    (void)r, (void)spec;
+    return p->count < UINT32_MAX;
 }
 
 static bool is_within(const struct reader *r, const struct packed_param *p) {
@@ -113,7 +120,7 @@ static bool check_row(const struct reader *r, unsigned row, const struct packed_
                                    const struct packed_param *p) = {
         [PARAM_INTEGER] = check_integer, [PARAM_BOOLEAN] = check_boolean, [PARAM_ENUM] = check_enum,
         [PARAM_TEXT] = check_text,       [PARAM_TEXTS] = check_texts,     [PARAM_NUMBERS] = check_numbers,
-        [PARAM_JSON] = check_json,
+        [PARAM_JSON] = check_json,       [PARAM_BYTES] = check_bytes,
     };
     const struct param_spec *spec = &r->table->handler->params[row];
     if ((p->flags & PACKED_PRESENT) == 0)
@@ -163,8 +170,7 @@ int params_view(const struct params_table *t, const void *bytes, size_t size, st
     struct reader r = {.table = t, .bytes = bytes, .size = size};
     uint32_t head[2] = {0, 0};
     uint64_t all = 0;
-    p->table = t;
-    p->bytes = bytes;
+    *p = (struct params){.table = t, .bytes = bytes};
     if (size < PARAMS_WHOLE_FRONT - 8 || (uintptr_t)bytes % 8 != 0)
         return report_damage(t, fault);
     memcpy(head, r.bytes, sizeof head);
@@ -299,6 +305,42 @@ const char *params_json(const struct params *p, size_t *size) {
         memcpy(&text, p->bytes + 16, sizeof text);
     *size = (size_t)text;
     return p->rows == NULL ? p->bytes + PARAMS_WHOLE_FRONT : NULL;
+}
+
+/* The value of a member of the text of HANDLER_WHOLE_PARAMS, which was checked. */
+static bool find_member(const struct params *p, const char *wanted, struct json_span *value) {
+    char text[JSONTEXT_NAME_ROOM];
+    struct json_span name;
+    size_t size;
+    const char *next = params_json(p, &size) + 1, *end = next - 1 + size;
+    while (scan_next_member(&next, end, &name, value)) {
+        scan_string(&name, text, sizeof text);
+        if (strcmp(text, wanted) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool params_attachment(const struct params *p, unsigned row, uint32_t *number) {
+    struct json_span value;
+    if (p->table->handler->params[row].kind != PARAM_BYTES)
+        return false;
+    if (p->rows == NULL)
+        return find_member(p, p->table->handler->params[row].name, &value) && attach_read(&value, number) == NULL;
+    *number = (uint32_t)p->rows[row].count;
+    return (p->rows[row].flags & PACKED_PRESENT) != 0;
+}
+
+bool param_attachment(const struct params *p, const char *name, struct attachment *out) {
+    uint32_t number;
+    int row = find_row(p, name);
+    if (row < 0 || !params_attachment(p, (unsigned)row, &number))
+        return false;
+    const struct host_attachment *a = host_attachment(p->attachments, number);
+    if (a == NULL) /* which the plan has checked */
+        return false;
+    *out = (struct attachment){number, a->size, a->media_type};
+    return true;
 }
 
 bool param_numbers(const struct params *p, const char *name, struct numbers *out) {

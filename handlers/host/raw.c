@@ -14,7 +14,9 @@
  *
  * It writes them in workers and reads them in the front end. */
 #include <string.h>
+#include <unistd.h>
 
+#include "base/memfd.h"
 #include "handlers/host/canonical.h"
 #include "handlers/host/execute.h"
 #include "handlers/host/fault.h"
@@ -33,10 +35,37 @@ void host_write_submission(const struct submission *s, const uint8_t hash[32], s
     options_pack(&s->options, out);
 }
 
+/* Base64 becomes attachments that this process makes. The front end looks the others up, so it must parse a body that has
+ * them itself. */
+static int take_extras(struct submission *s, const struct host_hooks *hooks, struct fault *fault) {
+    struct host_output *o = hooks == NULL ? NULL : hooks->output;
+    if (s->extra_count > 0 && o == NULL)
+        return fault_set(fault, "handler_failed", "there is no place for what the request has in itself");
+    for (uint32_t i = 0; i < s->extra_count; i++) {
+        struct host_extra *e = &s->extras[i];
+        if (e->kind != HOST_EXTRA_BYTES) {
+            struct faults faults = {.code = "invalid_params"};
+            faults_add_pointer(&faults, e->where, "is taken only if the JSON of the request has at most 32 KiB");
+            return faults_finish(&faults, fault);
+        }
+        int fd = e->fd >= 0 ? e->fd : memfd_copy("offload-base64", e->bytes.data, e->bytes.size);
+        if (fd < 0 || host_add_made(o, fd, e->size) != 0) {
+            if (fd >= 0 && fd != e->fd)
+                close(fd);
+            return fault_set(fault, "memory_limit", "there is no memory for the data in the request");
+        }
+        e->fd = -1;
+    }
+    return 0;
+}
+
 /* The steps take so long for a large body that the job can be cancelled meanwhile. */
 static int parse_steps(struct bytes body, unsigned max_depth, uint8_t *hash, const struct host_hooks *hooks,
                        struct submission *s, struct fault *fault) {
-    int rc = submission_parse(body.data, body.size, max_depth, s, fault);
+    const struct host_attachments *parts = hooks == NULL ? NULL : hooks->attachments;
+    int rc = submission_parse(body.data, body.size, max_depth, parts == NULL ? 0 : parts->count, s, fault);
+    if (rc == 0)
+        rc = take_extras(s, hooks, fault);
     if (rc == 0 && execute_is_cancelled(hooks))
         return HOST_CANCELLED;
     if (rc == 0 && hash != NULL)

@@ -23,6 +23,7 @@
     HANDLER(collatz)                                                                                                   \
     HANDLER(sleep)                                                                                                     \
     HANDLER(burn)                                                                                                      \
+    HANDLER(bytes)                                                                                                     \
     HANDLER(crash)                                                                                                     \
     HANDLER(report)                                                                                                    \
     HANDLER(process)                                                                                                   \

@@ -3,6 +3,10 @@
  * needs little more memory than the packed parameters. Most bodies take the quick way (submission_plain.h) instead.
  *
  * It runs in the front end for small bodies, tens of thousands of times a second, and in workers for large ones. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "handlers/host/attach.h"
 #include "handlers/host/columns.h"
 #include "handlers/host/items_format.h"
 #include "handlers/host/items_pack.h"
@@ -125,8 +129,27 @@ static void parse_calls(const struct members *m, const struct params_table *tabl
         params_pack(table, m->params.at == NULL ? NULL : &m->params, &params, &s->params, faults);
 }
 
-static void parse_body(const struct json_span *body, const struct json_list *longest, struct submission *s,
-                       struct faults *faults) {
+/* Each PARAM_BYTES gets its one form. Then the members are where they are in that text, from *m on. */
+static void lower(struct members *m, const struct json_span *body, const struct params_table *table, uint32_t parts,
+                  struct submission *s, struct faults *faults) {
+    const struct columns *c = &m->columns;
+    struct attach_body from = {*body, m->params, m->items, c->span, m->item_count};
+    for (size_t i = 0; i < c->count; i++)
+        from.calls = c->all[i].is_list ? c->all[i].count : from.calls;
+    if (!attach_lower(table, &from, parts, s, faults)) {
+        s->params.failed = true;
+        return;
+    }
+    columns_deinit(&m->columns);
+    *m = (struct members){
+        {NULL, NULL},     {NULL, NULL}, {NULL, NULL}, {NULL, NULL}, {{NULL, NULL}, NULL, 0, 0, false}, 0,
+        {{NULL, NULL}, 0}};
+    struct json_span text = {s->text.data, s->text.data + s->text.size};
+    find_members(&text, m, faults);
+}
+
+static void parse_body(const struct json_span *body, const struct json_list *longest, uint32_t parts,
+                       struct submission *s, struct faults *faults) {
     struct members m = {.longest = *longest};
     if (*body->at != '{') {
         json_t *value = jsontext_shallow(body);
@@ -136,17 +159,20 @@ static void parse_body(const struct json_span *body, const struct json_list *lon
     }
     find_members(body, &m, faults);
     const struct params_table *table = parse_type(&m.type, s, faults);
+    if (table != NULL && faults->count == 0 && (table->takes_bytes || parts > 0))
+        lower(&m, body, table, parts, s, faults);
     parse_calls(&m, table, s, faults);
     registry_init_options(table == NULL ? HOST_MAX_TYPES : s->type, &s->options);
     options_parse(m.options.at == NULL ? NULL : &m.options, &s->options, faults);
     columns_deinit(&m.columns);
 }
 
-int submission_parse(const void *json, size_t size, unsigned max_depth, struct submission *s, struct fault *fault) {
+int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t parts, struct submission *s,
+                     struct fault *fault) {
     struct faults faults = {.code = "invalid_params"};
     struct json_list longest;
     memset(s, 0, sizeof *s);
-    if (submission_parse_plain(json, size, max_depth, s))
+    if (parts == 0 && submission_parse_plain(json, size, max_depth, s))
         return 0;
     buf_clear(&s->params);
     if (jsontext_check_body(json, size, max_depth, &longest, fault) != 0)
@@ -155,7 +181,7 @@ int submission_parse(const void *json, size_t size, unsigned max_depth, struct s
     while (scan_space(end - 1, end) == end)
         end--;
     struct json_span body = {scan_space(json, end), end};
-    parse_body(&body, &longest, s, &faults);
+    parse_body(&body, &longest, parts, s, &faults);
     int rc = faults_finish(&faults, fault);
     if (rc == 0 && s->params.failed)
         rc = fault_set(fault, "memory_limit", "there is no memory for the parameters");
@@ -164,5 +190,15 @@ int submission_parse(const void *json, size_t size, unsigned max_depth, struct s
 
 void submission_deinit(struct submission *s) {
     buf_deinit(&s->params);
+    buf_deinit(&s->text);
+    for (uint32_t i = 0; i < s->extra_count; i++) {
+        struct host_extra *e = &s->extras[i];
+        if (e->fd >= 0)
+            close(e->fd);
+        buf_deinit(&e->bytes);
+        free(e->name);
+        free(e->where);
+    }
+    free(s->extras);
     options_deinit(&s->options);
 }

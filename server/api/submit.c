@@ -158,7 +158,7 @@ static void submit_body(struct deferred_request *d) {
         submit_raw(d, key);
         return;
     }
-    if (submission_parse(body, size, (unsigned)s->config.max_json_depth, &submission, &fault) != 0) {
+    if (submission_parse(body, size, (unsigned)s->config.max_json_depth, 0, &submission, &fault) != 0) {
         idempotency_withdraw(&d->claim);
         answer_fault(r, &fault);
     } else if (submission.options.webhook == NULL || webhook_is_allowed(d, submission.options.webhook)) {

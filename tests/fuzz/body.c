@@ -101,7 +101,7 @@ static void plan(struct meaning *m) {
 static void understand(const char *text, size_t size, struct meaning *m) {
     struct fault ignored = {{0}};
     memset(m, 0, sizeof *m);
-    m->rc = submission_parse(text, size, MAX_DEPTH, &m->submission, &m->fault);
+    m->rc = submission_parse(text, size, MAX_DEPTH, 0, &m->submission, &m->fault);
     require((m->rc == 0) == (m->fault.json.size == 0), "a fault without a reason, or a reason without a fault");
     if (m->rc == 0)
         plan(m);

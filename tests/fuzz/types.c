@@ -21,7 +21,7 @@ static void use_types(void) {
         host_describe_submission(i, &out);
         buf_clear(&body);
         buf_printf(&body, "{\"type\":\"%s\",\"params\":{\"n\":1}}", host_name(i));
-        int rc = submission_parse(body.data, body.size, 64, &s, &fault);
+        int rc = submission_parse(body.data, body.size, 64, 0, &s, &fault);
         MUST((rc == 0) == (fault.json.size == 0) && (rc != 0 || host_type(s.type) != NULL));
         submission_deinit(&s);
         fault_deinit(&fault);

@@ -102,7 +102,7 @@ static void submit(struct input *in) {
         history_close(c->history);
     *c = (struct client){.waiter = {.notify = on_job_event, .wants_changes = (how & 1) != 0}};
     struct job_request q = {.default_priority = -1, .asynchronous = (how & 2) != 0, .wants_hash = (how & 4) != 0};
-    MUST(submission_parse(body, strlen(body), 64, &s, &fault) == 0);
+    MUST(submission_parse(body, strlen(body), 64, 0, &s, &fault) == 0);
     struct slice raw = slice_copy(body, strlen(body));
     if ((how & 8) != 0)
         q.body = raw;

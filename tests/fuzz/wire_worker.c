@@ -282,7 +282,7 @@ static void send_job(struct input *in) {
     struct submission s = {0};
     struct fault fault = {{0}};
     struct buf plan = {0};
-    if (submission_parse(body.data, body.size, 64, &s, &fault) == 0 && s.params.size <= WIRE_MAX_INLINE) {
+    if (submission_parse(body.data, body.size, 64, 0, &s, &fault) == 0 && s.params.size <= WIRE_MAX_INLINE) {
         struct wire_header h = {.kind = WIRE_PLAN, .ticket = ++last_ticket, .type = s.type, .count = how % 8u};
         h.flags = (s.map ? WIRE_ITEMS : 0) | ((how & 16) != 0 ? WIRE_GO : 0);
         h.budget_ns = UINT64_MAX;

@@ -85,7 +85,7 @@ static char *list_errors(const json_t *problem) {
 static void assert_rejected(const char *body, const char *expected) {
     struct submission s;
     struct fault fault = {{0}};
-    if (submission_parse(body, strlen(body), 64, &s, &fault) != -1)
+    if (submission_parse(body, strlen(body), 64, 0, &s, &fault) != -1)
         fail_msg("%s is taken", body);
     json_t *problem = json_loads(fault.json.data, JSON_REJECT_DUPLICATES, NULL);
     char *errors = list_errors(problem);
@@ -449,7 +449,7 @@ static bool assert_same(const struct pair *p) {
     struct map items, columns = {0};
     map_parse_body(&items, p->items.data);
     map_plan(&items, 2);
-    bool taken = submission_parse(p->columns.data, p->columns.size, 64, &columns.submission, &columns.fault) == 0;
+    bool taken = submission_parse(p->columns.data, p->columns.size, 64, 0, &columns.submission, &columns.fault) == 0;
     if (taken) {
         map_plan(&columns, 2);
         assert_same_plan(&items, &columns);

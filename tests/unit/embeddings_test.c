@@ -377,7 +377,7 @@ static void plan_of(const char *params, unsigned chunks, struct host_plan *plan)
     struct buf body = {0};
     job_init();
     buf_printf(&body, "{\"type\":\"embeddings\",\"params\":%s}", params);
-    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body.data, body.size, 64, 0, &s, &fault), 0);
     assert_int_equal(host_plan(s.type, s.params.data, s.params.size, chunks, NULL, plan, &fault), 0);
     submission_deinit(&s);
     buf_deinit(&body);

@@ -89,7 +89,7 @@ static void open_work(const char *body, struct work *w) {
     struct fault fault = {{0}};
     memset(w, 0, sizeof *w);
     looks = 0;
-    assert_int_equal(submission_parse(body, strlen(body), 64, &w->submission, &fault), 0);
+    assert_int_equal(submission_parse(body, strlen(body), 64, 0, &w->submission, &fault), 0);
     struct submission *s = &w->submission;
     assert_int_equal(host_plan(s->type, s->params.data, s->params.size, 0, &hooks, &w->plan, &fault), 0);
     struct bytes common = {w->plan.common.data, w->plan.common.size},

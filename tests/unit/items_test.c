@@ -465,7 +465,7 @@ static void a_type_that_does_not_exist_is_a_fault(void **state) {
 static void assert_rejected_at_items(const char *body, size_t size) {
     struct submission s;
     struct fault fault = {{0}};
-    assert_int_equal(submission_parse(body, size, 64, &s, &fault), -1);
+    assert_int_equal(submission_parse(body, size, 64, 0, &s, &fault), -1);
     assert_non_null(strstr(fault.json.data, "\"errors\":[{\"pointer\":\"/items\""));
     submission_deinit(&s);
     fault_deinit(&fault);
@@ -504,7 +504,7 @@ static void assert_same_alone(const char *type, const json_t *item, const struct
     buf_printf(&body, "{\"type\":\"%s\",\"params\":", type);
     buf_puts(&body, text);
     buf_putc(&body, '}');
-    bool good = submission_parse(body.data, body.size, 64, &s, &fault) == 0 &&
+    bool good = submission_parse(body.data, body.size, 64, 0, &s, &fault) == 0 &&
                 host_plan(s.type, s.params.data, s.params.size, 1, NULL, &plan, &fault) == 0;
     struct bytes group = group_of(m, 0);
     struct planned_item planned;
@@ -532,7 +532,7 @@ static void assert_read_as_jansson_does(const char *type, const char *items) {
     json_t *root = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     json_t *list = json_object_get(root, "items");
     bool is_map = json_is_array(list) && json_object_size(root) == 2;
-    int rc = submission_parse(body.data, body.size, 64, &m.submission, &m.fault);
+    int rc = submission_parse(body.data, body.size, 64, 0, &m.submission, &m.fault);
     if (rc != (is_map ? 0 : -1))
         print_error("%s\n", body.data);
     assert_int_equal(rc, is_map ? 0 : -1);
@@ -582,7 +582,7 @@ static void items_are_read_as_the_same_text_is_read_alone(void **state) {
 static void assert_rejected_as(const char *body, unsigned max_depth, const char *code) {
     struct submission s;
     struct fault fault = {{0}};
-    assert_int_equal(submission_parse(body, strlen(body), max_depth, &s, &fault), -1);
+    assert_int_equal(submission_parse(body, strlen(body), max_depth, 0, &s, &fault), -1);
     if (strstr(fault.json.data, code) == NULL)
         print_error("%s\n", fault.json.data);
     assert_non_null(strstr(fault.json.data, code));

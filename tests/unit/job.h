@@ -82,7 +82,7 @@ static inline char *job_run(const char *type, const char *params_json, unsigned 
     buf_printf(&body, ",\"options\":{\"chunks\":%u},\"params\":", chunks);
     buf_puts(&body, params_json);
     buf_putc(&body, '}');
-    if (submission_parse(body.data, body.size, 64, &s, &fault) == 0)
+    if (submission_parse(body.data, body.size, 64, 0, &s, &fault) == 0)
         job_run_plan(&s, &json, &fault);
     submission_deinit(&s);
     buf_deinit(&body);

@@ -24,7 +24,7 @@ static inline struct bytes group_of(const struct map *m, size_t i) {
 /* Parses a body that is good. */
 static inline void map_parse_body(struct map *m, const char *body) {
     memset(m, 0, sizeof *m);
-    if (submission_parse(body, strlen(body), 64, &m->submission, &m->fault) != 0)
+    if (submission_parse(body, strlen(body), 64, 0, &m->submission, &m->fault) != 0)
         fail_msg("%s: %s", body, m->fault.json.data);
     assert_true(m->submission.map);
 }

@@ -30,7 +30,7 @@ static void assert_same_options(const struct submission_options *a, const struct
 static struct submission parse(const char *body) {
     struct submission s;
     struct fault fault = {0};
-    assert_int_equal(submission_parse(body, strlen(body), 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body, strlen(body), 64, 0, &s, &fault), 0);
     return s;
 }
 

@@ -359,7 +359,7 @@ static void planned_init(struct planned *p, const char *params, unsigned chunks)
     job_init();
     buf_printf(&body, "{\"type\":\"primes\",\"params\":%s}", params);
     *p = (struct planned){0};
-    assert_int_equal(submission_parse(body.data, body.size, 64, &p->submission, &p->fault), 0);
+    assert_int_equal(submission_parse(body.data, body.size, 64, 0, &p->submission, &p->fault), 0);
     buf_deinit(&body);
     assert_int_equal(host_plan(p->submission.type, p->submission.params.data, p->submission.params.size, chunks, NULL,
                                &p->plan, &p->fault),

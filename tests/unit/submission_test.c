@@ -11,7 +11,7 @@
 static char *rejection(const char *json) {
     struct submission s;
     struct fault fault = {0};
-    assert_int_equal(submission_parse(json, strlen(json), 64, &s, &fault), -1);
+    assert_int_equal(submission_parse(json, strlen(json), 64, 0, &s, &fault), -1);
     submission_deinit(&s);
     return buf_steal(&fault.json, NULL);
 }
@@ -42,7 +42,7 @@ static struct submission_options options_of(const char *options) {
     struct submission s;
     struct fault fault = {0};
     int n = snprintf(body, sizeof body, "{\"type\":\"plain\",\"options\":%s}", options);
-    assert_int_equal(submission_parse(body, (size_t)n, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body, (size_t)n, 64, 0, &s, &fault), 0);
     submission_deinit(&s);
     return s.options;
 }
@@ -58,7 +58,7 @@ static void a_type_alone_is_a_job_with_default_options(void **state) {
     (void)state;
     struct submission s;
     struct fault fault = {0};
-    assert_int_equal(submission_parse("{\"type\":\"plain\"}", 16, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse("{\"type\":\"plain\"}", 16, 64, 0, &s, &fault), 0);
     assert_int_equal(s.type, TOY_PLAIN);
     assert_int_equal(s.options.priority, -1);
     assert_int_equal(s.options.timeout_ms, -1);
@@ -76,7 +76,7 @@ static void a_type_alone_is_a_job_with_default_options(void **state) {
 static void read_all(const char *body, unsigned max_depth, struct buf *all) {
     struct submission s;
     struct fault fault = {0};
-    int rc = submission_parse(body, strlen(body), max_depth, &s, &fault);
+    int rc = submission_parse(body, strlen(body), max_depth, 0, &s, &fault);
     buf_printf(all, "%d %u %d %u ", rc, s.type, s.map, s.items);
     if (rc == 0)
         options_pack(&s.options, all);
@@ -181,7 +181,7 @@ static void assert_webhook_of(size_t size, bool taken) {
     for (size_t i = 0; i < size; i++)
         buf_putc(&body, 'w');
     buf_puts(&body, "\"}}");
-    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), taken ? 0 : -1);
+    assert_int_equal(submission_parse(body.data, body.size, 64, 0, &s, &fault), taken ? 0 : -1);
     if (taken)
         assert_int_equal(strlen(s.options.webhook), size);
     else
@@ -214,11 +214,11 @@ static void items_make_a_map_of_so_many_calls(void **state) {
     struct submission s;
     struct fault fault = {0};
     const char *body = "{\"items\":[{},{\"x\":1},7],\"type\":\"plain\"}";
-    assert_int_equal(submission_parse(body, strlen(body), 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body, strlen(body), 64, 0, &s, &fault), 0);
     assert_true(s.map);
     assert_int_equal(s.items, 3);
     submission_deinit(&s);
-    assert_int_equal(submission_parse("{\"type\":\"plain\"}", 16, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse("{\"type\":\"plain\"}", 16, 64, 0, &s, &fault), 0);
     assert_false(s.map);
     submission_deinit(&s);
 }

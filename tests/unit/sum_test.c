@@ -409,7 +409,7 @@ static size_t plan_job(const char *params, unsigned chunks, struct host_plan *pl
     struct submission s = {0};
     struct fault fault = {0};
     buf_printf(&body, "{\"type\":\"sum\",\"params\":%s}", params);
-    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body.data, body.size, 64, 0, &s, &fault), 0);
     assert_int_equal(host_plan(s.type, s.params.data, s.params.size, chunks, NULL, plan, &fault), 0);
     size_t type = s.type;
     submission_deinit(&s);

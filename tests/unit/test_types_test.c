@@ -43,7 +43,7 @@ static void plan_of(const char *type, const char *params, struct host_plan *plan
     struct buf body = {0};
     job_init();
     buf_printf(&body, "{\"type\":\"%s\",\"params\":%s}", type, params);
-    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body.data, body.size, 64, 0, &s, &fault), 0);
     assert_int_equal(host_plan(s.type, s.params.data, s.params.size, 0, NULL, plan, &fault), 0);
     submission_deinit(&s);
     buf_deinit(&body);
@@ -464,7 +464,7 @@ static void a_map_keeps_some_tracebacks(void **state) {
         buf_puts(&body, "}");
     }
     buf_puts(&body, "]}");
-    assert_int_equal(submission_parse(body.data, body.size, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body.data, body.size, 64, 0, &s, &fault), 0);
     assert_int_equal(host_plan_items(s.type, s.params.data, s.params.size, 1, NULL, &plan, &fault), 0);
     struct bytes none = {NULL, 0}, group = {plan.bytes.data, plan.chunks[0].size};
     assert_int_equal(host_run_items(s.type, 0, none, group, NULL, &part, &fault), 0);

@@ -229,7 +229,7 @@ static const char *submit(const char *json) {
     struct fault fault = {0};
     struct host_plan made = {0};
     buf_clear(&planned);
-    int rc = submission_parse(json, strlen(json), 64, &s, &fault);
+    int rc = submission_parse(json, strlen(json), 64, 0, &s, &fault);
     if (rc == 0)
         rc = host_plan(s.type, s.params.data, s.params.size, 0, NULL, &made, &fault);
     snprintf(text, sizeof text, "%s", rc == 0 ? (planned.data == NULL ? "" : planned.data) : fault.json.data);
@@ -320,7 +320,7 @@ static void whole_parameters_outlive_their_table(void **state) {
     h[0] = h[1] = handler_of("whole", HANDLER_WHOLE_PARAMS);
     h[1].params = other;
     must_add(&h[0]);
-    assert_int_equal(submission_parse(json, strlen(json), 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(json, strlen(json), 64, 0, &s, &fault), 0);
     host_init(true);
     must_add(&h[1]);
     assert_int_equal(host_plan(s.type, s.params.data, s.params.size, 0, NULL, &made, &fault), 0);
@@ -337,7 +337,7 @@ static void damaged_whole_parameters_are_noticed(void **state) {
     struct fault fault = {0};
     h = handler_of("whole", HANDLER_WHOLE_PARAMS);
     must_add(&h);
-    assert_int_equal(submission_parse(json, strlen(json), 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(json, strlen(json), 64, 0, &s, &fault), 0);
     for (size_t i = 0; i < PARAMS_WHOLE_FRONT + 8; i++) {
         struct host_plan made;
         char before = s.params.data[i];
@@ -375,7 +375,7 @@ static void parameters_of_another_table_fail_clearly(void **state) {
         after.params = tables[i];
         host_init(true);
         must_add(&before);
-        assert_int_equal(submission_parse(json, strlen(json), 64, &s, &fault), 0);
+        assert_int_equal(submission_parse(json, strlen(json), 64, 0, &s, &fault), 0);
         host_init(true);
         must_add(&after);
         int rc = host_plan(s.type, s.params.data, s.params.size, 0, NULL, &made, &fault);
@@ -412,7 +412,7 @@ static void a_type_has_defaults_for_the_options_of_its_jobs(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct submission s;
         struct fault fault = {0};
-        assert_int_equal(submission_parse(cases[i].json, strlen(cases[i].json), 64, &s, &fault), 0);
+        assert_int_equal(submission_parse(cases[i].json, strlen(cases[i].json), 64, 0, &s, &fault), 0);
         assert_int_equal(s.options.timeout_ms, cases[i].timeout_ms);
         assert_int_equal(s.options.max_attempts, cases[i].max_attempts);
         submission_deinit(&s);

@@ -126,7 +126,7 @@ static void put_raw_plan(uint64_t ticket, const char *body) {
 static void put_plan(uint64_t ticket, const char *body, uint64_t budget_ns) {
     struct submission s = {0};
     struct fault fault = {{0}};
-    assert_int_equal(submission_parse(body, strlen(body), 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(body, strlen(body), 64, 0, &s, &fault), 0);
     struct wire_header h = head(WIRE_PLAN, ticket, s.type);
     h.flags = WIRE_GO;
     h.budget_ns = budget_ns;
@@ -499,7 +499,7 @@ static void a_loss_in_a_map_says_at_which_item(void **state) {
     struct wire_loss loss;
     static const char map[] =
         "{\"type\":\"report\",\"items\":[{},{},{\"lost\":\"signal\"},{}],\"options\":{\"chunks\":1}}";
-    assert_int_equal(submission_parse(map, sizeof map - 1, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(map, sizeof map - 1, 64, 0, &s, &fault), 0);
     struct wire_header h = head(WIRE_PLAN, 1, s.type);
     h.flags = WIRE_ITEMS;
     h.count = 1;
@@ -604,7 +604,7 @@ static void a_handler_sees_the_deadline(void **state) {
     struct fault fault = {0};
     struct buf body = {0};
     static const char job[] = "{\"type\":\"report\",\"params\":{}}";
-    assert_int_equal(submission_parse(job, sizeof job - 1, 64, &s, &fault), 0);
+    assert_int_equal(submission_parse(job, sizeof job - 1, 64, 0, &s, &fault), 0);
     for (unsigned i = 0; i < 3; i++) {
         static const int64_t deadlines[] = {1764230400250, 0, INT64_MAX}; /* what cannot be a time is not known */
         struct wire_header h = head(WIRE_PLAN, i + 1, s.type);
