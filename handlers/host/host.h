@@ -321,9 +321,29 @@ MUST_CHECK int host_merge_items(size_t type, struct bytes common, const struct b
                                 const struct host_hooks *hooks, struct buf *json, struct fault *fault);
 
 /* In the front end: divides the items of consecutive groups into groups anew. rate: how long they take, as a multiple of
- * what was planned. Writes at most `room` groups, at least 2, whose offsets count from the start of `items`, and whose
- * attachments are not filled in. Returns how many; 0: the bytes, which a worker has made, are no items. */
+ * what was planned. Writes at most `room` groups, at least 2, whose offsets count from the start of `items`.
+ * Returns how many; 0: the bytes, which a worker has made, are no items. */
 size_t host_regroup(struct bytes items, double rate, struct host_plan_chunk *groups, size_t room);
+
+/* The result of a map of which some item is not JSON is a multipart/mixed document, and an index behind it. Its media type
+ * begins so, and goes on with the boundary. */
+#define HOST_MIXED_PREFIX "multipart/mixed; boundary="
+
+/* Reads `size` bytes of it from `offset` on, all of which are within its size. 0 or -1. */
+struct host_reader {
+    int (*read)(void *arg, uint64_t offset, void *to, size_t size);
+    void *arg;
+    uint64_t size;
+};
+struct host_mixed_item {
+    uint64_t offset, size; /* its bytes, within the document */
+    bool failed;           /* they are its problem document */
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+};
+/* Each returns 0, or -1: it is no such result (a worker has made it), cannot be read, or has no such item.
+ * *document: how many bytes are for clients; *items: how many items there are. */
+MUST_CHECK int host_mixed_size(const struct host_reader *r, uint64_t *document, uint32_t *items);
+MUST_CHECK int host_mixed_item(const struct host_reader *r, uint32_t index, struct host_mixed_item *out);
 
 /* An item in the part of a group, and its `size` bytes of JSON. The JSON is one of these:
  *     {"status":"succeeded","result":<value>}

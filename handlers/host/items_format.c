@@ -24,6 +24,23 @@ int items_report_damage(struct fault *fault, const char *what) {
     return fault_set(fault, "handler_failed", "the %s of the map are damaged", what);
 }
 
+bool blobs_view(struct bytes part, struct blobs_view *v) {
+    struct blobs_head head;
+    *v = (struct blobs_view){.whole = part, .text = part};
+    if (part.size < sizeof head)
+        return true;
+    memcpy(&head, part.data, sizeof head);
+    if (head.part.form != PART_WITH_BLOBS)
+        return true;
+    if (head.part.count != 0 || head.text > part.size || head.text_size > part.size - head.text ||
+        head.rows > part.size || head.count > (part.size - head.rows) / sizeof(struct blob_row) || head.text % 8 != 0)
+        return false;
+    v->text = (struct bytes){(const char *)part.data + head.text, (size_t)head.text_size};
+    v->rows = (const char *)part.data + head.rows;
+    v->count = head.count;
+    return true;
+}
+
 /* Takes `size` bytes of a text from *at on, behind a comma unless they are the first, and moves *at behind them. NULL:
  * they are not there. */
 static const char *take_text(const char *text, size_t text_size, size_t *at, size_t size) {
@@ -103,6 +120,13 @@ int host_next_item(struct bytes part, struct item_cursor *at, struct item_entry 
     if (part.size < sizeof head)
         return -1;
     memcpy(&head, part.data, sizeof head);
+    if (head.form == PART_WITH_BLOBS) {
+        struct blobs_view v;
+        if (!blobs_view(part, &v) || v.text.size < sizeof head)
+            return -1;
+        part = v.text;
+        memcpy(&head, part.data, sizeof head);
+    }
     int got = head.form == PART_OF_ITEMS     ? next_of_items(part, &head, at, entry, json)
               : head.form == PART_OF_COLUMNS ? next_of_columns(part, at, entry, json)
                                              : -1;

@@ -33,14 +33,18 @@
  * The part of a map by columns has two texts, of the two lists in its result. A call that has failed is `null` in the
  * first one; a call whose result is null is ` null` there, with a space, so that they can be told apart:
  *
- *     | columns_head | columns_entry | columns_entry | ... | value , null , ... | {"index":1,"error":{...}} , ... | */
+ *     | columns_head | columns_entry | columns_entry | ... | value , null , ... | {"index":1,"error":{...}} , ... |
+ *
+ * A part with blobs is a memfd that is written once, from its front on. Its text is a part as items_format.h has it:
+ *
+ *     | blobs_head | blob ..pad | blob ..pad | ... | text ..pad | blob_row | blob_row | ... | */
 #ifndef OFFLOAD_HOST_ITEMS_FORMAT_H
 #define OFFLOAD_HOST_ITEMS_FORMAT_H
 
 #include "handlers/host/host.h"
 
-#define ITEMS_MAGIC   UINT32_C(0x4F494C04)
-#define COLUMNS_MAGIC UINT32_C(0x4F434C04) /* in place of it, of a map by columns */
+#define ITEMS_MAGIC   UINT32_C(0x4F494C05)
+#define COLUMNS_MAGIC UINT32_C(0x4F434C05) /* in place of it, of a map by columns */
 #define ITEMS_PAD(n)  (((size_t)(n) + 7) & ~(size_t)7)
 
 /* The front of a list. */
@@ -78,6 +82,7 @@ struct planned_item {
     uint8_t bad;          /* enum bad_item, of a bad item */
     uint8_t by_columns;   /* 1: the map is */
     uint32_t lists;       /* then: the parameters whose columns are lists, as a mask of their rows */
+    uint32_t attachment_first, attachment_count; /* that it can need, see struct host_plan_chunk */
 };
 _Static_assert(HANDLER_MAX_COMMON <= UINT16_MAX, "common_size holds it");
 
@@ -86,7 +91,7 @@ struct part_head {
     uint32_t count;
     uint32_t form; /* enum part_form */
 };
-enum part_form { PART_OF_ITEMS, PART_OF_COLUMNS };
+enum part_form { PART_OF_ITEMS, PART_OF_COLUMNS, PART_WITH_BLOBS /* items_blobs.h */ };
 
 /* The row of an item in a part. */
 struct part_entry {
@@ -110,6 +115,43 @@ struct columns_entry {
     uint32_t size : 31;  /* of its value; of one that has failed, of its error in the second text */
 };
 _Static_assert(sizeof(struct columns_entry) == 4, "a part has a table of these");
+
+/* The front of a part with blobs. */
+struct blobs_head {
+    struct part_head part; /* count 0; form PART_WITH_BLOBS */
+    uint64_t text, text_size;
+    uint64_t rows, count;
+};
+_Static_assert(sizeof(struct blobs_head) == 40, "there is no padding");
+
+/* A blob: the result of an item that is not JSON. */
+struct blob_row {
+    uint32_t index, zero; /* of the item in the map */
+    uint64_t offset, size;
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+};
+
+/* A part that was made so, or any other, whose text is all of it. */
+struct blobs_view {
+    struct bytes whole, text;
+    const char *rows; /* blob_row, not aligned */
+    uint64_t count;
+};
+/* False: the bytes are no part. They can be anything: a worker has made them. */
+MUST_CHECK bool blobs_view(struct bytes part, struct blobs_view *v);
+
+/* Adds the attachments of an item to those of its group. */
+static inline void items_join_attachments(struct host_plan_chunk *group, const struct planned_item *item) {
+    if (item->attachment_count == 0)
+        return;
+    uint64_t first = item->attachment_first, end = first + item->attachment_count, old = group->attachment_first;
+    if (group->attachment_count > 0) {
+        end = end > old + group->attachment_count ? end : old + group->attachment_count;
+        first = first < old ? first : old;
+    }
+    group->attachment_first = (uint32_t)first;
+    group->attachment_count = end - first > UINT32_MAX ? UINT32_MAX : (uint32_t)(end - first);
+}
 
 extern const struct place items_place;   /* /items */
 extern const struct place columns_place; /* /columns */

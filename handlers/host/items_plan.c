@@ -68,7 +68,26 @@ static char *write_padded(char *at, const void *bytes, size_t size) {
     return at + ITEMS_PAD(size);
 }
 
-static void put_planned(struct planner *p, uint32_t index) {
+static uint32_t count_made(const struct planner *p) {
+    return p->hooks == NULL || p->hooks->output == NULL ? 0 : p->hooks->output->made_count;
+}
+
+/* The attachments that its parameters name. */
+static void find_attachments(const struct planner *p, struct planned_item *head) {
+    struct params params;
+    struct host_plan_chunk all = {0};
+    params_view_own(p->table, p->params.data, &params);
+    for (unsigned row = 0; row < p->table->rows; row++) {
+        struct planned_item one = {.attachment_count = 1};
+        if (params_attachment(&params, row, &one.attachment_first))
+            items_join_attachments(&all, &one);
+    }
+    head->attachment_first = all.attachment_first;
+    head->attachment_count = all.attachment_count;
+}
+
+/* with_all: its plan has made some attachments, so it gets all. */
+static void put_planned(struct planner *p, uint32_t index, bool with_all) {
     const struct host_plan *plan = &p->item;
     size_t table = plan->count == 1 ? 0 : plan->count * sizeof *plan->chunks;
     uint64_t cost_ns = ITEM_NS;
@@ -80,6 +99,10 @@ static void put_planned(struct planner *p, uint32_t index) {
     head.size = table + ITEMS_PAD(plan->common.size) + plan->bytes.size;
     head.cost_ns = cost_ns < MAX_ITEM_NS ? cost_ns : MAX_ITEM_NS;
     head.common_size = (uint16_t)plan->common.size;
+    if (with_all)
+        head.attachment_count = UINT32_MAX;
+    else if (p->table->takes_bytes)
+        find_attachments(p, &head);
     char *at = buf_reserve(p->to, sizeof head + ITEMS_PAD(head.size));
     if (at == NULL)
         return;
@@ -100,9 +123,10 @@ static int plan_params(struct planner *p, uint32_t index) {
     p->item.count = 0;
     buf_clear(&p->item.common);
     buf_clear(&p->item.bytes);
+    uint32_t made = count_made(p);
     int rc = execute_plan_own(c, p->table, p->params.data);
     if (rc == 0) {
-        put_planned(p, index);
+        put_planned(p, index, made != count_made(p));
         return 0;
     }
     if (rc == HOST_LOST) {
@@ -253,6 +277,7 @@ static struct host_plan_chunk take_group(struct rest *r, uint64_t target_ns, uin
         if (group.size > 0 && group.cost_ns + head.cost_ns / 2 > target_ns)
             break;
         group.cost_ns += head.cost_ns;
+        items_join_attachments(&group, &head);
         r->offset += sizeof head + ITEMS_PAD(head.size);
         group.size = r->offset - group.offset;
         r->count--;

@@ -53,6 +53,7 @@ size_t host_regroup(struct bytes items, double rate, struct host_plan_chunk *gro
             if (g->size > 0 && count + 1 < room && cost_ns + item_ns / 2 > target_ns)
                 break;
             cost_ns += item_ns;
+            items_join_attachments(g, &head);
             offset += size;
             g->size = offset - g->offset;
         }

@@ -6,14 +6,20 @@
  * It runs in workers. */
 #include <stdlib.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "handlers/host/batch.h"
 #include "handlers/host/execute.h"
+#include "handlers/host/items_blobs.h"
 #include "handlers/host/items_format.h"
 #include "handlers/host/items_pack.h"
 #include "handlers/host/jsontext.h"
 #include "handlers/host/registry.h"
 
 #define MAX_DEPTH 2048 /* jansson's own; the submission was checked for the configured one */
+
+static const char SUCCEEDED[] = "{\"status\":\"succeeded\",\"result\":";
 
 /* ---- run --------------------------------------------------------------------------------------------------------- */
 
@@ -25,6 +31,13 @@ struct under_way {
     struct place at;
     struct bytes common;
     struct host_hooks hooks;
+    struct host_output output;
+};
+
+/* A part of an item that lies in a memfd, mapped. */
+struct mapped {
+    void *at; /* NULL: there is none */
+    size_t size;
 };
 
 /* The run of a group. "The item" is the one that runs now. */
@@ -35,21 +48,25 @@ struct runner {
     const struct host_hooks *outer; /* of the group; may be NULL */
     struct host_hooks hooks;        /* of the item */
     struct bytes group;
-    size_t offset;          /* in the group: of the next item */
-    uint64_t taken;         /* the items before that one */
-    uint64_t done, total;   /* items */
-    struct bytes poison;    /* see host_run_items */
-    uint32_t chunk, chunks; /* of the item: which one runs, and how many there are */
-    struct buf *parts;      /* of the item; their memory is used again */
-    struct bytes *views;    /* of the parts */
-    uint32_t room;          /* how many parts and views there can be */
-    struct place at;        /* of the item */
-    struct buf *out;        /* the part of the group */
-    size_t start, rows;     /* where in that it starts, and where its table is */
-    uint32_t first;         /* index of the first item */
-    bool by_columns;        /* the map is */
-    struct buf errors;      /* then: the second text */
-    struct fault *fault;    /* of the group */
+    size_t offset;               /* in the group: of the next item */
+    uint64_t taken;              /* the items before that one */
+    uint64_t done, total;        /* items */
+    struct bytes poison;         /* see host_run_items */
+    uint32_t chunk, chunks;      /* of the item: which one runs, and how many there are */
+    struct buf *parts;           /* of the item; their memory is used again */
+    struct bytes *views;         /* of the parts */
+    struct host_output *outputs; /* likewise: the memfds of those that have some */
+    struct mapped *mapped;
+    struct host_output result; /* of the item */
+    struct blobs blobs;        /* of the group */
+    uint32_t room;             /* how many parts and views there can be */
+    struct place at;           /* of the item */
+    struct buf *out;           /* the part of the group */
+    size_t start, rows;        /* where in that it starts, and where its table is */
+    uint32_t first;            /* index of the first item */
+    bool by_columns;           /* the map is */
+    struct buf errors;         /* then: the second text */
+    struct fault *fault;       /* of the group */
     struct fault item_fault;
     int rc; /* not 0: the group ends with it, and with what is in *fault */
     struct under_way batch[BATCH_MAX];
@@ -101,6 +118,16 @@ static bool has_room(struct runner *r, uint32_t chunks) {
     if (views == NULL)
         return false;
     r->views = views;
+    struct host_output *outputs = reallocarray(r->outputs, chunks, sizeof *outputs);
+    if (outputs == NULL)
+        return false;
+    memset(outputs + r->room, 0, (chunks - r->room) * sizeof *outputs);
+    r->outputs = outputs;
+    struct mapped *mapped = reallocarray(r->mapped, chunks, sizeof *mapped);
+    if (mapped == NULL)
+        return false;
+    memset(mapped + r->room, 0, (chunks - r->room) * sizeof *mapped);
+    r->mapped = mapped;
     r->room = chunks;
     return true;
 }
@@ -133,6 +160,23 @@ static bool read_item(struct bytes group, size_t *offset, struct item *item) {
     return true;
 }
 
+static bool may_make_bytes(const struct runner *r) {
+    return r->outer != NULL && r->outer->output != NULL;
+}
+
+/* Maps a part that lies in a memfd. False: there is no memory. */
+static bool map_output(const struct host_output *o, struct mapped *m, struct bytes *view) {
+    size_t lead = (size_t)(o->offset & ((uint64_t)sysconf(_SC_PAGESIZE) - 1));
+    *view = (struct bytes){"", 0};
+    if (o->size == 0)
+        return true;
+    m->size = lead + (size_t)o->size;
+    void *at = mmap(NULL, m->size, PROT_READ, MAP_SHARED, o->fd, (off_t)(o->offset - lead));
+    m->at = at == MAP_FAILED ? NULL : at;
+    *view = (struct bytes){(const char *)m->at + lead, (size_t)o->size};
+    return m->at != NULL;
+}
+
 static int run_chunk(struct runner *r, const struct item *item) {
     struct buf *part = &r->parts[r->chunk];
     struct host_plan_chunk row = {.size = item->bytes.size};
@@ -143,9 +187,25 @@ static int run_chunk(struct runner *r, const struct item *item) {
     struct bytes chunk = {(const char *)item->bytes.data + row.offset, row.size};
     buf_clear(part);
     r->call.out = part;
+    r->call.out_start = 0;
+    r->hooks.output = may_make_bytes(r) ? &r->outputs[r->chunk] : NULL;
     int rc = execute_run(&r->call, r->handler, item->common, chunk);
     r->views[r->chunk] = (struct bytes){part->size > 0 ? part->data : item->table, part->size};
+    if (rc == 0 && r->outputs[r->chunk].has_fd &&
+        !map_output(&r->outputs[r->chunk], &r->mapped[r->chunk], &r->views[r->chunk]))
+        rc = execute_no_memory(r->call.fault);
     return rc;
+}
+
+/* The parts of the item have done their work. */
+static void drop_outputs(struct runner *r) {
+    for (uint32_t i = 0; i < r->chunks && i < r->room; i++) {
+        if (r->mapped[i].at != NULL)
+            munmap(r->mapped[i].at, r->mapped[i].size);
+        r->mapped[i].at = NULL;
+        if (r->outputs[i].has_fd)
+            host_output_deinit(&r->outputs[i]);
+    }
 }
 
 /* Merges the parts to the end of r->out. r->call is filled in, but for what a merge needs. */
@@ -153,6 +213,7 @@ static int merge_item(struct runner *r, struct bytes common, const struct bytes 
     struct call *c = &r->call;
     c->stage = CALL_STAGE_MERGE;
     c->out = r->out;
+    r->hooks.output = may_make_bytes(r) ? &r->result : NULL;
     c->json_depth = 0;
     c->json_states[0] = JSON_DOCUMENT_START;
     return execute_merge(c, r->handler, common, parts, count);
@@ -285,10 +346,61 @@ static void put_outcome(struct runner *r, struct entry e, uint32_t index, int rc
     }
 }
 
+/* The bytes of a result that is not JSON go to the blobs. */
+static bool add_blob(struct runner *r, uint32_t index, const struct bytes *parts) {
+    const struct host_output *o = &r->result;
+    if (o->source == HOST_SOURCE_PART)
+        return blobs_add(&r->blobs, index, o->media_type, parts[o->index].data, -1, o->offset, o->size);
+    if (o->source == HOST_SOURCE_BYTES)
+        return blobs_add(&r->blobs, index, o->media_type, o->bytes.data, o->has_fd ? o->fd : -1,
+                         o->has_fd ? o->offset : 0, o->has_fd ? o->size : o->bytes.size);
+    const struct host_attachment *a = host_attachment(r->hooks.attachments, o->index);
+    return a != NULL && blobs_add(&r->blobs, index, o->media_type, a->bytes, a->fd,
+                                  (a->fd >= 0 ? a->offset : 0) + o->offset, o->size);
+}
+
+/* Replaces the text of the entry, which has the summary of the result, if there is one. */
+static void put_binary_entry(struct runner *r, struct entry e, size_t front) {
+    const struct host_output *o = &r->result;
+    struct buf summary = {0};
+    uint64_t size = o->source == HOST_SOURCE_BYTES && !o->has_fd ? o->bytes.size : o->size;
+    buf_append(&summary, r->out->data + e.start + front, r->out->size - e.start - front);
+    r->out->size = e.start;
+    buf_puts(r->out, r->by_columns ? "{" : "{\"status\":\"succeeded\",");
+    buf_puts(r->out, "\"result_media_type\":");
+    buf_json_string(r->out, o->media_type, strlen(o->media_type));
+    buf_puts(r->out, ",\"result_size\":");
+    buf_u64(r->out, size);
+    if (summary.size > 0)
+        buf_puts(r->out, ",\"result\":");
+    buf_append(r->out, summary.data, summary.size);
+    buf_puts(r->out, r->by_columns ? "}" : "");
+    r->out->failed |= summary.failed;
+    buf_deinit(&summary);
+}
+
+/* The item has a result. If it is not JSON, its bytes and its entry are written. Returns rc, or -1 with *fault. */
+static int take_result(struct runner *r, struct entry e, uint32_t index, const struct bytes *parts, int rc,
+                       struct fault *fault) {
+    size_t front = r->by_columns ? 0 : sizeof SUCCEEDED - 1;
+    if (rc == 0 && r->result.source != HOST_SOURCE_JSON && !r->out->failed) {
+        if (add_blob(r, index, parts))
+            put_binary_entry(r, e, front);
+        else
+            rc = execute_no_memory(fault);
+    }
+    if (r->result.has_fd || r->result.bytes.data != NULL)
+        host_output_deinit(&r->result);
+    r->result.source = HOST_SOURCE_JSON;
+    return rc;
+}
+
 /* Runs the item and writes its entry, whether it fails or not. */
 static void run_item(struct runner *r, const struct item *item) {
-    struct entry e = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
+    struct entry e = begin_entry(r, SUCCEEDED);
     int rc = run_and_merge(r, item, &r->item_fault);
+    rc = take_result(r, e, item->head.index, r->views, rc, &r->item_fault);
+    drop_outputs(r);
     put_outcome(r, e, item->head.index, rc, &r->item_fault);
     if (rc != 0)
         fault_deinit(&r->item_fault);
@@ -374,7 +486,9 @@ static bool feed_next(void *arg, struct host_batch_call *call) {
                             .index = item.head.index,
                             .at = items_place_of(r->handler, &item.head),
                             .common = item.common,
-                            .hooks = {u, on_batch_progress, on_batch_cancelled, on_batch_log, r->hooks.deadline_ns}};
+                            .hooks = {u, on_batch_progress, on_batch_cancelled, on_batch_log, r->hooks.deadline_ns,
+                                      r->hooks.attachments, NULL}};
+    u->hooks.output = may_make_bytes(r) ? &u->output : NULL;
     *call = (struct host_batch_call){.owner = u,
                                      .attempt = r->call.attempt,
                                      .common = item.common,
@@ -389,17 +503,27 @@ static bool feed_next(void *arg, struct host_batch_call *call) {
 /* Merges the part of a call, and writes its entry. */
 static void feed_done(void *arg, void *owner, int rc, struct buf *part, struct fault *fault) {
     struct runner *r = arg;
-    const struct under_way *u = owner;
-    const struct bytes view = {part->size > 0 ? part->data : u->common.data, part->size};
-    if (r->rc != 0)
+    struct under_way *u = owner;
+    struct bytes view = {part->size > 0 ? part->data : u->common.data, part->size};
+    struct mapped mapped = {NULL, 0};
+    if (r->rc != 0) {
+        host_output_deinit(&u->output);
         return;
-    struct entry e = begin_entry(r, "{\"status\":\"succeeded\",\"result\":");
+    }
+    struct entry e = begin_entry(r, SUCCEEDED);
+    if (rc == 0 && u->output.has_fd && !map_output(&u->output, &mapped, &view))
+        rc = execute_no_memory(fault);
     if (rc == 0) {
         r->call.at = &u->at;
         r->call.fault = fault;
         r->call.failed = false;
         rc = merge_item(r, u->common, &view, 1);
     }
+    rc = take_result(r, e, u->index, &view, rc, fault);
+    if (mapped.at != NULL)
+        munmap(mapped.at, mapped.size);
+    if (u->output.has_fd)
+        host_output_deinit(&u->output);
     put_outcome(r, e, u->index, rc, fault);
     if (r->rc != 0)
         return; /* the progress stays at this item: the process that worked for it may have died */
@@ -462,7 +586,15 @@ static int run_group(struct runner *r) {
     if (r->rc != 0)
         return r->rc;
     end_part(r);
-    return r->out->failed ? execute_no_memory(r->fault) : 0;
+    if (r->out->failed)
+        return execute_no_memory(r->fault);
+    if (!r->blobs.open)
+        return 0;
+    struct buf text = {.data = r->out->data + r->start, .size = r->out->size - r->start};
+    if (!blobs_finish(&r->blobs, &text, r->outer->output))
+        return execute_no_memory(r->fault);
+    r->out->size = r->start; /* it is in the memfd now */
+    return 0;
 }
 
 int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct bytes group,
@@ -477,8 +609,13 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
     r.fault = fault;
     if (r.handler == NULL || r.table == NULL)
         return execute_no_type(type, fault);
-    r.hooks = (struct host_hooks){&r, on_item_progress, on_item_cancelled, on_item_log,
-                                  hooks == NULL ? 0 : hooks->deadline_ns};
+    r.hooks = (struct host_hooks){&r,
+                                  on_item_progress,
+                                  on_item_cancelled,
+                                  on_item_log,
+                                  hooks == NULL ? 0 : hooks->deadline_ns,
+                                  hooks == NULL ? NULL : hooks->attachments,
+                                  NULL};
     r.call = (struct call){
         .handler = r.handler, .hooks = &r.hooks, .traceback_left = GROUP_TRACEBACKS_MAX, .attempt = attempt};
     void *copy = NULL;
@@ -490,6 +627,10 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
         buf_deinit(&r.parts[i]);
     free(r.parts);
     free(r.views);
+    drop_outputs(&r);
+    free(r.outputs);
+    free(r.mapped);
+    blobs_deinit(&r.blobs);
     buf_deinit(&r.errors);
     free(copy);
     return rc;
@@ -500,6 +641,7 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
 /* What a merge has made so far. */
 struct merger {
     uint32_t count; /* items */
+    bool has_blobs;
     struct buf *json;
     struct buf errors; /* of a map by columns */
 };
@@ -515,8 +657,13 @@ static bool merge_part(struct merger *m, bool by_columns, struct bytes part) {
     struct item_entry entry;
     struct item_cursor at = {0};
     const char *json;
+    struct blobs_view v;
     if (part.size == 0)
         return true;
+    if (!blobs_view(part, &v))
+        return false;
+    m->has_blobs |= v.rows != NULL;
+    part = v.text;
     int got = host_next_item(part, &at, &entry, &json);
     while (got == 1 && entry.index == m->count + at.next - 1 && entry.bare == by_columns)
         got = host_next_item(part, &at, &entry, &json);
@@ -565,5 +712,7 @@ int host_merge_items(size_t type, struct bytes common, const struct bytes *parts
         return rc;
     if (rc != 0 || m.count != map.count)
         return items_report_damage(fault, "parts");
-    return json->failed ? execute_no_memory(fault) : 0;
+    if (json->failed)
+        return execute_no_memory(fault);
+    return m.has_blobs && hooks != NULL && hooks->output != NULL ? blobs_merge(parts, count, hooks->output, fault) : 0;
 }

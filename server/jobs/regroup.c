@@ -59,21 +59,6 @@ static bool resize(struct job *job, uint32_t tail, uint32_t groups) {
     return true;
 }
 
-/* The attachments that any group of the tail can need. */
-static void join_attachments(const struct job *job, uint32_t tail, struct wire_chunk *all) {
-    uint64_t first = UINT32_MAX, end = 0;
-    for (uint32_t i = job->next_chunk; i < job->next_chunk + tail; i++) {
-        const struct wire_chunk *c = &job->chunks[i].plan;
-        if (c->attachment_count == 0)
-            continue;
-        uint64_t to = (uint64_t)c->attachment_first + c->attachment_count;
-        first = c->attachment_first < first ? c->attachment_first : first;
-        end = to > end ? to : end;
-    }
-    all->attachment_first = end == 0 ? 0 : (uint32_t)first;
-    all->attachment_count = end == 0 ? 0 : end - first > UINT32_MAX ? UINT32_MAX : (uint32_t)(end - first);
-}
-
 bool regroup_write_plan(struct job *job) {
     const struct record *r = job->record;
     struct wire_plan head;
@@ -111,22 +96,23 @@ bool regroup_write_plan(struct job *job) {
 static void cut(struct job *job, uint32_t tail, size_t size, double rate) {
     size_t room = HANDLER_MAX_CHUNKS - (job->record->chunks_total - tail), count = 0;
     struct host_plan_chunk *groups = room < 2 ? NULL : calloc(room, sizeof *groups);
-    struct wire_chunk like = {.offset = job->chunks[job->next_chunk].plan.offset};
-    struct slice bytes = slice_part(&job->chunk_bytes, (size_t)like.offset, size);
+    uint64_t start = job->chunks[job->next_chunk].plan.offset;
+    struct slice bytes = slice_part(&job->chunk_bytes, (size_t)start, size);
     const unsigned char *mapped = slice_map(&bytes);
     if (groups != NULL && mapped != NULL)
         count = host_regroup((struct bytes){mapped, size}, rate, groups, room);
     if (mapped != NULL)
         slice_unmap(&bytes, mapped);
     slice_deinit(&bytes);
-    join_attachments(job, tail, &like);
     if (count > 0 && resize(job, tail, (uint32_t)count)) {
         for (size_t i = 0; i < count; i++) {
             struct chunk *c = &job->chunks[job->next_chunk + i];
-            *c = (struct chunk){.plan = like, .lost = job->plan_lost};
-            c->plan.offset += groups[i].offset;
+            *c = (struct chunk){.lost = job->plan_lost};
+            c->plan.offset = start + groups[i].offset;
             c->plan.size = groups[i].size;
             c->plan.cost_ns = groups[i].cost_ns;
+            c->plan.attachment_first = groups[i].attachment_first;
+            c->plan.attachment_count = groups[i].attachment_count;
         }
         job->regrouped = job->next_chunk + (uint32_t)count;
         job->plan_is_stale = true;
