@@ -36,17 +36,25 @@ void prefer_parse(struct prefer *p, const char *line) {
 /* ---- Accept ------------------------------------------------------------------------------------------------------ */
 
 struct accept accept_of(const char *first, const char *second) {
-    return (struct accept){first, second, -1, -1, 0};
+    return (struct accept){.first = first, .second = second, .first_q = -1, .second_q = -1};
 }
 
-/* How exactly a media range names that type: 0..3, as in struct accept. */
+/* How exactly a media range names that type, which can have parameters: 0..3, as in struct accept. */
 static int range_rank(const struct field_part *range, const char *type) {
-    size_t main = strcspn(type, "/") + 1;
-    if (field_is(range, type))
+    size_t main = strcspn(type, "/") + 1, whole = strcspn(type, "; ");
+    if (range->size == whole && strncasecmp(range->at, type, whole) == 0)
         return 3;
     if (range->size == main + 1 && range->at[main] == '*' && strncasecmp(range->at, type, main) == 0)
         return 2;
     return field_is(range, "*/*") ? 1 : 0;
+}
+
+/* The more exact of two ranges counts; of two that are alike, the last one. */
+static void take_weight(int *weight, int *rank, int new_weight, int new_rank) {
+    if (new_rank == 0 || new_rank < *rank)
+        return;
+    *rank = new_rank;
+    *weight = new_weight;
 }
 
 void accept_parse(struct accept *a, const char *line) {
@@ -54,16 +62,11 @@ void accept_parse(struct accept *a, const char *line) {
     while (field_next(&rest, ',', &member)) {
         if (!field_next(&member, ';', &range))
             continue;
-        int q = field_read_weight(member);
-        int rank = range_rank(&range, a->second);
+        int q = field_read_weight(member), rank = range_rank(&range, a->first);
         if (q < 0)
             continue;
-        if (field_is(&range, a->first))
-            a->first_q = q;
-        if (rank > 0 && rank >= a->second_rank) {
-            a->second_rank = rank;
-            a->second_q = q;
-        }
+        take_weight(&a->first_q, &a->first_rank, q, rank >= (a->by_type ? 2 : 3) ? rank : 0);
+        take_weight(&a->second_q, &a->second_rank, q, range_rank(&range, a->second));
     }
 }
 
@@ -71,6 +74,35 @@ bool accept_prefers_first(const struct accept *a) {
     if (a->first_q <= 0)
         return false;
     return a->second_rank == 3 ? a->first_q > a->second_q : a->first_q >= a->second_q;
+}
+
+/* "image/webp", "image/" for all of a type, or "" for all. */
+static bool range_name(const struct field_part *range, char name[HANDLER_MAX_MEDIA_TYPE + 1]) {
+    const char *slash = memchr(range->at, '/', range->size);
+    size_t size = range->size;
+    if (slash == NULL || size > HANDLER_MAX_MEDIA_TYPE)
+        return false;
+    if (size == (size_t)(slash - range->at) + 2 && slash[1] == '*')
+        size = slash == range->at + 1 && range->at[0] == '*' ? 0 : size - 1;
+    for (size_t i = 0; i < size; i++)
+        name[i] = range->at[i] >= 'A' && range->at[i] <= 'Z' ? (char)(range->at[i] | 0x20) : range->at[i];
+    name[size] = '\0';
+    return true;
+}
+
+void accept_ranges_parse(struct accept_ranges *a, const char *line) {
+    struct field_part rest = {line, strlen(line)}, member, range;
+    while (a->count < ACCEPT_MAX_RANGES && field_next(&rest, ',', &member)) {
+        struct host_range *to = &a->list[a->count];
+        if (!field_next(&member, ';', &range) || !range_name(&range, to->name))
+            continue;
+        int q = field_read_weight(member);
+        if (q < 0)
+            continue;
+        to->quality = (unsigned)q;
+        a->names_other = a->names_other || (to->name[0] != '\0' && strcmp(to->name, "application/json") != 0);
+        a->count++;
+    }
 }
 
 /* ---- Priority ---------------------------------------------------------------------------------------------------- */

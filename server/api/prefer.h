@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "handlers/host/host.h"
+
 struct prefer {
     bool respond_async;
     bool has_wait;
@@ -21,12 +23,23 @@ void prefer_parse(struct prefer *p, const char *line);
  * default, so a wildcard counts for the second only: the client has to name the first one to get it. */
 struct accept {
     const char *first, *second;
+    bool by_type;          /* "image/" and a star names "image/png" as the first, too */
     int first_q, second_q; /* their weights in thousandths; -1: not named */
-    int second_rank;       /* how exactly it was named: 0 not at all, 1 by a wildcard, 2 by a range, 3 by its name */
+    int first_rank,
+        second_rank; /* how exactly it was named: 0 not at all, 1 by all types, 2 by its type, 3 by its name */
 };
 struct accept accept_of(const char *first, const char *second);
 void accept_parse(struct accept *a, const char *line); /* adds one line */
 bool accept_prefers_first(const struct accept *a);
+
+/* The media ranges of all lines of an Accept. Those that are malformed, too long or too many are left out. */
+#define ACCEPT_MAX_RANGES 32
+struct accept_ranges {
+    struct host_range list[ACCEPT_MAX_RANGES];
+    size_t count;
+    bool names_other; /* one of them names something else than JSON or all types */
+};
+void accept_ranges_parse(struct accept_ranges *a, const char *line); /* adds one line */
 
 /* The urgency 0..7 of a Priority header, or -1 if it has none that is valid (RFC 9218, section 4). */
 int priority_parse(const char *value);

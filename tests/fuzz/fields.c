@@ -48,11 +48,20 @@ static void add_accept(void *arg, const char *line) {
     accept_parse(arg, line);
 }
 
+static void add_range(void *arg, const char *line) {
+    accept_ranges_parse(arg, line);
+}
+
 static void read_accept(const char *text, size_t size) {
     struct accept a = accept_of("application/x-ndjson", "application/json");
     each_line(text, size, add_accept, &a);
     MUST(a.first_q >= -1 && a.first_q <= 1000 && a.second_q >= -1 && a.second_q <= 1000);
     MUST(!accept_prefers_first(&a) || a.first_q > 0);
+    struct accept_ranges ranges = {0};
+    each_line(text, size, add_range, &ranges);
+    MUST(ranges.count <= ACCEPT_MAX_RANGES);
+    for (size_t i = 0; i < ranges.count; i++)
+        MUST(ranges.list[i].quality <= 1000 && strlen(ranges.list[i].name) <= HANDLER_MAX_MEDIA_TYPE);
 }
 
 static void add_gzip(void *arg, const char *line) {

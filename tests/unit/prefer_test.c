@@ -137,12 +137,80 @@ static void a_type_is_preferred_by_its_name_and_quality(void **state) {
     assert_false(prefers_lines("application/x-ndjson", "application/json"));
 }
 
+static bool prefers_by_type(const char *line) {
+    struct accept a = accept_of("image/png; x=1", "application/json");
+    a.by_type = true;
+    accept_parse(&a, line);
+    return accept_prefers_first(&a);
+}
+
+static void a_range_of_its_type_names_the_first_only_if_that_is_wanted(void **state) {
+    (void)state;
+    static const char *const yes[] = {"image/png",
+                                      "image/*",
+                                      "IMAGE/*;q=0.1",
+                                      "image/*, */*",
+                                      "image/*;q=0, image/png",
+                                      "image/avif,image/webp,image/*;q=0.9,*/*;q=0.8"};
+    static const char *const no[] = {"*/*",
+                                     "image/",
+                                     "image/*;q=0",
+                                     "image/png;q=0, image/*",
+                                     "image/*x",
+                                     "text/*",
+                                     "image/*, application/json",
+                                     "image/*;q=0.5, */*"};
+    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+        assert_true(prefers_by_type(yes[i]));
+    for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+        assert_false(prefers_by_type(no[i]));
+    assert_false(prefers_lines("application/*", ""));
+}
+
+static void ranges_are_read_in_their_order(void **state) {
+    (void)state;
+    struct accept_ranges a = {0};
+    accept_ranges_parse(&a, "Image/WebP;q=0.5, image/*, bad, x/y;q=7, */*;q=0");
+    accept_ranges_parse(&a, "application/json");
+    static const char *const names[] = {"image/webp", "image/", "", "application/json"};
+    static const unsigned weights[] = {500, 1000, 0, 1000};
+    assert_int_equal(a.count, 4);
+    for (size_t i = 0; i < a.count; i++) {
+        assert_string_equal(a.list[i].name, names[i]);
+        assert_int_equal(a.list[i].quality, weights[i]);
+    }
+    assert_true(a.names_other);
+    struct accept_ranges plain = {0};
+    accept_ranges_parse(&plain, "application/json, */*");
+    assert_int_equal(plain.count, 2);
+    assert_false(plain.names_other);
+}
+
+static void too_many_and_too_long_ranges_are_left_out(void **state) {
+    (void)state;
+    struct accept_ranges a = {0};
+    char line[HANDLER_MAX_MEDIA_TYPE + 20] = "image/";
+    memset(line + 6, 'x', HANDLER_MAX_MEDIA_TYPE - 6);
+    accept_ranges_parse(&a, line);
+    assert_int_equal(a.count, 1);
+    assert_string_equal(a.list[0].name, line);
+    line[HANDLER_MAX_MEDIA_TYPE] = 'x';
+    accept_ranges_parse(&a, line);
+    assert_int_equal(a.count, 1);
+    for (int i = 0; i < 2 * ACCEPT_MAX_RANGES; i++)
+        accept_ranges_parse(&a, "a/b");
+    assert_int_equal(a.count, ACCEPT_MAX_RANGES);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(preferences_are_found_in_any_company),
         cmocka_unit_test(what_only_looks_like_a_preference_is_ignored),
         cmocka_unit_test(a_wait_is_a_whole_number_of_seconds),
         cmocka_unit_test(a_type_is_preferred_by_its_name_and_quality),
+        cmocka_unit_test(a_range_of_its_type_names_the_first_only_if_that_is_wanted),
+        cmocka_unit_test(ranges_are_read_in_their_order),
+        cmocka_unit_test(too_many_and_too_long_ranges_are_left_out),
         cmocka_unit_test(the_first_wait_counts_over_all_lines),
         cmocka_unit_test(an_urgency_is_one_digit),
         cmocka_unit_test(the_last_urgency_counts),
