@@ -32,7 +32,7 @@ void answer_set_terms(struct http_request *r, const struct answer_terms *terms) 
     set_terms(r, terms, false);
 }
 
-static void set_server_timing(struct http_request *r, const struct record *record) {
+void answer_set_timing(struct http_request *r, const struct record *record) {
     char value[RENDER_TIMING_SIZE];
     render_server_timing(value, record);
     http_set_header(r, "Server-Timing", value);
@@ -45,7 +45,7 @@ void answer_job(struct http_request *r, unsigned status, const struct record *re
     struct buf body = http_answer_room(r);
     buf_reserve(&body, 700);
     render_job(&body, record, &view, true);
-    set_server_timing(r, record);
+    answer_set_timing(r, record);
     http_answer(r, status, JSON_TYPE, &body);
 }
 
@@ -54,7 +54,7 @@ void answer_job_problem(struct http_request *r, const struct record *record) {
     const struct problem *p = problem_get(record->problem);
     if (p->status == 503)
         http_set_header(r, "Retry-After", "1");
-    set_server_timing(r, record);
+    answer_set_timing(r, record);
     if (record->error.size == 0) { /* there was no memory for it */
         http_answer_problem(r, record->problem, NULL, NULL);
         return;
@@ -86,7 +86,7 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
     if (terms != NULL)
         set_terms(r, terms, true);
     if (terms != NULL && terms->prefer.minimal && !terms->prefer.representation) {
-        set_server_timing(r, record);
+        answer_set_timing(r, record);
         http_answer_static(r, 202, NULL, "", 0);
     } else {
         answer_job(r, 202, record, job);
@@ -133,7 +133,7 @@ void answer_result(struct server *s, struct http_request *r, const struct record
     } else if (record->status == JOB_SUCCEEDED) {
         char id[ID_TEXT_SIZE];
         id_format(&record->id, id);
-        set_server_timing(r, record);
+        answer_set_timing(r, record);
         http_answer_slice(r, JSON_TYPE, &record->result, id); /* it never changes */
     } else {
         answer_job_problem(r, record);

@@ -22,6 +22,8 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
 void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms);
 /* Sets Preference-Applied (RFC 7240, section 3) and Idempotency-Replayed, for an answer that the caller gives. */
 void answer_set_terms(struct http_request *r, const struct answer_terms *terms);
+/* Sets Server-Timing, for an answer that the caller gives. */
+void answer_set_timing(struct http_request *r, const struct record *record);
 /* 200 and the Job, or 304 if the client has it already (RFC 9110, section 13.1.2). job: the live one, or NULL. */
 void answer_polled(struct http_request *r, const struct record *record, const struct job *job);
 /* If a condition of the request is false for the job (RFC 9110, section 13.1.1), answers 412 and returns true. A tag of

@@ -11,6 +11,7 @@
 #include "server/api/api.h"
 #include "server/api/deferred.h"
 #include "server/api/events.h"
+#include "server/api/item.h"
 #include "server/api/jobs.h"
 #include "server/api/service.h"
 #include "server/api/submit.h"
@@ -22,7 +23,7 @@ static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
 
 /* A row says all about a route: metrics show its path, and Allow follows from its handlers. */
 struct route {
-    const char *path;                 /* with at most one {name}, which stands for one segment that is not empty */
+    const char *path;                 /* with at most two {names}, which stand for one segment each that is not empty */
     route_handler *handlers[METHODS]; /* NULL: the route does not have that method */
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
@@ -38,6 +39,7 @@ static const struct route routes[] = {
      .query = {"cursor", "limit", "status", "type"}},
     {"/v1/jobs/{id}", {api_get_job, NULL, api_delete_job}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/result", {api_get_result}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/result/{index}", {api_get_item}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/log", {api_get_log}, deferred_on_hangup, deferred_on_done},
     {"/v1/jobs/{id}/events", {api_events}, NULL, api_events_done},
     {"/v1/jobs/{id}/cancel", {NULL, api_cancel_job}, deferred_on_hangup, deferred_on_done},
@@ -58,15 +60,24 @@ static const struct route routes[] = {
 
 static bool match(const struct route *route, const char *path, struct route_match *m) {
     const char *pattern = route->path;
-    while (*pattern == *path && *pattern != '\0' && *pattern != '{') {
-        pattern++;
-        path++;
+    *m = (struct route_match){0};
+    for (;;) {
+        while (*pattern == *path && *pattern != '\0' && *pattern != '{') {
+            pattern++;
+            path++;
+        }
+        if (*pattern != '{')
+            return *pattern == *path; /* both at their end */
+        size_t size = strcspn(path, "/");
+        if (size == 0)
+            return false;
+        if (m->text == NULL)
+            m->text = path, m->size = size;
+        else
+            m->second = path, m->second_size = size;
+        path += size;
+        pattern = strchr(pattern, '}') + 1;
     }
-    if (*pattern != '{')
-        return *pattern == *path; /* both at their end */
-    m->text = path;
-    m->size = strcspn(path, "/");
-    return m->size > 0 && strcmp(path + m->size, strchr(pattern, '}') + 1) == 0;
 }
 
 static const struct route *find_route(const char *path, struct route_match *m) {
@@ -175,7 +186,7 @@ static void on_begin(void *arg, struct http_request *r) {
 }
 
 static void on_handle(void *arg, struct http_request *r) {
-    struct route_match m = {"", 0};
+    struct route_match m = {0};
     const struct route *route = http_route(r); /* found in on_begin; only what stands for {name} is needed again */
     if (route != NULL)
         match(route, http_path(r), &m);

@@ -36,10 +36,13 @@ struct server {
     struct timer drain_timer;
 };
 
-/* What stands in the path for the {name} of its route, such as the id in /v1/jobs/{id}/result. No NUL ends it. */
+/* What stands in the path for the names of its route: the id and the index in /v1/jobs/{id}/result/{index}. No NUL ends
+ * them. */
 struct route_match {
-    const char *text;
+    const char *text; /* the first; NULL: there is none */
     size_t size;
+    const char *second; /* likewise */
+    size_t second_size;
 };
 
 /* Reads the id in a path. False: it is none. */

@@ -98,7 +98,7 @@ def allow_faults(response, methods):
 def check_methods(examples, tap):
     """OPTIONS names the documented methods, PATCH is rejected with the same names, HEAD is GET without a body."""
     document, service = examples.document, examples.service
-    some = {"{id}": "01941f29-7c00-7000-8000-0242ac120002", "{name}": "primes", "{code}": "gone"}
+    some = {"{id}": "01941f29-7c00-7000-8000-0242ac120002", "{index}": "0", "{name}": "primes", "{code}": "gone"}
     for path in document.root["paths"]:
         methods = {o.method for o in document.operations if o.path == path} | {"OPTIONS"}
         methods |= {"HEAD"} if "GET" in methods else set()

@@ -162,3 +162,43 @@ setup() {
     [ "$(tail -n 1 "$BODY")" = '{"summary":{"total":400,"succeeded":399,"failed":1}}' ]
     [ "$(jq -c 'select(.status == "failed") | [.index, .error.code]' "$BODY")" = '[137,"worker_crashed"]' ]
 }
+
+@test "one item by its number: its result, or its problem with its status" {
+    start_daemon
+    call_job '{"type":"primes","items":[{"start":0,"stop":100},{"start":0},{"nth":4}]}'
+    result=$(field .links.result)
+    call "$result/0"
+    [ "$CODE" = 200 ]
+    [ "$(<"$BODY")" = '{"count":25}' ]
+    call "$result/1"
+    expect_problem 422 invalid_params
+    holds '.errors[0].pointer == "/items/1"'
+    for index in 3 4294967296 01 x -1 %32; do
+        call "$result/$index"
+        [ "$index" = %32 ] || expect_problem 404 not_found
+    done
+    [ "$CODE" = 200 ]
+    call_job '{"type":"echo","params":{"value":1}}'
+    call "$(field .links.result)/0"
+    expect_problem 404 not_found
+}
+
+@test "the last item of a large map is found while the service goes on" {
+    start_daemon
+    python3 -c '
+import json
+print(json.dumps({"type": "echo", "items": [{"value": "x" * 90000 + str(i)} for i in range(100)]}))' >"$BATS_TEST_TMPDIR/in"
+    call_job "@$BATS_TEST_TMPDIR/in"
+    result=$(field .links.result)
+    call "$result/99"
+    [ "$CODE" = 200 ]
+    holds '.value | endswith("x99")'
+    call -r 0-9 "$result/0"
+    [ "$CODE" = 206 ]
+    [ "$(<"$BODY")" = '{"value":"' ]
+    tag=$(header ETag)
+    call "$result/1"
+    [ "$(header ETag)" != "$tag" ]
+    call -I "$result/99"
+    [ "$(header Content-Length)" = 90014 ]
+}
