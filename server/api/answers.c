@@ -93,12 +93,41 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
     }
 }
 
+static void add_accept(void *arg, const char *line) {
+    accept_parse(arg, line);
+}
+
+/* The client has named the media type of the result in its Accept, and so wants the bytes and not the Job. */
+static bool wants_bytes(struct http_request *r, const struct record *record) {
+    if (record->binary == NULL)
+        return false;
+    struct accept a = accept_of(record->binary->media_type, JSON_TYPE);
+    a.by_type = true;
+    http_each_header(r, "Accept", add_accept, &a);
+    return accept_prefers_first(&a);
+}
+
+/* The result of a job that has succeeded, as it is. */
+static void answer_bytes(struct http_request *r, const struct record *record) {
+    char id[ID_TEXT_SIZE];
+    id_format(&record->id, id);
+    answer_set_timing(r, record);
+    /* it never changes, so the id can be its tag */
+    http_answer_slice(r, record->binary == NULL ? JSON_TYPE : record->binary->media_type, &record->result, id);
+}
+
 void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms) {
     answer_set_terms(r, terms);
-    if (record->status == JOB_SUCCEEDED)
-        answer_job(r, 200, record, NULL);
-    else
+    if (record->status != JOB_SUCCEEDED) {
         answer_job_problem(r, record);
+    } else if (wants_bytes(r, record)) {
+        char id[ID_TEXT_SIZE];
+        id_format(&record->id, id);
+        http_set_header_f(r, "Content-Location", "/v1/jobs/%s/result", id); /* RFC 9110, section 8.7 */
+        answer_bytes(r, record);
+    } else {
+        answer_job(r, 200, record, NULL);
+    }
 }
 
 bool answer_precondition_failed(struct http_request *r, const struct record *record, const struct job *job) {
@@ -131,10 +160,7 @@ void answer_result(struct server *s, struct http_request *r, const struct record
     if (!job_status_is_final(record->status)) {
         answer_accepted(s, r, record, NULL);
     } else if (record->status == JOB_SUCCEEDED) {
-        char id[ID_TEXT_SIZE];
-        id_format(&record->id, id);
-        answer_set_timing(r, record);
-        http_answer_slice(r, JSON_TYPE, &record->result, id); /* it never changes */
+        answer_bytes(r, record);
     } else {
         answer_job_problem(r, record);
     }

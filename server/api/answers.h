@@ -18,7 +18,8 @@ struct answer_terms {
 /* 202 and the Job. terms: NULL for a request that submitted nothing. */
 void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
                      const struct answer_terms *terms);
-/* The end of the job that the request submitted: the Job, or the problem that it ended with. */
+/* The end of the job that the request submitted: the Job, or the bytes of its result if Accept names their media type, or
+ * the problem that it ended with. */
 void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms);
 /* Sets Preference-Applied (RFC 7240, section 3) and Idempotency-Replayed, for an answer that the caller gives. */
 void answer_set_terms(struct http_request *r, const struct answer_terms *terms);

@@ -258,7 +258,7 @@ static bool put_between(struct subscriber *s) {
 
 /* A Job with a large result is not written while there is no room for it: the client is cut off, and comes back. */
 static bool job_fits(struct subscriber *s) {
-    size_t bytes = s->record->result.size;
+    size_t bytes = render_result_size(s->record);
     s->broken =
         bytes > LARGE_JOB && !held_make_room(HELD_FOR_ANSWER, 2 * bytes); /* twice: the text doubles when it grows */
     return !s->broken;

@@ -58,17 +58,34 @@ static void put_waiting(struct buf *out, const struct record *r, const struct jo
     put_time(out, "estimated_start", view->estimated_start_ms);
 }
 
-static void put_result(struct buf *out, const struct record *r) {
-    if (r->status != JOB_SUCCEEDED || r->result.size > RENDER_MAX_INLINE)
+size_t render_result_size(const struct record *r) {
+    size_t size = r->status != JOB_SUCCEEDED ? 0 : r->binary == NULL ? r->result.size : r->binary->summary.size;
+    return size <= RENDER_MAX_INLINE ? size : 0;
+}
+
+static void put_result_text(struct buf *out, const struct record *r, size_t size) {
+    char *to = buf_reserve(out, size);
+    if (to == NULL)
         return;
-    buf_puts(out, ",\"result\":");
-    char *to = buf_reserve(out, r->result.size);
-    if (to == NULL || slice_read(&r->result, 0, to, r->result.size) != 0) {
+    if (r->binary != NULL)
+        memcpy(to, r->binary->summary.data, size);
+    else if (slice_read(&r->result, 0, to, size) != 0)
         out->failed = true;
-        return;
-    }
-    out->size += r->result.size;
+    out->size += size;
     out->data[out->size] = '\0';
+}
+
+static void put_result(struct buf *out, const struct record *r) {
+    size_t size = render_result_size(r);
+    if (size > 0) {
+        buf_puts(out, ",\"result\":");
+        put_result_text(out, r, size);
+    }
+    if (r->status != JOB_SUCCEEDED || r->binary == NULL)
+        return;
+    buf_puts(out, ",\"result_media_type\":");
+    buf_json_string(out, r->binary->media_type, strlen(r->binary->media_type));
+    put_number(out, ",\"result_size\":", r->result.size);
 }
 
 static void put_timings(struct buf *out, const struct record *r) {

@@ -17,7 +17,9 @@ struct job_view {
     int64_t estimated_start_ms; /* while queued: wall clock */
 };
 
-/* Appends the Job document. */
+/* How many bytes of a result or its summary the Job shows. */
+size_t render_result_size(const struct record *r);
+/* Appends the Job document. Of a result that is not JSON it has the summary, and never the bytes. */
 void render_job(struct buf *out, const struct record *r, const struct job_view *view, bool with_result);
 /* Writes the ETag (RFC 9110, section 8.8.3), which changes with the document; but estimated_start does not count. It is
  * a strong one, because If-Match takes no other. Returns how many characters it has in front that change only with the

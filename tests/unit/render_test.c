@@ -177,9 +177,33 @@ static void a_record_lives_until_its_last_owner_lets_go(void **state) {
     record_unref(NULL);
 }
 
+static void a_binary_result_shows_its_summary_and_never_its_bytes(void **state) {
+    (void)state;
+    struct record *r = ended(JOB_SUCCEEDED);
+    r->result = slice_all(blob_copy("\x89PNG", 4));
+    r->binary = calloc(1, sizeof *r->binary);
+    assert_non_null(r->binary);
+    strcpy(r->binary->media_type, "multipart/mixed; boundary=\"x\"");
+    json_t *o = render(r, true);
+    assert_null(json_object_get(o, "result"));
+    assert_string_equal(json_string_value(json_object_get(o, "result_media_type")), "multipart/mixed; boundary=\"x\"");
+    assert_int_equal(json_integer_value(json_object_get(o, "result_size")), 4);
+    json_decref(o);
+    buf_puts(&r->binary->summary, "{\"width\":3}");
+    o = render(r, true);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "result"), "width")), 3);
+    json_decref(o);
+    o = render(r, false);
+    assert_null(json_object_get(o, "result"));
+    json_decref(o);
+    assert_int_equal(render_result_size(r), r->binary->summary.size);
+    record_unref(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_that_succeeded_has_its_result),
+        cmocka_unit_test(a_binary_result_shows_its_summary_and_never_its_bytes),
         cmocka_unit_test(a_result_that_is_too_large_is_behind_its_link_only),
         cmocka_unit_test(a_job_that_failed_has_its_error_and_its_losses),
         cmocka_unit_test(what_is_not_known_yet_is_left_out),
