@@ -202,11 +202,43 @@ static struct curl_slist *make_headers(const struct client_request *request) {
         add_header(&headers, "Idempotency-Key", request->key);
     if (request->last_event != NULL)
         add_header(&headers, "Last-Event-ID", request->last_event);
+    if (request->part_count > 0)
+        return headers; /* libcurl names the boundary of the form */
     if (request->body != NULL)
         add_header(&headers, "Content-Type", "application/json");
     else if (strcmp(request->method, "POST") == 0)
         add_header(&headers, "Content-Type", ""); /* otherwise libcurl declares the empty body a form */
     return headers;
+}
+
+static size_t read_part(char *to, size_t one, size_t count, void *arg) {
+    return fread(to, one, count, arg);
+}
+
+static int seek_part(void *arg, curl_off_t offset, int origin) {
+    return fseeko(arg, offset, origin) == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+}
+
+static bool add_part(curl_mime *form, const struct client_part *p) {
+    curl_mimepart *part = curl_mime_addpart(form);
+    return part != NULL && fseeko(p->file, 0, SEEK_SET) == 0 && curl_mime_name(part, "data") == CURLE_OK &&
+           (p->media_type == NULL || curl_mime_type(part, p->media_type) == CURLE_OK) &&
+           curl_mime_data_cb(part, p->size, read_part, seek_part, NULL, p->file) == CURLE_OK;
+}
+
+/* NULL: memory ran out. */
+static curl_mime *make_form(struct client *c, const struct client_request *request) {
+    curl_mime *form = curl_mime_init(c->easy);
+    curl_mimepart *job = form == NULL ? NULL : curl_mime_addpart(form);
+    bool good = job != NULL && curl_mime_name(job, "job") == CURLE_OK &&
+                curl_mime_type(job, "application/json") == CURLE_OK &&
+                curl_mime_data(job, request->body->data, request->body->size) == CURLE_OK;
+    for (size_t i = 0; good && i < request->part_count; i++)
+        good = add_part(form, &request->parts[i]);
+    if (good)
+        return form;
+    curl_mime_free(form);
+    return NULL;
 }
 
 /* The options of one exchange. `url`, the request and the transfer are borrowed until it is over. */
@@ -226,7 +258,7 @@ static void set_options(struct client *c, const char *url, const struct client_r
     curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, STALL_TIMEOUT_S + request->wait_s);
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)request->limit_ms);
 
-    if (strcmp(request->method, "POST") == 0) {
+    if (strcmp(request->method, "POST") == 0 && request->part_count == 0) {
         curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
         curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body->data : "");
         curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE,
@@ -306,7 +338,15 @@ enum client_result client_perform(struct client *c, const struct client_request 
     struct curl_slist *headers = make_headers(request);
     set_options(c, url.data, request, &t);
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
-    enum client_result result = exchange(c, &t);
+    curl_mime *form = request->part_count > 0 ? make_form(c, request) : NULL;
+    enum client_result result = CLIENT_FAILED;
+    if (request->part_count > 0)
+        curl_easy_setopt(c->easy, CURLOPT_MIMEPOST, form);
+    if (request->part_count > 0 && form == NULL)
+        snprintf(c->error, sizeof c->error, "out of memory");
+    else
+        result = exchange(c, &t);
+    curl_mime_free(form);
     curl_slist_free_all(headers);
     buf_deinit(&url);
     return result;

@@ -12,6 +12,13 @@
 
 struct client; /* a base URL and the connection that is kept between exchanges */
 
+/* Data that are sent as they are. */
+struct client_part {
+    FILE *file; /* a regular one, which is read from its start; borrowed */
+    int64_t size;
+    const char *media_type; /* NULL: not known */
+};
+
 struct client_request {
     const char *method;
     struct buf path;        /* what follows the base URL, with the query: "/v1/jobs"; freed by the caller */
@@ -20,10 +27,13 @@ struct client_request {
     const char *key;        /* the Idempotency-Key, or NULL */
     const char *last_event; /* the Last-Event-ID, or NULL */
     const struct buf *body; /* JSON, or NULL; borrowed */
-    int wait_s;             /* how long the service can wait before it answers */
-    int64_t limit_ms;       /* for the whole exchange; 0: no limit as long as a byte comes every 30 s + wait_s */
-    FILE *sink;             /* gets the body of a 200 as it arrives; NULL: it goes to the response */
-    bool uninterrupted;     /* a signal that interrupt.h has noted does not end the exchange */
+    /* With them the request is a form (RFC 7578): the body is its part "job", and each of them a part "data". */
+    const struct client_part *parts;
+    size_t part_count;
+    int wait_s;         /* how long the service can wait before it answers */
+    int64_t limit_ms;   /* for the whole exchange; 0: no limit as long as a byte comes every 30 s + wait_s */
+    FILE *sink;         /* gets the body of a 200 as it arrives; NULL: it goes to the response */
+    bool uninterrupted; /* a signal that interrupt.h has noted does not end the exchange */
 };
 
 struct client_response {

@@ -21,9 +21,9 @@ int command_submit(struct command_input *in) {
 
 int command_get(struct command_input *in) {
     struct answer a = {0};
-    bool result = options_given(in->options, OPTION_RESULT);
-    int code =
-        result ? job_print_result(&in->service, in->words[0], &a) : job_get(&in->service, in->words[0], 0, false, &a);
+    bool result = options_given(in->options, OPTION_RESULT) || options_given(in->options, OPTION_OUTPUT);
+    int code = result ? job_print_result(&in->service, in->words[0], in->options, &a)
+                      : job_get(&in->service, in->words[0], 0, false, &a);
     if (code == EXIT_DONE && !result)
         job_print(&a);
     if (code == EXIT_NOT_ENDED)

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/events.h"
@@ -36,6 +37,24 @@ static int await(struct service *s, const char *id, struct answer *a) {
     return code;
 }
 
+/* Prints a JSON result that is in the Job. */
+static int print_slice(const struct options *options, struct slice result) {
+    FILE *to = job_open_output(options);
+    if (to == NULL)
+        return EXIT_TROUBLE;
+    fwrite(result.data, 1, result.size, to);
+    putc('\n', to);
+    return job_close_output(options, to);
+}
+
+/* Bytes would do harm to a terminal. */
+static int print_bytes(struct command_input *in, const char *id, struct answer *a) {
+    if (options_given(in->options, OPTION_OUTPUT) || !isatty(STDOUT_FILENO))
+        return job_print_result(&in->service, id, in->options, a);
+    say("the result is %s: offload get %s -o FILE", answer_text(a, "result_media_type"), id);
+    return EXIT_DONE;
+}
+
 /* Prints the result of a job that has ended, or says why it has none. */
 static int conclude(struct command_input *in, const char *id, struct answer *a) {
     const char *status = answer_text(a, "status");
@@ -44,13 +63,13 @@ static int conclude(struct command_input *in, const char *id, struct answer *a) 
         job_print(a);
     if (strcmp(status, "succeeded") == 0) {
         struct slice result = answer_slice(a, "result");
-        if (whole)
+        if (whole && !options_given(in->options, OPTION_OUTPUT))
             return EXIT_DONE;
-        if (result.data == NULL) /* it is too large to be in the Job, or it is not JSON */
-            return job_print_result(&in->service, id, a);
-        fwrite(result.data, 1, result.size, stdout);
-        putchar('\n');
-        return EXIT_DONE;
+        if (answer_text(a, "result_media_type") != NULL)
+            return print_bytes(in, id, a);
+        if (result.data == NULL) /* it is too large to be in the Job */
+            return job_print_result(&in->service, id, in->options, a);
+        return print_slice(in->options, result);
     }
     char subject[120];
     snprintf(subject, sizeof subject, "job %.60s", id);

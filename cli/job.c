@@ -1,8 +1,10 @@
 /* job.c: see job.h. Process: the client. */
 #include "cli/job.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "cli/data.h"
 #include "cli/interrupt.h"
 #include "cli/say.h"
 #include "cli/submission.h"
@@ -52,23 +54,31 @@ int job_read_key(const struct options *options, const char **key) {
 int job_submit(struct service *s, char **words, size_t count, const struct options *options, const char *prefer,
                int wait_s, struct answer *a) {
     struct buf body = {0};
+    struct data data = {.count = 0};
     const char *key;
     int code = job_read_key(options, &key);
     if (code != EXIT_DONE)
         return code;
     code = EXIT_USAGE;
-    if (submission_write(&body, words, count, options) != 0) {
+    if (submission_write(&body, words, count, options) != 0 || data_open(&data, options) != 0) {
         if (interrupt_signal() != 0) /* while stdin was read */
             code = 128 + interrupt_signal();
         goto out;
     }
     /* It is not interrupted: as soon as the request is sent the job can exist, and only the answer has its id. With a
      * key the request can be sent again when the connection is lost. */
-    struct client_request request = {
-        .method = "POST", .prefer = prefer, .key = key, .body = &body, .wait_s = wait_s, .uninterrupted = true};
+    struct client_request request = {.method = "POST",
+                                     .prefer = prefer,
+                                     .key = key,
+                                     .body = &body,
+                                     .parts = data.parts,
+                                     .part_count = data.count,
+                                     .wait_s = wait_s,
+                                     .uninterrupted = true};
     buf_puts(&request.path, "/v1/jobs");
     code = check_job(s, service_call(s, &request, key != NULL, a), a);
 out:
+    data_close(&data);
     buf_deinit(&body);
     return code;
 }
@@ -86,14 +96,36 @@ int job_cancel(struct service *s, const char *id, struct answer *a) {
     return check_job(s, service_call(s, &request, false, a), a);
 }
 
-int job_print_result(struct service *s, const char *id, struct answer *a) {
-    struct client_request request = {.method = "GET", .path = job_path(s, id, "/result"), .sink = stdout};
+FILE *job_open_output(const struct options *options) {
+    const char *path = options->text[OPTION_OUTPUT];
+    FILE *to = path == NULL ? stdout : fopen(path, "wbe");
+    if (to == NULL)
+        say("cannot write %s: %s", path, strerror(errno));
+    return to;
+}
+
+int job_close_output(const struct options *options, FILE *to) {
+    if (to == stdout) /* main says it */
+        return EXIT_DONE;
+    bool bad = ferror(to) != 0;
+    if (fclose(to) == 0 && !bad)
+        return EXIT_DONE;
+    say("cannot write %s: %s", options->text[OPTION_OUTPUT], strerror(errno));
+    return EXIT_TROUBLE;
+}
+
+int job_print_result(struct service *s, const char *id, const struct options *options, struct answer *a) {
+    FILE *to = job_open_output(options);
+    if (to == NULL)
+        return EXIT_TROUBLE;
+    struct client_request request = {.method = "GET", .path = job_path(s, id, "/result"), .sink = to};
     int code = service_call(s, &request, false, a);
     if (code == EXIT_DONE && a->http.status != 200)
-        return EXIT_NOT_ENDED;
-    if (code == EXIT_DONE && a->http.json && a->http.last != '\n')
+        code = EXIT_NOT_ENDED;
+    if (code == EXIT_DONE && to == stdout && a->http.json && a->http.last != '\n')
         putchar('\n');
-    return code;
+    int closed = job_close_output(options, to);
+    return code == EXIT_DONE ? closed : code;
 }
 
 int job_write_log(struct service *s, const char *id, FILE *to) {

@@ -21,9 +21,13 @@ MUST_CHECK int job_submit(struct service *s, char **words, size_t count, const s
 MUST_CHECK int job_get(struct service *s, const char *id, int wait_s, bool patient, struct answer *a);
 /* POST /v1/jobs/{id}/cancel. An interrupt does not end it, because `run` calls it after an interrupt. */
 MUST_CHECK int job_cancel(struct service *s, const char *id, struct answer *a);
-/* GET /v1/jobs/{id}/result. Writes the result to stdout as it arrives. EXIT_NOT_ENDED if there is none yet: then *a is
- * the Job. */
-MUST_CHECK int job_print_result(struct service *s, const char *id, struct answer *a);
+/* GET /v1/jobs/{id}/result. Writes the result to the file of --output, or to stdout, as it arrives. EXIT_NOT_ENDED if
+ * there is none yet: then *a is the Job. */
+MUST_CHECK int job_print_result(struct service *s, const char *id, const struct options *options, struct answer *a);
+/* The file of --output, or stdout. NULL, after a line on stderr, if it cannot be written. The second function closes it, and
+ * returns an exit code; EXIT_TROUBLE, after a line on stderr: not all could be written. */
+MUST_CHECK FILE *job_open_output(const struct options *options);
+MUST_CHECK int job_close_output(const struct options *options, FILE *to);
 
 /* GET /v1/jobs/{id}/log, to `to`. */
 MUST_CHECK int job_write_log(struct service *s, const char *id, FILE *to);

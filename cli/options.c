@@ -14,6 +14,8 @@ static const struct option_row rows[OPTION_COUNT] = {
                        "all parameters at once, in place of KEY=VALUE; for check-program: TYPE=JSON, repeatable"},
     [OPTION_COLUMNS] = {"columns", KIND_TEXT, "JSON|@FILE", NULL,
                         "a list of values for each parameter, in place of FILE"},
+    [OPTION_DATA] = {"data", KIND_TEXT, "FILE", NULL,
+                     "a file to send as it is, for a parameter of bytes; - is stdin; repeatable"},
     [OPTION_PRIORITY] = {"priority", KIND_COUNT, "0..7", "priority", "0 is the most urgent; default 3"},
     [OPTION_TIMEOUT] = {"timeout", KIND_MS, "TIME", "timeout_ms",
                         "limit of the run time; for health (default 2s) and check-program (30s): of an answer"},
@@ -31,6 +33,7 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_LOG] = {"log", KIND_SWITCH, NULL, NULL, "print what the job's processes print, on stderr"},
     [OPTION_FOLLOW] = {"follow", KIND_SWITCH, NULL, NULL, "go on until the job ends"},
     [OPTION_RESULT] = {"result", KIND_SWITCH, NULL, NULL, "print the result, not the job"},
+    [OPTION_OUTPUT] = {"output", KIND_TEXT, "FILE", NULL, "write the result to FILE, not to stdout; also -o FILE", 'o'},
     [OPTION_STATUS] = {"status", KIND_TEXT, "STATUS", NULL,
                        "only jobs queued, running, succeeded, failed or cancelled"},
     [OPTION_TYPE] = {"type", KIND_TEXT, "TYPE", NULL, "only jobs of this type"},
@@ -41,7 +44,7 @@ static const struct option_row rows[OPTION_COUNT] = {
                              "how long a program may take until it says hello; default 60s"},
     [OPTION_RETRIES] = {"retries", KIND_COUNT, "N", NULL, "how often to try again when the service is busy; default 5"},
     [OPTION_URL] = {"url", KIND_TEXT, "URL", NULL, "where the service is: http://…, https://…, unix:/PATH"},
-    [OPTION_HELP] = {"help", KIND_SWITCH, NULL, NULL, "this page"},
+    [OPTION_HELP] = {"help", KIND_SWITCH, NULL, NULL, "this page", 'h'},
     [OPTION_VERSION] = {"version", KIND_SWITCH, NULL, NULL, "the version of this program"},
 };
 
@@ -78,12 +81,15 @@ static int take_option(struct options *o, enum option_id id, const char *text) {
     };
     const struct option_row *row = &rows[id];
     o->text[id] = text != NULL ? text : "";
-    if (id == OPTION_PARAMS && o->params_count == OPTION_PARAMS_MAX) {
-        say("--params stands more than %d times", OPTION_PARAMS_MAX);
+    if ((id == OPTION_PARAMS && o->params_count == OPTION_REPEAT_MAX) ||
+        (id == OPTION_DATA && o->data_count == OPTION_REPEAT_MAX)) {
+        say("--%s stands more than %d times", row->name, OPTION_REPEAT_MAX);
         return -1;
     }
     if (id == OPTION_PARAMS)
         o->params[o->params_count++] = text;
+    if (id == OPTION_DATA)
+        o->data[o->data_count++] = text;
     if (row->kind < KIND_COUNT || parse_number(row, text, &o->number[id]) == 0)
         return 0;
     say("--%s takes %s, not '%s'", row->name, wanted[row->kind], text);
@@ -100,11 +106,12 @@ int options_parse(struct options *o, int argc, char **argv) {
         };
     *o = (struct options){0};
     for (;;) {
-        int found = getopt_long(argc, argv, "h", table, NULL);
+        int found = getopt_long(argc, argv, "ho:", table, NULL);
         if (found == -1)
             return optind;
-        if (found == 'h')
-            found = 256 + OPTION_HELP;
+        for (int id = 0; id < OPTION_COUNT && found < 256; id++)
+            if (rows[id].letter == found)
+                found = 256 + id;
         if (found < 256 || take_option(o, (enum option_id)(found - 256), optarg) != 0)
             return -1;
     }

@@ -13,6 +13,7 @@
 enum option_id {
     OPTION_PARAMS,
     OPTION_COLUMNS,
+    OPTION_DATA,
     OPTION_PRIORITY,
     OPTION_TIMEOUT,
     OPTION_QUEUE_TIMEOUT,
@@ -27,6 +28,7 @@ enum option_id {
     OPTION_LOG,
     OPTION_FOLLOW,
     OPTION_RESULT,
+    OPTION_OUTPUT,
     OPTION_STATUS,
     OPTION_TYPE,
     OPTION_LIMIT,
@@ -43,7 +45,7 @@ enum option_id {
 /* A set of options: OPTION_BIT(a) | OPTION_BIT(b). */
 #define OPTION_BIT(id) (1u << (id))
 #define OPTIONS_OF_JOB                                                                                                 \
-    (OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_TIMEOUT) |                            \
+    (OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_DATA) | OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_TIMEOUT) |  \
      OPTION_BIT(OPTION_QUEUE_TIMEOUT) | OPTION_BIT(OPTION_MAX_ATTEMPTS) | OPTION_BIT(OPTION_TTL) |                     \
      OPTION_BIT(OPTION_CHUNKS) | OPTION_BIT(OPTION_DELAY) | OPTION_BIT(OPTION_ISOLATION) |                             \
      OPTION_BIT(OPTION_WEBHOOK) | OPTION_BIT(OPTION_KEY))
@@ -52,7 +54,7 @@ enum option_id {
 
 enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
 
-#define OPTION_PARAMS_MAX 256 /* how often --params can stand */
+#define OPTION_REPEAT_MAX 256 /* how often --params and --data can stand */
 
 /* An option is one row; --help and the manual page are made from it. */
 struct option_row {
@@ -61,13 +63,15 @@ struct option_row {
     const char *value;  /* as the help page shows it; NULL: the option takes none */
     const char *member; /* of a job's "options", or NULL */
     const char *help;
+    char letter; /* its short form, or NUL */
 };
 
 struct options {
     const char *text[OPTION_COUNT]; /* as given, borrowed from argv; "" for a switch; NULL: not given */
     int64_t number[OPTION_COUNT];   /* a count, or a time in ms; valid if the option was given and takes a number */
-    const char *params[OPTION_PARAMS_MAX]; /* each --params, in their order; text has the last one */
-    size_t params_count;
+    /* Each --params and each --data, in their order; text has the last one. */
+    const char *params[OPTION_REPEAT_MAX], *data[OPTION_REPEAT_MAX];
+    size_t params_count, data_count;
 };
 
 const struct option_row *options_row(enum option_id id);

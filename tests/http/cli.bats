@@ -55,6 +55,27 @@ has_job() { # STATUS TYPE
     [[ $output == *'"status":"succeeded"'* && $output == *'"total":4'* && $output == *'"count":78498'* ]]
 }
 
+@test "-o writes the result to a file, whatever its size" {
+    out=$BATS_TEST_TMPDIR/out
+    run --separate-stderr offload run primes start=0 stop=100 -o "$out"
+    [ "$status" -eq 0 ]
+    [ -z "$output$stderr" ]
+    [ "$(<"$out")" = '{"count":25}' ]
+    run --separate-stderr offload run primes start=0 stop=1000000 op=list --output "$out" --job
+    [ "$status" -eq 0 ]
+    [[ $output == *'"status":"succeeded"'* ]]
+    [ "$(wc -c <"$out")" -gt $((256 * 1024)) ]
+    id=$(job_id <<<"$output")
+    run --separate-stderr offload get "$id" -o "$out"
+    [ "$status" -eq 0 ]
+    [ "$(jq .count "$out")" = 78498 ]
+    run --separate-stderr offload wait "$id" -o "$BATS_TEST_TMPDIR"
+    [ "$status" -eq 4 ]
+    [[ $stderr == *"cannot write $BATS_TEST_TMPDIR"* ]]
+    run --separate-stderr offload run echo value=1 -o /dev/full
+    [ "$status" -eq 4 ]
+}
+
 @test "run fetches a result that is too large for the Job" {
     offload run primes start=0 stop=1000000 op=list > "$BATS_TEST_TMPDIR/list"
     [ "$(wc -c < "$BATS_TEST_TMPDIR/list")" -gt $((256 * 1024)) ]
