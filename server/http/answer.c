@@ -230,6 +230,11 @@ static bool accepts_gzip(struct http_request *r) {
     return http_gzip_is_accepted(&wish);
 }
 
+/* Images and the like are compressed already, or are too many bytes for the event loop. */
+static bool is_text(const char *media_type) {
+    return strncmp(media_type, "text/", 5) == 0 || strcmp(media_type, "application/json") == 0;
+}
+
 /* The part that the client wants. Only GET has ranges (RFC 9110, section 14.2), and only if the client has the rest of
  * the same bytes (section 13.1.5). etag: NULL: there is none, so no If-Range holds. */
 static enum range wanted_range(struct http_request *r, size_t size, const char *etag, size_t *first, size_t *last) {
@@ -249,16 +254,18 @@ struct slice_tags {
     char plain[ETAG_SIZE], gzip[ETAG_SIZE];
 };
 
-/* True: the condition of the request has its answer, 412 or 304. Else the headers are set. */
+/* True: the condition of the request has its answer, 412 or 304. Else the headers are set. What a POST has made is given
+ * whatever its conditions are. */
 static bool answer_condition(struct http_request *r, const struct slice_tags *tags, bool gzip) {
     const char *etag = gzip ? tags->gzip : tags->plain;
-    if (http_precondition_fails(r, tags->plain, 0) && http_precondition_fails(r, tags->gzip, 0)) {
+    bool reads = strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 || http_is_head(r);
+    if (reads && http_precondition_fails(r, tags->plain, 0) && http_precondition_fails(r, tags->gzip, 0)) {
         http_answer_problem(r, PROBLEM_PRECONDITION_FAILED, NULL, NULL);
         return true;
     }
     http_set_header(r, MHD_HTTP_HEADER_ETAG, etag);
     http_set_header(r, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
-    if (!http_is_known(r, etag))
+    if (!reads || !http_is_known(r, etag))
         return false;
     http_answer_static(r, MHD_HTTP_NOT_MODIFIED, NULL, "", 0);
     return true;
@@ -271,7 +278,7 @@ void http_answer_slice(struct http_request *r, const char *media_type, const str
     snprintf(tags.gzip, sizeof tags.gzip, "\"%s-gzip\"", tag);
     enum range range = wanted_range(r, body->size, tags.plain, &first, &last);
     /* What compresses an answer is larger than many answers. If it does not fit, the answer is not compressed. */
-    bool gzip = range == RANGE_NONE && body->size >= GZIP_FROM && accepts_gzip(r) &&
+    bool gzip = range == RANGE_NONE && body->size >= GZIP_FROM && is_text(media_type) && accepts_gzip(r) &&
                 held_make_room(HELD_FOR_ANSWER, http_gzip_bytes);
     if (answer_condition(r, &tags, gzip))
         return;

@@ -180,8 +180,8 @@ void http_answer(struct http_request *r, unsigned status, const char *media_type
 struct buf http_answer_room(struct http_request *r);
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
                         size_t size); /* borrows `body` for ever */
-/* Answers with a slice, and takes a reference to it. 200 with the whole slice, which is compressed if it is large and
- * the client accepts gzip (RFC 9110, section 12.5.3); or 206 with the client's Range (section 14); or 416. `tag`, at most
+/* Answers with a slice, and takes a reference to it. 200 with the whole slice, which is compressed if it is large text or
+ * JSON and the client accepts gzip (RFC 9110, section 12.5.3); or 206 with the client's Range (section 14); or 416. `tag`, at most
  * 64 characters, stands for these bytes for ever: the strong ETag is made of it, and the client's conditions can be
  * answered with 304 or 412. */
 void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag);
