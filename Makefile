@@ -126,7 +126,7 @@ CLI_LDLIBS = $(shell $(PKG_CONFIG) --libs libcurl jansson)
 MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
-THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,closing log store store_sqlite webhooks)
+THREADED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%_test,closing log store store_files store_sqlite webhooks)
 FAILING := $(BUILD)/tests/oom/failing.so
 # A harness has no main: `make fuzz` links it with libFuzzer, `make test` with the main that feeds it the committed files.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))

@@ -11,8 +11,8 @@
  *        └──finish, or submit of a job that has ended──► ENDED
  *
  * Nothing is copied: the store shares the record with the live job, so `plan`, `update` and `lost` have nothing to
- * change. Nothing is recovered either: requests, plans, parts and webhooks would be lost with the process, so the store
- * does not keep them at all.
+ * change. Nothing is recovered either: requests, attachments, plans, parts and webhooks would be lost with the process, so
+ * the store does not keep them at all.
  *
  * SQLite's :memory: would be less code. We did not take it, because evict must free memory before it returns, and
  * --max-memory must know how much memory the results need. In SQLite the results would be copies that are not counted,
@@ -429,6 +429,11 @@ static const char *memory_trouble(struct store *s) {
     return NULL;
 }
 
+static const char *memory_spool(struct store *s) {
+    (void)s;
+    return NULL;
+}
+
 /* ---- only for stores that outlive their process ------------------------------------------------------------------ */
 
 static void memory_plan(struct store *s, struct record *r, const struct slice *plan) {
@@ -491,6 +496,7 @@ static const struct store_ops memory_ops = {
     .adjust_clock = memory_adjust_clock,
     .evict = memory_evict,
     .trouble = memory_trouble,
+    .spool = memory_spool,
     .recover = memory_recover,
     .close = memory_close,
 };

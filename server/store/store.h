@@ -63,9 +63,10 @@ struct delivery {
 /* What a submission has beside its record: what is needed to run the job again, or its webhook if it has ended. Borrowed
  * for the call; the store takes references. */
 struct store_input {
-    struct slice request;                      /* the JSON of the submission */
-    const struct job_attachments *attachments; /* NULL: none. Of a file that http has spooled (blob_file), the store
-                                                * takes the file itself, without a copy */
+    struct slice request; /* the JSON of the submission */
+    /* NULL: none. The store keeps them until the job has ended. One that is a file without a name in the directory of
+     * `spool`, and a blob_file, is not copied: the file gets a name. So nobody may write to it any more. */
+    const struct job_attachments *attachments;
     struct slice plan;              /* the worker's plan as it came over the wire; empty: the job has none yet */
     const struct store_key *key;    /* NULL: none */
     const struct delivery *webhook; /* of a job that has ended; NULL: none */
@@ -92,7 +93,9 @@ struct store_recovery {
      *   - A plan that this build cannot use is left out, and so are its parts and poison items; chunks_total is 0 then.
      *     Chunks that were lost and not done still come, with how often that was.
      *   - A type that this build does not have comes as UINT32_MAX.
-     *   - A request that was lost comes as an empty one, and is logged. Without a plan such a job cannot run again. */
+     *   - A request that was lost comes as an empty one, and is logged. Without a plan such a job cannot run again.
+     *   - If an attachment was lost, the request and the plan count as lost, too, and there are no attachments.
+     *   - An attachment that is a file comes as a blob_file. */
     void (*job)(void *arg, struct record *r, const struct store_input *in);
     void (*chunk)(void *arg, const struct id *job, const struct store_chunk *c);
     void (*delivery)(void *arg, const struct delivery *d);
@@ -125,7 +128,7 @@ struct store_ops {
     void (*forget)(struct store *s, const struct id *id, store_done *done, void *arg);
     void (*get)(struct store *s, const struct id *id, store_found *found, void *arg);
     /* Lists jobs that have ended, the newest first: the caller knows those that have not. Calls `found` once for each
-     * match, and then once with record NULL. Records come without results and logs. */
+     * match, and then once with record NULL. Records come without results, summaries and logs. */
     void (*list)(struct store *s, const struct record_filter *f, store_found *found, void *arg);
     void (*find_key)(struct store *s, const char *tenant, const char *key, store_key_found *found, void *arg);
     /* Records a webhook by itself, or the time of its next attempt. `delivered` forgets it. */
@@ -143,6 +146,9 @@ struct store_ops {
     /* Says in a few words why the store cannot record anything now, as far as it knows. A constant; NULL: it can. A store
      * on disk looks after its files when it is asked: what it finds is said the next time. */
     const char *(*trouble)(struct store *s);
+    /* The directory in which the caller can make files without a name (O_TMPFILE in open(2)) for the attachments of jobs
+     * that will be submitted: then the store need not copy them. Lasts as long as the store. NULL: it has none. */
+    const char *(*spool)(struct store *s);
     /* Reports all jobs that have not ended, and all webhooks that have not been sent. Call it once, before any other
      * operation. Unlike those, it reads the disk before it returns. 0, or -1 if the disk could not be read (it logs
      * why). */

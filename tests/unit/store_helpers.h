@@ -4,6 +4,7 @@
 #define OFFLOAD_TEST_STORE_HELPERS_H
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -216,6 +217,24 @@ UNUSED static struct slice large_slice(size_t size, char seed) {
     return slice_all(blob_seal(fd, size));
 }
 
+/* In a file without a name, as http spools what is large. */
+UNUSED static struct slice spooled_slice(const char *spool, size_t size, char seed) {
+    struct slice bytes = large_slice(size, seed);
+    const unsigned char *mapped = slice_map(&bytes);
+    int fd = open(spool, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(memfd_write(fd, mapped, size), 0);
+    slice_unmap(&bytes, mapped);
+    slice_deinit(&bytes);
+    return slice_all(blob_file(fd, size));
+}
+
+/* Adds one, and takes the slice. */
+UNUSED static void add_attachment(struct job_attachments *a, struct slice bytes, const char *media_type) {
+    assert_int_equal(attachments_add(a, &bytes, media_type, false), 0);
+    slice_deinit(&bytes);
+}
+
 UNUSED static void assert_same_bytes(const struct slice *a, const struct slice *b) {
     assert_int_equal(a->size, b->size);
     const unsigned char *x = slice_map(a), *y = slice_map(b);
@@ -249,6 +268,14 @@ UNUSED static void add_log(struct record *r, const char *text) {
     r->log_size = (uint32_t)r->log->text.size;
 }
 
+/* Its result is not JSON. */
+UNUSED static void set_binary(struct record *r, const char *media_type, const char *summary) {
+    r->binary = calloc(1, sizeof *r->binary);
+    assert_non_null(r->binary);
+    snprintf(r->binary->media_type, sizeof r->binary->media_type, "%s", media_type);
+    buf_puts(&r->binary->summary, summary);
+}
+
 UNUSED static struct record *ended_record(int64_t now_ms, int64_t ttl_ms) {
     struct record *r = new_record();
     r->options.ttl_ms = ttl_ms;
@@ -279,6 +306,7 @@ UNUSED static struct slice plan_slice(uint32_t type, uint32_t chunks, size_t pad
 struct recovered {
     struct record *jobs[RECOVERED_MAX];
     struct slice requests[RECOVERED_MAX], plans[RECOVERED_MAX];
+    struct job_attachments attachments[RECOVERED_MAX];
     unsigned job_count;
     struct id chunk_jobs[RECOVERED_MAX];
     struct store_chunk chunks[RECOVERED_MAX];
@@ -288,12 +316,20 @@ struct recovered {
     unsigned delivery_count;
 };
 
+static void copy_attachments(struct job_attachments *to, const struct job_attachments *from) {
+    for (uint32_t i = 0; from != NULL && i < from->count; i++) {
+        const struct job_attachment *a = &from->list[i];
+        assert_int_equal(attachments_add(to, &a->bytes, a->media_type, a->own), 0);
+    }
+}
+
 static void on_job(void *arg, struct record *r, const struct store_input *in) {
     struct recovered *v = arg;
     assert_true(v->job_count < RECOVERED_MAX);
     v->jobs[v->job_count] = record_ref(r);
     v->requests[v->job_count] = slice_ref(&in->request);
     v->plans[v->job_count] = slice_ref(&in->plan);
+    copy_attachments(&v->attachments[v->job_count], in->attachments);
     v->job_count++;
 }
 
@@ -329,6 +365,7 @@ UNUSED static void free_recovered(struct recovered *v) {
         record_unref(v->jobs[i]);
         slice_deinit(&v->requests[i]);
         slice_deinit(&v->plans[i]);
+        attachments_deinit(&v->attachments[i]);
     }
     for (unsigned i = 0; i < v->chunk_count; i++) {
         slice_deinit(&v->chunks[i].part);

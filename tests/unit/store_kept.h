@@ -16,6 +16,7 @@
 struct kept_job {
     struct record *record;
     struct slice request, plan;
+    struct job_attachments attachments;
     struct store_chunk chunks[KEPT_CHUNKS]; /* by index */
     bool known[KEPT_CHUNKS];                /* lost or done */
     uint32_t poison[KEPT_CHUNKS][4];        /* the places of poison items */
@@ -43,6 +44,7 @@ static void kept_drop(struct kept_job *k) {
         slice_deinit(&k->chunks[i].part);
     slice_deinit(&k->request);
     slice_deinit(&k->plan);
+    attachments_deinit(&k->attachments);
     record_unref(k->record);
     free(k);
 }
@@ -53,6 +55,11 @@ static void kept_submit(struct store *s, struct record *r, const struct store_in
         k->record = record_ref(r);
         k->request = slice_ref(&in->request);
         k->plan = slice_ref(&in->plan);
+        for (uint32_t i = 0; in->attachments != NULL && i < in->attachments->count; i++) {
+            const struct job_attachment *a = &in->attachments->list[i];
+            if (attachments_add(&k->attachments, &a->bytes, a->media_type, false) != 0)
+                abort();
+        }
         DL_APPEND(kept_jobs, k);
     }
     kept_memory_ops.submit(s, r, in, done, arg);
@@ -121,6 +128,8 @@ static int kept_recover(struct store *s, const struct store_recovery *to) {
     (void)s;
     DL_FOREACH_SAFE(kept_jobs, k, next) {
         struct store_input in = {.request = k->request, .plan = k->plan};
+        if (k->attachments.count > 0)
+            in.attachments = &k->attachments;
         to->job(to->arg, k->record, &in);
         for (unsigned i = 0; i < KEPT_CHUNKS; i++) {
             if (k->known[i])

@@ -195,7 +195,9 @@ static void on_reported(void *arg, enum store_result result) {
     w->busy = false;
 }
 
-/* Submits and ends jobs, some of them large, until it is killed. */
+#define SPOOLED 50000 /* bytes */
+
+/* Submits jobs with attachments and ends others, some of them large, until it is killed. */
 static void work_until_killed(void) {
     static struct work works[16];
     open_sqlite(&(struct store_limits){0});
@@ -212,7 +214,12 @@ static void work_until_killed(void) {
             end_at(r, clock_wall_ms());
             store->ops->finish(store, r, NULL, on_reported, w);
         } else {
-            store->ops->submit(store, r, &(struct store_input){.request = bytes}, on_reported, w);
+            struct job_attachments a = {.list = NULL};
+            add_attachment(&a, spooled_slice(store->ops->spool(store), SPOOLED, 's'), "image/png");
+            add_attachment(&a, slice_ref(&bytes), NULL);
+            struct store_input in = {.request = bytes, .attachments = &a};
+            store->ops->submit(store, r, &in, on_reported, w);
+            attachments_deinit(&a);
         }
         slice_deinit(&bytes);
         record_unref(r);
@@ -258,6 +265,12 @@ static void assert_reported(const struct report *t, const struct recovered *v) {
             i++;
         assert_true(i < v->job_count);
         assert_same_bytes(&v->requests[i], &expected);
+        struct slice spooled = large_slice(SPOOLED, 's');
+        assert_int_equal(v->attachments[i].count, 2);
+        assert_same_bytes(&v->attachments[i].list[0].bytes, &spooled);
+        assert_string_equal(v->attachments[i].list[0].media_type, "image/png");
+        assert_same_bytes(&v->attachments[i].list[1].bytes, &expected);
+        slice_deinit(&spooled);
     }
     slice_deinit(&expected);
 }
@@ -511,8 +524,10 @@ static void a_plan_of_another_wire_version_is_made_again(void **state) {
     assert_int_equal(count_files("files", "-plan-") + count_files("files", "-part-"), 0);
 }
 
-/* Makes a database of the present schema one of version 1. */
-#define TO_VERSION_3 "DROP TABLE logs; ALTER TABLE jobs DROP COLUMN log_size; PRAGMA user_version = 3;"
+/* Make a database of the present schema one of an earlier version. */
+#define TO_VERSION_4                                                                                                   \
+    "DROP TABLE attachments; DROP TABLE summaries; ALTER TABLE jobs DROP COLUMN media_type; PRAGMA user_version = 4;"
+#define TO_VERSION_3 TO_VERSION_4 "DROP TABLE logs; ALTER TABLE jobs DROP COLUMN log_size; PRAGMA user_version = 3;"
 #define TO_VERSION_1                                                                                                   \
     TO_VERSION_3 "DROP INDEX jobs_by_type; ALTER TABLE chunks DROP COLUMN poison; PRAGMA user_version = 1;"
 
@@ -557,7 +572,7 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     assert_int_equal(v->chunks[0].attempt, 2);
     free_recovered(v);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 4);
+    assert_int_equal(ask("PRAGMA user_version"), 5);
 }
 
 static void a_migrated_database_keeps_plans_and_parts(void **state) {
@@ -605,6 +620,52 @@ static void a_migrated_database_takes_logs(void **state) {
     assert_string_equal(found->log->text.data, "printed\n");
     record_unref(found);
     record_unref(before);
+    record_unref(after);
+}
+
+/* What it has is read as before: the result of an earlier version is JSON, and its jobs have no attachments. */
+static void a_migrated_database_takes_attachments_and_binary_results(void **state) {
+    (void)state;
+    struct record *open = new_record(), *before = new_record(), *later = new_record(), *after = new_record(), *found;
+    struct slice request = text_slice("{}");
+    assert_int_equal(submit_with(open, &(struct store_input){.request = request}), STORE_OK);
+    before->result = large_slice(50000, 'b');
+    end_at(before, clock_wall_ms());
+    assert_int_equal(finish(before), STORE_OK);
+    close_store();
+    alter(TO_VERSION_4);
+    open_sqlite(&(struct store_limits){0});
+    struct job_attachments a = {.list = NULL};
+    add_attachment(&a, large_slice(50000, 'a'), "image/png");
+    assert_int_equal(submit_with(later, &(struct store_input){.request = request, .attachments = &a}), STORE_OK);
+    set_binary(after, "image/png", "{\"width\":3}");
+    after->result = large_slice(50000, 'p');
+    end_at(after, clock_wall_ms());
+    assert_int_equal(finish(after), STORE_OK);
+    close_store();
+    assert_int_equal(ask("PRAGMA user_version"), 5);
+    open_sqlite(&(struct store_limits){0});
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 2);
+    assert_same_bytes(&v->requests[0], &request);
+    assert_int_equal(v->attachments[0].count, 0);
+    assert_int_equal(v->attachments[1].count, 1);
+    assert_same_bytes(&v->attachments[1].list[0].bytes, &a.list[0].bytes);
+    assert_int_equal(get_record(&before->id, &found), STORE_OK);
+    assert_null(found->binary);
+    assert_same_bytes(&found->result, &before->result);
+    record_unref(found);
+    assert_int_equal(get_record(&after->id, &found), STORE_OK);
+    assert_string_equal(found->binary->media_type, "image/png");
+    assert_string_equal(found->binary->summary.data, "{\"width\":3}");
+    assert_same_bytes(&found->result, &after->result);
+    record_unref(found);
+    free_recovered(v);
+    attachments_deinit(&a);
+    slice_deinit(&request);
+    record_unref(open);
+    record_unref(before);
+    record_unref(later);
     record_unref(after);
 }
 
@@ -695,7 +756,7 @@ static void the_column_of_an_option_that_a_database_lacks_is_added(void **state)
         assert_null(found->options.webhook);
         record_unref(found);
         close_store();
-        assert_int_equal(ask("PRAGMA user_version"), 4);
+        assert_int_equal(ask("PRAGMA user_version"), 5);
     }
     record_unref(r);
 }
@@ -747,7 +808,7 @@ static void an_empty_database_is_brought_to_the_present_schema(void **state) {
     open_sqlite(&(struct store_limits){0});
     assert_int_equal(submit(r), STORE_OK);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 4);
+    assert_int_equal(ask("PRAGMA user_version"), 5);
     assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
     record_unref(r);
 }
@@ -1295,6 +1356,7 @@ int main(void) {
         OPENED(an_open_job_of_0_2_0_is_recovered_with_its_options),
         OPENED(a_migrated_database_keeps_plans_and_parts),
         OPENED(a_migrated_database_takes_logs),
+        OPENED(a_migrated_database_takes_attachments_and_binary_results),
         OPENED(a_log_goes_with_its_job),
         OPENED(the_log_of_an_open_job_is_not_stored),
         OPENED(poison_items_that_make_no_sense_are_left_out),

@@ -308,6 +308,90 @@ static void logs_count_against_max_ended_bytes(void **state) {
     record_unref(second);
 }
 
+static void a_result_that_is_not_json_is_kept_with_its_media_type_and_summary(void **state) {
+    (void)state;
+    static const char *const summaries[] = {"{\"width\":3}", ""};
+    static const size_t sizes[] = {0, 10, 100000};
+    char longest[HANDLER_MAX_MEDIA_TYPE + 1] = "image/";
+    memset(longest + 6, 'x', sizeof longest - 7);
+    for (unsigned i = 0; i < 12; i++) {
+        struct record *r = new_record(), *found;
+        const char *summary = summaries[i % 2], *media_type = i % 3 == 0 ? longest : "image/png";
+        set_binary(r, media_type, summary);
+        r->result = large_slice(sizes[i % 3], 'p');
+        end_at(r, clock_wall_ms());
+        assert_int_equal(i < 6 ? finish(r) : submit(r), STORE_OK);
+        assert_int_equal(get_record(&r->id, &found), STORE_OK);
+        assert_non_null(found->binary);
+        assert_string_equal(found->binary->media_type, media_type);
+        assert_int_equal(found->binary->summary.size, strlen(summary));
+        assert_memory_equal(found->binary->summary.data, summary, strlen(summary));
+        assert_same_bytes(&found->result, &r->result);
+        record_unref(found);
+        assert_int_equal(forget(r), STORE_OK);
+        assert_int_equal(get(r), STORE_GONE);
+        record_unref(r);
+    }
+}
+
+struct media_types {
+    char of[2][HANDLER_MAX_MEDIA_TYPE + 1]; /* "": JSON */
+    unsigned count;
+    bool there;
+};
+
+static void on_media_type(void *arg, enum store_result result, struct record *record) {
+    struct media_types *m = arg;
+    assert_int_equal(result, STORE_OK);
+    m->there = record == NULL;
+    if (record == NULL)
+        return;
+    assert_in_range(m->count, 0, 1);
+    if (record->binary != NULL)
+        strcpy(m->of[m->count], record->binary->media_type);
+    m->count++;
+}
+
+static void a_list_says_which_results_are_not_json(void **state) {
+    (void)state;
+    struct record *json = new_record(), *binary = new_record();
+    const struct record_filter f = {.status = -1, .type = -1, .limit = 10, .before = {{[0 ... 15] = 0xff}}};
+    struct media_types m = {.count = 0};
+    end_at(json, clock_wall_ms());
+    assert_int_equal(finish(json), STORE_OK);
+    set_binary(binary, "image/png", "{}");
+    binary->result = text_slice("PNG");
+    end_at(binary, clock_wall_ms());
+    assert_int_equal(finish(binary), STORE_OK);
+    store->ops->list(store, &f, on_media_type, &m);
+    while (!m.there)
+        loop_step(loop, NS_PER_S);
+    assert_int_equal(m.count, 2);
+    assert_string_equal(m.of[0], "image/png");
+    assert_string_equal(m.of[1], "");
+    record_unref(json);
+    record_unref(binary);
+}
+
+static void summaries_count_against_max_ended_bytes(void **state) {
+    (void)state;
+    struct record *first = new_record(), *second = new_record();
+    char summary[4000];
+    memset(summary, '1', sizeof summary);
+    summary[sizeof summary - 1] = '\0';
+    limit(&(struct store_limits){.max_ended_bytes = 6000}, true);
+    set_binary(first, "image/png", summary);
+    end_at(first, clock_wall_ms());
+    assert_int_equal(finish(first), STORE_OK);
+    set_binary(second, "image/png", summary);
+    end_at(second, clock_wall_ms());
+    assert_int_equal(finish(second), STORE_OK);
+    assert_int_equal(get(first), STORE_GONE);
+    assert_int_equal(get(second), STORE_OK);
+    record_unref(first);
+    record_unref(second);
+}
+
 /* A call records the record as it was at that time, even if the live record changes soon after. */
 static void a_call_records_what_it_was_given(void **state) {
     (void)state;
@@ -1069,6 +1153,9 @@ int main(void) {
         BOTH(a_log_is_kept_with_the_end_of_its_job),
         BOTH(a_log_is_kept_of_a_job_that_is_submitted_with_its_end),
         BOTH(logs_count_against_max_ended_bytes),
+        BOTH(a_result_that_is_not_json_is_kept_with_its_media_type_and_summary),
+        BOTH(a_list_says_which_results_are_not_json),
+        BOTH(summaries_count_against_max_ended_bytes),
         BOTH(a_call_records_what_it_was_given),
         BOTH(nothing_is_recovered_from_an_empty_store),
         ON_DISK(open_jobs_are_recovered_in_order),

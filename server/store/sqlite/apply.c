@@ -160,10 +160,26 @@ static void put_end(struct sql *s, struct op *op) {
         sqlite3_bind_blob(q, 2, op->log, (int)op->row.log_size, SQLITE_STATIC);
         sql_run(s, q);
     }
+    if (op->row.binary != NULL && op->binary.summary.size > 0) {
+        sqlite3_stmt *q = sql_use(s, SQL_PUT_SUMMARY);
+        sql_bind_id(q, 1, &op->id);
+        sqlite3_bind_blob64(q, 2, op->binary.summary.data, op->binary.summary.size, SQLITE_STATIC);
+        sql_run(s, q);
+    }
     s->totals.ended++;
     s->totals.bytes += row_bytes(&op->row, op->payloads[0].slice.size);
     note_due(op, op->row.expires_ms > 0 ? op->row.expires_ms : 1);
     evict_ended(s, op);
+}
+
+static void put_attachment(struct sql *s, struct op *op, struct payload *p) {
+    sqlite3_stmt *q = sql_use(s, SQL_PUT_ATTACHMENT);
+    sql_bind_id(q, 1, &op->id);
+    sqlite3_bind_int64(q, 2, p->chunk);
+    sqlite3_bind_text(q, 3, p->media_type, -1, SQLITE_STATIC); /* NULL: not known */
+    sqlite3_bind_int64(q, 4, (int64_t)p->slice.size);
+    payload_bind(s, q, 5, &op->id, p);
+    sql_run(s, q);
 }
 
 void apply_submit(struct sql *s, struct op *op) {
@@ -188,6 +204,8 @@ void apply_submit(struct sql *s, struct op *op) {
     sqlite3_bind_int(q, 3, WIRE_VERSION);
     payload_bind(s, q, 4, &op->id, &op->payloads[1]);
     sql_run(s, q);
+    for (unsigned i = 2; i < op->payload_count; i++)
+        put_attachment(s, op, &op->payloads[i]);
 }
 
 void apply_finish(struct sql *s, struct op *op) {
@@ -241,6 +259,17 @@ static void get_log(struct sql *s, struct op *op, struct record *r) {
     sqlite3_reset(q);
 }
 
+/* The summary of a job that was just read, whose result is not JSON. */
+static void get_summary(struct sql *s, struct op *op, struct record_binary *b) {
+    sqlite3_stmt *q = sql_use(s, SQL_GET_SUMMARY);
+    sql_bind_id(q, 1, &op->id);
+    if (sql_step(s, q))
+        buf_append(&b->summary, sqlite3_column_blob(q, 0), (size_t)sqlite3_column_bytes(q, 0));
+    if (b->summary.failed)
+        sql_fail(s, SQLITE_NOMEM, ENOMEM);
+    sqlite3_reset(q);
+}
+
 void apply_get(struct sql *s, struct op *op) {
     sqlite3_stmt *q = sql_use(s, SQL_GET_JOB);
     sql_bind_id(q, 1, &op->id);
@@ -257,6 +286,8 @@ void apply_get(struct sql *s, struct op *op) {
     sqlite3_reset(q);
     if (op->found_count == 1 && op->found[0]->log_size > 0)
         get_log(s, op, op->found[0]);
+    if (op->found_count == 1 && op->found[0]->binary != NULL)
+        get_summary(s, op, op->found[0]->binary);
 }
 
 void apply_list(struct sql *s, struct op *op) {

@@ -81,9 +81,9 @@ static void write_payloads(struct sql *s, struct op *op) {
         struct payload *p = &op->payloads[i];
         if (p->slice.size <= FILES_INLINE_BYTES || files_write(&s->files, &op->id, p) == 0)
             continue;
-        op->outcome = OP_IN_TROUBLE;
+        op->outcome = errno == FILES_CUT_OFF ? OP_FAILED : OP_IN_TROUBLE; /* that is not the fault of the disk */
         op->code = errno;
-        op->trouble = trouble_of_errno(errno);
+        op->trouble = op->outcome == OP_FAILED ? NULL : trouble_of_errno(errno);
         op->result = STORE_UNAVAILABLE;
         return;
     }
@@ -131,6 +131,11 @@ static void write_all_payloads(struct sql *s, struct op *batch) {
     }
 }
 
+/* Nothing is left to do for it in this batch. */
+static bool is_settled(const struct op *op) {
+    return op->outcome == OP_SUPERSEDED || op->outcome == OP_FAILED || op_in_trouble(op);
+}
+
 /* ---- one transaction --------------------------------------------------------------------------------------------- */
 
 /* Carries out the ops in [from, until). False: none of them took effect, and s->code says why. */
@@ -142,7 +147,7 @@ MUST_CHECK static bool transaction(struct sql *s, struct op *from, const struct 
     s->code = SQLITE_OK;
     sql_run(s, sql_use(s, writer != until ? SQL_BEGIN_WRITING : SQL_BEGIN));
     for (struct op *op = from; op != until && s->code == SQLITE_OK; op = op->next) {
-        if (op->outcome == OP_SUPERSEDED || op_in_trouble(op))
+        if (is_settled(op))
             continue;
         forget_outcome(op);
         op->operation->apply(s, op);
@@ -168,7 +173,7 @@ MUST_CHECK static bool transaction(struct sql *s, struct op *from, const struct 
 
 static void run_singly(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (!op_in_trouble(op) && !transaction(s, op, op->next))
+        if (!is_settled(op) && !transaction(s, op, op->next))
             fail(s, op);
     }
 }
@@ -176,7 +181,7 @@ static void run_singly(struct sql *s, struct op *batch) {
 /* The disk does not work: nothing is written, but perhaps it can still be read. */
 static void run_reads(struct sql *s, struct op *batch) {
     for (struct op *op = batch; op != NULL; op = op->next) {
-        if (!op_in_trouble(op) && !op->operation->reads)
+        if (!is_settled(op) && !op->operation->reads)
             fail(s, op);
     }
     for (struct op *op = batch; op != NULL; op = op->next) {

@@ -5,6 +5,7 @@
 #ifndef OFFLOAD_STORE_FILES_H
 #define OFFLOAD_STORE_FILES_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,17 +15,19 @@
 #include "pool/blob.h"
 
 #define FILES_INLINE_BYTES (32 * 1024) /* a larger payload is a file */
+#define FILES_CUT_OFF      ENODATA
 
 /* What a payload is to its job. The numbers are in databases. */
-enum file_role { FILE_REQUEST, FILE_PLAN, FILE_PART, FILE_RESULT, FILE_WEBHOOK, FILE_ROLES };
+enum file_role { FILE_REQUEST, FILE_PLAN, FILE_PART, FILE_RESULT, FILE_WEBHOOK, FILE_ATTACHMENT, FILE_ROLES };
 
 /* A payload that an operation writes. */
 struct payload {
     enum file_role role;
-    uint32_t chunk; /* FILE_PART: the chunk that made the part; else 0 */
+    uint32_t chunk; /* FILE_PART: the chunk that made the part; FILE_ATTACHMENT: its number; else 0 */
     struct slice slice;
-    int64_t number; /* of its file, which is written and synced; 0: it has none */
-    bool used;      /* a row names the file */
+    const char *media_type; /* FILE_ATTACHMENT: of its bytes; NULL: not known */
+    int64_t number;         /* of its file, which is written and synced; 0: it has none */
+    bool used;              /* a row names the file */
 };
 
 /* A payload that was read. It owns its memory or its descriptor: references are not counted, because the store thread
@@ -38,6 +41,7 @@ struct stored {
 /* The directory of files. */
 struct files {
     int directory;                /* -1: not open */
+    char *path;                   /* of the directory, as the kernel names it; heap */
     int64_t last_number;          /* the number of the newest file; no number is ever used twice */
     bool unsynced;                /* a file was renamed after the directory was synced */
     struct dropped_file *dropped; /* files that are removed after the commit; heap */
@@ -46,7 +50,7 @@ struct files {
 
 /* ---- the directory of files -------------------------------------------------------------------------------------- */
 
-/* Opens <path>/files, and makes it if it is missing. 0, or -1 with errno; call files_close in both cases. */
+/* Opens <path>/files, and makes it if it is missing. `path` is absolute, without symbolic links. 0, or -1 with errno; call files_close in both cases. */
 MUST_CHECK int files_open(struct files *f, const char *path);
 void files_close(struct files *f);
 
@@ -56,7 +60,10 @@ MUST_CHECK int files_sweep(struct files *f, const int64_t *numbers, bool *there,
 
 /* ---- in a transaction -------------------------------------------------------------------------------------------- */
 
-/* Writes and syncs the payload's file, and sets its number. 0, or -1 with errno. */
+/* Writes and syncs the payload's file, and sets its number. A payload that is a whole file of our directory already (http
+ * has spooled it there, or it is a result that the store has read) is not written again: its file gets one more name.
+ * 0, or -1 with errno; FILES_CUT_OFF: the payload has fewer bytes than it said, as memory of a client that was made
+ * smaller. */
 MUST_CHECK int files_write(struct files *f, const struct id *job, struct payload *p);
 /* Syncs the directory, so that rows can name its new files. Call it before the commit. 0, or -1 with errno. */
 MUST_CHECK int files_sync(struct files *f);

@@ -5,8 +5,9 @@
  *        │                └──────────────── forget ────────────────────► ▲
  *        └──finish, or submit of a job that has ended──► ENDED
  *
- *     OPEN     a row of `jobs`, one of `inputs`, its `chunks`
- *     ENDED    a row of `jobs`, and one of `logs` if its programs have printed something
+ *     OPEN     a row of `jobs`, one of `inputs`, its `attachments` and `chunks`
+ *     ENDED    a row of `jobs`, one of `logs` if its programs have printed something, and one of `summaries` if it has
+ *              one
  *     BURIED   a row of `tombstones`
  *
  * The stage is not stored: it follows from the rows that exist. Each operation looks at it first, and does nothing if
@@ -25,7 +26,7 @@ bool lifetime_is_buried(struct sql *s, const struct id *job) {
 }
 
 struct lifetime lifetime_read(struct sql *s, const struct id *job) {
-    struct lifetime l = {STAGE_ABSENT, 0, 0};
+    struct lifetime l = {STAGE_ABSENT, 0, 0, false};
     sqlite3_stmt *q = sql_use(s, SQL_JOB_STATE);
     sql_bind_id(q, 1, job);
     if (sql_step(s, q)) {
@@ -33,6 +34,7 @@ struct lifetime lifetime_read(struct sql *s, const struct id *job) {
         l.stage = ended ? STAGE_ENDED : STAGE_OPEN;
         l.bytes = (uint64_t)sqlite3_column_int64(q, 1);
         l.ttl_ms = sqlite3_column_int64(q, 2);
+        l.binary = sqlite3_column_int(q, 3) != 0;
         sqlite3_reset(q);
     } else if (lifetime_is_buried(s, job)) {
         l.stage = STAGE_BURIED;
@@ -62,6 +64,9 @@ void lifetime_drop_work(struct sql *s, const struct id *job) {
     sql_run_for_job(s, SQL_DELETE_INPUT, job);
     sql_run_for_job(s, SQL_DELETE_CHUNKS, job);
     lifetime_drop_files(s, job, FILE_REQUEST, FILE_PART);
+    sql_run_for_job(s, SQL_DELETE_ATTACHMENTS, job);
+    if (sqlite3_changes(s->db) > 0)
+        lifetime_drop_files(s, job, FILE_ATTACHMENT, FILE_ATTACHMENT);
 }
 
 int64_t lifetime_bury(struct sql *s, const struct id *job, int64_t now_ms) {
@@ -81,6 +86,8 @@ int64_t lifetime_bury(struct sql *s, const struct id *job, int64_t now_ms) {
     }
     lifetime_drop_files(s, job, FILE_RESULT, FILE_RESULT);
     sql_run_for_job(s, SQL_DELETE_LOG, job);
+    if (l.binary)
+        sql_run_for_job(s, SQL_DELETE_SUMMARY, job);
     sql_run_for_job(s, SQL_DELETE_JOB, job);
     return due_ms;
 }

@@ -14,6 +14,7 @@ struct lifetime {
     /* 0 unless the job is open or has ended: */
     uint64_t bytes; /* what it counts against max_ended_bytes */
     int64_t ttl_ms;
+    bool binary; /* its result is not JSON */
 };
 
 struct lifetime lifetime_read(struct sql *s, const struct id *job);

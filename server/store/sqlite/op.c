@@ -13,6 +13,7 @@ struct op *op_new(enum op_kind kind, const struct operation *operation, const st
     op->kind = kind;
     op->operation = operation;
     op->stored.fd = -1;
+    op->payloads = op->few;
     op->time_ms = clock_wall_ms();
     op->text_end = op->text;
     op_hold(op, sizeof *op + text_bytes);
@@ -30,6 +31,8 @@ void op_free(struct op *op) {
     held_sub(HELD_STORE, op->held);
     for (unsigned i = 0; i < op->payload_count; i++)
         slice_deinit(&op->payloads[i].slice);
+    if (op->payloads != op->few)
+        free(op->payloads);
     for (size_t i = 0; i < op->found_count; i++)
         record_unref(op->found[i]);
     free(op->found);
@@ -46,7 +49,9 @@ size_t op_text_bytes(const char *text) {
 
 size_t op_row_bytes(const struct record *r) {
     size_t log = job_status_is_final(r->status) ? r->log_size + 1 : 0;
-    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace) + log;
+    size_t summary = r->binary == NULL ? 0 : r->binary->summary.size + 1;
+    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace) + log +
+           summary;
 }
 
 static char *copy_bytes(struct op *op, const char *bytes, size_t size) {
@@ -74,6 +79,11 @@ void op_set_row(struct op *op, const struct record *r) {
     op->text_end = options_place_texts(&op->row.options, op->text_end);
     op->row.trace = copy_text(op, r->trace);
     op->row.result = (struct slice){NULL, 0, 0};
+    if (r->binary != NULL) {
+        op->binary = *r->binary;
+        op->binary.summary = copy_buf(op, &r->binary->summary);
+        op->row.binary = &op->binary;
+    }
     op->row.log = NULL;
     if (job_status_is_final(r->status) && r->log_size > 0)
         op->log = copy_bytes(op, r->log->text.data, r->log_size);
@@ -102,8 +112,22 @@ void op_set_loss(struct op *op, const struct store_chunk *c) {
     op->text_end += op->poison_bytes;
 }
 
+bool op_reserve_payloads(struct op *op, size_t count) {
+    if (count <= OP_FEW_PAYLOADS)
+        return true;
+    op->payloads = calloc(count, sizeof *op->payloads);
+    if (op->payloads != NULL)
+        op_hold(op, count * sizeof *op->payloads);
+    return op->payloads != NULL;
+}
+
 void op_add_payload(struct op *op, enum file_role role, uint32_t chunk, const struct slice *slice) {
     op->payloads[op->payload_count++] = (struct payload){.role = role, .chunk = chunk, .slice = slice_ref(slice)};
+}
+
+void op_add_attachment(struct op *op, uint32_t number, const struct job_attachment *a) {
+    op_add_payload(op, FILE_ATTACHMENT, number, &a->bytes);
+    op->payloads[op->payload_count - 1].media_type = copy_text(op, a->media_type);
 }
 
 /* ---- results ----------------------------------------------------------------------------------------------------- */

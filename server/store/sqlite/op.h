@@ -13,6 +13,8 @@
 #include "server/store/sqlite/files.h"
 #include "server/store/store.h"
 
+#define OP_FEW_PAYLOADS 2 /* nearly every op has at most so many */
+
 struct sql;
 struct queue;
 struct op;
@@ -68,9 +70,11 @@ struct op {
 
     /* What has to be done. The strings are in `text`. */
     struct id id;
-    struct record row; /* a copy; its result is in payloads[0] */
-    struct payload payloads[2];
+    struct record row;           /* a copy; its result is in payloads[0] */
+    struct record_binary binary; /* row.binary, if it is not NULL */
+    struct payload *payloads;    /* `few`, or heap */
     unsigned payload_count;
+    struct payload few[OP_FEW_PAYLOADS];
     uint32_t chunk, attempt;
     const char *poison; /* poison_bytes: the places of poison items, u32 each */
     size_t poison_bytes;
@@ -135,8 +139,12 @@ void op_set_key(struct op *op, const char *tenant, const char *key);
 void op_set_webhook(struct op *op, const struct delivery *d);
 /* Also which chunk it is, and how often it was lost. Needs c->poison_count * sizeof(uint32_t) bytes of text. */
 void op_set_loss(struct op *op, const struct store_chunk *c);
-/* Takes a reference to the slice. An op has at most two payloads. */
+/* Makes room for so many payloads. Without a call there is room for OP_FEW_PAYLOADS. False: memory ran out. */
+MUST_CHECK bool op_reserve_payloads(struct op *op, size_t count);
+/* Takes a reference to the slice. */
 void op_add_payload(struct op *op, enum file_role role, uint32_t chunk, const struct slice *slice);
+/* Takes a reference to the attachment with that number. */
+void op_add_attachment(struct op *op, uint32_t number, const struct job_attachment *a);
 
 /* ---- results ----------------------------------------------------------------------------------------------------- */
 

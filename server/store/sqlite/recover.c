@@ -6,7 +6,8 @@
  *   - a plan of another wire version, of a type that is not there, or whose file is missing, with its parts and
  *     poison items;
  *   - a part whose file is missing.
- * A missing request is reported as an empty one: with a plan the job can go on, and without a plan it cannot.
+ * A missing request is reported as an empty one: with a plan the job can go on, and without a plan it cannot. A job
+ * whose attachment is missing has neither: it is reported without all three.
  */
 #include "server/store/sqlite/recover.h"
 
@@ -160,15 +161,57 @@ static void report_job(struct recovery *v, struct record *r, const struct store_
         v->to->chunk(v->to->arg, &r->id, &v->chunks[i]);
 }
 
+/* The attachment in the present row. False: it is missing (this is logged), or sql->code says what went wrong. */
+static bool read_attachment(struct recovery *v, sqlite3_stmt *q, const struct id *job, struct job_attachments *out) {
+    struct stored stored;
+    char text[ID_TEXT_SIZE];
+    int status = payload_read(v->sql, q, 3, job, FILE_ATTACHMENT, &stored);
+    if (status != 0 && errno != ENOENT) {
+        sql_fail(v->sql, SQLITE_IOERR, errno);
+        return false;
+    }
+    if (status != 0 || stored.size != (size_t)sqlite3_column_int64(q, 2) || sqlite3_column_int64(q, 0) != out->count) {
+        id_format(job, text);
+        LOG(LOG_ERROR, "stored_file_missing", LOG_STR("job", text), LOG_INT("role", FILE_ATTACHMENT),
+            LOG_INT("attachment", sqlite3_column_int64(q, 0)));
+        stored_deinit(&stored);
+        return false;
+    }
+    struct slice bytes = stored_slice(&stored);
+    if (bytes.size != (size_t)sqlite3_column_int64(q, 2) ||
+        attachments_add(out, &bytes, (const char *)sqlite3_column_text(q, 1), false) != 0)
+        sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
+    slice_deinit(&bytes);
+    return v->sql->code == SQLITE_OK;
+}
+
+/* False: one is missing, so all are left out. */
+static bool read_attachments(struct recovery *v, const struct id *job, struct job_attachments *out) {
+    sqlite3_stmt *q = sql_use(v->sql, SQL_GET_ATTACHMENTS);
+    bool all = true;
+    sql_bind_id(q, 1, job);
+    while (all && sql_step(v->sql, q))
+        all = read_attachment(v, q, job, out);
+    sqlite3_reset(q);
+    if (!all)
+        attachments_truncate(out, 0);
+    return all;
+}
+
 static void recover_job(struct recovery *v, sqlite3_stmt *q) {
+    struct job_attachments attachments = {.list = NULL};
     struct store_input in = {.key = NULL};
     struct record *r = row_read(q);
     if (r == NULL) {
         sql_fail(v->sql, SQLITE_NOMEM, ENOMEM);
         return;
     }
-    read_payload(v, q, row_columns(), &r->id, FILE_REQUEST, NULL, 0, &in.request);
-    bool planned = read_plan(v, q, r, &in.plan);
+    bool complete = read_attachments(v, &r->id, &attachments);
+    if (complete)
+        read_payload(v, q, row_columns(), &r->id, FILE_REQUEST, NULL, 0, &in.request);
+    bool planned = complete && read_plan(v, q, r, &in.plan);
+    if (attachments.count > 0)
+        in.attachments = &attachments;
     if (!planned)
         r->chunks_total = 0;
     read_chunks(v, &r->id, planned);
@@ -177,6 +220,7 @@ static void recover_job(struct recovery *v, sqlite3_stmt *q) {
     drop_chunks(v);
     slice_deinit(&in.request);
     slice_deinit(&in.plan);
+    attachments_deinit(&attachments);
     record_unref(r);
 }
 

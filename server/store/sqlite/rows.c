@@ -10,6 +10,7 @@
 #include "server/store/sqlite/rows.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,8 @@ enum column_kind {
     COLUMN_STATUS,
     COLUMN_TYPE,
     COLUMN_PROBLEM,
-    COLUMN_STRING, /* heap or NULL */
+    COLUMN_STRING,     /* heap or NULL */
+    COLUMN_MEDIA_TYPE, /* NULL: the result is JSON */
     COLUMN_BUF,
     COLUMN_LOG_SIZE, /* 0 until the job has ended: before, its log is not stored */
     COLUMN_BYTES,    /* what it counts against max_ended_bytes */
@@ -48,7 +50,8 @@ static const struct column {
     MEMBER(run_ns, COLUMN_I64),        MEMBER(cpu_ns, COLUMN_I64),        MEMBER(plan_ns, COLUMN_I64),
     MEMBER(merge_ns, COLUMN_I64),      MEMBER(version, COLUMN_I64),       MEMBER(trace, COLUMN_STRING),
     MEMBER(problem, COLUMN_PROBLEM),   {"bytes", COLUMN_BYTES, 0},        MEMBER(lost, COLUMN_BUF),
-    MEMBER(error, COLUMN_BUF),         MEMBER(log_size, COLUMN_LOG_SIZE), MEMBER(result, COLUMN_RESULT),
+    MEMBER(error, COLUMN_BUF),         MEMBER(log_size, COLUMN_LOG_SIZE), {"media_type", COLUMN_MEDIA_TYPE, 0},
+    MEMBER(result, COLUMN_RESULT),
 };
 
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
@@ -87,7 +90,8 @@ int row_columns(void) {
 }
 
 uint64_t row_bytes(const struct record *r, size_t result_size) {
-    return sizeof *r + r->lost.size + r->error.size + r->log_size + result_size;
+    size_t binary = r->binary == NULL ? 0 : sizeof *r->binary + r->binary->summary.size;
+    return sizeof *r + r->lost.size + r->error.size + r->log_size + binary + result_size;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -110,6 +114,7 @@ static void bind_column(sqlite3_stmt *q, int at, const struct column *c, const s
     case COLUMN_TYPE: bind_text(q, at, host_name(r->type)); break;
     case COLUMN_PROBLEM: bind_text(q, at, r->error.size == 0 ? NULL : problem_get(r->problem)->code); break;
     case COLUMN_STRING: bind_text(q, at, *(char *const *)member); break;
+    case COLUMN_MEDIA_TYPE: bind_text(q, at, r->binary == NULL ? NULL : r->binary->media_type); break;
     case COLUMN_BUF:
         if (b->size > 0)
             sqlite3_bind_text(q, at, b->data, (int)b->size, SQLITE_STATIC);
@@ -151,7 +156,7 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
     struct buf *b = member;
     const char *text = NULL;
     int64_t n = 0;
-    if (c->kind >= COLUMN_TYPE && c->kind <= COLUMN_STRING)
+    if (c->kind >= COLUMN_TYPE && c->kind <= COLUMN_MEDIA_TYPE)
         text = (const char *)sqlite3_column_text(q, at);
     else if (c->kind <= COLUMN_STATUS || c->kind == COLUMN_LOG_SIZE)
         n = sqlite3_column_int64(q, at);
@@ -165,6 +170,11 @@ static bool read_column(sqlite3_stmt *q, int at, const struct column *c, struct 
     case COLUMN_STRING:
         *(char **)member = text == NULL ? NULL : strdup(text);
         return text == NULL || *(char **)member != NULL;
+    case COLUMN_MEDIA_TYPE:
+        r->binary = text == NULL ? NULL : calloc(1, sizeof *r->binary);
+        if (r->binary != NULL)
+            snprintf(r->binary->media_type, sizeof r->binary->media_type, "%s", text);
+        return text == NULL || r->binary != NULL;
     case COLUMN_BUF:
         if (sqlite3_column_bytes(q, at) > 0)
             buf_append(b, sqlite3_column_blob(q, at), (size_t)sqlite3_column_bytes(q, at));
@@ -212,7 +222,7 @@ static void bind_small(struct sql *s, sqlite3_stmt *q, int at, const struct slic
     }
     char *copy = malloc(p->size);
     if (copy == NULL || slice_read(p, 0, copy, p->size) != 0) {
-        sql_fail(s, SQLITE_NOMEM, errno);
+        sql_fail(s, copy == NULL ? SQLITE_NOMEM : SQLITE_ERROR, errno); /* ERROR: somebody has cut off shared memory */
         free(copy);
     } else {
         sqlite3_bind_blob(q, at, copy, (int)p->size, free);

@@ -27,7 +27,9 @@
  * were submitted and have not ended. A `request`, `plan`, `part`, `result` or `body` is NULL if it is empty, a BLOB if
  * it is small, and otherwise the number of a file; `files` has that number, too. Ids are UUIDv7 (RFC 9562, section
  * 5.7), so their order is the order of submission. A row of `chunks` can also stand for the plan or the merge of a job,
- * if that was lost (STORE_PLAN, STORE_MERGE). `logs` has what the programs of ended jobs have printed. `poison`: the places of items that are given up, u32 each. */
+ * if that was lost (STORE_PLAN, STORE_MERGE). `logs` has what the programs of ended jobs have printed. `poison`: the
+ * places of items that are given up, u32 each. `attachments` has the data that came with jobs that have not ended:
+ * `bytes` as a payload, and `size` is theirs. A result with a `media_type` is not JSON; `summaries` has its summary. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -57,6 +59,10 @@ static const char *const migrations[] = {
     "CREATE INDEX jobs_by_type ON jobs (type, status, id) WHERE status >= 2;",
     "ALTER TABLE jobs ADD COLUMN log_size INTEGER NOT NULL DEFAULT 0;"
     "CREATE TABLE logs (job BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;",
+    "ALTER TABLE jobs ADD COLUMN media_type TEXT;"
+    "CREATE TABLE summaries (job BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE attachments (job BLOB NOT NULL, number INTEGER NOT NULL, media_type TEXT, size INTEGER NOT NULL,"
+    "  bytes, PRIMARY KEY (job, number)) WITHOUT ROWID;",
 };
 
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
@@ -77,7 +83,7 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_PROBE] = "PRAGMA user_version = $",
-    [SQL_JOB_STATE] = "SELECT status, bytes, ttl_ms FROM jobs WHERE id = ?1",
+    [SQL_JOB_STATE] = "SELECT status, bytes, ttl_ms, media_type IS NOT NULL FROM jobs WHERE id = ?1",
     [SQL_TOMBSTONE] = "SELECT 1 FROM tombstones WHERE id = ?1",
     [SQL_PUT_JOB] = "REPLACE INTO jobs (id, @) VALUES (?1, #)",
     [SQL_GET_JOB] = "SELECT id, @ FROM jobs WHERE id = ?1",
@@ -85,12 +91,19 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_PUT_LOG] = "REPLACE INTO logs (job, text) VALUES (?1, ?2)",
     [SQL_GET_LOG] = "SELECT text FROM logs WHERE job = ?1",
     [SQL_DELETE_LOG] = "DELETE FROM logs WHERE job = ?1",
+    [SQL_PUT_SUMMARY] = "REPLACE INTO summaries (job, text) VALUES (?1, ?2)",
+    [SQL_GET_SUMMARY] = "SELECT text FROM summaries WHERE job = ?1",
+    [SQL_DELETE_SUMMARY] = "DELETE FROM summaries WHERE job = ?1",
     [SQL_COUNT_CHUNK] = "UPDATE jobs SET chunks_done = chunks_done + 1 WHERE id = ?1",
     [SQL_LIST] = LIST("jobs_by_status", ""),
     [SQL_LIST_TYPE] = LIST("jobs_by_type", " AND type = ?2"),
     [SQL_PUT_INPUT] = "REPLACE INTO inputs (job, request, wire, plan) VALUES (?1, ?2, ?3, ?4)",
     [SQL_PUT_PLAN] = "UPDATE inputs SET wire = ?2, plan = ?3 WHERE job = ?1",
     [SQL_DELETE_INPUT] = "DELETE FROM inputs WHERE job = ?1",
+    [SQL_PUT_ATTACHMENT] = "REPLACE INTO attachments (job, number, media_type, size, bytes)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQL_GET_ATTACHMENTS] = "SELECT number, media_type, size, bytes FROM attachments WHERE job = ?1 ORDER BY number",
+    [SQL_DELETE_ATTACHMENTS] = "DELETE FROM attachments WHERE job = ?1",
     [SQL_GET_CHUNK] = "SELECT attempt, done FROM chunks WHERE job = ?1 AND chunk = ?2",
     [SQL_PUT_CHUNK] = "REPLACE INTO chunks (job, chunk, attempt, done, part) VALUES (?1, ?2, ?3, 1, ?4)",
     [SQL_LOSE_CHUNK] = "INSERT INTO chunks (job, chunk, attempt, done, poison) VALUES (?1, ?2, ?3, 0, ?4)"

@@ -31,6 +31,7 @@ struct sqlite_store {
     struct queue queue;
     struct sql *sql;
     char *path;
+    char *spool;
     int lock_fd;
     int64_t next_due_ms; /* something expires then (wall clock); 0: nothing does */
     bool gc_posted;      /* an OP_GC is on its way */
@@ -186,18 +187,33 @@ static void add_end(struct op *op, const struct record *r, const struct delivery
         op_set_webhook(op, webhook);
 }
 
+static size_t attachments_text_bytes(const struct job_attachments *a) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; a != NULL && i < a->count; i++)
+        bytes += op_text_bytes(a->list[i].media_type);
+    return bytes;
+}
+
 static void sqlite_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done,
                           void *arg) {
     const struct store_key *k = in->key;
     const struct delivery *webhook = in->webhook;
     size_t more = k == NULL ? 0 : op_text_bytes(k->tenant) + op_text_bytes(k->key);
     more += webhook == NULL ? 0 : op_text_bytes(webhook->url) + op_text_bytes(webhook->trace);
-    struct op *op = new_row_op(OP_SUBMIT, r, more);
-    if (op != NULL && job_status_is_final(r->status)) {
+    bool ended = job_status_is_final(r->status);
+    const struct job_attachments *a = ended ? NULL : in->attachments;
+    struct op *op = new_row_op(OP_SUBMIT, r, more + attachments_text_bytes(a));
+    if (op != NULL && a != NULL && !op_reserve_payloads(op, 2 + (size_t)a->count)) {
+        op_free(op);
+        op = NULL;
+    }
+    if (op != NULL && ended) {
         add_end(op, r, webhook);
     } else if (op != NULL) {
         op_add_payload(op, FILE_REQUEST, 0, &in->request);
         op_add_payload(op, FILE_PLAN, 0, &in->plan);
+        for (uint32_t i = 0; a != NULL && i < a->count; i++)
+            op_add_attachment(op, i, &a->list[i]);
     }
     if (op != NULL && k != NULL) {
         op_set_key(op, k->tenant, k->key);
@@ -336,6 +352,10 @@ static const char *sqlite_trouble(struct store *base) {
     return s->queue.trouble;
 }
 
+static const char *sqlite_spool(struct store *s) {
+    return self(s)->spool;
+}
+
 static int sqlite_recover(struct store *base, const struct store_recovery *to) {
     struct sqlite_store *s = self(base);
     queue_suspend(&s->queue, true);
@@ -350,6 +370,7 @@ static void sqlite_close(struct store *base) {
     queue_stop(&s->queue);
     sql_close(s->sql);
     close(s->lock_fd);
+    free(s->spool);
     free(s->path);
     free(s);
 }
@@ -371,12 +392,19 @@ static const struct store_ops sqlite_ops = {
     .adjust_clock = sqlite_adjust_clock,
     .evict = sqlite_evict,
     .trouble = sqlite_trouble,
+    .spool = sqlite_spool,
     .recover = sqlite_recover,
     .close = sqlite_close,
 };
 
 int store_sqlite_check(const char *directory, struct buf *error) {
     return directory_check(directory, error);
+}
+
+static char *spool_path(const char *directory) {
+    struct buf b = {0};
+    buf_printf(&b, "%s/files", directory);
+    return buf_steal(&b, NULL);
 }
 
 struct store *store_sqlite_open(struct loop *loop, const char *directory, const struct store_limits *limits,
@@ -391,6 +419,8 @@ struct store *store_sqlite_open(struct loop *loop, const char *directory, const 
     if (s->lock_fd >= 0)
         s->path = realpath(directory, NULL); /* the working directory can change later */
     if (s->path != NULL)
+        s->spool = spool_path(s->path);
+    if (s->spool != NULL)
         s->sql = sql_open(s->path, limits, error);
     if (s->sql != NULL)
         s->next_due_ms = lifetime_next_due_ms(s->sql);
@@ -402,6 +432,7 @@ struct store *store_sqlite_open(struct loop *loop, const char *directory, const 
         sql_close(s->sql);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
+    free(s->spool);
     free(s->path);
     free(s);
     return NULL;
