@@ -92,6 +92,8 @@ static const struct config_option rows[] = {
     {"max-memory", CONFIG_SIZE, CONFIG_RELOADED, AT(max_memory), MIB, 1024 * TIB,
      .decided = "half of RAM, or of the cgroup's limit",
      .help = "how many bytes requests can make the service hold: bodies, jobs, results, answers, connections"},
+    {"max-parts", CONFIG_COUNT, CONFIG_RELOADED, AT(max_parts), 1, 100000, .fallback = "1000",
+     .help = "how many data parts a request can have"},
     {"max-queue", CONFIG_COUNT, CONFIG_RELOADED, AT(max_queue), 1, 100000000, .fallback = "100000",
      .help = "how many jobs can be queued or running at a time; those that wait for their delay_ms do not count"},
     {"max-queue-age", CONFIG_TIME, CONFIG_RELOADED, AT(max_queue_age_ns), 0, 365 * DAY, .fallback = "0s",

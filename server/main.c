@@ -119,6 +119,7 @@ static struct http_config http_config_of(const struct config *c) {
         .listen_count = c->listen.count,
         .any_address = c->insecure_no_auth,
         .max_body = (uint64_t)c->max_body,
+        .max_parts = (uint64_t)c->max_parts,
         .max_connections = (uint64_t)connections_that_fit(c),
         .max_header = (uint64_t)c->max_header,
         .header_timeout_ns = c->header_timeout_ns,
@@ -489,7 +490,6 @@ static int make_private_dir(struct config *c, struct buf *error) {
 /* The zygote is started first, before there are threads: it is forked, and it loads the handlers while the front end
  * opens all else. 0, or -1 with one line in `error`. */
 static int open_server(struct server *s, struct buf *error) {
-    struct http_config hc = http_config_of(&s->config);
     struct http_events he = routes_events(s);
     s->loop = loop_new();
     if (s->loop == NULL || watch_signals(s) != 0 || watch_parent(s, error) != 0 ||
@@ -500,6 +500,8 @@ static int open_server(struct server *s, struct buf *error) {
             buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
     }
+    struct http_config hc = http_config_of(&s->config);
+    hc.spool_directory = s->store->ops->spool(s->store);
     bool misconfigured = false;
     s->http = http_open(s->loop, &hc, &he, error, &misconfigured);
     if (s->http == NULL) {

@@ -161,6 +161,23 @@ static const char *const *keep_list(struct arena *a, const char *const *list) {
     return copy;
 }
 
+/* The parameter by which a result is chosen has a choice for each of them. */
+static bool results_match(const struct handler *h) {
+    const struct param_spec *p = h->params;
+    size_t results = 0, choices = 0;
+    if (h->result_param == NULL)
+        return true;
+    while (p != NULL && p->name != NULL && strcmp(p->name, h->result_param) != 0)
+        p++;
+    if (p == NULL || p->name == NULL || p->kind != PARAM_ENUM || p->choices == NULL || h->results == NULL)
+        return false;
+    while (h->results[results] != NULL)
+        results++;
+    while (p->choices[choices] != NULL)
+        choices++;
+    return results == choices;
+}
+
 /* What can be wrong with a handler beside its table. */
 static int check_handler(const struct registered *r, const struct host_type *t, struct buf *error) {
     const struct handler *h = t->handler;
@@ -176,6 +193,9 @@ static int check_handler(const struct registered *r, const struct host_type *t, 
         buf_printf(error, "the job type %s lacks plan, run or merge", h->name);
     else if ((h->flags & HANDLER_OPEN_PARAMS) != 0 && (h->flags & HANDLER_WHOLE_PARAMS) == 0)
         buf_printf(error, "the job type %s has HANDLER_OPEN_PARAMS without HANDLER_WHOLE_PARAMS", h->name);
+    else if (!results_match(h))
+        buf_printf(error, "the job type %s: result_param is no parameter with a choice for each of its results",
+                   h->name);
     else
         return 0;
     return -1;

@@ -140,7 +140,7 @@ void http_answer_rejection(struct http_request *r) {
         r->arrived_ns = clock_monotonic_ns();
     if (status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS)
         http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-    http_answer_problem(r, r->problem, NULL, r->problem_members);
+    http_answer_problem(r, r->problem, r->problem_detail, r->problem_members);
 }
 
 /* ---- conditions -------------------------------------------------------------------------------------------------- */

@@ -305,6 +305,7 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
 
 void http_configure(struct http *h, const struct http_config *config) {
     h->config.max_body = config->max_body;
+    h->config.max_parts = config->max_parts;
     h->config.allowed_hosts = config->allowed_hosts;
     h->config.allowed_host_count = config->allowed_host_count;
     h->config.header_timeout_ns = config->header_timeout_ns;

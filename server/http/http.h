@@ -41,8 +41,10 @@ struct http_config {
     /* A client beyond it gets 503 too_many_connections for its request, unless the owner answers it (http_is_over_limit),
      * and is closed. */
     uint64_t max_connections;
-    uint64_t max_header; /* bytes of a head with its first line; a larger one gets 431 header_too_large */
-    uint64_t max_body;   /* bytes; a larger body gets 413 body_too_large */
+    uint64_t max_header;         /* bytes of a head with its first line; a larger one gets 431 header_too_large */
+    uint64_t max_body;           /* bytes; a larger body gets 413 body_too_large */
+    uint64_t max_parts;          /* data parts of a request; more of them get a 413, too */
+    const char *spool_directory; /* for http_spool_to_files; NULL: there is none. Borrowed until http_close */
     /* How long a client has for its first head after it has connected, and for each further head from its first byte on.
      * Then it gets a 408, and is closed. */
     int64_t header_timeout_ns;
@@ -87,7 +89,7 @@ MUST_CHECK int http_check_listen(const struct http_config *config, struct buf *e
  * allowed, and false if it could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);
-/* Changes max_body, allowed_hosts and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
+/* Changes max_body, max_parts, allowed_hosts and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
  * request or take nothing of an answer stays as it was in http_open, because it is libmicrohttpd's. */
 void http_configure(struct http *h, const struct http_config *config);
 /* Closes the listeners, answers suspended requests with 503 draining, and ends streams. Sends what the clients take at
@@ -142,6 +144,32 @@ const char *http_small_body(const struct http_request *r, size_t *size); /* *siz
 /* A copy of a small body, or a reference to a large one; the caller calls slice_deinit. Empty if the body is empty or
  * memory ran out. */
 struct slice http_body(const struct http_request *r);
+
+/* How a body is taken. */
+enum http_body_kind {
+    HTTP_BODY_TEXT, /* as one text */
+    HTTP_BODY_DATA, /* as one data part */
+    HTTP_BODY_FORM  /* multipart/form-data (RFC 7578): the field "job" is the text, each field "data" a data part. A
+                     * form that is broken, cut off, or has other fields is rejected */
+};
+/* From `begin`; without a call it is HTTP_BODY_TEXT. Of the other two a browser can send a body for any page that it
+ * shows, so a request that comes from a page of another origin (RFC 6454) is rejected. */
+void http_take_body(struct http_request *r, enum http_body_kind kind);
+/* From `begin`, after http_take_body: data parts that are not small become files in the spool directory. */
+void http_spool_to_files(struct http_request *r);
+/* Likewise: makes http_data_hash. */
+void http_hash_data(struct http_request *r);
+
+/* A data part of a request, from `handle` on; borrowed until it is answered. */
+struct http_part {
+    struct slice bytes;     /* on the heap if it is small; or a memfd, or a file */
+    const char *media_type; /* in lower case, without parameters; "": it is not known */
+    bool own;               /* it is a memfd that can be written, and nobody else has it */
+};
+uint32_t http_part_count(const struct http_request *r);
+const struct http_part *http_part(const struct http_request *r, uint32_t i);
+/* The SHA-256 of the media types, bytes and sizes of all of them; 32 bytes. */
+const uint8_t *http_data_hash(const struct http_request *r);
 
 /* Two pointers of the owner: the route, which it sets in `begin`, and its state, which it frees in `done` at the
  * latest. */

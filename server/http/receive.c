@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "server/http/body.h"
+#include "server/http/parts.h"
 
-#define SMALL_BODY  (32 * 1024)
-#define UNCOUNTED   1024          /* so much of a body is counted with its connection */
 #define DRAIN_LIMIT (1024 * 1024) /* a rejected body of at most so many bytes is read to its end */
 
 static void reject_for_size(struct http_request *r, enum problem_code code, uint64_t limit) {
@@ -34,7 +34,8 @@ void http_receive_head(struct http_request *r) {
         reject_for_size(r, PROBLEM_HEADER_TOO_LARGE, config->max_header);
     if (content_length(r) > config->max_body)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, config->max_body);
-    if (content_length(r) > held_limit())
+    /* Before the body is read. What it really takes is counted while it comes. */
+    if (content_length(r) > HTTP_SMALL_BODY && !held_make_room(HELD_FOR_NEW, (size_t)content_length(r)))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
 }
 
@@ -46,31 +47,15 @@ bool http_receive_no_more(struct http_request *r) {
     return http_header(r, MHD_HTTP_HEADER_EXPECT) != NULL || content_length(r) > DRAIN_LIMIT;
 }
 
-/* The body grows by `size` bytes. False: they do not fit within --max-memory. */
-static bool hold(struct http_request *r, size_t size) {
-    if (r->body_size <= UNCOUNTED)
-        return true;
-    size += r->body_held == 0 ? (size_t)r->body_size - size : 0; /* what was not counted until now */
-    if (!held_make_room(HELD_FOR_NEW, size))
-        return false;
-    held_add(HELD_BODIES, size);
-    r->body_held += size;
-    return true;
+static void reject_parts(struct http_request *r, struct parts_fault fault) {
+    if (fault.code == PROBLEM_COUNT || r->state == REQUEST_REJECTED)
+        return;
+    r->problem_detail = fault.detail;
+    http_reject(r, fault.code, NULL);
 }
 
-/* False: out of memory. */
-static bool keep(struct http_request *r, const char *bytes, size_t size) {
-    if (r->spool_fd < 0 && r->body.size + size <= SMALL_BODY) {
-        buf_append(&r->body, bytes, size);
-        return !r->body.failed;
-    }
-    if (r->spool_fd < 0) {
-        r->spool_fd = memfd_new("offload-body");
-        if (r->spool_fd < 0 || memfd_write(r->spool_fd, r->body.data, r->body.size) != 0)
-            return false;
-        buf_deinit(&r->body);
-    }
-    return memfd_write(r->spool_fd, bytes, size) == 0;
+static void take_parts(struct http_request *r, const char *bytes, size_t size) {
+    reject_parts(r, http_parts_take(r, bytes, size));
 }
 
 bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
@@ -81,23 +66,30 @@ bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
         return r->body_size <= DRAIN_LIMIT;
     if (r->body_size > max)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, max);
-    else if (!hold(r, size) || !keep(r, bytes, size))
+    else if (r->parts != NULL)
+        take_parts(r, bytes, size);
+    else if (!http_body_hold(r, size) || !http_body_keep(r, bytes, size))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
     if (r->state != REQUEST_REJECTED)
         return true;
     /* libmicrohttpd takes no answer in the middle of a body, so this one goes past it. */
     r->status = problem_get(r->problem)->status;
-    http_connection_reject(r->connection, r->problem, NULL, r->problem_members, r->id, false);
+    http_connection_reject(r->connection, r->problem, r->problem_detail, r->problem_members, r->id, false);
     return false;
 }
 
 void http_receive_end(struct http_request *r) {
     http_connection_end_body(r->connection);
     r->arrived_ns = clock_monotonic_ns();
+    if (r->parts != NULL && r->state == REQUEST_RECEIVING) {
+        reject_parts(r, http_parts_end(r));
+        /* The parts count themselves from now on. */
+        held_replace(HELD_BODIES, &r->body_held, r->body.size > HTTP_BODY_UNCOUNTED ? r->body.size : 0);
+    }
     if (r->spool_fd < 0 || r->state != REQUEST_RECEIVING)
         return;
     held_replace(HELD_BODIES, &r->body_held, 0); /* the blob counts itself */
-    struct blob *b = blob_seal(r->spool_fd, (size_t)r->body_size);
+    struct blob *b = blob_seal(r->spool_fd, (size_t)r->text_size);
     r->spool_fd = -1;
     if (b == NULL)
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);

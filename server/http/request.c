@@ -46,6 +46,7 @@
 #include "base/clock.h"
 #include "base/closing.h"
 #include "base/state.h"
+#include "server/http/parts_state.h"
 
 #define MAX_POLLED      64
 #define POLL_NS         NS_PER_MS
@@ -162,9 +163,11 @@ struct http_request *http_request_new(struct http *h, struct http_connection *c,
 /* What has come of its body. */
 static void drop_body(struct http_request *r) {
     if (r->spool_fd >= 0)
-        closing_close(r->spool_fd, (size_t)r->body_size);
+        closing_close(r->spool_fd, (size_t)r->text_size);
     r->spool_fd = -1;
     held_replace(HELD_BODIES, &r->body_held, 0);
+    http_parts_free(r->parts);
+    r->parts = NULL;
 }
 
 void http_hold_answer(struct http_request *r, size_t bytes) {

@@ -39,17 +39,21 @@ struct http_request {
     enum http_request_state state; /* moved by request.c only */
 
     const char *method;
-    struct buf path;    /* decoded, without the query */
-    struct buf body;    /* a small body */
-    int spool_fd;       /* the memfd of a large body while it comes; -1: none */
-    struct slice large; /* a large body when it is whole; then `body` is empty */
-    size_t body_held;   /* bytes counted for a body that comes, in HELD_BODIES */
-    uint64_t body_size; /* how many bytes have come, also those that were thrown away */
+    struct buf path;          /* decoded, without the query */
+    struct buf body;          /* a small body */
+    int spool_fd;             /* the memfd of a large body while it comes; -1: none */
+    struct slice large;       /* a large body when it is whole; then `body` is empty */
+    struct http_parts *parts; /* heap: its data parts; NULL: the body is one text */
+    uint64_t counted;         /* bytes of it that memory was asked for */
+    uint64_t text_size;       /* bytes of the text, which is not all of the body if there are data parts */
+    size_t body_held;         /* bytes counted for a body that comes, in HELD_BODIES */
+    uint64_t body_size;       /* how many bytes have come, also those that were thrown away */
     int64_t arrived_ns; /* when the whole request had come, or was answered before that; monotonic clock; 0: not yet */
     char id[HTTP_ID_SIZE];
 
-    enum problem_code problem; /* REQUEST_REJECTED: the answer */
-    char *problem_members;     /* heap, or NULL */
+    enum problem_code problem;  /* REQUEST_REJECTED: the answer */
+    char *problem_members;      /* heap, or NULL */
+    const char *problem_detail; /* static, or NULL: that of the code */
 
     struct buf headers;         /* of the answer: name NUL value NUL ... */
     struct buf text;            /* the answer, if it is in one piece on the heap: libmicrohttpd sends it from here */

@@ -13,8 +13,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_BAD_REQUEST] = {"bad_request", 400, "Bad request",
                              "The head of the request is not HTTP/1.1 (RFC 9112). `field` names the header that is "
                              "wrong, if it is one."},
-    [PROBLEM_BODY_TOO_LARGE] = {"body_too_large", 413, "Body too large",
-                                "The body exceeds limit_bytes (--max-body). Send less, or raise the limit."},
+    [PROBLEM_BODY_TOO_LARGE] =
+        {"body_too_large", 413, "Body too large",
+         "The body exceeds limit_bytes (--max-body), or has more data parts than --max-parts. Send less, or raise "
+         "the limit."},
     [PROBLEM_CANCELLED] = {"cancelled", 409, "Job was cancelled", "Somebody cancelled the job; it has no result."},
     [PROBLEM_DRAINING] = {"draining", 503, "Service is draining",
                           "The service is shutting down and takes no new jobs. Retry elsewhere or later."},
@@ -22,6 +24,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
                                "An object names the same member twice. See line and column."},
     [PROBLEM_EXPECTATION_FAILED] = {"expectation_failed", 417, "Expectation failed",
                                     "The Expect header asks for something other than 100-continue."},
+    [PROBLEM_FORBIDDEN] = {"forbidden", 403, "Not allowed",
+                           "The request comes from a web page of another origin, which may not submit jobs here."},
     [PROBLEM_GONE] = {"gone", 410, "Job is gone", "The job was deleted or has expired."},
     [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed",
                                 "The job's own code reported a failure. See detail."},

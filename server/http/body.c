@@ -1,0 +1,29 @@
+/* body.c: see body.h. Front end. */
+#include "server/http/body.h"
+
+bool http_body_hold(struct http_request *r, size_t size) {
+    r->counted += size;
+    if (r->counted <= HTTP_BODY_UNCOUNTED)
+        return true;
+    size += r->body_held == 0 ? (size_t)r->counted - size : 0; /* what was not counted until now */
+    if (!held_make_room(HELD_FOR_NEW, size))
+        return false;
+    held_add(HELD_BODIES, size);
+    r->body_held += size;
+    return true;
+}
+
+bool http_body_keep(struct http_request *r, const char *bytes, size_t size) {
+    r->text_size += size;
+    if (r->spool_fd < 0 && r->body.size + size <= HTTP_SMALL_BODY) {
+        buf_append(&r->body, bytes, size);
+        return !r->body.failed;
+    }
+    if (r->spool_fd < 0) {
+        r->spool_fd = memfd_new("offload-body");
+        if (r->spool_fd < 0 || memfd_write(r->spool_fd, r->body.data, r->body.size) != 0)
+            return false;
+        buf_deinit(&r->body);
+    }
+    return memfd_write(r->spool_fd, bytes, size) == 0;
+}

@@ -1,0 +1,308 @@
+/* parts.c: see parts.h. Front end.
+ *
+ * libmicrohttpd's post processor says of each piece of a field where it belongs, but not where a field ends. Its first
+ * call for a field has the offset 0, and so has the second one if the first had no bytes. An empty field can be told from
+ * that by what the post processor leaves in its buffer: it has found the delimiter behind the field, and put a NUL in
+ * its place. */
+#include "server/http/parts.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/hash.h"
+#include "server/http/body.h"
+#include "server/http/parts_state.h"
+
+#define POST_BUFFER (256 * 1024) /* of the post processor: pieces of a field are up to so long */
+
+static const struct parts_fault fine = {PROBLEM_COUNT, NULL};
+
+static struct parts_fault fail(struct http_parts *p, enum problem_code code, const char *detail) {
+    if (p->fault.code == PROBLEM_COUNT)
+        p->fault = (struct parts_fault){code, detail};
+    return p->fault;
+}
+
+/* ---- one part ---------------------------------------------------------------------------------------------------- */
+
+static void hash(struct http_parts *p, const void *bytes, size_t size) {
+    if (p->hash != NULL && hash_add(p->hash, bytes, size) != 0)
+        fail(p, PROBLEM_INTERNAL_ERROR, NULL);
+}
+
+/* "image/PNG; x=y" ──► "image/png". What is no media type is not known. */
+static void read_media_type(const char *from, char to[HANDLER_MAX_MEDIA_TYPE + 1]) {
+    size_t n = 0;
+    to[0] = '\0';
+    if (from == NULL)
+        return;
+    from += strspn(from, " \t");
+    for (; from[n] > ' ' && from[n] <= '~' && from[n] != ';' && n < HANDLER_MAX_MEDIA_TYPE; n++)
+        to[n] = from[n] >= 'A' && from[n] <= 'Z' ? (char)(from[n] + 'a' - 'A') : from[n];
+    to[n] = '\0';
+    if (strchr(to, '/') == NULL || strcmp(to, "application/x-www-form-urlencoded") == 0)
+        to[0] = '\0'; /* curl says the latter unless it is told otherwise */
+}
+
+static void begin_part(struct http_request *r, const char *content_type) {
+    struct http_parts *p = r->parts;
+    size_t types = p->count;
+    if (p->count >= r->http->config.max_parts) {
+        fail(p, PROBLEM_BODY_TOO_LARGE, "the request has more data parts than --max-parts allows");
+        return;
+    }
+    if (GROW_ARRAY(&p->list, p->count, &p->room) != 0 || GROW_ARRAY(&p->media_types, types, &p->type_room) != 0) {
+        fail(p, PROBLEM_INTERNAL_ERROR, NULL);
+        return;
+    }
+    p->list[p->count] = (struct http_part){{NULL, 0, 0}, "", false};
+    read_media_type(content_type, p->media_types[p->count]);
+    hash(p, p->media_types[p->count], sizeof p->media_types[0]);
+    p->count++;
+    p->fd = -1;
+    p->size = 0;
+    buf_clear(&p->small);
+}
+
+static int open_spool(const struct http_request *r) {
+    const struct http_parts *p = r->parts;
+    if (!p->to_files || r->http->config.spool_directory == NULL)
+        return memfd_new("offload-body");
+    return open(r->http->config.spool_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static void add_bytes(struct http_request *r, const char *bytes, size_t size) {
+    struct http_parts *p = r->parts;
+    bool file = p->to_files && r->http->config.spool_directory != NULL;
+    hash(p, bytes, size);
+    p->size += size;
+    if (p->fd < 0 && p->small.size + size <= HTTP_SMALL_BODY) {
+        buf_append(&p->small, bytes, size);
+        if (p->small.failed || !http_body_hold(r, size))
+            fail(p, PROBLEM_OVER_MEMORY, NULL);
+        return;
+    }
+    if (p->fd < 0) {
+        p->fd = open_spool(r);
+        if (p->fd < 0 || memfd_write(p->fd, p->small.data, p->small.size) != 0)
+            fail(p, file ? PROBLEM_STORE_UNAVAILABLE : PROBLEM_OVER_MEMORY, NULL);
+        buf_clear(&p->small);
+    }
+    if (p->fault.code != PROBLEM_COUNT)
+        return;
+    if (!file && !http_body_hold(r, size))
+        fail(p, PROBLEM_OVER_MEMORY, NULL);
+    else if (memfd_write(p->fd, bytes, size) != 0)
+        fail(p, file ? PROBLEM_STORE_UNAVAILABLE : PROBLEM_OVER_MEMORY, NULL);
+}
+
+static void end_part(struct http_request *r) {
+    struct http_parts *p = r->parts;
+    struct http_part *part = &p->list[p->count - 1];
+    bool file = p->to_files && r->http->config.spool_directory != NULL;
+    struct blob *b = NULL;
+    hash(p, &p->size, sizeof p->size);
+    if (p->fd < 0) {
+        part->bytes = slice_copy(p->small.data, p->small.size);
+    } else if (file) {
+        b = blob_file(p->fd, (size_t)p->size);
+        if (b == NULL)
+            close(p->fd);
+    } else {
+        b = blob_seal_size(p->fd, (size_t)p->size);
+        part->own = true;
+    }
+    if (b != NULL)
+        part->bytes = slice_all(b);
+    if (part->bytes.blob == NULL)
+        fail(p, PROBLEM_OVER_MEMORY, NULL);
+    p->fd = -1;
+}
+
+/* ---- forms ------------------------------------------------------------------------------------------------------- */
+
+static void end_field(struct http_request *r) {
+    if (r->parts->field == FIELD_DATA)
+        end_part(r);
+    r->parts->field = FIELD_NONE;
+    r->parts->maybe_more = false;
+}
+
+static void begin_field(struct http_request *r, const char *name, const char *content_type, const char *encoding) {
+    struct http_parts *p = r->parts;
+    if (encoding != NULL && strcasecmp(encoding, "binary") != 0 && strcasecmp(encoding, "8bit") != 0 &&
+        strcasecmp(encoding, "7bit") != 0) {
+        fail(p, PROBLEM_BAD_REQUEST, "a field of the form has a Content-Transfer-Encoding, which RFC 7578 forbids");
+    } else if (name != NULL && strcmp(name, "data") == 0) {
+        p->field = FIELD_DATA;
+        begin_part(r, content_type);
+    } else if (name != NULL && strcmp(name, "job") == 0 && !p->has_text) {
+        p->field = FIELD_TEXT;
+        p->has_text = true;
+    } else if (name != NULL && strcmp(name, "job") == 0) {
+        fail(p, PROBLEM_BAD_REQUEST, "the form has the field \"job\" twice");
+    } else {
+        fail(p, PROBLEM_BAD_REQUEST,
+             "the form has a field with another name: there are \"job\", which is the job as JSON, and \"data\"");
+    }
+}
+
+/* The field whose first call had no bytes is at its end, if these are the remains of the delimiter behind it. */
+static bool is_empty_field(const struct http_parts *p, const char *at) {
+    size_t size = strlen(p->boundary);
+    return memcmp(at, "\0\n--", 4) == 0 && memcmp(at + 4, p->boundary, size) == 0;
+}
+
+static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name, const char *file_name,
+                                const char *content_type, const char *encoding, const char *bytes, uint64_t offset,
+                                size_t size) {
+    struct http_request *r = cls;
+    struct http_parts *p = r->parts;
+    (void)kind, (void)file_name;
+    if (p->fault.code != PROBLEM_COUNT)
+        return MHD_NO;
+    if (offset == 0 && !p->maybe_more) {
+        end_field(r);
+        begin_field(r, name, content_type, encoding);
+        p->maybe_more = size == 0 && !is_empty_field(p, bytes);
+    } else {
+        p->maybe_more = false;
+    }
+    if (p->fault.code == PROBLEM_COUNT && size > 0 && p->field == FIELD_DATA)
+        add_bytes(r, bytes, size);
+    else if (p->fault.code == PROBLEM_COUNT && size > 0 &&
+             (!http_body_hold(r, size) || !http_body_keep(r, bytes, size)))
+        fail(p, PROBLEM_OVER_MEMORY, NULL);
+    return p->fault.code == PROBLEM_COUNT ? MHD_YES : MHD_NO;
+}
+
+/* The parameter "boundary" of the Content-Type. False: there is none, or it is none. */
+static bool read_boundary(struct http_request *r, char to[PARTS_MAX_BOUNDARY + 1]) {
+    const char *type = http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE), *at = type;
+    while (at != NULL && *at != '\0' && strncasecmp(at, "boundary=", 9) != 0)
+        at++;
+    if (at == NULL || *at == '\0')
+        return false;
+    at += 9;
+    size_t size = *at == '"' ? strcspn(++at, "\"") : strcspn(at, "; \t,");
+    if (size == 0 || size > PARTS_MAX_BOUNDARY)
+        return false;
+    memcpy(to, at, size);
+    to[size] = '\0';
+    return true;
+}
+
+static struct parts_fault take_form(struct http_request *r, const char *bytes, size_t size) {
+    struct http_parts *p = r->parts;
+    if (p->post == NULL) {
+        if (!read_boundary(r, p->boundary))
+            return fail(p, PROBLEM_BAD_REQUEST, "the Content-Type of the form has no boundary of 1 to 70 characters");
+        p->post = MHD_create_post_processor(r->mhd, POST_BUFFER, on_field, r);
+        if (p->post == NULL)
+            return fail(p, PROBLEM_OVER_MEMORY, NULL);
+    }
+    if (MHD_post_process(p->post, bytes, size) != MHD_YES && p->fault.code == PROBLEM_COUNT)
+        fail(p, PROBLEM_BAD_REQUEST, "the form is broken: a delimiter or the head of a field is not as it should be");
+    return p->fault;
+}
+
+/* ---- for receive.c ----------------------------------------------------------------------------------------------- */
+
+struct parts_fault http_parts_take(struct http_request *r, const char *bytes, size_t size) {
+    struct http_parts *p = r->parts;
+    if (p->kind == HTTP_BODY_FORM)
+        return take_form(r, bytes, size);
+    if (p->count == 0)
+        begin_part(r, http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE));
+    if (p->fault.code == PROBLEM_COUNT)
+        add_bytes(r, bytes, size);
+    return p->fault;
+}
+
+static struct parts_fault end_form(struct http_request *r) {
+    struct http_parts *p = r->parts;
+    if (p->post == NULL)
+        return fail(p, PROBLEM_BAD_REQUEST, "the form is empty");
+    bool whole = MHD_destroy_post_processor(p->post) == MHD_YES;
+    p->post = NULL;
+    if (p->fault.code == PROBLEM_COUNT)
+        end_field(r);
+    if (!whole)
+        return fail(p, PROBLEM_BAD_REQUEST, "the form has no end: its last delimiter is missing");
+    if (!p->has_text)
+        return fail(p, PROBLEM_BAD_REQUEST, "the form has no field \"job\", which is the job as JSON");
+    return p->fault;
+}
+
+struct parts_fault http_parts_end(struct http_request *r) {
+    struct http_parts *p = r->parts;
+    if (p->kind == HTTP_BODY_FORM) {
+        end_form(r);
+    } else {
+        if (p->count == 0) /* an empty body */
+            begin_part(r, http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE));
+        if (p->fault.code == PROBLEM_COUNT)
+            end_part(r);
+    }
+    if (p->hash != NULL)
+        hash_end(p->hash, p->digest);
+    p->hash = NULL;
+    for (size_t i = 0; i < p->count; i++)
+        p->list[i].media_type = p->media_types[i];
+    return p->fault;
+}
+
+/* ---- http.h ------------------------------------------------------------------------------------------------------ */
+
+/* "http://127.0.0.1:8080" against the Host of the request. */
+static bool is_own_origin(struct http_request *r, const char *origin) {
+    const char *host = http_header(r, MHD_HTTP_HEADER_HOST), *at = strstr(origin, "://");
+    return host != NULL && at != NULL && strcasecmp(at + 3, host) == 0;
+}
+
+void http_take_body(struct http_request *r, enum http_body_kind kind) {
+    const char *origin = http_header(r, MHD_HTTP_HEADER_ORIGIN);
+    if (kind == HTTP_BODY_TEXT || r->parts != NULL)
+        return;
+    if (origin != NULL && !is_own_origin(r, origin)) {
+        http_reject(r, PROBLEM_FORBIDDEN, NULL);
+        return;
+    }
+    r->parts = calloc(1, sizeof *r->parts);
+    if (r->parts == NULL) {
+        http_reject(r, PROBLEM_OVER_MEMORY, NULL);
+        return;
+    }
+    r->parts->kind = kind;
+    r->parts->fault = fine;
+    r->parts->fd = -1;
+}
+
+void http_spool_to_files(struct http_request *r) {
+    if (r->parts != NULL)
+        r->parts->to_files = true;
+}
+
+void http_hash_data(struct http_request *r) {
+    if (r->parts == NULL || r->parts->hash != NULL)
+        return;
+    r->parts->hash = hash_begin();
+    if (r->parts->hash == NULL)
+        http_reject(r, PROBLEM_OVER_MEMORY, NULL);
+}
+
+uint32_t http_part_count(const struct http_request *r) {
+    return r->parts == NULL ? 0 : (uint32_t)r->parts->count;
+}
+
+const struct http_part *http_part(const struct http_request *r, uint32_t i) {
+    return &r->parts->list[i];
+}
+
+const uint8_t *http_data_hash(const struct http_request *r) {
+    return r->parts == NULL ? NULL : r->parts->digest;
+}
