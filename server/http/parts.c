@@ -1,9 +1,11 @@
 /* parts.c: see parts.h. Front end.
  *
  * libmicrohttpd's post processor says of each piece of a field where it belongs, but not where a field ends. Its first
- * call for a field has the offset 0, and so has the second one if the first had no bytes. An empty field can be told from
- * that by what the post processor leaves in its buffer: it has found the delimiter behind the field, and put a NUL in
- * its place. */
+ * call for a field has the offset 0, and so has the second one if the first had no bytes. Only the name that it gives
+ * along is the same memory for all pieces of a field, and new for the next one, so that is marked.
+ *
+ * For each line of a head it moves all that it has in its buffer, so it is fed little at a time where heads can be, and
+ * heads are limited. */
 #include "server/http/parts.h"
 
 #include <fcntl.h>
@@ -17,7 +19,10 @@
 #include "server/http/body.h"
 #include "server/http/parts_state.h"
 
-#define POST_BUFFER (256 * 1024) /* of the post processor: pieces of a field are up to so long */
+#define POST_BUFFER (16 * 1024) /* of the post processor */
+#define HEAD_PIECE  4096        /* bytes that it is fed while no field is under way */
+#define MOST_HEADS  2048        /* bytes of the heads and delimiters of a field */
+#define FIELD_MARK  '\1'
 
 static const struct parts_fault fine = {PROBLEM_COUNT, NULL};
 
@@ -61,7 +66,7 @@ static void begin_part(struct http_request *r, const char *content_type) {
     }
     p->list[p->count] = (struct http_part){{NULL, 0, 0}, "", false};
     read_media_type(content_type, p->media_types[p->count]);
-    hash(p, p->media_types[p->count], sizeof p->media_types[0]);
+    hash(p, p->media_types[p->count], strlen(p->media_types[p->count]) + 1);
     p->count++;
     p->fd = -1;
     p->size = 0;
@@ -129,7 +134,6 @@ static void end_field(struct http_request *r) {
     if (r->parts->field == FIELD_DATA)
         end_part(r);
     r->parts->field = FIELD_NONE;
-    r->parts->maybe_more = false;
 }
 
 static void begin_field(struct http_request *r, const char *name, const char *content_type, const char *encoding) {
@@ -151,10 +155,13 @@ static void begin_field(struct http_request *r, const char *name, const char *co
     }
 }
 
-/* The field whose first call had no bytes is at its end, if these are the remains of the delimiter behind it. */
-static bool is_empty_field(const struct http_parts *p, const char *at) {
-    size_t size = strlen(p->boundary);
-    return memcmp(at, "\0\n--", 4) == 0 && memcmp(at + 4, p->boundary, size) == 0;
+/* Marks the name, which the post processor keeps until the field ends, and gives again with each of its pieces. */
+static void mark(const char *name) {
+    union {
+        const char *in;
+        char *out;
+    } text = {name};
+    text.out[0] = FIELD_MARK;
 }
 
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name, const char *file_name,
@@ -165,13 +172,17 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     (void)kind, (void)file_name;
     if (p->fault.code != PROBLEM_COUNT)
         return MHD_NO;
-    if (offset == 0 && !p->maybe_more) {
+    if (name == NULL || name[0] != FIELD_MARK) {
         end_field(r);
         begin_field(r, name, content_type, encoding);
-        p->maybe_more = size == 0 && !is_empty_field(p, bytes);
-    } else {
-        p->maybe_more = false;
+        if (p->fault.code == PROBLEM_COUNT)
+            mark(name);
+        p->field_size = 0;
+    } else if (offset == 0 && p->field_size > 0) {
+        fail(p, PROBLEM_BAD_REQUEST, "a field of the form is a multipart/mixed of its own, which RFC 7578 forbids");
     }
+    p->field_size += size;
+    p->taken += size;
     if (p->fault.code == PROBLEM_COUNT && size > 0 && p->field == FIELD_DATA)
         add_bytes(r, bytes, size);
     else if (p->fault.code == PROBLEM_COUNT && size > 0 &&
@@ -205,8 +216,19 @@ static struct parts_fault take_form(struct http_request *r, const char *bytes, s
         if (p->post == NULL)
             return fail(p, PROBLEM_OVER_MEMORY, NULL);
     }
-    if (MHD_post_process(p->post, bytes, size) != MHD_YES && p->fault.code == PROBLEM_COUNT)
-        fail(p, PROBLEM_BAD_REQUEST, "the form is broken: a delimiter or the head of a field is not as it should be");
+    while (size > 0 && p->fault.code == PROBLEM_COUNT) {
+        size_t piece = size < HEAD_PIECE ? size : HEAD_PIECE;
+        if (p->field != FIELD_NONE && p->field_size > 0)
+            piece = size;
+        if (MHD_post_process(p->post, bytes, piece) != MHD_YES)
+            fail(p, PROBLEM_BAD_REQUEST,
+                 "the form is broken: a delimiter or the head of a field is not as it should be");
+        p->fed += piece;
+        if (p->fed - p->taken > MOST_HEADS * (p->count + 2) + POST_BUFFER)
+            fail(p, PROBLEM_BAD_REQUEST, "the heads of the form's fields are too long");
+        bytes += piece;
+        size -= piece;
+    }
     return p->fault;
 }
 
@@ -243,9 +265,7 @@ struct parts_fault http_parts_end(struct http_request *r) {
     if (p->kind == HTTP_BODY_FORM) {
         end_form(r);
     } else {
-        if (p->count == 0) /* an empty body */
-            begin_part(r, http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE));
-        if (p->fault.code == PROBLEM_COUNT)
+        if (p->count > 0) /* an empty body is no data part */
             end_part(r);
     }
     if (p->hash != NULL)

@@ -25,7 +25,8 @@ struct http_parts {
     struct parts_fault fault;
     bool has_text;
     enum { FIELD_NONE, FIELD_TEXT, FIELD_DATA } field; /* that comes now */
-    bool maybe_more;                                   /* the first call of the field had no bytes */
+    uint64_t field_size;                               /* bytes of it so far */
+    uint64_t fed, taken;                               /* by the post processor, and from it */
 
     struct http_part *list;
     char (*media_types)[HANDLER_MAX_MEDIA_TYPE + 1];
