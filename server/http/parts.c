@@ -172,7 +172,7 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     (void)kind, (void)file_name;
     if (p->fault.code != PROBLEM_COUNT)
         return MHD_NO;
-    if (name == NULL || name[0] != FIELD_MARK) {
+    if (name == NULL || name[0] != FIELD_MARK || p->field == FIELD_NONE) {
         end_field(r);
         begin_field(r, name, content_type, encoding);
         if (p->fault.code == PROBLEM_COUNT)
