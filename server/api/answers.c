@@ -110,10 +110,14 @@ static bool wants_bytes(struct http_request *r, const struct record *record) {
 /* The result of a job that has succeeded, as it is. */
 static void answer_bytes(struct http_request *r, const struct record *record) {
     char id[ID_TEXT_SIZE];
+    struct slice document = result_document(record);
     id_format(&record->id, id);
     answer_set_timing(r, record);
-    /* it never changes, so the id can be its tag */
-    http_answer_slice(r, record->binary == NULL ? JSON_TYPE : record->binary->media_type, &record->result, id);
+    if (document.size == 0 && result_is_mixed(record)) /* a worker has made it wrong */
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    else /* it never changes, so the id can be its tag */
+        http_answer_slice(r, record->binary == NULL ? JSON_TYPE : record->binary->media_type, &document, id);
+    slice_deinit(&document);
 }
 
 void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms) {

@@ -1,6 +1,6 @@
 /* item.c: see item.h. Front end.
  *
- * A JSON result is searched in steps, because the items in it have no index. */
+ * A JSON result is searched in steps, because the items in it have no index. Others have one (result.h). */
 #include "server/api/item.h"
 
 #include <stdlib.h>
@@ -9,7 +9,8 @@
 #include "server/api/deferred.h"
 #include "server/api/item_find.h"
 
-#define STEP_BYTES (256 * 1024) /* looked at in one go: a fraction of a millisecond */
+#define STEP_BYTES  (256 * 1024) /* looked at in one go: a fraction of a millisecond */
+#define MAX_PROBLEM (64 * 1024)
 
 struct item_request {
     struct deferred_request deferred;
@@ -22,7 +23,7 @@ static void answer_no_item(struct item_request *q) {
     http_answer_problem(q->deferred.request, PROBLEM_NOT_FOUND, "the result of the job has no such item", NULL);
 }
 
-static void answer_item(struct item_request *q, const char *media_type, size_t at, size_t size) {
+static void answer_found(struct item_request *q, const char *media_type, size_t at, size_t size) {
     char id[ID_TEXT_SIZE], tag[ID_TEXT_SIZE + 12];
     struct slice item = slice_part(&q->record->result, at, size);
     id_format(&q->record->id, id);
@@ -54,13 +55,34 @@ static void search(struct item_request *q) {
     if (found == ITEM_UNDECIDED)
         loop_set_timer(q->deferred.server->loop, &q->timer, loop_now_ns(q->deferred.server->loop));
     else if (found == ITEM_RESULT)
-        answer_item(q, JSON_TYPE, q->search.at, q->search.size);
+        answer_found(q, JSON_TYPE, q->search.at, q->search.size);
     else if (found == ITEM_ERROR)
         answer_failed(r, (const char *)text + q->search.at, q->search.size);
     else
         http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     if (text != NULL)
         slice_unmap(result, text);
+}
+
+/* An item of a result that has an index. */
+static void answer_mixed(struct item_request *q) {
+    struct http_request *r = q->deferred.request;
+    struct host_mixed_item item;
+    struct buf problem = {0};
+    if (!result_item(q->record, q->search.index, &item)) {
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+        return;
+    }
+    if (!item.failed) {
+        answer_found(q, item.media_type, (size_t)item.offset, (size_t)item.size);
+        return;
+    }
+    char *to = item.size > MAX_PROBLEM ? NULL : buf_reserve(&problem, (size_t)item.size);
+    if (to != NULL && slice_read(&q->record->result, (size_t)item.offset, to, (size_t)item.size) == 0)
+        answer_failed(r, to, (size_t)item.size);
+    else
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    buf_deinit(&problem);
 }
 
 static void on_timer(struct timer *t) {
@@ -80,7 +102,10 @@ static void on_found(void *arg, enum store_result result, struct record *record)
         answer_no_item(q);
     } else {
         q->record = record_ref(record);
-        search(q);
+        if (result_is_mixed(record))
+            answer_mixed(q);
+        else
+            search(q);
     }
 }
 

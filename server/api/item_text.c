@@ -226,18 +226,71 @@ static bool put_element(struct item_reader *r, const char *text, size_t size, st
     return r->scan.ended || r->at < size;
 }
 
-enum items_state items_put_result(struct item_reader *r, const struct slice *result, struct span *out) {
-    const unsigned char *bytes = result->size == 0 ? NULL : slice_map(result);
-    if (bytes == NULL)
-        return ITEMS_BAD;
-    const char *text = (const char *)bytes;
+static enum items_state put_text(struct item_reader *r, const char *text, size_t size, struct span *out) {
     enum items_state state = ITEMS_MORE;
     while (state == ITEMS_MORE && out->at < out->end) {
         if (!r->open)
-            state = open_element(r, text, result->size);
-        else if (!put_element(r, text, result->size, out))
+            state = open_element(r, text, size);
+        else if (!put_element(r, text, size, out))
             state = ITEMS_BAD;
     }
+    return state;
+}
+
+/* ---- results that have an index ---------------------------------------------------------------------------------- */
+
+/* {"result_media_type":"image/png","result_size":7}, without its braces. False: memory ran out. */
+static bool name_bytes(struct item_reader *r, const struct host_mixed_item *item) {
+    struct buf b = {0};
+    buf_puts(&b, SUCCEEDED ",\"result_media_type\":");
+    buf_json_string(&b, item->media_type, strlen(item->media_type));
+    buf_puts(&b, ",\"result_size\":");
+    buf_u64(&b, item->size);
+    bool good = !b.failed && b.size < sizeof r->room;
+    if (good)
+        memcpy(r->room, b.data, b.size + 1);
+    buf_deinit(&b);
+    return good;
+}
+
+static enum items_state open_mixed(struct item_reader *r, const struct record *record) {
+    struct host_mixed_item item;
+    if (r->index == record->items)
+        return ITEMS_ALL;
+    if (!result_item(record, r->index, &item))
+        return ITEMS_BAD;
+    bool json = item.failed || strcmp(item.media_type, "application/json") == 0;
+    open_item(r, r->index++, !item.failed);
+    r->json = (size_t)item.offset;
+    r->size = json ? (size_t)item.size : 0;
+    r->back = "}";
+    r->front = item.failed ? FAILED ",\"error\":" : json ? SUCCEEDED ",\"result\":" : r->room;
+    return json || name_bytes(r, &item) ? ITEMS_MORE : ITEMS_BAD;
+}
+
+static enum items_state put_mixed(struct item_reader *r, const struct record *record, struct bytes all,
+                                  struct span *out) {
+    enum items_state state = ITEMS_MORE;
+    while (state == ITEMS_MORE && out->at < out->end) {
+        if (r->open)
+            put_entry(r, all, out);
+        else
+            state = open_mixed(r, record);
+    }
+    return state;
+}
+
+/* The summary of a result that is not JSON has the items as a JSON result has them; but it is left out if it is long. */
+enum items_state items_put_result(struct item_reader *r, const struct record *record, struct span *out) {
+    const struct record_binary *binary = record->binary;
+    const struct slice *result = &record->result;
+    if (binary != NULL && binary->summary.size > 0)
+        return put_text(r, binary->summary.data, binary->summary.size, out);
+    const unsigned char *bytes = result->size == 0 ? NULL : slice_map(result);
+    if (bytes == NULL)
+        return ITEMS_BAD;
+    enum items_state state = result_is_mixed(record) ? put_mixed(r, record, (struct bytes){bytes, result->size}, out)
+                                                     : put_text(r, (const char *)bytes, result->size, out);
     slice_unmap(result, bytes);
     return state;
 }

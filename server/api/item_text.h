@@ -15,6 +15,7 @@
 #include "handlers/host/host.h"
 #include "handlers/host/scan.h"
 #include "pool/blob.h"
+#include "server/model/model.h"
 
 /* Room in what a stream may write. */
 struct span {
@@ -29,6 +30,7 @@ bool span_put_json(struct span *out, const char *bytes, size_t size, size_t *don
 void json_flatten(struct buf *b, size_t from);
 
 #define ITEM_HEAD 128
+#define ITEM_ROOM (2 * HANDLER_MAX_MEDIA_TYPE + 96)
 
 /* Puts the items of one part, or of one result. The owner embeds it, sets `begin` and `tail`, and zeroes the rest. */
 struct item_reader {
@@ -39,6 +41,7 @@ struct item_reader {
     const char *tail; /* what stands behind the JSON */
     /* Around the JSON of an item of a map by columns, "" otherwise. */
     const char *front, *back;
+    char room[ITEM_ROOM]; /* for front, of a result that is not JSON */
 
     bool open;                 /* it is within an item */
     struct item_cursor cursor; /* in the part: the next entry */
@@ -57,9 +60,10 @@ enum items_state {
 };
 
 /* Puts as many items as there is room for, and goes on there when it is called again. Of the result of a map by columns
- * come first those that have succeeded, then those that have failed: each byte is looked at only once. */
+ * come first those that have succeeded, then those that have failed: each byte is looked at only once. The bytes of an
+ * item that are not JSON are never put: its media type and its size are. */
 enum items_state items_put_part(struct item_reader *r, const struct slice *part, struct span *out);
-enum items_state items_put_result(struct item_reader *r, const struct slice *result, struct span *out);
+enum items_state items_put_result(struct item_reader *r, const struct record *record, struct span *out);
 /* Passes over the first n items of a part, without `begin`. */
 void items_skip(struct item_reader *r, const struct slice *part, uint64_t n);
 /* To be called before the next part. */

@@ -84,7 +84,7 @@ static void put_entry(struct ndjson *n, struct span *out) {
 }
 
 static void put_result(struct ndjson *n, struct span *out) {
-    enum items_state state = items_put_result(&n->items, &n->record->result, out);
+    enum items_state state = items_put_result(&n->items, n->record, out);
     n->broken = state == ITEMS_BAD;
     if (state == ITEMS_ALL)
         put_last_line(n);

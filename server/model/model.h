@@ -10,6 +10,7 @@
 #include "server/model/record.h"
 #include "server/model/record_index.h"
 #include "server/model/render.h"
+#include "server/model/result.h"
 #include "server/model/trace.h"
 
 #endif

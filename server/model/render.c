@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "handlers/host/host.h"
+#include "server/model/result.h"
 
 static void put_time(struct buf *out, const char *name, int64_t wall_ms) {
     char text[CLOCK_TEXT_SIZE];
@@ -85,7 +86,9 @@ static void put_result(struct buf *out, const struct record *r) {
         return;
     buf_puts(out, ",\"result_media_type\":");
     buf_json_string(out, r->binary->media_type, strlen(r->binary->media_type));
-    put_number(out, ",\"result_size\":", r->result.size);
+    struct slice document = result_document(r);
+    put_number(out, ",\"result_size\":", document.size);
+    slice_deinit(&document);
 }
 
 static void put_timings(struct buf *out, const struct record *r) {

@@ -36,6 +36,11 @@ static int64_t count_items(const struct slice *part, uint32_t items) {
     return count;
 }
 
+static enum items_state put_result(struct item_reader *r, const struct slice *from, struct span *out) {
+    const struct record record = {.result = *from};
+    return items_put_result(r, &record, out);
+}
+
 typedef enum items_state put(struct item_reader *r, const struct slice *from, struct span *out);
 
 /* All that is put, in steps of that size. NULL if the input is bad. */
@@ -197,10 +202,10 @@ static void a_result_gives_the_same_lines(void **state) {
     (void)state;
     static const char json[] = "{\"items\":[" A "," B "," A "]}";
     struct slice s = slice_of(json, sizeof json - 1);
-    assert_lines(items_put_result, &s, A_LINE("0") B_LINE("1") A_LINE("2"), 2, 1);
+    assert_lines(put_result, &s, A_LINE("0") B_LINE("1") A_LINE("2"), 2, 1);
     slice_deinit(&s);
     s = slice_of("{\"items\":[]}", 12);
-    assert_lines(items_put_result, &s, "", 0, 0);
+    assert_lines(put_result, &s, "", 0, 0);
     slice_deinit(&s);
 }
 
@@ -220,7 +225,7 @@ static void a_malformed_result_is_bad(void **state) {
         struct slice s = slice_of(wrong[i], strlen(wrong[i]));
         struct lines l;
         for (size_t piece = 1; piece < 40; piece++)
-            assert_null(read_all(&l, items_put_result, &s, piece));
+            assert_null(read_all(&l, put_result, &s, piece));
         slice_deinit(&s);
     }
 }
@@ -327,16 +332,16 @@ static void a_result_by_columns_gives_its_lines_with_the_failed_last(void **stat
     static const char good[] = "{\"results\":[1,null, null,[\"],\\\"errors\\\":[\",\n{}],\"x\",null],\"errors\":["
                                "{\"index\":1,\"error\":{\"code\":\"x\"}},{\"index\":5,\"error\":{\"code\":\"x\"}}]}";
     struct slice s = slice_of(good, sizeof good - 1);
-    assert_lines(items_put_result, &s,
+    assert_lines(put_result, &s,
                  GOOD_LINE("0", "1") GOOD_LINE("2", "null") GOOD_LINE("3", "[\"],\\\"errors\\\":[\", {}]")
                      GOOD_LINE("4", "\"x\"") FAILED_LINE("1") FAILED_LINE("5"),
                  4, 2);
     slice_deinit(&s);
     s = slice_of("{\"results\":[],\"errors\":[]}", 26);
-    assert_lines(items_put_result, &s, "", 0, 0);
+    assert_lines(put_result, &s, "", 0, 0);
     slice_deinit(&s);
     s = slice_of("{\"results\":[null,nullx],\"errors\":[]}", 36);
-    assert_lines(items_put_result, &s, GOOD_LINE("1", "nullx"), 1, 0);
+    assert_lines(put_result, &s, GOOD_LINE("1", "nullx"), 1, 0);
     slice_deinit(&s);
 }
 
@@ -364,7 +369,7 @@ static void a_malformed_result_by_columns_is_bad(void **state) {
         struct slice s = slice_of(wrong[i], strlen(wrong[i]));
         struct lines l;
         for (size_t piece = 1; piece < 120; piece += 7)
-            assert_null(read_all(&l, items_put_result, &s, piece));
+            assert_null(read_all(&l, put_result, &s, piece));
         slice_deinit(&s);
     }
 }
