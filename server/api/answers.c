@@ -193,6 +193,16 @@ void answer_log(struct http_request *r, const struct record *record) {
 
 /* ---- no Job ------------------------------------------------------------------------------------------------------ */
 
+void answer_fault(struct http_request *r, const struct fault *fault) {
+    struct problem_fault f;
+    bool known = problem_read_fault(fault->json.data == NULL ? "" : fault->json.data, fault->json.size, &f) == 0;
+    if (known && f.code != PROBLEM_MEMORY_LIMIT) /* there is no job yet that could have run out of memory */
+        http_answer_problem(r, f.code, f.detail, f.members);
+    else
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    problem_fault_deinit(&f);
+}
+
 void answer_not_found(struct http_request *r, enum store_result result) {
     if (result == STORE_GONE) {
         http_answer_problem(r, PROBLEM_GONE, NULL, NULL);

@@ -36,6 +36,8 @@ void answer_result(struct server *s, struct http_request *r, const struct record
 /* The log of the job as it is now; empty if there is none. */
 void answer_log(struct http_request *r, const struct record *record);
 void answer_job_problem(struct http_request *r, const struct record *record);
+/* What the host or a worker has found wrong with a submission. */
+void answer_fault(struct http_request *r, const struct fault *fault);
 /* 404, 410 or 503, by what the store said. */
 void answer_not_found(struct http_request *r, enum store_result result);
 /* Nothing was accepted: the problem, 429 or 503, with Retry-After. */

@@ -62,6 +62,7 @@ static void move_to(struct deferred_request *d, enum deferred_state to) {
 static void free_request(struct deferred_request *d) {
     buf_deinit(&d->kept);
     slice_deinit(&d->body);
+    upload_free(d->upload);
     d->release(d);
 }
 
@@ -121,16 +122,29 @@ static void answer_by_kind(struct deferred_request *d, struct record *record, co
 
 static void on_found(void *arg, enum store_result result, struct record *record) {
     struct deferred_request *d = arg;
+    if (d->state == DEFERRED_GONE)
+        idempotency_withdraw(&d->claim);
     if (!deferred_leave_store(d))
         return;
     move_to(d, DEFERRED_IDLE);
-    if (result == STORE_OK)
+    if (d->found != NULL)
+        d->found(d, result, record);
+    else if (result == STORE_OK)
         answer_by_kind(d, record, jobs_find(d->server->jobs, &record->id));
     else
         answer_not_found(d->request, result);
 }
 
+void deferred_look_up(struct deferred_request *d, const struct id *id,
+                      void (*found)(struct deferred_request *d, enum store_result result, struct record *record)) {
+    d->found = found;
+    move_to(d, DEFERRED_ASKING);
+    deferred_enter_store(d);
+    jobs_get(d->server->jobs, id, on_found, d);
+}
+
 void deferred_ask(struct deferred_request *d, const struct id *id) {
+    d->found = NULL;
     move_to(d, DEFERRED_ASKING);
     deferred_enter_store(d);
     jobs_get(d->server->jobs, id, on_found, d);
@@ -160,7 +174,7 @@ void deferred_forget(struct deferred_request *d, const struct id *id) {
 }
 
 static void make_durable(struct deferred_request *d, struct job *job, store_done *done) {
-    struct slice body = d->request == NULL ? slice_ref(&d->body) : http_body(d->request);
+    struct slice body = d->request == NULL ? slice_ref(&d->body) : upload_text(d->request, d->upload);
     deferred_enter_store(d);
     if (body.blob == NULL) { /* no memory: "nothing was accepted" has to be true */
         done(d, STORE_UNAVAILABLE);
@@ -376,7 +390,7 @@ bool deferred_ends_with_fin(const struct http_request *r) {
 /* The client has left before the key of its job is decided. False: memory ran out. */
 static bool go_on_without_client(struct deferred_request *d) {
     d->keep(d);
-    d->body = http_body(d->request);
+    d->body = upload_text(d->request, d->upload);
     if (d->kept.failed || d->body.blob == NULL)
         return false;
     loop_clear_timer(d->server->loop, &d->timer);

@@ -6,6 +6,7 @@
 
 #include "server/api/answers.h"
 #include "server/api/idempotency.h"
+#include "server/api/upload.h"
 
 enum reply_kind {
     REPLY_RESULT,   /* POST, synchronous: the Job when it has ended */
@@ -52,7 +53,10 @@ struct deferred_request {
     /* With `decide`: the client leaves, so `request` will be NULL. Appends what `decide` needs of it to `kept`. */
     void (*keep)(struct deferred_request *d);
     struct buf kept;
-    struct slice body;                           /* DEFERRED_LEFT: of the request */
+    struct slice body;     /* DEFERRED_LEFT: of the request */
+    struct upload *upload; /* of a submission: what it has beside a plain JSON body; NULL: nothing */
+    void (*found)(struct deferred_request *d, enum store_result result,
+                  struct record *record);        /* of deferred_look_up */
     unsigned at_store;                           /* how many answers of the store are still to come */
     struct record *accepted;                     /* of the job that is being stored: a reference */
     void (*release)(struct deferred_request *d); /* frees it, and what embeds it */
@@ -90,6 +94,10 @@ void deferred_begin_claim(struct deferred_request *d);
 void deferred_end_claim(struct deferred_request *d);
 /* Looks for the job wherever it is, and answers by the reply kind. */
 void deferred_ask(struct deferred_request *d, const struct id *id);
+/* Looks for it, and calls `found`, now or later; not if the request is over by then. The record is borrowed for the
+ * call, and NULL unless the result is STORE_OK. */
+void deferred_look_up(struct deferred_request *d, const struct id *id,
+                      void (*found)(struct deferred_request *d, enum store_result result, struct record *record));
 /* Forgets a job that is not live, and answers. */
 void deferred_forget(struct deferred_request *d, const struct id *id);
 /* To be called before the caller asks the store itself, and when the store has answered. The second returns false if

@@ -3,10 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
-#include "base/field.h"
 #include "base/log.h"
 #include "server/api/api.h"
 #include "server/api/deferred.h"
@@ -142,47 +140,21 @@ static bool check_query(const struct route *route, struct http_request *r) {
     return false;
 }
 
+/* Its query can be the submission itself, so it is checked elsewhere. */
+static bool is_submission(const struct route *route, struct http_request *r) {
+    return route != NULL && route->handlers[METHOD_POST] == api_submit && strcmp(http_method(r), "POST") == 0;
+}
+
 /* ---- events of http ---------------------------------------------------------------------------------------------- */
-
-static bool is_json(const char *media_type) {
-    static const char json[] = "application/json";
-    size_t n = sizeof json - 1;
-    return media_type != NULL && strncasecmp(media_type, json, n) == 0 && strchr("; \t", media_type[n]) != NULL;
-}
-
-static void find_coding(void *arg, const char *line) {
-    struct field_part rest = {line, strlen(line)}, coding;
-    while (field_next(&rest, ',', &coding))
-        if (!field_is(&coding, "identity"))
-            *(bool *)arg = true;
-}
-
-/* A body that is compressed, for example. */
-static bool is_coded(struct http_request *r) {
-    bool coded = false;
-    http_each_header(r, "Content-Encoding", find_coding, &coded);
-    return coded;
-}
-
-/* Rejects what api_submit could not read, before the body comes. */
-static void check_body(struct http_request *r) {
-    if (is_coded(r)) {
-        http_set_header(r, "Accept-Encoding", "identity"); /* RFC 9110, section 12.5.3 */
-        http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-    } else if (!is_json(http_header(r, "Content-Type"))) {
-        http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-    }
-}
 
 static void on_begin(void *arg, struct http_request *r) {
     struct route_match m;
     const struct route *route = find_route(http_path(r), &m);
-    (void)arg;
     http_set_route(r, route);
     if (http_is_over_limit(r) && (route == NULL || !route->probe))
         http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    else if (route != NULL && route->handlers[METHOD_POST] == api_submit && strcmp(http_method(r), "POST") == 0)
-        check_body(r);
+    else if (is_submission(route, r))
+        api_submit_begin(arg, r);
 }
 
 static void on_handle(void *arg, struct http_request *r) {
@@ -196,7 +168,7 @@ static void on_handle(void *arg, struct http_request *r) {
     }
     route_handler *handler = route == NULL ? NULL : find_handler(route, http_method(r));
     if (handler != NULL) {
-        if (check_query(route, r))
+        if (is_submission(route, r) || check_query(route, r))
             handler(arg, r, m);
         return;
     }

@@ -16,19 +16,11 @@
 #include "handlers/host/host.h"
 #include "server/api/ndjson.h"
 #include "server/api/deferred.h"
+#include "server/api/extras.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* how long a 202 waits for a worker to plan its job, which checks it */
 #define SMALL_MAP      2048     /* bytes; a body with items or columns that is longer is parsed by a worker */
-
-static void answer_fault(struct http_request *r, const struct fault *fault) {
-    struct problem_fault f;
-    bool known = problem_read_fault(fault->json.data == NULL ? "" : fault->json.data, fault->json.size, &f) == 0;
-    if (known && f.code != PROBLEM_MEMORY_LIMIT) /* there is no job yet that could have run out of memory */
-        http_answer_problem(r, f.code, f.detail, f.members);
-    else
-        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
-    problem_fault_deinit(&f);
-}
+#define MAX_COMMAS     2048     /* in a longer one that is parsed here all the same: its items take milliseconds */
 
 /* Decides whether it waits for the end of the job, or for the 202. Returns for how long it waits, ns. */
 static int64_t choose_reply_kind(struct deferred_request *d) {
@@ -106,24 +98,38 @@ static bool is_welcome(struct server *s, struct http_request *r) {
     return false;
 }
 
+/* It names data that only the front end can get, and has few values. */
+static bool has_references(const char *text, size_t size) {
+    size_t commas = 0;
+    if (memmem(text, size, "\"job\"", 5) == NULL && memmem(text, size, "\"shm\"", 5) == NULL)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        commas += text[i] == ',';
+    return commas <= MAX_COMMAS;
+}
+
 /* Whether a worker is to parse the body: if it is large, or may have many items. Bad items take a microsecond or more
  * each, even if they are two bytes long. */
-static bool is_raw(const struct http_request *r) {
+static bool is_raw(const struct deferred_request *d) {
     size_t size;
-    const char *body = http_small_body(r, &size);
-    return http_body_is_large(r) || (size > SMALL_MAP && (memmem(body, size, "\"items\"", 7) != NULL ||
-                                                          memmem(body, size, "\"columns\"", 9) != NULL));
+    const char *body = upload_small_text(d->request, d->upload, &size);
+    if (size <= SMALL_MAP)
+        return size == 0 && http_body_is_large(d->request);
+    bool map = memmem(body, size, "\"items\"", 7) != NULL || memmem(body, size, "\"columns\"", 9) != NULL;
+    return map && !has_references(body, size);
 }
 
 /* A body that a worker parses. */
 static void submit_raw(struct deferred_request *d, const struct store_key *key) {
-    struct slice text = http_body(d->request);
+    struct slice text = upload_text(d->request, d->upload);
     if (text.blob == NULL) {
         idempotency_withdraw(&d->claim);
         http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
-    submit_job(d, &(struct job_request){.body = text, .key = key, .wants_hash = d->decide != NULL});
+    submit_job(d,
+               &(struct job_request){
+                   .body = text, .attachments = upload_data(d->upload), .key = key, .wants_hash = d->decide != NULL});
     slice_deinit(&text);
 }
 
@@ -145,24 +151,37 @@ static bool webhook_is_allowed(struct deferred_request *d, const char *url) {
     return rc == 0; /* a URL that is good needs no memory for `wrong` */
 }
 
+static void submit_parsed(struct deferred_request *d, const struct submission *submission) {
+    struct job_request q = {.submission = submission,
+                            .attachments = upload_data(d->upload),
+                            .key = d->claim.entry == NULL ? NULL : &d->claim.key};
+    if (submission->options.webhook == NULL || webhook_is_allowed(d, submission->options.webhook))
+        submit_job(d, &q);
+}
+
+static void submit_with_extras(struct deferred_request *d) {
+    submit_parsed(d, &d->upload->submission);
+}
+
 static void submit_body(struct deferred_request *d) {
     struct server *s = d->server;
-    struct http_request *r = d->request;
     struct submission submission = {0};
     struct fault fault = {{0}};
-    const struct store_key *key = d->claim.entry == NULL ? NULL : &d->claim.key;
-    struct job_request q = {.submission = &submission, .key = key};
     size_t size;
-    const char *body = http_small_body(r, &size);
-    if (is_raw(r)) {
-        submit_raw(d, key);
+    const char *text = upload_small_text(d->request, d->upload, &size);
+    if (is_raw(d)) {
+        submit_raw(d, d->claim.entry == NULL ? NULL : &d->claim.key);
         return;
     }
-    if (submission_parse(body, size, (unsigned)s->config.max_json_depth, 0, &submission, &fault) != 0) {
+    const struct job_attachments *data = upload_data(d->upload);
+    uint32_t parts = data == NULL ? 0 : data->count;
+    if (submission_parse(text, size, (unsigned)s->config.max_json_depth, parts, &submission, &fault) != 0) {
         idempotency_withdraw(&d->claim);
-        answer_fault(r, &fault);
-    } else if (submission.options.webhook == NULL || webhook_is_allowed(d, submission.options.webhook)) {
-        submit_job(d, &q);
+        answer_fault(d->request, &fault);
+    } else if (submission.text.size > 0) {
+        extras_take(d, &submission, submit_with_extras);
+    } else {
+        submit_parsed(d, &submission);
     }
     submission_deinit(&submission);
     fault_deinit(&fault);
@@ -214,11 +233,8 @@ static void keep_key(struct deferred_request *d) {
         buf_append(&d->kept, key, strlen(key) + 1);
 }
 
-/* If memory runs out the request is answered. */
-static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
-    struct server *s = d->server;
-    if (idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) == 0)
-        return;
+/* There is no memory to claim the key: the request is answered, and its job, if it has one, never was. */
+static void fail_claim(struct deferred_request *d) {
     struct job *job = d->waiter.job;
     if (job == NULL)
         deferred_end_claim(d);
@@ -231,15 +247,23 @@ static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[
         job_undo_submission(job);
 }
 
+static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
+    struct server *s = d->server;
+    if (idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
+        fail_claim(d);
+}
+
 static void submit_with_key(struct deferred_request *d, const char *key) {
     struct http_request *r = d->request;
     uint8_t hash[STORE_HASH_SIZE];
     struct fault fault = {{0}};
     size_t size;
-    const char *body = http_small_body(r, &size);
+    const char *text = upload_small_text(r, d->upload, &size);
     d->claim.decided = on_decided;
-    if (host_request_hash(body, size, (unsigned)d->server->config.max_json_depth, hash, &fault) != 0) {
+    if (host_request_hash(text, size, (unsigned)d->server->config.max_json_depth, hash, &fault) != 0) {
         answer_fault(r, &fault);
+    } else if (!upload_mix_hash(d->upload, hash)) {
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     } else {
         deferred_begin_claim(d);
         claim_key(d, key, hash);
@@ -278,12 +302,15 @@ static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const 
 
 static void on_raw_planned(struct deferred_request *d, struct job *job) {
     char key[IDEMPOTENCY_MAX_KEY + 1];
+    uint8_t *hash = job_request_hash(job);
     job_throttle(job);
     d->claim.decided = on_raw_decided;
-    if (d->request == NULL)
-        claim_key(d, d->kept.data, job_request_hash(job));
+    if (!upload_mix_hash(d->upload, hash))
+        fail_claim(d);
+    else if (d->request == NULL)
+        claim_key(d, d->kept.data, hash);
     else if (idempotency_parse(http_header(d->request, "Idempotency-Key"), key))
-        claim_key(d, key, job_request_hash(job));
+        claim_key(d, key, hash);
 }
 
 static void submit_raw_with_key(struct deferred_request *d, const char *key) {
@@ -295,23 +322,40 @@ static void submit_raw_with_key(struct deferred_request *d, const char *key) {
     submit_raw(d, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 
+/* A job that is answered 202, or that has a key, is stored. */
+static bool will_be_stored(struct server *s, struct http_request *r) {
+    int64_t granted_s = -1;
+    struct prefer prefer = deferred_read_prefer(r);
+    return http_header(r, "Idempotency-Key") != NULL || deferred_wait_time(s, &prefer, &granted_s) == 0;
+}
+
+void api_submit_begin(struct server *s, struct http_request *r) {
+    upload_begin(r, will_be_stored(s, r));
+}
+
+static void submit(struct deferred_request *d, const char *key) {
+    char parsed[IDEMPOTENCY_MAX_KEY + 1];
+    d->keyed = key != NULL;
+    if (key != NULL && !idempotency_parse(key, parsed))
+        http_answer_problem(d->request, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
+    else if (!upload_read(d->request, &d->upload))
+        return;
+    else if (key == NULL)
+        submit_body(d);
+    else if (is_raw(d))
+        submit_raw_with_key(d, parsed);
+    else
+        submit_with_key(d, parsed);
+}
+
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {
     const char *key = http_header(r, "Idempotency-Key");
     (void)m;
     if (key == NULL && !is_welcome(s, r))
         return;
-    char parsed[IDEMPOTENCY_MAX_KEY + 1];
     struct deferred_request *d = deferred_new(s, r, REPLY_RESULT);
     if (d == NULL)
         return;
-    d->keyed = key != NULL;
-    if (key == NULL)
-        submit_body(d);
-    else if (!idempotency_parse(key, parsed))
-        http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
-    else if (is_raw(r))
-        submit_raw_with_key(d, parsed);
-    else
-        submit_with_key(d, parsed);
+    submit(d, key);
     deferred_suspend(d);
 }

@@ -5,5 +5,7 @@
 #include "server/api/server.h"
 
 route_handler api_submit;
+/* From http_events.begin: says how its body is to be taken, or rejects it. */
+void api_submit_begin(struct server *s, struct http_request *r);
 
 #endif

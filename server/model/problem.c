@@ -86,8 +86,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_TOO_MANY_CONNECTIONS] = {"too_many_connections", 503, "Too many connections",
                                       "As many clients are connected as --max-connections allows. Retry later."},
     [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
-    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {"unsupported_media_type", 415, "Unsupported media type",
-                                        "Send the job as application/json, without a content coding such as gzip."},
+    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] =
+        {"unsupported_media_type", 415, "Unsupported media type",
+         "Send the job as application/json or multipart/form-data, or its data alone as the body, with "
+         "?type=T in the query; without a content coding such as gzip."},
     [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, "URI too long",
                               "The target of the request is longer than the service reads."},
     [PROBLEM_VERSION_NOT_SUPPORTED] = {"version_not_supported", 505, "HTTP version not supported",

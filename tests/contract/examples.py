@@ -11,9 +11,9 @@ from service import target
 
 def job_id(response):
     """The job that a response to submitJob is about, if there is one."""
-    location = response.headers.get("Location")
+    location = response.headers.get("Location") or response.headers.get("Content-Location")
     if location:
-        return location.rsplit("/", 1)[-1]
+        return location.removeprefix("/v1/jobs/").split("/")[0]
     try:
         body = json.loads(response.body)
     except ValueError:

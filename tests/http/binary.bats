@@ -60,6 +60,22 @@ HELLO=aGVsbG8= # hello
     expect_problem 422 invalid_params
 }
 
+@test "Accept chooses the format that the job leaves open" {
+    start_daemon
+    call_job -H 'Accept: text/plain' "$(bytes copy $HELLO)"
+    [ "$(header Content-Type)" = text/plain ]
+    [ "$(<"$BODY")" = hello ]
+    call_job -H 'Accept: text/plain;q=0.5, application/octet-stream' "$(bytes copy $HELLO)"
+    [ "$(header Content-Type)" = application/octet-stream ]
+    call_job -H 'Accept: text/plain' "$(bytes copy $HELLO ',"format":"binary"')"
+    [ "$(header Content-Type)" = application/json ]
+    holds '.result_media_type == "application/octet-stream"'
+    call_job -H 'Accept: image/png' "$(bytes copy $HELLO)"
+    holds '.result_media_type == "application/octet-stream"'
+    call_job -H 'Accept: text/plain' '{"type":"bytes","params":'
+    expect_problem 400 invalid_json
+}
+
 @test "the result at its link: whole, in parts, by conditions, and its head" {
     start_daemon
     call_job "$(bytes reverse $HELLO)"
