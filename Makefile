@@ -31,6 +31,7 @@ BUILD_PACKAGES := \
 	libprimesieve-dev \
 	libsqlite3-dev \
 	libutf8proc-dev \
+	libvips-dev \
 	make \
 	nettle-dev \
 	pkg-config \
@@ -219,6 +220,9 @@ $(BUILD)/cli/command_new.o: $(wildcard cli/new_handler/*.in)
 
 # The version is that of the last release in the changelog.
 $(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS) $(BUILD)/tools/roff.o: CHANGELOG.md
+
+# libvips is opened when it is needed, so only its types are wanted here. Its headers bring many along, with warnings.
+$(BUILD)/handlers/vips_library.o $(BUILD)/handlers/image_work.o: CFLAGS += $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags vips 2>/dev/null))
 
 -include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(wildcard $(BUILD)/tools/*.d)
 

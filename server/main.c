@@ -11,6 +11,7 @@
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -171,6 +172,7 @@ static void tell_ready(struct server *s) {
 }
 
 static void reload(struct server *s);
+static int export_options(const struct config *c);
 
 static void on_file_changed(void *arg) {
     struct server *s = arg;
@@ -312,6 +314,8 @@ static void reload(struct server *s) {
         return;
     }
     config_take_reload(&s->config, &next, &ignored);
+    if (export_options(&s->config) != 0)
+        LOG(LOG_WARN, "options_not_exported", LOG_STR("error", strerror(errno)));
     if (ignored.size > 0)
         LOG(LOG_WARN, "reload_ignored", LOG_STR("options", ignored.data));
     buf_deinit(&ignored);
@@ -444,10 +448,27 @@ static int open_jobs(struct server *s, struct buf *error) {
     return s->health == NULL ? -1 : jobs_recover(s->jobs);
 }
 
+/* The options of the handlers, which know nothing of ours, go into the environment of the zygote. 0, or -1 with errno. */
+static int export_options(const struct config *c) {
+    const struct {
+        const char *name;
+        int64_t value;
+    } options[] = {{"HANDLER_MAX_IMAGE_PIXELS", c->max_image_pixels},
+                   {"HANDLER_MAX_IMAGE_FRAMES", c->max_image_frames}};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        char text[24];
+        snprintf(text, sizeof text, "%lld", (long long)options[i].value);
+        const char *before = getenv(options[i].name);
+        if ((before == NULL || strcmp(before, text) != 0) && setenv(options[i].name, text, 1) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int start_pool(struct server *s, struct buf *error) {
     struct pool_config pc = pool_config_of(&s->config, used_sources(&s->sources[0]));
     s->pool = pool_new(s->loop, &pc, NULL);
-    if (s->pool == NULL)
+    if (s->pool == NULL || export_options(&s->config) != 0)
         return -1;
     if (pool_start(s->pool) == 0)
         return 0;

@@ -109,23 +109,13 @@ int host_query_to_json(const struct host_pair *pairs, size_t count, struct buf *
 
 /* ---- Accept ------------------------------------------------------------------------------------------------------ */
 
-/* How much the client wants that media type: by the most special range that has it (RFC 9110, section 12.5.1). */
+/* How much the client wants that media type, which it must name: what it wants of "image/" as a whole says nothing about
+ * one of them, and is left to the handler. */
 static unsigned quality_of(const char *media_type, const struct host_range *ranges, size_t count) {
-    size_t best = 0;
-    unsigned quality = 0;
-    bool found = false;
-    for (size_t i = 0; i < count; i++) {
-        size_t size = strlen(ranges[i].name);
-        bool prefix = size == 0 || ranges[i].name[size - 1] == '/';
-        bool matches =
-            prefix ? strncmp(ranges[i].name, media_type, size) == 0 : strcmp(ranges[i].name, media_type) == 0;
-        if (!matches || (found && size < best))
-            continue;
-        found = true;
-        best = size;
-        quality = ranges[i].quality;
-    }
-    return quality;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(ranges[i].name, media_type) == 0)
+            return ranges[i].quality;
+    return 0;
 }
 
 /* The result that the client wants most; the first of those that it wants equally. -1: it wants none. */

@@ -19,6 +19,7 @@
     HANDLER(primes)                                                                                                    \
     HANDLER(sum)                                                                                                       \
     HANDLER(embeddings)                                                                                                \
+    HANDLER(image)                                                                                                     \
     HANDLER(echo)                                                                                                      \
     HANDLER(collatz)                                                                                                   \
     HANDLER(sleep)                                                                                                     \

@@ -1,0 +1,499 @@
+/* image_work.c: see image_work.h.
+ *
+ *     file ──► decoded ──► turned as EXIF says ──► sRGB, 8 bits ──► the operations ──► without metadata ──► file
+ *
+ * Only the six formats of the table are opened, and by what the file is, not by what the client calls it. All that
+ * libvips makes on the way belongs to a struct work, and is dropped with it. An image with several frames is one tall
+ * image to libvips, so what looks at the neighbours of a pixel is done frame by frame. */
+#include "handlers/image_work.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "handlers/vips_library.h"
+
+#define MOST_IMAGES 512 /* made on the way, for one frame: far more than the operations can need */
+
+const char *const image_format_names[IMAGE_FORMATS + 1] = {"jpeg", "png", "webp", "avif", "tiff", "gif", NULL};
+const char *const image_media_types[IMAGE_FORMATS + 1] = {"image/jpeg", "image/png", "image/webp", "image/avif",
+                                                          "image/tiff", "image/gif", NULL};
+
+/* ---- what is made on the way ------------------------------------------------------------------------------------- */
+
+struct work {
+    struct call *call;
+    VipsImage *made[MOST_IMAGES];
+    size_t count;
+};
+
+/* Takes an image that a function of libvips has made; NULL: it has failed. */
+static VipsImage *keep(struct work *w, VipsImage *image) {
+    if (image == NULL || w->count == MOST_IMAGES)
+        return NULL;
+    w->made[w->count++] = image;
+    return image;
+}
+
+/* Likewise of a function that returns 0 or -1. The order in which arguments are looked at is open, so *image is looked
+ * at in here. */
+static VipsImage *take(struct work *w, int rc, VipsImage *const *image) {
+    return rc == 0 ? keep(w, *image) : NULL;
+}
+
+static void drop_all(struct work *w) {
+    while (w->count > 0)
+        vips.unref(w->made[--w->count]);
+}
+
+/* The first line of what libvips says. */
+static void read_error(char *to, size_t room) {
+    const char *text = vips.error_buffer();
+    size_t size = strcspn(text, "\n");
+    snprintf(to, room, "%.*s", size > 200 ? 200 : (int)size, text);
+    vips.error_clear();
+}
+
+static int fail_damaged(struct call *c) {
+    char why[256];
+    read_error(why, sizeof why);
+    if (strstr(why, "out of memory") != NULL)
+        return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the image");
+    return call_fail(c, CALL_INVALID, "/image", "the image is damaged: %s", why[0] == '\0' ? "it cannot be read" : why);
+}
+
+/* ---- heads ------------------------------------------------------------------------------------------------------- */
+
+static bool has(const unsigned char *at, size_t size, size_t offset, const char *text) {
+    size_t n = strlen(text);
+    return size >= offset + n && memcmp(at + offset, text, n) == 0;
+}
+
+/* By the first bytes, as their specifications say. IMAGE_FORMATS: none of them. */
+static enum image_format find_format(const unsigned char *at, size_t size) {
+    static const char tiff_little[] = "II*", tiff_big[] = "MM";
+    if (has(at, size, 0, "\xff\xd8\xff"))
+        return IMAGE_JPEG;
+    if (has(at, size, 0, "\x89PNG\r\n\x1a\n"))
+        return IMAGE_PNG;
+    if (has(at, size, 0, "RIFF") && has(at, size, 8, "WEBP"))
+        return IMAGE_WEBP;
+    if (has(at, size, 4, "ftypavif") || has(at, size, 4, "ftypavis"))
+        return IMAGE_AVIF;
+    if ((has(at, size, 0, tiff_little) && size > 3 && at[3] == 0) ||
+        (has(at, size, 0, tiff_big) && size > 3 && at[2] == 0 && at[3] == '*'))
+        return IMAGE_TIFF;
+    if (has(at, size, 0, "GIF87a") || has(at, size, 0, "GIF89a"))
+        return IMAGE_GIF;
+    return IMAGE_FORMATS;
+}
+
+static bool can_move(enum image_format format) {
+    return format == IMAGE_GIF || format == IMAGE_WEBP;
+}
+
+static const char *load_options(enum image_format format) {
+    return can_move(format) ? "[n=-1]" : "";
+}
+
+/* Is it to be turned by 90 degrees (EXIF 2.3, tag 0x0112)? */
+static bool is_turned(VipsImage *image) {
+    VipsImage *upright = NULL;
+    if (vips.autorot(image, &upright, NULL) != 0)
+        return false;
+    bool turned = vips.image_get_width(upright) != vips.image_get_width(image);
+    vips.unref(upright);
+    return turned;
+}
+
+int image_read_head(struct call *c, const void *bytes, size_t size, struct image_head *head) {
+    const char *why = vips_library_open();
+    if (why != NULL)
+        return call_fail(c, CALL_FAILED, NULL, "%s", why);
+    head->format = find_format(bytes, size);
+    if (head->format == IMAGE_FORMATS)
+        return call_fail(c, CALL_INVALID, "/image", "is no JPEG, PNG, WebP, AVIF, TIFF or GIF");
+    VipsImage *image =
+        vips.image_new_from_buffer(bytes, size, load_options(head->format), "access", VIPS_ACCESS_SEQUENTIAL, NULL);
+    if (image == NULL)
+        return fail_damaged(c);
+    bool turned = is_turned(image);
+    int width = vips.image_get_width(image), height = vips.image_get_page_height(image);
+    head->frames = can_move(head->format) ? vips.image_get_n_pages(image) : 1;
+    head->width = turned ? height : width;
+    head->height = turned ? width : height;
+    vips.unref(image);
+    vips.error_clear();
+    return 0;
+}
+
+/* ---- colours ----------------------------------------------------------------------------------------------------- */
+
+/* To sRGB with 8 bits a band. An image without a profile is what its bands say. */
+static VipsImage *to_srgb(struct work *w, VipsImage *image) {
+    VipsImage *out = NULL;
+    VipsInterpretation from = vips.image_get_interpretation(image);
+    bool cmyk = from == VIPS_INTERPRETATION_CMYK, profile = vips.image_get_typeof(image, VIPS_META_ICC_NAME) != 0;
+    if (profile || cmyk) {
+        int rc = profile
+                     ? vips.icc_transform(image, &out, "srgb", "embedded", TRUE, "intent", VIPS_INTENT_RELATIVE, NULL)
+                     : vips.icc_transform(image, &out, "srgb", "input_profile", "cmyk", NULL);
+        if (rc == 0)
+            image = take(w, rc, &out);
+        else
+            vips.error_clear(); /* a profile that does not fit is as good as none */
+    }
+    if (image == NULL)
+        return NULL;
+    from = vips.image_get_interpretation(image);
+    if (from != VIPS_INTERPRETATION_sRGB && from != VIPS_INTERPRETATION_B_W) {
+        bool grey = from == VIPS_INTERPRETATION_GREY16;
+        out = NULL;
+        image = take(w, vips.colourspace(image, &out, grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL),
+                     &out);
+    }
+    if (image == NULL || vips.image_get_format(image) == VIPS_FORMAT_UCHAR)
+        return image;
+    out = NULL;
+    return take(w, vips.cast(image, &out, VIPS_FORMAT_UCHAR, NULL), &out);
+}
+
+/* Does f to the colours, and leaves the alpha channel as it is. */
+static VipsImage *on_colours(struct work *w, VipsImage *image, const void *arg,
+                             VipsImage *(*f)(struct work *w, VipsImage *image, const void *arg)) {
+    VipsImage *colours = NULL, *alpha = NULL, *out = NULL;
+    int bands = vips.image_get_bands(image);
+    if (!vips.image_hasalpha(image))
+        return f(w, image, arg);
+    colours = take(w, vips.extract_band(image, &colours, 0, "n", bands - 1, NULL), &colours);
+    alpha = colours == NULL ? NULL : take(w, vips.extract_band(image, &alpha, bands - 1, NULL), &alpha);
+    colours = alpha == NULL ? NULL : f(w, colours, arg);
+    if (colours == NULL)
+        return NULL;
+    VipsImage *both[2] = {colours, alpha};
+    out = take(w, vips.bandjoin(both, &out, 2, NULL), &out);
+    return out;
+}
+
+/* Three bands, whatever it has. */
+static VipsImage *three_bands(struct work *w, VipsImage *image) {
+    VipsImage *out = NULL;
+    if (vips.image_get_bands(image) >= 3)
+        return image;
+    return take(w, vips.colourspace(image, &out, VIPS_INTERPRETATION_sRGB, NULL), &out);
+}
+
+struct matrix {
+    double at[9];
+    int rows;
+};
+
+/* A matrix on the three bands, rounded and cut to 0..255. */
+static VipsImage *recomb(struct work *w, VipsImage *image, const void *arg) {
+    const struct matrix *m = arg;
+    VipsImage *matrix = NULL, *out = NULL, *rounded = NULL;
+    image = three_bands(w, image);
+    if (image == NULL)
+        return NULL;
+    matrix = keep(w, vips.image_new_from_memory_copy(m->at, (size_t)m->rows * 3 * sizeof(double), 3, m->rows, 1,
+                                                     VIPS_FORMAT_DOUBLE));
+    out = matrix == NULL ? NULL : take(w, vips.recomb(image, &out, matrix, NULL), &out);
+    double one[1] = {1}, half[1] = {0.5}; /* a cast cuts the fraction off */
+    VipsImage *sum = NULL;
+    sum = out == NULL ? NULL : take(w, vips.linear(out, &sum, one, half, 1, NULL), &sum);
+    rounded = sum == NULL ? NULL : take(w, vips.cast(sum, &rounded, VIPS_FORMAT_UCHAR, NULL), &rounded);
+    if (rounded == NULL || m->rows == 3)
+        return rounded;
+    VipsImage *grey = NULL;
+    return take(w, vips.copy(rounded, &grey, "interpretation", VIPS_INTERPRETATION_B_W, NULL), &grey);
+}
+
+/* ---- the operations ---------------------------------------------------------------------------------------------- */
+
+static VipsImage *blur(struct work *w, VipsImage *image, const void *arg) {
+    const struct image_op *op = arg;
+    VipsImage *out = NULL;
+    return take(w, vips.gaussblur(image, &out, (double)op->sigma, "min_ampl", 0.01, NULL), &out);
+}
+
+/* An unsharp mask: what a blur takes away is added once more, `amount` times. */
+static VipsImage *sharpen(struct work *w, VipsImage *image, const void *arg) {
+    const struct image_op *op = arg;
+    VipsImage *blurred = blur(w, image, arg), *difference = NULL, *scaled = NULL, *sum = NULL, *out = NULL;
+    double amount[1] = {(double)op->amount}, half[1] = {0.5};
+    if (blurred == NULL)
+        return NULL;
+    difference = take(w, vips.subtract(image, blurred, &difference, NULL), &difference);
+    scaled = difference == NULL ? NULL : take(w, vips.linear(difference, &scaled, amount, half, 1, NULL), &scaled);
+    sum = scaled == NULL ? NULL : take(w, vips.add(image, scaled, &sum, NULL), &sum);
+    return sum == NULL ? NULL : take(w, vips.cast(sum, &out, VIPS_FORMAT_UCHAR, NULL), &out);
+}
+
+/* Clockwise. What becomes free at an angle that is no multiple of 90 is transparent, or white. */
+static VipsImage *rotate(struct work *w, VipsImage *image, int angle) {
+    VipsImage *out = NULL;
+    angle = ((angle % 360) + 360) % 360;
+    if (angle == 0)
+        return image;
+    if (angle % 90 == 0) {
+        VipsAngle by = angle == 90 ? VIPS_ANGLE_D90 : angle == 180 ? VIPS_ANGLE_D180 : VIPS_ANGLE_D270;
+        return take(w, vips.rot(image, &out, by, NULL), &out);
+    }
+    /* It looks at its input in any order. */
+    VipsImage *memory = keep(w, vips.image_copy_memory(image));
+    return memory == NULL ? NULL : take(w, vips.rotate(memory, &out, (double)angle, NULL), &out);
+}
+
+static VipsImage *crop(struct work *w, VipsImage *image, const struct image_op *op) {
+    VipsImage *out = NULL;
+    int width = vips.image_get_width(image), height = vips.image_get_height(image);
+    if (op->left > width - op->width || op->top > height - op->height) {
+        call_fail(w->call, CALL_INVALID, "/image", "has %d x %d pixels here, so %d x %d cannot be cropped from %d, %d",
+                  width, height, op->width, op->height, op->left, op->top);
+        return NULL;
+    }
+    return take(w, vips.extract_area(image, &out, op->left, op->top, op->width, op->height, NULL), &out);
+}
+
+#define NO_BOUND 10000000 /* libvips' own */
+
+static int fit_size(const struct image_op *op) {
+    return op->choice == FIT_FILL ? VIPS_SIZE_FORCE : op->choice == FIT_COVER ? VIPS_SIZE_BOTH : VIPS_SIZE_DOWN;
+}
+
+static int fit_crop(const struct image_op *op) {
+    return op->choice == FIT_COVER ? VIPS_INTERESTING_CENTRE : VIPS_INTERESTING_NONE;
+}
+
+/* A side that is not given follows from the other one. */
+static void fit_sides(const struct image_op *op, const struct image_head *head, int *width, int *height) {
+    *width = op->width > 0 ? op->width : NO_BOUND;
+    *height = op->height > 0 ? op->height : NO_BOUND;
+    if (op->choice != FIT_INSIDE && op->width == 0)
+        *width = (int)((int64_t)head->width * op->height / head->height) + 1;
+    if (op->choice != FIT_INSIDE && op->height == 0)
+        *height = (int)((int64_t)head->height * op->width / head->width) + 1;
+}
+
+static VipsImage *thumbnail(struct work *w, VipsImage *image, const struct image_op *op) {
+    VipsImage *out = NULL;
+    struct image_head head = {.width = vips.image_get_width(image), .height = vips.image_get_height(image)};
+    int width, height;
+    fit_sides(op, &head, &width, &height);
+    return take(w,
+                vips.thumbnail_image(image, &out, width, "height", height, "size", fit_size(op), "crop", fit_crop(op),
+                                     "no_rotate", TRUE, NULL),
+                &out);
+}
+
+/* The weights of ITU-R BT.601, which JPEG and Pillow have too, and those that are usual for sepia. */
+static const struct matrix grey = {{0.299, 0.587, 0.114}, 1};
+static const struct matrix sepia = {{0.393, 0.769, 0.189, 0.349, 0.686, 0.168, 0.272, 0.534, 0.131}, 3};
+
+static VipsImage *apply(struct work *w, VipsImage *image, const struct image_op *op) {
+    VipsImage *out = NULL;
+    switch ((enum image_filter)op->filter) {
+    case FILTER_GRAYSCALE:
+        if (vips.image_get_bands(image) < 3)
+            return image;
+        return on_colours(w, image, &grey, recomb);
+    case FILTER_SEPIA: return on_colours(w, image, &sepia, recomb);
+    case FILTER_BLUR: return blur(w, image, op);
+    case FILTER_SHARPEN: return on_colours(w, image, op, sharpen);
+    case FILTER_THUMBNAIL: return thumbnail(w, image, op);
+    case FILTER_ROTATE: return rotate(w, image, op->angle);
+    case FILTER_FLIP:
+        return take(w,
+                    vips.flip(image, &out, op->choice != 0 ? VIPS_DIRECTION_VERTICAL : VIPS_DIRECTION_HORIZONTAL, NULL),
+                    &out);
+    case FILTER_CROP: return crop(w, image, op);
+    default: return image;
+    }
+}
+
+static VipsImage *apply_all(struct work *w, VipsImage *image, const struct image_op *ops, size_t count) {
+    for (size_t i = 0; image != NULL && i < count; i++)
+        image = apply(w, image, &ops[i]);
+    return image;
+}
+
+/* ---- from a file to a file --------------------------------------------------------------------------------------- */
+
+/* What libvips has to have in memory: operations that look at pixels in another order than from top to bottom. */
+static bool needs_all(const struct image_op *ops, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (ops[i].filter == FILTER_ROTATE || (ops[i].filter == FILTER_FLIP && ops[i].choice != 0))
+            return true;
+    return false;
+}
+
+static VipsImage *load(struct work *w, const void *bytes, size_t size, const struct image_head *head,
+                       const struct image_op *ops, size_t count) {
+    VipsImage *out = NULL, *upright = NULL;
+    bool in_order = head->frames == 1 && !needs_all(ops, count);
+    out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->format), "access",
+                                             in_order ? VIPS_ACCESS_SEQUENTIAL : VIPS_ACCESS_RANDOM, "fail_on",
+                                             VIPS_FAIL_ON_ERROR, NULL));
+    if (out == NULL)
+        return NULL;
+    if (in_order && vips.image_get_typeof(out, VIPS_META_ORIENTATION) != 0) { /* it can be read in another order */
+        out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->format), "access", VIPS_ACCESS_RANDOM,
+                                                 "fail_on", VIPS_FAIL_ON_ERROR, NULL));
+    }
+    upright = out == NULL ? NULL : take(w, vips.autorot(out, &upright, NULL), &upright);
+    return upright == NULL ? NULL : to_srgb(w, upright);
+}
+
+/* The first operation makes the image small, so the decoder can leave out most of the work. */
+static VipsImage *load_small(struct work *w, const void *bytes, size_t size, const struct image_head *head,
+                             const struct image_op *op) {
+    VipsImage *out = NULL;
+    int width, height;
+    union {
+        const void *in;
+        void *out;
+    } data = {bytes};
+    fit_sides(op, head, &width, &height);
+    out = take(w,
+               vips.thumbnail_buffer(data.out, size, &out, width, "height", height, "size", fit_size(op), "crop",
+                                     fit_crop(op), "export_profile", "srgb", "option_string", "[fail_on=error]", NULL),
+               &out);
+    return out == NULL ? NULL : to_srgb(w, out);
+}
+
+/* Each frame by itself, and then one below the other again. */
+static VipsImage *work_on_frames(struct work *w, VipsImage *tall, const struct image_head *head,
+                                 const struct image_op *ops, size_t count) {
+    VipsImage *frames[IMAGE_MAX_FRAMES], *out = NULL;
+    int width = vips.image_get_width(tall), height = vips.image_get_height(tall) / head->frames;
+    for (int i = 0; i < head->frames; i++) {
+        struct work one = {.call = w->call};
+        VipsImage *frame = NULL, *memory = NULL;
+        frame = take(&one, vips.extract_area(tall, &frame, 0, i * height, width, height, NULL), &frame);
+        frame = apply_all(&one, frame, ops, count);
+        memory = frame == NULL || call_cancelled(w->call) ? NULL : vips.image_copy_memory(frame);
+        drop_all(&one);
+        for (int j = 0; memory == NULL && j < i; j++)
+            vips.unref(frames[j]);
+        if (memory == NULL)
+            return NULL;
+        frames[i] = memory;
+    }
+    int page_height = vips.image_get_height(frames[0]);
+    int rc = vips.arrayjoin(frames, &out, head->frames, "across", 1, NULL);
+    for (int i = 0; i < head->frames; i++)
+        vips.unref(frames[i]);
+    out = take(w, rc, &out);
+    VipsImage *copy = NULL;
+    copy = out == NULL ? NULL : take(w, vips.copy(out, &copy, NULL), &copy);
+    if (copy != NULL)
+        vips.image_set_int(copy, VIPS_META_PAGE_HEIGHT, page_height);
+    return copy;
+}
+
+/* ---- saving ------------------------------------------------------------------------------------------------------ */
+
+/* A copy without EXIF, XMP, IPTC and profiles, but with what a moving image needs. */
+static VipsImage *without_metadata(struct work *w, VipsImage *image) {
+    VipsImage *copy = NULL;
+    copy = take(w, vips.copy(image, &copy, NULL), &copy);
+    if (copy == NULL)
+        return NULL;
+    static const char *const kept[] = {VIPS_META_PAGE_HEIGHT, VIPS_META_N_PAGES, "delay", "loop", "gif-palette", NULL};
+    gchar **names = vips.image_get_fields(copy);
+    for (gchar **name = names; name != NULL && *name != NULL; name++) {
+        size_t i = 0;
+        while (kept[i] != NULL && strcmp(kept[i], *name) != 0)
+            i++;
+        if (kept[i] == NULL)
+            vips.image_remove(copy, *name); /* no effect on what is no metadata */
+    }
+    vips.free_list(names);
+    return copy;
+}
+
+/* A format without transparency gets a white ground. */
+static VipsImage *flatten(struct work *w, VipsImage *image) {
+    VipsImage *out = NULL;
+    if (!vips.image_hasalpha(image))
+        return image;
+    const double white[1] = {255};
+    VipsArrayDouble *ground = vips.array_double_new(white, 1);
+    out = take(w, vips.flatten(image, &out, "background", ground, NULL), &out);
+    vips.area_unref((VipsArea *)ground);
+    return out;
+}
+
+static void on_eval(VipsImage *image, VipsProgress *progress, struct work *w) {
+    call_progress(w->call, (uint64_t)progress->percent, 100);
+    if (call_cancelled(w->call))
+        vips.image_set_kill(image, TRUE);
+}
+
+/* "[Q=80]" and so on, see vips_jpegsave_buffer and its siblings. */
+static void save_options(char to[96], const struct image_saving *s) {
+    unsigned q = s->quality;
+    switch ((enum image_format)s->format) {
+    case IMAGE_JPEG: snprintf(to, 96, ".jpg[Q=%u,optimize_coding=true]", q > 0 ? q : 80); break;
+    case IMAGE_PNG: snprintf(to, 96, ".png[compression=6]"); break;
+    case IMAGE_WEBP: snprintf(to, 96, ".webp[Q=%u]", q > 0 ? q : 80); break;
+    case IMAGE_AVIF: snprintf(to, 96, ".avif[Q=%u,compression=av1,effort=%d]", q > 0 ? q : 60, 3); break;
+    case IMAGE_TIFF: snprintf(to, 96, ".tif[compression=deflate,predictor=horizontal]"); break;
+    default: snprintf(to, 96, ".gif"); break;
+    }
+}
+
+static int save(struct work *w, VipsImage *image, const struct image_saving *s) {
+    char options[96];
+    void *bytes = NULL;
+    size_t size = 0;
+    VipsImage *plain = s->keep_metadata ? image : without_metadata(w, image);
+    if (plain != NULL && s->format == IMAGE_JPEG)
+        plain = flatten(w, plain);
+    if (plain == NULL)
+        return -1;
+    vips.image_set_progress(plain, TRUE);
+    vips.connect(plain, "eval", G_CALLBACK(on_eval), w, NULL, 0);
+    save_options(options, s);
+    if (vips.image_write_to_buffer(plain, options, &bytes, &size, NULL) != 0)
+        return -1;
+    void *part = part_map(w->call, size);
+    if (part != NULL)
+        memcpy(part, bytes, size);
+    vips.free(bytes);
+    return part == NULL ? -1 : 0;
+}
+
+int image_work(struct call *c, const void *bytes, size_t size, const struct image_head *head,
+               const struct image_op *ops, size_t count, const struct image_saving *saving) {
+    const char *why = vips_library_open();
+    if (why != NULL)
+        return call_fail(c, CALL_FAILED, NULL, "%s", why);
+    struct work w = {.call = c};
+    bool moves = head->frames > 1;
+    bool still = saving->format != IMAGE_GIF && saving->format != IMAGE_WEBP;
+    struct image_head one = *head;
+    VipsImage *image;
+    if (count > 0 && ops[0].filter == FILTER_THUMBNAIL && !moves) {
+        image = load_small(&w, bytes, size, head, &ops[0]);
+        ops++;
+        count--;
+    } else {
+        image = load(&w, bytes, size, head, ops, count);
+    }
+    if (image != NULL && moves && still) { /* the first frame */
+        VipsImage *first = NULL;
+        image = take(&w,
+                     vips.extract_area(image, &first, 0, 0, vips.image_get_width(image),
+                                       vips.image_get_height(image) / head->frames, NULL),
+                     &first);
+        one.frames = 1;
+    }
+    if (image != NULL)
+        image = one.frames > 1 ? work_on_frames(&w, image, &one, ops, count) : apply_all(&w, image, ops, count);
+    int rc = image == NULL ? -1 : save(&w, image, saving);
+    drop_all(&w);
+    if (rc != 0 && !call_cancelled(c))
+        fail_damaged(c); /* no effect if the reason is known already */
+    vips.error_clear();
+    return rc;
+}
