@@ -191,7 +191,8 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     return p->fault.code == PROBLEM_COUNT ? MHD_YES : MHD_NO;
 }
 
-/* The parameter "boundary" of the Content-Type. False: there is none, or it is none. */
+/* The parameter "boundary" of the Content-Type. False: there is none, or it is none. libmicrohttpd takes none of one
+ * character. */
 static bool read_boundary(struct http_request *r, char to[PARTS_MAX_BOUNDARY + 1]) {
     const char *type = http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE), *at = type;
     while (at != NULL && *at != '\0' && strncasecmp(at, "boundary=", 9) != 0)
@@ -200,7 +201,7 @@ static bool read_boundary(struct http_request *r, char to[PARTS_MAX_BOUNDARY + 1
         return false;
     at += 9;
     size_t size = *at == '"' ? strcspn(++at, "\"") : strcspn(at, "; \t,");
-    if (size == 0 || size > PARTS_MAX_BOUNDARY)
+    if (size < 2 || size > PARTS_MAX_BOUNDARY)
         return false;
     memcpy(to, at, size);
     to[size] = '\0';
@@ -211,7 +212,7 @@ static struct parts_fault take_form(struct http_request *r, const char *bytes, s
     struct http_parts *p = r->parts;
     if (p->post == NULL) {
         if (!read_boundary(r, p->boundary))
-            return fail(p, PROBLEM_BAD_REQUEST, "the Content-Type of the form has no boundary of 1 to 70 characters");
+            return fail(p, PROBLEM_BAD_REQUEST, "the Content-Type of the form has no boundary of 2 to 70 characters");
         p->post = MHD_create_post_processor(r->mhd, POST_BUFFER, on_field, r);
         if (p->post == NULL)
             return fail(p, PROBLEM_OVER_MEMORY, NULL);

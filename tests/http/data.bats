@@ -246,3 +246,74 @@ result_is() { # FILE: the result of the job of the last call has these bytes
         curl -sS "$URL/v1/jobs/${ids[i]}/result" | cmp - "$BATS_TEST_TMPDIR/out"
     done
 }
+
+@test "a form that is broken is 400, which says what is wrong" {
+    start_daemon
+    wrong() { # WORDS curl options...
+        call_form "${@:2}"
+        expect_problem 400 bad_request && holds '.detail | contains($words)' --arg words "$1"
+    }
+    wrong 'no field "job"' -F "data=@$SMALL"
+    wrong '"job" twice' -F 'job={"type":"bytes"}' -F 'job={}' -F "data=@$SMALL"
+    wrong 'another name' -F 'job={"type":"bytes"}' -F "file=@$SMALL"
+    wrong 'Transfer-Encoding' -F 'job={"type":"bytes"}' -F "data=@$SMALL;encoder=base64"
+    for type in multipart/form-data 'multipart/form-data; boundary=B' 'multipart/form-data; boundary='; do
+        wrong 'no boundary' -H "Content-Type: $type" -d x
+    done
+    form() { # the form with boundary BB in stdin
+        printf -- "$1" >"$BATS_TEST_TMPDIR/form"
+        wrong "$2" -H 'Content-Type: multipart/form-data; boundary=BB' --data-binary "@$BATS_TEST_TMPDIR/form"
+    }
+    form '' 'empty'
+    form '--BB\r\nContent-Disposition: form-data; name="job"\r\n\r\n{"type":"bytes"}' 'no end'
+    form '--BB\r\nContent-Disposition: form-data; name="job"\r\n\r\n{"type":"primes","params":{"nth":1}}\r\n--BB' 'no end'
+    form '--BB--\r\n' '"job"'
+    form '--BB\r\nContent-Disposition: form-data; name="job"\r\n\r\n{}\r\n--BBx' 'broken'
+    [ "$(post '{"type":"primes","params":{"nth":1}}' | jq .result.prime)" = 2 ]
+}
+
+@test "limits of data: bytes and parts of a request" {
+    start_daemon --max-body 100KiB --max-parts 3
+    call_data 'type=bytes' "$LARGE"
+    expect_problem 413 body_too_large
+    holds '.limit_bytes == 102400'
+    call_form -F 'job={"type":"bytes","items":[{},{},{},{}]}' -F data=a -F data=b -F data=c -F data=d
+    expect_problem 413 body_too_large
+    holds '.detail | contains("--max-parts")'
+    call_form -F 'job={"type":"bytes","items":[{},{},{}]}' -F data=a -F data=b -F data=c
+    [ "$CODE" = 200 ]
+}
+
+@test "a form or data from a page of another site are 403" {
+    start_daemon
+    for origin in http://example.org "http://127.0.0.1:1" null "https://example.org:$PORT"; do
+        call_form -H "Origin: $origin" -F 'job={"type":"bytes"}' -F "data=@$SMALL"
+        expect_problem 403 forbidden
+        call_data -H "Origin: $origin" -H 'Content-Type: text/plain' 'type=bytes' "$SMALL"
+        expect_problem 403 forbidden
+        call_data -H "Origin: $origin" -H 'Content-Type:' 'type=bytes' "$SMALL"
+        expect_problem 403 forbidden
+    done
+    call /v1/jobs
+    holds '.jobs == []'
+    call_form -H "Origin: $URL" -F 'job={"type":"bytes"}' -F "data=@$SMALL"
+    [ "$CODE" = 200 ]
+}
+
+@test "a client that stops in the middle of its data leaves nothing behind" {
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    for prefer in wait=5 respond-async; do
+        python3 - "$PORT" "$prefer" <<'EOF'
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+s.sendall(("POST /v1/jobs?type=bytes HTTP/1.1\r\nHost: localhost\r\nContent-Type: a/b\r\nPrefer: %s\r\n"
+           "Content-Length: 1000000\r\n\r\n" % sys.argv[2]).encode() + b"x" * 500000)
+s.close()
+EOF
+    done
+    none_held() { [ "$(curl -sS "$URL/metrics" | grep '^offload_held_bytes{what="bodies"}' | cut -d' ' -f2)" = 0 ]; }
+    wait_for none_held
+    [ -z "$(ls -A "$BATS_TEST_TMPDIR/data/files")" ]
+    call /v1/jobs
+    holds '.jobs == []'
+}
