@@ -76,6 +76,46 @@ has_job() { # STATUS TYPE
     [ "$status" -eq 4 ]
 }
 
+@test "--data sends files as they are, and a binary result comes out as it is" {
+    head -c 300000 /dev/urandom >"$BATS_TEST_TMPDIR/in.png"
+    offload run bytes op=echo --data "$BATS_TEST_TMPDIR/in.png" >"$BATS_TEST_TMPDIR/out"
+    cmp "$BATS_TEST_TMPDIR/in.png" "$BATS_TEST_TMPDIR/out"
+    offload run bytes op=reverse --data - -o "$BATS_TEST_TMPDIR/out" <"$BATS_TEST_TMPDIR/in.png"
+    offload run bytes op=reverse --data <(cat "$BATS_TEST_TMPDIR/out") -o "$BATS_TEST_TMPDIR/again"
+    cmp "$BATS_TEST_TMPDIR/in.png" "$BATS_TEST_TMPDIR/again"
+    run --separate-stderr offload run bytes --data <(printf hello)
+    [ "$output" = '{"sum":532}' ]
+    run --separate-stderr offload submit bytes op=add --data <(printf hello) --key data
+    [ "$status" -eq 0 ]
+    id=$(job_id <<<"$output")
+    run --separate-stderr offload submit bytes op=add --data <(printf hello) --key data
+    [ "$(job_id <<<"$output")" = "$id" ]
+    [ "$(offload wait "$id")" = ifmmp ]
+    run --separate-stderr offload wait "$id" --job
+    [[ $output == *'"result_size":5'* ]]
+}
+
+@test "--data: a file that cannot be read, stdin twice, and data that nothing uses" {
+    for file in "$BATS_TEST_TMPDIR/none" "$BATS_TEST_TMPDIR"; do
+        run --separate-stderr offload run bytes --data "$file"
+        [ "$status" -eq 2 ]
+        [[ $stderr == *"cannot read $file"* ]]
+    done
+    run --separate-stderr offload run bytes --data - --data - </dev/null
+    [ "$status" -eq 2 ]
+    run --separate-stderr offload run primes nth=1 --data /dev/null
+    [ "$status" -eq 3 ]
+    [[ $stderr == *"/data/0"* ]]
+    run --separate-stderr offload map echo --data /dev/null </dev/null
+    [ "$status" -eq 2 ]
+}
+
+@test "a binary result does not go to a terminal" {
+    printf hello >"$BATS_TEST_TMPDIR/in"
+    run script -qec "'$BUILD/offload' run bytes op=copy --data '$BATS_TEST_TMPDIR/in'" /dev/null </dev/null
+    [[ $output == *"the result is application/octet-stream"* && $output != *hello* ]]
+}
+
 @test "run fetches a result that is too large for the Job" {
     offload run primes start=0 stop=1000000 op=list > "$BATS_TEST_TMPDIR/list"
     [ "$(wc -c < "$BATS_TEST_TMPDIR/list")" -gt $((256 * 1024)) ]
