@@ -43,6 +43,7 @@ BUILD_PACKAGES := \
 TEST_PACKAGES := \
 	bats \
 	bsdextrautils \
+	chromium-headless-shell \
 	clang-format \
 	cppcheck \
 	curl \
