@@ -317,3 +317,21 @@ EOF
     call /v1/jobs
     holds '.jobs == []'
 }
+
+@test "kill -9 of the worker: the data are there for the next attempt, in place, too" {
+    start_daemon --workers 1
+    kill_first() { # QUERY: submits it, and kills the worker that holds its first chunk
+        curl -sS --max-time 60 -X POST -H 'Expect:' -T "$LARGE" "$URL/v1/jobs?$1" -o "$BATS_TEST_TMPDIR/job" &
+        local client=$!
+        runs() { [ "$(curl -sS "$URL/v1/jobs?status=running" | jq '.jobs | length')" = 1 ]; }
+        wait_for runs
+        busy() { PID=$(curl -sS "$URL/v1/workers" | jq '[.workers[] | select(.state == "busy")][0].pid'); [ "$PID" != null ]; }
+        wait_for busy
+        kill -KILL "$PID"
+        wait "$client"
+    }
+    kill_first 'type=bytes&op=add&hold_ms=1500&options.chunks=1'
+    jq -e '.status == "succeeded" and .attempts == 2 and .result.in_place' "$BATS_TEST_TMPDIR/job"
+    python3 -c 'import sys; sys.stdout.buffer.write(bytes((b + 1) % 256 for b in open(sys.argv[1], "rb").read()))' "$LARGE" >"$BATS_TEST_TMPDIR/out"
+    curl -sS "$URL$(jq -r .links.result "$BATS_TEST_TMPDIR/job")" | cmp - "$BATS_TEST_TMPDIR/out"
+}
