@@ -223,3 +223,9 @@ void answer_too_many_delayed(struct server *s, struct http_request *r) {
     http_set_header_f(r, "Retry-After", "%llu", (unsigned long long)jobs_delayed_retry_after_s(s->jobs));
     http_answer_problem(r, PROBLEM_QUEUE_FULL, "as many jobs wait for their time as --max-delayed allows", NULL);
 }
+
+void answer_too_late(struct http_request *r, const struct job *job) {
+    http_set_header_f(r, "Retry-After", "%llu", (unsigned long long)job_retry_after_s(job));
+    http_answer_problem(r, PROBLEM_QUEUE_TIMEOUT,
+                        "the job cannot start within its queue_timeout_ms, so it was not accepted", NULL);
+}

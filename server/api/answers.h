@@ -44,5 +44,7 @@ void answer_not_found(struct http_request *r, enum store_result result);
 void answer_overloaded(struct server *s, struct http_request *r, enum problem_code code);
 /* 429: --max-delayed is reached. Retry-After says when the first of these jobs is due. */
 void answer_too_many_delayed(struct server *s, struct http_request *r);
+/* 503: the job was refused because it cannot start within its queue_timeout_ms. Retry-After says when it could. */
+void answer_too_late(struct http_request *r, const struct job *job);
 
 #endif

@@ -314,6 +314,8 @@ static void on_ended(struct deferred_request *d, struct job *job) {
         forget(d, &record->id, DEFERRED_FORGETTING);
     else if (job_is_rejected(job) && record->problem == PROBLEM_QUEUE_FULL)
         answer_too_many_delayed(d->server, d->request);
+    else if (job_is_rejected(job) && record->problem == PROBLEM_QUEUE_TIMEOUT)
+        answer_too_late(d->request, job);
     else if (d->reply_kind == REPLY_ACCEPTED && job_is_rejected(job))
         answer_job_problem(d->request, record);
     else

@@ -228,6 +228,7 @@ void task_free(struct task *t) {
     if (t->worker != NULL) {
         unsigned slot = worker_slot(t->worker);
         js->load_ns[slot] -= t->cost_ns;
+        js->known_due_ns[slot] = 0;
         js->long_due_ns[slot] = 0; /* of a batch of small long tasks (dispatch.c) what is left takes no time */
         if (js->feeding[slot] == t)
             js->feeding[slot] = NULL;

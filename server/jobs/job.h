@@ -123,11 +123,13 @@ struct job {
 
     /* ---- turns ---- */
     struct sched_entry sched;
-    int64_t queued_cost_ns; /* of the long task for which it waits in the scheduler; else 0 */
-    struct timer timer;     /* the delay, then the queue timeout, then the run timeout */
-    int64_t accepted_ns;    /* monotonic */
-    int64_t run_started_ns; /* monotonic; 0: it is not running */
-    int64_t due_ns;         /* monotonic: when it may start; the queue timeout counts from here */
+    int64_t queued_cost_ns;  /* of the long task for which it waits in the scheduler; else 0 */
+    int64_t queued_known_ns; /* what is known of that (admission.h) */
+    struct timer timer;      /* the delay, then the queue timeout, then the run timeout */
+    int64_t accepted_ns;     /* monotonic */
+    int64_t run_started_ns;  /* monotonic; 0: it is not running */
+    int64_t due_ns;          /* monotonic: when it may start; the queue timeout counts from here */
+    int64_t late_ns;         /* it was refused: by how much it would miss its queue timeout */
 
     /* ---- what there is to do ---- */
     struct slice input;                 /* until it is planned: packed params, or the raw body if input_is_raw */
@@ -171,6 +173,15 @@ struct job {
     struct job *ending_prev, *ending_next; /* in jobs->ending */
 };
 
+/* See admission.h. */
+struct known_work {
+    int64_t ns, largest_ns; /* how long they take at least, all of them and one of them */
+};
+struct measured_type {
+    double lowest;  /* the lowest of the last factors by which a chunk took longer than was estimated */
+    unsigned count; /* of chunks, as long as they are few */
+};
+
 struct jobs {
     struct loop *loop;
     struct jobs_config config;
@@ -201,6 +212,9 @@ struct jobs {
     int64_t *long_due_ns;    /* by worker slot, monotonic: when its long task will be done; 0: it has none */
     unsigned main_workers;   /* slots of the main lane */
     int64_t long_backlog_ns; /* how long the long tasks that wait will take */
+    int64_t *known_due_ns;   /* by worker slot: as long_due_ns, but what is known (admission.h); else 0 */
+    struct known_work known_work[SCHEDULER_LEVELS]; /* of the long tasks that wait, by urgency */
+    struct measured_type measured[METRICS_TYPES + 1];
     int64_t type_cost_ns[METRICS_TYPES + 1]; /* how long a short job of each type took lately */
 
     struct timer expiry_timer;

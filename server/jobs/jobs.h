@@ -17,6 +17,7 @@
  *
  *     recover: from one process to the next   limits: its time   history: for streams   query, estimate: for readers
  *     output: what its processes print   attached: its binary data   regroup: the groups of a map, cut anew
+ *     admission: whether it can start in time
  */
 #ifndef OFFLOAD_JOBS_H
 #define OFFLOAD_JOBS_H
@@ -146,14 +147,16 @@ void job_cancel(struct job *job);
 void job_throttle(struct job *job);
 void job_unthrottle(struct job *job);
 
-struct record *job_record(struct job *job);  /* borrowed until the job ends: take a reference to keep it */
-bool job_is_rejected(const struct job *job); /* it ended because its submission was wrong: as if it had never existed */
+struct record *job_record(struct job *job);      /* borrowed until the job ends: take a reference to keep it */
+bool job_is_rejected(const struct job *job);     /* its submission was wrong, or too much: as if it had never existed */
 bool job_is_store_failed(const struct job *job); /* it ends because the store could not record it: likewise */
 bool job_is_ending(const struct job *job);       /* its end is being recorded: JOB_ENDED will come */
 bool job_is_planned(const struct job *job);      /* JOB_PLANNED was sent */
 /* The progress of a live job, or how it waits, for its document. The progress never falls from call to call. {0} if job
  * is NULL. */
 struct job_view job_look(const struct job *job);
+/* Of a job that was rejected with PROBLEM_QUEUE_TIMEOUT: in how many seconds, 1 to 3600, it could start in time. */
+uint64_t job_retry_after_s(const struct job *job);
 /* How long what is left of it would take if it ran alone, in ms, as its handler has estimated the chunks. */
 int64_t job_estimated_work_ms(const struct job *job);
 

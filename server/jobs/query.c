@@ -214,8 +214,15 @@ uint64_t jobs_retry_after_s(const struct jobs *js) {
     return s < 1 ? 1 : s > 3600 ? 3600 : (uint64_t)s;
 }
 
-uint64_t jobs_delayed_retry_after_s(const struct jobs *js) {
-    int64_t wait_ns = delayed_first_due_ns(js) - clock_monotonic_ns();
-    int64_t s = wait_ns <= 0 ? 1 : (wait_ns + NS_PER_S - 1) / NS_PER_S;
+static uint64_t whole_seconds(int64_t ns) {
+    int64_t s = ns <= 0 ? 1 : (ns + NS_PER_S - 1) / NS_PER_S;
     return s > 3600 ? 3600 : (uint64_t)s;
+}
+
+uint64_t jobs_delayed_retry_after_s(const struct jobs *js) {
+    return whole_seconds(delayed_first_due_ns(js) - clock_monotonic_ns());
+}
+
+uint64_t job_retry_after_s(const struct job *job) {
+    return whole_seconds(job->late_ns);
 }

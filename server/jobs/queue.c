@@ -4,6 +4,7 @@
 #include <utlist.h>
 
 #include "base/container.h"
+#include "server/jobs/admission.h"
 
 #define LARGE_BODY      (256 * 1024)         /* bytes of a raw body; to parse more is a long task */
 #define UNKNOWN_COST_NS (50 * INT64_C(1000)) /* of a task whose type was not run yet */
@@ -64,6 +65,11 @@ static int64_t chunk_cost_ns(const struct job *job) {
     if (job->phase != PHASE_CHUNKS || !next_chunk(job, &chunk))
         return 0;
     return (int64_t)job->chunks[chunk].plan.cost_ns;
+}
+
+int64_t job_next_known_ns(const struct job *job) {
+    uint32_t chunk;
+    return job->phase == PHASE_CHUNKS && next_chunk(job, &chunk) ? admission_known_ns(job, chunk) : 0;
 }
 
 int64_t job_next_cost_ns(const struct job *job) {
@@ -134,6 +140,11 @@ static bool needs_turn(const struct job *job, enum sched_class *class) {
     return true;
 }
 
+bool queue_is_long(const struct job *job) {
+    enum sched_class class;
+    return needs_turn(job, &class) && class != SCHED_SHORT;
+}
+
 void job_enqueue(struct job *job) {
     enum sched_class class;
     struct jobs *js = job->js;
@@ -143,10 +154,12 @@ void job_enqueue(struct job *job) {
     sched_put(&js->scheduler, &job->sched, class, (unsigned)job->record->options.priority, loop_now_ns(js->loop));
     job->queued_cost_ns = class == SCHED_SHORT ? 0 : chunk_cost_ns(job);
     js->long_backlog_ns += job->queued_cost_ns;
+    admission_add(job, class == SCHED_SHORT ? 0 : job_next_known_ns(job));
     js->dirty = true;
 }
 
 void job_dequeue(struct job *job) {
+    admission_remove(job);
     sched_remove(&job->js->scheduler, &job->sched);
     job->js->long_backlog_ns -= job->queued_cost_ns;
     job->queued_cost_ns = 0;

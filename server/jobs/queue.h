@@ -24,6 +24,10 @@ uint32_t job_count_tasks(const struct job *job);
 /* How long its next task will take, ns: for a chunk what its handler estimated, for a plan or a merge what jobs of its
  * type took lately. */
 int64_t job_next_cost_ns(const struct job *job);
+/* How long its next chunk will take at least, ns (admission.h); 0: not known. */
+int64_t job_next_known_ns(const struct job *job);
+/* It waits, or would wait, for a main worker. */
+bool queue_is_long(const struct job *job);
 /* Takes the next task of a runnable job for that worker. The caller has to send it, or to treat it as lost. NULL:
  * memory ran out. */
 struct task *job_take_task(struct job *job, struct worker *w);

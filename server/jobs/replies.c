@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/jobs/admission.h"
 #include "server/jobs/attached.h"
 #include "server/jobs/backoff.h"
 #include "server/jobs/end.h"
@@ -173,6 +174,8 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
         return false;
     }
     uint32_t chunk = t->chunk;
+    if (t->kind == TASK_RUN)
+        admission_note(job, chunk, times.run_ns);
     if (!whole)
         regroup_note(job, chunk, times.run_ns);
     enum task_kind kind = t->kind;
@@ -256,10 +259,24 @@ static bool reject_parsed(struct job *job, struct task *t) {
     return true;
 }
 
+/* True: it cannot start within its queue_timeout_ms, so it was refused, and the job is stopped. */
+static bool refuse_late(struct job *job, struct task *t) {
+    if (job->record->durable || job->planned_told || !queue_is_long(job))
+        return false; /* a job that was answered 202 is not lost */
+    job->late_ns = admission_late_ns(job);
+    if (job->late_ns == 0)
+        return false;
+    job->rejected = true;
+    task_free(t);
+    metrics_count(job->js->metrics->rejected, problem_get(PROBLEM_QUEUE_TIMEOUT)->code);
+    job_stop(job, STOP_CANCEL, JOB_FAILED, PROBLEM_QUEUE_TIMEOUT, NULL, NULL);
+    return true;
+}
+
 static bool on_plan(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (!plan_arrived(job, f, bulk))
         return false;
-    if (reject_parsed(job, t))
+    if (reject_parsed(job, t) || refuse_late(job, t))
         return true;
     slice_deinit(&job->input);
     queue_again(job, t);

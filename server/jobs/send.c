@@ -121,7 +121,7 @@ static int64_t deadline_ms(const struct job *job) {
 bool send_task(struct job *job, struct worker *w, bool is_long) {
     struct jobs *js = job->js;
     struct buf *poison = &js->poison_bytes;
-    int64_t cost_ns = job_next_cost_ns(job);
+    int64_t cost_ns = job_next_cost_ns(job), known_ns = job_next_known_ns(job);
     struct task *t = job_take_task(job, w);
     if (t == NULL)
         return false;
@@ -142,7 +142,9 @@ bool send_task(struct job *job, struct worker *w, bool is_long) {
     buf_clear(poison);
     if (is_long) {
         int64_t *due_ns = &js->long_due_ns[worker_slot(w)];
+        int64_t *known_due_ns = &js->known_due_ns[worker_slot(w)];
         *due_ns = (follows ? *due_ns : t->sent_ns) + cost_ns;
+        *known_due_ns = (follows ? *known_due_ns : t->sent_ns) + known_ns;
     } else {
         t->cost_ns = cost_ns;
         js->load_ns[worker_slot(w)] += cost_ns;

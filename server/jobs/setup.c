@@ -39,8 +39,9 @@ int jobs_set_pool(struct jobs *js, struct pool *pool) {
     js->short_turn = calloc(pool_size(pool), sizeof *js->short_turn);
     js->load_ns = calloc(pool_size(pool), sizeof *js->load_ns);
     js->long_due_ns = calloc(pool_size(pool), sizeof *js->long_due_ns);
-    if (js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL || js->long_due_ns == NULL ||
-        buf_reserve(&js->poison_bytes, POISON_BYTES) == NULL)
+    js->known_due_ns = calloc(pool_size(pool), sizeof *js->known_due_ns);
+    if (js->known_due_ns == NULL || js->feeding == NULL || js->short_turn == NULL || js->load_ns == NULL ||
+        js->long_due_ns == NULL || buf_reserve(&js->poison_bytes, POISON_BYTES) == NULL)
         return -1;
     for (size_t i = 0; i < pool_size(pool); i++)
         js->main_workers += worker_lane(pool_worker(pool, i)) == LANE_MAIN;
@@ -87,5 +88,6 @@ void jobs_free(struct jobs *js) {
     free(js->short_turn);
     free(js->load_ns);
     free(js->long_due_ns);
+    free(js->known_due_ns);
     free(js);
 }

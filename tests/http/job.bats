@@ -169,6 +169,26 @@ crash() { # PARAMS [OPTIONS]
     holds '.timings.queued_ms >= 200'
 }
 
+@test "a job that cannot start within queue_timeout_ms is refused at once, with when it could: 503, nothing accepted" {
+    start_daemon --workers 1
+    for _ in 1 2 3; do # what this type takes is measured
+        call_job '{"type":"sleep","params":{"ms":20}}'
+        [ "$CODE" = 200 ]
+    done
+    wait_for is_running "$(submit '{"type":"sleep","params":{"ms":60000}}')"
+    for header in 'Prefer: respond-async' 'Prefer: wait=60' 'Accept: application/x-ndjson'; do
+        call_job -H "$header" '{"type":"sleep","params":{"ms":100},"options":{"queue_timeout_ms":20000}}'
+        expect_problem 503 queue_timeout
+        [[ $(header Retry-After) =~ ^[1-4][0-9]$ ]]
+        [ "$(field .job)" = null ]
+    done
+    [ "$(curl -sS "$URL/v1/jobs" | jq '[.jobs[] | select(.status != "succeeded")] | length')" = 1 ]
+    curl -sS "$URL/metrics" | grep -q '^offload_rejected_total{reason="queue_timeout"} 3$'
+    [ "$(submit '{"type":"sleep","params":{"ms":100},"options":{"queue_timeout_ms":90000}}')" != null ]
+    call_job -H 'Prefer: wait=1' '{"type":"echo","params":{"value":1},"options":{"queue_timeout_ms":1}}' # an express worker
+    [ "$CODE" = 200 ]
+}
+
 @test "a job that starts in time is not touched by queue_timeout_ms" {
     start_daemon --workers 1
     call_job '{"type":"sleep","params":{"ms":500},"options":{"queue_timeout_ms":200}}'

@@ -83,6 +83,8 @@ static inline void assert_books_balance(void) {
     assert_int_equal(jobs->transient_count, 0);
     assert_int_equal(jobs->long_backlog_ns, 0);
     for (unsigned i = 0; i < SCHEDULER_LEVELS; i++)
+        assert_int_equal(jobs->known_work[i].ns, 0);
+    for (unsigned i = 0; i < SCHEDULER_LEVELS; i++)
         assert_int_equal(jobs->queued[i], 0);
     for (size_t i = 0; i < sizeof jobs->index.trees / sizeof jobs->index.trees[0]; i++)
         assert_null(jobs->index.trees[i].root);
@@ -91,6 +93,7 @@ static inline void assert_books_balance(void) {
     for (unsigned i = 0; i < FAKE_WORKERS; i++) {
         assert_int_equal(jobs->load_ns[i], 0);
         assert_int_equal(jobs->long_due_ns[i], 0);
+        assert_int_equal(jobs->known_due_ns[i], 0);
         assert_int_equal(fake.workers[i].long_tasks, 0);
         assert_null(jobs->feeding[i]);
         assert_null(fake.workers[i].owner);
@@ -131,6 +134,7 @@ struct client {
     struct job *job;                 /* NULL when the job has ended */
     unsigned planned, parked, ended; /* how often it was notified of that */
     bool rejected, store_failed;     /* how it ended */
+    uint64_t retry_after_s;          /* likewise: of a job that was refused because it would start too late */
     unsigned answers;                /* of make_durable */
     enum store_result result;        /* the last of them */
 };
@@ -143,6 +147,7 @@ static inline void on_event(struct job_waiter *w, struct job *job, enum job_even
         return;
     c->ended++;
     c->rejected = job_is_rejected(job);
+    c->retry_after_s = job_retry_after_s(job);
     c->store_failed = job_is_store_failed(job);
     c->job = NULL;
 }
