@@ -100,6 +100,64 @@ store_works() {
     [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 4 ] # none of those that got 503
 }
 
+# Uploads data with a 202: call_upload FILE
+call_upload() {
+    call -H 'Prefer: respond-async' -H 'Content-Type: application/octet-stream' --data-binary "@$1" \
+        '/v1/jobs?type=bytes&op=copy'
+}
+
+stored_files() {
+    ls "$DATA/files"
+}
+
+@test "a disk that cannot take an upload: 503, nothing is accepted and no file is left; then it goes on" {
+    start_daemon --data-dir "$DATA" --workers 2
+    head -c 3000000 /dev/urandom >"$BATS_TEST_TMPDIR/upload"
+    limit_files 2000000
+    call_upload "$BATS_TEST_TMPDIR/upload"
+    expect_problem 503 store_unavailable
+    [ -n "$(header Retry-After)" ]
+    [ -z "$(stored_files)" ]
+    [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 0 ]
+    limit_files unlimited
+    call_upload "$BATS_TEST_TMPDIR/upload"
+    [ "$CODE" = 202 ]
+    id=$(field .id)
+    [ "$(ended "$id")" = succeeded ]
+    curl -sS "$URL/v1/jobs/$id/result" | cmp - "$BATS_TEST_TMPDIR/upload"
+    [ "$(stored_files | wc -l)" = 1 ] # the result
+}
+
+@test "kill -9 in the middle of an upload: nothing is left of it, and what was acknowledged is there" {
+    start_daemon --data-dir "$DATA" --workers 1
+    head -c 300000 /dev/urandom >"$BATS_TEST_TMPDIR/upload"
+    call_job -H 'Prefer: respond-async' '{"type":"sleep","params":{"ms":60000}}'
+    blocking=$(field .id)
+    wait_for is_running "$blocking"
+    # It waits for the only main worker.
+    call -H 'Prefer: respond-async' -F 'job={"type":"bytes","params":{"op":"copy"},"options":{"isolation":"fresh"}}' \
+        -F "data=@$BATS_TEST_TMPDIR/upload" /v1/jobs
+    [ "$CODE" = 202 ]
+    id=$(field .id)
+    [[ $(stored_files) == *-attachment-* ]]
+    exec 7<>"/dev/tcp/127.0.0.1/$PORT"
+    printf '%s\r\n' 'POST /v1/jobs?type=bytes HTTP/1.1' 'Host: localhost' 'Prefer: respond-async' 'Content-Type: image/png' \
+        'Content-Length: 900000' '' >&7
+    cat "$BATS_TEST_TMPDIR/upload" >&7
+    is_spooled() { find "/proc/$DAEMON/fd" -lname "$DATA/files/#*" | grep -q .; }
+    wait_for is_spooled
+    [ "$(stored_files | wc -l)" = 1 ] # it has no name before it is acknowledged
+    kill_daemon
+    exec 7>&-
+    start_daemon --data-dir "$DATA" --workers 2
+    [ "$(curl -sS "$URL/v1/jobs" | jq '.jobs | length')" = 2 ]
+    [ "$(ended "$id")" = succeeded ]
+    curl -sS "$URL/v1/jobs/$id/result" | cmp - "$BATS_TEST_TMPDIR/upload"
+    [ "$(stored_files | wc -l)" = 1 ]
+    [[ $(stored_files) == *-result-* ]]
+    curl -sS -X DELETE "$URL/v1/jobs/$blocking" >/dev/null
+}
+
 # faked OPTIONS: starts the daemon under libfaketime, which reads its clock from the file `time`. A sanitizer complains
 # if it is not loaded first, so it is asked not to look.
 faked() {

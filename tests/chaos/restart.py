@@ -29,21 +29,49 @@ KINDS = [
 ]
 
 
+# Jobs with binary data, which is spooled to a file: the sum of its bytes, and the data themselves.
+DATA_KINDS = ["sum", "copy"]
+DATA_SIZE = 300_000
+
+
 class Wrong(Exception):
     pass
 
 
-def body_of(n):
-    text = KINDS[n % len(KINDS)][0]
-    return text % n if "%d" in text else text
+def data_of(n):
+    return (f"data {n} ".encode() * (DATA_SIZE // 6 + 1))[:DATA_SIZE]
+
+
+def data_kind(n):
+    k = n % (len(KINDS) + len(DATA_KINDS)) - len(KINDS)
+    return DATA_KINDS[k] if k >= 0 else None
+
+
+def request_of(n):
+    """The path, the media type and the body."""
+    kind, path = data_kind(n), "/v1/jobs"
+    if kind == "sum":
+        return f"{path}?type=bytes&op=sum", "application/octet-stream", data_of(n)
+    if kind == "copy":
+        lines = ["--part", 'Content-Disposition: form-data; name="job"', "", '{"type":"bytes","params":{"op":"copy"}}', "--part",
+                 'Content-Disposition: form-data; name="data"; filename="data"', "Content-Type: text/plain", "", ""]
+        return path, "multipart/form-data; boundary=part", "\r\n".join(lines).encode() + data_of(n) + b"\r\n--part--\r\n"
+    text = KINDS[n % (len(KINDS) + len(DATA_KINDS))][0]
+    return path, "application/json", text % n if "%d" in text else text
 
 
 def check_result(n, job):
     if job["status"] != "succeeded":
         raise Wrong(f"job {n} ended as {job['status']}: {json.dumps(job)[:500]}")
-    wanted = KINDS[n % len(KINDS)][1](n)
+    kind = data_kind(n)
+    if kind is None:
+        wanted = KINDS[n % (len(KINDS) + len(DATA_KINDS))][1](n)
+    else:
+        wanted = {"sum": sum(data_of(n))} if kind == "sum" else None
     if wanted is not None and job["result"] != wanted:
         raise Wrong(f"job {n} has the result {job['result']}, not {wanted}")
+    if kind == "copy" and job["result_size"] != DATA_SIZE:
+        raise Wrong(f"job {n} has a result of {job['result_size']} bytes")
     causes = {lost["cause"] for lost in job.get("lost", [])}
     if not causes <= {"restart"} or (job["attempts"] > 1) != bool(causes):
         raise Wrong(f"job {n}: attempts {job['attempts']}, lost {causes}")
@@ -103,7 +131,8 @@ class Client(threading.Thread):
                 self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             self.connection.request(method, path, body, headers or {})
             answer = self.connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"null")
+            body = answer.read()
+            return answer.status, body if path.endswith("/result") else json.loads(body or b"null")
         except (OSError, http.client.HTTPException, ValueError):
             self.connection.close()
             self.connection = None
@@ -111,11 +140,12 @@ class Client(threading.Thread):
             return None
 
     def submit(self, n):
-        headers = {"Content-Type": "application/json", "Prefer": "respond-async"}
+        path, media_type, body = request_of(n)
+        headers = {"Content-Type": media_type, "Prefer": "respond-async"}
         if self.keys:
             headers["Idempotency-Key"] = f'"job-{n}"'
         while True:
-            answer = self.ask("POST", "/v1/jobs", body_of(n), headers)
+            answer = self.ask("POST", path, body, headers)
             if answer is None or answer[0] in (429, 503):
                 time.sleep(0.01)
                 continue
@@ -142,6 +172,18 @@ class Client(threading.Thread):
                 return
         raise Wrong(f"job {n} never ended")
 
+    def check_bytes(self, n):
+        end = time.monotonic() + END_S
+        while time.monotonic() < end:
+            answer = self.ask("GET", f"/v1/jobs/{self.ids[n]}/result")
+            if answer is None or answer[0] == 503:
+                time.sleep(0.01)
+            elif answer != (200, data_of(n)):
+                raise Wrong(f"job {n} has another result: {answer[0]}, {len(answer[1])} bytes")
+            else:
+                return
+        raise Wrong(f"the result of job {n} could not be read")
+
     def run(self):
         try:
             for n in self.numbers:
@@ -149,6 +191,9 @@ class Client(threading.Thread):
                 if n % 3 == 0:
                     self.wait(n)
             for n in self.numbers:
+                if data_kind(n) == "copy":
+                    self.wait(n)
+                    self.check_bytes(n)
                 before = self.ended.get(n)
                 self.wait(n)
                 if before is not None and before != self.ended[n]:
@@ -157,6 +202,24 @@ class Client(threading.Thread):
             self.error = str(e)
         except Exception as e:  # a broken test must not pass
             self.error = f"{type(e).__name__}: {e}"
+
+
+def check_files(directory, client, jobs, keys):
+    """When all jobs have ended there is a file for each large result, and no other. Without keys there are jobs whose 202
+    was lost, and their requests were sent again."""
+    end = time.monotonic() + END_S
+    for status in ("queued", "running"):
+        answer = None  # what is queued comes before what runs: a job goes that way
+        while answer is None or answer[0] != 200 or answer[1]["jobs"]:
+            if time.monotonic() > end:
+                raise Wrong(f"there are jobs that stay {status}: {answer}")
+            answer = client.ask("GET", f"/v1/jobs?status={status}")
+            time.sleep(0.02)
+    names = os.listdir(os.path.join(directory, "data", "files"))
+    others = [name for name in names if "-result-" not in name or name.endswith(".draft")]
+    wanted = sum(data_kind(n) == "copy" for n in range(jobs))
+    if others or len(names) < wanted or (keys and len(names) > wanted):
+        raise Wrong(f"{wanted} results are files, and there are {len(names)} files, among them {others[:5]}")
 
 
 def ends_in_logs(directory):
@@ -224,6 +287,7 @@ def main():
             errors.append(f"ended more than once: {twice[:5]}")
         if errors:
             raise Wrong("; ".join(errors[:3]))
+        check_files(o.directory, clients[0], o.jobs, o.keys)
     except Wrong as e:
         print(f"wrong after {kills} kills: {e}")
         return 1

@@ -23,6 +23,9 @@ expect_away() { # WORDS
     echo "{\"type\":\"echo\",\"params\":{\"value\":\"$LARGE_VALUE\"}}" >"$BATS_TEST_TMPDIR/large"
     call_job -H 'Prefer: respond-async' "@$BATS_TEST_TMPDIR/large"
     expect_problem 503 store_unavailable
+    call -H 'Prefer: respond-async' -H 'Content-Type: application/octet-stream' \
+        --data-binary "@$BATS_TEST_TMPDIR/large" '/v1/jobs?type=bytes&op=sum'
+    expect_problem 503 store_unavailable
     call_job -H 'Idempotency-Key: k' '{"type":"echo","params":{"value":2}}'
     expect_problem 503 store_unavailable
     for path in "/v1/jobs/$STORED" "/v1/jobs/$STORED/result" "/v1/jobs/$STORED/events" /v1/jobs \
