@@ -16,22 +16,15 @@
 
 #include <time.h>
 
+#include "handlers/vectorised.h"
+
 #define BLOCK_TERMS     (UINT64_C(1) << 16)
 #define BLOCK_TERMS_GMP (UINT64_C(1) << 12) /* they take some ms at most */
 #define LOW_HALF        UINT64_C(0xffffffff)
 
 _Static_assert(sizeof(unsigned long) == sizeof(uint64_t), "GMP's _ui functions take 64 bits");
 
-/* One program runs on any x86-64: the loader picks the copy of a function for this CPU. Sanitizers cannot run that
- * early. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) &&                           \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define VECTORISED __attribute__((optimize("O3"), target_clones("default", "avx2", "avx512f")))
-#elif defined(__GNUC__) && !defined(__clang__)
-#define VECTORISED __attribute__((optimize("O3")))
-#else
-#define VECTORISED
-#endif
+#define COPIES "default", "avx2", "avx512f"
 
 typedef bigsum_uwide uint128;
 
@@ -51,7 +44,7 @@ struct block_sum {
     uint64_t high;
 };
 
-VECTORISED static void add_linear(struct block_sum *sum, struct progression p) {
+VECTORISED(COPIES) static void add_linear(struct block_sum *sum, struct progression p) {
     uint64_t low = 0, high = 0, term = p.first;
     for (uint64_t i = 0; i < p.count; i++) {
         low += term & LOW_HALF;
@@ -61,7 +54,7 @@ VECTORISED static void add_linear(struct block_sum *sum, struct progression p) {
     *sum = (struct block_sum){low + ((uint128)high << 32), 0};
 }
 
-VECTORISED static void add_squares(struct block_sum *sum, struct progression p) {
+VECTORISED(COPIES) static void add_squares(struct block_sum *sum, struct progression p) {
     uint64_t low = 0, high = 0;
     uint32_t term = (uint32_t)p.first, step = (uint32_t)p.step;
     for (uint64_t i = 0; i < p.count; i++) {
