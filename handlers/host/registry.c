@@ -20,6 +20,7 @@
     HANDLER(sum)                                                                                                       \
     HANDLER(embeddings)                                                                                                \
     HANDLER(image)                                                                                                     \
+    HANDLER(array)                                                                                                     \
     HANDLER(echo)                                                                                                      \
     HANDLER(collatz)                                                                                                   \
     HANDLER(sleep)                                                                                                     \

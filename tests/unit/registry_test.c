@@ -12,17 +12,17 @@
 static void test_types_are_offered_only_when_asked_for(void **state) {
     (void)state;
     host_init(false);
-    assert_int_equal(host_count(), 4);
+    assert_int_equal(host_count(), 5);
     assert_int_equal(host_find("echo"), -1);
     host_init(true);
-    assert_int_equal(host_count(), 13);
+    assert_int_equal(host_count(), 14);
     assert_true(host_find("echo") >= 0);
 }
 
 static void types_keep_their_numbers_with_and_without_test_types(void **state) {
     (void)state;
-    static const char *const names[] = {"primes", "sum", "embeddings", "image"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const names[] = {"primes", "sum", "embeddings", "image", "array"};
+    for (int i = 0; i < 5; i++) {
         host_init(false);
         assert_int_equal(host_find(names[i]), i);
         host_init(true);
