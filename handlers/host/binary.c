@@ -48,6 +48,10 @@ const struct host_attachment *host_attachment(const struct host_attachments *all
     return &all->list[index - all->first];
 }
 
+const struct host_attachment *host_call_attachment(const struct call *c, uint32_t index) {
+    return host_attachment(c->hooks == NULL ? NULL : c->hooks->attachments, index);
+}
+
 /* The attachment, if it has such a piece; NULL after call_fail. */
 static const struct host_attachment *find_piece(struct call *c, uint32_t index, uint64_t offset, uint64_t size) {
     const struct host_attachment *a = host_attachment(c->hooks == NULL ? NULL : c->hooks->attachments, index);
@@ -209,6 +213,19 @@ int result_bytes(struct call *c, const char *media_type, const void *bytes, size
         return -1;
     buf_append(&o->bytes, bytes, size);
     return o->bytes.failed ? call_fail(c, CALL_MEMORY, NULL, "there is no memory for the result") : 0;
+}
+
+int host_result_adopt(struct call *c, const char *media_type, int fd, uint64_t size) {
+    struct host_output *o = begin_result(c, media_type, HOST_SOURCE_BYTES);
+    if (o == NULL) {
+        close(fd);
+        return -1;
+    }
+    o->has_fd = true;
+    o->fd = fd;
+    o->offset = 0;
+    o->size = size;
+    return 0;
 }
 
 int result_part(struct call *c, const char *media_type, size_t part, uint64_t offset, uint64_t size) {

@@ -47,7 +47,7 @@ static void put_param(struct buf *out, const struct param_spec *p) {
     put_text(out, "max", p->max);
     put_text(out, "fallback", p->fallback);
     put_text(out, "help", p->help);
-    put_list(out, "choices", p->kind == PARAM_ENUM ? p->choices : NULL);
+    put_list(out, "choices", p->kind == PARAM_ENUM || p->kind == PARAM_BYTES ? p->choices : NULL);
     buf_putc(out, '}');
 }
 
@@ -63,6 +63,8 @@ static void put_type(struct buf *out, size_t number) {
     put_text(out, "marks", t->marks);
     put_list(out, "files", t->files);
     put_list(out, "forms", t->handler->forms);
+    put_list(out, "results", t->handler->results);
+    put_text(out, "result_param", t->handler->result_param);
     buf_puts(out, ",\"params\":[");
     for (unsigned row = 0; row < table->rows; row++) {
         if (row > 0)
@@ -136,7 +138,7 @@ static int64_t read_number(struct reader *r, const json_t *object, const char *n
 
 static void read_param(struct reader *r, const json_t *from, struct param_spec *p) {
     p->name = read_line(r, from, "name");
-    p->kind = (enum param_kind)read_number(r, from, "kind", PARAM_JSON);
+    p->kind = (enum param_kind)read_number(r, from, "kind", PARAM_BYTES);
     p->flags = (unsigned)read_number(r, from, "flags", UINT16_MAX);
     p->forms = (unsigned)read_number(r, from, "forms", INT32_MAX);
     p->min = read_line(r, from, "min");
@@ -172,6 +174,8 @@ static int read_type(struct reader *r, const json_t *from, struct buf *error) {
     h->summary = read_line(r, from, "summary");
     h->flags = (unsigned)read_number(r, from, "flags", UINT16_MAX);
     h->forms = read_list(r, from, "forms");
+    h->results = read_list(r, from, "results");
+    h->result_param = read_line(r, from, "result_param");
     h->params = read_params(r, json_object_get(from, "params"));
     t.source = read_line(r, from, "source");
     t.schema = read_text(r, json_object_get(from, "schema"), MAX_TEXT);

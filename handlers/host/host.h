@@ -76,7 +76,9 @@ struct host_table {
 };
 /* Reads the schema of an object (docs/programs.md says what of it). 0; or -1 with one line in `error`, for example if it
  * has more than PARAMS_MAX properties. In both cases the caller frees with host_table_deinit. */
-MUST_CHECK int host_table_from_schema(const char *json, size_t size, struct host_table *out, struct buf *error);
+/* binary: a string with "contentEncoding": "base64" is a PARAM_BYTES; else it is text. */
+MUST_CHECK int host_table_from_schema(const char *json, size_t size, bool binary, struct host_table *out,
+                                      struct buf *error);
 void host_table_deinit(struct host_table *t);
 
 /* In the zygote: appends all types that are not built in, as JSON. */
@@ -229,6 +231,11 @@ struct host_output {
     char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
 };
 void host_output_deinit(struct host_output *o);
+/* What a call of a handler has: for handlers/program, which passes them on. NULL: there is none of that number. */
+const struct host_attachment *host_call_attachment(const struct call *c, uint32_t index);
+/* As result_bytes: the first `size` bytes of that memfd, which is sealed against every change. Takes the descriptor, in
+ * any case. */
+MUST_CHECK int host_result_adopt(struct call *c, const char *media_type, int fd, uint64_t size);
 /* Adds to `made`: takes the memfd, whose size is sealed here. 0, or -1: memory ran out, and nothing was taken. */
 MUST_CHECK int host_add_made(struct host_output *o, int fd, uint64_t size);
 

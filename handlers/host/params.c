@@ -324,6 +324,8 @@ static void pack_json(struct packer *k, unsigned row, const struct json_span *va
 /* It has its one form here, see attach.h. */
 static void pack_bytes(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
     uint32_t number = 0;
+    if (*value->at == 'n' && (k->table->handler->params[row].flags & PARAM_NULL) != 0)
+        return; /* only with HANDLER_WHOLE_PARAMS, which copies it */
     const char *why = attach_read(value, &number);
     if (why != NULL)
         faults_add(k->faults, at, "%s", why);

@@ -16,6 +16,7 @@ struct reading {
     struct host_table *to;
     const json_t *schema;
     size_t count;
+    bool binary; /* of the program */
     struct buf *error;
 };
 
@@ -73,12 +74,36 @@ static const char *const *read_choices(struct reading *r, const json_t *list) {
     return choices;
 }
 
+/* A string in base64 which the program takes as binary data; or that and null. */
+static bool is_bytes(const struct reading *r, const json_t *property, unsigned *flags) {
+    const json_t *any = json_object_get(property, "anyOf");
+    const char *encoding = json_string_value(json_object_get(property, "contentEncoding"));
+    const char *type = json_string_value(json_object_get(property, "type"));
+    if (!r->binary)
+        return false;
+    if (json_array_size(any) == 2) {
+        const json_t *first = json_array_get(any, 0), *second = json_array_get(any, 1);
+        const char *other = json_string_value(json_object_get(second, "type"));
+        *flags |= PARAM_NULL;
+        return other != NULL && strcmp(other, "null") == 0 && json_object_get(first, "anyOf") == NULL &&
+               is_bytes(r, first, flags);
+    }
+    return any == NULL && encoding != NULL && strcmp(encoding, "base64") == 0 && type != NULL &&
+           strcmp(type, "string") == 0;
+}
+
 /* What a property accepts. A schema that is none (true) accepts all. */
 static int read_kind(struct reading *r, const char *name, const json_t *property, struct param_spec *spec) {
     const json_t *type = json_object_get(property, "type"), *list = json_object_get(property, "enum"), *each;
     const char *single = json_string_value(type);
     size_t i;
+    unsigned flags = 0;
     spec->kind = PARAM_JSON;
+    if (is_bytes(r, property, &flags)) {
+        spec->kind = PARAM_BYTES;
+        spec->flags |= flags;
+        return 0;
+    }
     if (list != NULL) {
         const char *const *choices = read_choices(r, list);
         spec->choices = choices;
@@ -181,11 +206,11 @@ static int read_schema(struct reading *r) {
     return read_properties(r) != 0 ? -1 : read_required(r);
 }
 
-int host_table_from_schema(const char *json, size_t size, struct host_table *out, struct buf *error) {
+int host_table_from_schema(const char *json, size_t size, bool binary, struct host_table *out, struct buf *error) {
     struct fault fault = {0};
     memset(out, 0, sizeof *out);
     json_t *schema = jsontext_parse(json, size, MAX_DEPTH, &fault);
-    struct reading r = {.to = out, .schema = schema, .error = error};
+    struct reading r = {.to = out, .schema = schema, .binary = binary, .error = error};
     int rc = schema == NULL ? reject(&r, "", "it is not JSON, or too deep") : read_schema(&r);
     if (out->memory.failed && error->size == 0)
         buf_puts(error, "out of memory");

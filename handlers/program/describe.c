@@ -90,7 +90,9 @@ static int add_type(struct program *program, const struct description *d, const 
     t->splits = d->splits;
     t->merges = d->merges;
     t->cost_ns = shared;
-    int rc = host_table_from_schema(schema, strlen(schema), &t->table, &reason);
+    int rc = host_table_from_schema(schema, strlen(schema), program->takes_binary, &t->table, &reason);
+    for (const struct param_spec *p = t->table.specs; rc == 0 && p->name != NULL; p++)
+        t->takes_bytes |= p->kind == PARAM_BYTES;
     if (rc == 0) {
         t->handler = (struct handler){.abi = HANDLER_ABI,
                                       .name = name,
@@ -150,6 +152,7 @@ int programs_describe(unsigned program, const char *source, int64_t timeout_ns, 
         return refuse(error, source, "out of memory", "");
     p->source = source;
     p->cancel_signal = hello->cancel_signal;
+    p->takes_binary = hello->takes_binary;
     p->process = process_open(program, timeout_ns);
     const char *const *files = read_files(&hello->sources);
     for (; at != NULL && scan_next_element(&at, hello->types.end, &type); count++)

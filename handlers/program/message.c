@@ -66,7 +66,7 @@ static bool begins_with(const struct json_span *value, char c) {
 
 struct members {
     struct json_span kind, call, value, values, error, chunks, done, total, pid, types, sources, protocol, fork,
-        fork_reason, cancel_signal, max_calls;
+        fork_reason, cancel_signal, max_calls, binary, fds;
 };
 
 #define MEMBER(name)                                                                                                   \
@@ -77,7 +77,8 @@ static const struct {
 } member_names[] = {MEMBER(kind),  MEMBER(call),        MEMBER(value),         MEMBER(values),
                     MEMBER(error), MEMBER(chunks),      MEMBER(done),          MEMBER(total),
                     MEMBER(pid),   MEMBER(types),       MEMBER(sources),       MEMBER(protocol),
-                    MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal), MEMBER(max_calls)};
+                    MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal), MEMBER(max_calls),
+                    MEMBER(binary), MEMBER(fds)};
 #undef MEMBER
 
 /* One pass: a value can have many megabytes. */
@@ -106,14 +107,42 @@ static int read_result(const struct members *s, struct message *m, const char **
     m->value = s->value;
     m->values = s->values;
     m->error = s->error;
+    m->binary = s->binary;
     if (!message_u64(&call, &m->call))
         return broken(why, "result: \"call\" is not the number of a call");
-    if ((m->value.at != NULL) + (m->values.at != NULL) + (m->error.at != NULL) != 1)
-        return broken(why, "result: it must have one of \"value\", \"values\" and \"error\"");
+    if ((m->value.at != NULL) + (m->values.at != NULL) + (m->error.at != NULL) + (m->binary.at != NULL) != 1)
+        return broken(why, "result: it must have one of \"value\", \"values\", \"binary\" and \"error\"");
+    if (m->binary.at != NULL && !begins_with(&m->binary, '{'))
+        return broken(why, "result: \"binary\" is not an object");
     if (m->values.at != NULL && !begins_with(&m->values, '['))
         return broken(why, "result: \"values\" is not an array");
     if (m->error.at != NULL && !begins_with(&m->error, '{'))
         return broken(why, "result: \"error\" is not an object");
+    return 0;
+}
+
+bool message_is_media_type(const char *text) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789!#$&-^_.+";
+    size_t type = strspn(text, allowed);
+    if (type == 0 || text[type] != '/' || text[0] == '.' || text[0] == '-')
+        return false;
+    size_t subtype = strspn(text + type + 1, allowed);
+    return subtype > 0 && text[type + 1 + subtype] == '\0' && type + 1 + subtype <= HANDLER_MAX_MEDIA_TYPE;
+}
+
+int message_read_bytes(const struct json_span *binary, struct message_bytes *out, const char **why) {
+    const struct json_span media_type = message_member(binary, "media_type"), fd = message_member(binary, "fd"),
+                           size = message_member(binary, "size");
+    char text[HANDLER_MAX_MEDIA_TYPE + 2];
+    memset(out, 0, sizeof *out);
+    if (!message_text(&media_type, text, sizeof text) || !message_is_media_type(text))
+        return broken(why, "result: \"media_type\" is not a media type, in lower case and without parameters");
+    memcpy(out->media_type, text, strlen(text) + 1);
+    if (fd.at != NULL && *fd.at != 't' && *fd.at != 'f')
+        return broken(why, "result: \"fd\" is not true or false");
+    out->has_fd = begins_with(&fd, 't');
+    if (out->has_fd && !message_u64(&size, &out->size))
+        return broken(why, "result: \"size\" is not the size of what came along");
     return 0;
 }
 
@@ -157,6 +186,11 @@ static int read_hello(const struct members *s, struct message *m, const char **w
         return broken(why, "hello: \"fork\" is not true or false");
     m->fork = begins_with(&fork, 't');
     m->fork_reason = s->fork_reason;
+    if ((s->binary.at != NULL && *s->binary.at != 't' && *s->binary.at != 'f') ||
+        (s->fds.at != NULL && *s->fds.at != 't' && *s->fds.at != 'f'))
+        return broken(why, "hello: \"binary\" and \"fds\" are true or false");
+    m->takes_fds = begins_with(&s->fds, 't');
+    m->takes_binary = m->takes_fds || begins_with(&s->binary, 't');
     if (cancel.at != NULL && (!message_u64(&cancel, &number) || number < 1 || number >= NSIG))
         return broken(why, "hello: \"cancel_signal\" is not the number of a signal");
     m->cancel_signal = cancel.at != NULL ? (int)number : 0;

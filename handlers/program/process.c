@@ -299,8 +299,11 @@ static int take_hello(struct process *p) {
         p->broken = "it sent bytes that are no frame";
     else if (message_read(json, &m, &p->broken) == 0 && m.kind != MESSAGE_HELLO)
         p->broken = "its first message is not hello";
-    else if (p->broken == NULL)
+    if (p->broken == NULL) {
         p->last_call = m.max_calls;
+        p->frames.takes_binary = m.takes_binary;
+        p->frames.takes_fds = m.takes_fds;
+    }
     return p->broken == NULL ? 1 : -1;
 }
 

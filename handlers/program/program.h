@@ -11,6 +11,7 @@
 struct program {
     const char *source;
     int cancel_signal; /* 0: none */
+    bool takes_binary; /* its parameters of base64 are PARAM_BYTES */
     struct process *process;
 };
 
@@ -19,6 +20,7 @@ struct program_type {
     struct program *program;
     struct host_table table; /* owned */
     bool splits, merges;
+    bool takes_bytes; /* some parameter is a PARAM_BYTES */
     /* What a call has cost lately, in ns; 0: none has run. All workers of a zygote share it. */
     _Atomic uint64_t *cost_ns;
     /* In this process: calls of this type print lines. So the next ones, so many of them, are sent one by one, and each

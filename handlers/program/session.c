@@ -10,12 +10,17 @@
  * The calls that were sent when a process dies are not all to blame, and which of them is cannot be known: a program
  * gathers results. So they are sent again, each alone, and only a call that dies alone has lost an attempt. */
 #include <errno.h>
+#include <nettle/base64.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "handlers/program/carry.h"
 #include "handlers/program/program.h"
+#include "handlers/program/value.h"
 
 #define WAIT_MS         10
 #define MAX_FRAMES      2                /* that are not answered */
@@ -51,6 +56,7 @@ struct session {
     int64_t marked_ns; /* when the call at the front can have begun */
     /* The call at the front is cancelled. 0: not yet. */
     int64_t told_ns, pressed_ns, term_ns;
+    struct carry carry; /* of the last frame */
 };
 
 /* SIGTERM has come: see programs_on_sigterm. */
@@ -120,53 +126,80 @@ static void put_head(struct buf *to, const struct session *s, const char *kind, 
                (unsigned long long)call);
 }
 
-static void put_run(struct buf *to, struct session *s, unsigned from, unsigned count, uint64_t call) {
+/* Returns how many calls there was room for; 0: the first one has failed. */
+static unsigned put_run(struct buf *to, struct session *s, unsigned from, unsigned count, uint64_t call) {
     const struct call *first = at(s, from)->call;
+    unsigned i = 0;
     put_head(to, s, "run", call);
     buf_puts(to, ",\"calls\":[");
-    for (unsigned i = 0; i < count; i++) {
-        const struct bytes *params = &at(s, from + i)->chunk;
+    for (; i < count; i++) {
+        const struct taken *t = at(s, from + i);
+        size_t before = to->size;
         if (i > 0)
             buf_putc(to, ',');
-        buf_append(to, params->data, params->size);
+        if (carry_params(&s->carry, t->call, s->type, t->chunk) == CARRY_OK)
+            continue;
+        to->size = before; /* it is the first one of a later frame */
+        break;
     }
     buf_printf(to, "],\"attempt\":%u", call_attempt(first));
     int64_t deadline_ns = call_deadline(first);
     if (deadline_ns > 0)
         buf_printf(to, ",\"deadline\":%.3f", (double)deadline_ns / (double)NS_PER_S);
-    buf_putc(to, '}');
+    return i;
 }
 
-static void put_plan(struct buf *to, struct session *s, uint64_t call) {
+static bool put_plan(struct buf *to, struct session *s, uint64_t call) {
     const struct taken *t = at(s, 0);
     put_head(to, s, "plan", call);
     buf_puts(to, ",\"params\":");
-    buf_append(to, t->chunk.data, t->chunk.size);
-    buf_printf(to, ",\"chunks\":%u}", plan_wanted_chunks(t->call));
+    bool good = carry_params(&s->carry, t->call, s->type, t->chunk) == CARRY_OK;
+    buf_printf(to, ",\"chunks\":%u", plan_wanted_chunks(t->call));
+    return good;
 }
 
-static void put_merge(struct buf *to, struct session *s, uint64_t call) {
+static bool put_merge(struct buf *to, struct session *s, uint64_t call) {
+    bool good = true;
     put_head(to, s, "merge", call);
     buf_puts(to, ",\"parts\":[");
-    for (size_t i = 0; i < s->part_count; i++) {
+    for (size_t i = 0; i < s->part_count && good; i++) {
+        char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+        struct bytes part = s->parts[i];
         if (i > 0)
             buf_putc(to, ',');
-        buf_append(to, s->parts[i].data, s->parts[i].size);
+        if (value_is_binary(&part, media_type)) {
+            buf_puts(to, "null");
+            good = carry_part(&s->carry, at(s, 0)->call, (uint32_t)i, media_type, part) == CARRY_OK;
+        } else {
+            buf_append(to, part.data, part.size);
+        }
     }
-    buf_puts(to, "]}");
+    buf_putc(to, ']');
+    return good;
 }
 
-/* Sends the next `count` calls that are not sent. False: there is no memory for the frame. */
+/* Sends the next `count` calls that are not sent, or as many of them as there is room for. False: the next one has
+ * failed, or there is no memory for the frame. */
 static bool send_frame(struct session *s, unsigned count) {
     size_t start;
     uint64_t call = s->process->next_call;
-    struct buf *to = frames_begin(&s->process->frames, &start);
+    struct frames *frames = &s->process->frames;
+    struct buf *to = frames_begin(frames, &start);
+    s->carry.frames = frames;
+    s->carry.start = start;
+    s->carry.count = s->carry.fds = 0;
+    s->carry.inlined = 0;
     switch (s->request) {
-    case REQUEST_RUN: put_run(to, s, s->sent, count, call); break;
-    case REQUEST_PLAN: put_plan(to, s, call); break;
-    case REQUEST_MERGE: put_merge(to, s, call); break;
+    case REQUEST_RUN: count = put_run(to, s, s->sent, count, call); break;
+    case REQUEST_PLAN: count = put_plan(to, s, call); break;
+    case REQUEST_MERGE: count = put_merge(to, s, call); break;
     }
-    if (!frames_end(&s->process->frames, start))
+    carry_put_list(&s->carry);
+    buf_putc(to, '}');
+    carry_put_bytes(&s->carry);
+    if (count == 0)
+        frames_drop(frames, start);
+    if (count == 0 || !frames_end(frames, start))
         return false;
     if (s->sent == 0) {
         s->first = call;
@@ -175,7 +208,7 @@ static bool send_frame(struct session *s, unsigned count) {
     s->process->next_call += count;
     s->sent += count;
     s->in_frame[s->frames++] = count;
-    (void)!frames_send(&s->process->frames); /* if the process is gone, the next wait sees it */
+    (void)!frames_send(frames); /* if the process is gone, the next wait sees it */
     return true;
 }
 
@@ -246,11 +279,35 @@ static bool breaks(struct session *s, const char *why) {
     return false;
 }
 
+/* A result that came as bytes. False: it broke the protocol. */
+static bool take_binary(struct session *s, const struct json_span *binary) {
+    struct frames *frames = &s->process->frames;
+    struct call *c = at(s, 0)->call;
+    struct message_bytes m;
+    const char *why;
+    if (message_read_bytes(binary, &m, &why) != 0)
+        return breaks(s, why);
+    int fd = m.has_fd ? frames_take_fd(frames) : -1;
+    if (m.has_fd && fd < 0)
+        return breaks(s, "it named a descriptor that did not come");
+    if (m.has_fd && (why = value_check_fd(fd, m.size)) != NULL) {
+        close(fd);
+        return breaks(s, why);
+    }
+    bool merged = s->request == REQUEST_MERGE;
+    int rc = m.has_fd ? (merged ? value_result_fd : value_part_fd)(c, m.media_type, fd, m.size)
+                      : (merged ? value_result : value_part)(c, m.media_type, frames->binary);
+    finish(s, rc);
+    return true;
+}
+
 static bool on_result(struct session *s, const struct message *m) {
     if (s->sent == 0 || m->call != s->first)
         return breaks(s, "it answered a call that is not the next one");
     if (s->request == REQUEST_PLAN && m->error.at == NULL)
         return breaks(s, "it answered plan with a value");
+    if (s->process->frames.binary.size > 0 && m->binary.at == NULL)
+        return breaks(s, "it sent a binary part with a message that has none");
     process_read_output(s->process, at(s, 0)->call); /* what it printed before the answer */
     int64_t now_ns = clock_monotonic_ns();
     unsigned done = 0;
@@ -262,6 +319,10 @@ static bool on_result(struct session *s, const struct message *m) {
     } else if (m->value.at != NULL) {
         learn_cost(s, 1, now_ns);
         finish(s, write_value(s, at(s, 0)->call, &m->value));
+    } else if (m->binary.at != NULL) {
+        learn_cost(s, 1, now_ns);
+        if (!take_binary(s, &m->binary))
+            return false;
     }
     for (; next != NULL && scan_next_element(&next, m->values.end, &value); done++) {
         if (s->sent == 0)
@@ -274,6 +335,18 @@ static bool on_result(struct session *s, const struct message *m) {
     return true;
 }
 
+static int take_chunk(struct session *s, const struct json_span *chunk, uint64_t cost_ns) {
+    struct buf restored = {0};
+    struct call *c = at(s, 0)->call;
+    if (!s->type->takes_bytes)
+        return plan_chunk(c, chunk->at, (size_t)(chunk->end - chunk->at), cost_ns);
+    carry_restore(&s->carry, s->type, chunk, &restored);
+    int rc = restored.failed ? call_fail(c, CALL_MEMORY, NULL, "there is no memory for the plan")
+                             : plan_chunk(c, restored.data, restored.size, cost_ns);
+    buf_deinit(&restored);
+    return rc;
+}
+
 static bool on_planned(struct session *s, const struct message *m) {
     struct json_span chunk;
     const char *next = m->chunks.at + 1;
@@ -284,8 +357,7 @@ static bool on_planned(struct session *s, const struct message *m) {
     for (; rc == 0 && scan_next_element(&next, m->chunks.end, &chunk); count++) {
         if (*chunk.at != '{')
             return breaks(s, "a planned chunk is not an object");
-        rc = plan_chunk(at(s, 0)->call, chunk.at, (size_t)(chunk.end - chunk.at),
-                        cost_ns == 0 ? UNKNOWN_COST_NS : cost_ns);
+        rc = take_chunk(s, &chunk, cost_ns == 0 ? UNKNOWN_COST_NS : cost_ns);
     }
     if (count == 0)
         rc = call_fail(at(s, 0)->call, CALL_FAILED, NULL, "split of %s made no chunks", s->type->handler.name);
@@ -451,20 +523,42 @@ void program_run_batch(struct batch *b) {
         (void)!hold_session(&s, s.ring[0].call);
 }
 
+/* The value of a chunk within the array that is the result. */
+static int put_part(struct call *c, struct bytes part) {
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+    if (!value_is_binary(&part, media_type)) {
+        json_verbatim(c, part.data, part.size);
+        return 0;
+    }
+    size_t size = BASE64_ENCODE_RAW_LENGTH(part.size);
+    char *text = malloc(size + 1);
+    if (text == NULL)
+        return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the result");
+    base64_encode_raw(text, part.size, part.data);
+    json_text(c, text, size);
+    free(text);
+    return 0;
+}
+
 int program_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
     const struct program_type *type = call_data(c);
     struct session s = {
         .request = REQUEST_MERGE, .count = 1, .ring = {{c, {NULL, 0}}}, .parts = parts, .part_count = count};
+    char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
+    struct bytes part = parts[0];
     (void)common;
     if (type->merges)
         return hold_session(&s, c);
     if (!type->splits) {
-        json_verbatim(c, parts[0].data, parts[0].size);
+        if (value_is_binary(&part, media_type))
+            return result_part(c, media_type, 0, 0, part.size);
+        json_verbatim(c, part.data, part.size);
         return 0;
     }
     json_begin_array(c);
     for (size_t i = 0; i < count; i++)
-        json_verbatim(c, parts[i].data, parts[i].size);
+        if (put_part(c, parts[i]) != 0)
+            return -1;
     json_end_array(c);
     return 0;
 }

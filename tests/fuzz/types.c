@@ -54,7 +54,7 @@ static void make_table(const char *json, size_t size) {
     struct params_table table;
     struct buf error = {0};
     struct handler h = {.abi = HANDLER_ABI, .name = "t", .summary = ""};
-    int rc = host_table_from_schema(json, size, &t, &error);
+    int rc = host_table_from_schema(json, size, false, &t, &error);
     MUST((rc == 0) == (error.size == 0));
     if (rc == 0) {
         h.params = t.specs;

@@ -572,7 +572,7 @@ static void damaged_descriptions_are_refused_and_change_nothing(void **state) {
 
 static void read_schema(const char *json, struct host_table *t) {
     struct buf error = {0};
-    if (host_table_from_schema(json, strlen(json), t, &error) != 0)
+    if (host_table_from_schema(json, strlen(json), false, t, &error) != 0)
         fail_msg("%s", error.data);
 }
 
@@ -660,7 +660,7 @@ static void a_schema_that_makes_no_table_is_refused_with_a_reason(void **state) 
     struct buf many = {0}, error = {0};
     struct host_table t;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(host_table_from_schema(bad[i][0], strlen(bad[i][0]), &t, &error), -1);
+        assert_int_equal(host_table_from_schema(bad[i][0], strlen(bad[i][0]), false, &t, &error), -1);
         if (strstr(error.data, bad[i][1]) == NULL)
             fail_msg("%s", error.data);
         host_table_deinit(&t);
@@ -669,7 +669,7 @@ static void a_schema_that_makes_no_table_is_refused_with_a_reason(void **state) 
     for (int i = 0; i <= PARAMS_MAX; i++)
         buf_printf(&many, "%s\"p%d\":{}", i == 0 ? "{\"properties\":{" : ",", i);
     buf_puts(&many, "}}");
-    assert_int_equal(host_table_from_schema(many.data, many.size, &t, &error), -1);
+    assert_int_equal(host_table_from_schema(many.data, many.size, false, &t, &error), -1);
     assert_string_equal(error.data, "the schema of the parameters has more than 32 properties");
     host_table_deinit(&t);
     buf_deinit(&many);
