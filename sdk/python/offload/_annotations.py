@@ -13,7 +13,6 @@ import collections.abc
 import dataclasses
 import enum
 import inspect
-import io
 import math
 import re
 import sys
@@ -21,6 +20,7 @@ import types
 import typing
 from typing import Any, Callable, Optional, Union
 
+from ._binary import NPY_MAGIC, Attachment, array_of, image_of
 from ._errors import InvalidParams, LoadError, Unfit
 from ._values import EXACT, to_json
 
@@ -113,6 +113,8 @@ def read_str(value: Any) -> str:
 
 
 def read_bytes(value: Any) -> bytes:
+    if type(value) is Attachment:
+        return bytes(value.view())
     if type(value) is not str:
         raise Unfit(f"must be a string in base64, not {noun(value)}")
     try:
@@ -122,7 +124,12 @@ def read_bytes(value: Any) -> bytes:
 
 
 def read_bytearray(value: Any) -> bytearray:
-    return bytearray(read_bytes(value))
+    return bytearray(read_view(value))
+
+
+def read_view(value: Any) -> memoryview:
+    """Read-only, unless it is an attachment that may be written to."""
+    return value.view() if type(value) is Attachment else memoryview(read_bytes(value))
 
 
 def float_schema() -> Schema:
@@ -146,6 +153,8 @@ def scalar(annotation: Any) -> Optional[Shape]:
         return Shape({"type": "string", "contentEncoding": "base64"}, read_bytes, "string")
     if annotation is bytearray:
         return Shape({"type": "string", "contentEncoding": "base64"}, read_bytearray, "string")
+    if annotation is memoryview:
+        return Shape({"type": "string", "contentEncoding": "base64"}, read_view, "string")
     return None
 
 
@@ -153,15 +162,7 @@ def scalar(annotation: Any) -> Optional[Shape]:
 
 
 def read_npy(value: Any) -> Any:
-    import numpy
-
-    data = read_bytes(value)
-    if data[:6] != b"\x93NUMPY":
-        raise Unfit("is not an array in the format .npy")
-    try:
-        return numpy.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:
-        raise Unfit(f"is not an array in the format .npy: {error}") from None
+    return array_of(read_view(value))
 
 
 def array_shape(dtype: Any) -> Shape:
@@ -171,7 +172,12 @@ def array_shape(dtype: Any) -> Shape:
     wanted: Any = dtype
 
     def read(value: Any) -> Any:
-        array = read_npy(value)
+        view = read_view(value)
+        if wanted.__name__ == "uint8" and bytes(view[:6]) != NPY_MAGIC:
+            import numpy
+
+            return numpy.frombuffer(view, numpy.uint8)  # raw bytes
+        array = array_of(view)
         if not issubclass(array.dtype.type, wanted):
             raise Unfit(f"must be an array of {wanted.__name__}, not of {array.dtype}")
         return array
@@ -216,6 +222,14 @@ def from_numpy(annotation: Any, origin: Any) -> Optional[Shape]:
         if issubclass(annotation, numpy.floating):
             return number_of(annotation, known(scalar(float)))
     return None
+
+
+def from_pillow(annotation: Any) -> Optional[Shape]:
+    image: Any = sys.modules.get("PIL.Image")
+    if image is None or annotation is not image.Image:
+        return None
+    schema = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
+    return Shape(schema, lambda value: image_of(read_view(value)), "string")
 
 
 def known(shape: Optional[Shape]) -> Shape:
@@ -520,7 +534,7 @@ class Shapes:
         if origin is typing.Literal:
             return literal(annotation)
         try:
-            found = scalar(annotation) or from_numpy(annotation, origin)
+            found = scalar(annotation) or from_numpy(annotation, origin) or from_pillow(annotation)
             found = found or self.collection(annotation, origin, arguments)
         except TypeError:  # an annotation that cannot be compared, or hashed
             found = None

@@ -13,7 +13,8 @@ HEAD = struct.Struct("<II")
 MAX_SIZE = 256 << 20  # of the JSON in a frame
 ROOM = 1 << 16
 KEEP = 1 << 22
-DESCRIPTORS = 8
+MAX_BINARY = 256 << 20
+DESCRIPTORS = 64  # that a frame of the host can bring
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
@@ -64,7 +65,7 @@ class Reader:
         else:
             missing = HEAD.size
             if self.end - self.start >= HEAD.size:
-                missing += HEAD.unpack_from(self.room, self.start)[0] - (self.end - self.start)
+                missing += sum(HEAD.unpack_from(self.room, self.start)) - (self.end - self.start)
             if self.end + missing > len(to):
                 self.resize(max(ROOM, self.end - self.start + missing))
             to = self.view[self.end :]
@@ -98,13 +99,32 @@ class Reader:
         """Makes messages of all frames that are there as a whole."""
         while self.end - self.start >= HEAD.size:
             size, binary = HEAD.unpack_from(self.room, self.start)
-            if size > MAX_SIZE or size < 2 or binary != 0:
+            if size > MAX_SIZE or size < 2 or binary > MAX_BINARY:
                 raise Broken(f"a frame of {size} + {binary} bytes")
             begin = self.start + HEAD.size
-            if begin + size > self.end:
+            if begin + size + binary > self.end:
                 return
-            self.messages.append(parse(self.view[begin : begin + size]))
-            self.start = begin + size
+            message = parse(self.view[begin : begin + size])
+            self.start = begin + size + binary
+            if "attachments" in message:
+                self.attach(message, bytes(self.view[begin + size : self.start]))
+            self.messages.append(message)
+
+    def attach(self, message: dict[str, Any], binary: bytes) -> None:
+        """Makes the attachments of a message from what came with it."""
+        from ._binary import read_attachments
+
+        listed = message["attachments"]
+        try:
+            descriptors = self.take(len({one["fd"] for one in listed if "fd" in one}))
+            try:
+                message["attachments"] = read_attachments(listed, binary, descriptors)
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            message["parts_of"] = [one.get("part") for one in listed]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise Broken(f"attachments that are not there: {error!r}") from None
 
     def take(self, count: int) -> list[int]:
         """So many descriptors that came along. The caller closes them."""

@@ -29,6 +29,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import _call
+from ._binary import Binary
 from ._errors import Cancelled, InvalidParams, LoadError, NoJson, Unfit
 from ._frames import HEAD, MAX_SIZE, Broken, HangUp, Reader, frame
 from ._trace import GENERATED, HERE, strip
@@ -107,13 +108,15 @@ class Program:
     def __init__(self, sock: socket.socket, job_types: list[JobType], fork: bool) -> None:
         self.sock = sock
         self.job_types = {job_type.name: job_type for job_type in job_types}
-        self.reader = Reader(sock, descriptors=fork)
+        # Data come along as descriptors, if some type takes some. To receive without is faster.
+        self.attaches = any(getattr(job_type, "binary", []) or job_type.takes_parts for job_type in job_types)
+        self.reader = Reader(sock, descriptors=fork or self.attaches)
         self.sending = threading.Lock()
         self.running: Optional[int] = None  # the number of the call whose task runs
         self.attention = False  # the signal came when it could not be heeded
         self.cancels: set[int] = set()  # calls that are to be cancelled, and are not answered
         self.values: list[Any] = []  # the results of the last calls, in their order, not yet in a frame
-        self.frames: list[bytes] = []  # to be sent
+        self.frames: list[Any] = []  # to be sent: bytes, and the Binary whose memory goes with the bytes behind it
         self.attempt = 0
         self.deadline: Optional[float] = None
         self.raised: tuple[int, Callable[[], Optional[Cancelled]], float] = (-1, lambda: None, 0.0)
@@ -129,6 +132,15 @@ class Program:
         try:
             with self.sending:
                 self.sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            leave(0)
+
+    def send_with(self, data: bytes, descriptor: int) -> None:
+        """The same, with a descriptor."""
+        try:
+            with self.sending:
+                rest = data[socket.send_fds(self.sock, [data], [descriptor]) :]
+                self.sock.sendall(rest)
         except (BrokenPipeError, ConnectionResetError):
             leave(0)
 
@@ -158,8 +170,20 @@ class Program:
                 self.seal_alone(end - len(values) + i, value)
         values.clear()
 
+    def seal_binary(self, call: int, value: Binary) -> None:
+        about: dict[str, Any] = {"media_type": value.media_type}
+        if value.fd >= 0:
+            about.update(fd=True, size=value.size)
+            self.frames.append(value)
+        text = encode_plain({"kind": "result", "call": call, "binary": about})
+        self.frames.append(HEAD.pack(len(text), len(value.data)) + text)
+        if value.data:
+            self.frames.append(value.data)
+
     def seal_alone(self, call: int, value: Any) -> None:
         """One value, if there is something about them."""
+        if type(value) is Binary:
+            return self.seal_binary(call, value)
         try:
             text = encode_plain(value)
         except ValueError as error:  # UnicodeEncodeError
@@ -190,11 +214,20 @@ class Program:
             return
         self.frames = []
         flush_streams()  # what a call has printed comes before its answer
-        if sum(map(len, frames)) < JOIN:
-            self.send(b"".join(frames))
-        else:
-            for piece in frames:
+        memory: Optional[Binary] = None
+        if len(frames) == 2 and len(frames[1]) < JOIN and type(frames[0]) is bytes:
+            return self.send(frames[0] + frames[1])
+        if not any(type(piece) is Binary for piece in frames) and sum(map(len, frames)) < JOIN:
+            return self.send(b"".join(frames))
+        for piece in frames:
+            if type(piece) is Binary:
+                memory = piece
+            elif memory is None:
                 self.send(piece)
+            else:
+                self.send_with(piece, memory.fd)
+                memory.close()
+                memory = None
 
     # ---- what tasks ask (_call.py) ----
 
@@ -273,12 +306,22 @@ class Program:
             return self.refuse(call, message)
         if self.cancels:
             self.cancels = {number for number in self.cancels if number >= call}
+        calls = message["calls"]
+        attachments = message.get("attachments")
+        if attachments:
+            calls = [job_type.attach(params, attachments) for params in calls]
+        try:
+            self.run_calls(job_type, call, calls)
+        finally:
+            for attachment in attachments or ():
+                attachment.close()
+
+    def run_calls(self, job_type: JobType, call: int, calls: list[Any]) -> None:
         invoke = job_type.call
         values = self.values
         clock = time.monotonic
         usually_long = job_type.mean > LONG_S
         begun = last = clock()
-        calls = message["calls"]
         if not usually_long and job_type.mean < TINY_S and not self.cancels:
             done = self.run_tiny(call, calls, invoke)
             call += done
@@ -369,15 +412,19 @@ class Program:
         if self.attention:
             self.look()
         text: Optional[bytes] = None
+        attachments = message.get("attachments", [])
         if call in self.cancels:
             self.seal_error(call, Cancelled())
         else:
             self.running = call
             try:
                 if kind == "plan":
-                    chunks = job_type.plan(message["params"], message.get("chunks", 0))
+                    chunks = job_type.plan(message["params"], message.get("chunks", 0), attachments)
                 else:
-                    value = job_type.merged(message["parts"])
+                    parts = message["parts"]
+                    for place, attachment in zip(message.get("parts_of", ()), attachments):
+                        parts[place] = attachment
+                    value = job_type.merged(parts)
             except BaseException as error:
                 self.running = None
                 self.seal_error(call, error)
@@ -388,6 +435,8 @@ class Program:
                 else:
                     text = self.planned(call, chunks)
         self.cancels.discard(call)
+        for attachment in attachments:
+            attachment.close()
         if text is not None:
             self.put(text)
         self.flush(call)
@@ -406,7 +455,8 @@ class Program:
     # ---- forking ----
 
     def hello(self, fork: bool) -> dict[str, Any]:
-        hello = {"kind": "hello", "protocol": PROTOCOL, "fork": fork, "cancel_signal": int(CANCEL_SIGNAL)}
+        hello: dict[str, Any] = {"kind": "hello", "protocol": PROTOCOL, "fork": fork, "cancel_signal": int(CANCEL_SIGNAL)}
+        hello.update(binary=True, fds=True)
         if self.max_calls is not None:
             hello["max_calls"] = self.max_calls
         return hello
@@ -474,7 +524,7 @@ class Program:
             os._exit(1)
         self.reader.close()
         self.sock = socket.socket(fileno=given[0])
-        self.reader = Reader(self.sock, descriptors=False)
+        self.reader = Reader(self.sock, descriptors=self.attaches)
         self.sending = threading.Lock()
         self.prctl = None
         os.dup2(given[1], 1)

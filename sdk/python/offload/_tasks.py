@@ -35,6 +35,7 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
+MEDIA_TYPE = re.compile(r"(?=.{3,127}\Z)[a-z0-9!#$&^_+][a-z0-9!#$&^_.+-]*/[a-z0-9!#$&^_.+-]+\Z")
 NAME_RULE = "a-z first, then a-z, 0-9, _ and -, at most 64 in all"
 
 
@@ -46,6 +47,8 @@ class Definition:
         self.name = name
         self.timeout: Optional[float] = None
         self.max_attempts: Optional[int] = None
+        self.writable = False
+        self.media_type: Optional[str] = None
         self.split: Optional[Callable[..., Any]] = None
         self.merge: Optional[Callable[..., Any]] = None
 
@@ -68,7 +71,12 @@ def task(function: Callable[P, R_co], /) -> Task[P, R_co]: ...
 
 @overload
 def task(
-    *, name: Optional[str] = None, timeout: Optional[float] = None, max_attempts: Optional[int] = None
+    *,
+    name: Optional[str] = None,
+    timeout: Optional[float] = None,
+    max_attempts: Optional[int] = None,
+    writable: bool = False,
+    media_type: Optional[str] = None,
 ) -> Callable[[Callable[P, R_co]], Task[P, R_co]]: ...
 
 
@@ -79,12 +87,16 @@ def task(
     name: Optional[str] = None,
     timeout: Optional[float] = None,
     max_attempts: Optional[int] = None,
+    writable: bool = False,
+    media_type: Optional[str] = None,
 ) -> Any:
     """Makes a function a job type. As @task, or with options as @task(name="filter", timeout=60, max_attempts=5).
 
     name: of the type, if it is not that of the function
     timeout: seconds, for jobs that are submitted without options.timeout
     max_attempts: for jobs that are submitted without options.max_attempts: how often a call is tried in all
+    writable: the function may write to the arrays and memoryviews that it gets: they are its own
+    media_type: of a result that is bytes, an array or an image, if it is not the usual one: "image/webp"
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(f"the name of a task is a string, not {type(name).__name__}")
@@ -94,11 +106,17 @@ def task(
     if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
         raise ValueError(f"max_attempts is an integer of at least 1, not {max_attempts!r}")
 
+    if type(writable) is not bool:
+        raise TypeError(f"writable is True or False, not {writable!r}")
+    if media_type is not None and not (isinstance(media_type, str) and MEDIA_TYPE.match(media_type)):
+        raise ValueError(f"media_type is as 'image/png', in lower case and without parameters, not {media_type!r}")
+
     def decorate(function: Callable[..., Any]) -> Any:
         if not isinstance(function, types.FunctionType):
             raise TypeError(f"offload.task decorates functions, not {function!r}")
         definition = Definition(function, function.__name__ if name is None else name)
         definition.timeout, definition.max_attempts = timeout, max_attempts
+        definition.writable, definition.media_type = writable, media_type
 
         def split(part: F) -> F:
             definition.split = part

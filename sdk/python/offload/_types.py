@@ -9,6 +9,7 @@ import types
 from typing import Any, Callable, Optional
 
 from ._annotations import Shape, Signature, read_members, shape_of_result, signature_of
+from ._binary import Attachment, is_binary, to_binary
 from ._errors import LoadError, NoJson, Unfit
 from ._tasks import NAME, NAME_RULE, Definition
 from ._trace import GENERATED, boundary
@@ -75,13 +76,25 @@ def runner() -> Any:
     return asyncio.run
 
 
-def compile_call(function: Callable[..., Any], signature: Signature, arguments: Any) -> Callable[[Any], Any]:
+def to_result(media_type: Optional[str]) -> Callable[[Any], Any]:
+    """The function that makes a value of a task what is sent: JSON, or Binary."""
+
+    def convert(value: Any) -> Any:
+        binary = to_binary(value, media_type)
+        return to_json(value) if binary is None else binary
+
+    return convert
+
+
+def compile_call(
+    function: Callable[..., Any], signature: Signature, arguments: Any, convert: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
     """The function that makes params (as JSON) into a result (as JSON). `arguments` reads them the general way.
 
     It is generated, so that the usual call takes no loop: each parameter is looked at, in one expression. Whatever that
     expression does not take goes the general way, which decides. So both give the same results and the same errors.
     """
-    names: dict[str, Any] = {"function": function, "arguments": arguments, "to_json": to_json, "Unfit": Unfit}
+    names: dict[str, Any] = {"function": function, "arguments": arguments, "to_result": convert, "Unfit": Unfit}
     needed, optional, passed, fine = [], [], [], []
     for i, member in enumerate(signature.members):
         it, read = f"p{i}", f"read{i}"
@@ -122,10 +135,10 @@ def call(params):
     kind = type(value)
     if kind is bool or kind is str or value is None or (kind is int and {-EXACT} <= value <= {EXACT}):
         return value
-    return to_json(value)
+    return to_result(value)
 """
     if signature.more is not None:
-        source = "def call(params): return to_json(function(**arguments(params)))"
+        source = "def call(params): return to_result(function(**arguments(params)))"
     exec(compile(source, GENERATED, "exec"), names)
     made: Callable[[Any], Any] = names["call"]
     return made
@@ -182,7 +195,10 @@ class JobType:
         self.summary, descriptions = described(definition.function)
         self.signature = signature_of(definition.function, str(definition), descriptions)
         self.arguments = read_members(self.signature.members, f"parameter of {self.name}", self.signature.more)
-        self.call = compile_call(callable_of(definition.function), self.signature, self.arguments)
+        self.convert = to_result(definition.media_type)
+        self.call = compile_call(callable_of(definition.function), self.signature, self.arguments, self.convert)
+        self.binary = [member.name for member in self.signature.members if is_binary(member.shape.schema)]
+        self.takes_parts = definition.merge is not None  # which can be binary
         self.result: Optional[Shape] = None
         self.split_names: Optional[set[str]] = None
         if definition.split is not None:
@@ -211,10 +227,20 @@ class JobType:
             about["max_attempts"] = definition.max_attempts
         return about
 
-    def plan(self, params: Any, chunks: int) -> list[dict[str, Any]]:
+    def attach(self, params: Any, attachments: list[Attachment]) -> Any:
+        """The params of a call, with its attachments in their places."""
+        found = {}
+        for name in self.binary:
+            value = params.get(name)
+            if type(value) is dict:
+                found[name] = attachment = attachments[value["attachment"]]
+                attachment.writable = self.definition.writable
+        return {**params, **found} if found else params
+
+    def plan(self, params: Any, chunks: int, attachments: list[Attachment]) -> list[dict[str, Any]]:
         """The params of the chunks. What a chunk leaves out is as in the job. No chunk at all: the job is the only
         one."""
-        given = self.arguments(params)
+        given = self.arguments(self.attach(params, attachments))
         values = {m.name: m.default for m in self.signature.members if not m.required}
         values.update(given, chunks=chunks)
         if self.split_names is not None:
@@ -234,13 +260,14 @@ class JobType:
 
     def merged(self, parts: list[Any]) -> Any:
         """The result of a job from the values of its chunks."""
-        return to_json(self.merge([self.part(part) for part in parts]))
+        return self.convert(self.merge([self.part(part) for part in parts]))
 
     def part(self, value: Any) -> Any:
         """The value as the task returned it, if the return annotation tells: integers that came as strings are int."""
+        plain = bytes(value.view()) if type(value) is Attachment else value
         if self.result is None:
-            return value
+            return plain
         try:
             return self.result.read(value)
         except Unfit:
-            return value
+            return plain
