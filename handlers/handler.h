@@ -211,6 +211,10 @@ struct call_loss {
  * max_attempts, and `lost` of the Job shows why. The worker lives on. Copies *how, of whose last words the end is kept:
  * HANDLER_MAX_LAST_WORDS bytes. No effect after call_fail. */
 int call_lost(struct call *c, const struct call_loss *how);
+/* Says that a process has died which worked for this call and for others, so that nobody knows to whom this is due. The
+ * handler does the calls again; no attempt is lost. The service counts it and logs it. Copies *how, as call_lost does.
+ * No effect if the cause is not known. */
+void call_process_died(struct call *c, const struct call_loss *how);
 
 /* ---- plan: what to do -------------------------------------------------------------------------------------------- */
 

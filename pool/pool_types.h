@@ -43,6 +43,8 @@ struct pool_events {
     void (*lost)(void *arg, struct worker *w, void *task, bool guilty, const struct death *d);
     /* The handler of this task has added text to the log of the job: at most WIRE_MAX_LOG bytes of anything. */
     void (*log)(void *arg, struct worker *w, void *task, const char *text, size_t size);
+    /* A process has died that worked for several tasks of the worker. None of them is lost. */
+    void (*process_died)(void *arg, struct worker *w, const struct death *d);
     /* The worker has been at another task for long, and has not begun this one, or has done it and not replied. True:
      * the pool forgets the task, and the owner sends it again, to whatever worker. False: the owner goes on waiting, and
      * is asked again. */

@@ -72,6 +72,18 @@ static bool read_loss(const struct wire_frame *f, struct death *d, char *words) 
            loss.signal >= 0 && loss.signal < _NSIG;
 }
 
+/* A process of its program has died, and no task is lost. */
+static bool handle_died(struct worker *w, const struct wire_frame *f) {
+    const struct pool_events *e = &w->slots->events;
+    char words[HANDLER_MAX_LAST_WORDS + 1];
+    struct death d;
+    uint64_t first = w->count == 0 ? 0 : slot_task(w, 0)->ticket;
+    if (w->count == 0 || f->header.ticket < first || f->header.ticket - first >= w->count || !read_loss(f, &d, words))
+        return false;
+    e->process_died(e->arg, w, &d);
+    return true;
+}
+
 /* The attempt is lost, and the worker goes on. */
 static bool handle_lost(struct worker *w, void *task, const struct wire_frame *f) {
     const struct pool_events *e = &w->slots->events;
@@ -103,6 +115,8 @@ static bool handle_reply(struct worker *w, const struct wire_frame *f, const str
         return handle_ready(w, &f->header);
     if (f->header.kind == WIRE_LOG)
         return handle_log(w, f);
+    if (f->header.kind == WIRE_DIED)
+        return handle_died(w, f);
     if (f->header.kind == WIRE_MADE)
         return handle_made(w, f, bulk);
     if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || !wire_is_reply(f->header.kind))

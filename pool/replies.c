@@ -262,6 +262,19 @@ static struct wire_loss loss_of(const struct host_loss *loss) {
                               .steps = atomic_load_explicit(&leaving.board->done, memory_order_relaxed)};
 }
 
+/* As a log, it has a datagram of its own. */
+void replies_died(uint64_t ticket, const struct host_loss *how) {
+    struct wire_header h = {.kind = WIRE_DIED, .ticket = ticket};
+    struct wire_loss loss = loss_of(how);
+    if (leaving.log.data == NULL && wire_open_writer(&leaving.log) != 0)
+        worker_die();
+    if (!wire_fits(&leaving.log, sizeof loss + how->last_words.size, false))
+        flush_log();
+    if (wire_put(&leaving.log, &h, &loss, sizeof loss, how->last_words.data, how->last_words.size, NULL) != 0)
+        worker_die();
+    flush_log();
+}
+
 static void deinit(struct outcome *o) {
     buf_deinit(&o->body);
     buf_deinit(&o->rest);

@@ -37,6 +37,8 @@ void replies_tasks_arrived(void);
 void replies_begin(bool tiny);
 /* The task of that ticket logs a text. */
 void replies_log(uint64_t ticket, const char *text, size_t size);
+/* A process that worked for the task of that ticket, and for others, has died. */
+void replies_died(uint64_t ticket, const struct host_loss *how);
 /* Puts a reply into the datagram, and frees the outcome. wall_ns: how long the task took. Returns the bytes of a reply
  * that is so large that it travels as a memfd, which is sent with the next replies_flush; otherwise 0. */
 size_t replies_add(uint64_t ticket, struct outcome *o, int64_t wall_ns);

@@ -145,7 +145,7 @@ bool wire_is_request(uint8_t kind) {
 }
 
 bool wire_is_reply(uint8_t kind) {
-    return kind >= WIRE_READY && kind <= WIRE_MADE;
+    return kind >= WIRE_READY && kind <= WIRE_DIED;
 }
 
 int wire_open_writer(struct wire_writer *w) {

@@ -52,7 +52,8 @@
  *                                                                           answers nothing, and is for the log of a job
  *
  * A WIRE_LOST answers a task whose attempt is lost, though the worker lives (call_lost). A WIRE_LOG has the ticket of any
- * task that is not answered yet; it can come before the replies to the tasks in front of that.
+ * task that is not answered yet; it can come before the replies to the tasks in front of that. So has a WIRE_DIED, which
+ * is as a WIRE_LOST, but answers nothing: a process has died that worked for several tasks (call_process_died).
  *
  * In a WIRE_RUN of a map, common is the list of the group's poison items, see host_run_items.
  *
@@ -76,7 +77,7 @@
 #include "base/attributes.h"
 #include "pool/blob.h"
 
-#define WIRE_VERSION       8
+#define WIRE_VERSION       9
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
@@ -101,7 +102,8 @@ enum wire_kind {
     WIRE_PARSED,
     WIRE_LOG,
     WIRE_LOST,
-    WIRE_MADE
+    WIRE_MADE,
+    WIRE_DIED
 };
 
 enum {                     /* flags */
@@ -162,7 +164,7 @@ struct wire_chunk {
     uint32_t attachment_first, attachment_count; /* which attachments go with it; UINT32_MAX: all from there on */
 };
 
-/* Front of a WIRE_LOST. It is followed by at most HANDLER_MAX_LAST_WORDS bytes of text. */
+/* Front of a WIRE_LOST or WIRE_DIED. It is followed by at most HANDLER_MAX_LAST_WORDS bytes of text. */
 struct wire_loss {
     uint32_t cause;            /* enum host_cause, but not HOST_NOT_LOST */
     int32_t signal, exit_code; /* as in struct call_loss */

@@ -124,7 +124,11 @@ static void add_log(void *arg, const char *text, size_t size) {
     replies_log(ticket_of(arg), text, size);
 }
 
-static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0, NULL, NULL};
+static void report_death(void *arg, const struct host_loss *how) {
+    replies_died(ticket_of(arg), how);
+}
+
+static struct host_hooks hooks = {NULL, show_progress, is_cancelled, add_log, 0, NULL, NULL, report_death};
 
 static void on_sigterm(int signal) {
     (void)signal;

@@ -110,6 +110,15 @@ void call_log(struct call *c, const char *text, size_t size) {
         c->hooks->log(c->hooks->arg, text, size);
 }
 
+static void fill_loss(struct host_loss *loss, enum host_cause cause, const struct call_loss *how) {
+    *loss = (struct host_loss){cause, how->signal, how->exit_code, how->max_rss_bytes, how->cpu_ms, {0}};
+    const char *words = how->last_words != NULL ? how->last_words : "";
+    size_t size = strlen(words), skip = size > HANDLER_MAX_LAST_WORDS ? size - HANDLER_MAX_LAST_WORDS : 0;
+    buf_append(&loss->last_words, words + skip, size - skip);
+    if (loss->last_words.failed)
+        buf_deinit(&loss->last_words); /* the loss is worth more than its last words */
+}
+
 int call_lost(struct call *c, const struct call_loss *how) {
     struct host_loss *loss = &c->fault->loss;
     if (c->failed)
@@ -118,13 +127,18 @@ int call_lost(struct call *c, const struct call_loss *how) {
     if (cause == HOST_NOT_LOST)
         return call_fail(c, CALL_FAILED, NULL, "the %s handler reports a loss of an unknown cause", c->handler->name);
     c->failed = true;
-    *loss = (struct host_loss){cause, how->signal, how->exit_code, how->max_rss_bytes, how->cpu_ms, {0}};
-    const char *words = how->last_words != NULL ? how->last_words : "";
-    size_t size = strlen(words), skip = size > HANDLER_MAX_LAST_WORDS ? size - HANDLER_MAX_LAST_WORDS : 0;
-    buf_append(&loss->last_words, words + skip, size - skip);
-    if (loss->last_words.failed)
-        buf_deinit(&loss->last_words); /* the loss is worth more than its last words */
+    fill_loss(loss, cause, how);
     return -1;
+}
+
+void call_process_died(struct call *c, const struct call_loss *how) {
+    enum host_cause cause = how->cause == NULL ? HOST_NOT_LOST : host_find_cause(how->cause);
+    struct host_loss loss;
+    if (cause == HOST_NOT_LOST || c->hooks == NULL || c->hooks->died == NULL)
+        return;
+    fill_loss(&loss, cause, how);
+    c->hooks->died(c->hooks->arg, &loss);
+    buf_deinit(&loss.last_words);
 }
 
 /* ---- handler.h: plan --------------------------------------------------------------------------------------------- */

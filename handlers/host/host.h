@@ -248,6 +248,7 @@ struct host_hooks {
     int64_t deadline_ns;                                   /* of call_deadline */
     const struct host_attachments *attachments;            /* those that came with the task */
     struct host_output *output;                            /* NULL: there can be none */
+    void (*died)(void *arg, const struct host_loss *how);  /* of call_process_died */
 };
 
 struct host_plan_chunk {

@@ -97,6 +97,12 @@ static void on_item_log(void *arg, const char *text, size_t size) {
         r->outer->log(r->outer->arg, text, size);
 }
 
+static void on_item_died(void *arg, const struct host_loss *how) {
+    const struct runner *r = arg;
+    if (r->outer != NULL && r->outer->died != NULL)
+        r->outer->died(r->outer->arg, how);
+}
+
 /* The group ends with rc, which host_run_items returns. Takes *fault. */
 static void end_group(struct runner *r, int rc, struct fault *fault) {
     if (r->rc != 0)
@@ -467,6 +473,11 @@ static void on_batch_log(void *arg, const char *text, size_t size) {
     on_item_log(u->runner, text, size);
 }
 
+static void on_batch_died(void *arg, const struct host_loss *how) {
+    const struct under_way *u = arg;
+    on_item_died(u->runner, how);
+}
+
 /* Can the item be a call of a batch? The others are done one by one. */
 static bool is_batchable(const struct runner *r, const struct item *item) {
     bool by_memory;
@@ -487,7 +498,7 @@ static bool feed_next(void *arg, struct host_batch_call *call) {
                             .at = items_place_of(r->handler, &item.head),
                             .common = item.common,
                             .hooks = {u, on_batch_progress, on_batch_cancelled, on_batch_log, r->hooks.deadline_ns,
-                                      r->hooks.attachments, NULL}};
+                                      r->hooks.attachments, NULL, on_batch_died}};
     u->hooks.output = may_make_bytes(r) ? &u->output : NULL;
     *call = (struct host_batch_call){.owner = u,
                                      .attempt = r->call.attempt,
@@ -615,7 +626,8 @@ int host_run_items(size_t type, unsigned attempt, struct bytes poison, struct by
                                   on_item_log,
                                   hooks == NULL ? 0 : hooks->deadline_ns,
                                   hooks == NULL ? NULL : hooks->attachments,
-                                  NULL};
+                                  NULL,
+                                  on_item_died};
     r.call = (struct call){
         .handler = r.handler, .hooks = &r.hooks, .traceback_left = GROUP_TRACEBACKS_MAX, .attempt = attempt};
     void *copy = NULL;

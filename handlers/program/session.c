@@ -410,6 +410,8 @@ static void on_death(struct session *s) {
     struct call_loss loss;
     bool alone = s->sent == 1;
     process_bury(s->process, s->sent > 0 ? at(s, 0)->call : NULL, &loss);
+    if (s->sent > 1)
+        call_process_died(at(s, 0)->call, &loss);
     take_back(s);
     if (alone)
         lose(s, &loss);

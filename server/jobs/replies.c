@@ -448,6 +448,8 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
         return;
     }
     if (guilty) {
+        if (d->worker_lives)
+            metrics_count(job->js->metrics->process_deaths, d->cause);
         stop_clock_of_plan(job, t);
         on_guilty(job, t, d);
         return;
@@ -459,6 +461,12 @@ static void on_log(void *arg, struct worker *w, void *task, const char *text, si
     const struct task *t = task;
     (void)arg;
     output_add(t->job, w, text, size);
+}
+
+static void on_process_died(void *arg, struct worker *w, const struct death *d) {
+    metrics_count(((struct jobs *)arg)->metrics->process_deaths, d->cause);
+    LOG(LOG_WARN, "process_died", LOG_INT("worker", worker_slot(w)), LOG_STR("cause", d->cause),
+        LOG_INT("signal", d->signal), LOG_INT("exit_code", d->exit_code), LOG_STR("stderr_tail", d->stderr_tail));
 }
 
 /* The worker is not at this task, so the job does not pay for what the worker does. */
@@ -519,6 +527,7 @@ struct pool_events jobs_pool_events(struct jobs *js) {
                                 .made = on_made,
                                 .lost = on_lost,
                                 .log = on_log,
+                                .process_died = on_process_died,
                                 .held_back = on_held_back,
                                 .restarted = on_restarted,
                                 .isolation_ended = on_isolation_ended,

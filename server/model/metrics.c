@@ -188,6 +188,8 @@ static const struct metric service_metrics[] = {
      .help = "Tasks run again after a worker was lost."},
     {"offload_worker_restarts_total", METRIC_COUNTER, metric_read_label_counts, AT(worker_restarts), .label = "cause",
      .help = "Workers replaced."},
+    {"offload_process_deaths_total", METRIC_COUNTER, metric_read_label_counts, AT(process_deaths), .label = "cause",
+     .help = "Processes of programs that died at work; their workers live."},
     {"offload_rejected_total", METRIC_COUNTER, metric_read_label_counts, AT(rejected), .label = "reason",
      .help = "Jobs not accepted."},
     {"offload_http_requests_total", METRIC_COUNTER, read_requests, .label = "route", .second_label = "code",

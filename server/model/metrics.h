@@ -45,7 +45,8 @@ struct metrics {
     uint64_t jobs[METRICS_TYPES + 1][JOB_STATUSES];
     uint64_t chunks[METRICS_TYPES + 1];
     struct histogram job_wait, job_run[METRICS_TYPES + 1];
-    struct label_count chunk_retries[METRICS_LABELS], worker_restarts[METRICS_LABELS], rejected[METRICS_LABELS];
+    struct label_count chunk_retries[METRICS_LABELS], worker_restarts[METRICS_LABELS], process_deaths[METRICS_LABELS],
+        rejected[METRICS_LABELS];
     struct route_metrics *routes;
     size_t route_count;
 };

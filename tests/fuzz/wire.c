@@ -507,9 +507,9 @@ static void say_log(struct input *in) {
     buf_deinit(&b);
 }
 
+/* WIRE_LOST or WIRE_DIED. */
 static void say_lost(struct input *in) {
     struct fake_worker *w = a_busy_worker(in);
-    struct wire_header h = {.kind = WIRE_LOST, .ticket = next_asked(w).ticket};
     struct wire_loss loss = {.cause = take_u8(in) % 8u,
                              .signal = take_u8(in) % 80,
                              .exit_code = take_u8(in) - 1,
@@ -517,6 +517,8 @@ static void say_lost(struct input *in) {
                              .cpu_ms = take_number(in),
                              .steps = take_number(in)};
     struct input words = take_bytes(in, take_u16(in) % 2100);
+    struct wire_header h = {.kind = words.size % 4 == 3 ? WIRE_DIED : WIRE_LOST}; /* the first answers nothing */
+    h.ticket = h.kind == WIRE_DIED && w->count > 0 ? w->asked[w->count - 1].ticket : next_asked(w).ticket;
     struct buf b = {0};
     buf_append(&b, &loss, sizeof loss);
     buf_append(&b, words.data, words.size);

@@ -91,6 +91,28 @@ static void expect_bad_loss(struct wire_loss loss, size_t size) {
     expect_protocol_death(w);
 }
 
+/* A process that worked for several tasks: none of them is answered by that. */
+static void the_death_of_a_process_is_reported_and_no_task_is_lost(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t first = give_now(0, &tasks[0]), second = give_now(0, &tasks[1]);
+    say_with(w, (struct wire_header){.kind = WIRE_DIED, .ticket = second}, &good_loss, sizeof good_loss);
+    STEP_UNTIL(loop, seen.processes_died == 1);
+    assert_string_equal(seen.cause, "exit");
+    assert_int_equal(seen.lost, 0);
+    answer(w, first);
+    answer(w, second);
+}
+
+static void a_death_of_no_task_kills_the_worker(void **state) {
+    (void)state;
+    struct fake_worker *w = ready_worker(&small);
+    uint64_t ticket = give_now(0, &tasks[0]);
+    say_with(w, (struct wire_header){.kind = WIRE_DIED, .ticket = ticket + 1}, &good_loss, sizeof good_loss);
+    expect_protocol_death(w);
+    assert_int_equal(seen.processes_died, 0);
+}
+
 static void a_loss_of_no_cause_kills_the_worker(void **state) {
     (void)state;
     struct wire_loss l = good_loss;
@@ -414,6 +436,8 @@ int main(void) {
         POOL_TEST(bytes_that_are_no_frame_kill_the_worker),
         POOL_TEST(a_reply_without_a_task_kills_the_worker),
         POOL_TEST(a_worker_that_closes_its_socket_is_killed),
+        POOL_TEST(the_death_of_a_process_is_reported_and_no_task_is_lost),
+        POOL_TEST(a_death_of_no_task_kills_the_worker),
         POOL_TEST(a_loss_of_no_cause_kills_the_worker),
         POOL_TEST(a_loss_of_an_unknown_cause_kills_the_worker),
         POOL_TEST(a_loss_that_is_too_short_kills_the_worker),

@@ -51,6 +51,7 @@ struct lost_task {
 /* The events of the pool. */
 static struct {
     unsigned loaded, load_failed, pongs, replies, lost, held_back, restarted, isolation_ended, can_send, changed;
+    unsigned processes_died;
     void *last_task, *held_back_task;
     uint8_t last_kind;
     struct lost_task lost_tasks[MAX_LOST];
@@ -116,6 +117,12 @@ static inline void on_log(void *arg, struct worker *w, void *task, const char *t
     buf_append(&seen.log, text, size);
 }
 
+static inline void on_process_died(void *arg, struct worker *w, const struct death *d) {
+    (void)arg, (void)w;
+    seen.processes_died++;
+    snprintf(seen.cause, sizeof seen.cause, "%s", d->cause);
+}
+
 static inline bool on_held_back(void *arg, struct worker *w, void *task) {
     (void)arg, (void)w;
     seen.held_back++;
@@ -157,6 +164,7 @@ static inline void start_pool(const struct pool_config *config) {
                                               .reply = on_reply,
                                               .lost = on_lost,
                                               .log = on_log,
+                                              .process_died = on_process_died,
                                               .held_back = on_held_back,
                                               .restarted = on_restarted,
                                               .isolation_ended = on_isolation_ended,
