@@ -181,7 +181,7 @@ static int run_lanes(struct call *c, const struct task *t, const char *from, siz
         }
         turn(t, from + k * t->inner * item, count, rows, turned);
         for (size_t i = 0; i < count; i++) {
-            done[i] = t->length <= ROWS && put_short(t, (const double *)turned->lanes[i], to + i * made);
+            done[i] = t->length <= ROWS && put_short(t, (const void *)turned->lanes[i], to + i * made);
             if (!done[i])
                 add(t, &lanes[i], turned->lanes[i], rows, k);
         }

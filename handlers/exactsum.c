@@ -149,7 +149,7 @@ _Static_assert(EXACTSUM_BLOCK % GROUP == 0, "a block is whole groups");
 /* The largest magnitude, as bits: they are in the order of the values, and those of infinities and NaNs are above. */
 VECTORISED(COPIES)
 static int64_t find_largest(const double *values, size_t count) {
-    const double_bits *bits = (const double_bits *)values;
+    const double_bits *bits = (const void *)values;
     int64_t largest = 0;
     for (size_t i = 0; i < count; i++) {
         int64_t magnitude = bits[i] & VALUE_BITS;
@@ -246,8 +246,8 @@ bool exactsum_short(const double *values, size_t count, double *high, double *lo
  * factors that are not 0 are returned. */
 VECTORISED(COPIES)
 static int64_t multiply(const double *a, const double *b, size_t count, double *high, double *low) {
-    const double_bits *a_bits = (const double_bits *)a, *b_bits = (const double_bits *)b;
-    const double_bits *bits = (const double_bits *)high;
+    const double_bits *a_bits = (const void *)a, *b_bits = (const void *)b;
+    const double_bits *bits = (const void *)high;
     int64_t smallest = VALUE_BITS;
     for (size_t i = 0; i < count; i++) {
         high[i] = a[i] * b[i];

@@ -34,8 +34,9 @@ static uint64_t aligned(uint64_t size) {
 static enum carry_outcome find_room(const struct carry *k, struct call *c, uint64_t size) {
     if (!k->frames->takes_binary)
         return no_binary(c);
-    bool fits = goes_by_descriptor(k, size) ? k->fds < FRAME_MAX_FDS
-                                            : size <= FRAME_MAX_BINARY && aligned(k->inlined) + size <= FRAME_MAX_BINARY;
+    bool fits = goes_by_descriptor(k, size)
+                    ? k->fds < FRAME_MAX_FDS
+                    : size <= FRAME_MAX_BINARY && aligned(k->inlined) + size <= FRAME_MAX_BINARY;
     if (fits && k->count < CARRY_MAX)
         return CARRY_OK;
     if (k->count > 0 && (size <= FRAME_MAX_BINARY || goes_by_descriptor(k, size)))

@@ -16,8 +16,8 @@ struct carried {
     const struct host_attachment *from; /* NULL: a part of a merge */
     uint32_t number;                    /* of the job's attachment, or of the part */
     struct bytes bytes;                 /* that go into the binary part */
-    int fd;                             /* which of the frame's descriptors they are; -1: they go into the binary part */
-    uint64_t offset, size;              /* offset: in the descriptor, or in the binary part */
+    int fd;                /* which of the frame's descriptors they are; -1: they go into the binary part */
+    uint64_t offset, size; /* offset: in the descriptor, or in the binary part */
     char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
 };
 

@@ -28,12 +28,12 @@ struct frames {
         int fds[FRAME_MAX_FDS];
     } * waiting;
     size_t waiting_count, waiting_room;
-    bool takes_binary;          /* what comes can have binary parts; set by the owner */
-    bool takes_fds;             /* and descriptors; otherwise the kernel closes those that come */
-    int held[FRAME_MAX_HELD];   /* in the order in which they came */
+    bool takes_binary;        /* what comes can have binary parts; set by the owner */
+    bool takes_fds;           /* and descriptors; otherwise the kernel closes those that come */
+    int held[FRAME_MAX_HELD]; /* in the order in which they came */
     unsigned held_count;
-    bool flooded;               /* more have come */
-    struct bytes binary;        /* of the frame that frames_next has given; valid as long as its JSON */
+    bool flooded;        /* more have come */
+    struct bytes binary; /* of the frame that frames_next has given; valid as long as its JSON */
 };
 void frames_open(struct frames *f, int fd); /* takes the descriptor, which it makes non-blocking */
 void frames_close(struct frames *f);

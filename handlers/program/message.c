@@ -74,11 +74,10 @@ struct members {
 static const struct {
     const char *name;
     size_t offset;
-} member_names[] = {MEMBER(kind),  MEMBER(call),        MEMBER(value),         MEMBER(values),
-                    MEMBER(error), MEMBER(chunks),      MEMBER(done),          MEMBER(total),
-                    MEMBER(pid),   MEMBER(types),       MEMBER(sources),       MEMBER(protocol),
-                    MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal), MEMBER(max_calls),
-                    MEMBER(binary), MEMBER(fds)};
+} member_names[] = {MEMBER(kind),      MEMBER(call),     MEMBER(value), MEMBER(values),      MEMBER(error),
+                    MEMBER(chunks),    MEMBER(done),     MEMBER(total), MEMBER(pid),         MEMBER(types),
+                    MEMBER(sources),   MEMBER(protocol), MEMBER(fork),  MEMBER(fork_reason), MEMBER(cancel_signal),
+                    MEMBER(max_calls), MEMBER(binary),   MEMBER(fds)};
 #undef MEMBER
 
 /* One pass: a value can have many megabytes. */

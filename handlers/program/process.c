@@ -291,7 +291,7 @@ void process_bury(struct process *p, struct call *c, struct call_loss *loss) {
 /* Takes its hello. 1, or 0 if it has not come, or -1 if something else has. */
 static int take_hello(struct process *p) {
     struct bytes json;
-    struct message m;
+    struct message m = {0};
     int got = frames_next(&p->frames, &json);
     if (got == 0)
         return 0;
