@@ -551,7 +551,7 @@ static void damaged_descriptions_are_refused_and_change_nothing(void **state) {
         "[" FRONT "\"files\":[1]," BACK "]",
         "[" FRONT "\"forms\":[]," BACK "]",
         "[" FRONT "\"source\":\"x\",\"params\":[{\"kind\":0,\"flags\":0,\"forms\":0}]}]",
-        "[" FRONT "\"source\":\"x\",\"params\":[{\"kind\":7,\"flags\":0,\"forms\":0,\"name\":\"n\"}]}]",
+        "[" FRONT "\"source\":\"x\",\"params\":[{\"kind\":8,\"flags\":0,\"forms\":0,\"name\":\"n\"}]}]",
         "[" FRONT "\"source\":\"x\",\"params\":[{\"kind\":2,\"flags\":0,\"forms\":0,\"name\":\"n\"}]}]",
         "[" FRONT "\"source\":\"x\",\"params\":[1]}]",
     };
