@@ -221,6 +221,150 @@ static void integers_of_any_size_are_added_exactly(void **state) {
     mpz_clears(big, total, NULL);
 }
 
+/* Values of similar size, then ever more different ones; and of any size. */
+static double random_of_kind(uint64_t *state, unsigned kind) {
+    double value = ldexp((double)(int64_t)next_random(state), -63);
+    if (kind < 5)
+        return ldexp(value, (int)(next_random(state) % (1 + 50 * kind)) - 30);
+    do
+        value = random_double(state);
+    while (fabs(value) >= 0x1p1000);
+    return value;
+}
+
+static void blocks_add_what_their_values_add(void **state) {
+    (void)state;
+    uint64_t seed = 17;
+    double a[EXACTSUM_BLOCK], b[EXACTSUM_BLOCK];
+    mpz_t expected, found;
+    mpz_inits(expected, found, NULL);
+    for (unsigned round = 0; round < 300; round++) {
+        size_t count = round < 20 ? round : next_random(&seed) % (EXACTSUM_BLOCK + 1);
+        struct exactsum s, one, by_one;
+        exactsum_init(&s);
+        exactsum_init(&one);
+        exactsum_init(&by_one);
+        for (size_t i = 0; i < count; i++) {
+            a[i] = random_of_kind(&seed, round % 6);
+            b[i] = i % 7 == 0 ? 0.0 : random_of_kind(&seed, round % 5);
+            exactsum_add(&one, a[i], 1);
+            exactsum_add_product(&by_one, a[i], b[i]);
+        }
+        assert_true(exactsum_add_block(&s, a, count));
+        exactsum_total(&s, found);
+        exactsum_total(&one, expected);
+        assert_int_equal(mpz_cmp(found, expected), 0);
+        double high, low;
+        if (exactsum_short(a, count, &high, &low))
+            assert_true(high + low == exactsum_round(expected));
+        exactsum_total(&by_one, expected);
+        if (exactsum_add_products(&s, a, b, count))
+            mpz_add(expected, expected, found);
+        else
+            mpz_set(expected, found);
+        exactsum_total(&s, found);
+        assert_int_equal(mpz_cmp(found, expected), 0);
+        exactsum_deinit(&s);
+        exactsum_deinit(&one);
+        exactsum_deinit(&by_one);
+    }
+    mpz_clears(expected, found, NULL);
+}
+
+static void products_are_exact(void **state) {
+    (void)state;
+    uint64_t seed = 23;
+    mpz_t found;
+    mpq_t expected, factor;
+    mpz_init(found);
+    mpq_inits(expected, factor, NULL);
+    for (unsigned round = 0; round < 1000; round++) {
+        double a = random_double(&seed), b = random_double(&seed);
+        struct exactsum s;
+        exactsum_init(&s);
+        exactsum_add_product(&s, a, b);
+        exactsum_total(&s, found);
+        mpq_set_d(expected, a);
+        mpq_set_d(factor, b);
+        mpq_mul(expected, expected, factor);
+        mpq_mul_2exp(expected, expected, EXACTSUM_FRACTION_BITS);
+        assert_int_equal(mpz_cmp(found, mpq_numref(expected)), 0);
+        exactsum_deinit(&s);
+    }
+    mpq_clears(expected, factor, NULL);
+    mpz_clear(found);
+}
+
+static void blocks_are_left_to_the_caller_if_they_are_too_large(void **state) {
+    (void)state;
+    static const double some[] = {0x1p1000, -0x1p1023, INFINITY, -INFINITY, NAN};
+    static const double tiny[] = {1e-300, 0x1p-600, 5e-324};
+    double a[20] = {1, 2, 3}, b[20] = {1, 1, 1};
+    struct exactsum s;
+    mpz_t total;
+    mpz_init(total);
+    exactsum_init(&s);
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        a[i + 5] = some[i];
+        b[i + 5] = 1;
+        assert_false(exactsum_add_block(&s, a, 20));
+        assert_false(exactsum_add_products(&s, a, b, 20));
+        double high, low;
+        assert_false(exactsum_short(a, 20, &high, &low));
+        a[i + 5] = 0;
+    }
+    for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++) {
+        a[9] = b[9] = tiny[i];
+        assert_false(exactsum_add_products(&s, a, b, 20));
+    }
+    exactsum_total(&s, total);
+    assert_int_equal(mpz_sgn(total), 0);
+    exactsum_deinit(&s);
+    mpz_clear(total);
+}
+
+static void quotients_are_rounded_once(void **state) {
+    (void)state;
+    uint64_t seed = 29;
+    mpz_t top, bottom, scaled, rest;
+    mpz_inits(top, bottom, scaled, rest, NULL);
+    for (unsigned round = 0; round < 2000; round++) {
+        unsigned bits = round % 3 == 0 ? 0 : round % 3 == 1 ? EXACTSUM_FRACTION_BITS : 2 * EXACTSUM_FRACTION_BITS;
+        mpz_set_ui(top, next_random(&seed) >> next_random(&seed) % 63);
+        mpz_mul_2exp(top, top, next_random(&seed) % (bits + 100));
+        mpz_add_ui(top, top, next_random(&seed));
+        if (round % 2 == 1)
+            mpz_neg(top, top);
+        mpz_set_ui(bottom, 1 + (next_random(&seed) >> next_random(&seed) % 63));
+        if (round % 5 == 0) { /* a quotient without a remainder, or just between two doubles */
+            mpz_set_ui(scaled, (next_random(&seed) >> 10) | 1);
+            mpz_mul(top, bottom, scaled);
+            mpz_mul_2exp(top, top, bits);
+        }
+        double found = exactsum_divide(top, bottom, bits);
+        mpz_mul_2exp(scaled, top, EXACTSUM_FRACTION_BITS);
+        mpz_mul_2exp(rest, bottom, bits);
+        mpz_tdiv_qr(scaled, rest, scaled, rest);
+        if (mpz_sgn(rest) != 0) { /* the units are much finer than doubles: the last one stands for all that is below */
+            mpz_abs(scaled, scaled);
+            mpz_setbit(scaled, 0);
+            if (mpz_sgn(top) < 0)
+                mpz_neg(scaled, scaled);
+        }
+        assert_nearest(scaled, found);
+    }
+    mpz_set_si(top, -1);
+    mpz_set_ui(bottom, 3);
+    assert_true(exactsum_divide(top, bottom, 0) == -1.0 / 3);
+    mpz_set_ui(top, 2);
+    assert_true(exactsum_divide(top, bottom, 1075) == 0);
+    mpz_set_ui(top, 3);
+    assert_true(exactsum_divide(top, bottom, 1075) == 0);
+    mpz_set_ui(top, 4);
+    assert_true(exactsum_divide(top, bottom, 1075) == 0x1p-1074);
+    mpz_clears(top, bottom, scaled, rest, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_doubles_of_every_size_sum_exactly),
@@ -231,6 +375,10 @@ int main(void) {
         cmocka_unit_test(no_sum_is_a_negative_zero),
         cmocka_unit_test(full_limbs_are_emptied_in_time),
         cmocka_unit_test(integers_of_any_size_are_added_exactly),
+        cmocka_unit_test(blocks_add_what_their_values_add),
+        cmocka_unit_test(products_are_exact),
+        cmocka_unit_test(blocks_are_left_to_the_caller_if_they_are_too_large),
+        cmocka_unit_test(quotients_are_rounded_once),
     };
     return cmocka_run_group_tests_name("exactsum", tests, NULL, NULL);
 }
