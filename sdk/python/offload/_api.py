@@ -30,9 +30,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 from ._annotations import Shape, shape_of_result
+from ._bodies import Form, binary_part, mixed_parts, read_binary
 from ._errors import NoJson, Unfit
 from ._failures import HTTPError, JobCancelled, OffloadError, Unavailable, failure_of, invalid_params
-from ._http import Broken, Closed, Lines, Response, retry_after
+from ._http import Body, Broken, Closed, Lines, Response, retry_after
 from ._tasks import definition_of
 from ._values import EXACT, encode, to_json
 
@@ -46,6 +47,10 @@ MAX_PAUSE_S = 5.0
 AWAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EMFILE, errno.ENFILE)  # it may end
 ENDED = ("succeeded", "failed", "cancelled")
 PROBLEM = "application/problem+json"
+MIXED = "multipart/mixed"
+BARE_TYPES = ("application/octet-stream", "application/x-npy")
+BARE = "".join(f", {name};q=0.5" for name in BARE_TYPES)
+WHOLE_BYTES = 64 << 20  # of the results of a map, which are fetched in one request
 NDJSON = "application/x-ndjson"
 EVENT_STREAM = "text/event-stream"
 
@@ -92,7 +97,7 @@ class Call:
     __slots__ = ("method", "target", "headers", "body", "deadline", "patience")
 
     def __init__(
-        self, method: str, target: str, headers: dict[str, str], body: bytes = b"", deadline: Optional[float] = None
+        self, method: str, target: str, headers: dict[str, str], body: Body = b"", deadline: Optional[float] = None
     ) -> None:
         self.method, self.target, self.headers, self.body = method, target, headers, body
         self.deadline = deadline
@@ -166,25 +171,30 @@ def job_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def json_value(name: str, value: Any) -> Any:
+def json_value(name: str, value: Any, form: Optional[Form] = None) -> Any:
     kind = type(value)
     if value is None or kind is bool or kind is str or (kind is int and -EXACT <= value <= EXACT):
         return value
     try:
+        if isinstance(value, Handle):
+            return {"job": value.id}
+        part = None if form is None or kind is float else binary_part(value, name)
+        if part is not None and form is not None:
+            return form.add(value, *part)
         return to_json(value, name)
     except NoJson as error:
         raise TypeError(str(error)) from None
 
 
-def json_params(params: Params, what: str = "") -> dict[str, Any]:
-    """The parameters of one call. Raises a TypeError for what JSON cannot hold."""
+def json_params(params: Params, what: str = "", form: Optional[Form] = None) -> dict[str, Any]:
+    """The parameters of one call. Raises a TypeError for what JSON cannot hold. form: takes those that are bytes."""
     if not isinstance(params, Mapping):
         raise TypeError(f"{what}the parameters are a dict of names and values, not {type(params).__name__}")
     result = {}
     for name, value in params.items():
         if type(name) is not str:
             raise TypeError(f"{what}the name of a parameter is a string, not {name!r}")
-        result[name] = json_value(f"{what}parameter {name}", value)
+        result[name] = json_value(f"{what}parameter {name}", value, form)
     return result
 
 
@@ -194,12 +204,14 @@ def is_column(value: Any) -> bool:
     return isinstance(value, (Sequence, Iterator)) or bool(getattr(value, "ndim", 0))
 
 
-def json_column(name: str, value: Any) -> list[Any]:
+def json_column(name: str, value: Any, form: Form) -> list[Any]:
     items = value.tolist() if getattr(value, "ndim", 0) == 1 else list(value)
-    try:
-        return list(to_json(items))
-    except NoJson:  # of arrays, perhaps: each element is a parameter
-        return [json_value(f"column {name}", item) for item in items]
+    if not any(isinstance(item, (bytes, bytearray, memoryview)) for item in items):
+        try:
+            return list(to_json(items))
+        except NoJson:  # of arrays, perhaps: each element is a parameter
+            pass
+    return [json_value(f"column {name}", item, form) for item in items]
 
 
 class Submission:
@@ -223,27 +235,30 @@ class Submission:
         if not isinstance(self.key, str):
             raise TypeError(f"an idempotency_key is a string, not {type(key).__name__}")
         self.type, self.read = type_of(function)
+        self.form = Form()
+        self.by_columns = columns is not None
         body: dict[str, Any] = {"type": self.type}
         self.count = 1
         if columns is not None:
             if not isinstance(columns, Mapping):
                 raise TypeError(f"columns are a dict of names and lists, not {type(columns).__name__}")
-            lists = {name: json_column(name, value) for name, value in columns.items() if is_column(value)}
+            lists = {name: json_column(name, value, self.form) for name, value in columns.items() if is_column(value)}
             others = {name: value for name, value in columns.items() if name not in lists}
             self.count = max(map(len, lists.values()), default=0)
-            body["columns"] = {**json_params(others), **lists}
+            body["columns"] = {**json_params(others, form=self.form), **lists}
         elif items is not None:
-            body["items"] = [json_params(item, f"item {i}: ") for i, item in enumerate(items)]
+            body["items"] = [json_params(item, f"item {i}: ", self.form) for i, item in enumerate(items)]
             self.count = len(body["items"])
         else:
-            body["params"] = json_params({} if params is None else params)
+            body["params"] = json_params({} if params is None else params, form=self.form)
         options = job_options(given)
         if options:
             body["options"] = options
         try:
-            self.body = encode(body)
+            text = encode(body)
         except (ValueError, TypeError, RecursionError) as error:
             raise TypeError(f"JSON cannot hold the parameters: {error}") from None
+        self.content_type, self.body = self.form.finish(text)
 
     def result(self, value: Any) -> Any:
         return read_result(self.read, value)
@@ -387,7 +402,7 @@ class Api:
         return Call("GET", target, {**self.headers, **headers})
 
     def post(self, submission: Submission, prefer: str) -> Call:
-        headers = {**self.headers, "Content-Type": "application/json", "Prefer": prefer}
+        headers = {**self.headers, "Content-Type": submission.content_type, "Prefer": prefer}
         headers["Idempotency-Key"] = submission.key
         return Call("POST", "/v1/jobs", headers, submission.body)
 
@@ -447,9 +462,13 @@ class Api:
         """Makes a job, and waits for its result. Whoever gives up the wait cancels the job."""
         document: Optional[dict[str, Any]] = None
         try:
-            response: Response = yield from self.ask(self.post(submission, f"wait={WAIT_S}"))
+            call = self.post(submission, f"wait={WAIT_S}")
+            call.headers["Accept"] += BARE
+            response: Response = yield from self.ask(call)
             if response.status not in (200, 202):
                 raise (yield from self.explain(error_of(response)))
+            if response.status == 200 and response.media_type() in BARE_TYPES:
+                return read_binary(response.body, response.media_type(), submission.read)
             document = document_of(response)
             document = yield from self.wait(document)
         except BaseException as error:
@@ -490,10 +509,53 @@ class Api:
         """The result of a job that has ended."""
         if document["status"] != "succeeded":
             raise self.failure(document)
-        if "result" in document:
+        binary = "result_media_type" in document
+        if binary and str(document["result_media_type"]).startswith(MIXED):
+            return (yield from self.mixed(document, read))
+        if "result" in document and not binary:
             return read_result(read, document["result"])
         response: Response = yield from self.succeed(self.get(job_path(document["id"]) + "/result", Accept="*/*"))
-        return read_result(read, parse(response.body)) if response.media_type() == "application/json" else response.body
+        return self.value(response.media_type(), response.body, read)
+
+    def value(self, media_type: str, body: Any, read: Optional[Shape]) -> Any:
+        if media_type == "application/json":
+            return read_result(read, parse(bytes(body)))
+        return read_binary(body, media_type, read)
+
+    def mixed(self, document: dict[str, Any], read: Optional[Shape]) -> Steps:
+        """The result of a map of which some items are bytes, as that of another map, with the bytes in their places."""
+        response: Response = yield from self.succeed(self.get(job_path(document["id"]) + "/result", Accept="*/*"))
+        items: list[Any] = []
+        for media_type, body in self.parts(response):
+            if media_type == PROBLEM:
+                items.append({"status": "failed", "error": parse(bytes(body))})
+            else:
+                items.append({"status": "succeeded", "result": self.value(media_type, body, read)})
+        return {"items": items}
+
+    def parts(self, response: Response) -> list[tuple[str, memoryview]]:
+        try:
+            return mixed_parts(response.headers.get("content-type", ""), response.body)
+        except Broken as broken:
+            raise OffloadError(f"the service has sent what is no result of a map: {broken}") from None
+
+    def fetch(self, answers: Answers) -> Steps:
+        """Gets the bytes of those results that are not JSON: all in one request, or one by one if they are large."""
+        path, read = answers.path + "/result", answers.submission.read
+        response: Optional[Response] = None
+        if sum(answers.missing.values()) <= WHOLE_BYTES and len(answers.missing) > 1:
+            response = yield from self.succeed(self.get(path, Accept="*/*"))
+        if response is not None and response.media_type() == MIXED:
+            found = self.parts(response)
+            if len(found) != answers.submission.count:
+                raise OffloadError("the service has sent another number of results than there are calls")
+            for index in answers.missing:
+                answers.waiting[index] = (True, self.value(*found[index], read))
+        else:
+            for index in answers.missing:
+                response = yield from self.succeed(self.get(f"{path}/{index}", Accept="*/*"))
+                answers.waiting[index] = (True, self.value(response.media_type(), response.body, read))
+        answers.missing.clear()
 
     def failure(self, document: dict[str, Any]) -> Exception:
         """The exception of a job that did not succeed."""
@@ -559,6 +621,7 @@ class Api:
                 try:
                     response = yield from self.open(Open("POST", "/v1/jobs", headers, submission.body), NDJSON)
                     pause = patience.refused(response)
+                    answers.path = response.headers.get("location", "")
                     if pause is None and response.media_type() == NDJSON and response.status == 200:
                         pause = yield from self.lines(response, answers, patience)
                     elif pause is None and response.status in (200, 202):
@@ -568,6 +631,8 @@ class Api:
                         raise error_of(response)
                 except Lost as lost:
                     pause = yield from self.recover(lost, patience)
+                if answers.ended and answers.missing:
+                    yield from self.fetch(answers)
                 yield from self.hand_out(answers)
                 if not answers.ended and pause is not None:
                     yield pause
@@ -590,7 +655,8 @@ class Api:
                         patience.calm()
                     if answers.ended:
                         yield from self.drain()
-                    yield from self.hand_out(answers)
+                    if not (answers.ended and answers.missing):
+                        yield from self.hand_out(answers)
                     if answers.ended:
                         return None
                     if answers.stopped is not None:
@@ -720,6 +786,14 @@ class Handle:
         return f"<offload.{type(self).__name__} {self.id} {self.document.get('status')}>"
 
 
+MISSING: Any = object()
+
+
+def is_bytes_entry(result: dict[str, Any]) -> bool:
+    """Is it what a map by columns shows in place of bytes? If a task has made an object like that, it is fetched, too."""
+    return "result_media_type" in result and "result_size" in result and len(result) <= 3
+
+
 class Answers:
     """The results of a map, as they come in any order. `ended`: all is said. `stopped`: the problem of a service that
     ends, whose successor has the job."""
@@ -728,6 +802,8 @@ class Answers:
         self.submission = submission
         self.return_exceptions = return_exceptions
         self.waiting: dict[int, Any] = {}
+        self.missing: dict[int, int] = {}  # calls whose results are not JSON, and their sizes: they are fetched at the end
+        self.path = ""  # of the job
         self.next = 0
         self.ended = False
         self.stopped: Optional[dict[str, Any]] = None
@@ -759,8 +835,15 @@ class Answers:
             raise OffloadError(f"the service has sent a result of the call {index!r}, which is not in the map")
         if index < self.next or index in self.waiting:
             return
-        if succeeded:
-            self.waiting[index] = (True, self.submission.result(entry.get("result")))
+        result = entry.get("result")
+        if succeeded and isinstance(result, dict) and self.submission.by_columns and is_bytes_entry(result):
+            entry = result
+        if succeeded and "result_media_type" in entry:
+            size = entry.get("result_size")
+            self.missing[index] = size if type(size) is int else 0
+            self.waiting[index] = MISSING
+        elif succeeded:
+            self.waiting[index] = (True, self.submission.result(result))
         else:
             error = entry.get("error")
             self.waiting[index] = (False, failure_of(error if isinstance(error, dict) else {}))
@@ -786,7 +869,7 @@ class Answers:
     def ready(self) -> list[Any]:
         """The results that are next in the order. Raises the exception of the first that has failed."""
         values: list[Any] = []
-        while self.next in self.waiting:
+        while self.waiting.get(self.next, MISSING) is not MISSING:
             succeeded, value = self.waiting[self.next]
             if not succeeded and not self.return_exceptions:
                 if not values:

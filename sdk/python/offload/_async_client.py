@@ -29,10 +29,11 @@ from ._api import (
     map_of,
     time_left,
 )
-from ._http import Address, Broken, Closed, Parser, Response, request
+from ._http import Address, Broken, Closed, Parser, Response, request_pieces
 
 R = TypeVar("R")
 IDLE_CONNECTIONS = 100
+SEND_BYTES = 1 << 20
 AHEAD_BYTES = 1 << 20  # of a stream that were not yet read
 
 
@@ -158,13 +159,18 @@ class Exchange:
 
     async def send(self, call: Call) -> tuple[Connection, Response]:
         """Sends a request, and waits for the head of the answer. The answer can come before all is sent."""
-        data = request(self.address, call.method, call.target, call.headers, call.body)
+        pieces = request_pieces(self.address, call.method, call.target, call.headers, call.body)
         connection = await self.connect(call)
         try:
             connection.streaming = isinstance(call, Open)
-            connection.transport.write(data)
-            while not connection.can_write and connection.parser.head() is None:
-                await self.wait(connection, call)
+            for piece in pieces:
+                view = memoryview(piece)
+                for start in range(0, len(view), SEND_BYTES):
+                    connection.transport.write(view[start : start + SEND_BYTES])
+                    while not connection.can_write and connection.parser.head() is None:
+                        await self.wait(connection, call)
+                    if connection.parser.head() is not None:
+                        break
             response = connection.parser.head()
             while response is None:
                 await self.wait(connection, call)

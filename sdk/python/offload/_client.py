@@ -31,7 +31,7 @@ from ._api import (
     map_of,
     time_left,
 )
-from ._http import Address, Broken, Parser, Response, request
+from ._http import Address, Broken, Parser, Response, request_pieces
 
 R = TypeVar("R")
 IDLE_CONNECTIONS = 16
@@ -106,13 +106,15 @@ class Exchange:
 
     def send(self, call: Call) -> tuple[Connection, Response]:
         """Sends a request, and waits for the head of the answer."""
-        data = request(self.address, call.method, call.target, call.headers, call.body)
+        pieces = request_pieces(self.address, call.method, call.target, call.headers, call.body)
         connection = self.connect(call)
         try:
             try:
-                for start in range(0, len(data), SEND_BYTES):
-                    connection.limit(time_left(call))
-                    connection.sock.sendall(data[start : start + SEND_BYTES])  # no copy, if it is all
+                for piece in pieces:
+                    data = piece if len(piece) <= SEND_BYTES else memoryview(piece)
+                    for start in range(0, len(data), SEND_BYTES):
+                        connection.limit(time_left(call))
+                        connection.sock.sendall(data[start : start + SEND_BYTES])  # no copy
             except OSError as error:
                 if not isinstance(error, ConnectionError) or not self.has_answer(connection, call):
                     raise self.lost(error, connection, call) from None

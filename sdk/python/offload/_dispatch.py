@@ -159,11 +159,12 @@ def name_of(function: Any) -> str:
 class Parcel:
     """A request that is under way, with one call or several. document: of its job, once it is known."""
 
-    __slots__ = ("kind", "calls", "short", "key", "body", "losses", "trip", "document")
+    __slots__ = ("kind", "calls", "short", "key", "body", "content_type", "losses", "trip", "document")
 
     def __init__(self, kind: Kind, calls: list[Pending], short: bool, key: str) -> None:
         self.kind, self.calls, self.short, self.key = kind, calls, short, key
         self.body = b""
+        self.content_type = "application/json"
         self.losses = 0
         self.trip: Optional[Trip] = None
         self.document: Optional[dict[str, Any]] = None
@@ -438,7 +439,7 @@ class Dispatcher:
             document = yield from self.api.wait(document)
         if document["status"] == "succeeded":
             self.learn(parcel, document)
-            if "result" in document:
+            if "result" in document and "result_media_type" not in document:
                 return document["result"]
         return (yield from self.api.result(document, None))
 

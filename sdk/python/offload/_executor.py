@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, Uni
 
 from ._annotations import Shape
 from ._api import RETRY_FOR_S, json_params, parse, read_result, type_of
+from ._bodies import read_binary
 from ._call import call_each
 from ._client import Client
 from ._dispatch import Dispatcher, Pending
@@ -353,7 +354,7 @@ class TaskCodec:
         return caller.type, encode(json_params(params)), caller.shape
 
     def unpack(self, type: str, value: Any, token: Optional[Shape]) -> Any:
-        return read_result(token, value)
+        return read_binary(value, "", token) if isinstance(value, bytes) else read_result(token, value)
 
     def release(self, token: Any) -> None:
         pass

@@ -103,18 +103,36 @@ class Address:
         return self.url
 
 
+Body = Union[bytes, list[Any]]
+"""Bytes, or buffers whose bytes follow each other."""
+
+
 def request(address: Address, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
-    """A whole request. `target` begins with a slash; the address's prefix is put before it. A Content-Length is added.
+    """A whole request, in one piece."""
+    return request_head(address, method, target, headers, len(body)) + body
+
+
+def request_pieces(address: Address, method: str, target: str, headers: Mapping[str, str], body: Body) -> list[Any]:
+    """A whole request, in buffers: the large ones are those of the body."""
+    if isinstance(body, bytes):
+        return [request(address, method, target, headers, body)]
+    size = sum(memoryview(piece).nbytes for piece in body)
+    head = request_head(address, method, target, headers, size)
+    return [head + body[0], *body[1:]]
+
+
+def request_head(address: Address, method: str, target: str, headers: Mapping[str, str], size: int) -> bytes:
+    """The head of a request with a body of that size. `target` begins with a slash; the address's prefix is put before it. A Content-Length is added.
     Raises a ValueError if a name or a value cannot stand in a head."""
     lines = [f"{method} {address.prefix}{target} HTTP/1.1", f"Host: {address.host}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body or method == "POST":
-        lines.append(f"Content-Length: {len(body)}")
+    if size or method == "POST":
+        lines.append(f"Content-Length: {size}")
     head = "\r\n".join(lines)
     breaks = len(lines) - 1
     if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head or not TARGET.fullmatch(target):
         raise ValueError("a target or a header field has a character that cannot stand there")
-    return (head + "\r\n\r\n").encode("ascii") + body
+    return (head + "\r\n\r\n").encode("ascii")
 
 
 class Response:
