@@ -322,15 +322,17 @@ static void submit_raw_with_key(struct deferred_request *d, const char *key) {
     submit_raw(d, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 
-/* A job that is answered 202, or that has a key, is stored. */
-static bool will_be_stored(struct server *s, struct http_request *r) {
-    int64_t granted_s = -1;
-    struct prefer prefer = deferred_read_prefer(r);
-    return http_header(r, "Idempotency-Key") != NULL || deferred_wait_time(s, &prefer, &granted_s) == 0;
-}
-
+/* A job that is answered 202, or that has a key, is stored: so its data are files from the start. */
 void api_submit_begin(struct server *s, struct http_request *r) {
-    upload_begin(r, will_be_stored(s, r));
+    int64_t granted_s = -1;
+    if (!upload_begin(r))
+        return;
+    struct prefer prefer = deferred_read_prefer(r);
+    bool keyed = http_header(r, "Idempotency-Key") != NULL;
+    if (keyed || deferred_wait_time(s, &prefer, &granted_s) == 0)
+        http_spool_to_files(r);
+    if (keyed)
+        http_hash_data(r);
 }
 
 static void submit(struct deferred_request *d, const char *key) {

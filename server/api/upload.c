@@ -60,7 +60,7 @@ static bool is_coded(struct http_request *r) {
     return coded;
 }
 
-void upload_begin(struct http_request *r, bool stored) {
+bool upload_begin(struct http_request *r) {
     enum http_body_kind kind;
     if (is_coded(r)) {
         http_set_header(r, "Accept-Encoding", "identity"); /* RFC 9110, section 12.5.3 */
@@ -70,11 +70,9 @@ void upload_begin(struct http_request *r, bool stored) {
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
     } else if (kind != HTTP_BODY_TEXT) {
         http_take_body(r, kind);
-        if (stored)
-            http_spool_to_files(r);
-        if (http_header(r, "Idempotency-Key") != NULL)
-            http_hash_data(r);
+        return true;
     }
+    return false;
 }
 
 /* ---- the text ---------------------------------------------------------------------------------------------------- */
@@ -125,10 +123,12 @@ bool upload_set_text(struct http_request *r, struct upload **at, const struct bu
 }
 
 static bool read_query(struct http_request *r, struct upload **u, enum http_body_kind kind) {
-    struct pairs p = {.count = 0};
+    struct pairs p;
     struct buf text = {0};
     struct fault fault = {{0}};
     bool good = false;
+    p.count = 0;
+    p.bad[0] = '\0';
     http_each_query(r, kind == HTTP_BODY_DATA ? add_pair : reject_pair, &p);
     if (p.bad[0] != '\0')
         http_answer_problem(r, PROBLEM_INVALID_QUERY, p.bad, NULL);
@@ -150,10 +150,12 @@ static void add_ranges(void *arg, const char *line) {
 /* The header Accept can say which of its results the type is to make. A large text is not looked at: that would take
  * too long. */
 static bool apply_accept(struct http_request *r, struct upload **u) {
-    struct accept_ranges accepted = {.count = 0};
+    struct accept_ranges accepted; /* it is large, and most requests have none */
     struct buf chosen = {0};
     size_t size;
     const char *text = upload_small_text(r, *u, &size);
+    accepted.count = 0;
+    accepted.names_other = false;
     http_each_header(r, "Accept", add_ranges, &accepted);
     if (size == 0 || !accepted.names_other)
         return true;

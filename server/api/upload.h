@@ -31,9 +31,8 @@ struct upload {
 struct upload *upload_make(struct http_request *r, struct upload **u);
 void upload_free(struct upload *u); /* NULL is allowed */
 
-/* From http_events.begin: says how the body is to be taken, or rejects it. stored: the job is likely to be stored, so its
- * data are to be files from the start. */
-void upload_begin(struct http_request *r, bool stored);
+/* From http_events.begin: says how the body is to be taken, or rejects it. True: data come. */
+bool upload_begin(struct http_request *r);
 
 /* From the handler, first of all: finds out what the request submits. False: it is wrong, and the request is answered. */
 MUST_CHECK bool upload_read(struct http_request *r, struct upload **u);
