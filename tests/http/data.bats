@@ -247,6 +247,32 @@ result_is() { # FILE: the result of the job of the last call has these bytes
     done
 }
 
+@test "data of maps, and data that are results, are there after kill -9, each for its call" {
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    call_data -H 'Prefer: respond-async' 'type=bytes&op=reverse' "$LARGE"
+    first=$(field .id)
+    [ "$(ended "$first")" = succeeded ]
+    kill_daemon
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    next=$(submit '{"type":"bytes","params":{"op":"reverse","data":{"job":"'"$first"'"}},"options":{"delay_ms":1000}}')
+    call_form -H 'Prefer: respond-async' -F "data=@$SMALL" -F "data=@$LARGE" -F data=b -F \
+        'job={"type":"bytes","items":[{"op":"echo"},{"op":"reverse"},{},{"data":"YQ=="},{"data":{"job":"'"$first"'"},"op":"echo"}],
+              "options":{"delay_ms":1000}};type=application/json'
+    [ "$CODE" = 202 ]
+    map=$(field .id)
+    call -X DELETE "/v1/jobs/$first"
+    kill_daemon
+    start_daemon --data-dir "$BATS_TEST_TMPDIR/data"
+    [ "$(ended "$next")" = succeeded ]
+    [ "$(ended "$map")" = succeeded ]
+    curl -sS "$URL/v1/jobs/$next/result" | cmp - "$LARGE"
+    curl -sS "$URL/v1/jobs/$map/result/0" | cmp - "$SMALL"
+    curl -sS "$URL/v1/jobs/$map/result/1" >"$BATS_TEST_TMPDIR/reversed"
+    curl -sS "$URL/v1/jobs/$map/result/4" | cmp - "$BATS_TEST_TMPDIR/reversed"
+    [ "$(curl -sS "$URL/v1/jobs/$map/result/2")" = '{"sum":98}' ]
+    [ "$(curl -sS "$URL/v1/jobs/$map/result/3")" = '{"sum":97}' ]
+}
+
 @test "a form that is broken is 400, which says what is wrong" {
     start_daemon
     wrong() { # WORDS curl options...
