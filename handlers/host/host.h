@@ -180,8 +180,8 @@ MUST_CHECK int host_request_hash(const void *json, size_t size, unsigned max_dep
 
 /* ---- descriptions: schema.c -------------------------------------------------------------------------------------- */
 
-/* Appends {"name","summary","source","params":<JSON Schema 2020-12>,"flags":[...]} of one type, and its "timeout" (in
- * seconds) and "max_attempts" if it has some. Nothing for a hole. */
+/* Appends {"name","summary","source","params":<JSON Schema 2020-12>,"flags":[...]} of one type, and its "results",
+ * "result_param", "timeout" (in seconds) and "max_attempts" if it has some. Nothing for a hole. */
 void host_describe(size_t type, struct buf *out);
 /* Appends, of a type that is not built in, a comma and what Submission.oneOf of openapi.json has of each type:
  * {"properties":{"type":{"const":NAME},"params":<JSON Schema>}}. */

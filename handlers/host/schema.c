@@ -183,6 +183,23 @@ static void put_flags(struct buf *to, unsigned flags, const char *marks) {
     buf_putc(to, ']');
 }
 
+/* The media types of its results, if they can be something else than JSON, and the parameter that chooses one of them. */
+static void put_results(struct buf *to, const struct handler *h) {
+    if (h->results == NULL)
+        return;
+    buf_puts(to, ",\"results\":[");
+    for (size_t i = 0; h->results[i] != NULL; i++) {
+        if (i > 0)
+            buf_putc(to, ',');
+        put_string(to, h->results[i]);
+    }
+    buf_putc(to, ']');
+    if (h->result_param == NULL)
+        return;
+    buf_puts(to, ",\"result_param\":");
+    put_string(to, h->result_param);
+}
+
 void host_describe(size_t number, struct buf *out) {
     const struct params_table *t = registry_table(number);
     const struct host_type *type = host_type(number);
@@ -197,6 +214,7 @@ void host_describe(size_t number, struct buf *out) {
     buf_puts(out, ",\"params\":");
     put_params(out, t, type);
     put_flags(out, t->handler->flags, type->marks);
+    put_results(out, t->handler);
     if (type->timeout_ms > 0)
         buf_printf(out, ",\"timeout\":%.10g", (double)type->timeout_ms / 1000);
     if (type->max_attempts > 0)

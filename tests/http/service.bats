@@ -16,6 +16,14 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     holds '[.types[] | select(.name == "primes") | .params | .. | .properties? // {} | keys[]] | contains(["start", "stop", "op", "nth"])'
 }
 
+@test "/v1/types says which media types a result can have, and which parameter chooses one" {
+    start_daemon
+    call /v1/types/bytes
+    holds '.results == ["application/octet-stream", "text/plain"] and .result_param == "format"'
+    call /v1/types/primes
+    holds '(has("results") or has("result_param")) | not'
+}
+
 @test "/v1/types/{name} shows one of them, the same" {
     start_daemon
     call /v1/types
