@@ -49,7 +49,7 @@ start() { # FILE
     holds '.errors == [{pointer: "/params/how", detail: "is not good"}]'
     call_job '{"type": "double", "params": {"n": "9223372036854775807"}}'
     holds '.result == "18446744073709551614"'
-    call_job '{"type": "bytes", "params": {"data": "aGk="}}'
+    call_job '{"type": "octets", "params": {"data": "aGk="}}'
     holds '.result == "aGkh"'
     call_job '{"type": "wait", "params": {"ms": 1}}'
     holds '.result == "waited"'

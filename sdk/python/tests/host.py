@@ -44,12 +44,13 @@ class Conversation:
     def __init__(self, sock):
         self.sock = sock
         self.received = b""
+        self.descriptors = []  # that came along and are not used
         self.frames = 0
         self.next_call = 0
 
-    def send(self, message, descriptors=()):
+    def send(self, message, descriptors=(), binary=b""):
         text = json.dumps(message).encode()
-        data = struct.pack("<II", len(text), 0) + text
+        data = struct.pack("<II", len(text), len(binary)) + text + binary
         if descriptors:
             socket.send_fds(self.sock, [data], descriptors)
         else:
@@ -61,23 +62,38 @@ class Conversation:
         while True:
             if len(self.received) >= 8:
                 size, binary = struct.unpack_from("<II", self.received)
-                assert binary == 0
-                if len(self.received) >= 8 + size:
+                if len(self.received) >= 8 + size + binary:
                     text = self.received[8 : 8 + size]
-                    self.received = self.received[8 + size :]
+                    data = self.received[8 + size : 8 + size + binary]
+                    self.received = self.received[8 + size + binary :]
                     self.frames += 1
-                    return strict_json(text.decode())
+                    return self.with_bytes(strict_json(text.decode()), data)
             ready, _, _ = select.select([self.sock], [], [], max(0, end - time.monotonic()))
             if not ready:
                 raise TimeoutError("the program has sent nothing")
             try:
-                data = self.sock.recv(1 << 20)
+                data, descriptors, _, _ = socket.recv_fds(self.sock, 1 << 20, 8)
+                self.descriptors += descriptors
             except ConnectionResetError:
                 data = b""
             if not data:
                 assert not self.received, "the program has sent half a frame"
                 return None
             self.received += data
+
+    def with_bytes(self, message, data):
+        """The same with its bytes as "value", if it has some."""
+        about = message.get("binary") if message["kind"] == "result" else None
+        assert about is not None or not data, message
+        if about is None:
+            return message
+        if about.get("fd"):
+            descriptor = self.descriptors.pop(0)
+            assert os.fstat(descriptor).st_size == about["size"] and not data, message
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            with open(descriptor, "rb") as memory:
+                data = memory.read()
+        return {**message, "value": data}
 
     def begin(self, job_type, *calls, **members):
         """Sends calls. Returns the number of the first."""

@@ -117,7 +117,8 @@ class Forking(ProgramTest):
         template = self.template()
         children = [self.child(template) for _ in range(3)]
         for child in children:
-            self.assertEqual(child.hello, {"kind": "hello", "protocol": 1, "fork": False, "cancel_signal": 10})
+            about = {"kind": "hello", "protocol": 1, "fork": False, "cancel_signal": 10, "binary": True, "fds": True}
+            self.assertEqual(child.hello, about)
             self.assertEqual(child.forked, {"kind": "forked", "pid": child.pid})
             self.assertEqual(child.value("where"), [template.process.pid, child.pid, os.getpid()])
             self.assertEqual(child.printed().splitlines(), [f"in {child.pid}", f"error of {child.pid}"])

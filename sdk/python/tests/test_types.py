@@ -385,9 +385,9 @@ RESULTS = {
     "Point(1.0)": {"x": 1.0, "y": 0.0, "tags": []},
     "[Point(float('nan'), 2**70)]": [{"x": "NaN", "y": str(2**70), "tags": []}],
     "Pair(1)": [1, "r"],
-    "b'\\x00\\x01'": "AAE=",
-    "bytearray(b'ab')": "YWI=",
-    "memoryview(b'ab')": "YWI=",
+    "b'\\x00\\x01'": b"\x00\x01",
+    "bytearray(b'ab')": b"ab",
+    "memoryview(b'ab')": b"ab",
     "{'image': b'ab'}": {"image": "YWI="},
     "range(3)": [0, 1, 2],
     "collections.deque([1])": [1],
@@ -443,7 +443,10 @@ def cycle():
             with self.subTest(expression):
                 if expression in RESULTS:
                     value = program.value(f"r{i}")
-                    self.assertEqual(json.dumps(value), json.dumps(RESULTS[expression]))
+                    if isinstance(value, bytes):
+                        self.assertEqual(value, RESULTS[expression])
+                    else:
+                        self.assertEqual(json.dumps(value), json.dumps(RESULTS[expression]))
                 else:
                     error = program.error(f"r{i}")
                     self.assertEqual(error["code"], "handler_failed")
@@ -542,12 +545,12 @@ class Numpy(ProgramTest):
         schema = {"type": "string", "contentEncoding": "base64", "contentMediaType": "application/x-npy"}
         self.assertEqual(program.types["double"]["params"]["properties"]["a"], schema)
         value = program.value("double", a=self.npy("numpy.arange(6).reshape(2, 3)"))
-        self.assertEqual(value, self.npy("numpy.arange(6).reshape(2, 3) * 2"))
+        self.assertEqual(value, base64.b64decode(self.npy("numpy.arange(6).reshape(2, 3) * 2")))
         self.assertEqual(program.value("floats", a=self.npy("numpy.array([0.5, 1])")), 1.5)
         for value, words in [
             (self.npy("numpy.arange(3)"), "must be an array of float64, not of int64"),
             (base64.b64encode(b"abc").decode(), "format .npy"),
-            (self.npy("numpy.array([object()])"), "format .npy"),
+            (self.npy("numpy.array([object()])"), "Python objects"),
             (self.npy("numpy.arange(3)")[:80], "format .npy"),
             ("?", "base64"),
         ]:

@@ -8,7 +8,7 @@ export const double = task("double", { n: "integer", by: { type: "integer", defa
 task("give", { value: "any" }, ({ value }) => value, { summary: "What it was given", timeout: 60, maxAttempts: 5 });
 task("integers", { type: "object", properties: { list: { type: "array", items: { type: "integer" } } } },
      ({ list }) => list.map((n) => typeof n));
-task("bytes", { data: "bytes" }, ({ data }) => Buffer.concat([data, Buffer.from("!")]));
+task("octets", { data: "bytes" }, ({ data }) => Buffer.concat([data, Buffer.from("!")]));
 task("choose", { kind: ["blur", "sepia"], strength: "number?" }, ({ kind, strength = 0.5 }) => `${kind} ${strength}`);
 task("fail", { how: "string" }, ({ how }) => {
   class Broken extends Error {}
