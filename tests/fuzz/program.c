@@ -51,11 +51,14 @@ static void read_message(const struct bytes *json) {
         free(copy);
         return;
     }
-    const struct json_span *const spans[] = {&m.value,        &m.values, &m.error,  &m.chunks,
-                                             &m.forked_error, &m.types,  &m.sources};
+    const struct json_span *const spans[] = {&m.value,        &m.values, &m.error,   &m.chunks,
+                                             &m.forked_error, &m.types,  &m.sources, &m.binary};
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         must_lie_in(spans[i], &exact);
-    MUST(m.kind != MESSAGE_RESULT || (m.value.at != NULL) + (m.values.at != NULL) + (m.error.at != NULL) == 1);
+    MUST(m.kind != MESSAGE_RESULT || (m.value.at != NULL) + (m.values.at != NULL) + (m.error.at != NULL) + (m.binary.at != NULL) == 1);
+    struct message_bytes bytes;
+    if (m.binary.at != NULL && message_read_bytes(&m.binary, &bytes, &why) == 0)
+        MUST(message_is_media_type(bytes.media_type));
     MUST(m.kind != MESSAGE_FORKED || (m.pid == 0) == (m.forked_error.at != NULL) || m.pid > 1);
     MUST(m.pid >= 0 && m.pid <= INT32_MAX && m.cancel_signal >= 0 && m.cancel_signal < 65);
     read_elements(&m.values, &exact);
@@ -74,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int fds[2], got = 0;
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     frames_open(&frames, fds[0]);
+    frames.takes_binary = frames.takes_fds = true;
     while (in.size > 0 && got >= 0) {
         struct input piece = take_bytes(&in, take_u8(&in) + 1u);
         if (piece.size == 0)
@@ -82,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         MUST(frames_receive(&frames) == 0);
         while ((got = frames_next(&frames, &json)) == 1) {
             MUST(json.size >= 2 && (const char *)json.data + json.size <= frames.in.data + frames.in.size);
+            MUST((const char *)frames.binary.data + frames.binary.size <= frames.in.data + frames.in.size);
             read_message(&json);
         }
     }

@@ -213,6 +213,113 @@ static void a_frame_brings_two_descriptors(void **state) {
     close(fds[1]);
 }
 
+/* Sends bytes of ours with the reading end of a pipe, so many times. */
+static void say_with(const void *bytes, size_t size, unsigned count) {
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(16 * sizeof(int))];
+    } control = {0};
+    int fds[2], list[16];
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    for (unsigned i = 0; i < count; i++)
+        list[i] = fds[0];
+    struct iovec piece = {(void *)(uintptr_t)bytes, size};
+    struct msghdr msg = {.msg_iov = &piece,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(c), list, count * sizeof(int));
+    assert_int_equal(sendmsg(theirs, &msg, MSG_NOSIGNAL), size);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void a_binary_part_and_descriptors_come_with_a_frame(void **state) {
+    static const char frame[] = "\2\0\0\0\3\0\0\0{}abc";
+    (void)state;
+    ours.takes_binary = ours.takes_fds = true;
+    say_with(frame, sizeof frame - 2, 1);
+    assert_int_equal(frames_receive(&ours), 0);
+    expect_none(0);
+    say("c", 1);
+    assert_int_equal(frames_receive(&ours), 0);
+    expect("{}");
+    assert_int_equal(ours.binary.size, 3);
+    assert_memory_equal(ours.binary.data, "abc", 3);
+    int fd = frames_take_fd(&ours);
+    assert_true(fd >= 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    close(fd);
+    assert_int_equal(frames_take_fd(&ours), -1);
+    say_head(2, FRAME_MAX_BINARY + 1);
+    assert_int_equal(frames_receive(&ours), 0);
+    expect_none(-1);
+}
+
+static void a_flood_of_descriptors_is_refused(void **state) {
+    (void)state;
+    ours.takes_binary = ours.takes_fds = true;
+    say_with("\2\0\0\0\0\0\0\0{}", 10, FRAME_MAX_HELD);
+    assert_int_equal(frames_receive(&ours), 0);
+    expect("{}");
+    say_with("\2\0\0\0\0\0\0\0{}", 10, 1);
+    assert_int_equal(frames_receive(&ours), 0);
+    expect_none(-1);
+    close_pair(NULL);
+    open_pair(NULL);
+    ours.takes_fds = true;
+    say_with("\2\0\0\0\0\0\0\0{}", 10, 16); /* more than there is room for at once */
+    assert_int_equal(frames_receive(&ours), 0);
+    expect_none(-1);
+}
+
+static void nobody_asked_for_descriptors_so_none_are_kept(void **state) {
+    (void)state;
+    say_with("\2\0\0\0\0\0\0\0{}", 10, 3);
+    assert_int_equal(frames_receive(&ours), 0);
+    expect("{}");
+    assert_int_equal(frames_take_fd(&ours), -1);
+}
+
+static void each_frame_takes_its_own_descriptors_along(void **state) {
+    char got[64], control[CMSG_SPACE(4 * sizeof(int))];
+    size_t start, dropped;
+    int pipes[2];
+    (void)state;
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    put("{}");
+    buf_puts(frames_begin(&ours, &start), "{\"a\":1}");
+    assert_true(frames_attach(&ours, start, pipes[0]) && frames_attach(&ours, start, pipes[1]));
+    frames_begin_binary(&ours);
+    buf_puts(&ours.out, "xyz");
+    assert_true(frames_end(&ours, start));
+    buf_puts(frames_begin(&ours, &dropped), "{}");
+    assert_true(frames_attach(&ours, dropped, open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    frames_drop(&ours, dropped);
+    put("{}");
+    assert_int_equal(frames_send(&ours), 0);
+    assert_false(frames_wait_to_send(&ours));
+    /* The kernel gives bytes without descriptors together with those that follow and have some. */
+    struct iovec piece = {got, sizeof got};
+    struct msghdr msg = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    assert_int_equal(recvmsg(theirs, &msg, MSG_CMSG_CLOEXEC), 10 + 8 + 7 + 3 + 10);
+    assert_memory_equal(got + 10, "\7\0\0\0\3\0\0\0{\"a\":1}xyz\2\0\0\0\0\0\0\0{}", 28);
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    assert_non_null(c);
+    assert_int_equal(c->cmsg_len, CMSG_LEN(2 * sizeof(int)));
+    memcpy(pipes, CMSG_DATA(c), sizeof pipes);
+    close(pipes[0]);
+    close(pipes[1]);
+    /* Those of a frame that is not sent are closed with the conversation: close_pair counts them. */
+    buf_puts(frames_begin(&ours, &start), "{}");
+    assert_true(frames_attach(&ours, start, open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    assert_true(frames_end(&ours, start));
+}
+
 #define FRAME_TEST(f) cmocka_unit_test_setup_teardown(f, open_pair, close_pair)
 
 int main(void) {
@@ -225,6 +332,10 @@ int main(void) {
         FRAME_TEST(the_largest_size_is_taken),
         FRAME_TEST(the_end_and_an_error_are_told),
         FRAME_TEST(a_frame_brings_two_descriptors),
+        FRAME_TEST(a_binary_part_and_descriptors_come_with_a_frame),
+        FRAME_TEST(a_flood_of_descriptors_is_refused),
+        FRAME_TEST(nobody_asked_for_descriptors_so_none_are_kept),
+        FRAME_TEST(each_frame_takes_its_own_descriptors_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,54 @@ static void each_kind_is_read(void **state) {
     assert_int_equal(m.pid, 4711);
     expect_good("{\"kind\":\"forked\",\"error\":\"no\"}", MESSAGE_FORKED);
     assert_int_equal(m.pid, 0);
+}
+
+static int read_bytes(const char *about, struct message_bytes *out) {
+    char text[512];
+    snprintf(text, sizeof text, "{\"kind\":\"result\",\"call\":0,\"binary\":%s}", about);
+    expect_good(text, MESSAGE_RESULT);
+    return message_read_bytes(&m.binary, out, &why);
+}
+
+static void results_can_be_bytes(void **state) {
+    static const char *const bad[] = {"{}",
+                                      "{\"media_type\":7}",
+                                      "{\"media_type\":\"png\"}",
+                                      "{\"media_type\":\"image/PNG\"}",
+                                      "{\"media_type\":\"image/png; q=1\"}",
+                                      "{\"media_type\":\"image/png\\r\\nX: y\"}",
+                                      "{\"media_type\":\"/png\"}",
+                                      "{\"media_type\":\"image/\"}",
+                                      "{\"media_type\":\"image/png\",\"fd\":1}",
+                                      "{\"media_type\":\"image/png\",\"fd\":true}",
+                                      "{\"media_type\":\"image/png\",\"fd\":true,\"size\":-1}"};
+    char long_type[HANDLER_MAX_MEDIA_TYPE + 2];
+    struct message_bytes b;
+    (void)state;
+    assert_int_equal(read_bytes("{\"media_type\":\"image/svg+xml\"}", &b), 0);
+    assert_string_equal(b.media_type, "image/svg+xml");
+    assert_false(b.has_fd);
+    assert_int_equal(read_bytes("{\"media_type\":\"a/b\",\"fd\":true,\"size\":70000}", &b), 0);
+    assert_true(b.has_fd);
+    assert_int_equal(b.size, 70000);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(read_bytes(bad[i], &b), -1);
+        assert_non_null(why);
+    }
+    memset(long_type, 'a', sizeof long_type);
+    long_type[1] = '/';
+    long_type[HANDLER_MAX_MEDIA_TYPE] = '\0';
+    assert_true(message_is_media_type(long_type));
+    long_type[HANDLER_MAX_MEDIA_TYPE] = 'a';
+    long_type[HANDLER_MAX_MEDIA_TYPE + 1] = '\0';
+    assert_false(message_is_media_type(long_type));
+    expect_bad("{\"kind\":\"result\",\"call\":0,\"binary\":[]}", "\"binary\" is not an object");
+    expect_bad("{\"kind\":\"result\",\"call\":0,\"binary\":{},\"value\":1}", "one of");
+    expect_good("{\"kind\":\"hello\",\"protocol\":1,\"binary\":true}", MESSAGE_HELLO);
+    assert_true(m.takes_binary && !m.takes_fds);
+    expect_good("{\"kind\":\"hello\",\"protocol\":1,\"fds\":true}", MESSAGE_HELLO);
+    assert_true(m.takes_binary && m.takes_fds);
+    expect_bad("{\"kind\":\"hello\",\"protocol\":1,\"binary\":1}", "true or false");
 }
 
 static void unknown_members_are_ignored_and_names_can_be_escaped(void **state) {
@@ -175,6 +224,7 @@ static int free_copy(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kind_is_read),
+        cmocka_unit_test(results_can_be_bytes),
         cmocka_unit_test(unknown_members_are_ignored_and_names_can_be_escaped),
         cmocka_unit_test(each_fault_has_its_reason),
         cmocka_unit_test(the_depth_is_limited),
