@@ -39,9 +39,9 @@ uint64_t array_cost(const struct task *t) {
     }
 }
 
-void array_populate(const void *at, size_t size, bool write) {
+void array_populate(const void *at, size_t size, bool fresh) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)at & ~(page - 1);
-    madvise((void *)begin, (uintptr_t)at + size - begin, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+    madvise((void *)begin, (uintptr_t)at + size - begin, fresh ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
 struct division array_divide(const struct call *c, const struct task *t, uint64_t count, uint64_t weight, uint64_t step,

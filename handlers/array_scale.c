@@ -108,7 +108,7 @@ static int scale_piece(struct call *c, const struct task *t, const struct piece 
             if (call_cancelled(c))
                 return -1;
             call_progress(c, i, piece->count);
-            array_populate(to + i * item, (size_t)(bytes < most ? bytes : most), true);
+            array_populate(to + i * item, (size_t)(bytes < most ? bytes : most), !in_place);
         }
         uint64_t count = piece->count - i < step ? piece->count - i : step;
         scale_block(t, from + i * item, to + i * item, block, count, journal, sum);

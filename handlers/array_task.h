@@ -56,8 +56,9 @@ void array_write_value(struct call *c, enum op op, enum npy_dtype dtype, struct 
 void array_write_sum(struct call *c, int64_t bits, bool is_signed);
 /* A real as a JSON number, or "NaN", "Infinity", "-Infinity". */
 void array_write_real(struct call *c, double value);
-/* Brings the pages of a mapping in, faster than one by one. It is only advice. */
-void array_populate(const void *at, size_t size, bool write);
+/* Brings the pages of a mapping in, faster than one by one. It is only advice. `fresh`: they are new ones of an output.
+ * Pages that are there can be written, too, when they are brought in for reading, and that takes half of the time. */
+void array_populate(const void *at, size_t size, bool fresh);
 /* How `count` things are divided into chunks, each of which is a multiple of `step` of them, but for the last one;
  * `weight` numbers are in each thing. */
 struct division {
