@@ -307,13 +307,13 @@ class Program:
         if self.cancels:
             self.cancels = {number for number in self.cancels if number >= call}
         calls = message["calls"]
-        attachments = message.get("attachments")
-        if attachments:
+        attachments = message.get("attachments", ())
+        if attachments or job_type.writable:
             calls = [job_type.attach(params, attachments) for params in calls]
         try:
             self.run_calls(job_type, call, calls)
         finally:
-            for attachment in attachments or ():
+            for attachment in attachments:
                 attachment.close()
 
     def run_calls(self, job_type: JobType, call: int, calls: list[Any]) -> None:

@@ -129,7 +129,7 @@ class Call:
     def __init__(self, data: dict[str, Any]) -> None:
         self.name = "call"
         self.mean = float("inf")
-        self.takes_parts = False
+        self.takes_parts = self.writable = False
         self.initializer: Optional[tuple[int, str]] = data["initializer"]  # where it and its arguments are
         self.max_attempts = data["max_attempts"]
         self.has_main = data["has_main"]

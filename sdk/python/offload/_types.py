@@ -8,7 +8,7 @@ import re
 import types
 from typing import Any, Callable, Optional
 
-from ._annotations import Shape, Signature, read_members, shape_of_result, signature_of
+from ._annotations import Shape, Signature, read_bytes, read_members, shape_of_result, signature_of
 from ._binary import Attachment, is_binary, to_binary
 from ._errors import LoadError, NoJson, Unfit
 from ._tasks import NAME, NAME_RULE, Definition
@@ -198,6 +198,7 @@ class JobType:
         self.convert = to_result(definition.media_type)
         self.call = compile_call(callable_of(definition.function), self.signature, self.arguments, self.convert)
         self.binary = [member.name for member in self.signature.members if is_binary(member.shape.schema)]
+        self.writable = definition.writable
         self.takes_parts = definition.merge is not None  # which can be binary
         self.result: Optional[Shape] = None
         self.split_names: Optional[set[str]] = None
@@ -234,7 +235,14 @@ class JobType:
             value = params.get(name)
             if type(value) is dict:
                 found[name] = attachment = attachments[value["attachment"]]
-                attachment.writable = self.definition.writable
+                attachment.writable = self.writable
+            elif type(value) is str and self.writable:  # of a chunk
+                try:
+                    data = memoryview(read_bytes(value))
+                except Unfit:
+                    continue
+                found[name] = attachment = Attachment(data, -1, 0, len(data), "")
+                attachment.writable = True
         return {**params, **found} if found else params
 
     def plan(self, params: Any, chunks: int, attachments: list[Attachment]) -> list[dict[str, Any]]:

@@ -4,9 +4,10 @@ import base64
 import os
 import re
 import shutil
+import struct
 import unittest
 
-from host import ROOT, ProgramTest
+from host import ROOT, Program, ProgramTest, interpreter_with
 
 MANUAL = os.path.join(ROOT, "docs", "python.md")
 EXAMPLES = os.path.join(ROOT, "examples", "tasks.py")
@@ -17,7 +18,7 @@ class Docs(ProgramTest):
     def test_each_block(self):
         with open(MANUAL, encoding="utf-8") as file:
             blocks = re.findall(r"^```python\n# tasks.py\n(.*?)^```", file.read(), re.MULTILINE | re.DOTALL)
-        plain, decorated, spans, count, squares = blocks
+        plain, decorated, spans, arrays, count, squares = blocks
 
         program = self.start(plain, ":is_prime")
         self.assertEqual([a["value"] for a in program.run("is_prime", {"n": 2147483647}, {"n": 8})], [True, False])
@@ -37,6 +38,8 @@ class Docs(ProgramTest):
         self.assertEqual((error["pointer"], error["detail"]), ("/spans/1", "stop is before start"))
         self.assertEqual(program.error("lengths", spans=[], unit=0)["pointer"], "/unit")
 
+        self.check_arrays(arrays)
+
         program = self.start(count)
         seen = []
         self.assertEqual(program.answers(program.begin("count", {"stop": 1000}), 1, seen)[0]["value"], 499500)
@@ -44,6 +47,19 @@ class Docs(ProgramTest):
         self.assertIn("counted up to 499500", program.printed())
 
         self.check_squares(self.start(squares))
+
+    def check_arrays(self, text):
+        python = interpreter_with("numpy")
+        if python is None:
+            return
+        self.write(text)
+        program = Program("tasks.py", cwd=self.folder, python=python, site=True)
+        self.addCleanup(program.close)
+        header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }".ljust(117) + b"\n"
+        npy = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header
+        data = base64.b64encode(npy + struct.pack("<2d", 1, 2)).decode()
+        self.assertEqual(program.value("mean", a=data), 1.5)
+        self.assertEqual(program.value("scale", a=data, factor=3)[-16:], struct.pack("<2d", 3, 6))
 
     def check_squares(self, program):
         for start, stop, chunks in [(0, 1000001, 0), (3, 50, 7), (5, 5, 0)]:
