@@ -107,7 +107,7 @@ class Url(Scratch):
             ("add", (2**80,), {}, str(2**80 + 1)),  # nobody knows that it is an int
             (renamed, (b"abC\xff",), {}, b"ABC\xff"),
             (renamed, (b"abC",), {"kind": "down"}, b"abc"),
-            ("other-name", ("YWI=", "up"), {}, "QUI="),
+            ("other-name", ("YWI=", "up"), {}, b"AB"),
             (members, (1,), {"x": 2, "y": 3}, {"a": 1, "x": 2, "y": 3}),
             ("sum", (0, 10), {"power": 2}, {"count": 10, "sum": "285"}),
         ]:
