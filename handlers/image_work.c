@@ -264,14 +264,20 @@ static int fit_crop(const struct image_op *op) {
     return op->choice == FIT_COVER ? VIPS_INTERESTING_CENTRE : VIPS_INTERESTING_NONE;
 }
 
+/* The side that goes with `other` as `side` did with `was`: at least 1. */
+static int in_proportion(int side, int other, int was) {
+    int64_t pixels = ((int64_t)side * other + was / 2) / was;
+    return pixels < 1 ? 1 : pixels > NO_BOUND ? NO_BOUND : (int)pixels;
+}
+
 /* A side that is not given follows from the other one. */
 static void fit_sides(const struct image_op *op, const struct image_head *head, int *width, int *height) {
     *width = op->width > 0 ? op->width : NO_BOUND;
     *height = op->height > 0 ? op->height : NO_BOUND;
     if (op->choice != FIT_INSIDE && op->width == 0)
-        *width = (int)((int64_t)head->width * op->height / head->height) + 1;
+        *width = in_proportion(head->width, op->height, head->height);
     if (op->choice != FIT_INSIDE && op->height == 0)
-        *height = (int)((int64_t)head->height * op->width / head->width) + 1;
+        *height = in_proportion(head->height, op->width, head->width);
 }
 
 static VipsImage *thumbnail(struct work *w, VipsImage *image, const struct image_op *op) {
@@ -355,7 +361,7 @@ static VipsImage *load_small(struct work *w, const void *bytes, size_t size, con
     fit_sides(op, head, &width, &height);
     out = take(w,
                vips.thumbnail_buffer(data.out, size, &out, width, "height", height, "size", fit_size(op), "crop",
-                                     fit_crop(op), "export_profile", "srgb", "option_string", "[fail_on=error]", NULL),
+                                     fit_crop(op), "option_string", "[fail_on=error]", NULL),
                &out);
     return out == NULL ? NULL : to_srgb(w, out);
 }
