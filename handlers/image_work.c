@@ -228,7 +228,7 @@ static VipsImage *sharpen(struct work *w, VipsImage *image, const void *arg) {
     return sum == NULL ? NULL : take(w, vips.cast(sum, &out, VIPS_FORMAT_UCHAR, NULL), &out);
 }
 
-/* Clockwise. What becomes free at an angle that is no multiple of 90 is transparent, or white. */
+/* Clockwise. What becomes free at an angle that is no multiple of 90 is transparent. */
 static VipsImage *rotate(struct work *w, VipsImage *image, int angle) {
     VipsImage *out = NULL;
     angle = ((angle % 360) + 360) % 360;
@@ -238,8 +238,11 @@ static VipsImage *rotate(struct work *w, VipsImage *image, int angle) {
         VipsAngle by = angle == 90 ? VIPS_ANGLE_D90 : angle == 180 ? VIPS_ANGLE_D180 : VIPS_ANGLE_D270;
         return take(w, vips.rot(image, &out, by, NULL), &out);
     }
+    VipsImage *clear = NULL;
+    if (!vips.image_hasalpha(image))
+        image = take(w, vips.addalpha(image, &clear, NULL), &clear);
     /* It looks at its input in any order. */
-    VipsImage *memory = keep(w, vips.image_copy_memory(image));
+    VipsImage *memory = image == NULL ? NULL : keep(w, vips.image_copy_memory(image));
     return memory == NULL ? NULL : take(w, vips.rotate(memory, &out, (double)angle, NULL), &out);
 }
 

@@ -7,6 +7,7 @@
 #include <vips/vips.h>
 
 #define VIPS_FUNCTIONS(F)                                                                                              \
+    F(addalpha)                                                                                                        \
     F(area_unref)                                                                                                      \
     F(array_double_new)                                                                                                \
     F(arrayjoin)                                                                                                       \
