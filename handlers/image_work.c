@@ -45,6 +45,11 @@ static void drop_all(struct work *w) {
         vips.unref(w->made[--w->count]);
 }
 
+static VipsImage *copy_of(struct work *w, VipsImage *image) {
+    VipsImage *copy = NULL;
+    return take(w, vips.copy(image, &copy, NULL), &copy);
+}
+
 /* The first line of what libvips says. */
 static void read_error(char *to, size_t room) {
     const char *text = vips.error_buffer();
@@ -392,8 +397,7 @@ static VipsImage *work_on_frames(struct work *w, VipsImage *tall, const struct i
     for (int i = 0; i < head->frames; i++)
         vips.unref(frames[i]);
     out = take(w, rc, &out);
-    VipsImage *copy = NULL;
-    copy = out == NULL ? NULL : take(w, vips.copy(out, &copy, NULL), &copy);
+    VipsImage *copy = out == NULL ? NULL : copy_of(w, out);
     if (copy != NULL)
         vips.image_set_int(copy, VIPS_META_PAGE_HEIGHT, page_height);
     return copy;
@@ -401,10 +405,18 @@ static VipsImage *work_on_frames(struct work *w, VipsImage *tall, const struct i
 
 /* ---- saving ------------------------------------------------------------------------------------------------------ */
 
+/* A copy without the profile. The colours are sRGB, which is what a file without one has. A profile of three bands does
+ * not fit an image that is grey now. */
+static VipsImage *without_profile(struct work *w, VipsImage *image) {
+    VipsImage *copy = copy_of(w, image);
+    if (copy != NULL)
+        vips.image_remove(copy, VIPS_META_ICC_NAME);
+    return copy;
+}
+
 /* A copy without EXIF, XMP, IPTC and profiles, but with what a moving image needs. */
 static VipsImage *without_metadata(struct work *w, VipsImage *image) {
-    VipsImage *copy = NULL;
-    copy = take(w, vips.copy(image, &copy, NULL), &copy);
+    VipsImage *copy = copy_of(w, image);
     if (copy == NULL)
         return NULL;
     static const char *const kept[] = {VIPS_META_PAGE_HEIGHT, VIPS_META_N_PAGES, "delay", "loop", "gif-palette", NULL};
@@ -438,15 +450,16 @@ static void on_eval(VipsImage *image, VipsProgress *progress, struct work *w) {
         vips.image_set_kill(image, TRUE);
 }
 
-/* "[Q=80]" and so on, see vips_jpegsave_buffer and its siblings. */
+/* "[Q=80]" and so on, see vips_jpegsave_buffer and its siblings. Without "strip" they make EXIF data of their own. */
 static void save_options(char to[96], const struct image_saving *s) {
     unsigned q = s->quality;
+    const char *strip = s->keep_metadata ? "" : ",strip=true";
     switch ((enum image_format)s->format) {
-    case IMAGE_JPEG: snprintf(to, 96, ".jpg[Q=%u,optimize_coding=true]", q > 0 ? q : 80); break;
-    case IMAGE_PNG: snprintf(to, 96, ".png[compression=6]"); break;
-    case IMAGE_WEBP: snprintf(to, 96, ".webp[Q=%u]", q > 0 ? q : 80); break;
-    case IMAGE_AVIF: snprintf(to, 96, ".avif[Q=%u,compression=av1,effort=%d]", q > 0 ? q : 60, 3); break;
-    case IMAGE_TIFF: snprintf(to, 96, ".tif[compression=deflate,predictor=horizontal]"); break;
+    case IMAGE_JPEG: snprintf(to, 96, ".jpg[Q=%u%s]", q > 0 ? q : 80, strip); break;
+    case IMAGE_PNG: snprintf(to, 96, ".png[compression=6%s]", strip); break;
+    case IMAGE_WEBP: snprintf(to, 96, ".webp[Q=%u%s]", q > 0 ? q : 80, strip); break;
+    case IMAGE_AVIF: snprintf(to, 96, ".avif[Q=%u,compression=av1,effort=3%s]", q > 0 ? q : 60, strip); break;
+    case IMAGE_TIFF: snprintf(to, 96, ".tif[compression=deflate,predictor=horizontal%s]", strip); break;
     default: snprintf(to, 96, ".gif"); break;
     }
 }
@@ -455,7 +468,7 @@ static int save(struct work *w, VipsImage *image, const struct image_saving *s) 
     char options[96];
     void *bytes = NULL;
     size_t size = 0;
-    VipsImage *plain = s->keep_metadata ? image : without_metadata(w, image);
+    VipsImage *plain = s->keep_metadata ? without_profile(w, image) : without_metadata(w, image);
     if (plain != NULL && s->format == IMAGE_JPEG)
         plain = flatten(w, plain);
     if (plain == NULL)
