@@ -1,5 +1,7 @@
 /* image.c: the type "image": filters on JPEG, PNG, WebP, AVIF, TIFF and GIF by libvips. One image is one chunk: libvips
  * works in one thread of the worker, and other images are for other workers. It runs in workers. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,19 +50,40 @@ static int check_size(struct call *c, const struct image_head *h) {
     return 0;
 }
 
-/* A thumbnail can be larger than the image. */
-static int check_thumbnails(struct call *c, const struct task *t) {
+/* The size after an operation, to a pixel or so. */
+static void follow_size(const struct image_op *op, double *width, double *height) {
+    double w = *width, h = *height, turn = (double)op->angle * M_PI / 180, scale = 1;
+    double across = op->width > 0 ? op->width : w * (double)op->height / h;
+    double down = op->height > 0 ? op->height : h * (double)op->width / w;
+    if (op->filter == FILTER_ROTATE) {
+        *width = fabs(w * cos(turn)) + fabs(h * sin(turn));
+        *height = fabs(w * sin(turn)) + fabs(h * cos(turn));
+    } else if (op->filter == FILTER_CROP) {
+        *width = fmin(w, op->width);
+        *height = fmin(h, op->height);
+    } else if (op->filter == FILTER_THUMBNAIL && op->choice == FIT_INSIDE) {
+        scale = fmin(1, fmin(across / w, down / h));
+        *width = fmax(1, w * scale);
+        *height = fmax(1, h * scale);
+    } else if (op->filter == FILTER_THUMBNAIL) {
+        *width = fmax(1, across);
+        *height = fmax(1, down);
+    }
+}
+
+/* Thumbnails and turned images can be larger than what they are made of, and there can be several in a row. */
+static int check_sizes(struct call *c, const struct params *p, const struct task *t) {
+    double width = t->head.width, height = t->head.height;
+    char pointer[32];
     for (uint32_t i = 0; i < t->count; i++) {
         const struct image_op *op = &t->ops[i];
-        uint64_t width = (uint64_t)op->width, height = (uint64_t)op->height;
-        if (op->filter != FILTER_THUMBNAIL || op->choice == FIT_INSIDE)
+        follow_size(op, &width, &height);
+        if (width * height * t->head.frames <= (double)max_pixels + width + height)
             continue;
-        width = width > 0 ? width : height * (uint64_t)t->head.width / (uint64_t)t->head.height + 1;
-        height = height > 0 ? height : width * (uint64_t)t->head.height / (uint64_t)t->head.width + 1;
-        if (width > max_pixels / height / (uint64_t)t->head.frames)
-            return call_fail(c, CALL_INVALID, op->width > 0 ? "/width" : "/height",
-                             "makes an image of more than %llu pixels (--max-image-pixels)",
-                             (unsigned long long)max_pixels);
+        snprintf(pointer, sizeof pointer, "/ops/%u", (unsigned)i);
+        return call_fail(c, CALL_INVALID, param_given(p, "ops") ? pointer : "/filter",
+                         "makes an image of more than %llu pixels (--max-image-pixels)",
+                         (unsigned long long)max_pixels);
     }
     return 0;
 }
@@ -99,7 +122,7 @@ static int image_plan(struct call *c, const struct params *p) {
     task.saving = (struct image_saving){.format = format >= 0 ? (uint32_t)format : task.head.format,
                                         .quality = (uint32_t)quality,
                                         .keep_metadata = param_bool(p, "keep_metadata")};
-    if (check_thumbnails(c, &task) != 0 || plan_common(c, &task, sizeof task) != 0)
+    if (check_sizes(c, p, &task) != 0 || plan_common(c, &task, sizeof task) != 0)
         return -1;
     return plan_chunk(c, "", 0, cost_ns(&task));
 }
