@@ -464,6 +464,17 @@ static void save_options(char to[96], const struct image_saving *s) {
     }
 }
 
+/* What the formats can have, and libvips with them. */
+static int check_sides(struct work *w, VipsImage *image, enum image_format format, int frames) {
+    static const int most[IMAGE_FORMATS] = {65500, 1000000, 16383, 16384, 10000000, 65535};
+    int width = vips.image_get_width(image), height = vips.image_get_height(image) / frames;
+    if (width <= most[format] && height <= most[format])
+        return 0;
+    return call_fail(w->call, CALL_INVALID, "/image",
+                     "becomes %d x %d pixels; the sides of a file of the format %s have at most %d", width, height,
+                     image_format_names[format], most[format]);
+}
+
 static int save(struct work *w, VipsImage *image, const struct image_saving *s) {
     char options[96];
     void *bytes = NULL;
@@ -512,7 +523,7 @@ int image_work(struct call *c, const void *bytes, size_t size, const struct imag
     }
     if (image != NULL)
         image = one.frames > 1 ? work_on_frames(&w, image, &one, ops, count) : apply_all(&w, image, ops, count);
-    int rc = image == NULL ? -1 : save(&w, image, saving);
+    int rc = image == NULL || check_sides(&w, image, saving->format, one.frames) != 0 ? -1 : save(&w, image, saving);
     drop_all(&w);
     if (rc != 0 && !call_cancelled(c))
         fail_damaged(c); /* no effect if the reason is known already */
