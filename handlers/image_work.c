@@ -96,8 +96,8 @@ static bool can_move(enum image_format format) {
     return format == IMAGE_GIF || format == IMAGE_WEBP;
 }
 
-static const char *load_options(enum image_format format) {
-    return can_move(format) ? "[n=-1]" : "";
+static const char *load_options(bool all_frames) {
+    return all_frames ? "[n=-1]" : "";
 }
 
 /* Is it to be turned by 90 degrees (EXIF 2.3, tag 0x0112)? */
@@ -117,8 +117,8 @@ int image_read_head(struct call *c, const void *bytes, size_t size, struct image
     head->format = find_format(bytes, size);
     if (head->format == IMAGE_FORMATS)
         return call_fail(c, CALL_INVALID, "/image", "is no JPEG, PNG, WebP, AVIF, TIFF or GIF");
-    VipsImage *image =
-        vips.image_new_from_buffer(bytes, size, load_options(head->format), "access", VIPS_ACCESS_SEQUENTIAL, NULL);
+    VipsImage *image = vips.image_new_from_buffer(bytes, size, load_options(can_move(head->format)), "access",
+                                                  VIPS_ACCESS_SEQUENTIAL, NULL);
     if (image == NULL)
         return fail_damaged(c);
     bool turned = is_turned(image);
@@ -344,14 +344,14 @@ static VipsImage *load(struct work *w, const void *bytes, size_t size, const str
                        const struct image_op *ops, size_t count) {
     VipsImage *out = NULL, *upright = NULL;
     bool in_order = head->frames == 1 && !needs_all(ops, count);
-    out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->format), "access",
+    out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->frames > 1), "access",
                                              in_order ? VIPS_ACCESS_SEQUENTIAL : VIPS_ACCESS_RANDOM, "fail_on",
                                              VIPS_FAIL_ON_ERROR, NULL));
     if (out == NULL)
         return NULL;
     if (in_order && vips.image_get_typeof(out, VIPS_META_ORIENTATION) != 0) { /* it can be read in another order */
-        out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->format), "access", VIPS_ACCESS_RANDOM,
-                                                 "fail_on", VIPS_FAIL_ON_ERROR, NULL));
+        out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->frames > 1), "access",
+                                                 VIPS_ACCESS_RANDOM, "fail_on", VIPS_FAIL_ON_ERROR, NULL));
     }
     upright = out == NULL ? NULL : take(w, vips.autorot(out, &upright, NULL), &upright);
     return upright == NULL ? NULL : to_srgb(w, upright);
@@ -502,28 +502,20 @@ int image_work(struct call *c, const void *bytes, size_t size, const struct imag
     if (why != NULL)
         return call_fail(c, CALL_FAILED, NULL, "%s", why);
     struct work w = {.call = c};
-    bool moves = head->frames > 1;
-    bool still = saving->format != IMAGE_GIF && saving->format != IMAGE_WEBP;
-    struct image_head one = *head;
+    struct image_head wanted = *head;
+    if (!can_move(saving->format))
+        wanted.frames = 1; /* the first one */
     VipsImage *image;
-    if (count > 0 && ops[0].filter == FILTER_THUMBNAIL && !moves) {
-        image = load_small(&w, bytes, size, head, &ops[0]);
+    if (count > 0 && ops[0].filter == FILTER_THUMBNAIL && wanted.frames == 1) {
+        image = load_small(&w, bytes, size, &wanted, &ops[0]);
         ops++;
         count--;
     } else {
-        image = load(&w, bytes, size, head, ops, count);
-    }
-    if (image != NULL && moves && still) { /* the first frame */
-        VipsImage *first = NULL;
-        image = take(&w,
-                     vips.extract_area(image, &first, 0, 0, vips.image_get_width(image),
-                                       vips.image_get_height(image) / head->frames, NULL),
-                     &first);
-        one.frames = 1;
+        image = load(&w, bytes, size, &wanted, ops, count);
     }
     if (image != NULL)
-        image = one.frames > 1 ? work_on_frames(&w, image, &one, ops, count) : apply_all(&w, image, ops, count);
-    int rc = image == NULL || check_sides(&w, image, saving->format, one.frames) != 0 ? -1 : save(&w, image, saving);
+        image = wanted.frames > 1 ? work_on_frames(&w, image, &wanted, ops, count) : apply_all(&w, image, ops, count);
+    int rc = image == NULL || check_sides(&w, image, saving->format, wanted.frames) != 0 ? -1 : save(&w, image, saving);
     drop_all(&w);
     if (rc != 0 && !call_cancelled(c))
         fail_damaged(c); /* no effect if the reason is known already */
