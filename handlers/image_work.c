@@ -24,6 +24,8 @@ struct work {
     struct call *call;
     VipsImage *made[MOST_IMAGES];
     size_t count;
+    uint64_t frames, frames_done; /* 0 of one that does not move */
+    uint64_t done;                /* of 100 for each frame and 100 for the file: as far as was said */
 };
 
 /* Takes an image that a function of libvips has made; NULL: it has failed. */
@@ -332,6 +334,21 @@ static VipsImage *apply_all(struct work *w, VipsImage *image, const struct image
 
 /* ---- from a file to a file --------------------------------------------------------------------------------------- */
 
+static void on_eval(VipsImage *image, VipsProgress *progress, struct work *w) {
+    uint64_t done = w->frames_done * 100 + (uint64_t)progress->percent;
+    if (done > w->done) /* each step of the way counts from 0 */
+        w->done = done;
+    call_progress(w->call, w->done, (w->frames + 1) * 100);
+    if (call_cancelled(w->call))
+        vips.image_set_kill(image, TRUE);
+}
+
+/* Hears of what is computed of the image, and of those that are made of it. */
+static void watch(struct work *w, VipsImage *image) {
+    vips.image_set_progress(image, TRUE);
+    vips.connect(image, "eval", G_CALLBACK(on_eval), w, NULL, 0);
+}
+
 /* What libvips has to have in memory: operations that look at pixels in another order than from top to bottom. */
 static bool needs_all(const struct image_op *ops, size_t count) {
     for (size_t i = 0; i < count; i++)
@@ -353,6 +370,8 @@ static VipsImage *load(struct work *w, const void *bytes, size_t size, const str
         out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->frames > 1), "access",
                                                  VIPS_ACCESS_RANDOM, "fail_on", VIPS_FAIL_ON_ERROR, NULL));
     }
+    if (out != NULL)
+        watch(w, out);
     upright = out == NULL ? NULL : take(w, vips.autorot(out, &upright, NULL), &upright);
     return upright == NULL ? NULL : to_srgb(w, upright);
 }
@@ -391,6 +410,7 @@ static VipsImage *work_on_frames(struct work *w, VipsImage *tall, const struct i
         if (memory == NULL)
             return NULL;
         frames[i] = memory;
+        w->frames_done = (uint64_t)i + 1;
     }
     int page_height = vips.image_get_height(frames[0]);
     int rc = vips.arrayjoin(frames, &out, head->frames, "across", 1, NULL);
@@ -444,12 +464,6 @@ static VipsImage *flatten(struct work *w, VipsImage *image) {
     return out;
 }
 
-static void on_eval(VipsImage *image, VipsProgress *progress, struct work *w) {
-    call_progress(w->call, (uint64_t)progress->percent, 100);
-    if (call_cancelled(w->call))
-        vips.image_set_kill(image, TRUE);
-}
-
 /* "[Q=80]" and so on, see vips_jpegsave_buffer and its siblings. Without "strip" they make EXIF data of their own. */
 static void save_options(char to[96], const struct image_saving *s) {
     unsigned q = s->quality;
@@ -484,8 +498,7 @@ static int save(struct work *w, VipsImage *image, const struct image_saving *s) 
         plain = flatten(w, plain);
     if (plain == NULL)
         return -1;
-    vips.image_set_progress(plain, TRUE);
-    vips.connect(plain, "eval", G_CALLBACK(on_eval), w, NULL, 0);
+    watch(w, plain); /* no effect if its input is watched */
     save_options(options, s);
     if (vips.image_write_to_buffer(plain, options, &bytes, &size, NULL) != 0)
         return -1;
@@ -505,6 +518,8 @@ int image_work(struct call *c, const void *bytes, size_t size, const struct imag
     struct image_head wanted = *head;
     if (!can_move(saving->format))
         wanted.frames = 1; /* the first one */
+    if (wanted.frames > 1)
+        w.frames = (uint64_t)wanted.frames;
     VipsImage *image;
     if (count > 0 && ops[0].filter == FILTER_THUMBNAIL && wanted.frames == 1) {
         image = load_small(&w, bytes, size, &wanted, &ops[0]);
