@@ -107,10 +107,10 @@ static int take_value(struct call *c, int field, const char *pointer, const char
     double value = **at == '-' || (**at >= '0' && **at <= '9') ? strtod(*at, &end) : 0;
     if (end == NULL)
         return call_fail(c, CALL_INVALID, pointer, "must be a number");
-    if (fields[field].integer && value != (double)(long)value)
-        return call_fail(c, CALL_INVALID, pointer, "must be an integer");
     if (!(value >= fields[field].min && value <= fields[field].max))
         return call_fail(c, CALL_INVALID, pointer, "must be from %g to %g", fields[field].min, fields[field].max);
+    if (fields[field].integer && value != (double)(long)value)
+        return call_fail(c, CALL_INVALID, pointer, "must be an integer");
     *at = end;
     g->has[field] = true;
     g->value[field] = value;
@@ -118,6 +118,8 @@ static int take_value(struct call *c, int field, const char *pointer, const char
 }
 
 /* ---- "ops" ------------------------------------------------------------------------------------------------------- */
+
+#define PLAIN_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 /* Reads one object at *at, which is a brace, and moves *at behind it. */
 static int take_object(struct call *c, int index, const char **at, struct image_op *op) {
@@ -132,7 +134,8 @@ static int take_object(struct call *c, int index, const char **at, struct image_
         while (field < FIELDS &&
                (strlen(fields[field].name) != size || strncmp(*at + 1, fields[field].name, size) != 0))
             field++;
-        snprintf(pointer, sizeof pointer, "%s/%.*s", place, size > 40 ? 40 : (int)size, *at + 1);
+        bool plain = size <= 40 && strspn(*at + 1, PLAIN_LETTERS) == size; /* else a pointer would need escapes */
+        snprintf(pointer, sizeof pointer, "%s%s%.*s", place, plain ? "/" : "", plain ? (int)size : 0, *at + 1);
         if (field == FIELDS || (*at)[size + 1] != '"')
             return call_fail(
                 c, CALL_INVALID, pointer,
