@@ -158,6 +158,11 @@ static VipsImage *to_srgb(struct work *w, VipsImage *image) {
         image = take(w, vips.colourspace(image, &out, grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, NULL),
                      &out);
     }
+    /* A TIFF can have more channels than colours and alpha. */
+    int most = image == NULL ? 0 : vips.image_get_interpretation(image) == VIPS_INTERPRETATION_B_W ? 2 : 4;
+    out = NULL;
+    if (image != NULL && vips.image_get_bands(image) > most)
+        image = take(w, vips.extract_band(image, &out, 0, "n", most, NULL), &out);
     if (image == NULL || vips.image_get_format(image) == VIPS_FORMAT_UCHAR)
         return image;
     out = NULL;
@@ -366,7 +371,7 @@ static VipsImage *load(struct work *w, const void *bytes, size_t size, const str
                                              VIPS_FAIL_ON_ERROR, NULL));
     if (out == NULL)
         return NULL;
-    if (in_order && vips.image_get_typeof(out, VIPS_META_ORIENTATION) != 0) { /* it can be read in another order */
+    if (in_order && vips.image_get_orientation(out) > 1) { /* it can be read in another order */
         out = keep(w, vips.image_new_from_buffer(bytes, size, load_options(head->frames > 1), "access",
                                                  VIPS_ACCESS_RANDOM, "fail_on", VIPS_FAIL_ON_ERROR, NULL));
     }

@@ -34,6 +34,7 @@
     F(image_get_height)                                                                                                \
     F(image_get_interpretation)                                                                                        \
     F(image_get_n_pages)                                                                                               \
+    F(image_get_orientation)                                                                                           \
     F(image_get_page_height)                                                                                           \
     F(image_get_typeof)                                                                                                \
     F(image_get_width)                                                                                                 \
