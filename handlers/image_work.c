@@ -221,9 +221,24 @@ static VipsImage *recomb(struct work *w, VipsImage *image, const void *arg) {
 
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
 
+/* The colour of a pixel counts as much as it is visible: what is transparent has no colour that could spread. */
+static VipsImage *blur_visible(struct work *w, VipsImage *image, const struct image_op *op) {
+    VipsImage *visible = NULL, *blurred = NULL, *plain = NULL, *sum = NULL, *out = NULL;
+    double one[1] = {1}, half[1] = {0.5}; /* a cast cuts the fraction off */
+    visible = take(w, vips.premultiply(image, &visible, NULL), &visible);
+    blurred = visible == NULL
+                  ? NULL
+                  : take(w, vips.gaussblur(visible, &blurred, (double)op->sigma, "min_ampl", 0.01, NULL), &blurred);
+    plain = blurred == NULL ? NULL : take(w, vips.unpremultiply(blurred, &plain, NULL), &plain);
+    sum = plain == NULL ? NULL : take(w, vips.linear(plain, &sum, one, half, 1, NULL), &sum);
+    return sum == NULL ? NULL : take(w, vips.cast(sum, &out, VIPS_FORMAT_UCHAR, NULL), &out);
+}
+
 static VipsImage *blur(struct work *w, VipsImage *image, const void *arg) {
     const struct image_op *op = arg;
     VipsImage *out = NULL;
+    if (vips.image_hasalpha(image))
+        return blur_visible(w, image, op);
     return take(w, vips.gaussblur(image, &out, (double)op->sigma, "min_ampl", 0.01, NULL), &out);
 }
 

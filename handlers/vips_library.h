@@ -48,11 +48,13 @@
     F(image_write_to_buffer)                                                                                           \
     F(init)                                                                                                            \
     F(linear)                                                                                                          \
+    F(premultiply)                                                                                                     \
     F(recomb)                                                                                                          \
     F(rot)                                                                                                             \
     F(rotate)                                                                                                          \
     F(subtract)                                                                                                        \
     F(add)                                                                                                             \
+    F(unpremultiply)                                                                                                   \
     F(thumbnail_buffer)                                                                                                \
     F(thumbnail_image)
 
