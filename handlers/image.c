@@ -145,8 +145,11 @@ static int image_run(struct call *c, struct bytes common, struct bytes chunk) {
     if (read_task(c, common, &task) != 0)
         return -1;
     const void *bytes = call_map(c, task.attachment, 0, (size_t)task.size);
-    if (bytes == NULL)
+    struct image_head head; /* a client that shares its memory can have changed it since it was planned */
+    if (bytes == NULL || image_read_head(c, bytes, (size_t)task.size, &head) != 0)
         return -1;
+    if (memcmp(&head, &task.head, sizeof head) != 0)
+        return call_fail(c, CALL_INVALID, "/image", "has changed meanwhile");
     return image_work(c, bytes, (size_t)task.size, &task.head, task.ops, task.count, &task.saving);
 }
 
