@@ -9,6 +9,8 @@
 #include "handlers/host/jsontext.h"
 #include "handlers/host/number.h"
 
+#define MAX_BOUND (1ull << 52) /* bytes; a JSON number keeps their base64 exactly */
+
 static void put_string(struct buf *to, const char *text) {
     buf_json_string(to, text, strlen(text));
 }
@@ -71,13 +73,52 @@ static void put_kinds(struct buf *to, unsigned flags) {
     buf_putc(to, ']');
 }
 
-/* The ways to give binary data in JSON, see docs/binary.md. */
-static void put_bytes(struct buf *to) {
-    buf_puts(to, "\"anyOf\":[{\"type\":\"string\",\"contentEncoding\":\"base64\"},"
-                 "{\"type\":\"object\",\"properties\":{\"part\":{\"type\":\"integer\",\"minimum\":0}},"
-                 "\"required\":[\"part\"],\"additionalProperties\":false},"
-                 "{\"type\":\"object\",\"properties\":{\"job\":{\"type\":\"string\"}},"
-                 "\"required\":[\"job\"],\"additionalProperties\":false}]");
+/* Bounds of the size in bytes, as those of the base64 text, whose padding can be left out. */
+static void put_text_bounds(struct buf *to, const char *min, const char *max) {
+    unsigned long long least = min == NULL ? 0 : strtoull(min, NULL, 10),
+                       most = max == NULL ? 0 : strtoull(max, NULL, 10);
+    if (min != NULL && least <= MAX_BOUND)
+        buf_printf(to, ",\"minLength\":%llu", least / 3 * 4 + (least % 3 == 0 ? 0 : least % 3 + 1));
+    if (max != NULL && most <= MAX_BOUND)
+        buf_printf(to, ",\"maxLength\":%llu", (most + 2) / 3 * 4);
+}
+
+/* media_type: as in param_spec.choices; NULL: any. */
+static void put_base64(struct buf *to, const struct param_spec *spec, const char *media_type) {
+    buf_puts(to, "{\"type\":\"string\",\"contentEncoding\":\"base64\"");
+    if (media_type != NULL) {
+        size_t size = strlen(media_type);
+        buf_printf(to, ",\"contentMediaType\":\"%s%s\"", media_type,
+                   size > 0 && media_type[size - 1] == '/' ? "*" : "");
+    }
+    put_text_bounds(to, spec->min, spec->max);
+    buf_puts(to, "},");
+}
+
+/* An object with only that member. */
+static void put_single(struct buf *to, const char *name, const char *schema) {
+    buf_printf(to,
+               "{\"type\":\"object\",\"properties\":{\"%s\":{%s}},\"required\":[\"%s\"],"
+               "\"additionalProperties\":false}",
+               name, schema, name);
+}
+
+/* The ways to give binary data in JSON, see docs/binary.md. The text in base64 stands there once for each media type. */
+static void put_bytes(struct buf *to, const struct param_spec *spec) {
+    static const char natural[] = "\"type\":\"integer\",\"minimum\":0";
+    static const char shm[] = "\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},"
+                              "\"offset\":{\"type\":\"integer\",\"minimum\":0},"
+                              "\"length\":{\"type\":\"integer\",\"minimum\":0}},"
+                              "\"required\":[\"name\"],\"additionalProperties\":false";
+    buf_puts(to, "\"anyOf\":[");
+    for (size_t i = 0; i == 0 || (spec->choices != NULL && spec->choices[i] != NULL); i++)
+        put_base64(to, spec, spec->choices == NULL ? NULL : spec->choices[i]);
+    put_single(to, "part", natural);
+    buf_putc(to, ',');
+    put_single(to, "job", "\"type\":\"string\"");
+    buf_putc(to, ',');
+    put_single(to, "shm", shm);
+    buf_putc(to, ']');
 }
 
 static void put_kind(struct buf *to, const struct param_spec *spec) {
@@ -91,7 +132,7 @@ static void put_kind(struct buf *to, const struct param_spec *spec) {
         break;
     case PARAM_NUMBERS: put_numbers(to, (spec->flags & PARAM_REALS) != 0); break;
     case PARAM_JSON: put_kinds(to, spec->flags); break;
-    case PARAM_BYTES: put_bytes(to); break;
+    case PARAM_BYTES: put_bytes(to, spec); break;
     }
 }
 
