@@ -371,6 +371,8 @@ static void record_loss(struct job *job, const struct task *t, bool backs_off) {
 /* The worker has died at this task. The loss is recorded before the task is sent again, and before the job fails. */
 static void on_guilty(struct job *job, struct task *t, const struct death *d) {
     unsigned lost = count_loss(job, t, d);
+    if (t->kind == TASK_PLAN)
+        attached_drop_made(job);
     bool by_memory = strcmp(d->cause, "memory") == 0;
     if (by_memory && !job_add_poison(job, t, d->steps, true)) {
         record_loss(job, t, false);

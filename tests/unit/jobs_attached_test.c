@@ -199,6 +199,21 @@ static void a_plan_that_is_lost_leaves_nothing_behind(void **state) {
     cancel_all(&c);
 }
 
+static void a_lost_plan_that_backs_off_leaves_nothing_behind(void **state) {
+    (void)state;
+    struct client c;
+    set_retry_delay(NS_PER_S, NS_PER_S);
+    submit_with(&c, 1, true);
+    dispatch();
+    assert_true(say_made(LAST, "journal"));
+    die(LAST, true, "signal");
+    assert_int_equal(c.job->attachments.count, 1);
+    end_backoffs(c.job);
+    dispatch();
+    assert_int_equal(LAST->attachments, 1);
+    cancel_all(&c);
+}
+
 static void a_run_cannot_make_any(void **state) {
     (void)state;
     struct client c;
@@ -330,6 +345,7 @@ int main(void) {
         JOBS_TEST(a_job_that_is_stored_or_asynchronous_never_works_in_place),
         JOBS_TEST(what_a_plan_makes_goes_with_the_chunks),
         JOBS_TEST(a_plan_that_is_lost_leaves_nothing_behind),
+        JOBS_TEST(a_lost_plan_that_backs_off_leaves_nothing_behind),
         JOBS_TEST(a_run_cannot_make_any),
         JOBS_TEST_LATE(a_plan_that_has_made_some_is_not_stored_nor_are_its_parts),
         JOBS_TEST(a_result_comes_with_its_media_type_and_summary),
