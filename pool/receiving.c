@@ -101,11 +101,17 @@ static bool handle_lost(struct worker *w, void *task, const struct wire_frame *f
 /* What a plan has made comes before the reply to it. */
 static bool handle_made(struct worker *w, const struct wire_frame *f, const struct slice *bulk) {
     const struct pool_events *e = &w->slots->events;
-    if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || bulk->blob == NULL || f->header.length != 0 ||
-        (f->header.flags & WIRE_OWN) == 0)
+    const bool is_bulk = bulk->blob != NULL, own = (f->header.flags & WIRE_OWN) != 0;
+    if (w->count == 0 || slot_task(w, 0)->ticket != f->header.ticket || is_bulk != own ||
+        (is_bulk && f->header.length != 0))
         return false;
     void *task = slot_task(w, 0)->task;
-    return task == NULL || e->made(e->arg, w, task, bulk);
+    if (task == NULL)
+        return true;
+    struct slice bytes = is_bulk ? slice_ref(bulk) : slice_copy(f->inlined, f->header.length);
+    bool good = bytes.blob != NULL && e->made(e->arg, w, task, &bytes);
+    slice_deinit(&bytes);
+    return good;
 }
 
 /* Replies come in the order of the requests: one that answers another task than the oldest breaks the protocol. */

@@ -167,20 +167,36 @@ static struct slice seal_output(struct host_output *o) {
     return s;
 }
 
-/* The attachments that a plan has made. Each has a datagram of its own. */
-static void put_made(uint64_t ticket, struct host_output *o) {
+static void put_made_memfd(uint64_t ticket, const struct host_made *made) {
     struct wire_header h = {.kind = WIRE_MADE, .flags = WIRE_OWN, .ticket = ticket};
-    for (uint32_t i = 0; i < o->made_count; i++) {
-        struct blob *b = blob_adopt(o->made[i].fd, (size_t)o->made[i].size);
-        if (b == NULL)
-            worker_die();
-        struct slice s = slice_all(b);
-        if (leaving.writer.frames > 0)
-            replies_flush();
-        if (wire_put(&leaving.writer, &h, NULL, 0, NULL, 0, &s) != 0)
-            worker_die();
+    struct blob *b = blob_adopt(made->fd, (size_t)made->size);
+    if (b == NULL)
+        worker_die();
+    struct slice s = slice_all(b);
+    if (leaving.writer.frames > 0)
         replies_flush();
-        slice_deinit(&s);
+    if (wire_put(&leaving.writer, &h, NULL, 0, NULL, 0, &s) != 0)
+        worker_die();
+    replies_flush();
+    slice_deinit(&s);
+}
+
+static void put_made_bytes(uint64_t ticket, struct host_made *made) {
+    struct wire_header h = {.kind = WIRE_MADE, .ticket = ticket};
+    if (!wire_fits(&leaving.writer, made->bytes.size, false))
+        replies_flush();
+    if (wire_put(&leaving.writer, &h, made->bytes.data, made->bytes.size, NULL, 0, NULL) != 0)
+        worker_die();
+    buf_deinit(&made->bytes);
+}
+
+/* The attachments that a plan has made. A memfd has a datagram of its own. */
+static void put_made(uint64_t ticket, struct host_output *o) {
+    for (uint32_t i = 0; i < o->made_count; i++) {
+        if (o->made[i].fd >= 0)
+            put_made_memfd(ticket, &o->made[i]);
+        else
+            put_made_bytes(ticket, &o->made[i]);
     }
     o->made_count = 0;
 }

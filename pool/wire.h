@@ -41,9 +41,9 @@
  *                                                              WIRE_FAILED   a fault as JSON, inline
  *     WIRE_MERGE  common, as above; `count` WIRE_PARTs          WIRE_CANCELLED
  *     WIRE_PART   one part, inline or bulk; same ticket         WIRE_PONG     answers WIRE_PING
- *     WIRE_ATTACHMENT  u32 n, n bytes of media type, padded    WIRE_MADE     an attachment that the plan has made: inline
- *                 to 8; then the data, inline or bulk. It has                 nothing, and its data as bulk. It has the
- *                 the ticket of the task that follows                         ticket of the reply that follows
+ *     WIRE_ATTACHMENT  u32 n, n bytes of media type, padded    WIRE_MADE     an attachment that the plan has made: a
+ *                 to 8; then the data, inline or bulk. It has                 memfd with WIRE_OWN, or inline. It has
+ *                 the ticket of the task that follows                         the ticket of the reply that follows
  *     WIRE_PING   asks for a sign of life                       WIRE_PARSED   to WIRE_RAW, of a job that must not be
  *                                                                             planned in this process: struct wire_plan
  *                                                                             without chunks, then the packed params

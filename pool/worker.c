@@ -197,7 +197,9 @@ static void show_attachments(const struct host_output *made) {
     }
     for (size_t i = self.attached_count; i < count; i++) {
         const struct host_made *m = &made->made[i - self.attached_count];
-        views[i] = (struct host_attachment){.fd = m->fd, .size = m->size, .own = true, .media_type = ""};
+        const void *bytes = m->bytes.data == NULL ? "" : m->bytes.data;
+        views[i] = (struct host_attachment){
+            .fd = m->fd, .bytes = m->fd >= 0 ? NULL : bytes, .size = m->size, .own = m->fd >= 0, .media_type = ""};
     }
     self.attachments = (struct host_attachments){views, first, (uint32_t)count};
     hooks.attachments = &self.attachments;
@@ -233,10 +235,17 @@ static void take_part(struct host_output *o, const struct slice *memfd, const st
 static void take_made(struct host_output *o) {
     if (o->source != HOST_SOURCE_ATTACHMENT || o->index < o->made_first || o->index - o->made_first >= o->made_count)
         return;
-    int fd = fcntl(o->made[o->index - o->made_first].fd, F_DUPFD_CLOEXEC, 3);
+    const struct host_made *made = &o->made[o->index - o->made_first];
+    o->source = HOST_SOURCE_BYTES;
+    if (made->fd < 0) {
+        buf_append(&o->bytes, made->bytes.data + o->offset, (size_t)o->size);
+        if (o->bytes.failed)
+            worker_die();
+        return;
+    }
+    int fd = fcntl(made->fd, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         worker_die();
-    o->source = HOST_SOURCE_BYTES;
     o->has_fd = true;
     o->fd = fd;
 }

@@ -119,15 +119,34 @@ static int make_memfd(struct call *c, uint64_t size) {
     return call_fail(c, CALL_MEMORY, NULL, "there is no memory for %llu bytes", (unsigned long long)size);
 }
 
+static struct host_made *add_made(struct host_output *o) {
+    size_t count = o->made_count;
+    if ((count & (count - 1)) == 0) { /* it doubles */
+        struct host_made *made = reallocarray(o->made, count == 0 ? 1 : 2 * count, sizeof *made);
+        if (made == NULL)
+            return NULL;
+        o->made = made;
+    }
+    return &o->made[o->made_count++];
+}
+
 int host_add_made(struct host_output *o, int fd, uint64_t size) {
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0 &&
         (fcntl(fd, F_GET_SEALS) & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
         return -1;
-    struct host_made *made = reallocarray(o->made, o->made_count + 1, sizeof *made);
+    struct host_made *made = add_made(o);
     if (made == NULL)
         return -1;
-    o->made = made;
-    made[o->made_count++] = (struct host_made){fd, size};
+    *made = (struct host_made){.fd = fd, .size = size};
+    return 0;
+}
+
+int host_add_made_bytes(struct host_output *o, struct buf *bytes) {
+    struct host_made *made = bytes->failed ? NULL : add_made(o);
+    if (made == NULL)
+        return -1;
+    *made = (struct host_made){-1, bytes->size, *bytes};
+    *bytes = (struct buf){0};
     return 0;
 }
 
@@ -253,8 +272,11 @@ int result_attachment(struct call *c, const char *media_type, uint32_t attachmen
 }
 
 void host_output_deinit(struct host_output *o) {
-    for (uint32_t i = 0; i < o->made_count; i++)
-        close(o->made[i].fd);
+    for (uint32_t i = 0; i < o->made_count; i++) {
+        if (o->made[i].fd >= 0)
+            close(o->made[i].fd);
+        buf_deinit(&o->made[i].bytes);
+    }
     free(o->made);
     if (o->has_fd)
         close(o->fd);

@@ -140,6 +140,7 @@ struct host_parsed {
     struct buf submission;  /* for host_read_submission; at most HOST_MAX_SUBMISSION bytes, a multiple of 8 */
 };
 #define HOST_MAX_SUBMISSION 4096
+#define HOST_MAX_MADE       65536 /* attachments that a plan and the base64 of its raw body can make */
 
 struct host_hooks;
 /* As submission_parse, in a worker. With want_hash, p->submission has the host_request_hash of the body. It can also
@@ -208,10 +209,12 @@ const struct host_attachment *host_attachment(const struct host_attachments *all
 
 /* What a call makes beside its bytes. Begins as zeros; host_output_deinit frees what was not taken. */
 struct host_output {
-    /* host_plan: the attachments that it adds: memfds, sealed against growing and shrinking. Heap. */
+    /* host_plan: the attachments that it adds: memfds, sealed against growing and shrinking. host_parse_raw: likewise;
+     * but a few bytes of base64 are in memory, so that many of them need no descriptors. Heap. */
     struct host_made {
-        int fd;
+        int fd; /* or -1: all is in `bytes` */
         uint64_t size;
+        struct buf bytes;
     } * made;
     uint32_t made_count;
     uint32_t made_first; /* the index that the first one gets; the caller sets it */
@@ -238,6 +241,7 @@ const struct host_attachment *host_call_attachment(const struct call *c, uint32_
 MUST_CHECK int host_result_adopt(struct call *c, const char *media_type, int fd, uint64_t size);
 /* Adds to `made`: takes the memfd, whose size is sealed here. 0, or -1: memory ran out, and nothing was taken. */
 MUST_CHECK int host_add_made(struct host_output *o, int fd, uint64_t size);
+MUST_CHECK int host_add_made_bytes(struct host_output *o, struct buf *bytes); /* likewise */
 
 /* What call_progress, call_cancelled and so on do. Each may be NULL, and so may be a pointer to this struct. */
 struct host_hooks {

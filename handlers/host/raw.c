@@ -14,9 +14,7 @@
  *
  * It writes them in workers and reads them in the front end. */
 #include <string.h>
-#include <unistd.h>
 
-#include "base/memfd.h"
 #include "handlers/host/canonical.h"
 #include "handlers/host/execute.h"
 #include "handlers/host/fault.h"
@@ -41,6 +39,8 @@ static int take_extras(struct submission *s, const struct host_hooks *hooks, str
     struct host_output *o = hooks == NULL ? NULL : hooks->output;
     if (s->extra_count > 0 && o == NULL)
         return fault_set(fault, "handler_failed", "there is no place for what the request has in itself");
+    if (s->extra_count > HOST_MAX_MADE)
+        return fault_set(fault, "invalid_params", "there are more than %d base64 texts in the JSON", HOST_MAX_MADE);
     for (uint32_t i = 0; i < s->extra_count; i++) {
         struct host_extra *e = &s->extras[i];
         if (e->kind != HOST_EXTRA_BYTES) {
@@ -48,12 +48,8 @@ static int take_extras(struct submission *s, const struct host_hooks *hooks, str
             faults_add_pointer(&faults, e->where, "is taken only if the JSON of the request has at most 32 KiB");
             return faults_finish(&faults, fault);
         }
-        int fd = e->fd >= 0 ? e->fd : memfd_copy("offload-base64", e->bytes.data, e->bytes.size);
-        if (fd < 0 || host_add_made(o, fd, e->size) != 0) {
-            if (fd >= 0 && fd != e->fd)
-                close(fd);
+        if ((e->fd >= 0 ? host_add_made(o, e->fd, e->size) : host_add_made_bytes(o, &e->bytes)) != 0)
             return fault_set(fault, "memory_limit", "there is no memory for the data in the request");
-        }
         e->fd = -1;
     }
     return 0;

@@ -51,7 +51,7 @@ void attached_freeze(struct job *job) {
 }
 
 bool attached_add_made(struct job *job, const struct slice *bytes) {
-    return attachments_add(&job->attachments, bytes, NULL, true) == 0;
+    return attachments_add(&job->attachments, bytes, NULL, slice_is_bulk(bytes)) == 0;
 }
 
 void attached_drop_made(struct job *job) {

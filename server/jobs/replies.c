@@ -27,7 +27,6 @@
 #include "server/jobs/regroup.h"
 #include "server/jobs/send.h"
 
-#define MAX_MADE   65536                       /* attachments that a plan can make: base64 in a raw body counts */
 #define LONGEST_NS (1000 * (uint64_t)NS_PER_S) /* that a short job can be expected to take */
 
 /* ---- parts and results ------------------------------------------------------------------------------------------- */
@@ -418,7 +417,7 @@ static void send_again(struct job *job, struct task *t) {
 static bool on_made(void *arg, struct worker *w, void *task, const struct slice *bulk) {
     struct task *t = task;
     (void)arg, (void)w;
-    if (t->kind != TASK_PLAN || t->job->attachments.count - t->job->attachments_given >= MAX_MADE)
+    if (t->kind != TASK_PLAN || t->job->attachments.count - t->job->attachments_given >= HOST_MAX_MADE)
         return false;
     return job_is_stopping(t->job) || attached_add_made(t->job, bulk);
 }

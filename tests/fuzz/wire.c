@@ -556,6 +556,13 @@ static void say_made(struct input *in) {
     struct wire_header h = {
         .kind = WIRE_MADE, .flags = WIRE_BULK | ((how & 1) != 0 ? WIRE_OWN : 0), .ticket = next_asked(w).ticket};
     struct buf bulk = {0};
+    if ((how & 16) != 0) {
+        buf_append(&bulk, "inline", 6);
+        h.flags &= (uint16_t)~WIRE_BULK;
+        say_plainly(w, h, &bulk);
+        buf_deinit(&bulk);
+        return;
+    }
     buf_append(&bulk, "made", 4);
     h.bulk_size = (how & 2) != 0 ? take_number(in) : bulk.size;
     say_frame(w, h, (how & 4) != 0 ? &bulk : &nothing, &bulk, (how & 8) == 0);

@@ -361,3 +361,22 @@ EOF
     python3 -c 'import sys; sys.stdout.buffer.write(bytes((b + 1) % 256 for b in open(sys.argv[1], "rb").read()))' "$LARGE" >"$BATS_TEST_TMPDIR/out"
     curl -sS "$URL$(jq -r .links.result "$BATS_TEST_TMPDIR/job")" | cmp - "$BATS_TEST_TMPDIR/out"
 }
+
+@test "thousands of short base64 texts in a large JSON need no descriptors" {
+    ulimit -n 1024
+    start_daemon
+    local item='{"data":"Zm9v"}' items
+    items=$(printf ",$item%.0s" $(seq 3000))
+    printf '{"type":"bytes","items":[%s]}' "${items:1}" >"$BATS_TEST_TMPDIR/in"
+    call_job "@$BATS_TEST_TMPDIR/in"
+    [ "$CODE" = 200 ]
+    holds '(.result.items | length) == 3000 and all(.result.items[]; .result.sum == 324)'
+}
+
+@test "a large JSON with one short base64 text gives its bytes back" {
+    start_daemon
+    printf '{"type":"bytes",%40000s"params":{"op":"echo","data":"aGVsbG8="}}' '' >"$BATS_TEST_TMPDIR/in"
+    call_job -H 'Accept: application/octet-stream' "@$BATS_TEST_TMPDIR/in"
+    [ "$CODE" = 200 ]
+    [ "$(<"$BODY")" = hello ]
+}

@@ -388,13 +388,37 @@ static void base64_in_a_raw_body_becomes_attachments(void **state) {
     (void)state;
     struct host_output made = {0};
     struct fault fault = {{0}};
-    char back[3];
     assert_int_equal(parse_raw("{\"type\":\"pair\",\"params\":{\"more\":\"Zm9v\"}}", 2, &made, &fault), 0);
     assert_int_equal(made.made_count, 1);
+    assert_int_equal(made.made[0].fd, -1);
     assert_int_equal(made.made[0].size, 3);
-    assert_int_equal(pread(made.made[0].fd, back, 3, 0), 3);
+    assert_memory_equal(made.made[0].bytes.data, "foo", 3);
+    host_output_deinit(&made);
+}
+
+/* Many short texts need no descriptors. */
+static void long_base64_in_a_raw_body_becomes_a_memfd(void **state) {
+    (void)state;
+    struct host_output made = {0};
+    struct fault fault = {{0}};
+    struct buf json = {0};
+    char back[3];
+    buf_puts(&json, "{\"type\":\"pair\",\"params\":{\"first\":\"Zm9v\",\"more\":\"\",\"second\":\"");
+    for (int i = 0; i < 20000; i++)
+        buf_puts(&json, "Zm9v");
+    buf_puts(&json, "\"}}");
+    buf_putc(&json, '\0');
+    assert_int_equal(parse_raw(json.data, 0, &made, &fault), 0);
+    assert_int_equal(made.made_count, 3);
+    assert_int_equal(made.made[0].fd, -1);
+    assert_int_equal(made.made[1].fd, -1);
+    assert_int_equal(made.made[1].size, 0);
+    assert_true(made.made[2].fd >= 0);
+    assert_int_equal(made.made[2].size, 60000);
+    assert_int_equal(pread(made.made[2].fd, back, 3, 59997), 3);
     assert_memory_equal(back, "foo", 3);
     host_output_deinit(&made);
+    buf_deinit(&json);
 }
 
 static void a_raw_body_names_no_job_and_no_memory(void **state) {
@@ -465,6 +489,7 @@ int main(void) {
         cmocka_unit_test(a_plan_refuses_other_sizes_and_media_types),
         cmocka_unit_test(an_attachment_that_is_not_there_fails_the_plan),
         cmocka_unit_test(base64_in_a_raw_body_becomes_attachments),
+        cmocka_unit_test(long_base64_in_a_raw_body_becomes_a_memfd),
         cmocka_unit_test(a_raw_body_names_no_job_and_no_memory),
         cmocka_unit_test(the_schema_says_how_data_are_given),
         cmocka_unit_test(the_description_has_the_media_types_of_results),
