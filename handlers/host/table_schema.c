@@ -1,6 +1,6 @@
 /* table_schema.c: makes a parameter table of a JSON Schema, as a program sends it (host.h, docs/programs.md). The table
- * never refuses what the schema accepts, but for integers, which follow the rule of handler.h. It can accept more: the
- * program checks the rest.
+ * never refuses what the schema accepts, but for integers, which follow the rule of handler.h, and binary data of another
+ * media type than "contentMediaType". It can accept more: the program checks the rest.
  *
  * It runs in the zygote. */
 #include <string.h>
@@ -92,6 +92,25 @@ static bool is_bytes(const struct reading *r, const json_t *property, unsigned *
            strcmp(type, "string") == 0;
 }
 
+/* The media type of that string, as choices have it: "image/" for a range of all images. NULL: all are taken. */
+static const char *const *read_media_type(struct reading *r, const json_t *property) {
+    const json_t *first = json_array_get(json_object_get(property, "anyOf"), 0);
+    const json_t *value = json_object_get(first != NULL ? first : property, "contentMediaType");
+    const char *text = json_string_value(value), *slash = text == NULL ? NULL : strchr(text, '/');
+    size_t size = text == NULL ? 0 : strcspn(text, "; ");
+    if (slash == NULL || slash == text || size != json_string_length(value) || size > HANDLER_MAX_MEDIA_TYPE)
+        return NULL;
+    if (strcmp(slash, "/*") == 0)
+        size--;
+    const char **choices = arena_take(&r->to->memory, 2 * sizeof *choices);
+    char *media_type = choices == NULL ? NULL : arena_text(&r->to->memory, text, size);
+    for (char *at = media_type; at != NULL && *at != '\0'; at++)
+        *at = (char)(*at >= 'A' && *at <= 'Z' ? *at + 'a' - 'A' : *at);
+    if (choices != NULL)
+        choices[0] = media_type;
+    return choices;
+}
+
 /* What a property accepts. A schema that is none (true) accepts all. */
 static int read_kind(struct reading *r, const char *name, const json_t *property, struct param_spec *spec) {
     const json_t *type = json_object_get(property, "type"), *list = json_object_get(property, "enum"), *each;
@@ -102,6 +121,7 @@ static int read_kind(struct reading *r, const char *name, const json_t *property
     if (is_bytes(r, property, &flags)) {
         spec->kind = PARAM_BYTES;
         spec->flags |= flags;
+        spec->choices = read_media_type(r, property);
         return 0;
     }
     if (list != NULL) {

@@ -676,6 +676,38 @@ static void a_schema_that_makes_no_table_is_refused_with_a_reason(void **state) 
     buf_deinit(&error);
 }
 
+static void assert_media_type(const char *property, const char *expected) {
+    struct host_table t;
+    struct buf error = {0}, json = {0};
+    buf_printf(&json, "{\"properties\":{\"data\":%s}}", property);
+    assert_int_equal(host_table_from_schema(json.data, json.size, true, &t, &error), 0);
+    assert_int_equal(t.specs[0].kind, PARAM_BYTES);
+    if (expected == NULL) {
+        assert_null(t.specs[0].choices);
+    } else {
+        assert_string_equal(t.specs[0].choices[0], expected);
+        assert_null(t.specs[0].choices[1]);
+    }
+    host_table_deinit(&t);
+    buf_deinit(&json);
+}
+
+static void base64_in_a_schema_is_binary_data_of_its_media_type(void **state) {
+    (void)state;
+#define BASE64 "{\"type\":\"string\",\"contentEncoding\":\"base64\""
+    assert_media_type(BASE64 "}", NULL);
+    assert_media_type(BASE64 ",\"contentMediaType\":\"Application/X-Npy\"}", "application/x-npy");
+    assert_media_type(BASE64 ",\"contentMediaType\":\"image/*\"}", "image/");
+    assert_media_type("{\"anyOf\":[" BASE64 ",\"contentMediaType\":\"image/png\"},{\"type\":\"null\"}]}", "image/png");
+    static const char *const none[] = {"*", "/x", "image", "text/plain; charset=utf-8", ""};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        char property[256];
+        snprintf(property, sizeof property, BASE64 ",\"contentMediaType\":\"%s\"}", none[i]);
+        assert_media_type(property, NULL);
+    }
+    assert_media_type(BASE64 ",\"contentMediaType\":7}", NULL);
+}
+
 /* What the program would accept must not be refused: an integer as a string, for one. */
 static void a_table_of_a_schema_checks_parameters(void **state) {
     (void)state;
@@ -721,6 +753,7 @@ int main(void) {
         TEST(a_schema_becomes_a_table),
         TEST(a_schema_is_closed_unless_it_says_otherwise),
         TEST(a_schema_that_makes_no_table_is_refused_with_a_reason),
+        TEST(base64_in_a_schema_is_binary_data_of_its_media_type),
         TEST(a_table_of_a_schema_checks_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
