@@ -222,19 +222,19 @@ static void assert_choice(const struct host_range *ranges, size_t count, const c
         assert_choice(ranges_, sizeof ranges_ / sizeof ranges_[0], format);                                            \
     } while (0)
 
-static void the_range_with_the_highest_quality_chooses(void **state) {
+static void the_media_type_with_the_highest_quality_is_chosen(void **state) {
     (void)state;
     assert_choice(NULL, 0, NULL);
     ASSERT_CHOICE("webp", {"image/webp", 1000});
     ASSERT_CHOICE("webp", {"image/png", 500}, {"image/webp", 900});
-    ASSERT_CHOICE("png", {"image/", 1000});
     ASSERT_CHOICE("png", {"image/webp", 1000}, {"image/png", 1000}); /* equally: the first of the type's */
+    ASSERT_CHOICE("pdf", {"image/", 0}, {"application/pdf", 1});
+    ASSERT_CHOICE("webp", {"", 1000}, {"image/webp", 100}, {"image/", 1000});
     ASSERT_CHOICE(NULL, {"text/html", 1000});
     ASSERT_CHOICE(NULL, {"image/png", 0});
     ASSERT_CHOICE(NULL, {"image/p", 1000});
-    ASSERT_CHOICE("webp", {"image/", 1000}, {"image/png", 0}); /* the most special range counts */
-    ASSERT_CHOICE("pdf", {"", 100}, {"image/", 0});
-    ASSERT_CHOICE("pdf", {"image/", 0}, {"application/pdf", 1});
+    ASSERT_CHOICE(NULL, {"image/", 1000}); /* it names none of them: the handler chooses */
+    ASSERT_CHOICE(NULL, {"", 100}, {"image/png", 0});
 }
 
 static void the_parameter_is_added_behind_its_brace(void **state) {
@@ -279,7 +279,7 @@ int main(void) {
         cmocka_unit_test(a_query_without_a_type_is_refused),
         cmocka_unit_test(a_hostile_value_stays_one_value),
         cmocka_unit_test(a_name_that_comes_twice_is_refused_by_the_check),
-        cmocka_unit_test(the_range_with_the_highest_quality_chooses),
+        cmocka_unit_test(the_media_type_with_the_highest_quality_is_chosen),
         cmocka_unit_test(the_parameter_is_added_behind_its_brace),
         cmocka_unit_test(what_the_client_has_said_stays),
     };
