@@ -295,11 +295,11 @@ static int take_hello(struct process *p) {
     int got = frames_next(&p->frames, &json);
     if (got == 0)
         return 0;
-    if (got < 0)
+    if (got < 0) {
         p->broken = "it sent bytes that are no frame";
-    else if (message_read(json, &m, &p->broken) == 0 && m.kind != MESSAGE_HELLO)
+    } else if (message_read(json, &m, &p->broken) == 0 && m.kind != MESSAGE_HELLO) {
         p->broken = "its first message is not hello";
-    if (p->broken == NULL) {
+    } else if (p->broken == NULL) {
         p->last_call = m.max_calls;
         p->frames.takes_binary = m.takes_binary;
         p->frames.takes_fds = m.takes_fds;

@@ -55,7 +55,8 @@ static void read_message(const struct bytes *json) {
                                              &m.forked_error, &m.types,  &m.sources, &m.binary};
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         must_lie_in(spans[i], &exact);
-    MUST(m.kind != MESSAGE_RESULT || (m.value.at != NULL) + (m.values.at != NULL) + (m.error.at != NULL) + (m.binary.at != NULL) == 1);
+    MUST(m.kind != MESSAGE_RESULT ||
+         (m.value.at != NULL) + (m.values.at != NULL) + (m.error.at != NULL) + (m.binary.at != NULL) == 1);
     struct message_bytes bytes;
     if (m.binary.at != NULL && message_read_bytes(&m.binary, &bytes, &why) == 0)
         MUST(message_is_media_type(bytes.media_type));

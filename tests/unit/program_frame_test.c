@@ -304,8 +304,7 @@ static void each_frame_takes_its_own_descriptors_along(void **state) {
     assert_false(frames_wait_to_send(&ours));
     /* The kernel gives bytes without descriptors together with those that follow and have some. */
     struct iovec piece = {got, sizeof got};
-    struct msghdr msg = {
-        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     assert_int_equal(recvmsg(theirs, &msg, MSG_CMSG_CLOEXEC), 10 + 8 + 7 + 3 + 10);
     assert_memory_equal(got + 10, "\7\0\0\0\3\0\0\0{\"a\":1}xyz\2\0\0\0\0\0\0\0{}", 28);
     const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import mmap
 import os
 import secrets
@@ -33,7 +34,7 @@ def binary_part(value: Any, name: str) -> Optional[tuple[str, list[Any]]]:
     bytes. None: it is something else."""
     found = parts_of(value, None, name)
     if found is None and callable(getattr(value, "read", None)):
-        data = file_part(value)
+        data = None if isinstance(value, io.TextIOBase) else file_part(value)
         if not isinstance(data, (bytes, memoryview)):
             raise TypeError(f"{name} is a file that is not open for reading bytes (mode 'rb')")
         return OCTETS, [data]
