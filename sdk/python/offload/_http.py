@@ -189,7 +189,12 @@ class Parser:
 
     def feed(self, data: bytes) -> None:
         """What was received; b"": the end of the stream."""
-        if data:
+        if self.step == self.read_sized and SMALL <= len(data) <= self.left and not self.buffer:
+            self.count(len(data))  # it is not copied through the buffer
+            self.pieces.append(data)
+            self.left -= len(data)
+            self.done = self.left == 0
+        elif data:
             self.buffer += data
             self.advance()
         elif self.step == self.read_rest and not self.done:
@@ -295,11 +300,14 @@ class Parser:
             self.keep_alive = False
             self.step = self.read_rest
 
-    def keep(self, count: int) -> None:
-        """Moves so many bytes from the buffer to the body."""
+    def count(self, count: int) -> None:
         self.size += count
         if self.size > self.max_body:
             raise Broken(f"the answer has more than {self.max_body} bytes")
+
+    def keep(self, count: int) -> None:
+        """Moves so many bytes from the buffer to the body."""
+        self.count(count)
         piece: Union[bytes, bytearray] = self.buffer[:count]
         del self.buffer[:count]
         if count >= SMALL:
