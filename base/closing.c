@@ -59,14 +59,14 @@ void closing_stop(void) {
 }
 
 void closing_close(int fd, size_t size) {
-    const struct closing c = {fd, size};
-    if (closer.to < 0 || size < CLOSING_FROM || size > CLOSING_MOST - atomic_load(&closer.waiting)) {
+    const struct closing c = {fd, size < CLOSING_MOST ? size : CLOSING_MOST}; /* so that no sum overflows */
+    if (closer.to < 0 || size < CLOSING_FROM || atomic_load(&closer.waiting) >= CLOSING_MOST) {
         close(fd);
         return;
     }
-    atomic_fetch_add(&closer.waiting, size);
+    atomic_fetch_add(&closer.waiting, c.size);
     if (write(closer.to, &c, sizeof c) == (ssize_t)sizeof c)
         return;
-    atomic_fetch_sub(&closer.waiting, size); /* the pipe is full */
+    atomic_fetch_sub(&closer.waiting, c.size); /* the pipe is full */
     close(fd);
 }

@@ -9,7 +9,7 @@
 #include "base/attributes.h"
 
 #define CLOSING_FROM (64 * 1024)                 /* bytes: a smaller file is closed at once */
-#define CLOSING_MOST ((size_t)256 * 1024 * 1024) /* bytes that can wait; beyond that a file is closed at once */
+#define CLOSING_MOST ((size_t)256 * 1024 * 1024) /* once so many bytes wait, a file is closed at once */
 
 /* The main thread calls both, once each. 0, or -1 with errno. */
 MUST_CHECK int closing_start(void);
