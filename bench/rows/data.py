@@ -39,33 +39,24 @@ def npy(numbers):
     return file, np.frombuffer(file, np.float64, offset=len(head))
 
 
-@contextlib.contextmanager
-def connected(port):
-    """A connection that is kept: its first request is not a part of what is measured."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.connect()
-        yield connection
-    finally:
-        connection.close()
-
-
-def send(connection, path, body, into=None):
+def send(port, path, body, into=None):
     """Sends the body, and reads the answer: into `into`, a buffer of its size, or as JSON. The seconds, and the JSON."""
-    start = time.monotonic()
-    connection.request("POST", path, body, {"Content-Type": NPY, "Accept": "application/json" if into is None else NPY})
-    answer = connection.getresponse()
-    if answer.status != 200:
-        raise measure.Wrong(f"POST {path} was answered {answer.status}: {answer.read()[:300]}")
-    if into is None:
-        return time.monotonic() - start, json.loads(answer.read())
-    room, done = memoryview(into), 0
-    while done < len(room) and (n := answer.readinto(room[done:])) > 0:
-        done += n
-    seconds = time.monotonic() - start
-    if done != len(room) or answer.read(1) != b"":
-        raise measure.Wrong(f"POST {path} was answered with {done} bytes instead of {len(room)}")
-    return seconds, None
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    with contextlib.closing(connection):
+        start = time.monotonic()
+        connection.request("POST", path, body, {"Content-Type": NPY, "Accept": "application/json" if into is None else NPY})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise measure.Wrong(f"POST {path} was answered {answer.status}: {answer.read()[:300]}")
+        if into is None:
+            return time.monotonic() - start, json.loads(answer.read())
+        room, done = memoryview(into), 0
+        while done < len(room) and (n := answer.readinto(room[done:])) > 0:
+            done += n
+        seconds = time.monotonic() - start
+        if done != len(room) or answer.read(1) != b"":
+            raise measure.Wrong(f"POST {path} was answered with {done} bytes instead of {len(room)}")
+        return seconds, None
 
 
 # ---- an array is doubled in place ------------------------------------------------------------------------------------
@@ -95,23 +86,23 @@ def in_place():
     back = bytearray(len(body))
     found = np.frombuffer(back, np.float64, offset=len(body) - GIB)
 
-    def ours(connection):
-        seconds, _ = send(connection, SCALE, body, back)
+    def ours(s):
+        seconds, _ = send(s.port, SCALE, body, back)
         if not (found[:1000] == 2 * array[:1000]).all() or not (found[::4099] == 2 * array[::4099]).all():
             raise measure.Wrong("the array that came back is not twice the one that was sent")
         return seconds
 
-    def theirs(connection):
-        seconds, _ = send(connection, "/", body, back)
+    def theirs(port):
+        seconds, _ = send(port, "/", body, back)
         if back != body:
             raise measure.Wrong("the peer gave back other bytes")
         return seconds
 
     def one_round(number):
-        with measure.service(*LARGE) as s, mirror() as port, connected(s.port) as a, connected(port) as b:
-            seconds = measure.alternate(number, lambda: ours(a), lambda: theirs(b))
-        with measure.service(*LARGE) as s, connected(s.port) as a, Peak(s) as peak:  # of its own, for it keeps the result
-            ours(a)
+        with measure.service(*LARGE) as s, mirror() as port:
+            seconds = measure.alternate(number, lambda: ours(s), lambda: theirs(port))
+        with measure.service(*LARGE) as s, Peak(s) as peak:  # one of its own, for a service keeps the result
+            ours(s)
         return (*seconds, peak.bytes / GIB)
 
     done = measure.rounds(one_round)
@@ -168,25 +159,25 @@ def array_sum():
     array[:] = np.random.default_rng(1).random(DOUBLES)
     expected = math.fsum(array)
 
-    def ours(connection):
-        seconds, job = send(connection, SUM, body)
+    def ours(s):
+        seconds, job = send(s.port, SUM, body)
         if job["result"] != {"sum": expected}:
             raise measure.Wrong(f"the sum is {job['result']}, and not {expected}")
         return seconds
 
-    def theirs(connection):
-        seconds, answer = send(connection, "/sum", body)
+    def theirs(port):
+        seconds, answer = send(port, "/sum", body)
         if not math.isclose(answer["sum"], expected, rel_tol=1e-9):
             raise measure.Wrong(f"FastAPI's sum is {answer['sum']}, and not {expected}")
         return seconds
 
     def one_round(number):
-        with measure.service(*LARGE) as s, connected(s.port) as a, connected(port) as b:
-            seconds = measure.alternate(number, lambda: ours(a), lambda: theirs(b))
+        with measure.service(*LARGE) as s:
+            seconds = measure.alternate(number, lambda: ours(s), lambda: theirs(port))
             rest = measure.finish_load(measure.start_load(s, "/livez", None, *PROBES, "--seconds", "1"))
             probes = measure.start_load(s, "/livez", None, *PROBES, "--seconds", "3")
             while probes.poll() is None:
-                ours(a)
+                ours(s)
             return (*seconds, measure.finish_load(probes)["p99_us"] / 1000, rest["p99_us"] / 1000)
 
     with fastapi() as port:
