@@ -90,9 +90,9 @@ static int check_sizes(struct call *c, const struct params *p, const struct task
 
 /* How long it takes, roughly: nanoseconds for each pixel, as measured on one core. */
 static uint64_t cost_ns(const struct task *t) {
-    static const uint64_t by_filter[FILTERS] = {
-        [FILTER_GRAYSCALE] = 8, [FILTER_BLUR] = 40, [FILTER_SHARPEN] = 60, [FILTER_SEPIA] = 20, [FILTER_THUMBNAIL] = 3,
-        [FILTER_ROTATE] = 6,    [FILTER_FLIP] = 2,  [FILTER_CROP] = 1,     [FILTER_CONVERT] = 0};
+    static const uint64_t by_filter[FILTERS] = {[FILTER_GRAYSCALE] = 8, [FILTER_BLUR] = 150,    [FILTER_SHARPEN] = 180,
+                                                [FILTER_SEPIA] = 20,    [FILTER_THUMBNAIL] = 3, [FILTER_ROTATE] = 6,
+                                                [FILTER_FLIP] = 2,      [FILTER_CROP] = 1,      [FILTER_CONVERT] = 0};
     static const uint64_t to_write[IMAGE_FORMATS] = {
         [IMAGE_JPEG] = 8, [IMAGE_PNG] = 60, [IMAGE_WEBP] = 60, [IMAGE_AVIF] = 300, [IMAGE_TIFF] = 40, [IMAGE_GIF] = 80};
     bool small = t->count > 0 && t->ops[0].filter == FILTER_THUMBNAIL;

@@ -194,6 +194,12 @@ static VipsImage *three_bands(struct work *w, VipsImage *image) {
     return take(w, vips.colourspace(image, &out, VIPS_INTERPRETATION_sRGB, NULL), &out);
 }
 
+static VipsImage *to_bytes(struct work *w, VipsImage *image) {
+    double one[1] = {1}, half[1] = {0.5}; /* what is cast loses its fraction */
+    VipsImage *out = NULL;
+    return take(w, vips.linear(image, &out, one, half, 1, "uchar", TRUE, NULL), &out);
+}
+
 struct matrix {
     double at[9];
     int rows;
@@ -209,10 +215,7 @@ static VipsImage *recomb(struct work *w, VipsImage *image, const void *arg) {
     matrix = keep(w, vips.image_new_from_memory_copy(m->at, (size_t)m->rows * 3 * sizeof(double), 3, m->rows, 1,
                                                      VIPS_FORMAT_DOUBLE));
     out = matrix == NULL ? NULL : take(w, vips.recomb(image, &out, matrix, NULL), &out);
-    double one[1] = {1}, half[1] = {0.5}; /* a cast cuts the fraction off */
-    VipsImage *sum = NULL;
-    sum = out == NULL ? NULL : take(w, vips.linear(out, &sum, one, half, 1, NULL), &sum);
-    rounded = sum == NULL ? NULL : take(w, vips.cast(sum, &rounded, VIPS_FORMAT_UCHAR, NULL), &rounded);
+    rounded = out == NULL ? NULL : to_bytes(w, out);
     if (rounded == NULL || m->rows == 3)
         return rounded;
     VipsImage *grey = NULL;
@@ -221,25 +224,25 @@ static VipsImage *recomb(struct work *w, VipsImage *image, const void *arg) {
 
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
 
-/* The colour of a pixel counts as much as it is visible: what is transparent has no colour that could spread. */
-static VipsImage *blur_visible(struct work *w, VipsImage *image, const struct image_op *op) {
-    VipsImage *visible = NULL, *blurred = NULL, *plain = NULL, *sum = NULL, *out = NULL;
-    double one[1] = {1}, half[1] = {0.5}; /* a cast cuts the fraction off */
-    visible = take(w, vips.premultiply(image, &visible, NULL), &visible);
-    blurred = visible == NULL
-                  ? NULL
-                  : take(w, vips.gaussblur(visible, &blurred, (double)op->sigma, "min_ampl", 0.01, NULL), &blurred);
-    plain = blurred == NULL ? NULL : take(w, vips.unpremultiply(blurred, &plain, NULL), &plain);
-    sum = plain == NULL ? NULL : take(w, vips.linear(plain, &sum, one, half, 1, NULL), &sum);
-    return sum == NULL ? NULL : take(w, vips.cast(sum, &out, VIPS_FORMAT_UCHAR, NULL), &out);
+/* A large bell is put together from boxes, which takes as long for every radius. Of a small one they are too coarse. (A
+ * bell of integers, which libvips has if it is not told, makes images darker by up to 2 of 255.) */
+static VipsImage *gauss(struct work *w, VipsImage *image, double sigma) {
+    VipsImage *out = NULL;
+    int precision = sigma < 2 ? VIPS_PRECISION_FLOAT : VIPS_PRECISION_APPROXIMATE;
+    out = take(w, vips.gaussblur(image, &out, sigma, "min_ampl", 0.01, "precision", precision, NULL), &out);
+    return out == NULL || vips.image_get_format(out) == VIPS_FORMAT_UCHAR ? out : to_bytes(w, out);
 }
 
+/* The colour of a pixel counts as much as it is visible: what is transparent has no colour that could spread. */
 static VipsImage *blur(struct work *w, VipsImage *image, const void *arg) {
     const struct image_op *op = arg;
-    VipsImage *out = NULL;
-    if (vips.image_hasalpha(image))
-        return blur_visible(w, image, op);
-    return take(w, vips.gaussblur(image, &out, (double)op->sigma, "min_ampl", 0.01, NULL), &out);
+    VipsImage *visible = NULL, *bytes = NULL, *plain = NULL;
+    if (!vips.image_hasalpha(image))
+        return gauss(w, image, (double)op->sigma);
+    visible = take(w, vips.premultiply(image, &visible, NULL), &visible);
+    bytes = visible == NULL ? NULL : gauss(w, visible, (double)op->sigma);
+    plain = bytes == NULL ? NULL : take(w, vips.unpremultiply(bytes, &plain, NULL), &plain);
+    return plain == NULL ? NULL : to_bytes(w, plain);
 }
 
 /* An unsharp mask: what a blur takes away is added once more, `amount` times. */
