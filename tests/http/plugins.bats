@@ -193,7 +193,7 @@ reload() { # and wait until it is done
     plugin old.so
     sed -i 's/HANDLER_ABI/2/' old.so.c
     build old.so
-    refused 'plugin:./old.so: it was built for ABI 2 of handler.h, and this offloadd has ABI 3' --plugin ./old.so
+    refused 'plugin:./old.so: it was built for ABI 2 of handler.h, and this offloadd has ABI 4' --plugin ./old.so
     plugin name.so Double
     refused 'plugin:./name.so: "Double" cannot be the name of a job type: [a-z][a-z0-9_-]*, at most 64 bytes' --plugin ./name.so
     plugin table.so
