@@ -164,7 +164,6 @@ setup() {
 }
 
 @test "one item by its number: its result, or its problem with its status" {
-    start_daemon
     call_job '{"type":"primes","items":[{"start":0,"stop":100},{"start":0},{"nth":4}]}'
     result=$(field .links.result)
     call "$result/0"
@@ -184,7 +183,6 @@ setup() {
 }
 
 @test "the last item of a large map is found while the service goes on" {
-    start_daemon
     python3 -c '
 import json
 print(json.dumps({"type": "echo", "items": [{"value": "x" * 90000 + str(i)} for i in range(100)]}))' >"$BATS_TEST_TMPDIR/in"
