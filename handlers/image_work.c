@@ -25,6 +25,7 @@ struct work {
     VipsImage *made[MOST_IMAGES];
     size_t count;
     uint64_t frames, frames_done; /* 0 of one that does not move */
+    VipsImage *last;              /* the one that is written to a file; NULL: not yet */
     uint64_t done;                /* of 100 for each frame and 100 for the file: as far as was said */
 };
 
@@ -362,8 +363,11 @@ static void on_eval(VipsImage *image, VipsProgress *progress, struct work *w) {
     if (done > w->done) /* each step of the way counts from 0 */
         w->done = done;
     call_progress(w->call, w->done, (w->frames + 1) * 100);
-    if (call_cancelled(w->call))
-        vips.image_set_kill(image, TRUE);
+    if (!call_cancelled(w->call))
+        return;
+    vips.image_set_kill(image, TRUE);
+    if (w->last != NULL) /* what is between the two can have all of the first one already */
+        vips.image_set_kill(w->last, TRUE);
 }
 
 /* Hears of what is computed of the image, and of those that are made of it. */
@@ -521,6 +525,7 @@ static int save(struct work *w, VipsImage *image, const struct image_saving *s) 
         plain = flatten(w, plain);
     if (plain == NULL)
         return -1;
+    w->last = plain;
     watch(w, plain); /* no effect if its input is watched */
     save_options(options, s);
     if (vips.image_write_to_buffer(plain, options, &bytes, &size, NULL) != 0)
