@@ -9,9 +9,9 @@
 #include "tests/unit/job.h"
 
 struct image_job {
-    struct buf result;   /* the file; empty if the job failed */
+    struct buf result; /* the file; empty if the job failed */
     char media_type[HANDLER_MAX_MEDIA_TYPE + 1];
-    struct fault fault;  /* why it failed */
+    struct fault fault; /* why it failed */
     bool (*cancelled)(void *arg);
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg; /* for both */
@@ -23,10 +23,12 @@ static inline void image_job_deinit(struct image_job *j) {
 }
 
 /* The one chunk of the plan, and its merge. 0, or what host_run or host_merge has answered. */
-static inline int image_job_work(struct image_job *j, size_t type, const struct host_plan *plan, struct host_hooks *hooks) {
+static inline int image_job_work(struct image_job *j, size_t type, const struct host_plan *plan,
+                                 struct host_hooks *hooks) {
     struct host_output made = {0}, output = {0};
     struct buf part = {0}, json = {0};
-    struct bytes common = {plan->common.data, plan->common.size}, chunk = {plan->bytes.data, plan->chunks[0].size}, view;
+    struct bytes common = {plan->common.data, plan->common.size}, chunk = {plan->bytes.data, plan->chunks[0].size},
+                 view;
     hooks->output = &made;
     int rc = host_run(type, 0, common, chunk, hooks, &part, &j->fault);
     if (rc == 0) {
@@ -53,7 +55,8 @@ static inline int image_job_work(struct image_job *j, size_t type, const struct 
 }
 
 /* Runs it. params: JSON text. 0, or -1 with a fault, or HOST_CANCELLED. The caller frees the job by image_job_deinit. */
-static inline int image_job(struct image_job *j, const char *params, size_t params_size, const void *bytes, size_t size) {
+static inline int image_job(struct image_job *j, const char *params, size_t params_size, const void *bytes,
+                            size_t size) {
     struct host_attachment image = {.fd = -1, .bytes = bytes, .size = size, .media_type = ""};
     struct host_attachments all = {&image, 0, 1};
     struct host_output none = {0};
