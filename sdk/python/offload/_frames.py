@@ -15,6 +15,8 @@ ROOM = 1 << 16
 KEEP = 1 << 22
 MAX_BINARY = 256 << 20
 DESCRIPTORS = 64  # that a frame of the host can bring
+# As plain integers: the operators of the enum are functions in Python, in which a signal would find nobody of ours.
+CLOSE_ON_EXEC, NO_WAIT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_DONTWAIT)
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
@@ -48,7 +50,7 @@ class Reader:
     def poll(self) -> None:
         """Takes what has come, without waiting. The messages wait for next()."""
         try:
-            while self.receive(socket.MSG_DONTWAIT):
+            while self.receive(NO_WAIT):
                 self.cut()
         except BlockingIOError:
             pass
@@ -82,7 +84,7 @@ class Reader:
         """The same with descriptors."""
         assert self.descriptors is not None
         space = socket.CMSG_SPACE(DESCRIPTORS * 4)
-        size, extra, _, _ = self.sock.recvmsg_into([to], space, flags | socket.MSG_CMSG_CLOEXEC)
+        size, extra, _, _ = self.sock.recvmsg_into([to], space, flags | CLOSE_ON_EXEC)
         for level, kind, data in extra:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self.descriptors += struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
@@ -108,6 +110,8 @@ class Reader:
             self.start = begin + size + binary
             if "attachments" in message:
                 self.attach(message, bytes(self.view[begin + size : self.start]))
+            elif binary > 0:
+                raise Broken(f"a frame of {size} + {binary} bytes, whose binary part nothing names")
             self.messages.append(message)
 
     def attach(self, message: dict[str, Any], binary: bytes) -> None:

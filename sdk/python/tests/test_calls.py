@@ -345,7 +345,7 @@ class Functions(ProgramTest):
 
         answer = program.ask("plan", "images", params={"parts": ["YQ==", "Yg=="]}, chunks=0)
         self.assertEqual(answer["chunks"][1], {"parts": ["Yg=="], "more": str(2**60)})
-        self.assertEqual(program.ask("merge", "images", parts=["YQ==", "Yg=="])["value"], "YS1i")
+        self.assertEqual(program.ask("merge", "images", parts=["YQ==", "Yg=="])["value"], b"a-b")
         self.assertEqual(program.ask("merge", "images", parts=[5])["error"]["exception"], "TypeError")
         self.assertEqual(program.ask("merge", "untyped", parts=["5", None])["value"], ["5", None])
 
@@ -552,7 +552,8 @@ class Cancelling(ProgramTest):
         try:
             for _ in range(60):
                 call = program.begin("quick", *[{"n": n} for n in range(50)])
-                self.assertEqual([a["value"] for a in program.answers(call, 50)], list(range(50)))
+                answers = program.answers(call, 50)
+                self.assertEqual([a.get("value", a) for a in answers], list(range(50)))
                 program.send({"kind": "cancel", "call": call})
         finally:
             stop.set()
