@@ -526,7 +526,8 @@ static int save(struct work *w, VipsImage *image, const struct image_saving *s) 
     if (plain == NULL)
         return -1;
     w->last = plain;
-    watch(w, plain); /* no effect if its input is watched */
+    if (s->format != IMAGE_WEBP || w->frames == 0) /* libvips leaks memory if it is stopped there */
+        watch(w, plain);                           /* no effect if its input is watched */
     save_options(options, s);
     if (vips.image_write_to_buffer(plain, options, &bytes, &size, NULL) != 0)
         return -1;
