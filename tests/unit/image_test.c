@@ -75,7 +75,7 @@ static void progress_goes_forward_to_its_end(void **state) {
             assert_int_equal(seen.total, 100);
         } else {
             assert_int_equal(seen.total, 400);
-            assert_true(seen.done > 300);
+            assert_true(seen.done >= 200);
         }
         image_job_deinit(&j);
         buf_deinit(&in.all);
