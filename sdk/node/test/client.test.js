@@ -28,7 +28,7 @@ for (const kind of ["url", "unix"])
       assert.equal(await client.run("double", { n: 21 }), 42);
       assert.equal(await client.run("double", { n: 2, by: undefined }), 4);
       assert.equal(await client.run("double", { n: 2n ** 62n }), "9223372036854775808");
-      assert.equal(await client.run("bytes", { data: new Uint8Array([104, 105]) }), "aGkh");
+      assert.equal(await client.run("octets", { data: new Uint8Array([104, 105]) }), "aGkh");
       const value = { a: [null, "é", 1.5, 2n ** 80n, NaN], b: new Map([["k", new Set([1])]]) };
       assert.deepEqual(await client.run("give", { value }), { a: [null, "é", 1.5, String(2n ** 80n), "NaN"], b: { k: [1] } });
       assert.equal((await client.run("context"))[0], 0);

@@ -43,7 +43,7 @@ withProgram("values go in and out", async (host) => {
     ["double", { n: 21, by: 3 }, 63],
     ["double", { n: "9223372036854775808" }, "18446744073709551616"],
     ["integers", { list: [1, "9007199254740992", "5"] }, ["number", "bigint", "number"]],
-    ["bytes", { data: "aGk=" }, "aGkh"],
+    ["octets", { data: "aGk=" }, "aGkh"],
     ["choose", { kind: "blur" }, "blur 0.5"],
     ["give", { value: { a: [null, "é", 1.5] } }, { a: [null, "é", 1.5] }],
     ["give", {}, null],
@@ -65,7 +65,7 @@ withProgram("errors have their class, message and stack", async (host) => {
   assert.equal((await host.call("fail", { how: "async" })).error.detail, "later");
   assert.match((await host.call("fail", { how: "cause" })).error.traceback, /outer[^]*\ncaused by RangeError: inner/);
   assert.equal((await host.call("fail", { how: "function" })).error.detail, "JSON cannot hold a function");
-  assert.deepEqual((await host.call("bytes", { data: "?" })).error,
+  assert.deepEqual((await host.call("octets", { data: "?" })).error,
                    { code: "invalid_params", pointer: "/data", detail: "is not base64" });
   assert.match((await host.call("nothing", {})).error.detail, /there is no task "nothing"/);
   assert.deepEqual(await host.call("double", { n: 1 }), { value: 2 });
