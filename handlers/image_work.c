@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "handlers/image_matrix.h"
 #include "handlers/vips_library.h"
 
 #define MOST_IMAGES 512 /* made on the way, for one frame: far more than the operations can need */
@@ -187,40 +188,10 @@ static VipsImage *on_colours(struct work *w, VipsImage *image, const void *arg,
     return out;
 }
 
-/* Three bands, whatever it has. */
-static VipsImage *three_bands(struct work *w, VipsImage *image) {
-    VipsImage *out = NULL;
-    if (vips.image_get_bands(image) >= 3)
-        return image;
-    return take(w, vips.colourspace(image, &out, VIPS_INTERPRETATION_sRGB, NULL), &out);
-}
-
 static VipsImage *to_bytes(struct work *w, VipsImage *image) {
     double one[1] = {1}, half[1] = {0.5}; /* what is cast loses its fraction */
     VipsImage *out = NULL;
     return take(w, vips.linear(image, &out, one, half, 1, "uchar", TRUE, NULL), &out);
-}
-
-struct matrix {
-    double at[9];
-    int rows;
-};
-
-/* A matrix on the three bands, rounded and cut to 0..255. */
-static VipsImage *recomb(struct work *w, VipsImage *image, const void *arg) {
-    const struct matrix *m = arg;
-    VipsImage *matrix = NULL, *out = NULL, *rounded = NULL;
-    image = three_bands(w, image);
-    if (image == NULL)
-        return NULL;
-    matrix = keep(w, vips.image_new_from_memory_copy(m->at, (size_t)m->rows * 3 * sizeof(double), 3, m->rows, 1,
-                                                     VIPS_FORMAT_DOUBLE));
-    out = matrix == NULL ? NULL : take(w, vips.recomb(image, &out, matrix, NULL), &out);
-    rounded = out == NULL ? NULL : to_bytes(w, out);
-    if (rounded == NULL || m->rows == 3)
-        return rounded;
-    VipsImage *grey = NULL;
-    return take(w, vips.copy(rounded, &grey, "interpretation", VIPS_INTERPRETATION_B_W, NULL), &grey);
 }
 
 /* ---- the operations ---------------------------------------------------------------------------------------------- */
@@ -325,18 +296,14 @@ static VipsImage *thumbnail(struct work *w, VipsImage *image, const struct image
                 &out);
 }
 
-/* The weights of ITU-R BT.601, which JPEG and Pillow have too, and those that are usual for sepia. */
-static const struct matrix grey = {{0.299, 0.587, 0.114}, 1};
-static const struct matrix sepia = {{0.393, 0.769, 0.189, 0.349, 0.686, 0.168, 0.272, 0.534, 0.131}, 3};
-
 static VipsImage *apply(struct work *w, VipsImage *image, const struct image_op *op) {
     VipsImage *out = NULL;
     switch ((enum image_filter)op->filter) {
     case FILTER_GRAYSCALE:
         if (vips.image_get_bands(image) < 3)
             return image;
-        return on_colours(w, image, &grey, recomb);
-    case FILTER_SEPIA: return on_colours(w, image, &sepia, recomb);
+        return keep(w, image_grey(image));
+    case FILTER_SEPIA: return keep(w, image_sepia(image));
     case FILTER_BLUR: return blur(w, image, op);
     case FILTER_SHARPEN: return on_colours(w, image, op, sharpen);
     case FILTER_THUMBNAIL: return thumbnail(w, image, op);

@@ -38,9 +38,11 @@
     F(image_get_page_height)                                                                                           \
     F(image_get_typeof)                                                                                                \
     F(image_get_width)                                                                                                 \
+    F(image_generate)                                                                                                  \
     F(image_hasalpha)                                                                                                  \
+    F(image_new)                                                                                                       \
     F(image_new_from_buffer)                                                                                           \
-    F(image_new_from_memory_copy)                                                                                      \
+    F(image_pipeline_array)                                                                                            \
     F(image_remove)                                                                                                    \
     F(image_set_int)                                                                                                   \
     F(image_set_kill)                                                                                                  \
@@ -49,9 +51,11 @@
     F(init)                                                                                                            \
     F(linear)                                                                                                          \
     F(premultiply)                                                                                                     \
-    F(recomb)                                                                                                          \
+    F(region_prepare)                                                                                                  \
     F(rot)                                                                                                             \
     F(rotate)                                                                                                          \
+    F(start_one)                                                                                                       \
+    F(stop_one)                                                                                                        \
     F(subtract)                                                                                                        \
     F(add)                                                                                                             \
     F(unpremultiply)                                                                                                   \
