@@ -223,7 +223,9 @@ $(BUILD)/cli/command_new.o: $(wildcard cli/new_handler/*.in)
 $(MAIN) $(BUILD)/server/model/metrics.o $(CLI_OBJECTS) $(BUILD)/tools/roff.o: CHANGELOG.md
 
 # libvips is opened when it is needed, so only its types are wanted here. Its headers bring many along, with warnings.
-$(addprefix $(BUILD)/handlers/, vips_library.o image_work.o image_matrix.o): CFLAGS += $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags vips 2>/dev/null))
+$(addprefix $(BUILD)/, $(addprefix handlers/, vips_library.o image_work.o image_matrix.o) bench/engine): CFLAGS += $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags vips 2>/dev/null))
+
+$(BUILD)/bench/engine: LDLIBS += $(shell $(PKG_CONFIG) --libs vips 2>/dev/null)
 
 -include $(OBJECTS:.o=.d) $(CLI_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) $(FUZZERS:=.d) $(BENCHES:=.d) $(wildcard $(BUILD)/tools/*.d)
 

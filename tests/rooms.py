@@ -52,7 +52,7 @@ LIBRARIES = {
     "microhttpd.h": ["server/http/"],
     "sqlite3.h": ["server/store/"],
     "curl/curl.h": ["server/webhooks/", "cli/"],
-    "vips/vips.h": ["handlers/vips_library."],
+    "vips/vips.h": ["handlers/vips_library.", "bench/engine."],
     "jansson.h": ["handlers/host/", "server/model/problem.", "pool/sources.", "cli/"],
 }
 

@@ -117,8 +117,8 @@ def in_place():
 
 
 @contextlib.contextmanager
-def fastapi():
-    """FastAPI with numpy, on a port that the kernel picks; its port."""
+def uvicorn(app):
+    """An app of FastAPI in bench/peers, on a port that the kernel picks; its port."""
     sys.path.append(os.path.join(os.path.dirname(HERE), "peers"))
     import peers  # where FastAPI is installed
 
@@ -127,7 +127,7 @@ def fastapi():
         path = os.path.join(folder, "log")
         with open(path, "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [peers.PYTHON, "-m", "uvicorn", "numpy_sum:app", "--port", "0", "--app-dir", peers.HERE, "--no-access-log"],
+                [peers.PYTHON, "-m", "uvicorn", app, "--port", "0", "--app-dir", peers.HERE, "--no-access-log"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             yield port_in(path, process)
@@ -180,7 +180,7 @@ def array_sum():
                 ours(s)
             return (*seconds, measure.finish_load(probes)["p99_us"] / 1000, rest["p99_us"] / 1000)
 
-    with fastapi() as port:
+    with uvicorn("numpy_sum:app") as port:
         done = measure.rounds(one_round)
     middle = [statistics.median(done.column(at)) for at in range(4)]
     yield Row("array_sum", f"{what}: rate / that of FastAPI and numpy with the same body", "ratio",
