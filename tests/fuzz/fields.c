@@ -48,7 +48,7 @@ static void add_accept(void *arg, const char *line) {
     accept_parse(arg, line);
 }
 
-static void add_range(void *arg, const char *line) {
+static void add_accepted(void *arg, const char *line) {
     accept_ranges_parse(arg, line);
 }
 
@@ -58,7 +58,7 @@ static void read_accept(const char *text, size_t size) {
     MUST(a.first_q >= -1 && a.first_q <= 1000 && a.second_q >= -1 && a.second_q <= 1000);
     MUST(!accept_prefers_first(&a) || a.first_q > 0);
     struct accept_ranges ranges = {0};
-    each_line(text, size, add_range, &ranges);
+    each_line(text, size, add_accepted, &ranges);
     MUST(ranges.count <= ACCEPT_MAX_RANGES);
     for (size_t i = 0; i < ranges.count; i++)
         MUST(ranges.list[i].quality <= 1000 && strlen(ranges.list[i].name) <= HANDLER_MAX_MEDIA_TYPE);
