@@ -29,7 +29,7 @@ void attached_settle(struct job *job) {
     bool in_place = false;
     for (const struct param_spec *p = h == NULL ? NULL : h->params; p != NULL && p->name != NULL; p++)
         in_place |= p->kind == PARAM_BYTES && (p->flags & PARAM_IN_PLACE) != 0;
-    in_place &= !job->record->durable && !job->asynchronous;
+    in_place &= !job->record->durable && !job->asynchronous && !job->record->map;
     for (uint32_t i = 0; i < job->attachments_given; i++)
         keep(&job->attachments.list[i], in_place && is_own(&job->attachments.list[i]));
 }

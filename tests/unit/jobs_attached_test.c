@@ -166,6 +166,28 @@ static void a_job_that_is_stored_or_asynchronous_never_works_in_place(void **sta
     toy_plain.params = NULL;
 }
 
+static void a_map_never_works_in_place_because_its_calls_can_share_data(void **state) {
+    (void)state;
+    struct client c;
+    struct submission s = plain();
+    struct job_attachments a = {0};
+    struct slice bytes = upload("0123456789");
+    toy_plain.params = in_place;
+    s.map = true;
+    s.items = 2;
+    assert_int_equal(attachments_add(&a, &bytes, NULL, true), 0);
+    submit_request(&c, &(struct job_request){.submission = &s, .attachments = &a, .default_priority = -1});
+    dispatch();
+    assert_false(LAST->own);
+    assert_true((seals_of(c.job) & F_SEAL_WRITE) != 0);
+    job_cancel(c.job);
+    reply_cancelled(find_sent(WIRE_PLAN, 0));
+    leave(&c);
+    slice_deinit(&bytes);
+    attachments_deinit(&a);
+    toy_plain.params = NULL;
+}
+
 /* ---- what a plan makes ------------------------------------------------------------------------------------------- */
 
 static void what_a_plan_makes_goes_with_the_chunks(void **state) {
@@ -343,6 +365,7 @@ int main(void) {
         JOBS_TEST(a_type_that_does_not_write_gets_them_sealed),
         JOBS_TEST(a_job_in_place_is_not_run_in_one_go_and_not_stored_once_it_runs),
         JOBS_TEST(a_job_that_is_stored_or_asynchronous_never_works_in_place),
+        JOBS_TEST(a_map_never_works_in_place_because_its_calls_can_share_data),
         JOBS_TEST(what_a_plan_makes_goes_with_the_chunks),
         JOBS_TEST(a_plan_that_is_lost_leaves_nothing_behind),
         JOBS_TEST(a_lost_plan_that_backs_off_leaves_nothing_behind),
