@@ -13,6 +13,11 @@ bool http_body_hold(struct http_request *r, size_t size) {
     return true;
 }
 
+void http_body_hand_over(struct http_request *r, size_t size) {
+    r->counted -= size;
+    held_replace(HELD_BODIES, &r->body_held, r->counted > HTTP_BODY_UNCOUNTED ? (size_t)r->counted : 0);
+}
+
 bool http_body_keep(struct http_request *r, const char *bytes, size_t size) {
     r->text_size += size;
     if (r->spool_fd < 0 && r->body.size + size <= HTTP_SMALL_BODY) {

@@ -10,6 +10,8 @@
 
 /* So many bytes more are held in memory. False: they do not fit within --max-memory. */
 MUST_CHECK bool http_body_hold(struct http_request *r, size_t size);
+/* So many of them are counted elsewhere from now on. */
+void http_body_hand_over(struct http_request *r, size_t size);
 /* Keeps bytes of the text. False: out of memory. */
 MUST_CHECK bool http_body_keep(struct http_request *r, const char *bytes, size_t size);
 

@@ -15,14 +15,16 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/field.h"
 #include "base/hash.h"
 #include "server/http/body.h"
 #include "server/http/parts_state.h"
 
-#define POST_BUFFER (16 * 1024) /* of the post processor */
-#define HEAD_PIECE  4096        /* bytes that it is fed while no field is under way */
-#define MOST_HEADS  2048        /* bytes of the heads and delimiters of a field */
-#define FIELD_MARK  '\1'
+#define MAX_BOUNDARY 70          /* characters (RFC 2046, section 5.1.1) */
+#define POST_BUFFER  (16 * 1024) /* of the post processor */
+#define HEAD_PIECE   4096        /* bytes that it is fed while no field is under way */
+#define MOST_HEADS   2048        /* bytes of the heads and delimiters of a field */
+#define FIELD_MARK   '"'         /* no name that the post processor gives has a quote */
 
 static const struct parts_fault fine = {PROBLEM_COUNT, NULL};
 
@@ -60,6 +62,10 @@ static void begin_part(struct http_request *r, const char *content_type) {
         fail(p, PROBLEM_BODY_TOO_LARGE, "the request has more data parts than --max-parts allows");
         return;
     }
+    if (!http_body_hold(r, sizeof *p->list + sizeof *p->media_types)) {
+        fail(p, PROBLEM_OVER_MEMORY, NULL);
+        return;
+    }
     if (GROW_ARRAY(&p->list, p->count, &p->room) != 0 || GROW_ARRAY(&p->media_types, types, &p->type_room) != 0) {
         fail(p, PROBLEM_INTERNAL_ERROR, NULL);
         return;
@@ -70,7 +76,13 @@ static void begin_part(struct http_request *r, const char *content_type) {
     p->count++;
     p->fd = -1;
     p->size = 0;
+    p->held = 0;
     buf_clear(&p->small);
+}
+
+static bool hold(struct http_request *r, size_t size) {
+    r->parts->held += size;
+    return http_body_hold(r, size);
 }
 
 static int open_spool(const struct http_request *r) {
@@ -87,7 +99,7 @@ static void add_bytes(struct http_request *r, const char *bytes, size_t size) {
     p->size += size;
     if (p->fd < 0 && p->small.size + size <= HTTP_SMALL_BODY) {
         buf_append(&p->small, bytes, size);
-        if (p->small.failed || !http_body_hold(r, size))
+        if (p->small.failed || !hold(r, size))
             fail(p, PROBLEM_OVER_MEMORY, NULL);
         return;
     }
@@ -99,7 +111,7 @@ static void add_bytes(struct http_request *r, const char *bytes, size_t size) {
     }
     if (p->fault.code != PROBLEM_COUNT)
         return;
-    if (!file && !http_body_hold(r, size))
+    if (!file && !hold(r, size))
         fail(p, PROBLEM_OVER_MEMORY, NULL);
     else if (memfd_write(p->fd, bytes, size) != 0)
         fail(p, file ? PROBLEM_STORE_UNAVAILABLE : PROBLEM_OVER_MEMORY, NULL);
@@ -126,6 +138,7 @@ static void end_part(struct http_request *r) {
     if (part->bytes.blob == NULL)
         fail(p, PROBLEM_OVER_MEMORY, NULL);
     p->fd = -1;
+    http_body_hand_over(r, p->held); /* the blob counts itself */
 }
 
 /* ---- forms ------------------------------------------------------------------------------------------------------- */
@@ -191,27 +204,41 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     return p->fault.code == PROBLEM_COUNT ? MHD_YES : MHD_NO;
 }
 
-/* The parameter "boundary" of the Content-Type. False: there is none, or it is none. libmicrohttpd takes none of one
- * character. */
-static bool read_boundary(struct http_request *r, char to[PARTS_MAX_BOUNDARY + 1]) {
-    const char *type = http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE), *at = type;
-    while (at != NULL && *at != '\0' && strncasecmp(at, "boundary=", 9) != 0)
-        at++;
-    if (at == NULL || *at == '\0')
-        return false;
-    at += 9;
-    size_t size = *at == '"' ? strcspn(++at, "\"") : strcspn(at, "; \t,");
-    if (size < 2 || size > PARTS_MAX_BOUNDARY)
-        return false;
-    memcpy(to, at, size);
-    to[size] = '\0';
-    return true;
+/* RFC 2046, section 5.1.1. libmicrohttpd takes none of one character. */
+static bool is_boundary(const struct field_part *b) {
+    for (size_t i = 0; i < b->size; i++)
+        if (b->at[i] == '\0' ||
+            strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ", b->at[i]) == NULL)
+            return false;
+    return b->size > 1 && b->size <= MAX_BOUNDARY && b->at[b->size - 1] != ' ';
+}
+
+/* libmicrohttpd takes all that follows the first "boundary=" of the Content-Type, other parameters too. So the field is
+ * cut off behind the boundary. False: there is no boundary, or libmicrohttpd would take another one. */
+static bool cut_content_type(struct http_request *r) {
+    union {
+        const char *in;
+        char *out; /* libmicrohttpd's own memory */
+    } type = {http_header(r, MHD_HTTP_HEADER_CONTENT_TYPE)};
+    struct field_part rest = {type.in, type.in == NULL ? 0 : strlen(type.in)}, part;
+    while (field_next(&rest, ';', &part)) {
+        struct field_part name = field_take_name(&part);
+        if (!field_is(&name, "boundary"))
+            continue;
+        bool quoted = part.at[-1] == '"';
+        if (!is_boundary(&part) || part.at != name.at + strlen("boundary=") + quoted)
+            return false;
+        memcpy(type.out + (name.at - type.in), "boundary", name.size); /* in lower case */
+        type.out[part.at + part.size + quoted - type.in] = '\0';
+        return strstr(type.in, "boundary=") == name.at;
+    }
+    return false;
 }
 
 static struct parts_fault take_form(struct http_request *r, const char *bytes, size_t size) {
     struct http_parts *p = r->parts;
     if (p->post == NULL) {
-        if (!read_boundary(r, p->boundary))
+        if (!cut_content_type(r))
             return fail(p, PROBLEM_BAD_REQUEST, "the Content-Type of the form has no boundary of 2 to 70 characters");
         p->post = MHD_create_post_processor(r->mhd, POST_BUFFER, on_field, r);
         if (p->post == NULL)

@@ -7,8 +7,6 @@
 #include "base/hash.h"
 #include "server/http/http.h"
 
-#define PARTS_MAX_BOUNDARY 70 /* characters (RFC 2046, section 5.1.1) */
-
 /* What is wrong; PROBLEM_COUNT: nothing. */
 struct parts_fault {
     enum problem_code code;
@@ -21,7 +19,6 @@ struct http_parts {
     struct hash *hash; /* NULL: none is wanted */
     uint8_t digest[HASH_SIZE];
     struct MHD_PostProcessor *post;
-    char boundary[PARTS_MAX_BOUNDARY + 1];
     struct parts_fault fault;
     bool has_text;
     enum { FIELD_NONE, FIELD_TEXT, FIELD_DATA } field; /* that comes now */
@@ -35,6 +32,7 @@ struct http_parts {
     struct buf small;
     int fd; /* or -1 */
     uint64_t size;
+    size_t held; /* bytes of it that were counted */
 };
 
 /* NULL is allowed. */

@@ -81,14 +81,11 @@ bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
 void http_receive_end(struct http_request *r) {
     http_connection_end_body(r->connection);
     r->arrived_ns = clock_monotonic_ns();
-    if (r->parts != NULL && r->state == REQUEST_RECEIVING) {
+    if (r->parts != NULL && r->state == REQUEST_RECEIVING)
         reject_parts(r, http_parts_end(r));
-        /* The parts count themselves from now on. */
-        held_replace(HELD_BODIES, &r->body_held, r->body.size > HTTP_BODY_UNCOUNTED ? r->body.size : 0);
-    }
     if (r->spool_fd < 0 || r->state != REQUEST_RECEIVING)
         return;
-    held_replace(HELD_BODIES, &r->body_held, 0); /* the blob counts itself */
+    http_body_hand_over(r, (size_t)r->text_size); /* the blob counts itself */
     struct blob *b = blob_seal(r->spool_fd, (size_t)r->text_size);
     r->spool_fd = -1;
     if (b == NULL)

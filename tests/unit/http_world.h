@@ -10,6 +10,8 @@
  *     /slice   is answered with world.slice   /reject  is rejected in `begin`
  *     /forget  is neither answered nor suspended
  *     /failed  is answered with a body for which there was no memory
+ *     /form    takes a form, and is answered with a list of what has come (parts_test.c); /form/files does so with
+ *              world.config.spool_directory, and /data takes the body as one data part
  */
 #ifndef OFFLOAD_HTTP_WORLD_H
 #define OFFLOAD_HTTP_WORLD_H
@@ -91,6 +93,34 @@ static void on_begin(void *arg, struct http_request *r) {
         http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
     else if (strcmp(http_path(r), "/reject") == 0)
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+    else if (strncmp(http_path(r), "/form", 5) == 0 || strcmp(http_path(r), "/data") == 0) {
+        http_take_body(r, http_path(r)[1] == 'f' ? HTTP_BODY_FORM : HTTP_BODY_DATA);
+        http_hash_data(r);
+        if (strcmp(http_path(r), "/form/files") == 0)
+            http_spool_to_files(r);
+    }
+}
+
+/* "text 2 {}; part 3 image/png 616263; hash 5e88..." Of a long text or part there are the first bytes only. */
+static void list_parts(struct http_request *r) {
+    struct buf list = {0};
+    struct slice text = http_body(r);
+    unsigned char first[64];
+    size_t n = text.size < 64 ? text.size : 64;
+    assert_int_equal(slice_read(&text, 0, first, n), 0);
+    buf_printf(&list, "text %zu %.*s; ", text.size, (int)n, (const char *)first);
+    slice_deinit(&text);
+    for (uint32_t i = 0; i < http_part_count(r); i++) {
+        const struct http_part *p = http_part(r, i);
+        n = p->bytes.size < 64 ? p->bytes.size : 64;
+        assert_int_equal(slice_read(&p->bytes, 0, first, n), 0);
+        buf_printf(&list, "part %zu %s %s%.*s; ", p->bytes.size, p->media_type, p->own ? "own " : "", (int)n,
+                   (const char *)first);
+    }
+    buf_puts(&list, "hash ");
+    for (unsigned i = 0; i < 32; i++)
+        buf_printf(&list, "%02x", http_data_hash(r)[i]);
+    http_answer(r, 200, "text/plain", &list);
 }
 
 static void echo(struct http_request *r) {
@@ -122,6 +152,8 @@ static void on_handle(void *arg, struct http_request *r) {
         if (world.waits < MAX_CLIENTS)
             world.all_waiting[world.waits++] = r;
         http_suspend(r);
+    } else if (strncmp(path, "/form", 5) == 0 || strcmp(path, "/data") == 0) {
+        list_parts(r);
     } else if (strcmp(path, "/failed") == 0) {
         struct buf body = {.failed = true};
         http_answer(r, 200, "text/plain", &body);
@@ -164,6 +196,7 @@ static int open_world(void **state) {
     world.config = (struct http_config){.max_connections = 100,
                                         .max_header = 8192,
                                         .max_body = 1 << 20,
+                                        .max_parts = 10,
                                         .header_timeout_ns = 600 * NS_PER_S,
                                         .idle_timeout_ns = 600 * NS_PER_S};
     world.stream = (struct text_stream){.stream = {read_text, close_text, false}, .text = ""};
