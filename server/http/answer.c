@@ -37,7 +37,7 @@ void http_set_header_f(struct http_request *r, const char *name, const char *for
 
 /* False: memory ran out. */
 static bool add_headers(struct http_request *r, const char *media_type, struct MHD_Response *response) {
-    const char *at = r->headers.data, *end = at + r->headers.size;
+    const char *at = r->headers.size == 0 ? "" : r->headers.data, *end = at + r->headers.size;
     bool ok = !r->headers.failed;
     if (media_type != NULL)
         ok = ok && MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, media_type) == MHD_YES;
