@@ -181,7 +181,7 @@ static int array_merge(struct call *c, struct bytes common, const struct bytes *
     memcpy(&t, common.data, sizeof t);
     if (t.op != OP_SCALE && !t.has_axis)
         return array_reduce_merge(c, &t, parts, count);
-    int rc = t.op == OP_SCALE ? array_scale_merge(c, &t, parts, count) : array_axis_merge(c, &t);
+    int rc = t.op == OP_SCALE ? array_scale_merge(c, &t, parts, count) : array_axis_merge(c, &t, parts, count);
     return rc != 0 ? rc : result_attachment(c, NPY_TYPE, t.result, 0, t.result_size);
 }
 

@@ -4,6 +4,9 @@
  * the dimensions are counted from the last one. A chunk is some lanes, consecutive in the order of the results, which it
  * writes to its own piece of an output of the plan. Its part is empty.
  *
+ * If the lanes are so few that there would be too few chunks, a chunk is a slice of some lanes, and the next chunk is the
+ * next slice of the same ones. Its part has their tallies, each behind its size; merge adds them up and writes the results.
+ *
  * If inner is 1, a lane is consecutive in memory. Otherwise LANES of them are read at once, row by row, and turned, so that
  * each cache line is read once. */
 #include <inttypes.h>
@@ -17,6 +20,7 @@
 #define ROWS            256  /* LANES * ROWS numbers of 8 bytes are 128 KiB */
 #define MAX_SHOWN       1000 /* values that the summary has */
 #define NUMBERS_A_CHECK (1024 * 1024)
+#define SLICE_NUMBERS   4096 /* of each lane, at least: its tally is much smaller */
 
 /* ---- plan -------------------------------------------------------------------------------------------------------- */
 
@@ -63,6 +67,10 @@ int array_axis_plan(struct call *c, struct task *t, int64_t axis) {
     /* A lane costs something itself, which is about that of 100 numbers. */
     struct division d =
         array_divide(c, t, t->made.count, t->length + 100, t->inner == 1 ? 1 : LANES, HANDLER_MAX_CHUNKS);
+    uint64_t most = t->length / SLICE_NUMBERS;
+    if (d.wanted > d.chunks && most > 1 && t->made.count > 0)
+        d.slices = d.wanted / d.chunks < most ? d.wanted / d.chunks : most;
+    t->slices = d.slices;
     return array_plan_chunks(c, t, &d);
 }
 
@@ -96,12 +104,31 @@ static int put(struct call *c, const struct task *t, struct tally *lane, char *t
     return 0;
 }
 
-static void add(const struct task *t, struct tally *lane, const void *block, size_t count, uint64_t first) {
+/* Which numbers of its lanes a chunk takes: from `begin` to before `end`. */
+struct slice {
+    uint64_t begin, end;
+};
+
+static struct slice slice_of(const struct task *t, const struct piece *piece) {
+    uint64_t i = piece->i % t->slices, size = t->length / t->slices, more = t->length % t->slices;
+    struct slice s = {i * size + (i < more ? i : more), 0};
+    s.end = s.begin + size + (i < more ? 1 : 0);
+    return s;
+}
+
+/* A lane is at its end, or at that of its slice. 0, or -1 after call_fail. */
+static int finish(struct call *c, const struct task *t, struct tally *lane, char *to) {
+    if (t->slices == 1)
+        return put(c, t, lane, to);
+    uint64_t size = tally_size(lane);
+    return part_write(c, &size, sizeof size) == 0 ? array_write_tally(c, lane) : -1;
+}
+
+static void add(struct tally *lane, const void *block, size_t count, uint64_t first) {
     if (lane->kind == TALLY_LEAST || lane->kind == TALLY_GREATEST)
         tally_compare(lane, block, count, first, NULL, NULL);
     else
         tally_add(lane, block, count);
-    (void)t;
 }
 
 /* A short lane of reals, whose sum needs no long accumulator. */
@@ -120,17 +147,19 @@ static bool put_short(const struct task *t, const double *lane, char *to) {
 }
 
 /* Lanes that are consecutive in memory. */
-static int run_rows(struct call *c, const struct task *t, const struct piece *piece, const char *from, char *to) {
+static int run_rows(struct call *c, const struct task *t, const struct piece *piece, const char *lanes, char *to) {
+    const struct slice slice = slice_of(t, piece);
     size_t item = npy_size(t->array.dtype), made = npy_size(t->made.dtype);
     uint64_t unchecked = NUMBERS_A_CHECK;
     struct tally lane;
     union block block;
     int rc = 0;
     for (uint64_t i = 0; rc == 0 && i < piece->count; i++, to += made) {
+        const char *from = lanes + (i * t->length + slice.begin) * item;
         bool is_short = t->length <= BLOCK_NUMBERS;
         tally_init(&lane, array_tally_kind((enum op)t->op), block_family(t->array.dtype));
-        for (uint64_t k = 0; rc == 0 && k < t->length; k += BLOCK_NUMBERS) {
-            size_t count = t->length - k < BLOCK_NUMBERS ? (size_t)(t->length - k) : BLOCK_NUMBERS;
+        for (uint64_t k = slice.begin; rc == 0 && k < slice.end; k += BLOCK_NUMBERS) {
+            size_t count = slice.end - k < BLOCK_NUMBERS ? (size_t)(slice.end - k) : BLOCK_NUMBERS;
             if ((unchecked += count) >= NUMBERS_A_CHECK) {
                 unchecked = 0;
                 rc = call_cancelled(c) ? -1 : 0;
@@ -139,10 +168,10 @@ static int run_rows(struct call *c, const struct task *t, const struct piece *pi
             block_load(t->array.dtype, t->array.swapped, from, count, &block);
             from += count * item;
             if (!is_short || !(is_short = put_short(t, block.reals, to)))
-                add(t, &lane, &block, count, k);
+                add(&lane, &block, count, k);
         }
         if (rc == 0 && (!is_short || t->length == 0))
-            rc = put(c, t, &lane, to);
+            rc = finish(c, t, &lane, to);
         tally_deinit(&lane);
     }
     return rc;
@@ -165,16 +194,16 @@ static void turn(const struct task *t, const char *from, size_t count, size_t ro
 }
 
 /* Up to LANES lanes side by side, whose first numbers are at `from`. */
-static int run_lanes(struct call *c, const struct task *t, const char *from, size_t count, struct turned *turned,
-                     struct tally *lanes, char *to) {
+static int run_lanes(struct call *c, const struct task *t, struct slice slice, const char *from, size_t count,
+                     struct turned *turned, struct tally *lanes, char *to) {
     size_t item = npy_size(t->array.dtype), made = npy_size(t->made.dtype);
     bool done[LANES] = {false};
     uint64_t unchecked = NUMBERS_A_CHECK;
     int rc = 0;
     for (size_t i = 0; i < count; i++)
         tally_init(&lanes[i], array_tally_kind((enum op)t->op), block_family(t->array.dtype));
-    for (uint64_t k = 0; rc == 0 && k < t->length; k += ROWS) {
-        size_t rows = t->length - k < ROWS ? (size_t)(t->length - k) : ROWS;
+    for (uint64_t k = slice.begin; rc == 0 && k < slice.end; k += ROWS) {
+        size_t rows = slice.end - k < ROWS ? (size_t)(slice.end - k) : ROWS;
         if ((unchecked += count * rows) >= NUMBERS_A_CHECK) {
             unchecked = 0;
             rc = call_cancelled(c) ? -1 : 0;
@@ -183,12 +212,12 @@ static int run_lanes(struct call *c, const struct task *t, const char *from, siz
         for (size_t i = 0; i < count; i++) {
             done[i] = t->length <= ROWS && put_short(t, (const void *)turned->lanes[i], to + i * made);
             if (!done[i])
-                add(t, &lanes[i], turned->lanes[i], rows, k);
+                add(&lanes[i], turned->lanes[i], rows, k);
         }
     }
     for (size_t i = 0; rc == 0 && i < count; i++)
         if (!done[i])
-            rc = put(c, t, &lanes[i], to + i * made);
+            rc = finish(c, t, &lanes[i], to + i * made);
     for (size_t i = 0; i < count; i++)
         tally_deinit(&lanes[i]);
     return rc;
@@ -205,7 +234,7 @@ static int run_columns(struct call *c, const struct task *t, const struct piece 
         count = count > piece->count - i ? piece->count - i : count;
         count = count > LANES ? LANES : count;
         const char *from = array + (o * t->length * t->inner + column) * item;
-        rc = run_lanes(c, t, from, (size_t)count, turned, lanes, to + i * made);
+        rc = run_lanes(c, t, slice_of(t, piece), from, (size_t)count, turned, lanes, to + i * made);
         call_progress(c, i, piece->count);
         i += count;
     }
@@ -269,7 +298,56 @@ static void write_lists(struct call *c, const struct task *t, const char *values
     json_end_array(c);
 }
 
-int array_axis_merge(struct call *c, const struct task *t) {
+/* Adds up the slices of some lanes, and writes what these come to. *to moves on. 0, or -1 after call_fail. */
+static int merge_slices(struct call *c, const struct task *t, const struct bytes *parts, size_t *read, char **to,
+                        const char *end) {
+    size_t made = npy_size(t->made.dtype);
+    int rc = 0;
+    memset(read, 0, t->slices * sizeof *read);
+    while (rc == 0 && read[0] < parts[0].size) {
+        struct tally lane;
+        tally_init(&lane, array_tally_kind((enum op)t->op), block_family(t->array.dtype));
+        for (size_t i = 0; rc == 0 && i < t->slices; i++) {
+            const char *at = (const char *)parts[i].data + read[i];
+            size_t left = parts[i].size - read[i];
+            uint64_t size = 0;
+            if (left >= sizeof size)
+                memcpy(&size, at, sizeof size);
+            if (left < sizeof size || size > left - sizeof size || !tally_merge(&lane, at + sizeof size, (size_t)size))
+                rc = call_fail(c, CALL_FAILED, NULL, "slice %zu is damaged", i);
+            read[i] += sizeof size + (size_t)size;
+        }
+        if (rc == 0 && (size_t)(end - *to) < made)
+            rc = call_fail(c, CALL_FAILED, NULL, "there are too many slices");
+        if (rc == 0)
+            rc = put(c, t, &lane, *to);
+        *to += made;
+        tally_deinit(&lane);
+    }
+    return rc;
+}
+
+static int merge_all_slices(struct call *c, const struct task *t, const struct bytes *parts, size_t count) {
+    size_t size = (size_t)(t->made.count * npy_size(t->made.dtype));
+    char *to = call_map_own(c, t->result, t->made.data, size);
+    size_t *read = calloc(t->slices, sizeof *read); /* bytes of each slice */
+    int rc = to == NULL ? call_fail(c, CALL_FAILED, NULL, "the result cannot be written") : 0;
+    if (read == NULL)
+        rc = call_fail(c, CALL_MEMORY, NULL, "there is no memory for the lanes");
+    const char *end = to == NULL ? NULL : to + size;
+    if (count % t->slices != 0)
+        rc = call_fail(c, CALL_FAILED, NULL, "a slice is missing");
+    for (size_t i = 0; rc == 0 && i < count; i += t->slices)
+        rc = merge_slices(c, t, parts + i, read, &to, end);
+    if (rc == 0 && to != end)
+        rc = call_fail(c, CALL_FAILED, NULL, "a lane is missing");
+    free(read);
+    return rc;
+}
+
+int array_axis_merge(struct call *c, const struct task *t, const struct bytes *parts, size_t count) {
+    if (t->slices > 1 && merge_all_slices(c, t, parts, count) != 0)
+        return -1;
     json_begin_object(c);
     if (t->made.count > 0 && t->made.count <= MAX_SHOWN) {
         size_t size = (size_t)(t->made.count * npy_size(t->made.dtype));

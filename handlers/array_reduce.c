@@ -46,13 +46,16 @@ void array_populate(const void *at, size_t size, bool fresh) {
 
 struct division array_divide(const struct call *c, const struct task *t, uint64_t count, uint64_t weight, uint64_t step,
                              uint64_t max_chunks) {
-    struct division d = {count, step, plan_wanted_chunks(c),
-                         (double)count * (double)weight * (double)array_cost(t) / 16};
+    struct division d = {.count = count,
+                         .step = step,
+                         .slices = 1,
+                         .wanted = plan_wanted_chunks(c),
+                         .cost_ns = (double)count * (double)weight * (double)array_cost(t) / 16};
     uint64_t steps = count / step + (count % step != 0);
-    if (d.chunks == 0)
-        d.chunks = d.cost_ns < 1e15 ? (uint64_t)(d.cost_ns / CHUNK_NS) + 1 : max_chunks;
-    d.chunks = d.chunks > max_chunks ? max_chunks : d.chunks;
-    d.chunks = d.chunks > steps ? steps : d.chunks;
+    if (d.wanted == 0)
+        d.wanted = d.cost_ns < 1e15 ? (uint64_t)(d.cost_ns / CHUNK_NS) + 1 : max_chunks;
+    d.wanted = d.wanted > max_chunks ? max_chunks : d.wanted;
+    d.chunks = d.wanted > steps ? steps : d.wanted;
     d.chunks = d.chunks == 0 ? 1 : d.chunks;
     return d;
 }
@@ -67,9 +70,11 @@ static uint64_t begin_of(const struct division *d, uint64_t i) {
 int array_plan_chunks(struct call *c, const struct task *t, const struct division *d) {
     if (plan_common(c, t, sizeof *t) != 0)
         return -1;
-    for (uint64_t i = 0; i < d->chunks; i++) {
-        struct piece piece = {begin_of(d, i), begin_of(d, i + 1) - begin_of(d, i), i};
-        if (plan_chunk(c, &piece, sizeof piece, (uint64_t)(d->cost_ns / (double)d->chunks) + 1000) != 0)
+    uint64_t chunks = d->chunks * d->slices;
+    for (uint64_t i = 0; i < chunks; i++) {
+        uint64_t first = begin_of(d, i / d->slices);
+        struct piece piece = {first, begin_of(d, i / d->slices + 1) - first, i};
+        if (plan_chunk(c, &piece, sizeof piece, (uint64_t)(d->cost_ns / (double)chunks) + 1000) != 0)
             return -1;
     }
     return 0;

@@ -38,11 +38,12 @@ struct task {
     uint64_t result_size;
     /* In memory, number k of the lane (o, i) is at (o * length + k) * inner + i. */
     uint64_t outer, length, inner;
+    uint64_t slices; /* of each lane, along it: more than one if the lanes are long and few */
     struct factor factor;
 };
 _Static_assert(sizeof(struct task) <= HANDLER_MAX_COMMON, "it is the common bytes of a plan");
 
-/* A chunk: which numbers; or which lanes; number i of a plan. */
+/* A chunk: which numbers; or which lanes, or of them slice i % slices; number i of a plan. */
 struct piece {
     uint64_t first, count, i;
 };
@@ -63,6 +64,8 @@ void array_populate(const void *at, size_t size, bool fresh);
  * `weight` numbers are in each thing. */
 struct division {
     uint64_t count, step, chunks;
+    uint64_t slices; /* chunks of the same things, 1 if a thing is not divided itself */
+    uint64_t wanted; /* chunks there would be with steps enough */
     double cost_ns;
 };
 struct division array_divide(const struct call *c, const struct task *t, uint64_t count, uint64_t weight, uint64_t step,
@@ -81,7 +84,7 @@ int array_reduce_merge(struct call *c, const struct task *t, const struct bytes 
 
 int array_axis_plan(struct call *c, struct task *t, int64_t axis);
 int array_axis(struct call *c, const struct task *t, const struct piece *piece);
-int array_axis_merge(struct call *c, const struct task *t);
+int array_axis_merge(struct call *c, const struct task *t, const struct bytes *parts, size_t count);
 
 int array_scale_plan(struct call *c, struct task *t, bool is_npy);
 int array_scale(struct call *c, const struct task *t, const struct piece *piece);

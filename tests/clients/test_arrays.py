@@ -194,6 +194,28 @@ class Values(Service):
                         found = self.array(npy(array), op=op, axis=axis, options__chunks=5)
                         self.check_axis(op, array, axis, found)
 
+    def test_few_long_lanes_are_cut_into_slices(self):
+        for dtype in ("bool", "int16", "uint64", "float32", "float64"):
+            numbers = self.numbers(dtype, (13001, 3))
+            if dtype == "float32":
+                numbers[9000, 1] = np.nan
+                numbers[12000] = np.nan, np.nan, np.inf
+            if dtype == "uint64":
+                numbers = numbers // 2**14
+            for memory in "CF":  # the lanes are consecutive in Fortran order
+                array = np.array(numbers, order=memory)
+                for op in OPS:
+                    with self.subTest(dtype=dtype, memory=memory, op=op), np.errstate(all="ignore"):
+                        status, job = self.post(npy(array), op=op, axis=0, options__chunks=9)
+                        self.assertEqual((status, job["progress"]["total"]), (200, 9 if memory == "F" else 3))
+                        _, found = self.daemon.ask("GET", job["links"]["result"])
+                        self.check_axis(op, array, 0, np.load(io.BytesIO(found)))
+        many = np.array(self.numbers("float64", (8200, 150)), order="C")  # 64, 64 and 22 lanes
+        for op in ("sum", "argmax"):
+            self.check_axis(op, many, 0, self.array(npy(many), op=op, axis=0, options__chunks=7))
+        self.refused(npy(np.full((9000, 2), 2**62)), "/params/axis", "beyond int64", axis=0, options__chunks=4)
+        self.assertEqual(self.array(npy(np.zeros((0, 9000))), op="sum", axis=1, options__chunks=4).shape, (0,))
+
     def test_ties_are_the_first_ones_in_either_order(self):
         for memory in "CF":
             for numbers in ([[3, 1, 1], [1, 3, 2]], [[np.nan, 1, np.nan], [np.nan, 3, 2]], [[2, 1], [1, 1], [0, 0], [0, 2]]):

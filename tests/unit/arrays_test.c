@@ -192,6 +192,59 @@ static void damaged_bytes_are_refused(void **state) {
     drop(&w);
 }
 
+static int merge(struct world *w, const struct bytes *parts, size_t count) {
+    struct buf json = {0};
+    struct host_output output = {0};
+    struct host_hooks hooks = w->hooks;
+    hooks.output = &output;
+    fault_deinit(&w->fault);
+    w->fault = (struct fault){0};
+    int rc = host_merge(w->type, (struct bytes){w->plan.common.data, w->plan.common.size}, parts, count, &hooks, &json,
+                        &w->fault);
+    host_output_deinit(&output);
+    buf_deinit(&json);
+    return rc;
+}
+
+/* Two lanes, each in two slices: the bytes of the file, its header among them, are the numbers. */
+static void damaged_slices_are_refused(void **state) {
+    (void)state;
+    enum { SIZE = 2 * 8192, HEADER = 128 };
+    int8_t numbers[SIZE - HEADER] = {0};
+    struct world w;
+    assert_true(
+        plan(&w, "{\"axis\":0,\"dtype\":\"int8\",\"shape\":[8192,2]}", NPY_I8, numbers, sizeof numbers, true, 2));
+    assert_int_equal(w.header.data, HEADER);
+    assert_int_equal(w.plan.count, 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(run(&w, i, 0), 0);
+    size_t size = w.parts[0].size;
+    assert_int_equal(w.parts[1].size, size - 16); /* both sums of the second slices are 0, and have no limb */
+    const struct bytes whole[2] = {{w.parts[0].data, size}, {w.parts[1].data, w.parts[1].size}};
+    assert_int_equal(merge(&w, whole, 2), 0);
+    for (size_t cut = 1; cut <= size; cut++) {
+        struct bytes parts[2] = {{whole[0].data, size - cut}, whole[1]};
+        assert_int_equal(merge(&w, parts, 2), -1);
+    }
+    for (size_t cut = 1; cut <= whole[1].size; cut++) {
+        struct bytes parts[2] = {whole[0], {whole[1].data, whole[1].size - cut}};
+        assert_int_equal(merge(&w, parts, 2), -1);
+    }
+    assert_int_equal(merge(&w, whole, 1), -1);
+    /* One lane too many in both. */
+    char *more = malloc(2 * size);
+    memcpy(more, whole[0].data, size);
+    memcpy(more + size, whole[0].data, size);
+    struct bytes twice[2] = {{more, 2 * size}, {more, 2 * size}};
+    assert_int_equal(merge(&w, twice, 2), -1);
+    /* A tally whose size is almost 2^64. */
+    memset(more, 0xff, 8);
+    twice[0].size = twice[1].size = size;
+    assert_int_equal(merge(&w, twice, 2), -1);
+    free(more);
+    drop(&w);
+}
+
 /* ---- scale ------------------------------------------------------------------------------------------------------- */
 
 enum { NUMBERS = 5 * JOURNAL_BLOCK / 8 + 100 }; /* some blocks, and a short one */
@@ -301,6 +354,7 @@ int main(void) {
         cmocka_unit_test(the_value_does_not_depend_on_the_chunks),
         cmocka_unit_test(what_is_cancelled_ends),
         cmocka_unit_test(damaged_bytes_are_refused),
+        cmocka_unit_test(damaged_slices_are_refused),
         cmocka_unit_test(it_scales_in_place_or_to_a_second_array),
         cmocka_unit_test(a_lost_attempt_is_taken_up_at_each_mark),
         cmocka_unit_test(a_process_that_is_killed_loses_and_doubles_nothing),
