@@ -32,6 +32,7 @@ BUILD_PACKAGES := \
 	libsqlite3-dev \
 	libutf8proc-dev \
 	libvips-dev \
+	libzstd-dev \
 	make \
 	nettle-dev \
 	pkg-config \
@@ -63,7 +64,8 @@ TEST_PACKAGES := \
 	python3-setuptools \
 	python3-venv \
 	python3-wheel \
-	yamllint
+	yamllint \
+	zstd
 
 # Only `make fuzz` needs these.
 FUZZ_PACKAGES := \
@@ -85,6 +87,7 @@ LIBRARIES := \
 	libcurl \
 	libmicrohttpd \
 	libutf8proc \
+	libzstd \
 	nettle \
 	sqlite3 \
 	zlib

@@ -305,7 +305,9 @@ enum {                   /* handler.flags */
        /* plan reads its parameters with params_json. They are checked against the table, and then kept as JSON, so they
         * outlive a change of the table. */
        HANDLER_WHOLE_PARAMS = 4,
-       HANDLER_OPEN_PARAMS = 8 /* with HANDLER_WHOLE_PARAMS: names that are not in the table are taken, too */
+       HANDLER_OPEN_PARAMS = 8, /* with HANDLER_WHOLE_PARAMS: names that are not in the table are taken, too */
+       /* The service's own: no client can name it, and its jobs are in no list and are not remembered. */
+       HANDLER_HIDDEN = 16
 };
 
 struct handler {

@@ -45,7 +45,8 @@ size_t host_count(void);                         /* all numbers are below it */
 const char *host_name(size_t type);              /* also of a hole; lives as long as the process; NULL beyond */
 const struct host_type *host_type(size_t type);  /* NULL: a hole, or beyond host_count() */
 const struct handler *host_handler(size_t type); /* likewise */
-int host_find(const char *name);                 /* the number; -1: there is no such type, or it is a hole */
+bool host_is_hidden(size_t type);                /* HANDLER_HIDDEN */
+int host_find(const char *name);                 /* the number; -1: there is none, it is a hole, or it is hidden */
 int host_known(const char *name);                /* the number, also of a hole; -1: there is no such name */
 /* The number of a name, which becomes a hole if it is new. -1: it cannot be the name of a type, or no number is left. */
 int host_number(const char *name);
@@ -128,6 +129,10 @@ struct submission {
  * both cases the caller frees with submission_deinit. */
 MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t parts, struct submission *s,
                                 struct fault *fault);
+/* The service's own call of a type that is hidden. params: the JSON text of an object, whose attachments are
+ * {"part": N}. 0, or -1: there is no such type, it cannot take the parameters, or memory ran out. In both cases the
+ * caller frees with submission_deinit. */
+MUST_CHECK int submission_of_hidden(const char *type, const char *params, struct submission *s);
 void submission_deinit(struct submission *s);
 
 /* A raw body that a worker has parsed: what the worker needs for the plan, and what the front end wants to know. */

@@ -21,6 +21,7 @@
     HANDLER(embeddings)                                                                                                \
     HANDLER(image)                                                                                                     \
     HANDLER(array)                                                                                                     \
+    HANDLER(inflate)                                                                                                   \
     HANDLER(echo)                                                                                                      \
     HANDLER(collatz)                                                                                                   \
     HANDLER(sleep)                                                                                                     \
@@ -135,9 +136,14 @@ const struct handler *host_handler(size_t type) {
     return r == NULL ? NULL : r->type.handler;
 }
 
+bool host_is_hidden(size_t type) {
+    const struct handler *h = host_handler(type);
+    return h != NULL && (h->flags & HANDLER_HIDDEN) != 0;
+}
+
 int host_find(const char *name) {
     int type = host_known(name);
-    return type >= 0 && types[type] != NULL ? type : -1;
+    return type >= 0 && types[type] != NULL && !host_is_hidden((size_t)type) ? type : -1;
 }
 
 void registry_init_options(size_t type, struct submission_options *o) {
@@ -235,7 +241,7 @@ int registered_fill(struct registered *r, const struct host_type *t, struct buf 
 
 /* The number that a new type of this name gets. -1 with a line in `error`. */
 static int free_number(const char *name, struct buf *error) {
-    const struct host_type *other = host_type((size_t)host_find(name));
+    const struct host_type *other = host_type((size_t)host_known(name));
     if (other != NULL) {
         buf_printf(error, "%s has a job type \"%s\", too", other->source, name);
         return -1;

@@ -17,7 +17,7 @@
 static void report_unknown_type(const char *name, const struct place *at, struct faults *faults) {
     struct buf known = {0};
     for (size_t i = 0; i < host_count(); i++)
-        if (host_handler(i) != NULL)
+        if (host_handler(i) != NULL && !host_is_hidden(i))
             buf_printf(&known, "%s%s", known.size > 0 ? ", " : "", host_name(i));
     faults->code = "unknown_type";
     faults_add(faults, at, "there is no job type \"%.60s\"; there are %s", name, known.size > 0 ? known.data : "none");
@@ -186,6 +186,23 @@ int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t
     if (rc == 0 && s->params.failed)
         rc = fault_set(fault, "memory_limit", "there is no memory for the parameters");
     return rc;
+}
+
+int submission_of_hidden(const char *type, const char *params, struct submission *s) {
+    static const struct place at = {.name = "params"};
+    const struct json_span object = {params, params + strlen(params)};
+    struct faults faults = {.code = "invalid_params"};
+    struct fault fault = {{0}};
+    int number = host_known(type);
+    memset(s, 0, sizeof *s);
+    if (number < 0 || !host_is_hidden((size_t)number))
+        return -1;
+    s->type = (uint32_t)number;
+    params_pack(registry_table(s->type), &object, &at, &s->params, &faults);
+    registry_init_options(s->type, &s->options);
+    int rc = faults_finish(&faults, &fault);
+    fault_deinit(&fault);
+    return rc != 0 || s->params.failed ? -1 : 0;
 }
 
 void submission_deinit(struct submission *s) {

@@ -18,7 +18,7 @@ void api_types(struct server *s, struct http_request *r, struct route_match m) {
     buf_puts(&body, "{\"types\":[");
     const char *before = "";
     for (size_t i = 0; i < host_count(); i++) {
-        if (host_type(i) == NULL)
+        if (host_type(i) == NULL || host_is_hidden(i))
             continue;
         buf_puts(&body, before);
         host_describe(i, &body);

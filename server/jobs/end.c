@@ -235,7 +235,7 @@ static void record_end(struct job *job) {
 static void remember_end(struct job *job) {
     struct jobs *js = job->js;
     log_end(job);
-    if (js->config.keep_sync > 0) {
+    if (js->config.keep_sync > 0 && !host_is_hidden(job->record->type)) {
         js->remembered->ops->finish(js->remembered, job->record, NULL, on_ignored, NULL);
         expiry_schedule(js, job->record->expires_ms);
     }

@@ -44,6 +44,8 @@ void job_hold(struct job *job, size_t bytes) {
 }
 
 void job_index(struct job *job) {
+    if (host_is_hidden(job->record->type))
+        return;
     record_index_put(&job->js->index, &job->indexed, job->record);
 }
 

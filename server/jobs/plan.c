@@ -158,7 +158,7 @@ bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const 
               f->header.attachments == job->attachments.count - job->attachments_known &&
               slice_read(&reply, 0, &head, sizeof head) == 0 && head.chunks == 0 && head.common_size == 0 &&
               head.submission_size <= HOST_MAX_SUBMISSION && reply.size >= plan_front(&head) &&
-              head.type < host_count() && take_parsed(job, &reply, &head);
+              head.type < host_count() && !host_is_hidden(head.type) && take_parsed(job, &reply, &head);
     if (ok) {
         slice_deinit(&job->input);
         job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
