@@ -86,6 +86,8 @@ static const struct config_option rows[] = {
      .help = "how many frames an image can have that moves"},
     {"max-image-pixels", CONFIG_COUNT, CONFIG_RELOADED, AT(max_image_pixels), 1, 1000000000000, .fallback = "100000000",
      .help = "how many pixels an image can have, all frames together"},
+    {"max-inflate-ratio", CONFIG_COUNT, CONFIG_RELOADED, AT(max_inflate_ratio), 1, 1000000000, .fallback = "1000",
+     .help = "how many times as large a compressed body can become, beyond 1MiB"},
     {"max-job-memory", CONFIG_SIZE, CONFIG_RELOADED, AT(max_job_memory), 0, TIB,
      .decided = "a quarter of --max-memory, at least 1GiB",
      .help = "resident memory at which a worker is stopped while it works; 0: no limit"},

@@ -17,6 +17,7 @@
 #include "server/api/ndjson.h"
 #include "server/api/deferred.h"
 #include "server/api/extras.h"
+#include "server/api/coding.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* how long a 202 waits for a worker to plan its job, which checks it */
 #define SMALL_MAP      2048     /* bytes; a body with items or columns that is longer is parsed by a worker */
@@ -114,7 +115,7 @@ static bool is_raw(const struct deferred_request *d) {
     size_t size;
     const char *body = upload_small_text(d->request, d->upload, &size);
     if (size <= SMALL_MAP)
-        return size == 0 && http_body_is_large(d->request);
+        return size == 0 && upload_text_is_large(d->request, d->upload);
     bool map = memmem(body, size, "\"items\"", 7) != NULL || memmem(body, size, "\"columns\"", 9) != NULL;
     return map && !has_references(body, size);
 }
@@ -329,35 +330,46 @@ void api_submit_begin(struct server *s, struct http_request *r) {
         return;
     struct prefer prefer = deferred_read_prefer(r);
     bool keyed = http_header(r, "Idempotency-Key") != NULL;
-    if (keyed || deferred_wait_time(s, &prefer, &granted_s) == 0)
+    if ((keyed || deferred_wait_time(s, &prefer, &granted_s) == 0) && upload_coding(r) == CODING_NONE)
         http_spool_to_files(r);
     if (keyed)
         http_hash_data(r);
 }
 
+/* The key is good, if there is one. */
 static void submit(struct deferred_request *d, const char *key) {
-    char parsed[IDEMPOTENCY_MAX_KEY + 1];
-    d->keyed = key != NULL;
-    if (key != NULL && !idempotency_parse(key, parsed))
-        http_answer_problem(d->request, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
-    else if (!upload_read(d->request, &d->upload))
+    if (!upload_read(d->request, &d->upload))
         return;
-    else if (key == NULL)
+    if (key == NULL)
         submit_body(d);
     else if (is_raw(d))
-        submit_raw_with_key(d, parsed);
+        submit_raw_with_key(d, key);
     else
-        submit_with_key(d, parsed);
+        submit_with_key(d, key);
+}
+
+static void submit_inflated(struct deferred_request *d) {
+    char key[IDEMPOTENCY_MAX_KEY + 1];
+    if (is_welcome(d->server, d->request))
+        submit(d, d->keyed && idempotency_parse(http_header(d->request, "Idempotency-Key"), key) ? key : NULL);
 }
 
 void api_submit(struct server *s, struct http_request *r, struct route_match m) {
     const char *key = http_header(r, "Idempotency-Key");
+    char parsed[IDEMPOTENCY_MAX_KEY + 1];
+    enum coding coding = upload_coding(r);
     (void)m;
-    if (key == NULL && !is_welcome(s, r))
+    if ((key == NULL || coding != CODING_NONE) && !is_welcome(s, r))
         return;
     struct deferred_request *d = deferred_new(s, r, REPLY_RESULT);
     if (d == NULL)
         return;
-    submit(d, key);
+    d->keyed = key != NULL;
+    if (key != NULL && !idempotency_parse(key, parsed))
+        http_answer_problem(r, PROBLEM_INVALID_IDEMPOTENCY_KEY, NULL, NULL);
+    else if (coding != CODING_NONE)
+        coding_inflate(d, coding, submit_inflated);
+    else
+        submit(d, key == NULL ? NULL : parsed);
     deferred_suspend(d);
 }

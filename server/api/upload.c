@@ -9,11 +9,18 @@
 #include "base/field.h"
 #include "base/hash.h"
 
-#define MAX_PAIRS 64 /* parameters of a query */
+#define MAX_PAIRS     64 /* parameters of a query */
+#define SMALL_TEXT    (32 * 1024)
+#define CODINGS_TAKEN "gzip, deflate, zstd" /* for Accept-Encoding */
 
 void upload_free(struct upload *u) {
     if (u == NULL)
         return;
+    struct job *job = u->inflating.job;
+    job_unwait(&u->inflating);
+    if (job != NULL)
+        job_cancel(job); /* the client has left */
+    slice_deinit(&u->inflated);
     slice_deinit(&u->text);
     attachments_deinit(&u->data);
     submission_deinit(&u->submission);
@@ -46,31 +53,44 @@ static bool body_kind(struct http_request *r, enum http_body_kind *kind) {
     return *kind != HTTP_BODY_DATA || http_query(r, "type") != NULL;
 }
 
-static void find_coding(void *arg, const char *line) {
-    struct field_part rest = {line, strlen(line)}, coding;
-    while (field_next(&rest, ',', &coding))
-        if (!field_is(&coding, "identity"))
-            *(bool *)arg = true;
+static void read_coding(void *arg, const char *line) {
+    static const struct {
+        const char *name;
+        enum coding coding;
+    } known[] = {{"gzip", CODING_GZIP}, {"x-gzip", CODING_GZIP}, {"deflate", CODING_DEFLATE}, {"zstd", CODING_ZSTD}};
+    struct field_part rest = {line, strlen(line)}, name;
+    enum coding *coding = arg;
+    while (field_next(&rest, ',', &name)) {
+        if (field_is(&name, "identity"))
+            continue;
+        enum coding one = CODING_OTHER;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            one = field_is(&name, known[i].name) ? known[i].coding : one;
+        *coding = *coding == CODING_NONE ? one : CODING_OTHER;
+    }
 }
 
-/* A body that is compressed, for example. */
-static bool is_coded(struct http_request *r) {
-    bool coded = false;
-    http_each_header(r, "Content-Encoding", find_coding, &coded);
-    return coded;
+enum coding upload_coding(struct http_request *r) {
+    enum coding coding = CODING_NONE;
+    http_each_header(r, "Content-Encoding", read_coding, &coding);
+    return coding;
 }
 
+/* A form is not inflated: its parts can be compressed, if they are worth it. */
 bool upload_begin(struct http_request *r) {
+    enum coding coding = upload_coding(r);
     enum http_body_kind kind;
-    if (is_coded(r)) {
-        http_set_header(r, "Accept-Encoding", "identity"); /* RFC 9110, section 12.5.3 */
+    bool good = body_kind(r, &kind);
+    if (coding == CODING_OTHER || (coding != CODING_NONE && kind == HTTP_BODY_FORM)) {
+        /* RFC 9110, section 12.5.3 */
+        http_set_header(r, "Accept-Encoding", kind == HTTP_BODY_FORM ? "identity" : CODINGS_TAKEN);
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-    } else if (!body_kind(r, &kind)) {
+    } else if (!good) {
         http_set_header(r, "Accept", "application/json, multipart/form-data"); /* section 12.5.1 */
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-    } else if (kind != HTTP_BODY_TEXT) {
-        http_take_body(r, kind);
-        return true;
+    } else {
+        http_take_body(r, coding == CODING_NONE ? kind : HTTP_BODY_DATA);
+        return kind != HTTP_BODY_TEXT;
     }
     return false;
 }
@@ -167,14 +187,18 @@ static bool apply_accept(struct http_request *r, struct upload **u) {
 
 /* An empty body is no data: a type without parameters of bytes can be called by its query alone. */
 static bool read_parts(struct http_request *r, enum http_body_kind kind, struct upload **at) {
+    const struct upload *coded = *at != NULL && (*at)->is_inflated ? *at : NULL;
     uint32_t count = http_part_count(r);
+    if (coded != NULL && (kind == HTTP_BODY_TEXT || coded->inflated.size == 0))
+        return true;
     if (kind == HTTP_BODY_DATA && count == 1 && http_part(r, 0)->bytes.size == 0)
         return true;
     struct upload *u = count == 0 ? NULL : upload_make(r, at);
     bool good = count == 0 || u != NULL;
     for (uint32_t i = 0; good && i < count; i++) {
         const struct http_part *p = http_part(r, i);
-        good = attachments_add(&u->data, &p->bytes, p->media_type, p->own) == 0;
+        good = attachments_add(&u->data, coded == NULL ? &p->bytes : &coded->inflated, p->media_type,
+                               coded == NULL && p->own) == 0;
     }
     const uint8_t *hash = good && u != NULL ? http_data_hash(r) : NULL;
     if (hash != NULL) {
@@ -186,17 +210,36 @@ static bool read_parts(struct http_request *r, enum http_body_kind kind, struct 
     return good;
 }
 
+/* A text that was inflated: a small one goes to the heap. False: memory ran out, and the request is answered. */
+static bool take_inflated_text(struct http_request *r, struct upload *u) {
+    char small[SMALL_TEXT];
+    size_t size = u->inflated.size;
+    if (size > sizeof small)
+        u->text = slice_ref(&u->inflated);
+    else if (slice_read(&u->inflated, 0, small, size) == 0)
+        u->text = slice_copy(small, size);
+    if (u->text.blob == NULL)
+        http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
+    return u->text.blob != NULL;
+}
+
 bool upload_read(struct http_request *r, struct upload **u) {
     enum http_body_kind kind;
     body_kind(r, &kind); /* it can be taken, else it was rejected */
+    if (*u != NULL && (*u)->is_inflated && kind == HTTP_BODY_TEXT && !take_inflated_text(r, *u))
+        return false;
     return read_query(r, u, kind) && apply_accept(r, u) && read_parts(r, kind, u);
 }
 
 const char *upload_small_text(const struct http_request *r, const struct upload *u, size_t *size) {
     if (u == NULL || u->text.blob == NULL)
         return http_small_body(r, size);
-    *size = u->text.size;
-    return (const char *)slice_heap(&u->text);
+    *size = slice_is_bulk(&u->text) ? 0 : u->text.size;
+    return *size == 0 ? NULL : (const char *)slice_heap(&u->text);
+}
+
+bool upload_text_is_large(const struct http_request *r, const struct upload *u) {
+    return u == NULL || u->text.blob == NULL ? http_body_is_large(r) : slice_is_bulk(&u->text);
 }
 
 struct slice upload_text(const struct http_request *r, const struct upload *u) {
