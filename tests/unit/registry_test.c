@@ -12,10 +12,10 @@
 static void test_types_are_offered_only_when_asked_for(void **state) {
     (void)state;
     host_init(false);
-    assert_int_equal(host_count(), 5);
+    assert_int_equal(host_count(), 6);
     assert_int_equal(host_find("echo"), -1);
     host_init(true);
-    assert_int_equal(host_count(), 14);
+    assert_int_equal(host_count(), 15);
     assert_true(host_find("echo") >= 0);
 }
 
@@ -29,6 +29,41 @@ static void types_keep_their_numbers_with_and_without_test_types(void **state) {
         assert_int_equal(host_find(names[i]), i);
         assert_string_equal(host_handler((size_t)i)->name, names[i]);
     }
+}
+
+static void a_hidden_type_has_a_number_and_is_not_found(void **state) {
+    (void)state;
+    struct submission s;
+    struct fault fault = {{0}};
+    const char *body = "{\"type\":\"body-inflate\",\"params\":{}}";
+    host_init(false);
+    int number = host_known("body-inflate");
+    assert_true(number >= 0 && host_is_hidden((size_t)number));
+    assert_false(host_is_hidden((size_t)host_known("primes")));
+    assert_int_equal(host_find("body-inflate"), -1);
+    assert_int_equal(submission_parse(body, strlen(body), 64, 0, &s, &fault), -1);
+    assert_non_null(strstr(fault.json.data, "unknown_type"));
+    submission_deinit(&s);
+    fault_deinit(&fault);
+    assert_int_equal(submission_of_hidden("primes", "{\"nth\":1}", &s), -1);
+    submission_deinit(&s);
+    assert_int_equal(submission_of_hidden("body-inflate", "{\"coding\":\"gzip\"}", &s), -1);
+    submission_deinit(&s);
+    const char *good = "{\"data\":{\"part\":0},\"coding\":\"gzip\",\"limit\":1,\"ratio\":1}";
+    assert_int_equal(submission_of_hidden("body-inflate", good, &s), 0);
+    assert_int_equal(s.type, number);
+    submission_deinit(&s);
+}
+
+static void no_other_type_gets_the_name_of_a_hidden_one(void **state) {
+    (void)state;
+    host_init(false);
+    struct handler same = *host_handler((size_t)host_known("primes"));
+    struct buf error = {0};
+    same.name = "body-inflate";
+    assert_int_equal(host_add(&(struct host_type){.handler = &same, .source = "plugin:x"}, &error), -1);
+    assert_non_null(strstr(error.data, "builtin has a job type"));
+    buf_deinit(&error);
 }
 
 static void unknown_types_are_not_found(void **state) {
@@ -106,6 +141,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types_are_offered_only_when_asked_for),
         cmocka_unit_test(types_keep_their_numbers_with_and_without_test_types),
+        cmocka_unit_test(a_hidden_type_has_a_number_and_is_not_found),
+        cmocka_unit_test(no_other_type_gets_the_name_of_a_hidden_one),
         cmocka_unit_test(unknown_types_are_not_found),
         cmocka_unit_test(every_fallback_fits_its_own_parameter),
         cmocka_unit_test(every_type_is_described_in_json),

@@ -75,6 +75,11 @@ int host_find(const char *name) {
     return strcmp(name, "shape") == 0 ? TOY_SHAPE : strcmp(name, "plain") == 0 ? TOY_PLAIN : -1;
 }
 
+bool host_is_hidden(size_t type) {
+    (void)type;
+    return false;
+}
+
 bool registry_is_builtin(size_t type) {
     return type < TOY_TYPES;
 }
