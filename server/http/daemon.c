@@ -55,6 +55,7 @@ static struct http_request *begin_request(struct http *h, struct MHD_Connection 
         return NULL;
     http_receive_head(r);
     h->events.begin(h->events.arg, r);
+    http_receive_begun(r);
     if (http_receive_no_more(r))
         http_answer_rejection(r);
     return r;

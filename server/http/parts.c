@@ -85,16 +85,19 @@ static bool hold(struct http_request *r, size_t size) {
     return http_body_hold(r, size);
 }
 
+bool http_parts_go_to_files(const struct http_request *r) {
+    return r->parts != NULL && r->parts->to_files && r->http->config.spool_directory != NULL;
+}
+
 static int open_spool(const struct http_request *r) {
-    const struct http_parts *p = r->parts;
-    if (!p->to_files || r->http->config.spool_directory == NULL)
+    if (!http_parts_go_to_files(r))
         return memfd_new("offload-body");
     return open(r->http->config.spool_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
 static void add_bytes(struct http_request *r, const char *bytes, size_t size) {
     struct http_parts *p = r->parts;
-    bool file = p->to_files && r->http->config.spool_directory != NULL;
+    bool file = http_parts_go_to_files(r);
     hash(p, bytes, size);
     p->size += size;
     if (p->fd < 0 && p->small.size + size <= HTTP_SMALL_BODY) {
@@ -120,7 +123,7 @@ static void add_bytes(struct http_request *r, const char *bytes, size_t size) {
 static void end_part(struct http_request *r) {
     struct http_parts *p = r->parts;
     struct http_part *part = &p->list[p->count - 1];
-    bool file = p->to_files && r->http->config.spool_directory != NULL;
+    bool file = http_parts_go_to_files(r);
     struct blob *b = NULL;
     hash(p, &p->size, sizeof p->size);
     if (p->fd < 0) {

@@ -12,6 +12,8 @@
 #include "server/http/parts_state.h"
 #include "server/http/request.h"
 
+/* True: the large ones of its parts are files. */
+bool http_parts_go_to_files(const struct http_request *r);
 /* Bytes of the body have come. The text of a form goes to r->body and r->spool_fd, as other texts do. */
 struct parts_fault http_parts_take(struct http_request *r, const char *bytes, size_t size);
 /* The whole body has come. */

@@ -34,6 +34,11 @@ void http_receive_head(struct http_request *r) {
         reject_for_size(r, PROBLEM_HEADER_TOO_LARGE, config->max_header);
     if (content_length(r) > config->max_body)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, config->max_body);
+}
+
+void http_receive_begun(struct http_request *r) {
+    if (r->state != REQUEST_RECEIVING || http_parts_go_to_files(r))
+        return;
     /* Before the body is read. What it really takes is counted while it comes. */
     if (content_length(r) > HTTP_SMALL_BODY && !held_make_room(HELD_FOR_NEW, (size_t)content_length(r)))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);

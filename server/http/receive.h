@@ -7,6 +7,8 @@
 
 /* The head has come. Rejects a request that is too large. */
 void http_receive_head(struct http_request *r);
+/* http_events.begin has said how the body is taken. Rejects the request if there is no memory for it. */
+void http_receive_begun(struct http_request *r);
 /* True if the body of a rejected request will not be read. The caller answers at once, and that closes the
  * connection. */
 bool http_receive_no_more(struct http_request *r);

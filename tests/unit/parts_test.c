@@ -258,6 +258,20 @@ static void parts_count_once_while_others_come(void **state) {
     free(bytes);
 }
 
+static void a_form_that_goes_to_files_can_be_larger_than_memory(void **state) {
+    enum { SIZE = 600000 };
+    char *bytes = filled(SIZE);
+    struct buf body = {0};
+    (void)state;
+    world.config.spool_directory = "/tmp";
+    buf_printf(&body, JOB DATA "\r\n%s\r\n" CLOSE, bytes);
+    held_set_limit(500000); /* its connections count, too */
+    until_received(post_pieces("/form", TYPE, body.data, body.size, body.size), " 429 ");
+    until_received(post_pieces("/form/files", TYPE, body.data, body.size, body.size), "part 600000  ");
+    buf_deinit(&body);
+    free(bytes);
+}
+
 static void a_form_that_ends_in_the_middle_leaves_nothing(void **state) {
     enum { SIZE = 100000 };
     char *bytes = filled(SIZE);
@@ -340,6 +354,7 @@ int main(void) {
         TEST(more_parts_than_allowed_are_413),
         TEST(endless_heads_are_400),
         TEST(parts_count_once_while_others_come),
+        TEST(a_form_that_goes_to_files_can_be_larger_than_memory),
         TEST(a_form_that_ends_in_the_middle_leaves_nothing),
         TEST(a_body_that_is_one_data_part),
         TEST(a_page_of_another_origin_is_told_before_it_sends_its_body),
