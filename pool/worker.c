@@ -393,6 +393,13 @@ static void plan_params(struct outcome *o, struct wire_header h, struct bytes pa
     host_plan_deinit(&plan);
 }
 
+/* A map does not work in place. The front end did not know that it was one; it will know by the time of the runs. */
+static void disown_attachments(const struct host_output *made) {
+    for (size_t i = 0; i < self.attached_count; i++)
+        self.attached[i].own = false;
+    show_attachments(made);
+}
+
 /* Parses a raw body, and plans the job, unless an isolated worker must do that. */
 static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes body) {
     struct host_parsed p;
@@ -414,6 +421,8 @@ static void plan_raw(struct outcome *o, const struct wire_header *h, struct byte
         checked.flags = p.map ? WIRE_ITEMS : 0;
         checked.type = p.type;
         checked.count = p.wanted_chunks;
+        if (p.map)
+            disown_attachments(&o->output);
         plan_params(o, checked, (struct bytes){p.params.data, p.params.size}, &p.submission);
     }
     host_parsed_deinit(&p);

@@ -92,9 +92,9 @@ class Service(unittest.TestCase):
         self.assertEqual(problem["errors"][0]["pointer"], pointer)
         self.assertIn(words, problem["errors"][0]["detail"])
 
-    def form(self, job, *data):
-        """The parts of a form, and its media type."""
-        parts = [b'Content-Disposition: form-data; name="job"\r\n\r\n' + json.dumps(job).encode()]
+    def form(self, job, *data, blanks=0):
+        """Sends the job, with so many blanks behind it, and the data parts."""
+        parts = [b'Content-Disposition: form-data; name="job"\r\n\r\n' + json.dumps(job).encode() + b" " * blanks]
         parts += [b'Content-Disposition: form-data; name="data"; filename="a"\r\n\r\n' + bytes(one) for one in data]
         body = b"".join(b"--0000limit\r\n" + part + b"\r\n" for part in parts) + b"--0000limit--\r\n"
         self.connection.request("POST", "/v1/jobs", body, {"Content-Type": "multipart/form-data; boundary=0000limit"})
@@ -327,6 +327,36 @@ class Values(Service):
                                 summary = self.value(npy(array), op="scale", factor=factor)
                                 self.check_value("sum", expected, {"sum": summary.pop("sum")})
                                 self.assertEqual(summary, {"dtype": dtype, "shape": [6, 500]})
+
+    def check_map(self, job, factors, arrays, blanks):
+        """Each item scales an array: the same one, or one of its own."""
+        status, answer = self.form(job, *map(npy, arrays), blanks=blanks)
+        self.assertEqual(status, 200, answer)
+        found = answer["result"].get("items" if "items" in job else "results")
+        self.assertEqual((len(found), answer["result"].get("errors", [])), (len(factors), []))
+        for at, (item, factor) in enumerate(zip(found, factors)):
+            expected = arrays[at % len(arrays)] * factor
+            self.assertEqual(item.get("status"), "succeeded" if "items" in job else None, item)
+            self.assertEqual(item["result"]["sum"], str(expected.sum()))
+            _, found = self.daemon.ask("GET", f"{answer['links']['result']}/{at}")
+            np.testing.assert_array_equal(np.load(io.BytesIO(found)), expected)
+
+    def test_scale_in_maps(self):
+        arrays = [np.arange(20000) + i for i in range(3)]  # each is in memory of its own
+        factors = [2, 3, 5]
+        for large in (False, True):  # a worker parses a job of more than 32 KiB
+            for own in (False, True):
+                data = arrays if own else arrays[:1]
+                items = [{"op": "scale", "factor": factor} for factor in factors]
+                named = [{**item, "array": {"part": at if own else 0}} for at, item in enumerate(items)]
+                columns = {"op": "scale", "factor": factors}
+                jobs = [{"items": items}, {"items": named}, {"columns": columns},
+                        {"columns": {**columns, "array": [item["array"] for item in named]}}]
+                if not own:
+                    jobs.append({"columns": {**columns, "array": {"part": 0}}})
+                for job in jobs:
+                    with self.subTest(large=large, own=own, job=job):
+                        self.check_map({"type": "array", **job}, factors, data, blanks=40000 if large else 0)
 
     def test_scale_of_every_float16(self):
         every = np.arange(65536, dtype=np.uint16).view(np.float16)
