@@ -26,7 +26,7 @@ struct work {
     VipsImage *made[MOST_IMAGES];
     size_t count;
     uint64_t frames, frames_done; /* 0 of one that does not move */
-    VipsImage *last;              /* the one that is written to a file; NULL: not yet */
+    VipsImage *last;              /* what is computed or written now; NULL: not yet */
     uint64_t done;                /* of 100 for each frame and 100 for the file: as far as was said */
 };
 
@@ -44,8 +44,8 @@ static VipsImage *take(struct work *w, int rc, VipsImage *const *image) {
     return rc == 0 ? keep(w, *image) : NULL;
 }
 
-static void drop_all(struct work *w) {
-    while (w->count > 0)
+static void drop_to(struct work *w, size_t count) {
+    while (w->count > count)
         vips.unref(w->made[--w->count]);
 }
 
@@ -317,9 +317,25 @@ static VipsImage *apply(struct work *w, VipsImage *image, const struct image_op 
     }
 }
 
+/* Computes the image now, once, and drops what it was made of after the first `count`. */
+static VipsImage *compute(struct work *w, VipsImage *image, size_t count) {
+    w->last = image;
+    VipsImage *memory = call_cancelled(w->call) ? NULL : vips.image_copy_memory(image);
+    w->last = NULL;
+    drop_to(w, count);
+    return keep(w, memory);
+}
+
+/* A blur or a sharpening asks for each line of its input several times. If that were another one, which asks for its own
+ * input as often, a list of them would take for ever. */
 static VipsImage *apply_all(struct work *w, VipsImage *image, const struct image_op *ops, size_t count) {
-    for (size_t i = 0; image != NULL && i < count; i++)
-        image = apply(w, image, &ops[i]);
+    size_t before = w->count;
+    for (size_t i = 0; image != NULL && i < count; i++) {
+        if (i > 0 && (ops[i].filter == FILTER_BLUR || ops[i].filter == FILTER_SHARPEN))
+            image = compute(w, image, before);
+        if (image != NULL)
+            image = apply(w, image, &ops[i]);
+    }
     return image;
 }
 
@@ -398,7 +414,7 @@ static VipsImage *work_on_frames(struct work *w, VipsImage *tall, const struct i
         frame = take(&one, vips.extract_area(tall, &frame, 0, i * height, width, height, NULL), &frame);
         frame = apply_all(&one, frame, ops, count);
         memory = frame == NULL || call_cancelled(w->call) ? NULL : vips.image_copy_memory(frame);
-        drop_all(&one);
+        drop_to(&one, 0);
         for (int j = 0; memory == NULL && j < i; j++)
             vips.unref(frames[j]);
         if (memory == NULL)
@@ -527,7 +543,7 @@ int image_work(struct call *c, const void *bytes, size_t size, const struct imag
     if (image != NULL)
         image = wanted.frames > 1 ? work_on_frames(&w, image, &wanted, ops, count) : apply_all(&w, image, ops, count);
     int rc = image == NULL || check_sides(&w, image, saving->format, wanted.frames) != 0 ? -1 : save(&w, image, saving);
-    drop_all(&w);
+    drop_to(&w, 0);
     if (rc != 0 && !call_cancelled(c))
         fail_damaged(c); /* no effect if the reason is known already */
     vips.error_clear();

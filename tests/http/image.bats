@@ -73,7 +73,9 @@ submit_image() {
 
 @test "a worker that is killed in the middle: the image is made by another one" {
     slow_image
-    submit_image 'filter=blur&sigma=40'
+    local blur='{"filter":"blur","sigma":100}' ops
+    ops=$(jq -nr --arg ops "[$blur,$blur,$blur]" '$ops | @uri')
+    submit_image "ops=$ops"
     kill -STOP "$WORKER" # it cannot end the job meanwhile
     has_status "$ID" running
     kill -KILL "$WORKER"
@@ -82,7 +84,7 @@ submit_image() {
     [ "$(job_field "$ID" '.lost[0].signal')" = SIGKILL ]
     call "/v1/jobs/$ID/result"
     mv "$BODY" "$BATS_TEST_TMPDIR/result"
-    call -H 'Accept: image/*' -X POST -T "$IMAGE" '/v1/jobs?type=image&filter=blur&sigma=40'
+    call -H 'Accept: image/*' -X POST -T "$IMAGE" "/v1/jobs?type=image&ops=$ops"
     [ "$CODE" = 200 ]
     cmp "$BODY" "$BATS_TEST_TMPDIR/result"
 }
