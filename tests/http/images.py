@@ -206,6 +206,12 @@ def order():
     expected.thumbnail((60, 60), Image.LANCZOS, reducing_gap=None)
     close(worked(data, ops=[{"filter": "thumbnail", "width": 60, "height": 60}, {"filter": "blur", "sigma": 1.5}]),
           expected.filter(ImageFilter.GaussianBlur(1.5)), RESAMPLING, "thumbnail, blur")
+    ops = [{"filter": "blur", "sigma": 3}, {"filter": "sharpen"}, {"filter": "sepia"}, {"filter": "rotate"}] * 3
+    for whole in data, file_of(clear_picture()):
+        step = whole
+        for op in ops:
+            step = done(step, **op)
+        close(worked(whole, ops=ops), opened(step), EXACT, "twelve operations at once, and one by one")
 
 
 # ---- formats ---------------------------------------------------------------------------------------------------------
