@@ -293,17 +293,20 @@ deaths='segv:signal:SIGSEGV kill:signal:SIGKILL exit:exit:3 half:exit:0 close:pr
     [ "$(jq -s '[.[] | select(.code == "worker_crashed")] | length' "$BATS_TEST_TMPDIR/answers")" = 1 ]
 }
 
-# The items are sent together, so nobody knows which of them is to blame, until each is sent alone.
+# The items are sent together, so nobody knows which of them is to blame, until each is sent alone. On a busy machine the
+# calls can seem too long to be sent together; then the map is done once more.
 @test "a process that dies with several calls is logged and counted, and no attempt is lost by that" {
     serve --fork
-    for _ in 1 2 3 4 5; do
-        result_of die '{"how":"none","times":0}' >/dev/null
-    done
     good='{"how":"exit","times":0}'
-    call_job "{\"type\":\"die\",\"items\":[$good,{\"how\":\"exit\"},$good,$good,$good],\"options\":{\"max_attempts\":2,\"chunks\":1}}"
-    [ "$CODE" = 200 ]
-    holds '[.result.items[].status] == ["succeeded", "failed", "succeeded", "succeeded", "succeeded"]'
-    lost=$(field '.lost | length')
+    lost=0
+    for _ in {1..20}; do
+        call_job "{\"type\":\"die\",\"items\":[$good$(printf ",$good%.0s" {1..50})]}"
+        call_job "{\"type\":\"die\",\"items\":[$good,{\"how\":\"exit\"},$good,$good,$good],\"options\":{\"max_attempts\":2,\"chunks\":1}}"
+        [ "$CODE" = 200 ]
+        holds '[.result.items[].status] == ["succeeded", "failed", "succeeded", "succeeded", "succeeded"]'
+        lost=$((lost + $(field '.lost | length')))
+        ! grep -q '"event":"process_died"' "$LOG" || break
+    done
     [ "$(grep -c '"event":"process_died".*"cause":"exit".*"exit_code":3' "$LOG")" -ge 1 ]
     deaths=$(curl -sS "$URL/metrics" | sed -n 's/^offload_process_deaths_total{cause="exit"} //p')
     [ "$deaths" = "$((lost + $(grep -c '"event":"process_died"' "$LOG")))" ]
