@@ -22,6 +22,7 @@
     HANDLER(image)                                                                                                     \
     HANDLER(array)                                                                                                     \
     HANDLER(inflate)                                                                                                   \
+    HANDLER(deflate)                                                                                                   \
     HANDLER(echo)                                                                                                      \
     HANDLER(collatz)                                                                                                   \
     HANDLER(sleep)                                                                                                     \
