@@ -429,6 +429,8 @@ void deferred_on_done(struct server *s, struct http_request *r) {
         return;
     http_set_state(r, NULL);
     leave_job(d);
+    if (d->compression != NULL)
+        d->end_compression(d->compression);
     move_to(d, DEFERRED_GONE);
     d->request = NULL;
     if (d->at_store > 0)

@@ -53,7 +53,9 @@ struct deferred_request {
     /* With `decide`: the client leaves, so `request` will be NULL. Appends what `decide` needs of it to `kept`. */
     void (*keep)(struct deferred_request *d);
     struct buf kept;
-    struct slice body;     /* DEFERRED_LEFT: of the request */
+    struct slice body;               /* DEFERRED_LEFT: of the request */
+    struct compression *compression; /* its answer is being compressed; NULL: it is not */
+    void (*end_compression)(struct compression *c);
     struct upload *upload; /* of a submission: what it has beside a plain JSON body; NULL: nothing */
     void (*found)(struct deferred_request *d, enum store_result result,
                   struct record *record);        /* of deferred_look_up */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/api/api.h"
+#include "server/api/compression.h"
 #include "server/api/deferred.h"
 #include "server/api/events.h"
 #include "server/api/item.h"
@@ -209,7 +210,7 @@ static void on_rejected(void *arg, unsigned status) {
 }
 
 struct http_events routes_events(struct server *s) {
-    return (struct http_events){s, on_begin, on_handle, on_hangup, on_done, on_rejected};
+    return (struct http_events){s, on_begin, on_handle, on_hangup, on_done, on_rejected, compression_begin};
 }
 
 int routes_init(struct server *s) {

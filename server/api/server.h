@@ -20,6 +20,7 @@ struct server {
     struct store *store; /* of the jobs that last; it belongs to `jobs` */
     struct idempotency *idempotency;
     struct webhooks *webhooks;
+    struct compressed *compressed; /* list: answers that are sent compressed (compression.c) */
     struct metrics metrics;
     struct pool_sources sources[2]; /* of the job types: those that are loaded, and those of a reload under way */
     struct arena sources_memory[2];

@@ -1,5 +1,4 @@
-/* answer.c: makes answers from memory, from a memfd (which is sent by sendfile), or compressed while they are sent.
- * Front end. */
+/* answer.c: makes answers from memory, or from a memfd or a file, which are sent by sendfile(2). Front end. */
 #include "server/http/answer.h"
 
 #include <fcntl.h>
@@ -11,14 +10,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/http/coding.h"
 #include "server/http/etag.h"
-#include "server/http/gzip.h"
 #include "server/http/range.h"
 #include "server/http/unread.h"
 
 #define SMALL_ANSWER (4 * 1024)
 #define USUAL_ANSWER (64 * 1024)
-#define GZIP_FROM    (64 * 1024) /* a smaller answer is not compressed: that would gain little */
+#define CODED_FROM   (64 * 1024) /* a smaller answer is not compressed: that would gain little */
 #define ETAG_SIZE    80
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
@@ -221,16 +220,16 @@ static struct MHD_Response *slice_response(struct http_request *r, const struct 
 }
 
 static void add_accepted(void *arg, const char *line) {
-    http_gzip_read(arg, line);
+    http_coding_read(arg, line);
 }
 
-static bool accepts_gzip(struct http_request *r) {
-    struct http_gzip_wish wish = HTTP_GZIP_NO_WISH;
+static enum http_coding wanted_coding(struct http_request *r) {
+    struct http_coding_wish wish = HTTP_CODING_NO_WISH;
     http_each_header(r, MHD_HTTP_HEADER_ACCEPT_ENCODING, add_accepted, &wish);
-    return http_gzip_is_accepted(&wish);
+    return http_coding_choose(&wish);
 }
 
-/* Images and the like are compressed already, or are too many bytes for the event loop. */
+/* Images and the like are compressed already. */
 static bool is_text(const char *media_type) {
     return strncmp(media_type, "text/", 5) == 0 || strcmp(media_type, "application/json") == 0;
 }
@@ -251,56 +250,97 @@ static enum range wanted_range(struct http_request *r, size_t size, const char *
 
 /* The entity tags of a slice: its bytes as they are, and compressed. */
 struct slice_tags {
-    char plain[ETAG_SIZE], gzip[ETAG_SIZE];
+    char in[HTTP_CODINGS][ETAG_SIZE];
 };
 
-/* True: the condition of the request has its answer, 412 or 304. Else the headers are set. What a POST has made is given
- * whatever its conditions are. */
-static bool answer_condition(struct http_request *r, const struct slice_tags *tags, bool gzip) {
-    const char *etag = gzip ? tags->gzip : tags->plain;
-    bool reads = strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 || http_is_head(r);
-    if (reads && http_precondition_fails(r, tags->plain, 0) && http_precondition_fails(r, tags->gzip, 0)) {
+static const char *const coding_names[HTTP_CODINGS] = {[HTTP_GZIP] = "gzip", [HTTP_ZSTD] = "zstd"};
+
+static struct slice_tags tags_of(const char *tag) {
+    struct slice_tags tags;
+    snprintf(tags.in[HTTP_IDENTITY], ETAG_SIZE, "\"%s\"", tag);
+    for (int i = HTTP_IDENTITY + 1; i < HTTP_CODINGS; i++)
+        snprintf(tags.in[i], ETAG_SIZE, "\"%s-%s\"", tag, coding_names[i]);
+    return tags;
+}
+
+static void set_tag(struct http_request *r, const char *etag) {
+    http_set_header(r, MHD_HTTP_HEADER_ETAG, etag);
+    http_set_header(r, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
+}
+
+static bool any_precondition_holds(struct http_request *r, const struct slice_tags *tags) {
+    for (int i = 0; i < HTTP_CODINGS; i++)
+        if (!http_precondition_fails(r, tags->in[i], 0))
+            return true;
+    return false;
+}
+
+/* True: the condition of the request has its answer, 412 or 304. What a POST has made is given whatever its conditions
+ * are. */
+static bool answer_condition(struct http_request *r, const struct slice_tags *tags, const char *etag) {
+    if (strcmp(r->method, MHD_HTTP_METHOD_GET) != 0 && !http_is_head(r))
+        return false;
+    if (!any_precondition_holds(r, tags)) {
         http_answer_problem(r, PROBLEM_PRECONDITION_FAILED, NULL, NULL);
         return true;
     }
-    http_set_header(r, MHD_HTTP_HEADER_ETAG, etag);
-    http_set_header(r, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
-    if (!reads || !http_is_known(r, etag))
+    if (!http_is_known(r, etag))
         return false;
+    set_tag(r, etag);
     http_answer_static(r, MHD_HTTP_NOT_MODIFIED, NULL, "", 0);
     return true;
 }
 
-void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag) {
-    struct slice_tags tags;
-    size_t first = 0, last = 0;
-    snprintf(tags.plain, sizeof tags.plain, "\"%s\"", tag);
-    snprintf(tags.gzip, sizeof tags.gzip, "\"%s-gzip\"", tag);
-    enum range range = wanted_range(r, body->size, tags.plain, &first, &last);
-    /* What compresses an answer is larger than many answers. If it does not fit, the answer is not compressed. */
-    bool gzip = range == RANGE_NONE && body->size >= GZIP_FROM && is_text(media_type) && accepts_gzip(r) &&
-                held_make_room(HELD_FOR_ANSWER, http_gzip_bytes);
-    if (answer_condition(r, &tags, gzip))
-        return;
-    if (range == RANGE_BAD) {
-        http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%zu", body->size);
-        http_answer_problem(r, PROBLEM_RANGE_NOT_SATISFIABLE, NULL, NULL);
-        return;
-    }
-    if (range == RANGE_OK) {
-        struct slice part = slice_part(body, first, last - first + 1);
-        http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %zu-%zu/%zu", first, last, body->size);
-        http_queue_answer(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(r, &part));
-        slice_deinit(&part);
-        return;
-    }
-    if (gzip) {
-        http_hold_answer(r, http_gzip_bytes);
-        http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
-        http_queue_answer(r, MHD_HTTP_OK, media_type,
-                          http_is_head(r) ? http_head_response() : http_gzip_response(body));
-        return;
-    }
+void http_answer_plain(struct http_request *r, const char *media_type, const struct slice *body, const char *tag) {
+    const struct slice_tags tags = tags_of(tag);
+    set_tag(r, tags.in[HTTP_IDENTITY]);
     http_set_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
     http_queue_answer(r, MHD_HTTP_OK, media_type, slice_response(r, body));
+}
+
+/* response: NULL if there was no memory for it. */
+static void answer_coded(struct http_request *r, const char *media_type, enum http_coding coding, const char *tag,
+                         struct MHD_Response *response) {
+    const struct slice_tags tags = tags_of(tag);
+    set_tag(r, tags.in[coding]);
+    http_set_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, coding_names[coding]);
+    http_queue_answer(r, MHD_HTTP_OK, media_type, response);
+}
+
+void http_answer_coded(struct http_request *r, const char *media_type, const struct slice *body,
+                       enum http_coding coding, const char *tag) {
+    answer_coded(r, media_type, coding, tag, slice_response(r, body));
+}
+
+static void answer_range(struct http_request *r, const char *media_type, const struct slice *body, const char *etag,
+                         size_t first, size_t last) {
+    struct slice part = slice_part(body, first, last - first + 1);
+    set_tag(r, etag);
+    http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes %zu-%zu/%zu", first, last, body->size);
+    http_queue_answer(r, MHD_HTTP_PARTIAL_CONTENT, media_type, slice_response(r, &part));
+    slice_deinit(&part);
+}
+
+void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag) {
+    const struct slice_tags tags = tags_of(tag);
+    const struct http_events *events = &r->http->events;
+    size_t first = 0, last = 0;
+    enum range range = wanted_range(r, body->size, tags.in[HTTP_IDENTITY], &first, &last);
+    enum http_coding coding =
+        range == RANGE_NONE && body->size >= CODED_FROM && is_text(media_type) && events->compress != NULL
+            ? wanted_coding(r)
+            : HTTP_IDENTITY;
+    if (answer_condition(r, &tags, tags.in[coding]))
+        return;
+    if (range == RANGE_BAD) {
+        set_tag(r, tags.in[HTTP_IDENTITY]);
+        http_set_header_f(r, MHD_HTTP_HEADER_CONTENT_RANGE, "bytes */%zu", body->size);
+        http_answer_problem(r, PROBLEM_RANGE_NOT_SATISFIABLE, NULL, NULL);
+    } else if (range == RANGE_OK) {
+        answer_range(r, media_type, body, tags.in[HTTP_IDENTITY], first, last);
+    } else if (coding != HTTP_IDENTITY && http_is_head(r)) {
+        answer_coded(r, media_type, coding, tag, http_head_response());
+    } else if (coding == HTTP_IDENTITY || !events->compress(events->arg, r, media_type, body, coding, tag)) {
+        http_answer_plain(r, media_type, body, tag);
+    }
 }

@@ -57,6 +57,9 @@ struct http_config {
     unsigned allowed_host_count;
 };
 
+/* Content codings (RFC 9110, section 8.4.1; RFC 8878) of answers. */
+enum http_coding { HTTP_IDENTITY, HTTP_GZIP, HTTP_ZSTD, HTTP_CODINGS };
+
 /* The callbacks of the owner. For each request: `begin`, then `handle` unless it was rejected, and always `done`. If
  * the client leaves, `done` can follow directly on `begin` or `handle`. */
 struct http_events {
@@ -76,6 +79,11 @@ struct http_events {
     /* A request was answered with that status, and nothing else is called for it: its head was malformed, too large or
      * too late. */
     void (*rejected)(void *arg, unsigned status);
+    /* Called by http_answer_slice, with what it was given: the client wants these bytes compressed. Copies what it needs,
+     * and gives the answer later, with http_answer_coded or http_answer_plain. False: it will not, so the bytes are sent
+     * as they are. NULL: nothing is compressed. */
+    bool (*compress)(void *arg, struct http_request *r, const char *media_type, const struct slice *body,
+                     enum http_coding coding, const char *tag);
 };
 
 /* ---- the server -------------------------------------------------------------------------------------------------- */
@@ -208,11 +216,15 @@ void http_answer(struct http_request *r, unsigned status, const char *media_type
 struct buf http_answer_room(struct http_request *r);
 void http_answer_static(struct http_request *r, unsigned status, const char *media_type, const void *body,
                         size_t size); /* borrows `body` for ever */
-/* Answers with a slice, and takes a reference to it. 200 with the whole slice, which is compressed if it is large text or
- * JSON and the client accepts gzip (RFC 9110, section 12.5.3); or 206 with the client's Range (section 14); or 416. `tag`, at most
+/* Answers with a slice, and takes a reference to it. 200 with the whole slice; or later, if it is large text or JSON, the
+ * client accepts it compressed (RFC 9110, section 12.5.3), and http_events.compress does that; or 206 with the client's Range (section 14); or 416. `tag`, at most
  * 64 characters, stands for these bytes for ever: the strong ETag is made of it, and the client's conditions can be
  * answered with 304 or 412. */
 void http_answer_slice(struct http_request *r, const char *media_type, const struct slice *body, const char *tag);
+/* After http_events.compress: 200 with the slice in that coding, or with the one as it was. */
+void http_answer_coded(struct http_request *r, const char *media_type, const struct slice *body,
+                       enum http_coding coding, const char *tag);
+void http_answer_plain(struct http_request *r, const char *media_type, const struct slice *body, const char *tag);
 /* Answers with a problem document (RFC 9457). `detail` and `members` are as for problem_write. */
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members);
 

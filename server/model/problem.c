@@ -89,7 +89,7 @@ static const struct problem problems[PROBLEM_COUNT] = {
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] =
         {"unsupported_media_type", 415, "Unsupported media type",
          "Send the job as application/json or multipart/form-data, or its data alone as the body, with "
-         "?type=T in the query; without a content coding such as gzip."},
+         "?type=T in the query; without a content coding, or with gzip, deflate or zstd."},
     [PROBLEM_URI_TOO_LONG] = {"uri_too_long", 414, "URI too long",
                               "The target of the request is longer than the service reads."},
     [PROBLEM_VERSION_NOT_SUPPORTED] = {"version_not_supported", 505, "HTTP version not supported",

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# codings.bats: bodies of requests that are compressed (Content-Encoding). A worker inflates them.
+# codings.bats: bodies of requests that are compressed (Content-Encoding), and results (Accept-Encoding). A worker does
+# it.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -173,9 +174,11 @@ post_json() { # CODING [curl options...]
 @test "the types that inflate cannot be seen or submitted" {
     start_daemon
     call /v1/types
-    holds '[.types[].name] | index("body-inflate") == null'
-    call /v1/types/body-inflate
-    expect_problem 404 not_found
+    holds '[.types[].name] | index("body-inflate") == null and index("result-deflate") == null'
+    for type in body-inflate result-deflate; do
+        call "/v1/types/$type"
+        expect_problem 404 not_found
+    done
     call_job '{"type":"body-inflate","params":{"data":"eA==","coding":"gzip","limit":1,"ratio":1}}'
     expect_problem 422 unknown_type
     holds '.detail + (.errors | tostring) | contains("there are") and (contains("there are body") or contains(", body-") | not)'
@@ -199,4 +202,74 @@ post_json() { # CODING [curl options...]
     wait_for none_held
     call '/v1/jobs?type=bytes'
     holds '.jobs == []'
+}
+
+large_json() { # the path of a result of some 650 KB
+    call_job '{"type":"primes","params":{"start":0,"stop":1200000,"op":"list"}}'
+    field .links.result
+}
+
+@test "a result that is compressed: its tag, its conditions, and its head" {
+    start_daemon
+    path=$(large_json)
+    for coding in gzip zstd; do
+        call -H "Accept-Encoding: $coding" "$path"
+        tag=$(header ETag)
+        [[ $tag == *-$coding\" ]]
+        call -H "Accept-Encoding: $coding" -H "If-None-Match: $tag" "$path"
+        [ "$CODE" = 304 ]
+        call -H "If-None-Match: $tag" "$path" # the bytes as they are are others
+        [ "$CODE" = 200 ]
+        call -I -H "Accept-Encoding: $coding" "$path"
+        [ "$CODE" = 200 ]
+        [ "$(header ETag)" = "$tag" ]
+        [ "$(header Content-Encoding)" = "$coding" ]
+        call -H "Accept-Encoding: $coding" -r 5-9 "$path"
+        [ "$CODE" = 206 ]
+        [ "$(wc -c <"$BODY")" = 5 ]
+        [ -z "$(header Content-Encoding)" ]
+    done
+    call /v1/jobs
+    holds '.jobs | length == 1'
+}
+
+@test "a result is sent as it is while the workers have no time" {
+    start_daemon --workers 1 --express-workers 1
+    path=$(large_json)
+    for _ in 1 2 3; do
+        curl -sS --max-time 300 -o /dev/null "$URL/v1/jobs" -d '{"type":"burn","params":{"cpu_ms":60000}}' -H 'Content-Type: application/json' 3>&- &
+        pids+=($!)
+    done
+    three_live() { [ "$(curl -sS "$URL/v1/jobs?type=burn" | jq '.jobs | length')" = 3 ]; }
+    wait_for three_live
+    call "$path"
+    cp "$BODY" "$BATS_TEST_TMPDIR/whole"
+    sent_as_it_is() {
+        call -H 'Accept-Encoding: gzip' "$path"
+        [ -z "$(header Content-Encoding)" ] && [[ $(header ETag) != *-gzip* ]] && cmp "$BODY" "$BATS_TEST_TMPDIR/whole"
+    }
+    wait_for sent_as_it_is
+    kill "${pids[@]}"
+    wait "${pids[@]}" || true
+    compressed() { [ "$(curl -sS -o /dev/null -w '%header{content-encoding}' -H 'Accept-Encoding: gzip' "$URL$path")" = gzip ]; }
+    wait_for compressed
+}
+
+@test "clients that want the same result compressed, and leave, leave nothing behind" {
+    start_daemon
+    path=$(large_json)
+    python3 - "$PORT" "$path" <<'PYTHON'
+import socket, sys
+for i in range(20):
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    s.sendall(("GET %s HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n" % sys.argv[2]).encode())
+    if i % 2:
+        s.recv(1)
+    s.close()
+PYTHON
+    none_held() { [ "$(curl -sS "$URL/metrics" | grep '^offload_held_bytes{what="answers"}' | cut -d' ' -f2)" = 0 ]; }
+    wait_for none_held
+    call -H 'Accept-Encoding: gzip' "$path"
+    [ "$CODE" = 200 ]
+    gzip -t <"$BODY"
 }

@@ -136,6 +136,13 @@ END
         [ "$(wc -c <"$BODY")" -lt "$(wc -c <"$BATS_TEST_TMPDIR/whole")" ]
         gzip -dc <"$BODY" | cmp - "$BATS_TEST_TMPDIR/whole"
     done
+    for accept in zstd 'gzip, deflate, br, zstd'; do
+        call -H "Accept-Encoding: $accept" "$path"
+        [ "$(header Content-Encoding)" = zstd ]
+        [ "$(header Content-Length)" = "$(wc -c <"$BODY")" ]
+        [[ $(header ETag) == *-zstd\" ]]
+        zstd -dc <"$BODY" | cmp - "$BATS_TEST_TMPDIR/whole"
+    done
     for accept in identity 'gzip;q=0' 'gzip; q=0.0' br ''; do
         call -H "Accept-Encoding: $accept" "$path"
         [ -z "$(header Content-Encoding)" ]

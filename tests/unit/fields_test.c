@@ -1,5 +1,5 @@
 /* fields_test.c: what header fields have in common: base/field.c; and those that http reads: entity tags and
- * Accept-Encoding, server/http/etag.c and gzip.c. */
+ * Accept-Encoding, server/http/etag.c and coding.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 #include "base/field.h"
 #include "server/http/etag.h"
-#include "server/http/gzip.h"
+#include "server/http/coding.h"
 
 static struct field_part part_of(const char *text) {
     return (struct field_part){text, strlen(text)};
@@ -126,11 +126,34 @@ static void if_range_has_one_strong_tag(void **state) {
 
 /* ---- Accept-Encoding --------------------------------------------------------------------------------------------- */
 
+static enum http_coding coding_of(const char *first, const char *second) {
+    struct http_coding_wish w = HTTP_CODING_NO_WISH;
+    http_coding_read(&w, first);
+    http_coding_read(&w, second);
+    return http_coding_choose(&w);
+}
+
 static bool gzip_is_accepted(const char *first, const char *second) {
-    struct http_gzip_wish w = HTTP_GZIP_NO_WISH;
-    http_gzip_read(&w, first);
-    http_gzip_read(&w, second);
-    return http_gzip_is_accepted(&w);
+    return coding_of(first, second) == HTTP_GZIP;
+}
+
+static void the_coding_with_the_greater_weight_is_chosen(void **state) {
+    (void)state;
+    static const char *const zstd[] = {"zstd",
+                                       "gzip, zstd",
+                                       "gzip, deflate, br, zstd",
+                                       "gzip;q=0.5, zstd;q=0.6",
+                                       "*;q=0.5, zstd",
+                                       "gzip;q=0, ZSTD;q=0.001"};
+    static const char *const gzip[] = {"gzip, zstd;q=0.9", "zstd;q=0, gzip", "zstd;q=0.1, *", "zstd;q=0, *"};
+    for (size_t i = 0; i < sizeof zstd / sizeof zstd[0]; i++)
+        if (coding_of(zstd[i], "") != HTTP_ZSTD)
+            fail_msg("%s: not zstd", zstd[i]);
+    for (size_t i = 0; i < sizeof gzip / sizeof gzip[0]; i++)
+        if (coding_of(gzip[i], "") != HTTP_GZIP)
+            fail_msg("%s: not gzip", gzip[i]);
+    assert_int_equal(coding_of("zstd;q=0.5, identity", ""), HTTP_IDENTITY);
+    assert_int_equal(coding_of("zstd;q=0", "gzip;q=0"), HTTP_IDENTITY);
 }
 
 static void gzip_is_accepted_by_its_whole_name(void **state) {
@@ -179,6 +202,7 @@ int main(void) {
         cmocka_unit_test(the_end_of_a_tag_can_be_without_significance),
         cmocka_unit_test(if_range_has_one_strong_tag),
         cmocka_unit_test(gzip_is_accepted_by_its_whole_name),
+        cmocka_unit_test(the_coding_with_the_greater_weight_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,22 +168,6 @@ static void a_slice_is_sent_without_a_copy_even_if_its_owner_drops_it(void **sta
     free(text);
 }
 
-static void what_compresses_an_answer_counts_and_if_it_does_not_fit_the_answer_is_not_compressed(void **state) {
-    (void)state;
-    char *text = text_of(LARGE);
-    world.slice = slice_copy(text, LARGE);
-    struct client *c = connect_client();
-    send_request(c, "GET", "/slice", "Accept-Encoding: gzip\r\n");
-    until_received(c, "Content-Encoding: gzip\r\n");
-    until_traced("done");
-    held_set_limit(held_total + 300000); /* less than the compression needs */
-    forget(c);
-    send_request(c, "GET", "/slice", "Accept-Encoding: gzip\r\n");
-    assert_memory_equal(until_body(c, LARGE), text, LARGE);
-    assert_false(has_received(c, "Content-Encoding"));
-    free(text);
-}
-
 static void a_large_answer_that_does_not_fit_is_429_and_a_small_one_is_given(void **state) {
     (void)state;
     struct client *c = connect_client();
@@ -267,7 +251,6 @@ int main(void) {
         TEST(a_body_that_can_never_fit_is_rejected_by_its_head),
         TEST(an_answer_counts_until_it_is_taken),
         TEST(a_slice_is_sent_without_a_copy_even_if_its_owner_drops_it),
-        TEST(what_compresses_an_answer_counts_and_if_it_does_not_fit_the_answer_is_not_compressed),
         TEST(a_large_answer_that_does_not_fit_is_429_and_a_small_one_is_given),
         TEST(clients_that_take_nothing_are_closed_when_memory_is_short_and_others_are_not),
         TEST(a_connection_counts_from_its_first_to_its_last_moment),

@@ -54,6 +54,7 @@ static struct {
     unsigned client_count, descriptors;
     struct text_stream stream;
     struct slice slice;
+    enum { COMPRESS_NOW, COMPRESS_LATER, COMPRESS_NOT } compress;
     struct http_request *waiting; /* the last one that waits; NULL again when it is done */
     struct http_request *all_waiting[MAX_CLIENTS];
     unsigned waits; /* how many have waited */
@@ -123,6 +124,22 @@ static void list_parts(struct http_request *r) {
     http_answer(r, 200, "text/plain", &list);
 }
 
+/* As http_events.compress: later, if the test has it so; or at once, or not at all. */
+static bool on_compress(void *arg, struct http_request *r, const char *media_type, const struct slice *body,
+                        enum http_coding coding, const char *tag) {
+    struct slice coded = slice_copy("coded", 5);
+    assert_ptr_equal(arg, &world);
+    assert_string_equal(media_type, "text/plain");
+    assert_string_equal(tag, "slice");
+    assert_ptr_equal(body->blob, world.slice.blob);
+    if (world.compress == COMPRESS_NOW)
+        http_answer_coded(r, media_type, &coded, coding, tag);
+    slice_deinit(&coded);
+    if (world.compress == COMPRESS_LATER)
+        world.waiting = r;
+    return world.compress != COMPRESS_NOT;
+}
+
 static void echo(struct http_request *r) {
     struct slice body = http_body(r);
     http_set_header(r, "X-Body", http_body_is_large(r) ? "large" : "small");
@@ -144,6 +161,8 @@ static void on_handle(void *arg, struct http_request *r) {
         echo(r);
     } else if (strcmp(path, "/slice") == 0) {
         http_answer_slice(r, "text/plain", &world.slice, "slice");
+        if (!http_is_answered(r))
+            http_suspend(r);
     } else if (strcmp(path, "/stream") == 0) {
         world.streamed = r;
         http_answer_stream(r, 200, "text/plain", &world.stream.stream);
@@ -205,7 +224,7 @@ static int open_world(void **state) {
 
 /* True if the server could be opened; otherwise `error` says why. */
 static bool open_server(struct buf *error, bool *misconfigured) {
-    const struct http_events events = {&world, on_begin, on_handle, on_hangup, on_done, on_rejected};
+    const struct http_events events = {&world, on_begin, on_handle, on_hangup, on_done, on_rejected, on_compress};
     world.http = http_open(world.loop, &world.config, &events, error, misconfigured);
     return world.http != NULL;
 }
