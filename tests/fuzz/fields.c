@@ -8,7 +8,7 @@
 #include "server/api/idempotency.h"
 #include "server/api/prefer.h"
 #include "server/http/etag.h"
-#include "server/http/gzip.h"
+#include "server/http/coding.h"
 #include "server/http/range.h"
 #include "server/model/trace.h"
 
@@ -64,14 +64,17 @@ static void read_accept(const char *text, size_t size) {
         MUST(ranges.list[i].quality <= 1000 && strlen(ranges.list[i].name) <= HANDLER_MAX_MEDIA_TYPE);
 }
 
-static void add_gzip(void *arg, const char *line) {
-    http_gzip_read(arg, line);
+static void add_coding(void *arg, const char *line) {
+    http_coding_read(arg, line);
 }
 
 static void read_accept_encoding(const char *text, size_t size) {
-    struct http_gzip_wish w = HTTP_GZIP_NO_WISH;
-    each_line(text, size, add_gzip, &w);
-    MUST(!http_gzip_is_accepted(&w) || (w.gzip > 0 || w.any > 0));
+    struct http_coding_wish w = HTTP_CODING_NO_WISH;
+    each_line(text, size, add_coding, &w);
+    enum http_coding chosen = http_coding_choose(&w);
+    MUST(chosen != HTTP_GZIP || w.gzip > 0 || (w.gzip < 0 && w.any > 0));
+    MUST(chosen != HTTP_ZSTD || (w.zstd > 0 && w.zstd >= w.gzip));
+    MUST(chosen != HTTP_IDENTITY || w.identity >= 0 || (w.gzip <= 0 && w.zstd <= 0));
 }
 
 static void add_priority(void *arg, const char *line) {

@@ -27,7 +27,7 @@ STARTS = 20
 IN_WORKER = 30
 QUIET_S = 10
 ANSWER_FUNCTIONS = ("http_request_new", "http_connection_new", "http_answer", "http_queue", "slice_response",
-                    "http_gzip_response", "begin_request")
+                    "begin_request")
 OPTIONS = ("--workers", "2", "--express-workers", "1", "--keep-sync", "2", "--webhook-allow", "127.0.0.1",
            "--webhook-retry", "50ms", "--webhook-timeout", "2s", "--retry-delay", "10ms")
 
