@@ -11,6 +11,7 @@
 #include "handlers/handler.h"
 
 #define ROOM        (256 * 1024) /* bytes that are taken or made at a time */
+#define SMALL       (32 * 1024)  /* bytes that need no memfd of their own */
 #define NS_PER_BYTE 10
 #define LEVEL       1
 #define GZIP_WINDOW (15 + 16) /* for zlib: with the frame of gzip */
@@ -130,6 +131,15 @@ static int run_zstd(struct deflating *d) {
     return rc;
 }
 
+/* The part from what was made. Closes the descriptor. */
+static int finish(struct deflating *d) {
+    if (d->made > SMALL)
+        return part_adopt(d->call, d->fd, 0, d->made);
+    bool read = pread(d->fd, d->room, (size_t)d->made, 0) == (ssize_t)d->made;
+    close(d->fd);
+    return read ? part_write(d->call, d->room, (size_t)d->made) : no_memory(d->call);
+}
+
 static int deflate_run(struct call *c, struct bytes common, struct bytes chunk) {
     struct task task;
     (void)chunk;
@@ -152,12 +162,12 @@ static int deflate_run(struct call *c, struct bytes common, struct bytes chunk) 
     d->size = (size_t)task.size;
     d->fd = fd;
     int rc = task.coding == CODING_ZSTD ? run_zstd(d) : run_gzip(d);
-    uint64_t made = d->made;
-    free(d);
     if (rc == 0)
-        return part_adopt(c, fd, 0, made);
-    close(fd);
-    return -1;
+        rc = finish(d);
+    else
+        close(fd);
+    free(d);
+    return rc;
 }
 
 static int deflate_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {

@@ -16,6 +16,7 @@
 #include "handlers/handler.h"
 
 #define ROOM        (256 * 1024)  /* bytes that are made at a time */
+#define SMALL       (32 * 1024)   /* bytes that need no memfd of their own */
 #define ALWAYS      (1024 * 1024) /* bytes that can be made whatever the ratio is */
 #define NS_PER_BYTE 20            /* of what comes in */
 #define HEAD        64            /* bytes of the part before the body; so the body is aligned as a part is */
@@ -172,10 +173,14 @@ static int finish(struct inflating *i) {
         close(i->fd);
         return part_write(i->call, head, sizeof head);
     }
-    if (pwrite(i->fd, head, sizeof head, 0) == (ssize_t)sizeof head)
-        return part_adopt(i->call, i->fd, 0, HEAD + i->made);
+    size_t size = HEAD + (size_t)i->made;
+    bool written = pwrite(i->fd, head, sizeof head, 0) == (ssize_t)sizeof head;
+    if (written && size > SMALL)
+        return part_adopt(i->call, i->fd, 0, size);
+    written = written && pread(i->fd, i->room, size, 0) == (ssize_t)size;
     close(i->fd);
-    return call_fail(i->call, CALL_MEMORY, NULL, "there is no memory for the body");
+    return written ? part_write(i->call, i->room, size)
+                   : call_fail(i->call, CALL_MEMORY, NULL, "there is no memory for the body");
 }
 
 static int inflate_run(struct call *c, struct bytes common, struct bytes chunk) {

@@ -6,6 +6,7 @@ right, and looks afterwards whether anything was lost.
     after(n)     what must hold now; with all the memory again
 """
 
+import gzip
 import http.server
 import json
 import os
@@ -130,6 +131,16 @@ class Stream(Map):
 class Upload(Sync):
     def body(self, n):
         return json.dumps(super().body(n)).encode() + b" " * 100000
+
+
+class Compressed(Sync):
+    """A worker inflates the body."""
+
+    def body(self, n):
+        return gzip.compress(json.dumps(super().body(n)).encode() + b" " * 20000)
+
+    def headers(self, n):
+        return {"Content_Encoding": "gzip", "Content_Type": "application/json"}
 
 
 class LargeResult(Sync):
@@ -424,5 +435,5 @@ class WorkerChunks(Sync):
 
 IN_MEMORY = [Keyed, AsyncKeyed, List, Delete, Printed, Log]
 IN_WORKERS = [WorkerMap, WorkerChunks]
-ALL = [Sync, Keyed, Map, LargeMap, Stream, Upload, KeyedUpload, LargeResult, Async, AsyncKeyed, AsyncUpload, AsyncChunks,
-       Restarted, Get, Result, Printed, Log, List, Poll, Events, Cancel, Delete, Invalid, Webhook, Reload]
+ALL = [Sync, Keyed, Map, LargeMap, Stream, Upload, KeyedUpload, Compressed, LargeResult, Async, AsyncKeyed, AsyncUpload,
+       AsyncChunks, Restarted, Get, Result, Printed, Log, List, Poll, Events, Cancel, Delete, Invalid, Webhook, Reload]
