@@ -41,6 +41,13 @@ struct blob *blob_file(int fd, size_t size) {
     return b;
 }
 
+struct blob *blob_shared(int fd, size_t size) {
+    struct blob *b = blob_file(fd, size);
+    if (b != NULL)
+        b->seals = BLOB_SHARED;
+    return b;
+}
+
 static struct blob *seal(int fd, size_t size, int seals) {
     struct blob *b = NULL;
     if (fcntl(fd, F_ADD_SEALS, seals) == 0)

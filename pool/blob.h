@@ -16,7 +16,8 @@
 enum blob_seals {
     BLOB_SEALED, /* neither its bytes nor its size can change */
     BLOB_SIZED,  /* its size cannot: a job can have its bytes changed */
-    BLOB_FILE    /* not sealed at all: who maps it can be hit by SIGBUS if somebody cuts it off */
+    BLOB_FILE,   /* not sealed at all: who maps it can be hit by SIGBUS if somebody cuts it off */
+    BLOB_SHARED  /* likewise; and it is memory of a client, who can change it at any time */
 };
 
 struct blob {
@@ -36,16 +37,17 @@ struct slice {
 /* Bytes of memory held by all blobs of this process. For reading. */
 #define blob_held_bytes (held_bytes[HELD_PAYLOADS])
 
-/* Each of the six returns a blob with one reference, or NULL with errno. */
+/* Each of the seven returns a blob with one reference, or NULL with errno. */
 MUST_CHECK struct blob *blob_copy(const void *bytes, size_t size);                          /* on the heap */
 MUST_CHECK struct blob *blob_copy_sealed(const char *name, const void *bytes, size_t size); /* in a sealed memfd */
 /* These take a descriptor: of a memfd that is sealed already; of a memfd, which they seal, the second one against a
  * change of its size only; of a regular file or of shared memory, which does not count as our memory. On failure
- * blob_seal and blob_seal_size close the descriptor, and the other two leave it to the caller. */
+ * blob_seal and blob_seal_size close the descriptor, and the others leave it to the caller. */
 MUST_CHECK struct blob *blob_adopt(int fd, size_t size);
 MUST_CHECK struct blob *blob_seal(int fd, size_t size);
 MUST_CHECK struct blob *blob_seal_size(int fd, size_t size);
 MUST_CHECK struct blob *blob_file(int fd, size_t size);
+MUST_CHECK struct blob *blob_shared(int fd, size_t size);
 /* Seals a BLOB_SIZED memfd against changes of its bytes, too, from now on. No effect if somebody can write to it. */
 void blob_freeze(struct blob *b);
 

@@ -18,6 +18,16 @@ static void mark_unflushed(struct worker *w) {
     DL_APPEND2(w->slots->unflushed, w, prev_unflushed, next_unflushed);
 }
 
+static uint16_t attachment_flags(enum blob_seals seals, bool own) {
+    switch (seals) {
+    case BLOB_SEALED: break;
+    case BLOB_SIZED: return own ? WIRE_OWN : WIRE_UNSEALED;
+    case BLOB_FILE: return WIRE_UNSEALED;
+    case BLOB_SHARED: return own ? WIRE_OWN | WIRE_UNSEALED | WIRE_SHARED : WIRE_UNSEALED | WIRE_SHARED;
+    }
+    return 0;
+}
+
 /* It travels in front of its task. */
 static void send_attachment(struct worker *w, uint64_t ticket, const struct pool_attachment *a) {
     _Alignas(4) unsigned char front[8 + WIRE_PAD(HANDLER_MAX_MEDIA_TYPE)] = {0};
@@ -26,10 +36,8 @@ static void send_attachment(struct worker *w, uint64_t ticket, const struct pool
     struct wire_header h = {.kind = WIRE_ATTACHMENT, .ticket = ticket, .type = a->index};
     memcpy(front, &size, sizeof size);
     memcpy(front + 8, media_type, size);
-    if (slice_is_bulk(&a->bytes) && a->own && a->bytes.blob->seals == BLOB_SIZED)
-        h.flags = WIRE_OWN;
-    else if (slice_is_bulk(&a->bytes) && a->bytes.blob->seals != BLOB_SEALED)
-        h.flags = WIRE_UNSEALED;
+    if (slice_is_bulk(&a->bytes))
+        h.flags = attachment_flags(a->bytes.blob->seals, a->own);
     sending_put(w, &h, front, 8 + WIRE_PAD(size), &a->bytes);
 }
 

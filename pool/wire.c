@@ -92,7 +92,7 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
     const struct wire_header *h = &f->header;
     bool bulk = (h->flags & WIRE_BULK) != 0;
     if (h->version != WIRE_VERSION || (h->flags & ~(WIRE_BULK | WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH | WIRE_OWN |
-                                                    WIRE_UNSEALED | WIRE_BINARY)) != 0)
+                                                    WIRE_UNSEALED | WIRE_BINARY | WIRE_SHARED)) != 0)
         return -1;
     if (h->length > left - sizeof *h || WIRE_PAD(h->length) > left - sizeof *h)
         return -1;
@@ -122,13 +122,15 @@ int wire_take_bulk(struct wire_reader *r, const struct wire_frame *f, struct sli
     int seals = unsealed ? need : fcntl(r->fd, F_GET_SEALS);
     if (seals < 0 || (seals & need) != need || fstat(r->fd, &st) != 0)
         return -1;
-    uint64_t size = (uint64_t)st.st_size;
+    /* What can be cut off at any time may be so already: who reads it is hit by SIGBUS. */
+    uint64_t size = unsealed ? h->bulk_offset + h->bulk_size : (uint64_t)st.st_size;
     if (h->bulk_offset > size || h->bulk_size > size - h->bulk_offset)
         return -1;
     struct blob *b = unsealed ? blob_file(r->fd, (size_t)size) : blob_adopt(r->fd, (size_t)size);
     if (b == NULL)
         return -1;
-    b->seals = unsealed ? BLOB_FILE : own ? BLOB_SIZED : BLOB_SEALED;
+    bool shared = unsealed && (h->flags & WIRE_SHARED) != 0;
+    b->seals = shared ? BLOB_SHARED : unsealed ? BLOB_FILE : own ? BLOB_SIZED : BLOB_SEALED;
     r->fd = -1;
     *bulk = (struct slice){b, (size_t)h->bulk_offset, (size_t)h->bulk_size};
     return 0;

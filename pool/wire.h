@@ -114,7 +114,8 @@ enum {                     /* flags */
        WIRE_HASH = 16,     /* with WIRE_RAW: hash the request, too */
        WIRE_OWN = 32,      /* WIRE_ATTACHMENT, WIRE_MADE: the job can write to it */
        WIRE_UNSEALED = 64, /* WIRE_ATTACHMENT: its size can change */
-       WIRE_BINARY = 128   /* WIRE_DONE: the result is not JSON */
+       WIRE_BINARY = 128,  /* WIRE_DONE: the result is not JSON */
+       WIRE_SHARED = 256   /* with WIRE_UNSEALED: it is memory of a client, so a result is never a piece of it */
 };
 
 struct wire_header {

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/array.h"
@@ -230,6 +231,33 @@ static void take_part(struct host_output *o, const struct slice *memfd, const st
         worker_die();
 }
 
+/* The result is a piece of a client's memory, which it can change at any time: a copy of it leaves with the reply. */
+static void take_shared(struct host_output *o) {
+    if (o->source != HOST_SOURCE_ATTACHMENT || self.attached_count == 0 || o->index < self.attached[0].index ||
+        o->index - self.attached[0].index >= self.attached_count)
+        return;
+    const struct slice *from = &self.attached[o->index - self.attached[0].index].bytes;
+    if (!slice_is_bulk(from) || from->blob->seals != BLOB_SHARED)
+        return;
+    off_t at = (off_t)(from->offset + o->offset);
+    int fd = memfd_new("offload-result");
+    if (fd < 0)
+        worker_die();
+    for (uint64_t left = o->size; left > 0;) {
+        ssize_t n = sendfile(fd, from->blob->fd, &at, left < (1 << 30) ? (size_t)left : 1 << 30);
+        if (n <= 0) { /* it is shorter now: as if we had read it in place */
+            signal(SIGBUS, SIG_DFL);
+            raise(SIGBUS);
+            worker_die();
+        }
+        left -= (uint64_t)n;
+    }
+    o->source = HOST_SOURCE_BYTES;
+    o->has_fd = true;
+    o->fd = fd;
+    o->offset = 0;
+}
+
 /* The result is a piece of an attachment that only this process has, because the plan was made in the same go: it
  * leaves with the reply. */
 static void take_made(struct host_output *o) {
@@ -280,8 +308,10 @@ static void merge_step(struct outcome *o, const struct wire_header *h, struct by
                        size_t count) {
     bool map = (h->flags & WIRE_ITEMS) != 0;
     hooks.output = &o->output;
-    if (proceed(o, (map ? host_merge_items : host_merge)(h->type, common, parts, count, &hooks, &o->body, &o->fault)))
+    if (proceed(o, (map ? host_merge_items : host_merge)(h->type, common, parts, count, &hooks, &o->body, &o->fault))) {
         o->kind = WIRE_DONE;
+        take_shared(&o->output);
+    }
     o->times.merge_ns = lap();
 }
 

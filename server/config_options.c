@@ -26,6 +26,8 @@ _Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) 
                "config_set_option writes the index as an int");
 
 static const struct config_option rows[] = {
+    {"allow-shm", CONFIG_SWITCH, CONFIG_RELOADED, AT(allow_shm), .fallback = "false",
+     .help = "take shared memory of clients on this machine (shm_open), by requests over a Unix socket"},
     {"allowed-host", CONFIG_LIST, CONFIG_RELOADED, AT(allowed_host), .value = "NAME",
      .help = "a name by which clients reach a loopback address, beside localhost (a reverse proxy's, say); repeatable"},
     {"cancel-grace", CONFIG_TIME, CONFIG_RELOADED, AT(cancel_grace_ns), 10 * MS, 60 * S, .fallback = "200ms",

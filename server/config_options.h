@@ -37,6 +37,7 @@ struct config {
 
     int64_t sync_wait_ns, max_wait_ns, max_sync, keep_sync;
     int64_t max_body, max_queue, max_memory, max_connections, max_json_depth, max_header;
+    bool allow_shm;
     int64_t max_parts, max_inflate_ratio, max_image_pixels, max_image_frames;
     int64_t max_delayed, max_queue_age_ns, stream_buffer;
     int64_t header_timeout_ns, idle_timeout_ns;

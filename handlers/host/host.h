@@ -48,6 +48,14 @@ const struct handler *host_handler(size_t type); /* likewise */
 bool host_is_hidden(size_t type);                /* HANDLER_HIDDEN */
 int host_find(const char *name);                 /* the number; -1: there is none, it is a hole, or it is hidden */
 int host_known(const char *name);                /* the number, also of a hole; -1: there is no such name */
+/* It has a parameter that is PARAM_IN_PLACE. */
+static inline bool host_works_in_place(size_t type) {
+    const struct handler *h = host_handler(type);
+    for (const struct param_spec *p = h == NULL ? NULL : h->params; p != NULL && p->name != NULL; p++)
+        if (p->kind == PARAM_BYTES && (p->flags & PARAM_IN_PLACE) != 0)
+            return true;
+    return false;
+}
 /* The number of a name, which becomes a hole if it is new. -1: it cannot be the name of a type, or no number is left. */
 int host_number(const char *name);
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "server/api/shm.h"
+
 #define NO_JOB "there is no such job, or it is no longer remembered"
 
 /* An extra is wrong, or cannot be had. */
@@ -25,10 +27,10 @@ static void answer_no_memory(struct deferred_request *d) {
 }
 
 /* False: memory ran out, and the request is answered. */
-static bool add_extra(struct deferred_request *d, const struct slice *bytes, const char *media_type) {
+static bool add_extra(struct deferred_request *d, const struct slice *bytes, const char *media_type, bool own) {
     struct upload *u = d->upload;
     u->taken++;
-    if (bytes->blob != NULL && attachments_add(&u->data, bytes, media_type, false) == 0)
+    if (bytes->blob != NULL && attachments_add(&u->data, bytes, media_type, own) == 0)
         return true;
     answer_no_memory(d);
     return false;
@@ -44,7 +46,7 @@ static bool take_bytes(struct deferred_request *d, struct host_extra *e) {
         if (b != NULL)
             bytes = slice_all(b);
     }
-    bool good = add_extra(d, &bytes, NULL);
+    bool good = add_extra(d, &bytes, NULL, false);
     slice_deinit(&bytes);
     return good;
 }
@@ -66,7 +68,7 @@ static void on_looked_up(struct deferred_request *d, enum store_result result, s
         answer_extra(d, e, "the job has not succeeded, so it has no result");
     } else {
         struct slice document = result_document(record);
-        bool good = add_extra(d, &document, record->binary == NULL ? JSON_TYPE : record->binary->media_type);
+        bool good = add_extra(d, &document, record->binary == NULL ? JSON_TYPE : record->binary->media_type, false);
         slice_deinit(&document);
         if (good && !u->looking)
             take_extras(d);
@@ -90,8 +92,18 @@ static bool take_job(struct deferred_request *d, const struct host_extra *e) {
 
 /* False: it is wrong. */
 static bool take_shared(struct deferred_request *d, const struct host_extra *e) {
-    answer_extra(d, e, "shared memory is not taken: the service has to be started with --allow-shm");
-    return false;
+    struct slice bytes = {NULL, 0, 0};
+    bool own = host_works_in_place(d->upload->submission.type);
+    const char *why = d->server->config.allow_shm
+                          ? shm_take(d->request, e, &bytes, &own)
+                          : "shared memory is not taken: the service has to be started with --allow-shm";
+    if (why != NULL) {
+        answer_extra(d, e, why);
+        return false;
+    }
+    bool good = add_extra(d, &bytes, NULL, own);
+    slice_deinit(&bytes);
+    return good;
 }
 
 /* Goes on with the next extra. Those that are jobs are looked up one after the other. */

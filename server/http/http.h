@@ -137,6 +137,9 @@ bool http_client_has_left(const struct http_request *r);
 /* Its connection is beyond max_connections. */
 bool http_is_over_limit(const struct http_request *r);
 
+/* Who is at the other end of a Unix socket (SO_PEERCRED, see unix(7)). False: it has come by TCP. */
+MUST_CHECK bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid);
+
 /* NULL if the request has no such header. If the header has several lines: the first. */
 const char *http_header(struct http_request *r, const char *name);
 /* Calls f for each line of that header. */

@@ -41,6 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 #include "base/clock.h"
@@ -334,6 +335,19 @@ const char *http_small_body(const struct http_request *r, size_t *size) {
 
 struct slice http_body(const struct http_request *r) {
     return r->large.blob != NULL ? slice_ref(&r->large) : slice_copy(r->body.data, r->body.size);
+}
+
+bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct ucred peer;
+    int domain = 0;
+    socklen_t size = sizeof domain, room = sizeof peer;
+    if (info == NULL || getsockopt(info->connect_fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
+        getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &room) != 0)
+        return false;
+    *uid = peer.uid;
+    *gid = peer.gid;
+    return true;
 }
 
 bool http_client_has_left(const struct http_request *r) {

@@ -15,7 +15,8 @@ bool attached_take(struct job *job, const struct job_attachments *from) {
 }
 
 static bool is_own(const struct job_attachment *a) {
-    return a->own && slice_is_bulk(&a->bytes) && a->bytes.blob->seals == BLOB_SIZED;
+    return a->own && slice_is_bulk(&a->bytes) &&
+           (a->bytes.blob->seals == BLOB_SIZED || a->bytes.blob->seals == BLOB_SHARED);
 }
 
 static void keep(struct job_attachment *a, bool own) {
@@ -25,11 +26,8 @@ static void keep(struct job_attachment *a, bool own) {
 }
 
 void attached_settle(struct job *job) {
-    const struct handler *h = host_handler(job->record->type);
-    bool in_place = false;
-    for (const struct param_spec *p = h == NULL ? NULL : h->params; p != NULL && p->name != NULL; p++)
-        in_place |= p->kind == PARAM_BYTES && (p->flags & PARAM_IN_PLACE) != 0;
-    in_place &= !job->record->durable && !job->asynchronous && !job->record->map;
+    bool in_place =
+        host_works_in_place(job->record->type) && !job->record->durable && !job->asynchronous && !job->record->map;
     for (uint32_t i = 0; i < job->attachments_given; i++)
         keep(&job->attachments.list[i], in_place && is_own(&job->attachments.list[i]));
 }

@@ -1,8 +1,9 @@
 /* attached.h: the attachments of a job: whether workers can write to them, and what its plan adds to them. Front end.
  *
- * A job can have an attachment changed in place if nobody else has it, and if its type has a parameter for that
- * (PARAM_IN_PLACE). A map cannot: its calls can share one. Once a worker may have written to one, the job cannot begin anew in another process, so it is not
- * stored; and what a plan has made is not stored, so a stored job that has some is planned anew. */
+ * A job can have an attachment changed in place if nobody else has it, or if it is memory that the client shares and may
+ * write to; and if its type has a parameter for that (PARAM_IN_PLACE). A map cannot: its calls can share one. Once a worker
+ * may have written to one, the job cannot begin anew in another process, so it is not stored; and what a plan has made is
+ * not stored, so a stored job that has some is planned anew. */
 #ifndef OFFLOAD_JOBS_ATTACHED_H
 #define OFFLOAD_JOBS_ATTACHED_H
 

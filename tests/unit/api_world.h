@@ -93,6 +93,11 @@ void http_spool_to_files(struct http_request *r) {
     (void)r;
 }
 
+bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid) {
+    (void)r, (void)uid, (void)gid;
+    return false;
+}
+
 void http_hash_data(struct http_request *r) {
     (void)r;
 }
