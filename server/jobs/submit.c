@@ -78,6 +78,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
         job_hold(job, sizeof *job->key + strlen(q->key->tenant) + strlen(q->key->key) + 2);
     if (q->key != NULL && job->key == NULL)
         return -1;
+    if (job->asynchronous || job->key != NULL)
+        attached_freeze(job); /* it will be stored, also if its plan is made before */
     if (q->submission == NULL) {
         job->input_is_raw = true;
         job->input = slice_ref(&q->body);

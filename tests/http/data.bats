@@ -50,6 +50,34 @@ result_is() { # FILE: the result of the job of the last call has these bytes
     result_is <(python3 -c 'import sys; sys.stdout.buffer.write(open(sys.argv[1], "rb").read()[::-1])' "$LARGE")
 }
 
+@test "a type that works in place, for jobs that are to be stored, however they come" {
+    python3 -c 'import sys; sys.stdout.buffer.write(bytes((b + 1) % 256 for b in open(sys.argv[1], "rb").read()))' "$LARGE" >"$BATS_TEST_TMPDIR/out"
+    for options in '--data-dir none' ''; do
+        # shellcheck disable=SC2086
+        start_daemon $options
+        for kind in key async; do
+            for way in query form padded; do
+                more=(-H "Idempotency-Key: \"$way\"")
+                [ "$kind" = key ] || more=(-H 'Prefer: respond-async, wait=20')
+                case $way in
+                query) call_data "${more[@]}" 'type=bytes&op=add' "$LARGE" ;;
+                form) call "${more[@]}" -F 'job={"type":"bytes","params":{"op":"add"}}' -F "data=@$LARGE" /v1/jobs ;;
+                # A worker parses it.
+                padded)
+                    printf '{"type":"bytes","params":{"op":"add"}}%50000s' '' >"$BATS_TEST_TMPDIR/job"
+                    call "${more[@]}" -F "job=<$BATS_TEST_TMPDIR/job" -F "data=@$LARGE" /v1/jobs
+                    ;;
+                esac
+                [ "$CODE" = 200 ]
+                holds '.status == "succeeded"'
+                [ "$kind" = async ] || holds '.result.in_place == false'
+                result_is "$BATS_TEST_TMPDIR/out"
+            done
+        done
+        stop_daemon
+    done
+}
+
 @test "the query: what it lacks, what it has twice, and what is no parameter" {
     start_daemon
     call_data 'type=bytes&op=sum&op=echo' "$SMALL"
