@@ -161,8 +161,15 @@ PYTHON
     [ "$CODE" = 422 ]
 }
 
-@test "a type that works in place changes the memory, if the job is waited for" {
+@test "a type that works in place changes the memory, if the job is waited for and has no key" {
     serve --data-dir "$BATS_TEST_TMPDIR/data"
+    chmod 444 "/dev/shm/$NAME" # root can write to it, but it is not meant to be written to
+    by_socket "$(bytes add)"
+    holds '.result == {"in_place": false}'
+    chmod 600 "/dev/shm/$NAME"
+    by_socket -H 'Idempotency-Key: "a"' "$(bytes add)"
+    holds '.result == {"in_place": false}'
+    [ "$(<"/dev/shm/$NAME")" = hello ]
     by_socket "$(bytes add ',"offset":1,"length":3')"
     holds '.result == {"in_place": true} and .result_size == 3'
     [ "$(<"/dev/shm/$NAME")" = hfmmo ]
