@@ -7,6 +7,7 @@ operation. Client and AsyncClient do the same things in their own ways:
     Open    a request whose answer is a stream                  → Response without its body, or Lost
     READ    the next bytes of that stream                       → bytes, b"" at its end, or Lost
     Sleep   so many seconds
+    Work    a function that takes some time
     Batch   values for the one who iterates (maps and events)
 
 Every submission has an Idempotency-Key of its own. So whatever is lost can be sent again, and nothing runs twice.
@@ -34,6 +35,8 @@ from ._bodies import Form, binary_part, mixed_parts, read_binary
 from ._errors import NoJson, Unfit
 from ._failures import HTTPError, JobCancelled, OffloadError, Unavailable, failure_of, invalid_params
 from ._http import Body, Broken, Closed, Lines, Response, retry_after
+from ._shared import FROM as SHARED_FROM
+from ._shared import MAX_CALLS, MAX_TEXT
 from ._tasks import definition_of
 from ._values import EXACT, encode, to_json
 
@@ -126,6 +129,10 @@ class Read:
 
 class Sleep(NamedTuple):
     seconds: float
+
+
+class Work(NamedTuple):
+    function: Callable[[], None]
 
 
 class Batch(NamedTuple):
@@ -254,11 +261,42 @@ class Submission:
         options = job_options(given)
         if options:
             body["options"] = options
+        self.document = body
+        self.shared = False
+        self.encode()
+
+    def encode(self) -> None:
+        sent = self.form.fill_slots()
         try:
-            text = encode(body)
+            text = encode(self.document)
         except (ValueError, TypeError, RecursionError) as error:
             raise TypeError(f"JSON cannot hold the parameters: {error}") from None
-        self.content_type, self.body = self.form.finish(text)
+        self.text_size = len(text)
+        self.content_type, self.body = self.form.finish(text, sent)
+
+    def is_shareable(self) -> bool:
+        """Has it large parts that can be shared memory?"""
+        large = any(part.size >= SHARED_FROM for part in self.form.parts)
+        return large and self.text_size < MAX_TEXT // 2 and self.count <= MAX_CALLS
+
+    def share(self) -> None:
+        """Writes its large parts into shared memory. If there is no room, they are sent."""
+        try:
+            for part in self.form.parts:
+                if part.size >= SHARED_FROM:
+                    part.share()
+        except OSError:
+            return self.unshare()
+        self.shared = True
+        self.encode()
+
+    def unshare(self) -> None:
+        """The job has ended, or the parts are to be sent."""
+        for part in self.form.parts:
+            part.unshare()
+        if self.shared:
+            self.shared = False
+            self.encode()
 
     def result(self, value: Any) -> Any:
         return read_result(self.read, value)
@@ -390,10 +428,12 @@ class Patience:
 
 
 class Api:
-    """The operations on a service. key: for Authorization. retry_for: seconds; None: for ever."""
+    """The operations on a service. key: for Authorization. retry_for: seconds; None: for ever. local: it is on this
+    machine, so large parameters are shared with it, until it is seen that it does not take that."""
 
-    def __init__(self, key: Optional[str], retry_for: Optional[float]) -> None:
+    def __init__(self, key: Optional[str], retry_for: Optional[float], local: bool = False) -> None:
         self.retry_for = retry_for
+        self.shares = local
         self.headers = {"Accept": f"application/json, {PROBLEM}"}
         if key is not None:
             self.headers["Authorization"] = f"Bearer {key}"
@@ -462,9 +502,10 @@ class Api:
         """Makes a job, and waits for its result. Whoever gives up the wait cancels the job."""
         document: Optional[dict[str, Any]] = None
         try:
-            call = self.post(submission, f"wait={WAIT_S}")
-            call.headers["Accept"] += BARE
-            response: Response = yield from self.ask(call)
+            yield from self.share(submission)
+            response: Response = yield from self.ask(self.run_call(submission))
+            if self.is_unshared(submission, response):
+                response = yield from self.ask(self.run_call(submission))
             if response.status not in (200, 202):
                 raise (yield from self.explain(error_of(response)))
             if response.status == 200 and response.media_type() in BARE_TYPES:
@@ -475,7 +516,30 @@ class Api:
             if not isinstance(error, Exception):  # KeyboardInterrupt, asyncio.CancelledError
                 yield from self.abandon(submission, document)
             raise
+        finally:
+            submission.unshare()
         return (yield from self.result(document, submission.read))
+
+    def run_call(self, submission: Submission) -> Call:
+        call = self.post(submission, f"wait={WAIT_S}")
+        call.headers["Accept"] += BARE
+        return call
+
+    def share(self, submission: Submission) -> Steps:
+        """Writes its large parts into shared memory, if the service may take that."""
+        if self.shares and submission.is_shareable():
+            yield Work(submission.share)
+
+    def is_unshared(self, submission: Submission, response: Response) -> bool:
+        """The service does not take shared memory: the parts are sent now, and those of what follows at once."""
+        if not submission.shared or response.status != 422:
+            return False
+        problem = problem_of(response)
+        if "job" in problem or "shared memory" not in str(problem.get("detail")):
+            return False
+        self.shares = False
+        submission.unshare()
+        return True
 
     def explain(self, error: Exception) -> Steps:
         """The same exception with the remote traceback, which only the Job has."""
@@ -615,6 +679,7 @@ class Api:
         patience = Patience(self.retry_for)
         document: dict[str, Any] = {}
         try:
+            yield from self.share(submission)
             while not answers.ended:
                 call = self.post(submission, f"wait={WAIT_S}")
                 headers = {**call.headers, "Accept": f"{NDJSON}, {PROBLEM}"}
@@ -627,7 +692,7 @@ class Api:
                     elif pause is None and response.status in (200, 202):
                         document = document_of(response)  # too many clients wait for their jobs
                         yield from self.whole(document, answers)
-                    elif pause is None:
+                    elif pause is None and not self.is_unshared(submission, response):
                         raise error_of(response)
                 except Lost as lost:
                     pause = yield from self.recover(lost, patience)
@@ -640,6 +705,8 @@ class Api:
             if not answers.ended:
                 yield from self.abandon(submission, document or None)
             raise
+        finally:
+            submission.unshare()
 
     def lines(self, response: Response, answers: Answers, patience: Patience) -> Steps:
         """Reads a stream of lines. Returns how long to wait before it is asked for again, if it has no end."""

@@ -25,6 +25,7 @@ from ._api import (
     Sleep,
     Steps,
     Submission,
+    Work,
     lost_by,
     map_of,
     time_left,
@@ -143,6 +144,13 @@ class Exchange:
             return await self.read()
         if isinstance(step, Sleep):
             return await asyncio.sleep(step.seconds)
+        if isinstance(step, Work):
+            work = asyncio.get_running_loop().run_in_executor(None, step.function)
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.wait([work])  # a thread cannot be stopped
+                raise
         raise AssertionError(step)
 
     async def whole(self, call: Call) -> Response:
@@ -354,7 +362,7 @@ class AsyncClient:
         concurrency: int = 100,
     ) -> None:
         self.address = Address.parse(url)
-        self.api = Api(key, retry_for)
+        self.api = Api(key, retry_for, bool(self.address.path))
         self.pool: collections.deque[Connection] = collections.deque()
         self.active: set[Performance] = set()  # maps and followed events
         self.concurrency = concurrency

@@ -13,6 +13,7 @@ from ._annotations import Shape
 from ._binary import NPY, OCTETS, Attachment, array_of, parts_of
 from ._errors import Unfit
 from ._http import MAX_HEAD, Body, Broken
+from ._shared import Memory
 
 SMALL = 4096  # bytes; what has fewer is base64 in the JSON, which every type takes
 
@@ -41,33 +42,66 @@ def binary_part(value: Any, name: str) -> Optional[tuple[str, list[Any]]]:
     return found
 
 
+class Part:
+    """A data part. `slot` is what stands for it in the JSON: {"part": N}, or {"shm": …} if it is shared."""
+
+    __slots__ = ("media_type", "buffers", "size", "slot", "memory")
+
+    def __init__(self, media_type: str, buffers: list[Any], size: int) -> None:
+        self.media_type, self.buffers, self.size = media_type, buffers, size
+        self.slot: dict[str, Any] = {}
+        self.memory: Optional[Memory] = None
+
+    def share(self) -> None:
+        self.memory = Memory(self.buffers)
+
+    def unshare(self) -> None:
+        if self.memory is not None:
+            self.memory.close()
+            self.memory = None
+
+
 class Form:
     """The data parts of a submission. A value that is there several times is sent once."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[str, list[Any]]] = []
-        self.known: dict[int, tuple[Any, int]] = {}  # by id; the values are kept so that their ids stay theirs
+        self.parts: list[Part] = []
+        self.known: dict[int, tuple[Any, Part]] = {}  # by id; the values are kept so that their ids stay theirs
 
     def add(self, value: Any, media_type: str, buffers: list[Any]) -> Any:
         """What stands for the value in the JSON."""
         if id(value) in self.known:
-            return {"part": self.known[id(value)][1]}
-        if sum(memoryview(buffer).nbytes for buffer in buffers) < SMALL:
+            return self.known[id(value)][1].slot
+        size = sum(memoryview(buffer).nbytes for buffer in buffers)
+        if size < SMALL:
             return base64.b64encode(b"".join(buffers)).decode("ascii")
-        self.parts.append((media_type, buffers))
-        self.known[id(value)] = (value, len(self.parts) - 1)
-        return {"part": len(self.parts) - 1}
+        part = Part(media_type, buffers, size)
+        self.parts.append(part)
+        self.known[id(value)] = (value, part)
+        return part.slot
 
-    def finish(self, text: bytes) -> tuple[str, Body]:
-        """(Content-Type, body) of the submission with that JSON."""
-        if not self.parts:
+    def fill_slots(self) -> list[Part]:
+        """Says in the JSON where each part is. Returns those that are sent."""
+        sent = []
+        for part in self.parts:
+            part.slot.clear()
+            if part.memory is not None:
+                part.slot["shm"] = {"name": part.memory.name}
+            else:
+                part.slot["part"] = len(sent)
+                sent.append(part)
+        return sent
+
+    def finish(self, text: bytes, sent: list[Part]) -> tuple[str, Body]:
+        """(Content-Type, body) of the submission with that JSON and these parts."""
+        if not sent:
             return "application/json", text
         boundary = f"offload-{secrets.token_hex(16)}"
         line = f"\r\n--{boundary}\r\nContent-Disposition: form-data; name="
         body: list[Any] = [f'{line[2:]}"job"\r\nContent-Type: application/json\r\n\r\n'.encode() + text]
-        for media_type, buffers in self.parts:
-            body.append(f'{line}"data"\r\nContent-Type: {media_type}\r\n\r\n'.encode())
-            body += buffers
+        for part in sent:
+            body.append(f'{line}"data"\r\nContent-Type: {part.media_type}\r\n\r\n'.encode())
+            body += part.buffers
         body.append(f"\r\n--{boundary}--\r\n".encode())
         return f"multipart/form-data; boundary={boundary}", body
 

@@ -27,6 +27,7 @@ from ._api import (
     Sleep,
     Steps,
     Submission,
+    Work,
     lost_by,
     map_of,
     time_left,
@@ -89,6 +90,8 @@ class Exchange:
             return self.read()
         if isinstance(step, Sleep):
             return time.sleep(step.seconds)
+        if isinstance(step, Work):
+            return step.function()
         raise AssertionError(step)
 
     def whole(self, call: Call) -> Response:
@@ -295,7 +298,7 @@ class Client:
         self, url: Optional[str] = None, *, key: Optional[str] = None, retry_for: Optional[float] = RETRY_FOR_S
     ) -> None:
         self.address = Address.parse(url)
-        self.api = Api(key, retry_for)
+        self.api = Api(key, retry_for, bool(self.address.path))
         self.pool: collections.deque[Connection] = collections.deque()
 
     @overload
