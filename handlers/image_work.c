@@ -67,6 +67,8 @@ static int fail_damaged(struct call *c) {
     read_error(why, sizeof why);
     if (strstr(why, "out of memory") != NULL)
         return call_fail(c, CALL_MEMORY, NULL, "there is no memory for the image");
+    if (strstr(why, "save: Unsupported compression") != NULL)
+        return call_fail(c, CALL_FAILED, NULL, "libvips cannot write this format here: %s", why);
     return call_fail(c, CALL_INVALID, "/image", "the image is damaged: %s", why[0] == '\0' ? "it cannot be read" : why);
 }
 
