@@ -43,24 +43,32 @@ static void lose_to_restart(struct job *job) {
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
+/* The clocks are read once. Were they read for each job, the thread could have to wait between the two readings, and
+ * the times of that job would be off against those of the others. */
+struct recovery {
+    struct jobs *js;
+    int64_t now_ns, now_ms;
+};
+
 /* A time of the wall clock as one of the monotonic clock: below 0 if the machine was started later. */
-static int64_t monotonic_ns(int64_t wall_ms) {
-    int64_t now_ns = clock_monotonic_ns(), ago_ms = clock_wall_ms() - wall_ms;
-    return ago_ms >= 0 ? now_ns - job_limit_ns(ago_ms) : now_ns + job_limit_ns(-ago_ms);
+static int64_t monotonic_ns(const struct recovery *to, int64_t wall_ms) {
+    int64_t ago_ms = to->now_ms - wall_ms;
+    return ago_ms >= 0 ? to->now_ns - job_limit_ns(ago_ms) : to->now_ns + job_limit_ns(-ago_ms);
 }
 
-static void set_clocks(struct job *job) {
+static void set_clocks(const struct recovery *to, struct job *job) {
     const struct record *r = job->record;
-    int64_t now_ns = clock_monotonic_ns(), created_ns = monotonic_ns(r->created_ms);
-    job->accepted_ns = created_ns < now_ns ? created_ns : now_ns;
-    job->due_ns = r->not_before_ms != 0 ? monotonic_ns(r->not_before_ms) : job->accepted_ns;
-    job->delayed = job->due_ns > now_ns;
+    int64_t created_ns = monotonic_ns(to, r->created_ms);
+    job->accepted_ns = created_ns < to->now_ns ? created_ns : to->now_ns;
+    job->due_ns = r->not_before_ms != 0 ? monotonic_ns(to, r->not_before_ms) : job->accepted_ns;
+    job->delayed = job->due_ns > to->now_ns;
     if (job->delayed && !delayed_add(job))
         job_log_event(LOG_ERROR, "delayed_job_counts_as_queued", job); /* no memory */
 }
 
 static void on_job(void *arg, struct record *r, const struct store_input *in) {
-    struct jobs *js = arg;
+    const struct recovery *to = arg;
+    struct jobs *js = to->js;
     bool was_running = r->status == JOB_RUNNING;
     struct job *job = job_new(js, record_ref(r));
     if (job == NULL) {
@@ -77,7 +85,7 @@ static void on_job(void *arg, struct record *r, const struct store_input *in) {
         return;
     }
     attached_freeze(job);
-    set_clocks(job);
+    set_clocks(to, job);
     if (in->plan.size == 0 || !plan_take(job, &in->plan)) {
         r->chunks_total = 0;
         job->input_is_raw = true;
@@ -108,7 +116,8 @@ static void restore_losses(struct job *job, const struct store_chunk *stored) {
 }
 
 static void on_chunk(void *arg, const struct id *id, const struct store_chunk *stored) {
-    struct job *job = jobs_find(arg, id);
+    const struct recovery *to = arg;
+    struct job *job = jobs_find(to->js, id);
     if (job == NULL)
         return;
     restore_losses(job, stored);
@@ -167,13 +176,14 @@ static void resume(struct job *job) {
 }
 
 static void on_delivery(void *arg, const struct delivery *d) {
-    struct jobs *js = arg;
+    struct jobs *js = ((const struct recovery *)arg)->js;
     if (js->webhooks.send != NULL && !js->webhooks.send(js->webhooks.arg, d))
         LOG(LOG_ERROR, "webhook_put_off", LOG_STR("error", "out of memory: until the next start"));
 }
 
 int jobs_recover(struct jobs *js) {
-    struct store_recovery to = {.arg = js, .job = on_job, .chunk = on_chunk, .delivery = on_delivery};
+    struct recovery recovery = {js, clock_monotonic_ns(), clock_wall_ms()};
+    struct store_recovery to = {.arg = &recovery, .job = on_job, .chunk = on_chunk, .delivery = on_delivery};
     struct job *job, *next;
     if (js->store->ops->recover(js->store, &to) != 0)
         return -1;
