@@ -56,6 +56,9 @@ def main():
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("reaper.py: prctl: " + os.strerror(ctypes.get_errno()))
+    # A shell starts what it puts in the background with SIGINT ignored, and the tests of ctrl-C would wait for ever.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     status = run(sys.argv[1:])
     end = time.monotonic() + GRACE_S
     while reap() and time.monotonic() < end:
