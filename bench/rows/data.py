@@ -1,5 +1,6 @@
-"""Rows about large binary data: arrays that are changed in place, or summed."""
+"""Rows about large binary data: arrays that are changed in place, summed, or doubled by a Python function."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import io
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from multiprocessing import resource_tracker, shared_memory
 
 import measure
 from report import Row, gives
@@ -19,6 +21,12 @@ try:
     import numpy as np
 except ImportError:
     np = None
+
+sys.path.append(os.path.join(measure.ROOT, "sdk", "python"))
+import offload  # noqa: E402
+
+if np is not None:
+    import tasks_numpy
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GIB = 1 << 30
@@ -189,4 +197,60 @@ def array_sum():
               f"idle {middle[3]:.2f} ms")
 
 
-ROWS = (in_place, array_sum)
+# ---- an array goes to a Python function and comes back ---------------------------------------------------------------
+
+
+def by_hand(pool, array):
+    """As one writes it with multiprocessing.shared_memory: the array is copied in, doubled in place, and copied out."""
+    memory = shared_memory.SharedMemory(create=True, size=array.nbytes)
+    try:
+        shared = np.ndarray(array.shape, array.dtype, memory.buf)
+        shared[:] = array
+        pool.submit(tasks_numpy.double_shared, memory.name, len(array)).result()
+        return shared.copy()
+    finally:
+        shared = None
+        memory.close()
+        memory.unlink()
+
+
+@gives("python_array", "python_array_shared")
+def python_array():
+    what = "64 MiB array to a Python function and back, by the Python client over a Unix socket with --allow-shm"
+    if np is None:
+        yield Row("python_array", what, "ratio", [], ">= 5", skipped="python3-numpy is missing")
+        return
+    array = np.arange(float(8 << 20))
+
+    def seconds_of(work):
+        start = time.monotonic()
+        got = work()
+        seconds = time.monotonic() - start
+        if not (got == 2 * array).all():
+            raise measure.Wrong("the array that came back is not twice the one that was sent")
+        return seconds
+
+    spec = os.path.join(measure.ROOT, "bench", "tasks_numpy.py") + ":double"
+    resource_tracker.ensure_running()  # one for all processes: each of its own would remove the memory of the others
+    with measure.scratch("/tmp") as folder:
+        path = os.path.join(folder, "socket")
+        with measure.service("--listen", f"unix:{path}", "--allow-shm", "--python", spec, "--python-bin", sys.executable), \
+                offload.Client(f"unix:{path}") as client, \
+                concurrent.futures.ProcessPoolExecutor(len(measure.CPUS)) as pool:
+            ways = (lambda: client.run("double", {"array": array}), lambda: pool.submit(tasks_numpy.double, array).result(),
+                    lambda: by_hand(pool, array))
+
+            def one_round(number):
+                times = [seconds_of(ways[(number + i) % 3]) for i in range(3)]
+                return [times[(at - number) % 3] for at in range(3)]
+
+            one_round(0)
+            done = measure.rounds(one_round)
+    middle = [statistics.median(done.column(at)) * 1000 for at in range(3)]
+    yield Row("python_array", f"{what}: rate / ProcessPoolExecutor's", "ratio", [b / a for a, b, _ in done.results], ">= 5", done,
+              f"{middle[0]:.0f} and {middle[1]:.0f} ms")
+    yield Row("python_array_shared", f"{what}: rate / shared_memory by hand", "ratio", [c / a for a, _, c in done.results],
+              ">= 0.9", done, f"{middle[0]:.0f} and {middle[2]:.0f} ms")
+
+
+ROWS = (in_place, array_sum, python_array)
