@@ -122,7 +122,7 @@ LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(if $(SANITIZE),-f
 # primesieve and FLINT have no .pc file in bookworm.
 LDLIBS += $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lflint -lprimesieve -lmpfr -lm -ldl
 
-SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/host/*.c handlers/program/*.c server/*.c server/*/*.c server/store/sqlite/*.c)
+SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/embed/*.c handlers/host/*.c handlers/program/*.c server/*.c server/*/*.c server/store/sqlite/*.c)
 CLI_SOURCES := $(wildcard cli/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
