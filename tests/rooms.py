@@ -53,7 +53,7 @@ LIBRARIES = {
     "sqlite3.h": ["server/store/"],
     "curl/curl.h": ["server/webhooks/", "cli/"],
     "vips/vips.h": ["handlers/vips_library.", "bench/engine."],
-    "jansson.h": ["handlers/host/", "server/model/problem.", "pool/sources.", "cli/"],
+    "jansson.h": ["handlers/embed/", "handlers/host/", "server/model/problem.", "pool/sources.", "cli/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
