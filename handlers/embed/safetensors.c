@@ -29,7 +29,7 @@ struct safetensors {
     size_t map_size;
 };
 
-__attribute__((format(printf, 2, 3))) static int fail(char *why, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(why, SAFETENSORS_WHY, format, arguments);
@@ -90,15 +90,15 @@ static int read_tensor(const struct safetensors *s, const char *name, const json
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     memset(t, 0, sizeof *t);
     if (dtype == NULL)
-        return fail(why, "has a tensor \"%.*s\" without a dtype", SHOWN, name);
+        return refuse(why, "has a tensor \"%.*s\" without a dtype", SHOWN, name);
     t->dtype = dtype_of(dtype);
     if (!read_shape(json_object_get(entry, "shape"), t))
-        return fail(why, "has a tensor \"%.*s\" whose shape is wrong", SHOWN, name);
+        return refuse(why, "has a tensor \"%.*s\" whose shape is wrong", SHOWN, name);
     if (!read_place(s, json_object_get(entry, "data_offsets"), t))
-        return fail(why, "has a tensor \"%.*s\" that does not lie within it: is it cut off?", SHOWN, name);
+        return refuse(why, "has a tensor \"%.*s\" that does not lie within it: is it cut off?", SHOWN, name);
     uint64_t size;
     if (t->dtype != TENSOR_OTHER && (__builtin_mul_overflow(t->count, bytes_of(t->dtype), &size) || size != t->size))
-        return fail(why, "has a tensor \"%.*s\" whose shape and data_offsets disagree", SHOWN, name);
+        return refuse(why, "has a tensor \"%.*s\" whose shape and data_offsets disagree", SHOWN, name);
     return 0;
 }
 
@@ -118,7 +118,7 @@ static int check_tensors(const struct safetensors *s, char *why) {
     struct tensor t;
     json_object_foreach(s->header, name, entry) {
         if (!is_plain(name))
-            return fail(why, "has a tensor whose name is not printable ASCII");
+            return refuse(why, "has a tensor whose name is not printable ASCII");
         if (strcmp(name, "__metadata__") != 0 && read_tensor(s, name, entry, &t, why) != 0)
             return -1;
     }
@@ -132,11 +132,11 @@ static uint64_t read_prefix(const unsigned char *bytes) {
     return size;
 }
 
-static int fail_json(const json_error_t *error, char *why) {
+static int refuse_json(const json_error_t *error, char *why) {
     switch (json_error_code(error)) {
-    case json_error_out_of_memory: return fail(why, "does not fit into the memory");
-    case json_error_duplicate_key: return fail(why, "has a name twice in its header");
-    default: return fail(why, "has a header that is not JSON, near byte %d", PREFIX + error->position);
+    case json_error_out_of_memory: return refuse(why, "does not fit into the memory");
+    case json_error_duplicate_key: return refuse(why, "has a name twice in its header");
+    default: return refuse(why, "has a header that is not JSON, near byte %d", PREFIX + error->position);
     }
 }
 
@@ -144,23 +144,23 @@ static int read_header(struct safetensors *s, const unsigned char *bytes, size_t
     json_error_t error;
     uint64_t length = size < PREFIX ? 0 : read_prefix(bytes);
     if (size < PREFIX || length > size - PREFIX)
-        return fail(why, "is cut off in its header, or is not a safetensors file");
+        return refuse(why, "is cut off in its header, or is not a safetensors file");
     if (length > SAFETENSORS_MAX_HEADER)
-        return fail(why, "has a header of %" PRIu64 " bytes, and %d are the most", length, SAFETENSORS_MAX_HEADER);
+        return refuse(why, "has a header of %" PRIu64 " bytes, and %d are the most", length, SAFETENSORS_MAX_HEADER);
     s->data = bytes + PREFIX + length;
     s->size = size - PREFIX - length;
     s->header = json_loadb((const char *)bytes + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (s->header == NULL)
-        return fail_json(&error, why);
+        return refuse_json(&error, why);
     if (!json_is_object(s->header))
-        return fail(why, "has a header that is not a JSON object");
+        return refuse(why, "has a header that is not a JSON object");
     return check_tensors(s, why);
 }
 
 struct safetensors *safetensors_read(const void *bytes, size_t size, char why[SAFETENSORS_WHY]) {
     struct safetensors *s = calloc(1, sizeof *s);
     if (s == NULL) {
-        fail(why, "does not fit into the memory");
+        refuse(why, "does not fit into the memory");
         return NULL;
     }
     if (read_header(s, bytes, size, why) == 0)
@@ -177,18 +177,18 @@ static void *map_file(const char *path, size_t *size, char *why) {
     void *map = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        fail(why, "cannot be opened: %s", strerror(errno));
+        refuse(why, "cannot be opened: %s", strerror(errno));
         return NULL;
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        fail(why, "is not a file");
+        refuse(why, "is not a file");
     else if (st.st_size < PREFIX || (uintmax_t)st.st_size > PTRDIFF_MAX)
-        fail(why, "is cut off in its header, or is not a safetensors file");
+        refuse(why, "is cut off in its header, or is not a safetensors file");
     else {
         *size = (size_t)st.st_size;
         map = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED) {
-            fail(why, "cannot be mapped: %s", strerror(errno));
+            refuse(why, "cannot be mapped: %s", strerror(errno));
             map = NULL;
         }
     }
