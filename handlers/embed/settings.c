@@ -26,7 +26,7 @@ int settings_fail(const struct settings *s, const char *format, ...) {
 struct settings_shown settings_show(const char *text) {
     struct settings_shown s;
     size_t n = 0;
-    for (; text[n] != '\0' && n < SETTINGS_SHOWN; n++)
+    for (; n < SETTINGS_SHOWN && text[n] != '\0'; n++)
         s.text[n] = (char)(text[n] >= ' ' && text[n] <= '~' ? text[n] : '?');
     memcpy(s.text + n, text[n] != '\0' ? "..." : "", text[n] != '\0' ? 4 : 1);
     return s;
