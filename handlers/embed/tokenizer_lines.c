@@ -198,7 +198,7 @@ static int read_config(struct contents *c, const json_t *config) {
 
 int tokenizer_lines_configure(struct contents *c, const char *bytes, size_t size) {
     json_error_t error;
-    json_t *config = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &error);
+    json_t *config = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     if (config == NULL)
         return contents_refuse(c, "line %d: %s", error.line, error.text);
     int result = read_config(c, config);

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """make_model.py FOLDER [OPTION...]: writes a small sentence-transformers folder of the BERT family with random weights, for
 tests. The same options give the same bytes. The weights have the scale of trained ones: attention is neither flat nor a
 single token, and every part of the model moves the result. `--help` lists the options; numpy is all that it needs.

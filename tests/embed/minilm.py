@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """minilm.py FOLDER: writes minilm.json and minilm.npy beside this file: texts, and their vectors by all-MiniLM-L6-v2, as
 sentence-transformers computes them in float32, one text at a time. Only who makes them anew needs sentence-transformers
 and torch; FOLDER is the model's.

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """reference.py FOLDER IDS_FILE OUT_FILE [--normalize yes|no]: the vectors of a model of the BERT family, computed plainly
 in float64 (Devlin et al. 2018, https://arxiv.org/abs/1810.04805; pooling as sentence-transformers does it). It shares no
 code with the encoder that it checks.
