@@ -58,6 +58,7 @@ enum {                     /* param_spec.flags */
        PARAM_REQUIRED = 1, /* must be given (in the forms it belongs to) */
        PARAM_REALS = 2,    /* PARAM_NUMBERS: 0.5 is accepted too */
        PARAM_IN_PLACE = 4, /* PARAM_BYTES: run may write to the data, if they are this job's alone; see call_map_own */
+       PARAM_TOKENS = 8,   /* PARAM_TEXTS: token ids are accepted too, see param_is_tokens */
        PARAM_NULL = 16,    /* PARAM_JSON: the kinds of value that are accepted; none of them: all are */
        PARAM_BOOL = 32,    /* likewise: true and false */
        PARAM_NUMBER = 64,  /* likewise */
@@ -104,6 +105,9 @@ const char *param_text(const struct params *p, const char *name, size_t *size);
 size_t param_texts(const struct params *p, const char *name); /* how many */
 bool param_is_list(const struct params *p, const char *name); /* PARAM_TEXTS: ["x"], not "x" */
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size);
+/* PARAM_TOKENS: the client gave token ids, as an array of integers or as an array of such arrays. Then each text is the
+ * ids of one array: int32_t, not negative, in this machine's byte order, and not aligned. */
+bool param_is_tokens(const struct params *p, const char *name);
 const char *param_json(const struct params *p, const char *name, size_t *size); /* compact JSON text */
 /* With HANDLER_WHOLE_PARAMS, which has no other way to read them: all parameters that the client gave, as the compact
  * JSON text of an object. */
@@ -158,11 +162,12 @@ const void *call_data(const struct call *c);
 enum call_error {
     CALL_INVALID = 1, /* the params are wrong: the client gets 422 invalid_params with `pointer` */
     CALL_FAILED,      /* the work failed: 500 handler_failed */
-    CALL_MEMORY       /* malloc failed: 507 memory_limit */
+    CALL_MEMORY,      /* malloc failed: 507 memory_limit */
+    CALL_NOT_FOUND    /* the params name what is not there: 404 not_found with `pointer`; for HANDLER_HIDDEN only */
 };
 /* Says why the call fails, and returns -1, so that `return call_fail(...)` reads well. Only the first reason counts, of
- * which at most 500 bytes are kept. `pointer` is for CALL_INVALID (otherwise NULL): a JSON pointer (RFC 6901) that
- * starts at the params object: "/numbers/3". */
+ * which at most 500 bytes are kept. `pointer` is for CALL_INVALID and CALL_NOT_FOUND (otherwise NULL): a JSON pointer
+ * (RFC 6901) that starts at the params object: "/numbers/3". */
 int call_fail(struct call *c, enum call_error error, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

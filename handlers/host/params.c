@@ -12,6 +12,8 @@
 #include "handlers/host/number.h"
 #include "handlers/host/numbers.h"
 
+#define MAX_TOKEN "2147483647" /* INT32_MAX */
+
 /* One call of params_pack. */
 struct packer {
     const struct params_table *table;
@@ -364,8 +366,8 @@ static struct text_list begin_texts(struct buf *to, size_t count, size_t limit) 
     return list;
 }
 
-static void add_text(struct text_list *list, const char *text, size_t size) {
-    buf_append(list->to, text, size);
+/* What was appended since the text before is a text. */
+static void end_text(struct text_list *list) {
     buf_putc(list->to, '\0');
     if (list->to->failed)
         return;
@@ -374,6 +376,11 @@ static void add_text(struct text_list *list, const char *text, size_t size) {
     char *at = list->to->data + list->offset + list->done * list->width;
     memcpy(at, list->width == sizeof narrow ? (const void *)&narrow : &end, list->width);
     list->done++;
+}
+
+static void add_text(struct text_list *list, const char *text, size_t size) {
+    buf_append(list->to, text, size);
+    end_text(list);
 }
 
 /* Adds a text of a list, or of a single one. */
@@ -394,10 +401,79 @@ static void pack_one_text(struct packer *k, struct text_list *list, const struct
     json_decref(v);
 }
 
+/* False after a fault. */
+static bool read_token(struct packer *k, const struct json_span *value, const struct place *at, int64_t *id) {
+    struct integer integer;
+    if (scan_plain_integer(value->at, value->end, 10) == value->end)
+        return number_to_i64(value->at, (size_t)(value->end - value->at), id);
+    if (params_kind_of(*value->at) != PARAM_NUMBER) {
+        report_kind(k, value, at, "a token id");
+        return false;
+    }
+    json_t *v = jsontext_shallow(value);
+    k->to->failed |= v == NULL;
+    bool good = v != NULL && params_read_integer(v, "0", MAX_TOKEN, at, &integer, k->faults) &&
+                number_to_i64(integer.digits, integer.size, id);
+    json_decref(v);
+    return good;
+}
+
+static void pack_token(struct packer *k, const struct json_span *value, const struct place *at) {
+    int64_t id;
+    if (!read_token(k, value, at, &id))
+        return;
+    if (id < 0 || id > INT32_MAX)
+        faults_add(k->faults, at, "must be from 0 to " MAX_TOKEN);
+    else
+        buf_append(k->to, &(int32_t){(int32_t)id}, sizeof(int32_t));
+}
+
+/* Adds the token ids of an array as one text. */
+static void pack_token_list(struct packer *k, struct text_list *list, const struct json_span *array,
+                            const struct place *at) {
+    struct place element = {.up = at};
+    struct json_span token;
+    const char *next = array->at + 1;
+    if (*array->at != '[') {
+        report_kind(k, array, at, "an array of token ids, as the first one is");
+        return;
+    }
+    for (; !faults_full(k->faults) && !k->to->failed && scan_next_element(&next, array->end, &token); element.index++)
+        pack_token(k, &token, &element);
+    end_text(list);
+}
+
+/* An array of token ids, or, with `nested`, an array of such arrays. */
+static void pack_tokens(struct packer *k, unsigned row, const struct json_span *value, const struct place *at,
+                        bool nested) {
+    size_t count = nested ? count_elements(value) : 1;
+    /* An id takes two characters or more: a digit, and what stands behind it. */
+    struct text_list list = begin_texts(k->to, count, 2 * (size_t)(value->end - value->at));
+    struct place element = {.up = at};
+    struct json_span array;
+    const char *next = value->at + 1;
+    if (!nested)
+        pack_token_list(k, &list, value, at);
+    for (; nested && !faults_full(k->faults) && scan_next_element(&next, value->end, &array); element.index++)
+        pack_token_list(k, &list, &array, &element);
+    struct packed_param *packed = set_row(k, row, list.offset, k->to->size - list.offset, count);
+    if (packed != NULL)
+        packed->flags =
+            (uint8_t)(packed->flags | PACKED_TOKENS | (nested ? PACKED_LIST : 0) | (list.width == 8 ? PACKED_WIDE : 0));
+}
+
 static void pack_texts(struct packer *k, unsigned row, const struct json_span *value, const struct place *at) {
-    bool is_list = *value->at == '[';
+    bool is_list = *value->at == '[', tokens = (k->table->handler->params[row].flags & PARAM_TOKENS) != 0;
     if (!is_list && *value->at != '"') {
-        report_kind(k, value, at, "a string or an array of strings");
+        report_kind(k, value, at,
+                    tokens ? "a string, an array of strings, or an array of token ids or of such arrays"
+                           : "a string or an array of strings");
+        return;
+    }
+    unsigned first = is_list && tokens ? params_kind_of(*scan_space(value->at + 1, value->end)) : PARAM_STRING;
+    bool empty = is_list && *scan_space(value->at + 1, value->end) == ']';
+    if (!empty && (first == PARAM_NUMBER || first == PARAM_ARRAY)) {
+        pack_tokens(k, row, value, at, first == PARAM_ARRAY);
         return;
     }
     size_t count = is_list ? count_elements(value) : 1;

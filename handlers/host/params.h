@@ -52,11 +52,12 @@ enum { PARAMS_MAX = 32 };
 
 enum { /* packed_param.flags */
        PACKED_PRESENT = 1,
-       PACKED_GIVEN = 2, /* the client gave it; otherwise it is the fallback */
-       PACKED_REAL = 4,  /* NUMBERS: some member was written as a real */
-       PACKED_LIST = 8,  /* TEXTS: it was written as an array, not as one string */
-       PACKED_WIDE = 16, /* TEXTS: the ends are uint64 */
-       PACKED_LARGE = 32 /* NUMBERS: some integer is beyond 64 bits */
+       PACKED_GIVEN = 2,  /* the client gave it; otherwise it is the fallback */
+       PACKED_REAL = 4,   /* NUMBERS: some member was written as a real */
+       PACKED_LIST = 8,   /* TEXTS: it was written as an array, not as one string */
+       PACKED_WIDE = 16,  /* TEXTS: the ends are uint64 */
+       PACKED_LARGE = 32, /* NUMBERS: some integer is beyond 64 bits */
+       PACKED_TOKENS = 64 /* TEXTS: each is int32 token ids, and a NUL */
 };
 
 struct packed_param {

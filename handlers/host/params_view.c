@@ -83,17 +83,19 @@ static size_t end_width(const struct packed_param *p) {
 }
 
 /* Each end must be greater than the one before it and stand behind a NUL, and the last one must be the end of the
- * value. */
+ * value. Token ids are whole. */
 static bool check_texts(const struct reader *r, const struct param_spec *spec, const struct packed_param *p) {
-    (void)spec;
     size_t width = end_width(p);
-    if (!is_within(r, p) || p->count > p->size / width)
+    bool tokens = (p->flags & PACKED_TOKENS) != 0;
+    if (!is_within(r, p) || p->count > p->size / width || (tokens && (spec->flags & PARAM_TOKENS) == 0))
         return false;
     const char *ends = r->bytes + p->offset, *texts = ends + p->count * width;
     uint64_t start = 0, room = p->size - p->count * width;
     for (uint64_t i = 0; i < p->count; i++) {
         uint64_t end = text_end(ends, width, i);
         if (end <= start || end > room || texts[end - 1] != '\0')
+            return false;
+        if (tokens && (end - 1 - start) % sizeof(int32_t) != 0)
             return false;
         start = end;
     }
@@ -281,6 +283,11 @@ size_t param_texts(const struct params *p, const char *name) {
 bool param_is_list(const struct params *p, const char *name) {
     const struct packed_param *found = find(p, name, PARAM_TEXTS);
     return found != NULL && (found->flags & PACKED_LIST) != 0;
+}
+
+bool param_is_tokens(const struct params *p, const char *name) {
+    const struct packed_param *found = find(p, name, PARAM_TEXTS);
+    return found != NULL && (found->flags & PACKED_TOKENS) != 0;
 }
 
 const char *param_text_at(const struct params *p, const char *name, size_t i, size_t *size) {

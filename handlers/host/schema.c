@@ -121,15 +121,22 @@ static void put_bytes(struct buf *to, const struct param_spec *spec) {
     buf_putc(to, ']');
 }
 
+static void put_texts(struct buf *to, bool tokens) {
+    static const char ids[] =
+        "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}";
+    buf_puts(to, "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}");
+    if (tokens)
+        buf_printf(to, ",%s,{\"type\":\"array\",\"items\":%s}", ids, ids);
+    buf_putc(to, ']');
+}
+
 static void put_kind(struct buf *to, const struct param_spec *spec) {
     switch (spec->kind) {
     case PARAM_INTEGER: put_integer(to, spec->min, spec->max); break;
     case PARAM_BOOLEAN: buf_puts(to, "\"type\":\"boolean\""); break;
     case PARAM_ENUM: put_choices(to, spec->choices); break;
     case PARAM_TEXT: buf_puts(to, "\"type\":\"string\""); break;
-    case PARAM_TEXTS:
-        buf_puts(to, "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}}]");
-        break;
+    case PARAM_TEXTS: put_texts(to, (spec->flags & PARAM_TOKENS) != 0); break;
     case PARAM_NUMBERS: put_numbers(to, (spec->flags & PARAM_REALS) != 0); break;
     case PARAM_JSON: put_kinds(to, spec->flags); break;
     case PARAM_BYTES: put_bytes(to, spec); break;
