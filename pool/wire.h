@@ -15,8 +15,8 @@
  *                              repeat it, in the order in which the tasks were sent
  *       16     8   bulk_offset \ with WIRE_BULK: the part of the memfd that is meant;
  *       24     8   bulk_size   / without: both 0
- *       32     4   type        index of the handler (WIRE_PLAN without WIRE_RAW, WIRE_RUN, WIRE_MERGE); WIRE_ATTACHMENT:
- *                              which one of its job it is
+ *       32     4   type        index of the handler (WIRE_PLAN without WIRE_RAW or with WIRE_PARAMS, WIRE_RUN,
+ *                              WIRE_MERGE); WIRE_ATTACHMENT: which one of its job it is
  *       36     4   attempt     WIRE_RUN: how often this chunk was lost before
  *       40     4   count       WIRE_PLAN: chunks wanted (with WIRE_RAW: nesting allowed); WIRE_MERGE: parts to follow
  *       44     4   attachments WIRE_PLAN, WIRE_RUN, WIRE_MERGE, WIRE_PLANNED, WIRE_PARSED: how many attachments of this ticket
@@ -77,7 +77,7 @@
 #include "base/attributes.h"
 #include "pool/blob.h"
 
-#define WIRE_VERSION       9
+#define WIRE_VERSION       10
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
@@ -115,7 +115,8 @@ enum {                     /* flags */
        WIRE_OWN = 32,      /* WIRE_ATTACHMENT, WIRE_MADE: the job can write to it */
        WIRE_UNSEALED = 64, /* WIRE_ATTACHMENT: its size can change */
        WIRE_BINARY = 128,  /* WIRE_DONE: the result is not JSON */
-       WIRE_SHARED = 256   /* with WIRE_UNSEALED: it is memory of a client, so a result is never a piece of it */
+       WIRE_SHARED = 256,  /* with WIRE_UNSEALED: it is memory of a client, so a result is never a piece of it */
+       WIRE_PARAMS = 512   /* with WIRE_RAW: the body is the params of a call of `type` */
 };
 
 struct wire_header {

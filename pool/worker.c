@@ -436,7 +436,9 @@ static void plan_raw(struct outcome *o, const struct wire_header *h, struct byte
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
     hooks.output = &o->output;
     o->output.made_first = (uint32_t)self.attached_count;
-    int rc = host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &hooks, &p, &o->fault);
+    int rc = (h->flags & WIRE_PARAMS) != 0
+                 ? host_parse_raw_params(h->type, body, depth, &hooks, &p, &o->fault)
+                 : host_parse_raw(body, depth, (h->flags & WIRE_HASH) != 0, &hooks, &p, &o->fault);
     release_bulk(); /* the plan takes as much memory again */
     if (!proceed(o, rc)) {
         host_parsed_deinit(&p);

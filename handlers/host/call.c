@@ -13,8 +13,8 @@
 
 enum { REASON_MAX = 501 };
 
-static void fail_invalid(struct call *c, const char *pointer, const char *reason) {
-    struct faults faults = {.code = "invalid_params"};
+static void fail_at(struct call *c, const char *code, const char *pointer, const char *reason) {
+    struct faults faults = {.code = code};
     struct buf whole = {0};
     static const struct place params = {.name = "params"};
     place_write_below(&whole, c->at != NULL ? c->at : &params, pointer);
@@ -33,7 +33,8 @@ int call_fail(struct call *c, enum call_error error, const char *pointer, const 
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
     switch (error) {
-    case CALL_INVALID: fail_invalid(c, pointer, reason); break;
+    case CALL_INVALID: fail_at(c, "invalid_params", pointer, reason); break;
+    case CALL_NOT_FOUND: fail_at(c, "not_found", pointer, reason); break;
     case CALL_MEMORY: fault_set(c->fault, "memory_limit", "%s", reason); break;
     case CALL_FAILED: fault_set(c->fault, "handler_failed", "%s", reason); break;
     }

@@ -35,8 +35,8 @@ struct host_loss {
  *     {"code":"invalid_json","detail":"...","line":1,"column":7,"position":7}
  *     {"code":"handler_failed","detail":"...","exception":"ValueError","traceback":"..."}
  *
- * The code is one of: invalid_json, duplicate_key, too_deep, not_utf8, unknown_type, invalid_params, handler_failed,
- * memory_limit, worker_crashed. There are at most FAULTS_MAX errors, and at most 64 KiB in
+ * The code is one of: invalid_json, duplicate_key, too_deep, not_utf8, unknown_type, invalid_params, not_found,
+ * handler_failed, memory_limit, worker_crashed. There are at most FAULTS_MAX errors, and at most 64 KiB in
  * all; only an exception needs more than 16 KiB. */
 struct fault {
     struct buf json; /* empty: there is no fault; the caller begins with zeros and frees with fault_deinit */

@@ -68,6 +68,16 @@ MUST_CHECK int host_load(void (*loading)(const char *source), struct buf *error)
 /* In a process that is made for one type with HANDLER_SPAWN: calls its load. 0 or -1. */
 MUST_CHECK int host_load_type(size_t type);
 
+/* ---- embedding models: models.c ---------------------------------------------------------------------------------- */
+
+struct host_model {
+    const char *name;
+    int64_t created_s; /* seconds since 1970 */
+    const char *owner;
+};
+/* The models that the job types for embeddings know; the default comes first. False: there are only i of them. */
+MUST_CHECK bool host_model(size_t i, struct host_model *out);
+
 /* ---- types from elsewhere: plugins.c, table_schema.c, described.c ------------------------------------------------ */
 
 /* Opens a shared object and adds the handlers of its offload_handlers. It stays open as long as the process lives. 0, or
@@ -137,6 +147,10 @@ struct submission {
  * both cases the caller frees with submission_deinit. */
 MUST_CHECK int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t parts, struct submission *s,
                                 struct fault *fault);
+/* Parses and checks a body that is the params of one call of that type, which has no PARAM_BYTES: an object, in the same
+ * strict JSON. Its pointers start at the body. Otherwise as submission_parse. */
+MUST_CHECK int submission_parse_params(uint32_t type, const void *json, size_t size, unsigned max_depth,
+                                       struct submission *s, struct fault *fault);
 /* The service's own call of a type that is hidden. params: the JSON text of an object, whose attachments are
  * {"part": N}. 0, or -1: there is no such type, it cannot take the parameters, or memory ran out. In both cases the
  * caller frees with submission_deinit. */
@@ -161,6 +175,9 @@ struct host_hooks;
  * caller frees with host_parsed_deinit. */
 MUST_CHECK int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, const struct host_hooks *hooks,
                               struct host_parsed *p, struct fault *fault);
+/* The same for a body that submission_parse_params takes. `type` can be hostile. */
+MUST_CHECK int host_parse_raw_params(uint32_t type, struct bytes body, unsigned max_depth,
+                                     const struct host_hooks *hooks, struct host_parsed *p, struct fault *fault);
 void host_parsed_deinit(struct host_parsed *p);
 /* Appends a submission without its params, and the hash of the request: the bytes that host_parse_raw makes, too. */
 void host_write_submission(const struct submission *s, const uint8_t hash[32], struct buf *out);

@@ -69,26 +69,42 @@ static int parse_steps(struct bytes body, unsigned max_depth, uint8_t *hash, con
     return rc == 0 && execute_is_cancelled(hooks) ? HOST_CANCELLED : rc;
 }
 
+/* What the parse has given becomes *p, unless rc says that it has failed. Frees the submission. */
+static int give(struct submission *s, int rc, const uint8_t hash[32], struct host_parsed *p, struct fault *fault) {
+    if (rc == 0) {
+        *p = (struct host_parsed){.type = s->type,
+                                  .map = s->map,
+                                  .isolated =
+                                      s->options.isolated != 0 || (host_handler(s->type)->flags & HANDLER_SPAWN) != 0,
+                                  .wanted_chunks = (unsigned)s->options.chunks,
+                                  .params = s->params};
+        s->params = (struct buf){0};
+        host_write_submission(s, hash, &p->submission);
+        if (p->submission.failed)
+            rc = fault_set(fault, "memory_limit", "there is no memory for the request");
+    }
+    submission_deinit(s);
+    return rc;
+}
+
 int host_parse_raw(struct bytes body, unsigned max_depth, bool want_hash, const struct host_hooks *hooks,
                    struct host_parsed *p, struct fault *fault) {
     struct submission s;
     memset(p, 0, sizeof *p);
     uint8_t hash[32] = {0};
     int rc = parse_steps(body, max_depth, want_hash ? hash : NULL, hooks, &s, fault);
-    if (rc == 0) {
-        *p = (struct host_parsed){.type = s.type,
-                                  .map = s.map,
-                                  .isolated =
-                                      s.options.isolated != 0 || (host_handler(s.type)->flags & HANDLER_SPAWN) != 0,
-                                  .wanted_chunks = (unsigned)s.options.chunks,
-                                  .params = s.params};
-        s.params = (struct buf){0};
-        host_write_submission(&s, hash, &p->submission);
-        if (p->submission.failed)
-            rc = fault_set(fault, "memory_limit", "there is no memory for the request");
-    }
-    submission_deinit(&s);
-    return rc;
+    return give(&s, rc, hash, p, fault);
+}
+
+int host_parse_raw_params(uint32_t type, struct bytes body, unsigned max_depth, const struct host_hooks *hooks,
+                          struct host_parsed *p, struct fault *fault) {
+    struct submission s;
+    memset(p, 0, sizeof *p);
+    const uint8_t no_hash[32] = {0};
+    int rc = submission_parse_params(type, body.data, body.size, max_depth, &s, fault);
+    if (rc == 0 && execute_is_cancelled(hooks))
+        rc = HOST_CANCELLED;
+    return give(&s, rc, no_hash, p, fault);
 }
 
 void host_parsed_deinit(struct host_parsed *p) {

@@ -167,6 +167,21 @@ static void parse_body(const struct json_span *body, const struct json_list *lon
     columns_deinit(&m.columns);
 }
 
+/* The value in a text that was checked, without the space around it. */
+static struct json_span value_of(const void *json, size_t size) {
+    const char *end = (const char *)json + size;
+    while (scan_space(end - 1, end) == end)
+        end--;
+    return (struct json_span){scan_space(json, end), end};
+}
+
+static int conclude(struct faults *faults, const struct submission *s, struct fault *fault) {
+    int rc = faults_finish(faults, fault);
+    if (rc == 0 && s->params.failed)
+        rc = fault_set(fault, "memory_limit", "there is no memory for the parameters");
+    return rc;
+}
+
 int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t parts, struct submission *s,
                      struct fault *fault) {
     struct faults faults = {.code = "invalid_params"};
@@ -177,15 +192,28 @@ int submission_parse(const void *json, size_t size, unsigned max_depth, uint32_t
     buf_clear(&s->params);
     if (jsontext_check_body(json, size, max_depth, &longest, fault) != 0)
         return -1;
-    const char *end = (const char *)json + size;
-    while (scan_space(end - 1, end) == end)
-        end--;
-    struct json_span body = {scan_space(json, end), end};
+    struct json_span body = value_of(json, size);
     parse_body(&body, &longest, parts, s, &faults);
-    int rc = faults_finish(&faults, fault);
-    if (rc == 0 && s->params.failed)
-        rc = fault_set(fault, "memory_limit", "there is no memory for the parameters");
-    return rc;
+    return conclude(&faults, s, fault);
+}
+
+int submission_parse_params(uint32_t type, const void *json, size_t size, unsigned max_depth, struct submission *s,
+                            struct fault *fault) {
+    const struct params_table *table = registry_table(type);
+    struct faults faults = {.code = "invalid_params"};
+    memset(s, 0, sizeof *s);
+    if (table == NULL || table->takes_bytes)
+        return fault_set(fault, "handler_failed", "there is no job type number %u that takes a body", (unsigned)type);
+    if (jsontext_check(json, size, max_depth, fault) != 0)
+        return -1;
+    struct json_span body = value_of(json, size);
+    s->type = type;
+    registry_init_options(type, &s->options);
+    if (*body.at == '{')
+        params_pack(table, &body, NULL, &s->params, &faults);
+    else
+        faults_add(&faults, NULL, "the body must be an object");
+    return conclude(&faults, s, fault);
 }
 
 int submission_of_hidden(const char *type, const char *params, struct submission *s) {

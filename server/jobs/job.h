@@ -108,6 +108,7 @@ struct job {
     bool asynchronous; /* it is answered 202: it is run in the same go as it is planned only if that takes no time */
     bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
+    bool input_is_params; /* of the record's type; with input_is_raw */
     bool rejected;        /* its submission was wrong, or too much: the job counts as if it had never existed */
     bool plan_is_stale;   /* `plan` does not have the groups that were cut anew */
     bool writes_in_place; /* a worker was given an attachment that it can write to, so it cannot begin anew elsewhere */

@@ -57,8 +57,10 @@ struct jobs_webhooks {
 
 /* What a client submits. */
 struct job_request {
-    const struct submission *submission;       /* of a small body: checked. Its params are copied. NULL: see `body` */
-    struct slice body;                         /* a raw body, which a worker will parse. A reference is taken */
+    const struct submission *submission; /* of a small body: checked. Its params are copied. NULL: see `body` */
+    struct slice body;                   /* a raw body, which a worker will parse. A reference is taken */
+    bool body_is_params;                 /* of a call of `type`, and no submission; it is never stored */
+    uint32_t type;
     const struct job_attachments *attachments; /* NULL: none. References are taken */
     int default_priority;                      /* of the Priority header (RFC 9218); -1: there is none */
     bool asynchronous;           /* it will be answered 202, or streamed: it is run in the same go as it is

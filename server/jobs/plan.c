@@ -34,7 +34,7 @@ static bool read_plan_head(struct job *job, const struct slice *plan, struct wir
     bool parsed_here = !job->input_is_raw && job->input.blob != NULL;
     if (head->submission_size > (parsed_here ? 0 : HOST_MAX_SUBMISSION))
         return false;
-    if (head->type >= host_count() || (!job->input_is_raw && head->type != job->record->type))
+    if (head->type >= host_count() || ((!job->input_is_raw || job->input_is_params) && head->type != job->record->type))
         return false;
     return plan->size >= plan_front(head);
 }

@@ -192,7 +192,8 @@ static bool on_done(struct job *job, struct task *t, const struct wire_frame *f,
 
 static bool is_submission_fault(enum problem_code code) {
     return code == PROBLEM_INVALID_PARAMS || code == PROBLEM_UNKNOWN_TYPE || code == PROBLEM_INVALID_JSON ||
-           code == PROBLEM_DUPLICATE_KEY || code == PROBLEM_TOO_DEEP || code == PROBLEM_NOT_UTF8;
+           code == PROBLEM_DUPLICATE_KEY || code == PROBLEM_TOO_DEEP || code == PROBLEM_NOT_UTF8 ||
+           code == PROBLEM_NOT_FOUND;
 }
 
 /* The handler, or the check of a raw body, reports a fault. */

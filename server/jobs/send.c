@@ -25,6 +25,10 @@ static struct pool_task plan_task(const struct job *job) {
     if (job->input_is_raw) {
         p.header.flags = WIRE_RAW | (job->request_hash != NULL ? WIRE_HASH : 0);
         p.header.count = job->js->config.max_json_depth;
+        if (job->input_is_params) {
+            p.header.flags |= WIRE_PARAMS;
+            p.header.type = job->record->type;
+        }
         return p;
     }
     p.header.type = job->record->type;

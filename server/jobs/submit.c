@@ -82,6 +82,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
         attached_freeze(job); /* it will be stored, also if its plan is made before */
     if (q->submission == NULL) {
         job->input_is_raw = true;
+        job->input_is_params = q->body_is_params;
+        r->type = q->body_is_params ? q->type : r->type;
         job->input = slice_ref(&q->body);
         struct submission_options unknown;
         options_init(&unknown);
