@@ -11,20 +11,19 @@
 #include <string.h>
 #include <time.h>
 
-#include "handlers/handler.h"
+#include "handlers/embeddings.h"
 #include "handlers/hash384.h"
+#include "handlers/models.h"
 
 enum { MAX_TEXTS = 100000, BASE64_SIZE = (4 * HASH384_DIMENSIONS + 2) / 3 * 4 };
 
-enum encoding { ENCODING_FLOAT, ENCODING_BASE64 }; /* as in encoding_choices */
-
 static const char *const model_choices[] = {"hash-384", NULL};
-static const char *const encoding_choices[] = {"float", "base64", NULL};
+static const char *const encoding_choices[] = EMBEDDINGS_ENCODINGS;
 
 /* The common bytes: what every run and the merge must know. */
 struct settings {
     uint32_t dimensions;
-    uint32_t encoding; /* enum encoding */
+    uint32_t encoding; /* enum embeddings_encoding */
     uint32_t normalize;
 };
 
@@ -33,6 +32,14 @@ struct record {
     uint32_t tokens;
     float vector[HASH384_DIMENSIONS];
 };
+
+/* Its release is the day of its first version. */
+static const struct embeddings_model models[] = {{"hash-384", 1795219200, "offload"}};
+
+const struct embeddings_model *embeddings_models(size_t *count) {
+    *count = sizeof models / sizeof models[0];
+    return models;
+}
 
 /* Set by load: what a text costs, and what each of its bytes costs beside that. */
 static uint64_t text_cost_ns = 1000;
@@ -92,8 +99,7 @@ static int reject(struct call *c, const struct params *p, size_t i, const char *
 }
 
 /* It only reads the texts that can be too long. */
-static int check_texts(struct call *c, const struct params *p, size_t count, struct hash384 *model) {
-    bool truncate = param_bool(p, "truncate");
+static int check_texts(struct call *c, const struct params *p, size_t count, bool truncate, struct hash384 *model) {
     char why[160];
     for (size_t i = 0; i < count; i++) {
         struct hash384_extent extent;
@@ -117,17 +123,57 @@ static int check_texts(struct call *c, const struct params *p, size_t count, str
     return 0;
 }
 
-static int check_input(struct call *c, const struct params *p, size_t count) {
+/* No text has more tokens than twice its bytes, so few have to be counted. */
+static int check_tokens(struct call *c, const struct params *p, size_t count, uint64_t max, struct hash384 *model) {
+    uint64_t tokens = 0, bytes = 0;
+    struct hash384_extent extent;
+    size_t size;
+    for (size_t i = 0; i < count; i++) {
+        param_text_at(p, "input", i, &size);
+        bytes += size;
+    }
+    if (max == 0 || 2 * bytes <= max)
+        return 0;
+    for (size_t i = 0; i < count && tokens <= max; i++) {
+        const char *text = param_text_at(p, "input", i, &size);
+        if (call_cancelled(c))
+            return -1;
+        if (hash384_read(model, text, size, &extent) != 0)
+            return reject(c, p, i, "is not UTF-8");
+        tokens += extent.tokens;
+    }
+    if (tokens <= max)
+        return 0;
+    return call_fail(c, CALL_INVALID, "/input", "has more than %llu tokens in all", (unsigned long long)max);
+}
+
+static int check_input(struct call *c, const struct params *p, size_t count, const struct embeddings_request *r) {
     if (count == 0)
         return call_fail(c, CALL_INVALID, "/input", "is an empty list");
-    if (count > MAX_TEXTS)
-        return call_fail(c, CALL_INVALID, "/input", "has %zu texts; one job takes at most %d", count, MAX_TEXTS);
+    if (count > r->max_texts)
+        return call_fail(c, CALL_INVALID, "/input", "has %zu texts; one request takes at most %zu", count,
+                         r->max_texts);
+    if (param_is_tokens(p, "input"))
+        return call_fail(c, CALL_INVALID, "/input",
+                         "must be text: the model hash-384 has no token ids, it reads words and characters");
     struct hash384 *model = hash384_new();
     if (!model)
         return call_fail(c, CALL_MEMORY, NULL, "no memory for the model hash-384");
-    int rc = check_texts(c, p, count, model);
+    int rc = check_texts(c, p, count, r->truncate, model);
+    if (rc == 0)
+        rc = check_tokens(c, p, count, r->max_tokens, model);
     hash384_free(model);
     return rc;
+}
+
+static int check_model(struct call *c, const struct embeddings_request *r) {
+    if (r->model_size != strlen(models[0].name) || memcmp(r->model, models[0].name, r->model_size) != 0)
+        return call_fail(c, r->unknown_model, "/model", "there is no model \"%.60s\"; there is %s", r->model,
+                         models[0].name);
+    if (r->dimensions > HASH384_DIMENSIONS)
+        return call_fail(c, CALL_INVALID, "/dimensions", "must be from 1 to %d for the model %s", HASH384_DIMENSIONS,
+                         models[0].name);
+    return 0;
 }
 
 /* Makes one chunk of the texts [from, to). */
@@ -191,16 +237,28 @@ static int add_chunks(struct call *c, const struct params *p, size_t count) {
     return 0;
 }
 
-static int embeddings_plan(struct call *c, const struct params *p) {
+int embeddings_plan_request(struct call *c, const struct params *p, const struct embeddings_request *r) {
     size_t count = param_texts(p, "input");
-    int64_t dimensions = HASH384_DIMENSIONS;
-    param_i64(p, "dimensions", &dimensions);
-    struct settings settings = {.dimensions = (uint32_t)dimensions,
-                                .encoding = (uint32_t)param_choice(p, "encoding_format"),
-                                .normalize = param_bool(p, "normalize")};
-    if (check_input(c, p, count) < 0 || plan_common(c, &settings, sizeof settings) < 0)
+    if (check_model(c, r) < 0 || check_input(c, p, count, r) < 0)
+        return -1;
+    struct settings settings = {.dimensions = r->dimensions == 0 ? HASH384_DIMENSIONS : (uint32_t)r->dimensions,
+                                .encoding = (uint32_t)r->encoding,
+                                .normalize = r->normalize};
+    if (plan_common(c, &settings, sizeof settings) < 0)
         return -1;
     return add_chunks(c, p, count);
+}
+
+static int embeddings_plan(struct call *c, const struct params *p) {
+    struct embeddings_request request = {.model = models[0].name,
+                                         .model_size = strlen(models[0].name),
+                                         .unknown_model = CALL_INVALID,
+                                         .encoding = (enum embeddings_encoding)param_choice(p, "encoding_format"),
+                                         .normalize = param_bool(p, "normalize"),
+                                         .truncate = param_bool(p, "truncate"),
+                                         .max_texts = MAX_TEXTS};
+    param_i64(p, "dimensions", &request.dimensions);
+    return embeddings_plan_request(c, p, &request);
 }
 
 /* ---- run --------------------------------------------------------------------------------------------------------- */
@@ -249,7 +307,7 @@ static int embed_chunk(struct call *c, struct hash384 *model, const struct setti
     return 0;
 }
 
-static int embeddings_run(struct call *c, struct bytes common, struct bytes chunk) {
+int embeddings_run(struct call *c, struct bytes common, struct bytes chunk) {
     struct settings settings;
     if (!read_settings(common, &settings))
         return call_fail(c, CALL_FAILED, NULL, "the chunk's settings are damaged");
@@ -288,9 +346,31 @@ static void write_base64(struct call *c, const float *vector, size_t dimensions)
     json_text(c, text, encode_base64((const uint8_t *)little, dimensions * sizeof *little, text));
 }
 
+/* The merge of one of the types. */
+struct writing {
+    const struct settings *settings;
+    void (*before)(struct call *c, size_t index);
+    void (*after)(struct call *c);
+    size_t index; /* of the next vector */
+    uint64_t *tokens;
+};
+
+static void write_vector(struct call *c, struct writing *w, const struct record *record) {
+    if (w->before)
+        w->before(c, w->index);
+    if (w->settings->encoding == EMBEDDINGS_BASE64)
+        write_base64(c, record->vector, w->settings->dimensions);
+    else
+        json_float_array(c, record->vector, w->settings->dimensions);
+    if (w->after)
+        w->after(c);
+    w->index++;
+    *w->tokens += record->tokens;
+}
+
 /* Writes a part's vectors and adds up the tokens of its texts. */
-static int write_part(struct call *c, const struct settings *settings, struct bytes part, uint64_t *tokens) {
-    size_t size = record_size(settings);
+static int write_part(struct call *c, struct writing *w, struct bytes part) {
+    size_t size = record_size(w->settings);
     if (part.size % size != 0)
         return call_fail(c, CALL_FAILED, NULL, "a part is damaged");
     for (size_t at = 0; at < part.size; at += size) {
@@ -298,31 +378,34 @@ static int write_part(struct call *c, const struct settings *settings, struct by
         if (call_cancelled(c))
             return -1;
         memcpy(&record, (const char *)part.data + at, size);
-        *tokens += record.tokens;
-        if (settings->encoding == ENCODING_BASE64)
-            write_base64(c, record.vector, settings->dimensions);
-        else
-            json_float_array(c, record.vector, settings->dimensions);
+        write_vector(c, w, &record);
     }
     return 0;
 }
 
-static int embeddings_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
+int embeddings_write(struct call *c, struct bytes common, const struct bytes *parts, size_t count,
+                     void (*before)(struct call *c, size_t index), void (*after)(struct call *c), uint64_t *tokens) {
     struct settings settings;
-    uint64_t tokens = 0;
     if (!read_settings(common, &settings))
         return call_fail(c, CALL_FAILED, NULL, "the job's settings are damaged");
-    json_begin_object(c);
-    json_name(c, "model");
-    json_text(c, model_choices[0], strlen(model_choices[0]));
-    json_name(c, "dimensions");
-    json_u64(c, settings.dimensions);
-    json_name(c, "embeddings");
-    json_begin_array(c);
+    struct writing w = {&settings, before, after, 0, tokens};
     for (size_t i = 0; i < count; i++)
-        if (write_part(c, &settings, parts[i], &tokens) < 0)
+        if (write_part(c, &w, parts[i]) < 0)
             return -1;
-    json_end_array(c);
+    return 0;
+}
+
+const char *embeddings_merge_model(struct call *c, struct bytes common, uint32_t *dimensions) {
+    struct settings settings;
+    if (!read_settings(common, &settings)) {
+        call_fail(c, CALL_FAILED, NULL, "the job's settings are damaged");
+        return NULL;
+    }
+    *dimensions = settings.dimensions;
+    return models[0].name;
+}
+
+void embeddings_write_usage(struct call *c, uint64_t tokens) {
     json_name(c, "usage");
     json_begin_object(c);
     json_name(c, "prompt_tokens");
@@ -330,6 +413,25 @@ static int embeddings_merge(struct call *c, struct bytes common, const struct by
     json_name(c, "total_tokens");
     json_u64(c, tokens);
     json_end_object(c);
+}
+
+static int embeddings_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
+    uint64_t tokens = 0;
+    uint32_t dimensions;
+    const char *model = embeddings_merge_model(c, common, &dimensions);
+    if (!model)
+        return -1;
+    json_begin_object(c);
+    json_name(c, "model");
+    json_text(c, model, strlen(model));
+    json_name(c, "dimensions");
+    json_u64(c, dimensions);
+    json_name(c, "embeddings");
+    json_begin_array(c);
+    if (embeddings_write(c, common, parts, count, NULL, NULL, &tokens) < 0)
+        return -1;
+    json_end_array(c);
+    embeddings_write_usage(c, tokens);
     json_end_object(c);
     return 0;
 }

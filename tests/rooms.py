@@ -29,7 +29,7 @@ ROOMS = {
     "pool": (None, ["handlers/program", "handlers/host", "base"]),
     "handlers/program": (["programs.h"], ["handlers/host", "handlers", "base"]),
     "handlers/host": (["host.h", "options.h", "scan.h", "jsontext.h"], ["handlers", "base"]),
-    "handlers": (["handler.h"], []),
+    "handlers": (["handler.h", "models.h"], []),
     "cli": (None, ["base"]),
     "base": (None, []),
 }

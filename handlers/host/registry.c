@@ -23,6 +23,7 @@
     HANDLER(array)                                                                                                     \
     HANDLER(inflate)                                                                                                   \
     HANDLER(deflate)                                                                                                   \
+    HANDLER(embeddings_openai)                                                                                         \
     HANDLER(echo)                                                                                                      \
     HANDLER(collatz)                                                                                                   \
     HANDLER(sleep)                                                                                                     \

@@ -1,0 +1,78 @@
+/* embeddings_openai.c: the hidden type "openai-embeddings": POST /v1/embeddings. Its parameters and its result are those
+ * of OpenAI's API (openapi.yaml of openai/openai-openapi, CreateEmbeddingRequest). What lies between them is
+ * embeddings.c's. It runs in workers. */
+#include <string.h>
+
+#include "handlers/embeddings.h"
+
+enum { MAX_TEXTS = 2048, MAX_TOKENS = 300000 }; /* of one request, as OpenAI's */
+
+static const char *const encoding_choices[] = EMBEDDINGS_ENCODINGS;
+
+static int openai_plan(struct call *c, const struct params *p) {
+    struct embeddings_request request = {.unknown_model = CALL_NOT_FOUND,
+                                         .encoding = (enum embeddings_encoding)param_choice(p, "encoding_format"),
+                                         .normalize = true,
+                                         .max_texts = MAX_TEXTS,
+                                         .max_tokens = MAX_TOKENS};
+    request.model = param_text(p, "model", &request.model_size);
+    if (param_given(p, "dimensions") && !param_i64(p, "dimensions", &request.dimensions))
+        request.dimensions = INT64_MAX; /* more than any model has */
+    return embeddings_plan_request(c, p, &request);
+}
+
+static void before_vector(struct call *c, size_t index) {
+    static const char object[] = "embedding";
+    json_begin_object(c);
+    json_name(c, "object");
+    json_text(c, object, strlen(object));
+    json_name(c, "index");
+    json_u64(c, index);
+    json_name(c, "embedding");
+}
+
+static int openai_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
+    static const char object[] = "list";
+    uint64_t tokens = 0;
+    uint32_t dimensions;
+    const char *model = embeddings_merge_model(c, common, &dimensions);
+    if (!model)
+        return -1;
+    json_begin_object(c);
+    json_name(c, "object");
+    json_text(c, object, strlen(object));
+    json_name(c, "data");
+    json_begin_array(c);
+    if (embeddings_write(c, common, parts, count, before_vector, json_end_object, &tokens) < 0)
+        return -1;
+    json_end_array(c);
+    json_name(c, "model");
+    json_text(c, model, strlen(model));
+    embeddings_write_usage(c, tokens);
+    json_end_object(c);
+    return 0;
+}
+
+static const struct param_spec openai_params[] = {
+    {.name = "input",
+     .kind = PARAM_TEXTS,
+     .flags = PARAM_REQUIRED | PARAM_TOKENS,
+     .help = "a text, or a list of up to 2048 texts; or token ids, likewise"},
+    {.name = "model", .kind = PARAM_TEXT, .flags = PARAM_REQUIRED, .help = "one of GET /v1/models"},
+    {.name = "encoding_format",
+     .kind = PARAM_ENUM,
+     .choices = encoding_choices,
+     .fallback = "\"float\"",
+     .help = "float: arrays of numbers; base64: strings of little-endian 32-bit floats"},
+    {.name = "dimensions", .kind = PARAM_INTEGER, .min = "1", .help = "how many leading dimensions to keep"},
+    {.name = "user", .kind = PARAM_TEXT, .help = "is not used"},
+    {0}};
+
+const struct handler handler_embeddings_openai = {.abi = HANDLER_ABI,
+                                                  .name = "openai-embeddings",
+                                                  .summary = "Answer POST /v1/embeddings",
+                                                  .flags = HANDLER_HIDDEN,
+                                                  .params = openai_params,
+                                                  .plan = openai_plan,
+                                                  .run = embeddings_run,
+                                                  .merge = openai_merge};
