@@ -63,7 +63,7 @@ void answer_job_problem(struct http_request *r, const struct record *record) {
     buf_append(&body, record->error.data, size);
     if (size < record->error.size)
         buf_putc(&body, '}');
-    http_answer(r, p->status, "application/problem+json", &body);
+    http_answer_problem_document(r, record->problem, &body);
 }
 
 /* When the client should ask again: when the job is likely to be done. 1 to 3600 s. */
@@ -132,6 +132,18 @@ void answer_submitted(struct http_request *r, const struct record *record, const
     } else {
         answer_job(r, 200, record, NULL);
     }
+}
+
+/* OpenAI's clients send a request again after a 500 or a 504, unless they are told not to. The service has tried it as
+ * often as it is of use. */
+void answer_bare(struct http_request *r, const struct record *record) {
+    if (record->status == JOB_SUCCEEDED) {
+        answer_bytes(r, record);
+        return;
+    }
+    if (problem_get(record->problem)->status >= 500)
+        http_set_header(r, "x-should-retry", "false");
+    answer_job_problem(r, record);
 }
 
 bool answer_precondition_failed(struct http_request *r, const struct record *record, const struct job *job) {

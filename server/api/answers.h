@@ -21,6 +21,8 @@ void answer_accepted(struct server *s, struct http_request *r, const struct reco
 /* The end of the job that the request submitted: the Job, or the bytes of its result if Accept names their media type, or
  * the problem that it ended with. */
 void answer_submitted(struct http_request *r, const struct record *record, const struct answer_terms *terms);
+/* The bare result of a job that has ended, or its problem. */
+void answer_bare(struct http_request *r, const struct record *record);
 /* Sets Preference-Applied (RFC 7240, section 3) and Idempotency-Replayed, for an answer that the caller gives. */
 void answer_set_terms(struct http_request *r, const struct answer_terms *terms);
 /* Sets Server-Timing, for an answer that the caller gives. */

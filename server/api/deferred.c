@@ -32,7 +32,7 @@
 static bool is_counted(const struct deferred_request *d) {
     bool waits = d->state == DEFERRED_WAITING || d->state == DEFERRED_UNDECIDED || d->state == DEFERRED_EXPIRED ||
                  d->state == DEFERRED_STREAMING;
-    return waits && (d->reply_kind == REPLY_RESULT || d->reply_kind == REPLY_POLL);
+    return waits && (d->reply_kind == REPLY_RESULT || d->reply_kind == REPLY_BARE || d->reply_kind == REPLY_POLL);
 }
 
 static void move_to(struct deferred_request *d, enum deferred_state to) {
@@ -110,6 +110,7 @@ static void answer_by_kind(struct deferred_request *d, struct record *record, co
         if (!d->streamed || !record->map || !ndjson_from_record(d->server, r, record, &d->terms))
             answer_submitted(r, record, &d->terms);
         break;
+    case REPLY_BARE: answer_bare(r, record); break;
     case REPLY_ACCEPTED: answer_accepted(d->server, r, record, &d->terms); break;
     case REPLY_POLL: answer_polled(r, record, job); break;
     case REPLY_FETCH: answer_result(d->server, r, record); break;
@@ -252,8 +253,8 @@ void deferred_begin_stream(struct deferred_request *d, struct job *job) {
 
 /* The wait is over before the job: it has expired, or a drain has parked the job. */
 static void stop_early(struct deferred_request *d, struct job *job) {
-    if (job_works_in_place(job))
-        return; /* it cannot be stored, so this request is all that its client has of it */
+    if (job_works_in_place(job) || d->reply_kind == REPLY_BARE)
+        return; /* it is not stored, so this request is all that its client has of it */
     if (d->reply_kind != REPLY_POLL) {
         deferred_accept(d, job);
         return;
@@ -384,9 +385,15 @@ void deferred_suspend(struct deferred_request *d) {
         http_suspend(d->request);
 }
 
+/* Nobody else can get the job, by its id or its key. */
+static bool ends_with_client(const struct deferred_request *d) {
+    return d->reply_kind == REPLY_BARE ||
+           (d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed);
+}
+
 bool deferred_ends_with_fin(const struct http_request *r) {
     const struct deferred_request *d = http_state(r);
-    return d != NULL && d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed;
+    return d != NULL && ends_with_client(d);
 }
 
 /* The client has left before the key of its job is decided. False: memory ran out. */
@@ -410,7 +417,7 @@ void deferred_on_hangup(struct server *s, struct http_request *r) {
         struct job *job = d->waiter.job;
         deferred_stop_waiting(d);
         /* The job would burn CPU for nothing, unless others can get it by its id or its key. */
-        if (job != NULL && d->reply_kind == REPLY_RESULT && !d->terms.prefer.respond_async && !d->keyed)
+        if (job != NULL && ends_with_client(d))
             job_cancel(job);
         else if (job != NULL && d->decide != NULL)
             job_undo_submission(job);

@@ -10,6 +10,7 @@
 
 enum reply_kind {
     REPLY_RESULT,   /* POST, synchronous: the Job when it has ended */
+    REPLY_BARE,     /* POST of a hidden type: its result alone, when it has ended */
     REPLY_ACCEPTED, /* POST: 202 when the submission is known to be good, and is stored */
     REPLY_POLL,     /* GET of a job, with or without wait */
     REPLY_FETCH,    /* GET of its result */

@@ -12,6 +12,8 @@
 #include "server/api/events.h"
 #include "server/api/item.h"
 #include "server/api/jobs.h"
+#include "server/api/openai.h"
+#include "server/api/openai_error.h"
 #include "server/api/service.h"
 #include "server/api/submit.h"
 
@@ -24,8 +26,10 @@ static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
 struct route {
     const char *path;                 /* with at most two {names}, which stand for one segment each that is not empty */
     route_handler *handlers[METHODS]; /* NULL: the route does not have that method */
+    void (*begin)(struct server *s, struct http_request *r);  /* of a POST, from http_events.begin; may be NULL */
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
+    http_problem_writer *problems;                            /* NULL: its errors are problem documents */
     bool probe;                                               /* it is answered beyond --max-connections, too */
     const char *query[MAX_PARAMETERS + 1]; /* the parameters that GET takes; NULL ends them. Other methods take none */
 };
@@ -33,21 +37,30 @@ struct route {
 static const struct route routes[] = {
     {"/v1/jobs",
      {api_list_jobs, api_submit},
+     api_submit_begin,
      deferred_on_hangup,
      deferred_on_done,
      .query = {"cursor", "limit", "status", "type"}},
-    {"/v1/jobs/{id}", {api_get_job, NULL, api_delete_job}, deferred_on_hangup, deferred_on_done},
-    {"/v1/jobs/{id}/result", {api_get_result}, deferred_on_hangup, deferred_on_done},
-    {"/v1/jobs/{id}/result/{index}", {api_get_item}, deferred_on_hangup, deferred_on_done},
-    {"/v1/jobs/{id}/log", {api_get_log}, deferred_on_hangup, deferred_on_done},
-    {"/v1/jobs/{id}/events", {api_events}, NULL, api_events_done},
-    {"/v1/jobs/{id}/cancel", {NULL, api_cancel_job}, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}", {api_get_job, NULL, api_delete_job}, NULL, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/result", {api_get_result}, NULL, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/result/{index}", {api_get_item}, NULL, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/log", {api_get_log}, NULL, deferred_on_hangup, deferred_on_done},
+    {"/v1/jobs/{id}/events", {api_events}, NULL, NULL, api_events_done},
+    {"/v1/jobs/{id}/cancel", {NULL, api_cancel_job}, NULL, deferred_on_hangup, deferred_on_done},
+    {"/v1/embeddings",
+     {NULL, api_embeddings},
+     api_embeddings_begin,
+     deferred_on_hangup,
+     deferred_on_done,
+     .problems = openai_write_error},
+    {"/v1/models", {api_models}, .problems = openai_write_error},
+    {"/v1/models/{id}", {api_model}, .problems = openai_write_error},
     {"/v1/types", {api_types}},
     {"/v1/types/{name}", {api_type}},
     {"/v1/workers", {api_workers}},
     {"/livez", {api_livez}, .probe = true},
     {"/healthz", {api_livez}, .probe = true},
-    {"/readyz", {api_readyz}, api_ready_hangup, api_ready_done, .probe = true, .query = {"verbose"}},
+    {"/readyz", {api_readyz}, NULL, api_ready_hangup, api_ready_done, .probe = true, .query = {"verbose"}},
     {"/metrics", {api_metrics}, .probe = true},
     {"/openapi.yaml", {api_openapi_yaml}},
     {"/openapi.json", {api_openapi_json}},
@@ -152,10 +165,12 @@ static void on_begin(void *arg, struct http_request *r) {
     struct route_match m;
     const struct route *route = find_route(http_path(r), &m);
     http_set_route(r, route);
+    if (route != NULL)
+        http_set_problem_writer(r, route->problems);
     if (http_is_over_limit(r) && (route == NULL || !route->probe))
         http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    else if (is_submission(route, r))
-        api_submit_begin(arg, r);
+    else if (route != NULL && route->begin != NULL && strcmp(http_method(r), "POST") == 0)
+        route->begin(arg, r);
 }
 
 static void on_handle(void *arg, struct http_request *r) {

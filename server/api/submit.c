@@ -57,7 +57,7 @@ static void add_state(void *arg, const char *line) {
     trace_add_state(arg, line);
 }
 
-static const char *read_trace(struct http_request *r, struct trace_reader *t) {
+const char *submit_read_trace(struct http_request *r, struct trace_reader *t) {
     http_each_header(r, "traceparent", add_parent, t);
     if (t->parents == 1)
         http_each_header(r, "tracestate", add_state, t);
@@ -74,7 +74,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     /* Neither a 202 nor a stream is to wait for the job. */
     q->asynchronous = d->reply_kind == REPLY_ACCEPTED || d->streamed;
     q->default_priority = priority_parse(http_header(r, "Priority"));
-    q->trace = read_trace(r, &trace);
+    q->trace = submit_read_trace(r, &trace);
     int rc = jobs_submit(s->jobs, q, &job, &why);
     trace_deinit(&trace);
     if (rc != 0) {
@@ -88,8 +88,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     jobs_dispatch_early(s->jobs);
 }
 
-/* Whether jobs are taken now. False: they are not, and the request is answered. */
-static bool is_welcome(struct server *s, struct http_request *r) {
+bool submit_is_welcome(struct server *s, struct http_request *r) {
     if (s->draining)
         answer_overloaded(s, r, PROBLEM_DRAINING);
     else if (!s->handlers_loaded)
@@ -221,7 +220,7 @@ static void on_decided(struct key_claim *c, enum key_verdict verdict, const stru
     deferred_end_claim(d);
     if (verdict != KEY_YOURS)
         follow_verdict(d, verdict, id);
-    else if (is_welcome(d->server, d->request))
+    else if (submit_is_welcome(d->server, d->request))
         submit_body(d);
     else
         idempotency_withdraw(c);
@@ -316,7 +315,7 @@ static void on_raw_planned(struct deferred_request *d, struct job *job) {
 
 static void submit_raw_with_key(struct deferred_request *d, const char *key) {
     struct server *s = d->server;
-    if (!is_welcome(s, d->request))
+    if (!submit_is_welcome(s, d->request))
         return;
     d->decide = on_raw_planned;
     d->keep = keep_key;
@@ -350,7 +349,7 @@ static void submit(struct deferred_request *d, const char *key) {
 
 static void submit_inflated(struct deferred_request *d) {
     char key[IDEMPOTENCY_MAX_KEY + 1];
-    if (is_welcome(d->server, d->request))
+    if (submit_is_welcome(d->server, d->request))
         submit(d, d->keyed && idempotency_parse(http_header(d->request, "Idempotency-Key"), key) ? key : NULL);
 }
 
@@ -359,7 +358,7 @@ void api_submit(struct server *s, struct http_request *r, struct route_match m) 
     char parsed[IDEMPOTENCY_MAX_KEY + 1];
     enum coding coding = upload_coding(r);
     (void)m;
-    if ((key == NULL || coding != CODING_NONE) && !is_welcome(s, r))
+    if ((key == NULL || coding != CODING_NONE) && !submit_is_welcome(s, r))
         return;
     struct deferred_request *d = deferred_new(s, r, REPLY_RESULT);
     if (d == NULL)

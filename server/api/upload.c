@@ -95,6 +95,20 @@ bool upload_begin(struct http_request *r) {
     return false;
 }
 
+void upload_begin_json(struct http_request *r) {
+    enum coding coding = upload_coding(r);
+    bool good = is_type(http_header(r, "Content-Type"), "application/json");
+    if (coding == CODING_OTHER)
+        http_set_header(r, "Accept-Encoding", CODINGS_TAKEN); /* RFC 9110, section 12.5.3 */
+    if (!good)
+        http_set_header(r, "Accept", "application/json"); /* section 12.5.1 */
+    if (!good || coding == CODING_OTHER)
+        http_reject_because(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                            "Send application/json, without a content coding, or with gzip, deflate or zstd.");
+    else
+        http_take_body(r, coding == CODING_NONE ? HTTP_BODY_TEXT : HTTP_BODY_DATA);
+}
+
 /* ---- the text ---------------------------------------------------------------------------------------------------- */
 
 struct pairs {
@@ -221,6 +235,10 @@ static bool take_inflated_text(struct http_request *r, struct upload *u) {
     if (u->text.blob == NULL)
         http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     return u->text.blob != NULL;
+}
+
+bool upload_read_text(struct http_request *r, struct upload **u) {
+    return *u == NULL || !(*u)->is_inflated || take_inflated_text(r, *u);
 }
 
 bool upload_read(struct http_request *r, struct upload **u) {

@@ -42,6 +42,9 @@ void upload_free(struct upload *u); /* NULL is allowed */
 /* From http_events.begin: says how the body is to be taken, or rejects it. True: data come. */
 bool upload_begin(struct http_request *r);
 
+/* The same for a route that takes JSON only. */
+void upload_begin_json(struct http_request *r);
+
 /* Of a body (Content-Encoding; RFC 9110, section 8.4). One that was taken has to be inflated before upload_read. */
 enum coding { CODING_NONE, CODING_GZIP, CODING_DEFLATE, CODING_ZSTD, CODING_OTHER };
 /* CODING_OTHER: it is not known, or there are several. */
@@ -49,6 +52,8 @@ enum coding upload_coding(struct http_request *r);
 
 /* From the handler, first of all: finds out what the request submits. False: it is wrong, and the request is answered. */
 MUST_CHECK bool upload_read(struct http_request *r, struct upload **u);
+/* The same for a route that takes JSON only, whose query was checked. */
+MUST_CHECK bool upload_read_text(struct http_request *r, struct upload **u);
 /* Replaces the text. False: memory ran out, and the request is answered. */
 MUST_CHECK bool upload_set_text(struct http_request *r, struct upload **u, const struct buf *text);
 

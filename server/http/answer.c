@@ -130,7 +130,17 @@ void http_answer_static(struct http_request *r, unsigned status, const char *med
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members) {
     struct buf body = {0};
     problem_write(&body, code, detail, members, r->path.data);
-    http_answer(r, problem_get(code)->status, "application/problem+json", &body);
+    http_answer_problem_document(r, code, &body);
+}
+
+void http_answer_problem_document(struct http_request *r, enum problem_code code, struct buf *document) {
+    const char *media_type;
+    unsigned status = http_connection_write_problem(r->connection, code, document, &media_type);
+    http_answer(r, status, media_type, document);
+}
+
+void http_set_problem_writer(struct http_request *r, http_problem_writer *writer) {
+    r->connection->problem_writer = writer;
 }
 
 void http_answer_rejection(struct http_request *r) {

@@ -68,13 +68,27 @@ static void cut(struct http_connection *c) {
     shutdown(c->watch.fd, SHUT_RDWR);
 }
 
+unsigned http_connection_write_problem(const struct http_connection *c, enum problem_code code, struct buf *document,
+                                       const char **media_type) {
+    struct buf other = {0};
+    *media_type = "application/problem+json";
+    if (c->problem_writer == NULL)
+        return problem_get(code)->status;
+    *media_type = "application/json";
+    unsigned status = c->problem_writer(code, document, &other);
+    other.failed |= document->failed;
+    buf_deinit(document);
+    *document = other;
+    return status;
+}
+
 void http_connection_reject(struct http_connection *c, enum problem_code code, const char *detail, const char *members,
                             const char *id, bool no_body) {
     struct buf body = {0}, out = {0};
     char made[HTTP_ID_SIZE], date[40];
     time_t now = clock_wall_ms() / 1000;
     struct tm utc;
-    unsigned status = problem_get(code)->status;
+    const char *media_type;
     if (c->state == CONNECTION_CUT)
         return;
     if (id == NULL) {
@@ -82,11 +96,12 @@ void http_connection_reject(struct http_connection *c, enum problem_code code, c
         id = made;
     }
     problem_write(&body, code, detail, members, NULL);
+    unsigned status = http_connection_write_problem(c, code, &body, &media_type);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc)); /* the locale is "C" */
     buf_printf(&out,
-               "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+               "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                "X-Request-Id: %s\r\n%sConnection: close\r\n\r\n",
-               status, MHD_get_reason_phrase_for(status), date, body.size, id,
+               status, MHD_get_reason_phrase_for(status), date, media_type, body.size, id,
                status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
     if (!no_body)
         buf_append(&out, body.data, body.size);
@@ -350,6 +365,7 @@ void http_connection_end_body(struct http_connection *c) {
 void http_connection_end(struct http_connection *c) {
     c->request = NULL;
     c->request_id = NULL;
+    c->problem_writer = NULL;
     c->answered = false;
     if (c->state == CONNECTION_CUT || c->framing.heads != c->begun)
         return;

@@ -61,6 +61,7 @@ struct http_connection {
     bool fault_is_for_head;                          /* the head with the fault is for HEAD */
     bool answered;                                   /* libmicrohttpd has the answer to `request` */
     struct http_request *request;                    /* the one that is being served; NULL between requests */
+    http_problem_writer *problem_writer;             /* of that request; NULL: problem documents */
     const char *request_id;                          /* the id of that request; borrowed; NULL between requests */
     struct http_connection *spare_prev, *spare_next; /* in all->spare, if over_limit */
 };
@@ -89,6 +90,9 @@ void http_connection_end_body(struct http_connection *c);
 /* The request was answered, or will never be. */
 void http_connection_end(struct http_connection *c);
 
+/* Makes what is sent of a problem document, as the request wants it. Returns the status, and its media type. */
+unsigned http_connection_write_problem(const struct http_connection *c, enum problem_code code, struct buf *document,
+                                       const char **media_type);
 /* Answers past libmicrohttpd, with a problem (see problem_write), and ends the connection. No other answer can be on
  * its way. id: NULL for a new one. no_body: for HEAD. */
 void http_connection_reject(struct http_connection *c, enum problem_code code, const char *detail, const char *members,

@@ -197,9 +197,17 @@ unsigned http_status(const struct http_request *r); /* of the answer; 0: none ye
 
 /* ---- answers ----------------------------------------------------------------------------------------------------- */
 
+/* Makes another JSON text of a problem document. Returns the status of the answer. */
+typedef unsigned http_problem_writer(enum problem_code code, const struct buf *document, struct buf *out);
+/* From `begin`, before http_reject: the problems of this request are answered so, as application/json. NULL: as problem
+ * documents. */
+void http_set_problem_writer(struct http_request *r, http_problem_writer *writer);
+
 /* From `begin`: the request will be answered with this problem, and its body is thrown away. `members` is as for
  * problem_write, on the heap or NULL; http_reject takes it. No effect if the request was rejected before. */
 void http_reject(struct http_request *r, enum problem_code code, char *members);
+/* The same with a detail, which is borrowed for ever. */
+void http_reject_because(struct http_request *r, enum problem_code code, const char *detail);
 
 /* Sets a header of the answer; must be called before the answer is given. Name and value are copied. A formatted value
  * is cut at 511 bytes. */
@@ -230,6 +238,8 @@ void http_answer_coded(struct http_request *r, const char *media_type, const str
 void http_answer_plain(struct http_request *r, const char *media_type, const struct slice *body, const char *tag);
 /* Answers with a problem document (RFC 9457). `detail` and `members` are as for problem_write. */
 void http_answer_problem(struct http_request *r, enum problem_code code, const char *detail, const char *members);
+/* The same with a document that problem_write has written; takes its bytes. */
+void http_answer_problem_document(struct http_request *r, enum problem_code code, struct buf *document);
 
 /* ---- conditions (RFC 9110, section 13) --------------------------------------------------------------------------- */
 

@@ -220,6 +220,12 @@ void http_reject(struct http_request *r, enum problem_code code, char *members) 
     drop_body(r);
 }
 
+void http_reject_because(struct http_request *r, enum problem_code code, const char *detail) {
+    if (r->state != REQUEST_REJECTED)
+        r->problem_detail = detail;
+    http_reject(r, code, NULL);
+}
+
 void http_request_handle(struct http_request *r) {
     move(r, REQUEST_HANDLING);
     r->http->events.handle(r->http->events.arg, r);

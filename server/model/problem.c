@@ -163,17 +163,51 @@ static const char *find_member(const struct buf *document, const char *name) {
     return document->size == 0 ? NULL : memmem(document->data, document->size, text, (size_t)n);
 }
 
-void problem_copy_member(const struct buf *document, const char *name, struct buf *out) {
-    const char *at = find_member(document, name);
-    if (at == NULL)
-        return;
-    at += strlen(name) + 4; /* at the quote */
+/* Appends the string that begins at the quote `at`. Returns where the document goes on; NULL: it is cut off. */
+static const char *copy_string(const struct buf *document, const char *at, struct buf *out) {
     const char *end = at + 1;
     const char *stop = document->data + document->size;
     while (end < stop && *end != '"')
         end += *end == '\\' ? 2 : 1;
-    if (end < stop)
-        buf_append(out, at, (size_t)(end + 1 - at));
+    if (end >= stop)
+        return NULL;
+    buf_append(out, at, (size_t)(end + 1 - at));
+    return end + 1;
+}
+
+void problem_copy_member(const struct buf *document, const char *name, struct buf *out) {
+    const char *at = find_member(document, name);
+    if (at != NULL)
+        copy_string(document, at + strlen(name) + 4, out); /* at the quote */
+}
+
+/* Behind a text that stands outside of strings, if it begins with a comma. NULL: it is not there. */
+static const char *find_behind(const struct buf *document, const char *text) {
+    size_t size = strlen(text);
+    const char *at = document->size == 0 ? NULL : memmem(document->data, document->size, text, size);
+    return at == NULL ? NULL : at + size;
+}
+
+void problem_first_error(const struct buf *document, struct buf *pointer, struct buf *detail) {
+    static const char next[] = ",\"detail\":";
+    const size_t size = sizeof next - 1;
+    const char *at = find_behind(document, ",\"errors\":[{\"pointer\":"), *stop = document->data + document->size;
+    at = at == NULL ? NULL : copy_string(document, at, pointer);
+    if (at != NULL && (size_t)(stop - at) > size && memcmp(at, next, size) == 0)
+        copy_string(document, at + size, detail);
+}
+
+/* The document ends with a brace, which stops the number. */
+static bool read_number(const struct buf *document, const char *text, uint64_t *number) {
+    const char *at = find_behind(document, text);
+    *number = 0;
+    for (; at != NULL && at < document->data + document->size && *at >= '0' && *at <= '9'; at++)
+        *number = *number * 10 + (uint64_t)(*at - '0');
+    return *number > 0;
+}
+
+bool problem_place(const struct buf *document, uint64_t *line, uint64_t *column) {
+    return read_number(document, ",\"line\":", line) && read_number(document, ",\"column\":", column);
 }
 
 size_t problem_without_traceback(const struct buf *document) {

@@ -72,9 +72,13 @@ void problem_write(struct buf *out, enum problem_code code, const char *detail, 
  * submission. */
 void problem_put_error(struct buf *members, const char *pointer, const char *detail);
 
-/* Both look into a document that problem_write has written. Appends the value of a member that is a string, as JSON;
+/* These look into a document that problem_write has written. Appends the value of a member that is a string, as JSON;
  * nothing if there is no such member. */
 void problem_copy_member(const struct buf *document, const char *name, struct buf *out);
+/* Appends the pointer and the detail of the first of its "errors", as JSON; nothing if it has none. */
+void problem_first_error(const struct buf *document, struct buf *pointer, struct buf *detail);
+/* Where in a body that is no JSON the mistake is. False: it does not say that. */
+bool problem_place(const struct buf *document, uint64_t *line, uint64_t *column);
 /* Its size without a member "traceback", which comes last, and without the brace behind that. All of its size if it has
  * no such member. */
 size_t problem_without_traceback(const struct buf *document);
