@@ -656,6 +656,61 @@ class Cases:
                     except (offload.OffloadError, offload.InvalidParams):
                         pass
 
+    def test_embed(self):
+        import numpy
+
+        client = self.connect(self.daemon.url)
+        texts = ["one text", "zwei Texte", "три текста"]
+        job = client.run("embeddings", {"input": texts})
+        vectors = client.embed(texts)
+        self.assertEqual((vectors.shape, vectors.dtype), ((3, 384), numpy.float32))
+        self.assertTrue(numpy.array_equal(vectors, numpy.array(job["embeddings"], numpy.float32)))
+        self.assertTrue(vectors.flags.writeable)
+        one = client.embed(texts[1], "hash-384", dimensions=20)
+        self.assertEqual(one.shape, (20,))
+        self.assertTrue(numpy.array_equal(one, client.embed(iter(texts), dimensions=20)[1]))
+        self.assertAlmostEqual(float(numpy.linalg.norm(one)), 1, 6)
+        plain = client.embed("a a a", normalize=False)
+        self.assertGreater(float(numpy.linalg.norm(plain)), 1.5)
+        self.assertEqual(client.embed([]).shape, (0, 0))
+        self.assertEqual(client.embed((), dimensions=5).shape, (0, 5))
+        long = "word " * 9000
+        self.assertTrue(numpy.isfinite(client.embed(long, truncate=True)).all())
+
+    def test_embed_many(self):
+        """More than one job takes; the order stays, and the errors name the texts."""
+        import numpy
+
+        client = self.connect(self.daemon.url)
+        texts = [f"text number {i}" for i in range(250)]
+        whole = client.embed(texts, dimensions=8)
+        with mock.patch("offload._embed.JOB_TEXTS", 100), mock.patch("offload._embed.JOB_CHARACTERS", 500):
+            self.assertTrue(numpy.array_equal(client.embed(texts, dimensions=8, idempotency_key="many"), whole))
+            self.assertTrue(numpy.array_equal(client.embed(texts, dimensions=8, idempotency_key="many"), whole))
+            for wrong in (0, 131, 249):
+                with self.assertRaises(offload.InvalidParams) as caught:
+                    client.embed([*texts[:wrong], "", *texts[wrong + 1 :]])
+                self.assertEqual(caught.exception.pointer, f"/input/{wrong}")
+                self.assertIn(f"/input/{wrong}", str(caught.exception))
+
+    def test_embed_faults(self):
+        client = self.connect(self.daemon.url)
+        with self.assertRaises(offload.InvalidParams) as caught:
+            client.embed("")
+        self.assertEqual(caught.exception.pointer, "/input")
+        with self.assertRaises(offload.InvalidParams) as caught:
+            client.embed("a", "no such model")
+        self.assertEqual(caught.exception.pointer, "/model")
+        for texts in (["a", 5], 5, [["a"]], [b"a"], None):
+            with self.assertRaises(TypeError):
+                client.embed(texts)
+        with mock.patch.dict("sys.modules", {"numpy": None}), self.assertRaisesRegex(ImportError, "pip install numpy"):
+            client.embed("a")
+        for result in ("7", "{}", '{"dimensions":1,"embeddings":["?"]}', '{"dimensions":2,"embeddings":["AACAPw=="]}'):
+            text = answer(200, '{"id":"1","status":"succeeded","result":%s}' % result)
+            with Script(text) as peer, self.assertRaises(offload.HTTPError):
+                self.connect(peer.url, retry_for=0).embed("a")
+
     def test_many_connections_in_a_row(self):
         """The connection is used again, also after answers that are errors."""
         client = self.connect(self.daemon.url)

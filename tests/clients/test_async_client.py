@@ -41,6 +41,9 @@ class Blocking:
         finally:
             self.do(values.aclose())
 
+    def embed(self, *args, **options):
+        return self.do(self.client.embed(*args, **options))
+
     def job(self, *args):
         return BlockingJob(self, self.do(self.client.job(*args)))
 

@@ -7,7 +7,7 @@ import collections
 import os
 import time
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
-from typing import Any, Callable, Optional, TypeVar, cast, overload
+from typing import Any, Callable, Optional, TypeVar, Union, cast, overload
 
 from ._annotations import Shape
 from ._api import (
@@ -30,6 +30,7 @@ from ._api import (
     map_of,
     time_left,
 )
+from ._embed import embedding
 from ._http import Address, Broken, Closed, Parser, Response, request_pieces
 
 R = TypeVar("R")
@@ -399,6 +400,21 @@ class AsyncClient:
         """Makes one job of many calls: `async for` yields their results in order, as they come; `await` makes a list of
         them. See Client.map."""
         return AsyncResults(self.iterate(self.api.map(map_of(type, params, columns, options), return_exceptions)))
+
+    async def embed(
+        self,
+        texts: Union[str, Iterable[str]],
+        model: Optional[str] = None,
+        *,
+        dimensions: Optional[int] = None,
+        normalize: bool = True,
+        truncate: bool = False,
+        **options: Any,
+    ) -> Any:
+        """The vectors of texts, as an array of numpy: see Client.embed."""
+        wanted = embedding(texts, model, dimensions, normalize, truncate, options)
+        async with self.turn("run"):
+            return await self.do(wanted.steps(self.api))
 
     async def job(self, id: str) -> AsyncJob:
         """The job of that id, which may have been made elsewhere."""

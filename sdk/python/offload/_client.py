@@ -8,7 +8,7 @@ import select
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Callable, Optional, TypeVar, overload
+from typing import Any, Callable, Optional, TypeVar, Union, overload
 
 from ._annotations import Shape
 from ._api import (
@@ -32,6 +32,7 @@ from ._api import (
     map_of,
     time_left,
 )
+from ._embed import embedding
 from ._http import Address, Broken, Parser, Response, request_pieces
 
 R = TypeVar("R")
@@ -333,6 +334,25 @@ class Client:
         before the end cancels the job.
         """
         return self.iterate(self.api.map(map_of(type, params, columns, options), return_exceptions))
+
+    def embed(
+        self,
+        texts: Union[str, Iterable[str]],
+        model: Optional[str] = None,
+        *,
+        dimensions: Optional[int] = None,
+        normalize: bool = True,
+        truncate: bool = False,
+        **options: Any,
+    ) -> Any:
+        """The vectors of texts, by the job type `embeddings`: an array of numpy, float32, with a row for each text. Of
+        a single text: its vector.
+
+        model: None: the service's default. dimensions: how many of its dimensions to keep. normalize: each vector has
+        the length 1. truncate: the beginning of a text that is too long is embedded; otherwise it is InvalidParams,
+        which names it. Many texts become several jobs.
+        """
+        return self.do(embedding(texts, model, dimensions, normalize, truncate, options).steps(self.api))
 
     def job(self, id: str) -> Job:
         """The job of that id, which may have been made elsewhere."""
