@@ -56,16 +56,18 @@ def check_response_examples(document, tap, operation):
 
 
 def check_request_examples(document, tap):
-    """The schema rejects the examples that the service answers 422, except those that only a handler can reject."""
-    submit = document.by_id["submitJob"]
-    for name, example in submit.examples().items():
-        if isinstance(example["value"], str) or example["expect"].get("by_handler"):
-            continue
-        faults = document.faults(submit.body["schema"], example["value"])
-        if example["expect"].get("status") == 422:
-            tap.result(f"submitJob: the schema rejects {name}", [] if faults else ["it accepts it"])
-        else:
-            tap.result(f"submitJob: the schema accepts {name}", faults)
+    """The schema rejects the examples that the service answers 422 or, in OpenAI's API, 400; except those that only a
+    handler can reject."""
+    for operation_id, wrong in (("submitJob", 422), ("createEmbedding", 400)):
+        operation = document.by_id[operation_id]
+        for name, example in operation.examples().items():
+            if isinstance(example["value"], str) or example["expect"].get("by_handler"):
+                continue
+            faults = document.faults(operation.body["schema"], example["value"])
+            if example["expect"].get("status") == wrong:
+                tap.result(f"{operation.id}: the schema rejects {name}", [] if faults else ["it accepts it"])
+            else:
+                tap.result(f"{operation.id}: the schema accepts {name}", faults)
 
 
 def check_document(document, tap):
@@ -81,11 +83,14 @@ def check_document(document, tap):
 # ---- beyond the examples ---------------------------------------------------------------------------------------------
 
 
-def default_faults(document, response, status, code):
-    """Compares an error that any request can get with the `default` response."""
+def default_faults(document, response, status, code, path=None):
+    """Compares an error that any request can get with the `default` response, of that path."""
+    spec = document.root["components"]["responses"]["Error"]
+    for operation in document.operations:
+        spec = operation.responses.get("default", spec) if operation.path == path else spec
     if response.status != status:
         yield f"answered {response.status}, not {status}"
-    yield from response_faults(document, document.root["components"]["responses"]["Error"], response)
+    yield from response_faults(document, spec, response)
     if f'"{code}"'.encode() not in response.body:
         yield f"the code is not {code}: {response.body[:500]!r}"
 
@@ -102,13 +107,14 @@ def check_methods(examples, tap):
     for path in document.root["paths"]:
         methods = {o.method for o in document.operations if o.path == path} | {"OPTIONS"}
         methods |= {"HEAD"} if "GET" in methods else set()
+        documented = path
         for name, value in some.items():
             path = path.replace(name, value)
         options = service.send("OPTIONS", path)
         faults = [] if options.status == 204 else [f"answered {options.status}"]
         tap.result(f"OPTIONS {path} names its methods", faults + allow_faults(options, methods))
         rejected = service.send("PATCH", path)
-        faults = list(default_faults(document, rejected, 405, "method_not_allowed"))
+        faults = list(default_faults(document, rejected, 405, "method_not_allowed", documented))
         tap.result(f"PATCH {path} is rejected", faults + allow_faults(rejected, methods))
         if "HEAD" in methods:
             get, head = service.send("GET", path), service.send("HEAD", path)

@@ -38,11 +38,14 @@ class Examples:
         path = target(operation.path, operation.places, parameters)
         return self.service.send(operation.method, path, headers, body)
 
-    def submit(self, example):
+    def post(self, operation, example):
         value = example["value"]
         body = value if isinstance(value, str) else json.dumps(value)
         headers = {"Content-Type": "application/json", **example["headers"]}
-        return self.call(self.document.by_id["submitJob"], {}, headers, body.encode())
+        return self.call(operation, {}, headers, body.encode())
+
+    def submit(self, example):
+        return self.post(self.document.by_id["submitJob"], example)
 
     def make_job(self, name, after):
         submit = self.document.by_id["submitJob"]
@@ -92,7 +95,7 @@ class Examples:
         made, faults = None, []
         try:
             if "value" in example:
-                response = self.submit(example)
+                response = self.post(operation, example)
                 made = job_id(response)
                 return list(self.faults(operation, example, response))
             parameters = dict(example.get("parameters", {}))
