@@ -1,5 +1,5 @@
-/* body.c: libFuzzer's entry for bodies of POST /v1/jobs, from the text to the plan. Each body is read in two ways, and
- * the ways must agree:
+/* body.c: libFuzzer's entry for bodies of POST /v1/jobs, from the text to the plan. Each is read as a body of POST
+ * /v1/embeddings, too. Each body is read in two ways, and the ways must agree:
  *
  *     jsontext_check, which has no tree         jsontext_parse, which has jansson make one: both take a text, or both
  *                                               report the same fault
@@ -96,6 +96,16 @@ static void plan(struct meaning *m) {
     options_pack(&s->options, &m->options);
     m->plan_rc = (s->map ? host_plan_items : host_plan)(s->type, s->params.data, s->params.size, 0, NULL, &m->plan,
                                                         &m->plan_fault);
+}
+
+/* As a body of POST /v1/embeddings. */
+static void understand_params(const char *text, size_t size, struct meaning *m) {
+    uint32_t type = (uint32_t)host_known("openai-embeddings");
+    memset(m, 0, sizeof *m);
+    m->rc = submission_parse_params(type, text, size, MAX_DEPTH, &m->submission, &m->fault);
+    require((m->rc == 0) == (m->fault.json.size == 0), "a fault without a reason, or a reason without a fault");
+    if (m->rc == 0)
+        plan(m);
 }
 
 static void understand(const char *text, size_t size, struct meaning *m) {
@@ -238,6 +248,11 @@ static void compare_texts(const char *text, size_t size) {
         compare(&a, &b);
         if (a.rc == 0 && a.submission.map && json_is_object(json_object_get(value, "columns")))
             compare_with_items(&a, value);
+        forget(&a);
+        forget(&b);
+        understand_params(text, size, &a);
+        understand_params(again.data, again.size, &b);
+        compare(&a, &b);
         forget(&a);
         forget(&b);
         buf_deinit(&again);

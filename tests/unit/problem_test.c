@@ -161,6 +161,43 @@ static void the_members_of_an_exception_are_found_in_its_document(void **state) 
     buf_deinit(&text);
 }
 
+static void assert_first_error(const char *members, const char *pointer, const char *detail) {
+    struct buf document = {0}, p = {0}, d = {0};
+    problem_write(&document, PROBLEM_INVALID_PARAMS, "not this: ,\"errors\":[{\"pointer\":\"/x\"", members, "/v1/jobs");
+    problem_first_error(&document, &p, &d);
+    buf_putc(&p, '\0');
+    buf_putc(&d, '\0');
+    assert_string_equal(p.data, pointer);
+    assert_string_equal(d.data, detail);
+    buf_deinit(&document);
+    buf_deinit(&p);
+    buf_deinit(&d);
+}
+
+static void the_first_error_and_the_place_are_found_in_a_document(void **state) {
+    (void)state;
+    struct buf document = {0}, one = {0};
+    uint64_t line, column;
+    problem_put_error(&one, "/a\"b\\", "is \"bad\"");
+    assert_first_error(one.data, "\"/a\\\"b\\\\\"", "\"is \\\"bad\\\"\"");
+    assert_first_error("\"errors\":[{\"pointer\":\"/a\",\"detail\":\"b\"},{\"pointer\":\"/c\",\"detail\":\"d\"}]",
+                       "\"/a\"", "\"b\"");
+    assert_first_error(NULL, "", "");
+    assert_first_error("\"errors\":[]", "", "");
+    problem_write(&document, PROBLEM_INVALID_JSON, "\"line\":7", "\"line\":12,\"column\":3,\"position\":99", NULL);
+    assert_true(problem_place(&document, &line, &column));
+    assert_int_equal(line, 12);
+    assert_int_equal(column, 3);
+    buf_clear(&document);
+    problem_write(&document, PROBLEM_GONE, NULL, NULL, NULL);
+    assert_false(problem_place(&document, &line, &column));
+    buf_clear(&document);
+    assert_false(problem_place(&document, &line, &column));
+    problem_first_error(&document, &one, &one);
+    buf_deinit(&document);
+    buf_deinit(&one);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_complete_and_found_by_its_code),
@@ -168,6 +205,7 @@ int main(void) {
         cmocka_unit_test(the_instance_is_a_uri_reference),
         cmocka_unit_test(a_fault_is_made_anew_from_what_is_known),
         cmocka_unit_test(the_members_of_an_exception_are_found_in_its_document),
+        cmocka_unit_test(the_first_error_and_the_place_are_found_in_a_document),
         cmocka_unit_test(what_is_no_fault_is_rejected),
         cmocka_unit_test(a_fault_that_is_too_large_is_rejected),
     };

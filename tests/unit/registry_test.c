@@ -12,10 +12,10 @@
 static void test_types_are_offered_only_when_asked_for(void **state) {
     (void)state;
     host_init(false);
-    assert_int_equal(host_count(), 7);
+    assert_int_equal(host_count(), 8);
     assert_int_equal(host_find("echo"), -1);
     host_init(true);
-    assert_int_equal(host_count(), 16);
+    assert_int_equal(host_count(), 17);
     assert_true(host_find("echo") >= 0);
 }
 
