@@ -1,4 +1,4 @@
-"""openai_client.py BASE_URL: OpenAI's own package as a client of the service. Prints what is wrong, and exits with 1."""
+"""openai_client.py BASE_URL: OpenAI's own package as a client. Prints what is wrong, and exits with 1."""
 
 import asyncio
 import math

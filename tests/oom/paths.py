@@ -343,6 +343,33 @@ class Invalid(Path):
         return judge(answer, lambda a: a.status == 400 or a.status == 422)
 
 
+class Embeddings(Sync):
+    """As OpenAI's API."""
+
+    def post(self, body, **headers):
+        return self.service.ask("POST", "/v1/embeddings", body, {k.replace("_", "-"): v for k, v in headers.items()})
+
+    def body(self, n):
+        return {"model": "hash-384", "input": ["hi there", str(n)], "dimensions": 3}
+
+    def is_right(self, answer, n):
+        data = answer.json()["data"] if answer.status == 200 else []
+        return len(data) == 2 and data[0]["embedding"] == [0.4472136, 0.8944272, 0.0]
+
+
+class LargeEmbeddings(Embeddings):
+    def body(self, n):
+        return json.dumps(super().body(n)).encode() + b" " * 100000
+
+
+class NoModel(Embeddings):
+    def body(self, n):
+        return {"model": str(n), "input": "a"}
+
+    def is_right(self, answer, n):
+        return answer.status == 404 and answer.json()["error"]["code"] == "model_not_found"
+
+
 class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -436,4 +463,5 @@ class WorkerChunks(Sync):
 IN_MEMORY = [Keyed, AsyncKeyed, List, Delete, Printed, Log]
 IN_WORKERS = [WorkerMap, WorkerChunks]
 ALL = [Sync, Keyed, Map, LargeMap, Stream, Upload, KeyedUpload, Compressed, LargeResult, Async, AsyncKeyed, AsyncUpload,
-       AsyncChunks, Restarted, Get, Result, Printed, Log, List, Poll, Events, Cancel, Delete, Invalid, Webhook, Reload]
+       AsyncChunks, Restarted, Get, Result, Printed, Log, List, Poll, Events, Cancel, Delete, Invalid, Embeddings,
+       LargeEmbeddings, NoModel, Webhook, Reload]

@@ -24,12 +24,12 @@ class Answer:
         return json.loads(self.body)
 
     def problem(self):
-        """The code of the problem that it is, or None."""
-        if self.headers.get("Content-Type") != "application/problem+json":
-            return None
+        """The code of the problem or of OpenAI's error that it is, or None."""
         try:
-            return self.json()["code"]
-        except (ValueError, KeyError):
+            if self.headers.get("Content-Type") == "application/json":
+                return self.json()["error"]["code"]
+            return self.json()["code"] if self.headers.get("Content-Type") == "application/problem+json" else None
+        except (ValueError, KeyError, TypeError):
             return None
 
 
