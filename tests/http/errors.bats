@@ -128,7 +128,7 @@ call_raw() { # FORMAT
 }
 
 @test "unknown paths, and the events of an unknown job: 404" {
-    for path in /v1/embeddings /docs /v1/jobs/01890000-0000-7000-8000-000000000000/events; do
+    for path in /v1/nothing /docs /v1/jobs/01890000-0000-7000-8000-000000000000/events; do
         call "$path"
         expect_problem 404 not_found
     done
