@@ -107,6 +107,11 @@ void http_reject(struct http_request *r, enum problem_code code, char *members) 
     fail_msg("rejected");
 }
 
+void http_reject_because(struct http_request *r, enum problem_code code, const char *detail) {
+    (void)r, (void)code, (void)detail;
+    fail_msg("rejected");
+}
+
 bool http_body_is_large(const struct http_request *r) {
     return r->large != NULL;
 }
@@ -190,6 +195,10 @@ void http_answer_problem(struct http_request *r, enum problem_code code, const c
     (void)detail, (void)members;
     const struct problem *p = problem_get(code);
     give_answer(r, p->status, p->code, strlen(p->code));
+}
+
+void http_answer_problem_document(struct http_request *r, enum problem_code code, struct buf *document) {
+    http_answer(r, problem_get(code)->status, "application/problem+json", document);
 }
 
 /* The conditions themselves are http's; here a request has one if it has If-Match, and its value is the whole tag. */

@@ -183,6 +183,69 @@ static void a_poll_that_expires_is_answered_with_the_job_as_it_is(void **state) 
     hang_up(&r);
 }
 
+/* As a route does whose job nobody else can get. */
+static void post_bare(struct http_request *r) {
+    struct submission s = plain();
+    struct job *job;
+    enum problem_code why;
+    *r = (struct http_request){.body = ""};
+    struct deferred_request *d = deferred_new(&server, r, REPLY_BARE);
+    assert_non_null(d);
+    assert_int_equal(jobs_submit(jobs, &(struct job_request){.submission = &s, .default_priority = -1}, &job, &why), 0);
+    deferred_wait(d, job, -1);
+    deferred_suspend(d);
+    assert_waits(r);
+    assert_int_equal(server.waiting, 1);
+}
+
+static void finish_bare(struct http_request *r) {
+    finish_job();
+    assert_answered(r, 200);
+    assert_string_equal(r->text, "{}");
+    assert_int_equal(server.waiting, 0);
+    assert_string_equal(late.calls, "");
+    end_request(r);
+}
+
+static void a_bare_result_is_awaited_without_a_limit_and_never_stored(void **state) {
+    (void)state;
+    struct http_request r;
+    post_bare(&r);
+    assert_false(deferred_of(&r)->timer.is_set);
+    dispatch();
+    reply_plan(LAST, 2, LONG_NS);
+    finish_bare(&r);
+}
+
+static void a_client_that_waits_for_a_bare_result_and_leaves_cancels_the_job(void **state) {
+    (void)state;
+    struct http_request r;
+    post_bare(&r);
+    dispatch();
+    reply_plan(LAST, 2, LONG_NS);
+    dispatch();
+    assert_true(deferred_ends_with_fin(&r));
+    hang_up(&r);
+    while (find_sent(WIRE_RUN, 0) != NULL)
+        reply_cancelled(find_sent(WIRE_RUN, 0));
+    assert_null(jobs->live);
+    assert_string_equal(late.calls, "");
+}
+
+static void a_drain_waits_for_a_bare_result(void **state) {
+    (void)state;
+    struct http_request r;
+    post_bare(&r);
+    dispatch();
+    reply_plan(LAST, 2, LONG_NS);
+    server.draining = true;
+    jobs_drain(jobs);
+    assert_waits(&r);
+    assert_false(jobs_are_drained(jobs));
+    finish_bare(&r);
+    assert_true(jobs_are_drained(jobs));
+}
+
 static void beyond_max_sync_nobody_waits(void **state) {
     (void)state;
     struct http_request first, second;
@@ -575,6 +638,9 @@ int main(void) {
         API_TEST(a_202_of_a_job_that_was_run_at_once_becomes_503_if_the_store_fails),
         API_TEST(a_202_of_a_job_that_fails_at_once_is_in_the_store),
         API_TEST(a_poll_that_expires_is_answered_with_the_job_as_it_is),
+        API_TEST(a_bare_result_is_awaited_without_a_limit_and_never_stored),
+        API_TEST(a_client_that_waits_for_a_bare_result_and_leaves_cancels_the_job),
+        API_TEST(a_drain_waits_for_a_bare_result),
         API_TEST(beyond_max_sync_nobody_waits),
         API_TEST(a_deleted_job_that_was_not_remembered_is_gone_all_the_same),
         API_TEST(one_that_never_was_cannot_be_deleted),
