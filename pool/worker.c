@@ -638,11 +638,13 @@ static bool look_ahead(bool more) {
     return true;
 }
 
-/* Can this task be one of a batch? It is short: it costs at most what the front end lets a plan go on with. */
+/* Can this task be one of a batch? It is short: it costs at most what the front end lets a plan go on with; or its type
+ * is joined. */
 static bool can_batch(const struct wire_header *h) {
     if ((h->flags & (WIRE_RAW | WIRE_ITEMS | WIRE_BULK)) != 0 || h->attachments > 0 || !host_can_batch(h->type))
         return false;
-    return (h->kind == WIRE_PLAN && (h->flags & WIRE_GO) != 0) || (h->kind == WIRE_RUN && h->budget_ns <= SHORT_NS);
+    return (h->kind == WIRE_PLAN && (h->flags & WIRE_GO) != 0) ||
+           (h->kind == WIRE_RUN && (h->budget_ns <= SHORT_NS || host_joins(h->type)));
 }
 
 static struct batched *batched_at(unsigned i) {

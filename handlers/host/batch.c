@@ -123,6 +123,10 @@ bool host_can_batch(size_t type) {
     return handler != NULL && handler->run_batch != NULL;
 }
 
+bool host_joins(size_t type) {
+    return host_can_batch(type) && (host_handler(type)->flags & HANDLER_JOINS) != 0;
+}
+
 void host_run_batch(size_t type, const struct host_batch *feed) {
     if (host_can_batch(type))
         batch_run_handler(host_handler(type), feed);

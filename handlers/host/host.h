@@ -332,6 +332,7 @@ struct host_batch {
 };
 /* True if host_run_batch can be called for this type. */
 bool host_can_batch(size_t type);
+bool host_joins(size_t type); /* likewise, and it has HANDLER_JOINS */
 /* Runs calls until `next` has none while none is under way. */
 void host_run_batch(size_t type, const struct host_batch *feed);
 

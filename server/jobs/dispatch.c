@@ -4,7 +4,7 @@
  * the chunks of a job that will need less than --express-cost for all that are left) go to the express lane, and to main
  * workers while no long task waits. Several of them are in flight to a worker, and several are in a datagram. All other
  * chunks are long, however small they are, so that the express lane stays free for others; of small ones a main worker
- * gets several at a time. A main worker that has done a long task takes the next long task. But if short tasks have had
+ * gets several at a time, and of a type with HANDLER_JOINS those of several jobs. A main worker that has done a long task takes the next long task. But if short tasks have had
  * to wait, the express lane cannot keep up: then every other turn is a batch of them.
  *
  * An isolated job (isolate.h) waits in a third class, and takes its turn among the long tasks.
@@ -18,11 +18,12 @@
 #include "server/jobs/queue.h"
 #include "server/jobs/send.h"
 
-#define SHORT_DEPTH      48              /* short tasks in flight per worker */
-#define SHORT_BATCH      WIRE_MAX_FRAMES /* short tasks that a main worker takes between two long ones */
-#define SHORT_BACKLOG_NS (2 * NS_PER_MS) /* if short tasks wait longer, the express lane cannot keep up */
-#define SHORT_LOAD_NS    (2 * NS_PER_MS) /* a worker that has so much to do gets a second short task and no more */
-#define LONG_BATCH_NS    (2 * NS_PER_MS) /* of long tasks that are smaller, a worker gets several at a time */
+#define SHORT_DEPTH      48               /* short tasks in flight per worker */
+#define SHORT_BATCH      WIRE_MAX_FRAMES  /* short tasks that a main worker takes between two long ones */
+#define SHORT_BACKLOG_NS (2 * NS_PER_MS)  /* if short tasks wait longer, the express lane cannot keep up */
+#define SHORT_LOAD_NS    (2 * NS_PER_MS)  /* a worker that has so much to do gets a second short task and no more */
+#define LONG_BATCH_NS    (2 * NS_PER_MS)  /* of long tasks that are smaller, a worker gets several at a time */
+#define JOIN_NS          (40 * NS_PER_MS) /* of long tasks of several jobs that a worker runs together */
 #define PACK_NS          (150 * INT64_C(1000)) /* of short tasks that one worker gets before the next is woken */
 #define EARLY_BATCH      12 /* short tasks that are worth waking a worker for before the turn is over */
 
@@ -60,6 +61,23 @@ static bool send_long_batch(struct jobs *js, struct worker *w, struct job *job) 
     return true;
 }
 
+/* Has the worker run chunks of other jobs of a type together, as long as the turn is theirs, and up to its share of what
+ * waits. */
+static void send_joined(struct jobs *js, struct worker *w, uint32_t type, int64_t now_ns) {
+    int urgency;
+    int64_t share_ns = js->long_backlog_ns / js->main_workers, cost_ns = 0;
+    for (unsigned sent = 1; sent < SHORT_DEPTH && worker_takes_tasks(w) && worker_can_send(w); sent++) {
+        struct sched_entry *e = queue_peek_main(js, now_ns, &urgency);
+        if (e == NULL || e->class != SCHED_LONG)
+            return;
+        struct job *job = queue_job(e);
+        cost_ns += job_next_cost_ns(job);
+        if (job->record->type != type || !queue_joins(job) || cost_ns > JOIN_NS || cost_ns > share_ns ||
+            !send_task(job, w, true))
+            return;
+    }
+}
+
 /* Gives an idle main worker either to `e`, which waits for one, or to short tasks. False: nothing could be sent. */
 static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_entry *e, int long_urgency,
                               int64_t now_ns) {
@@ -73,7 +91,14 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
         return send_short_batch(js, w, now_ns);
     if (e->class == SCHED_ISOLATED)
         return isolate_serve(js, w, queue_job(e));
-    return send_long_batch(js, w, queue_job(e));
+    struct job *job = queue_job(e);
+    uint32_t type = job->record->type;
+    bool joins = queue_joins(job);
+    if (!send_long_batch(js, w, job))
+        return false;
+    if (joins)
+        send_joined(js, w, type, now_ns);
+    return true;
 }
 
 static bool long_ones_wait(const struct jobs *js) {

@@ -3,10 +3,12 @@
 
 #include <utlist.h>
 
+#include "base/clock.h"
 #include "base/container.h"
 #include "server/jobs/admission.h"
 
 #define LARGE_BODY      (256 * 1024)         /* bytes of a raw body; to parse more is a long task */
+#define JOINED_SHORT_NS (1 * NS_PER_MS)      /* a chunk of a type that is joined is long from here on */
 #define UNKNOWN_COST_NS (50 * INT64_C(1000)) /* of a task whose type was not run yet */
 
 /* ---- what there is to send --------------------------------------------------------------------------------------- */
@@ -113,9 +115,19 @@ static bool job_is_isolated(const struct job *job) {
 
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
+int64_t queue_short_ns(const struct job *job) {
+    int64_t express_ns = job->js->config.express_cost_ns;
+    return queue_joins(job) && express_ns > JOINED_SHORT_NS ? JOINED_SHORT_NS : express_ns;
+}
+
+bool queue_joins(const struct job *job) {
+    const struct handler *h = host_handler(job->record->type);
+    return h != NULL && (h->flags & HANDLER_JOINS) != 0 && !job->record->map;
+}
+
 /* Small chunks are long, too, if all that are left are much: else those of one job would fill the express lane. */
 static bool chunks_are_long(const struct job *job, uint32_t to_send) {
-    int64_t limit_ns = job->js->config.express_cost_ns, cost_ns = chunk_cost_ns(job);
+    int64_t limit_ns = queue_short_ns(job), cost_ns = chunk_cost_ns(job);
     return cost_ns >= limit_ns || (cost_ns > 0 && to_send >= (limit_ns + cost_ns - 1) / cost_ns);
 }
 

@@ -26,6 +26,13 @@ uint32_t job_count_tasks(const struct job *job);
 int64_t job_next_cost_ns(const struct job *job);
 /* How long its next chunk will take at least, ns (admission.h); 0: not known. */
 int64_t job_next_known_ns(const struct job *job);
+/* What a task may cost that the express lane takes: --express-cost; less for a type whose chunks are joined. */
+int64_t queue_short_ns(const struct job *job);
+
+/* Its chunks are run together with those of other jobs of the type (HANDLER_JOINS). Those of a map are joined in their
+ * groups alone. */
+bool queue_joins(const struct job *job);
+
 /* It waits, or would wait, for a main worker. */
 bool queue_is_long(const struct job *job);
 /* Takes the next task of a runnable job for that worker. The caller has to send it, or to treat it as lost. NULL:

@@ -15,7 +15,7 @@
 
 /* What a job may cost that is run in the same go as it is planned. */
 static int64_t budget_ns(const struct job *job) {
-    int64_t express_ns = job->js->config.express_cost_ns;
+    int64_t express_ns = queue_short_ns(job);
     return job->asynchronous && express_ns > ASYNC_BUDGET_NS ? ASYNC_BUDGET_NS : express_ns;
 }
 
