@@ -180,6 +180,8 @@ int call_fail_exception(struct call *c, const char *exception, const char *detai
 /* Reports how far this chunk is. It is one store to shared memory, and so cheap enough for every millisecond of
  * work. */
 void call_progress(struct call *c, uint64_t done, uint64_t total);
+/* Adds to handler.counters[counter]. It is one addition in shared memory. */
+void call_count(struct call *c, unsigned counter, uint64_t n);
 /* True once the job was cancelled or is out of time: free what you hold and return -1. Call it at least every 10 ms. A
  * worker that does not stop is killed with SIGTERM, then with SIGKILL. */
 bool call_cancelled(const struct call *c);
@@ -319,6 +321,11 @@ enum {                   /* handler.flags */
        HANDLER_JOINS = 32
 };
 
+/* "embeddings_tokens_total", and one sentence. */
+struct handler_counter {
+    const char *name, *help;
+};
+
 struct handler {
     unsigned abi;     /* HANDLER_ABI */
     const char *name; /* [a-z][a-z0-9_-]*, the "type" of a job */
@@ -348,6 +355,10 @@ struct handler {
      * them. NULL: run is called for each of them. */
     void (*run_batch)(struct batch *b);
     const void *data; /* the handler's own; see call_data. Several types can share their functions so */
+    /* What call_count counts, for GET /metrics; ends with a row without a name. Of the types that are built in alone. */
+    const struct handler_counter *counters;
+    /* What plan and run do, in a word each, for the header Server-Timing. NULL: it says "plan" and "run" alone. */
+    const char *plan_is, *run_is;
 };
 
 #endif

@@ -416,6 +416,13 @@ size_t pool_size(const struct pool *p) {
     return p->slots.count;
 }
 
+uint64_t pool_counted(const struct pool *p, size_t counter) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < p->slots.count && counter < HOST_MAX_COUNTERS; i++)
+        sum += atomic_load_explicit(&scoreboard_at(p->scoreboard, (unsigned)i)->counts[counter], memory_order_relaxed);
+    return sum;
+}
+
 size_t pool_owned(const struct pool *p) {
     return p->slots.owned;
 }

@@ -72,6 +72,8 @@ void pool_free(struct pool *p);
 
 /* The slots: i is 0 .. pool_size - 1. The pointers are valid as long as the pool lives. */
 size_t pool_size(const struct pool *p);
+/* What the handlers have counted in all workers (host_counter). It is a hint, as all is that workers say. */
+uint64_t pool_counted(const struct pool *p, size_t counter);
 size_t pool_owned(const struct pool *p); /* how many of them have an owner */
 struct worker *pool_worker(const struct pool *p, size_t i);
 

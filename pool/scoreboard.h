@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/attributes.h"
+#include "handlers/host/host.h"
 #include "handlers/program/programs.h"
 #include "pool/wire.h"
 
@@ -22,6 +23,8 @@ struct scoreboard_slot {
     _Atomic uint64_t done, total; /* worker: progress of that ticket; total 0: unknown */
     /* worker: the pids of its program processes, by program; 0: none. Their memory counts as the worker's. */
     _Atomic int32_t programs[PROGRAMS_MAX];
+    /* worker: what its handlers count, and what those of the slot's earlier workers have counted */
+    _Atomic uint64_t counts[HOST_MAX_COUNTERS];
     /* front end: cancelled[ticket % WIRE_MAX_IN_FLIGHT] == ticket asks the worker to stop that ticket */
     _Atomic uint64_t cancelled[WIRE_MAX_IN_FLIGHT];
 };
@@ -37,6 +40,6 @@ void scoreboard_unmap(struct scoreboard_slot *s);
 MUST_CHECK void *scoreboard_map_all(int fd, unsigned slots);
 void scoreboard_unmap_all(void *all, unsigned slots);
 struct scoreboard_slot *scoreboard_at(void *all, unsigned slot);
-void scoreboard_clear(struct scoreboard_slot *s); /* before the slot's next worker starts */
+void scoreboard_clear(struct scoreboard_slot *s); /* before the slot's next worker starts; the counts stay */
 
 #endif

@@ -856,6 +856,7 @@ _Noreturn void worker_main(unsigned slot, int socket, int scoreboard_fd, int sup
     self.buffer = aligned_alloc(64, WIRE_MAX_DATAGRAM);
     if (self.board == NULL || self.buffer == NULL)
         worker_die();
+    host_count_into(self.board->counts);
     replies_open(socket, self.board);
     supply_open(supply, self.board);
     mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);

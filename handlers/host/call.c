@@ -5,9 +5,11 @@
 #include "handlers/host/call.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/array.h"
+#include "handlers/host/registry.h"
 
 /* ---- handler.h: a call ------------------------------------------------------------------------------------------- */
 
@@ -88,6 +90,18 @@ int call_fail_exception(struct call *c, const char *exception, const char *detai
 void call_progress(struct call *c, uint64_t done, uint64_t total) {
     if (c->hooks != NULL && c->hooks->progress != NULL)
         c->hooks->progress(c->hooks->arg, done, total);
+}
+
+static _Atomic uint64_t *counts; /* of this process */
+
+void host_count_into(_Atomic uint64_t *to) {
+    counts = to;
+}
+
+void call_count(struct call *c, unsigned counter, uint64_t n) {
+    size_t at = registry_counter(c->handler, counter);
+    if (counts != NULL && at < HOST_MAX_COUNTERS)
+        atomic_fetch_add_explicit(&counts[at], n, memory_order_relaxed);
 }
 
 bool call_cancelled(const struct call *c) {

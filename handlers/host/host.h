@@ -285,6 +285,12 @@ struct host_hooks {
     void (*died)(void *arg, const struct host_loss *how);  /* of call_process_died */
 };
 
+/* What the built-in handlers count (call_count). All counters have a number below HOST_MAX_COUNTERS. */
+enum { HOST_MAX_COUNTERS = 16 };
+const struct handler_counter *host_counter(size_t i); /* NULL: there are no more */
+/* Where this process counts: HOST_MAX_COUNTERS numbers. NULL, as at the start: nowhere. */
+void host_count_into(_Atomic uint64_t *to);
+
 struct host_plan_chunk {
     uint64_t cost_ns;
     uint64_t offset, size; /* in host_plan.bytes; offset is a multiple of 8 */

@@ -50,6 +50,33 @@ static char *names[HOST_MAX_TYPES];
 static atomic_size_t count;
 static pthread_mutex_t naming = PTHREAD_MUTEX_INITIALIZER; /* one thread at a time adds a name */
 
+/* ---- counters ---------------------------------------------------------------------------------------------------- */
+
+/* Types can have the same counters. */
+static bool counters_are_new(size_t h) {
+    for (size_t before = 0; before < h; before++)
+        if (all_handlers[before]->counters == all_handlers[h]->counters)
+            return false;
+    return all_handlers[h]->counters != NULL;
+}
+
+const struct handler_counter *host_counter(size_t i) {
+    for (size_t h = 0; h < HANDLERS; h++)
+        for (const struct handler_counter *c = all_handlers[h]->counters; counters_are_new(h) && c->name != NULL; c++)
+            if (i-- == 0)
+                return c;
+    return NULL;
+}
+
+size_t registry_counter(const struct handler *handler, unsigned counter) {
+    size_t at = 0;
+    for (size_t h = 0; h < HANDLERS; h++)
+        for (unsigned i = 0; counters_are_new(h) && all_handlers[h]->counters[i].name != NULL; i++, at++)
+            if (all_handlers[h]->counters == handler->counters && i == counter)
+                return at;
+    return SIZE_MAX;
+}
+
 /* ---- names and numbers ------------------------------------------------------------------------------------------- */
 
 size_t host_count(void) {

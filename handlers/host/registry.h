@@ -26,6 +26,8 @@ void registered_free(struct registered *r);
 MUST_CHECK int registered_fill(struct registered *r, const struct host_type *t, struct buf *error);
 /* Takes the place of what has this number. NULL: it becomes a hole. Takes r. */
 void registry_put(size_t type, struct registered *r);
+/* The number of the counter of a built-in handler (host_counter); SIZE_MAX: it has none. */
+size_t registry_counter(const struct handler *handler, unsigned counter);
 bool registry_is_name(const char *name); /* can a type have it? */
 bool registry_is_described(size_t type);
 bool registry_is_builtin(size_t type);

@@ -167,6 +167,13 @@ static const struct metric client_metrics[] = {
     {"offload_http_waiting", METRIC_GAUGE, read_waiting, .help = "Clients waiting for a job, bounded by --max-sync."},
 };
 
+static void write_handler_counters(struct server *s, struct buf *out) {
+    const struct handler_counter *c;
+    for (size_t i = 0; (c = host_counter(i)) != NULL; i++)
+        buf_printf(out, "# HELP offload_%s %s\n# TYPE offload_%s counter\noffload_%s %llu\n", c->name, c->help, c->name,
+                   c->name, (unsigned long long)pool_counted(s->pool, i));
+}
+
 void api_metrics(struct server *s, struct http_request *r, struct route_match m) {
     struct buf body = {0};
     (void)m;
@@ -174,6 +181,7 @@ void api_metrics(struct server *s, struct http_request *r, struct route_match m)
     jobs_write_metrics(s->jobs, &body);
     webhooks_write_metrics(s->webhooks, &body);
     METRICS_WRITE_TABLE(&body, client_metrics, s);
+    write_handler_counters(s, &body);
     metrics_write_process(&body);
     http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
 }

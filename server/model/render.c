@@ -158,18 +158,23 @@ size_t render_etag(char to[RENDER_ETAG_SIZE], const struct record *r, const stru
     return (size_t)significant;
 }
 
+enum { DESC_ROOM = 32 };
+
 void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r) {
+    const struct handler *h = host_handler(r->type);
     const struct {
-        const char *name;
+        const char *name, *desc;
         int64_t ns;
-    } phases[] = {{"queue;dur=", r->queued_ns},
-                  {", plan;dur=", r->plan_ns},
-                  {", run;dur=", r->run_ns - r->plan_ns - r->merge_ns},
-                  {", merge;dur=", r->merge_ns}};
+    } phases[] = {{"queue;dur=", NULL, r->queued_ns},
+                  {", plan;dur=", h == NULL ? NULL : h->plan_is, r->plan_ns},
+                  {", run;dur=", h == NULL ? NULL : h->run_is, r->run_ns - r->plan_ns - r->merge_ns},
+                  {", merge;dur=", NULL, r->merge_ns}};
     for (size_t i = 0; i < 4; i++) {
         size_t n = strlen(phases[i].name);
         memcpy(to, phases[i].name, n);
         to = write_ms(to + n, phases[i].ns);
+        if (phases[i].desc != NULL)
+            to += snprintf(to, DESC_ROOM, ";desc=\"%.*s\"", DESC_ROOM - 10, phases[i].desc);
     }
     *to = '\0';
 }

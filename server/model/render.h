@@ -27,7 +27,7 @@ void render_job(struct buf *out, const struct record *r, const struct job_view *
 #define RENDER_ETAG_SIZE 48
 size_t render_etag(char to[RENDER_ETAG_SIZE], const struct record *r, const struct job_view *view);
 /* The value of Server-Timing (W3C): "queue;dur=0.2, plan;dur=...", in ms. */
-#define RENDER_TIMING_SIZE 160
+#define RENDER_TIMING_SIZE 224
 void render_server_timing(char to[RENDER_TIMING_SIZE], const struct record *r);
 
 #endif
