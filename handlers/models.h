@@ -1,5 +1,5 @@
 /* models.h: the embedding models that there are: for the job types that use them, and for handlers/host, which tells the
- * front end. Any process and any thread may call it. */
+ * front end. They are hash-384, and a folder of HANDLER_MODEL_DIR each. One thread of any process may call it. */
 #ifndef OFFLOAD_MODELS_H
 #define OFFLOAD_MODELS_H
 
@@ -12,7 +12,10 @@ struct embeddings_model {
     const char *owner; /* who has made it, or "offload" */
 };
 
-/* The default comes first. Lives as long as the process. */
+/* Looks at the folders anew: before, there is hash-384 alone. 0, or -1 with errno (E2BIG: there are too many); then some
+ * may be missing. */
+int embeddings_find_models(void);
+/* The default comes first. The list and its names live until the folders are looked at anew. */
 const struct embeddings_model *embeddings_models(size_t *count);
 
 #endif

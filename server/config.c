@@ -3,6 +3,8 @@
 #include "server/config.h"
 
 #include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -217,6 +219,18 @@ static int check_webhooks(const struct config *c, struct buf *error) {
     return webhooks_check_config(&webhooks, error);
 }
 
+static int check_models(const struct config *c, struct buf *error) {
+    if (c->model_dir == NULL || c->model_dir[0] == '\0')
+        return 0;
+    DIR *dir = opendir(c->model_dir);
+    if (dir == NULL) {
+        buf_printf(error, "--model-dir: %s: %s", c->model_dir, strerror(errno));
+        return -1;
+    }
+    closedir(dir);
+    return 0;
+}
+
 int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (fill_defaults(c, error) != 0)
         return -1;
@@ -237,7 +251,7 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (c->data_dir == NULL)
         buf_puts(error,
                  "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
-    return c->data_dir == NULL ? -1 : check_webhooks(c, error);
+    return c->data_dir == NULL || check_models(c, error) != 0 ? -1 : check_webhooks(c, error);
 }
 
 void config_take_reload(struct config *c, const struct config *next, struct buf *ignored) {

@@ -20,6 +20,8 @@
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL}; /* enum log_level */
 static const char *const log_formats[] = {"text", "json", NULL};                  /* enum log_format */
 static const char *const starts[] = {"auto", "fork", "spawn", NULL};              /* enum program_start */
+static const char *const precisions[] = {"auto", "fx16", "bf16",
+                                         "fp32", "int8", NULL}; /* as in handlers/embed/encoder.h */
 _Static_assert(LOG_ERROR == 3 && LOG_JSON == 1, "the words are in the order of the enums");
 _Static_assert(PROGRAM_FORK == 1 && PROGRAM_SPAWN == 2 && sizeof(enum program_start) == sizeof(int), "likewise");
 _Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) == sizeof(int),
@@ -41,6 +43,10 @@ static const struct config_option rows[] = {
      .help = "keep jobs in this directory; none: nothing outlives the process"},
     {"drain-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(drain_timeout_ns), 0, DAY, .fallback = "30s",
      .help = "how long running jobs can take to end after SIGTERM"},
+    {"embeddings-precision", CONFIG_WORD, CONFIG_RELOADED, AT(embeddings_precision), .words = precisions,
+     .fallback = "auto",
+     .help = "how the models of --model-dir calculate: auto (the quickest that is as good as fp32), fx16, bf16, fp32 "
+             "or int8"},
     {"enable-test-types", CONFIG_SWITCH, CONFIG_AT_START, AT(enable_test_types), .fallback = "false",
      .help = "offer sleep, burn, echo, collatz, crash, report, process and spawned"},
     {"exit-with-parent", CONFIG_COUNT, CONFIG_AT_START, AT(exit_with_parent), 0, INT32_MAX, .fallback = "0",
@@ -118,6 +124,8 @@ static const struct config_option rows[] = {
      .help = "how many webhooks are sent at a time"},
     {"max-worker-rss", CONFIG_SIZE, CONFIG_RELOADED, AT(max_worker_rss), 0, TIB, .fallback = "0",
      .help = "resident memory beyond which an idle worker is replaced; 0: no limit"},
+    {"model-dir", CONFIG_TEXT, CONFIG_RELOADED, AT(model_dir), .value = "DIR",
+     .help = "embedding models: a folder for each, as sentence-transformers has them; its name is the model's"},
     {"plugin", CONFIG_LIST, CONFIG_RELOADED, AT(plugin), .value = "FILE",
      .help = "offer the job types of this plugin, a shared object (docs/plugins.md); repeatable"},
     {"plugin-dir", CONFIG_LIST, CONFIG_RELOADED, AT(plugin_dir), .value = "DIR",

@@ -49,6 +49,8 @@ struct config {
     struct config_list program, python;    /* commands; FILE or MODULE, and :NAME,... */
     const char *python_bin;
     enum program_start python_start;
+    const char *model_dir;    /* folders of embedding models; NULL: hash-384 is the only one */
+    int embeddings_precision; /* index into the words of the option */
     int64_t load_timeout_ns;
     bool reload; /* when a source changes */
 

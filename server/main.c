@@ -229,6 +229,7 @@ static void on_loaded(void *arg) {
     s->handlers_loaded = true;
     end_reload(s, true);
     buf_deinit(&s->types_fault);
+    host_find_models();
     watch_sources(s);
     if (!first)
         LOG(LOG_INFO, "handlers_loaded");
@@ -450,16 +451,20 @@ static int open_jobs(struct server *s, struct buf *error) {
 
 /* The options of the handlers, which know nothing of ours, go into the environment of the zygote. 0, or -1 with errno. */
 static int export_options(const struct config *c) {
+    char pixels[24], frames[24];
     const struct {
-        const char *name;
-        int64_t value;
-    } options[] = {{"HANDLER_MAX_IMAGE_PIXELS", c->max_image_pixels},
-                   {"HANDLER_MAX_IMAGE_FRAMES", c->max_image_frames}};
+        const char *name, *value;
+    } options[] = {
+        {"HANDLER_MAX_IMAGE_PIXELS", pixels},
+        {"HANDLER_MAX_IMAGE_FRAMES", frames},
+        {"HANDLER_MODEL_DIR", c->model_dir == NULL ? "" : c->model_dir},
+        {"HANDLER_EMBEDDINGS_PRECISION", config_find_option("embeddings-precision")->words[c->embeddings_precision]}};
+    snprintf(pixels, sizeof pixels, "%lld", (long long)c->max_image_pixels);
+    snprintf(frames, sizeof frames, "%lld", (long long)c->max_image_frames);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        char text[24];
-        snprintf(text, sizeof text, "%lld", (long long)options[i].value);
         const char *before = getenv(options[i].name);
-        if ((before == NULL || strcmp(before, text) != 0) && setenv(options[i].name, text, 1) != 0)
+        if ((before == NULL || strcmp(before, options[i].value) != 0) &&
+            setenv(options[i].name, options[i].value, 1) != 0)
             return -1;
     }
     return 0;

@@ -75,6 +75,8 @@ struct host_model {
     int64_t created_s; /* seconds since 1970 */
     const char *owner;
 };
+/* Looks for them anew: when a zygote has loaded them. */
+void host_find_models(void);
 /* The models that the job types for embeddings know; the default comes first. False: there are only i of them. */
 MUST_CHECK bool host_model(size_t i, struct host_model *out);
 

@@ -2,6 +2,11 @@
 #include "handlers/host/host.h"
 #include "handlers/models.h"
 
+void host_find_models(void) {
+    if (embeddings_find_models() != 0)
+        return; /* the zygote finds that out, too, and says so */
+}
+
 bool host_model(size_t i, struct host_model *out) {
     size_t count;
     const struct embeddings_model *all = embeddings_models(&count);
