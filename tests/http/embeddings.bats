@@ -1,0 +1,188 @@
+#!/usr/bin/env bats
+# embeddings.bats: the type "embeddings" with real models: small random ones, and all-MiniLM-L6-v2 if `make model` can
+# fetch it (otherwise its tests are skipped, which is seen).
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+setup_file() {
+    unset MAKEFLAGS MAKELEVEL MFLAGS # of the make that runs the tests
+    export SMALL=$BATS_FILE_TMPDIR/small MODELS
+    MODELS=$(make --no-print-directory print-model-dir)
+    tests/embed/make_model.py "$SMALL/mean" --hidden 64 --heads 4 --layers 2 --intermediate 128 --normalize
+    tests/embed/make_model.py "$SMALL/tokens-cls" --hidden 96 --heads 3 --layers 3 --intermediate 200 --pooling cls --seed 5
+    tests/embed/make_model.py "$SMALL/half" --hidden 32 --heads 2 --layers 1 --intermediate 64 --dtype F16 --seed 9
+    make --no-print-directory model >"$BATS_FILE_TMPDIR/fetched" 2>&1 || export WHY_NO_MODEL="all-MiniLM-L6-v2 is not here: make model"
+}
+
+with_minilm() {
+    [ -z "${WHY_NO_MODEL:-}" ] || skip "$WHY_NO_MODEL"
+    start_daemon --model-dir "$MODELS" --data-dir none "$@"
+}
+
+has_avx2() {
+    grep -qw avx2 /proc/cpuinfo || skip "this CPU has no AVX2"
+}
+
+embeddings() {
+    run tests/http/embeddings.py "$@"
+    echo "$output"
+    [ "$status" = 0 ]
+}
+
+count_of() {
+    curl -sS "$URL/metrics" | sed -n "s/^offload_embeddings_$1_total //p"
+}
+
+@test "small models have the vectors of a plain encoder" {
+    start_daemon --model-dir "$SMALL" --data-dir none --embeddings-precision fp32
+    for model in mean tokens-cls half; do
+        embeddings reference "$URL" "$model" "$SMALL/$model"
+    done
+}
+
+@test "the models are listed, and one of them is the default" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    call /v1/models
+    holds '[.data[].id] == ["half", "mean", "tokens-cls", "hash-384"] and all(.data[]; .created > 1500000000)'
+    call_job '{"type":"embeddings","params":{"input":"a"}}'
+    holds '.result.model == "half" and .result.dimensions == 32 and (.result.embeddings[0] | length) == 32'
+    call_job '{"type":"embeddings","params":{"input":"a","model":"hash-384"}}'
+    holds '.result.model == "hash-384" and .result.dimensions == 384'
+    call_job '{"type":"embeddings","params":{"input":"a","model":"other"}}'
+    expect_problem 422 invalid_params
+    holds '.errors[0] == {"pointer":"/params/model","detail":"there is no model \"other\"; there is half, mean, tokens-cls, hash-384"}'
+    call_job '{"type":"embeddings","params":{"input":"a","dimensions":33}}'
+    holds '.errors[0].pointer == "/params/dimensions"'
+    call_job '{"type":"embeddings","params":{"input":["a","bc"],"dimensions":5,"encoding_format":"base64"}}'
+    holds '(.result.embeddings | map(length)) == [28, 28] and .result.dimensions == 5'
+}
+
+@test "dimensions are cut and normalised again, or not normalised" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    call_job '{"type":"embeddings","params":{"input":"a b c","model":"mean","dimensions":7}}'
+    holds '.result.embeddings[0] | length == 7 and (map(. * .) | add - 1 | fabs < 1e-5)'
+    call_job '{"type":"embeddings","params":{"input":"a b c","model":"mean","normalize":false}}'
+    holds '.result.embeddings[0] | length == 64 and (map(. * .) | add - 1 | fabs > 1e-3)'
+}
+
+@test "no bit depends on the batch, its order, its chunks or on other clients" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    embeddings same "$URL" mean
+    embeddings same "$URL" tokens-cls
+}
+
+@test "a text that is too long is named with its tokens, or cut" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    long=$(printf 'a %.0s' {1..700})
+    call_job "{\"type\":\"embeddings\",\"params\":{\"model\":\"mean\",\"input\":[\"a\",\"$long\"]}}"
+    expect_problem 422 invalid_params
+    holds '.errors[0].pointer == "/params/input/1" and (.errors[0].detail | startswith("has 702 tokens, and mean takes "))'
+    call_job "{\"type\":\"embeddings\",\"params\":{\"model\":\"mean\",\"truncate\":true,\"input\":[\"a\",\"$long\"]}}"
+    holds '.status == "succeeded"'
+    [ "$(count_of truncated)" = 1 ]
+    call_job '{"type":"embeddings","params":{"model":"mean","input":["a",""]}}'
+    holds '.errors == [{"pointer":"/params/input/1","detail":"is empty"}]'
+}
+
+@test "a .npy is asked for by Accept or by name, and its Job has the rest" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    call -H 'Accept: application/x-npy' -H 'Content-Type: application/json' -d '{"type":"embeddings","params":{"input":["a","b"]}}' /v1/jobs
+    [ "$CODE" = 200 ]
+    [ "$(header Content-Type)" = application/x-npy ]
+    [ "$(/usr/bin/python3 -c 'import numpy, sys; a = numpy.load(sys.argv[1]); print(a.dtype, a.shape)' "$BODY")" = 'float32 (2, 32)' ]
+    call_job '{"type":"embeddings","params":{"input":["a","b"],"format":"npy"}}'
+    holds '.result == {"model":"half","dimensions":32,"usage":{"prompt_tokens":6,"total_tokens":6}} and .result_media_type == "application/x-npy"'
+}
+
+@test "items are embedded together, and a wrong one fails alone" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    call_job '{"type":"embeddings","items":[{"input":"a"},{"input":""},{"input":["b","c"]}]}'
+    holds '[.result.items[].status] == ["succeeded", "failed", "succeeded"] and .result.items[1].error.errors[0].detail == "is empty"'
+    holds '[.result.items[].result.embeddings | length] == [1, 0, 2]'
+}
+
+@test "texts of many clients go through the encoder together" {
+    [ -z "${WHY_NO_MODEL:-}" ] || skip "$WHY_NO_MODEL"
+    start_daemon --model-dir "$MODELS" --data-dir none --workers 1
+    embeddings crowd "$URL" all-MiniLM-L6-v2 320
+    [ "$(count_of texts)" = 320 ]
+    [ "$(count_of calls)" -lt 200 ]
+}
+
+@test "Server-Timing says what plan and run are, and the metrics count tokens" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    call_job '{"type":"embeddings","params":{"input":["a b","c"],"model":"mean"}}'
+    [[ $(header Server-Timing) =~ ^queue\;dur=[0-9.]+,\ plan\;dur=[0-9.]+\;desc=\"tokenize\",\ run\;dur=[0-9.]+\;desc=\"encode\",\ merge\;dur=[0-9.]+$ ]]
+    tokens=$(field .result.usage.total_tokens)
+    [ "$(count_of tokens)" = "$tokens" ]
+    [ "$(count_of texts)" = 2 ]
+}
+
+@test "a worker that is killed while it encodes costs an attempt and no vector" {
+    start_daemon --model-dir "$SMALL" --data-dir none --workers 1
+    text=$(printf 'a %.0s' {1..60})
+    jq -cn --arg text "$text" '{type:"embeddings",params:{model:"tokens-cls",input:[range(5000) | $text]}}' >"$BATS_TEST_TMPDIR/job"
+    id=$(submit "@$BATS_TEST_TMPDIR/job")
+    wait_for is_running "$id"
+    kill -KILL "$(curl -sS "$URL/v1/workers" | jq '.workers[] | select(.lane == "main").pid')"
+    [ "$(ended "$id")" = succeeded ]
+    call "/v1/jobs/$id"
+    holds '.attempts >= 2 and (.lost | length) >= 1'
+    call "/v1/jobs/$id/result"
+    holds '.embeddings | length == 5000 and (unique | length) == 1'
+}
+
+@test "what cannot be served is refused at the start, and says why" {
+    cp -r "$SMALL" "$BATS_TEST_TMPDIR/models"
+    truncate -s -1 "$BATS_TEST_TMPDIR/models/mean/model.safetensors"
+    run timeout 20 "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --model-dir "$BATS_TEST_TMPDIR/models"
+    [ "$status" = 1 ]
+    [[ $output == *"models/mean cannot be served: mean/model.safetensors"* ]]
+    run timeout 20 "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --model-dir "$BATS_TEST_TMPDIR/none"
+    [ "$status" = 2 ]
+    [[ $output == "offloadd: --model-dir: $BATS_TEST_TMPDIR/none: No such file or directory" ]]
+    if ! grep -qw amx_bf16 /proc/cpuinfo; then
+        run timeout 20 "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --model-dir "$SMALL" --embeddings-precision bf16
+        [ "$status" = 1 ]
+        [[ $output == *"bf16: this CPU has no AMX"* ]]
+    fi
+}
+
+@test "SIGHUP finds a new model" {
+    mkdir "$BATS_TEST_TMPDIR/models"
+    start_daemon --model-dir "$BATS_TEST_TMPDIR/models" --data-dir none
+    call /v1/models
+    holds '[.data[].id] == ["hash-384"]'
+    cp -r "$SMALL/mean" "$BATS_TEST_TMPDIR/models/"
+    kill -HUP "$DAEMON"
+    is_served() {
+        call_job '{"type":"embeddings","params":{"input":"a"}}'
+        [ "$(field .result.model)" = mean ]
+    }
+    wait_for is_served
+    call /v1/models
+    holds '[.data[].id] == ["mean", "hash-384"]'
+}
+
+@test "all-MiniLM-L6-v2 in fp32 has the vectors of sentence-transformers" {
+    with_minilm --embeddings-precision fp32
+    embeddings vectors "$URL" 0.999999
+}
+
+@test "all-MiniLM-L6-v2 in fx16 has nearly the same vectors, and the same neighbours" {
+    has_avx2
+    with_minilm --embeddings-precision fp32
+    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy"
+    stop_daemon
+    with_minilm --embeddings-precision fx16
+    embeddings vectors "$URL" 0.99999
+    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy"
+    embeddings same "$URL" all-MiniLM-L6-v2
+}
+
+@test "int8 says in the log how far it is off" {
+    has_avx2
+    start_daemon --model-dir "$SMALL" --data-dir none --embeddings-precision int8
+    grep -q 'embeddings: mean: int8 is not exact: of 8 texts of random tokens the worst has the cosine 0\.[0-9]* to fp32' "$LOG"
+}
