@@ -18,6 +18,7 @@ static bool usable(void) {
 #define TARGET __attribute__((target("avx2,fma")))
 #define TILE   6
 #define BLOCK  256
+#define AHEAD  (4 * TILE) /* the rows during which the next panel is fetched into the cache */
 
 static size_t scratch_size(uint32_t inputs) {
     (void)inputs;
@@ -28,6 +29,7 @@ static size_t scratch_size(uint32_t inputs) {
 struct piece {
     const float *weights, *a;
     size_t count, inputs, outputs;
+    size_t ahead;      /* numbers from this panel to the one that is fetched meanwhile */
     const float *bias; /* NULL: the sums go on from what is in `out` */
     float *out;
     bool half; /* the panel has 8 outputs only */
@@ -37,7 +39,7 @@ struct piece {
 static inline __attribute__((always_inline)) TARGET void tile(const struct piece *p, int height) {
     __m256 sums[TILE][2];
     const float *w = p->weights, *a = p->a, *end = a + p->count;
-    size_t inputs = p->inputs;
+    size_t inputs = p->inputs, ahead = p->ahead;
 #pragma GCC unroll 6
     for (int r = 0; r < height; r++) {
         const float *from = p->bias != NULL ? p->bias : p->out + (size_t)r * p->outputs;
@@ -46,6 +48,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
     }
 #pragma GCC unroll 4
     for (; a < end; a++, w += GEMM_PANEL) {
+        _mm_prefetch((const char *)(w + ahead), _MM_HINT_T0);
         __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8);
 #pragma GCC unroll 6
         for (int r = 0; r < height; r++) {
@@ -87,6 +90,7 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
             for (size_t row = 0; row < rows; row += TILE) {
                 p.a = a + row * w->inputs + at;
                 p.out = out + row * w->outputs + o;
+                p.ahead = row < AHEAD ? (size_t)w->inputs * GEMM_PANEL : 0;
                 tiles[rows - row < TILE ? rows - row : TILE](&p);
             }
         }

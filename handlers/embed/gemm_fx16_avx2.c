@@ -29,6 +29,7 @@ static bool usable(void) {
 #define TILE    6
 #define BLOCK   384
 #define LARGEST 8191
+#define AHEAD   (4 * TILE) /* the rows during which the next panel is fetched into the cache */
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
@@ -146,6 +147,7 @@ static void quantise_rows(const struct gemm_matrix *w, const float *a, size_t ro
 struct piece {
     const int16_t *weights, *a;
     size_t pairs, inputs, outputs;
+    size_t ahead;            /* vectors from this panel to the one that is fetched meanwhile */
     const float *scales;     /* of the outputs */
     const float *row_scales; /* of the first row */
     size_t row_scale_stride;
@@ -167,12 +169,13 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
     __m256i sums[TILE][2];
     const __m256i *w = (const __m256i *)(const void *)p->weights;
     const int16_t *a = p->a, *end = a + 2 * p->pairs;
-    size_t inputs = p->inputs;
+    size_t inputs = p->inputs, ahead = p->ahead;
 #pragma GCC unroll 6
     for (int r = 0; r < height; r++)
         sums[r][0] = sums[r][1] = _mm256_setzero_si256();
 #pragma GCC unroll 4
     for (; a < end; a += 2, w += 2) {
+        _mm_prefetch((const char *)(w + ahead), _MM_HINT_T0);
         __m256i w0 = _mm256_load_si256(w), w1 = _mm256_load_si256(w + 1);
 #pragma GCC unroll 6
         for (int r = 0; r < height; r++) {
@@ -224,6 +227,7 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
                 p.a = integers + row * w->inputs + b * BLOCK;
                 p.row_scales = row_scales + row * blocks + b;
                 p.out = out + row * w->outputs + o;
+                p.ahead = row < AHEAD ? w->inputs : 0;
                 tiles[rows - row < TILE ? rows - row : TILE](&p);
             }
         }

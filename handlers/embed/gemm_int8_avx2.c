@@ -28,7 +28,8 @@ static bool usable(void) {
 #define BLOCK   384
 #define LARGEST 63
 #define OFFSET  64
-#define WEIGHT  127 /* the largest weight */
+#define AHEAD   (4 * TILE) /* the rows during which the next panel is fetched into the cache */
+#define WEIGHT  127        /* the largest weight */
 
 static size_t blocks_of(uint32_t inputs) {
     return (inputs + BLOCK - 1) / BLOCK;
@@ -135,6 +136,7 @@ struct piece {
     const int8_t *weights;
     const uint8_t *a;
     size_t fours, inputs, outputs;
+    size_t ahead;            /* vectors from this panel to the one that is fetched meanwhile */
     const int32_t *sums;     /* OFFSET times the sums of the weights, of the outputs */
     const float *scales;     /* of the outputs */
     const float *row_scales; /* of the first row */
@@ -159,12 +161,13 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
     const __m256i *w = (const __m256i *)(const void *)p->weights;
     const uint8_t *a = p->a, *end = a + 4 * p->fours;
     const __m256i ones = _mm256_set1_epi16(1);
-    size_t inputs = p->inputs;
+    size_t inputs = p->inputs, ahead = p->ahead;
 #pragma GCC unroll 6
     for (int r = 0; r < height; r++)
         sums[r][0] = sums[r][1] = _mm256_setzero_si256();
 #pragma GCC unroll 4
     for (; a < end; a += 4, w += 2) {
+        _mm_prefetch((const char *)(w + ahead), _MM_HINT_T0);
         __m256i w0 = _mm256_load_si256(w), w1 = _mm256_load_si256(w + 1);
 #pragma GCC unroll 6
         for (int r = 0; r < height; r++) {
@@ -216,6 +219,7 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
                 p.a = integers + row * w->inputs + b * BLOCK;
                 p.row_scales = row_scales + row * blocks + b;
                 p.out = out + row * w->outputs + o;
+                p.ahead = row < AHEAD ? w->inputs / 2 : 0;
                 tiles[rows - row < TILE ? rows - row : TILE](&p);
             }
         }

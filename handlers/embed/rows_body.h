@@ -8,6 +8,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
 #define INLINE   static inline __attribute__((always_inline)) TARGET
 #define SPLAT(x) ((x) - (vec){0})
@@ -93,7 +94,7 @@ static TARGET void gelu(float *x, size_t count) {
 INLINE vec exp_of(vec x) {
     vec rounder = SPLAT(12582912.0f);
     vec n = FMA(x, SPLAT(1.44269504f), rounder);
-    ints bits = (ints)n << 23;
+    words bits = (words)n << 23;
     n -= rounder;
     vec r = FMA(n, SPLAT(-0.693359375f), x);
     r = FMA(n, SPLAT(2.12194440e-4f), r);
@@ -102,48 +103,53 @@ INLINE vec exp_of(vec x) {
     p = FMA(p, r, SPLAT(0.1666666567325592f));
     p = FMA(p, r, SPLAT(0.5f));
     p = FMA(p * r, r, r) + 1.0f;
-    return clear(x < SPLAT(-87.0f), (vec)((ints)p + bits));
+    return clear(x < SPLAT(-87.0f), (vec)((words)p + bits));
 }
 
-/* keys becomes [size][padded tokens], with zeros at the end of each row, so that a vector has one number of many keys. The
- * values are copied, because rows of queries, keys and values are often a multiple of 512 bytes apart, and would use few
- * sets of the first-level cache. */
+/* Keys become panels of ROWS_LANES of them: their first numbers, their second numbers and so on, with zeros for keys that
+ * are not there. Values become rows that lie end to end, and are filled up with zeros. So both are read in the order in
+ * which they lie, and not at steps of a power of two, which would use few sets of the first-level cache. */
 static TARGET void head_gather(const struct head *h) {
-    size_t keys = rows_padded(h->tokens), size = rows_padded(h->size);
-    for (size_t t = 0; t < h->tokens; t++) {
+    size_t tokens = h->tokens, keys = rows_padded(tokens), size = h->size, padded = rows_padded(size);
+    for (size_t t = 0; t < keys; t++) {
         const float *key = h->key + t * h->stride;
-        for (size_t i = 0; i < h->size; i++)
-            h->keys[i * keys + t] = key[i];
-        memcpy(h->values + t * size, h->value + t * h->stride, h->size * sizeof(float));
-        for (size_t i = h->size; i < size; i++)
-            h->values[t * size + i] = 0;
+        float *to = h->keys + t / ROWS_LANES * ROWS_LANES * size + t % ROWS_LANES;
+        for (size_t i = 0; i < size; i++)
+            to[i * ROWS_LANES] = t < tokens ? key[i] : 0;
     }
-    for (size_t i = 0; i < h->size; i++)
-        for (size_t t = h->tokens; t < keys; t++)
-            h->keys[i * keys + t] = 0;
+    for (size_t t = 0; t < tokens; t++) {
+        const float *value = h->value + t * h->stride;
+        float *to = h->values + t * padded;
+        for (size_t i = 0; i < size; i += 4)
+            memcpy(to + i, value + i, 4 * sizeof *to);
+        for (size_t i = size; i < padded; i++)
+            to[i] = 0;
+    }
 }
 
 /* weights = query . key, of `height` queries with all keys. `height` is a constant where this is called. */
 INLINE void score(const struct head *h, const float *query, int height) {
-    size_t keys = rows_padded(h->tokens);
-    for (size_t k = 0; k < keys; k += 2 * LANES) {
+    size_t padded = rows_padded(h->tokens), stride = h->stride, size = h->size;
+    for (size_t k = 0; k < padded; k += 2 * LANES) {
+        const float *keys = h->keys + k / ROWS_LANES * ROWS_LANES * size + k % ROWS_LANES;
+        float *out = h->weights + k;
         vec sums[ROWS_TILE][2];
 #pragma GCC unroll 6
         for (int r = 0; r < height; r++)
             sums[r][0] = sums[r][1] = (vec){0};
-        for (size_t i = 0; i < h->size; i++) {
-            vec k0 = load(h->keys + i * keys + k), k1 = load(h->keys + i * keys + k + LANES);
+        for (size_t i = 0; i < size; i++) {
+            vec k0 = load(keys + i * ROWS_LANES), k1 = load(keys + i * ROWS_LANES + LANES);
 #pragma GCC unroll 6
             for (int r = 0; r < height; r++) {
-                vec q = SPLAT(query[(size_t)r * h->stride + i]);
+                vec q = SPLAT(query[(size_t)r * stride + i]);
                 sums[r][0] = FMA(q, k0, sums[r][0]);
                 sums[r][1] = FMA(q, k1, sums[r][1]);
             }
         }
 #pragma GCC unroll 6
         for (int r = 0; r < height; r++) {
-            store(h->weights + (size_t)r * keys + k, sums[r][0]);
-            store(h->weights + (size_t)r * keys + k + LANES, sums[r][1]);
+            store(out + (size_t)r * padded, sums[r][0]);
+            store(out + (size_t)r * padded + LANES, sums[r][1]);
         }
     }
 }
@@ -167,29 +173,38 @@ INLINE float soften(float *weights, size_t tokens, float scale) {
     return 1 / sum(total);
 }
 
+/* Stores two vectors, by a factor: as many of their numbers as are left. */
+INLINE void put(float *out, const vec sums[2], float factor, size_t left) {
+    vec results[2] = {sums[0] * factor, sums[1] * factor};
+    if (left < 2 * LANES) {
+        memcpy(out, results, left * sizeof *out);
+        return;
+    }
+    store(out, results[0]);
+    store(out + LANES, results[1]);
+}
+
 /* out = the values, by their weights. */
 INLINE void mix(const struct head *h, const float *factors, float *out, size_t out_stride, int height) {
-    size_t keys = rows_padded(h->tokens), size = rows_padded(h->size);
+    size_t keys = rows_padded(h->tokens), size = rows_padded(h->size), tokens = h->tokens;
     for (size_t i = 0; i < h->size; i += 2 * LANES) {
+        const float *values = h->values + i, *weights = h->weights;
         vec sums[ROWS_TILE][2];
 #pragma GCC unroll 6
         for (int r = 0; r < height; r++)
             sums[r][0] = sums[r][1] = (vec){0};
-        for (size_t k = 0; k < h->tokens; k++) {
-            vec v0 = load(h->values + k * size + i), v1 = load(h->values + k * size + i + LANES);
+        for (size_t k = 0; k < tokens; k++) {
+            vec v0 = load(values + k * size), v1 = load(values + k * size + LANES);
 #pragma GCC unroll 6
             for (int r = 0; r < height; r++) {
-                vec w = SPLAT(h->weights[(size_t)r * keys + k]);
+                vec w = SPLAT(weights[(size_t)r * keys + k]);
                 sums[r][0] = FMA(w, v0, sums[r][0]);
                 sums[r][1] = FMA(w, v1, sums[r][1]);
             }
         }
-        size_t left = h->size - i < 2 * LANES ? h->size - i : 2 * LANES;
 #pragma GCC unroll 6
-        for (int r = 0; r < height; r++) {
-            vec results[2] = {sums[r][0] * factors[r], sums[r][1] * factors[r]};
-            memcpy(out + (size_t)r * out_stride + i, results, left * sizeof(float));
-        }
+        for (int r = 0; r < height; r++)
+            put(out + (size_t)r * out_stride + i, sums[r], factors[r], h->size - i);
     }
 }
 
