@@ -3,7 +3,6 @@ other. numpy is imported when it is called."""
 
 from __future__ import annotations
 
-import base64
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Optional, Union
@@ -73,16 +72,13 @@ class Embedding:
         options = dict(self.options)
         if options.get("idempotency_key") is not None and len(texts) < len(self.texts):
             options["idempotency_key"] += f"-{begin}"
-        return Submission("embeddings", options, params={**self.params, "input": texts, "encoding_format": "base64"})
+        return Submission("embeddings", options, params={**self.params, "input": texts, "format": "npy"})
 
     def take(self, result: Any, count: int) -> None:
         """Adds the vectors of a job of so many texts."""
-        try:
-            bits = bytearray().join(base64.b64decode(vector, validate=True) for vector in result["embeddings"])
-            array = self.numpy.frombuffer(bits, "<f4").reshape(count, result["dimensions"])
-            self.vectors.append(array.astype(self.numpy.float32, copy=False))
-        except (KeyError, TypeError, ValueError):
-            raise HTTPError({"status": 200, "detail": "the service has answered what are no vectors"}) from None
+        if not isinstance(result, self.numpy.ndarray) or result.ndim != 2 or len(result) != count:
+            raise HTTPError({"status": 200, "detail": "the service has answered what are no vectors"})
+        self.vectors.append(self.numpy.require(result, self.numpy.float32, ["W"]))
 
     def value(self) -> Any:
         if not self.vectors:
