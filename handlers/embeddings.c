@@ -19,7 +19,7 @@
 enum { MAX_TEXTS = 100000 };
 
 static const char *const encoding_choices[] = EMBEDDINGS_ENCODINGS;
-static const char *const format_choices[] = {"npy", NULL};
+static const char *const format_choices[] = {"npy", "json", NULL};
 static const char *const results[] = {"application/x-npy", NULL};
 
 /* A text that is planned. */
@@ -367,7 +367,7 @@ static int embeddings_plan(struct call *c, const struct params *p) {
                                          .normalize = param_bool(p, "normalize"),
                                          .truncate = param_bool(p, "truncate"),
                                          .max_texts = MAX_TEXTS};
-    if (param_choice(p, "format") >= 0)
+    if (param_choice(p, "format") == 0)
         request.encoding = EMBEDDINGS_NPY;
     request.model = param_text(p, "model", &request.model_size);
     param_i64(p, "dimensions", &request.dimensions);
@@ -401,7 +401,7 @@ static const struct param_spec embeddings_params[] = {
     {.name = "format",
      .kind = PARAM_ENUM,
      .choices = format_choices,
-     .help = "npy: the result is a .npy file of float32, a row for each text; by default as Accept says, else JSON"},
+     .help = "npy: a .npy file of float32, a row for each text; by default as Accept says, else JSON"},
     {0}};
 
 const struct handler_counter embeddings_counters[] = {

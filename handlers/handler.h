@@ -335,8 +335,8 @@ struct handler {
     const struct param_spec *params;
     /* The media types that a result can have which is not JSON; ends with NULL. NULL: it is always JSON. */
     const char *const *results;
-    /* The name of a PARAM_ENUM whose choice number i gives results[i]. If the client does not give it, the service
-     * chooses by the header Accept. NULL: there is none. */
+    /* The name of a PARAM_ENUM whose choice number i gives results[i]; one more choice gives JSON. If the client does not
+     * give it, the service chooses by the header Accept. NULL: there is none. */
     const char *result_param;
 
     /* Called once, in the zygote, before there is any worker: for tables, models, calibration (at most some 50 ms). 0,

@@ -19,7 +19,7 @@
 #define GROUP_TOKENS 288       /* a multiple of GEMM_ROWS; only a longer text makes a larger group */
 #define ASK_AFTER    100000000 /* multiplications between two calls of go_on: some ms */
 
-const char *const precision_names[] = {"auto", "fx16", "bf16", "fp32", "int8", NULL};
+const char *const precision_names[] = {"auto", "fx16", "fp32", "int8", NULL};
 
 /* Best first: PRECISION_AUTO takes the first one that this CPU can do, which is never int8. */
 static const struct kernels {
@@ -156,8 +156,7 @@ no_memory:
 struct encoder *encoder_new(const struct model *m, enum precision wanted, char why[MODEL_WHY]) {
     const struct kernels *k = find_kernels(wanted);
     if (k == NULL) {
-        snprintf(why, MODEL_WHY, "%s: this CPU has no %s, which that precision needs", precision_names[wanted],
-                 wanted == PRECISION_BF16 ? "AMX" : "AVX2");
+        snprintf(why, MODEL_WHY, "%s: this CPU has no AVX2, which that precision needs", precision_names[wanted]);
         return NULL;
     }
     for (uint32_t i = 0; i < m->layers; i++) {

@@ -1,8 +1,7 @@
 /* encoder.h: tokens -> the vector of a text: a BERT encoder and its pooling, on one core. For the type "embeddings".
  *
  * The texts of a call lie end to end, without padding: the products run over all tokens, attention over each text alone.
- * The vector of a text is the same, to the bit, whatever else is in the call (only bf16, whose products are oneDNN's, can
- * differ by 1e-6). */
+ * The vector of a text is the same, to the bit, whatever else is in the call. */
 #ifndef OFFLOAD_EMBED_ENCODER_H
 #define OFFLOAD_EMBED_ENCODER_H
 
@@ -12,7 +11,7 @@
 
 #include "handlers/embed/model.h"
 
-enum precision { PRECISION_AUTO, PRECISION_FX16, PRECISION_BF16, PRECISION_FP32, PRECISION_INT8 };
+enum precision { PRECISION_AUTO, PRECISION_FX16, PRECISION_FP32, PRECISION_INT8 };
 extern const char *const precision_names[]; /* "auto", ..., NULL */
 
 /* Does not change once it is made: any number of forked processes can use it, with a scratch of their own. */

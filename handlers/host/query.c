@@ -118,18 +118,20 @@ static unsigned quality_of(const char *media_type, const struct host_range *rang
     return 0;
 }
 
-/* The result that the client wants most; the first of those that it wants equally. -1: it wants none. */
+/* The result that the client wants most; the first of those that it wants equally. -1: it wants none, or rather JSON,
+ * which the result can be, too. */
 static int choose(const struct handler *h, const struct host_range *ranges, size_t count) {
-    int best = -1;
+    int best = -1, i;
     unsigned quality = 0;
-    for (int i = 0; h->results[i] != NULL; i++) {
+    for (i = 0; h->results[i] != NULL; i++) {
         unsigned q = quality_of(h->results[i], ranges, count);
         if (q > quality) {
             quality = q;
             best = i;
         }
     }
-    return best;
+    bool can_be_json = find_spec(h, h->result_param)->choices[i] != NULL;
+    return can_be_json && quality_of("application/json", ranges, count) >= quality ? -1 : best;
 }
 
 /* What is known of the body. */

@@ -212,7 +212,7 @@ static bool results_match(const struct handler *h) {
         results++;
     while (p->choices[choices] != NULL)
         choices++;
-    return results == choices;
+    return choices == results || choices == results + 1;
 }
 
 /* What can be wrong with a handler beside its table. */
