@@ -91,8 +91,9 @@ int wire_next(struct wire_reader *r, struct wire_frame *f) {
     memcpy(&f->header, r->data + r->offset, sizeof f->header);
     const struct wire_header *h = &f->header;
     bool bulk = (h->flags & WIRE_BULK) != 0;
-    if (h->version != WIRE_VERSION || (h->flags & ~(WIRE_BULK | WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH | WIRE_OWN |
-                                                    WIRE_UNSEALED | WIRE_BINARY | WIRE_SHARED | WIRE_PARAMS)) != 0)
+    if (h->version != WIRE_VERSION ||
+        (h->flags & ~(WIRE_BULK | WIRE_RAW | WIRE_GO | WIRE_ITEMS | WIRE_HASH | WIRE_OWN | WIRE_UNSEALED | WIRE_BINARY |
+                      WIRE_SHARED | WIRE_PARAMS | WIRE_ACCEPTS)) != 0)
         return -1;
     if (h->length > left - sizeof *h || WIRE_PAD(h->length) > left - sizeof *h)
         return -1;

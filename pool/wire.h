@@ -77,7 +77,7 @@
 #include "base/attributes.h"
 #include "pool/blob.h"
 
-#define WIRE_VERSION       10
+#define WIRE_VERSION       11
 #define WIRE_MAX_FRAMES    16
 #define WIRE_MAX_DATAGRAM  (256 * 1024)
 #define WIRE_MAX_INLINE    (64 * 1024) /* a larger payload goes as bulk */
@@ -116,7 +116,8 @@ enum {                     /* flags */
        WIRE_UNSEALED = 64, /* WIRE_ATTACHMENT: its size can change */
        WIRE_BINARY = 128,  /* WIRE_DONE: the result is not JSON */
        WIRE_SHARED = 256,  /* with WIRE_UNSEALED: it is memory of a client, so a result is never a piece of it */
-       WIRE_PARAMS = 512   /* with WIRE_RAW: the body is the params of a call of `type` */
+       WIRE_PARAMS = 512,  /* with WIRE_RAW: the body is the params of a call of `type` */
+       WIRE_ACCEPTS = 1024 /* with WIRE_RAW: the common bytes are the client's media ranges (struct host_range) */
 };
 
 struct wire_header {

@@ -431,7 +431,7 @@ static void disown_attachments(const struct host_output *made) {
 }
 
 /* Parses a raw body, and plans the job, unless an isolated worker must do that. */
-static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes body) {
+static void plan_body(struct outcome *o, const struct wire_header *h, struct bytes body) {
     struct host_parsed p;
     unsigned depth = h->count > MAX_JSON_DEPTH_LIMIT ? MAX_JSON_DEPTH_LIMIT : h->count;
     hooks.output = &o->output;
@@ -472,6 +472,33 @@ static bool split_common(struct bytes *payload, struct bytes *common) {
     *common = (struct bytes){from + 8, n};
     *payload = (struct bytes){from + 8 + WIRE_PAD(n), payload->size - 8 - WIRE_PAD(n)};
     return true;
+}
+
+static bool are_ranges(struct bytes bytes) {
+    const struct host_range *r = bytes.data;
+    for (size_t i = 0; i < bytes.size / sizeof *r; i++)
+        if (memchr(r[i].name, '\0', sizeof r[i].name) == NULL)
+            return false;
+    return true;
+}
+
+/* The same, after the client's Accept has had its say. */
+static void plan_raw(struct outcome *o, const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
+    struct bytes accepts = {NULL, 0}, body;
+    struct buf chosen = {0};
+    if ((h->flags & WIRE_ACCEPTS) != 0 && (!split_common(&payload, &accepts) || !are_ranges(accepts)))
+        worker_die();
+    body = bulk != NULL ? *bulk : payload;
+    if (accepts.size > 0)
+        host_choose_result(body.data, body.size, accepts.data, accepts.size / sizeof(struct host_range), &chosen);
+    if (chosen.failed)
+        worker_die();
+    if (chosen.size > 0) {
+        release_bulk();
+        body = (struct bytes){chosen.data, chosen.size};
+    }
+    plan_body(o, h, body);
+    buf_deinit(&chosen);
 }
 
 static void do_run(struct outcome *o, const struct wire_header *h, struct bytes payload, const struct bytes *bulk) {
@@ -589,7 +616,7 @@ static void work(const struct wire_header *h, struct bytes payload, const struct
     if (atomic_load(&self.board->cancelled[h->ticket % WIRE_MAX_IN_FLIGHT]) == h->ticket)
         o.kind = WIRE_CANCELLED;
     else if (h->kind == WIRE_PLAN && (h->flags & WIRE_RAW) != 0)
-        plan_raw(&o, h, bulk != NULL ? *bulk : payload);
+        plan_raw(&o, h, payload, bulk);
     else if (h->kind == WIRE_PLAN)
         plan_params(&o, *h, bulk != NULL ? *bulk : payload, NULL);
     else if (h->kind == WIRE_RUN)

@@ -127,9 +127,14 @@ static void submit_raw(struct deferred_request *d, const struct store_key *key) 
         http_answer_problem(d->request, PROBLEM_INTERNAL_ERROR, NULL, NULL);
         return;
     }
-    submit_job(d,
-               &(struct job_request){
-                   .body = text, .attachments = upload_data(d->upload), .key = key, .wants_hash = d->decide != NULL});
+    struct accept_ranges accepted;
+    upload_read_accept(d->request, &accepted);
+    submit_job(d, &(struct job_request){.body = text,
+                                        .accepted = accepted.list,
+                                        .accepted_count = accepted.count,
+                                        .attachments = upload_data(d->upload),
+                                        .key = key,
+                                        .wants_hash = d->decide != NULL});
     slice_deinit(&text);
 }
 

@@ -181,17 +181,23 @@ static void add_ranges(void *arg, const char *line) {
     accept_ranges_parse(arg, line);
 }
 
-/* The header Accept can say which of its results the type is to make. A large text is not looked at: that would take
- * too long. */
+void upload_read_accept(struct http_request *r, struct accept_ranges *a) {
+    memset(a, 0, sizeof *a);
+    http_each_header(r, "Accept", add_ranges, a);
+    if (!a->names_other)
+        a->count = 0;
+}
+
+/* The header Accept can say which of its results the type is to make. Of a large text a worker finds that out. */
 static bool apply_accept(struct http_request *r, struct upload **u) {
     struct accept_ranges accepted; /* it is large, and most requests have none */
     struct buf chosen = {0};
     size_t size;
     const char *text = upload_small_text(r, *u, &size);
-    accepted.count = 0;
-    accepted.names_other = false;
-    http_each_header(r, "Accept", add_ranges, &accepted);
-    if (size == 0 || !accepted.names_other)
+    if (size == 0)
+        return true;
+    upload_read_accept(r, &accepted);
+    if (accepted.count == 0)
         return true;
     host_choose_result(text, size, accepted.list, accepted.count, &chosen);
     bool good = (chosen.size == 0 && !chosen.failed) || upload_set_text(r, u, &chosen);

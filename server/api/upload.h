@@ -13,6 +13,7 @@
 #define OFFLOAD_API_UPLOAD_H
 
 #include "server/api/answers.h"
+#include "server/api/prefer.h"
 
 struct deferred_request;
 
@@ -54,6 +55,8 @@ enum coding upload_coding(struct http_request *r);
 MUST_CHECK bool upload_read(struct http_request *r, struct upload **u);
 /* The same for a route that takes JSON only, whose query was checked. */
 MUST_CHECK bool upload_read_text(struct http_request *r, struct upload **u);
+/* The media ranges of the request, if they name something else than JSON; otherwise there are none. */
+void upload_read_accept(struct http_request *r, struct accept_ranges *a);
 /* Replaces the text. False: memory ran out, and the request is answered. */
 MUST_CHECK bool upload_set_text(struct http_request *r, struct upload **u, const struct buf *text);
 

@@ -34,6 +34,7 @@ static void job_free(struct job *job) {
     free(job->stop_members);
     free(job->bad_webhook);
     free(job->request_hash);
+    free(job->accepted);
     free(job->key);
     blob_unref(job->webhook);
     record_unref(job->record);

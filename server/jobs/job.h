@@ -108,9 +108,12 @@ struct job {
     bool asynchronous; /* it is answered 202: it is run in the same go as it is planned only if that takes no time */
     bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
-    bool input_is_params; /* of the record's type; with input_is_raw */
-    bool rejected;        /* its submission was wrong, or too much: the job counts as if it had never existed */
-    bool plan_is_stale;   /* `plan` does not have the groups that were cut anew */
+    unsigned char
+        *accepted; /* heap; with input_is_raw: the media ranges of the client, in the form of `common`; or NULL */
+    uint32_t accepted_size; /* of all of that */
+    bool input_is_params;   /* of the record's type; with input_is_raw */
+    bool rejected;          /* its submission was wrong, or too much: the job counts as if it had never existed */
+    bool plan_is_stale;     /* `plan` does not have the groups that were cut anew */
     bool writes_in_place; /* a worker was given an attachment that it can write to, so it cannot begin anew elsewhere */
     bool is_too_many;     /* it is delayed, and was parsed when --max-delayed was reached */
     uint32_t delayed_place; /* in jobs->delayed, from 1; 0: it is not there */

@@ -59,7 +59,9 @@ struct jobs_webhooks {
 struct job_request {
     const struct submission *submission; /* of a small body: checked. Its params are copied. NULL: see `body` */
     struct slice body;                   /* a raw body, which a worker will parse. A reference is taken */
-    bool body_is_params;                 /* of a call of `type`, and no submission; it is never stored */
+    const struct host_range *accepted;   /* with `body`: what its Accept names, see host_choose_result. Copied */
+    size_t accepted_count;
+    bool body_is_params; /* of a call of `type`, and no submission; it is never stored */
     uint32_t type;
     const struct job_attachments *attachments; /* NULL: none. References are taken */
     int default_priority;                      /* of the Priority header (RFC 9218); -1: there is none */

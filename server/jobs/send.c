@@ -25,6 +25,9 @@ static struct pool_task plan_task(const struct job *job) {
     if (job->input_is_raw) {
         p.header.flags = WIRE_RAW | (job->request_hash != NULL ? WIRE_HASH : 0);
         p.header.count = job->js->config.max_json_depth;
+        p.front = job->accepted;
+        p.front_size = job->accepted_size;
+        p.header.flags |= job->accepted != NULL ? WIRE_ACCEPTS : 0;
         if (job->input_is_params) {
             p.header.flags |= WIRE_PARAMS;
             p.header.type = job->record->type;

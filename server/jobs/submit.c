@@ -68,6 +68,21 @@ static struct record *new_record(const struct job_request *q) {
 }
 
 /* 0, or -1: memory ran out. */
+static int copy_accepted(struct job *job, const struct job_request *q) {
+    size_t most = HANDLER_MAX_COMMON / sizeof *q->accepted; /* more than any client names */
+    uint32_t front[2] = {(uint32_t)((q->accepted_count < most ? q->accepted_count : most) * sizeof *q->accepted), 0};
+    if (front[0] == 0)
+        return 0;
+    job->accepted = calloc(1, sizeof front + WIRE_PAD(front[0]));
+    if (job->accepted == NULL)
+        return -1;
+    memcpy(job->accepted, front, sizeof front);
+    memcpy(job->accepted + sizeof front, q->accepted, front[0]);
+    job->accepted_size = (uint32_t)(sizeof front + WIRE_PAD(front[0]));
+    return 0;
+}
+
+/* 0, or -1: memory ran out. */
 static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
@@ -85,6 +100,8 @@ static int fill_input(struct job *job, const struct job_request *q) {
         job->input_is_params = q->body_is_params;
         r->type = q->body_is_params ? q->type : r->type;
         job->input = slice_ref(&q->body);
+        if (copy_accepted(job, q) != 0)
+            return -1;
         struct submission_options unknown;
         options_init(&unknown);
         if (q->wants_hash)
