@@ -313,6 +313,10 @@ bench: all $(BENCHES) ## measure: ratios in one run, as a table (ROUNDS=6; ROWS=
 bench-peers: all $(BUILD)/bench/load ## measure other ways to run CPU-bound jobs; installs them in build/peers (ROUNDS=3; PEERS="go celery"; JSON=file; BUSY=1)
 	@BUILD=$(BUILD) bench/peers/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(BUSY),--busy) $(PEERS)
 
+.PHONY: bench-embeddings
+bench-embeddings: all $(BUILD)/bench/encoder $(BUILD)/bench/load ## measure embeddings beside other engines; installs them (ROUNDS=3; ROWS="mix http"; VENV=path; JSON=file; BUSY=1)
+	@BUILD=$(BUILD) bench/embeddings/run --model $(MODEL_DIR)/all-MiniLM-L6-v2 $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(VENV),--venv $(VENV)) $(if $(JSON),--json $(JSON)) $(if $(BUSY),--busy) $(ROWS)
+
 .PHONY: performance
 performance: all $(BENCHES) ## measure all of it, and write docs/performance.md anew (ROUNDS=6; needs a quiet machine)
 	@BUILD=$(BUILD) bench/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUSY),--busy) --json docs/performance.json
