@@ -115,8 +115,11 @@ class OnnxRuntimeInt8(OnnxRuntime):
     def file(self, folder, cache):
         path = os.path.join(cache, "int8.onnx")
         if not os.path.exists(path):
+            import onnx
             from onnxruntime.quantization import QuantType, quantize_dynamic
-            quantize_dynamic(export(folder, cache), path + ".part", per_channel=True, weight_type=QuantType.QInt8)
+            # The types behind operators of ONNX Runtime's own are not known to onnx: they are floats.
+            quantize_dynamic(export(folder, cache), path + ".part", per_channel=True, weight_type=QuantType.QInt8,
+                             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
             os.replace(path + ".part", path)
         return path
 

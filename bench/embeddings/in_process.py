@@ -21,10 +21,10 @@ COSINES = {"fx16": 0.99999, "fp32": 0.999999, "bf16": 0.9999}
 SECONDS = 3
 
 
-def write_texts(directory, row):
+def write_texts(asked, directory, row):
     path = os.path.join(directory, row + ".txt")
     with open(path, "w", encoding="utf-8") as file:
-        file.writelines(text + "\n" for text in texts.texts(row))
+        file.writelines(text + "\n" for text in texts.texts(asked.folder, row))
     return path
 
 
@@ -45,7 +45,7 @@ class Contest:
 
     def __init__(self, asked, row, engines, directory):
         self.asked, self.row, self.directory = asked, row, directory
-        self.path, self.texts = write_texts(directory, row), texts.texts(row)
+        self.path, self.texts = write_texts(asked, directory, row), texts.texts(asked.folder, row)
         self.engines = {name: engine for name, engine in engines.items() if not engine.unavailable}
         self.precisions = [p for p in OWN if own(asked, self.path, p, "--seconds", "0") is not None]
         self.padding, self.tokens = {}, 0
@@ -160,7 +160,7 @@ def contest_rows(asked, row, engines, directory):
 
 def scaling_row(asked, row, directory):
     """Two processes against one, by the clock."""
-    path = write_texts(directory, row)
+    path = write_texts(asked, directory, row)
 
     def rate(processes):
         found = own(asked, path, "auto", "--seconds", str(SECONDS), "--processes", str(processes))

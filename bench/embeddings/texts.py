@@ -1,7 +1,9 @@
 """The texts that are embedded: pieces of this project's own prose, the same in each run of one commit."""
 
+import functools
 import glob
 import itertools
+import json
 import math
 import os
 import random
@@ -9,33 +11,57 @@ import re
 
 import measure
 
-TOKENS_A_WORD = 1.15  # of this prose, about
 MIX_MEAN, MIX_SIGMA = 56, 0.8
-LONG_WORDS = 260  # more than 256 tokens: what is over is cut off
+MOST = 256  # tokens of a text: what the model reads
+SPECIAL = 2  # the tokens before and behind a text
 
 COUNTS = {"short": 768, "mix": 384, "long": 32}
 
 
-def words():
-    """The prose's words, over and over."""
+def pieces(word, vocabulary):
+    """How many tokens a word of ASCII is: the longest pieces that the vocabulary has, from the left (WordPiece)."""
+    count = 0
+    for run in re.findall(r"[a-z]+|[^a-z]", word.lower()):
+        at = 0
+        while at < len(run):
+            at = next((end for end in range(len(run), at, -1) if ("##" if at else "") + run[at:end] in vocabulary), len(run))
+            count += 1
+    return count
+
+
+@functools.cache
+def words(folder):
+    """The prose's words, each with its tokens."""
+    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as file:
+        vocabulary = json.load(file)["model"]["vocab"]
     found = []
     for path in sorted([*glob.glob(os.path.join(measure.ROOT, "docs", "*.md")), os.path.join(measure.ROOT, "README.md")]):
         with open(path, encoding="utf-8") as file:
             found += re.findall(r"[A-Za-z][a-z'-]*[.,:]?(?=\s)", file.read())
-    return itertools.cycle(found)
+    return [(word, pieces(word, vocabulary)) for word in found]
 
 
 def lengths(row):
-    """Of the texts, in words."""
+    """Of the texts, in tokens."""
     chance = random.Random(14)
     if row == "long":
-        return [LONG_WORDS] * COUNTS[row]
+        return [MOST] * COUNTS[row]
     if row == "short":
-        return [chance.randint(5, 8) for _ in range(COUNTS[row])]
-    mean = math.log((MIX_MEAN - 2) / TOKENS_A_WORD) - MIX_SIGMA**2 / 2
-    return [max(1, min(LONG_WORDS, round(chance.lognormvariate(mean, MIX_SIGMA)))) for _ in range(COUNTS[row])]
+        return [chance.randint(8, 12) for _ in range(COUNTS[row])]
+    mean = math.log(MIX_MEAN) - MIX_SIGMA**2 / 2
+    return [max(SPECIAL + 2, min(MOST, round(chance.lognormvariate(mean, MIX_SIGMA)))) for _ in range(COUNTS[row])]
 
 
-def texts(row):
-    source = words()
-    return [" ".join(itertools.islice(source, length)) for length in lengths(row)]
+@functools.cache
+def texts(folder, row):
+    """At most so many tokens each; a word that would not fit is left out."""
+    source, made = itertools.cycle(words(folder)), []
+    for length in lengths(row):
+        text, left = [], length - SPECIAL
+        while left > 0:
+            word, tokens = next(source)
+            if tokens <= left:
+                text.append(word)
+                left -= tokens
+        made.append(" ".join(text))
+    return made

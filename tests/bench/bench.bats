@@ -18,6 +18,15 @@ bats_require_minimum_version 1.5.0
     [[ $output == *"go, fastify"* ]]
 }
 
+@test "bench/embeddings/run rejects what it does not know, and a folder without a model" {
+    run bench/embeddings/run --model "$BATS_TEST_TMPDIR" rapid
+    [ "$status" = 2 ]
+    [[ $output == *"short, mix, long, two, http"* ]]
+    run bench/embeddings/run --model "$BATS_TEST_TMPDIR"
+    [ "$status" = 2 ]
+    [[ $output == *"is no model"* ]]
+}
+
 @test "bench/run lists its rows, and rejects what it does not know" {
     run --separate-stderr bench/run --list
     [ "$status" = 0 ]
