@@ -2,23 +2,12 @@
  *
  * A tile is 6 rows by 16 outputs: 12 registers of sums, two of weights and one number of a row, of 16 registers. Weights
  * are taken in blocks of BLOCK inputs, of which a panel stays in the first-level cache while the rows pass by. */
+#include "handlers/embed/gemm_avx2.h"
 #include "handlers/embed/gemm_fp32.h"
 
-static bool usable(void) {
 #ifdef __x86_64__
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return false;
-#endif
-}
 
-#ifdef __x86_64__
-#include <immintrin.h>
-
-#define TARGET __attribute__((target("avx2,fma")))
-#define TILE   6
-#define BLOCK  256
-#define AHEAD  (4 * TILE) /* the rows during which the next panel is fetched into the cache */
+#define BLOCK 256
 
 static size_t scratch_size(uint32_t inputs) {
     (void)inputs;
@@ -65,18 +54,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
     }
 }
 
-#define TILE_OF(height)                                                                                                \
-    static TARGET void tile_##height(const struct piece *p) {                                                          \
-        tile(p, height);                                                                                               \
-    }
-TILE_OF(1)
-TILE_OF(2)
-TILE_OF(3)
-TILE_OF(4)
-TILE_OF(5)
-TILE_OF(6)
-
-static void (*const tiles[TILE + 1])(const struct piece *) = {NULL, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+TILES
 
 static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
     struct piece p = {.inputs = w->inputs, .outputs = w->outputs};
@@ -100,7 +78,7 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
 
 const struct gemm_kernel gemm_fp32_avx2 = {
     .name = "fp32 avx2",
-    .usable = usable,
+    .usable = gemm_avx2_usable,
 #ifdef __x86_64__
     .packed_size = gemm_fp32_packed_size,
     .scratch_size = scratch_size,

@@ -9,27 +9,15 @@
  * so no row whatsoever makes a sum of 32 bits overflow.
  *
  *     packed   the biases, the scales, and then panels: for each pair of inputs the two weights of each of the outputs */
-#include "handlers/embed/gemm.h"
-
-static bool usable(void) {
-#ifdef __x86_64__
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return false;
-#endif
-}
+#include "handlers/embed/gemm_avx2.h"
 
 #ifdef __x86_64__
 #include <float.h>
-#include <immintrin.h>
 #include <math.h>
 #include <stdlib.h>
 
-#define TARGET  __attribute__((target("avx2,fma")))
-#define TILE    6
 #define BLOCK   384
 #define LARGEST 8191
-#define AHEAD   (4 * TILE) /* the rows during which the next panel is fetched into the cache */
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
@@ -107,21 +95,9 @@ static size_t scratch_size(uint32_t inputs) {
     return gemm_align(GEMM_ROWS * (inputs * sizeof(int16_t) + blocks_of(inputs) * sizeof(float)));
 }
 
-static TARGET float largest_of(const float *a, size_t count) {
-    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
-    __m256 most = _mm256_setzero_ps();
-    float lanes[8], largest = 0;
-    for (size_t i = 0; i < count; i += 8)
-        most = _mm256_max_ps(most, _mm256_and_ps(magnitude, _mm256_loadu_ps(a + i)));
-    _mm256_storeu_ps(lanes, most);
-    for (int i = 0; i < 8; i++)
-        largest = lanes[i] > largest ? lanes[i] : largest;
-    return largest;
-}
-
 /* Makes `count` numbers, a multiple of 8, into integers. Returns their scale. */
 static TARGET float quantise(const float *a, size_t count, int16_t *to) {
-    float largest = largest_of(a, count), scale = largest / LARGEST;
+    float largest = gemm_largest(a, count), scale = largest / LARGEST;
     const __m256 factor = _mm256_set1_ps(scale > 0 ? 1 / scale : 0);
     const __m128i bound = _mm_set1_epi16(LARGEST), low_bound = _mm_set1_epi16(-LARGEST);
     for (size_t i = 0; i < count; i += 8) {
@@ -194,18 +170,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
     }
 }
 
-#define TILE_OF(height)                                                                                                \
-    static TARGET void tile_##height(const struct piece *p) {                                                          \
-        tile(p, height);                                                                                               \
-    }
-TILE_OF(1)
-TILE_OF(2)
-TILE_OF(3)
-TILE_OF(4)
-TILE_OF(5)
-TILE_OF(6)
-
-static void (*const tiles[TILE + 1])(const struct piece *) = {NULL, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+TILES
 
 static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
     size_t padded = gemm_panels(w->outputs) * GEMM_PANEL, blocks = blocks_of(w->inputs);
@@ -237,7 +202,7 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
 
 const struct gemm_kernel gemm_fx16_avx2 = {
     .name = "fx16 avx2",
-    .usable = usable,
+    .usable = gemm_avx2_usable,
 #ifdef __x86_64__
     .packed_size = packed_size,
     .scratch_size = scratch_size,
