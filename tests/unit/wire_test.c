@@ -108,7 +108,7 @@ static void headers_that_break_a_rule_are_rejected(void **state) {
     h.version = 0;
     assert_header_rejected(h);
     h = good_header();
-    h.flags = 2 * WIRE_PARAMS;
+    h.flags = 2 * WIRE_ACCEPTS;
     assert_header_rejected(h);
     h = good_header();
     h.kind = WIRE_PING;
