@@ -1,6 +1,6 @@
 /* gemm_fx16_avx2.c: products in 16-bit fixed point on CPUs with AVX2. It runs in workers.
  *
- * Inputs are taken in blocks of BLOCK. A row has a scale for each block, by which its numbers become integers up to
+ * Inputs are taken in blocks of INTEGER_BLOCK. A row has a scale for each block, by which its numbers become integers up to
  * LARGEST; an output has one scale, by which its weights do. vpmaddwd multiplies pairs of them and adds the two products,
  * in 32 bits. The scale of an output is as fine as it can be with
  *
@@ -16,7 +16,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BLOCK   384
 #define LARGEST 8191
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
@@ -36,9 +35,9 @@ static int64_t quantised(float weight, double scale) {
 
 /* Whether no sum can overflow with this scale. */
 static bool fits(const float *weights, uint32_t inputs, double scale) {
-    for (uint32_t at = 0; at < inputs; at += BLOCK) {
+    for (uint32_t at = 0; at < inputs; at += INTEGER_BLOCK) {
         int64_t sum = 0;
-        for (uint32_t i = at; i < inputs && i < at + BLOCK; i++) {
+        for (uint32_t i = at; i < inputs && i < at + INTEGER_BLOCK; i++) {
             int64_t q = llabs(quantised(weights[i], scale));
             if (q > INT16_MAX)
                 return false;
@@ -53,9 +52,9 @@ static bool fits(const float *weights, uint32_t inputs, double scale) {
 /* The finest scale that fits, or one that is coarser by less than a thousandth. 1 for weights that are all zero. */
 static float finest_scale(const float *weights, uint32_t inputs) {
     double largest = 0, largest_sum = 0;
-    for (uint32_t at = 0; at < inputs; at += BLOCK) {
+    for (uint32_t at = 0; at < inputs; at += INTEGER_BLOCK) {
         double sum = 0;
-        for (uint32_t i = at; i < inputs && i < at + BLOCK; i++) {
+        for (uint32_t i = at; i < inputs && i < at + INTEGER_BLOCK; i++) {
             sum += fabs((double)weights[i]);
             largest = fmax(largest, fabs((double)weights[i]));
         }
@@ -86,34 +85,26 @@ static void pack(const struct linear *parts, size_t count, void *packed) {
 
 /* ---- the rows ---------------------------------------------------------------------------------------------------- */
 
-static size_t blocks_of(uint32_t inputs) {
-    return (inputs + BLOCK - 1) / BLOCK;
-}
-
 /* The integers of all rows, and then the scales of each row: one for each of its blocks. */
 static size_t scratch_size(uint32_t inputs) {
-    return gemm_align(GEMM_ROWS * (inputs * sizeof(int16_t) + blocks_of(inputs) * sizeof(float)));
+    return gemm_align(GEMM_ROWS * (inputs * sizeof(int16_t) + gemm_blocks(inputs) * sizeof(float)));
 }
 
 /* Makes `count` numbers, a multiple of 8, into integers. Returns their scale. */
 static TARGET float quantise(const float *a, size_t count, int16_t *to) {
     float largest = gemm_largest(a, count), scale = largest / LARGEST;
     const __m256 factor = _mm256_set1_ps(scale > 0 ? 1 / scale : 0);
-    const __m128i bound = _mm_set1_epi16(LARGEST), low_bound = _mm_set1_epi16(-LARGEST);
-    for (size_t i = 0; i < count; i += 8) {
-        __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(a + i), factor));
-        __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-        _mm_storeu_si128((__m128i *)(void *)(to + i), _mm_max_epi16(_mm_min_epi16(packed, bound), low_bound));
-    }
+    for (size_t i = 0; i < count; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(to + i), gemm_integers(a + i, factor, LARGEST));
     return scale;
 }
 
 static void quantise_rows(const struct gemm_matrix *w, const float *a, size_t rows, int16_t *to, float *scales) {
-    size_t blocks = blocks_of(w->inputs);
+    size_t blocks = gemm_blocks(w->inputs);
     for (size_t row = 0; row < rows; row++)
         for (size_t b = 0; b < blocks; b++) {
-            size_t at = row * w->inputs + b * BLOCK, left = w->inputs - b * BLOCK;
-            scales[row * blocks + b] = quantise(a + at, left < BLOCK ? left : BLOCK, to + at);
+            size_t at = row * w->inputs + b * INTEGER_BLOCK, left = w->inputs - b * INTEGER_BLOCK;
+            scales[row * blocks + b] = quantise(a + at, left < INTEGER_BLOCK ? left : INTEGER_BLOCK, to + at);
         }
 }
 
@@ -173,7 +164,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
 TILES
 
 static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
-    size_t padded = gemm_panels(w->outputs) * GEMM_PANEL, blocks = blocks_of(w->inputs);
+    size_t padded = gemm_panels(w->outputs) * GEMM_PANEL, blocks = gemm_blocks(w->inputs);
     int16_t *integers = scratch;
     float *row_scales = (float *)(void *)(integers + GEMM_ROWS * w->inputs);
     const float *bias = w->packed;
@@ -181,15 +172,15 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
     struct piece p = {.inputs = w->inputs, .outputs = w->outputs, .row_scale_stride = blocks};
     quantise_rows(w, a, rows, integers, row_scales);
     for (size_t b = 0; b < blocks; b++) {
-        size_t left = w->inputs - b * BLOCK;
-        p.pairs = (left < BLOCK ? left : BLOCK) / 2;
+        size_t left = w->inputs - b * INTEGER_BLOCK;
+        p.pairs = (left < INTEGER_BLOCK ? left : INTEGER_BLOCK) / 2;
         for (size_t o = 0; o < w->outputs; o += GEMM_PANEL) {
-            p.weights = panels + o * w->inputs + b * BLOCK * GEMM_PANEL;
+            p.weights = panels + o * w->inputs + b * INTEGER_BLOCK * GEMM_PANEL;
             p.scales = bias + padded + o;
             p.bias = b == 0 ? bias + o : NULL;
             p.half = w->outputs - o < GEMM_PANEL;
             for (size_t row = 0; row < rows; row += TILE) {
-                p.a = integers + row * w->inputs + b * BLOCK;
+                p.a = integers + row * w->inputs + b * INTEGER_BLOCK;
                 p.row_scales = row_scales + row * blocks + b;
                 p.out = out + row * w->outputs + o;
                 p.ahead = row < AHEAD ? w->inputs : 0;

@@ -1,7 +1,7 @@
 /* gemm_int8_avx2.c: products of 8-bit weights and 7-bit numbers on CPUs with AVX2. It runs in workers. It is no quicker
  * than fx16 for more than a few tokens and far less exact; its weights take half of the memory.
  *
- * Inputs are taken in blocks of BLOCK. A row has a scale for each block, by which its numbers become integers from
+ * Inputs are taken in blocks of INTEGER_BLOCK. A row has a scale for each block, by which its numbers become integers from
  * -LARGEST to LARGEST; OFFSET is added, for vpmaddubsw wants one side without signs. It adds two products in 16 bits,
  * which cannot overflow: 2 * (OFFSET + LARGEST) * 127 < 2^15. What OFFSET brought in is taken off each sum: OFFSET times
  * the sum of the weights.
@@ -14,14 +14,9 @@
 #include <float.h>
 #include <math.h>
 
-#define BLOCK   384
 #define LARGEST 63
 #define OFFSET  64
 #define WEIGHT  127 /* the largest weight */
-
-static size_t blocks_of(uint32_t inputs) {
-    return (inputs + BLOCK - 1) / BLOCK;
-}
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
@@ -36,13 +31,13 @@ static struct packed parts_of(const void *memory, uint32_t outputs, uint32_t inp
     struct packed p = {.bias = (float *)(uintptr_t)memory, .padded = gemm_panels(outputs) * GEMM_PANEL};
     p.scales = p.bias + p.padded;
     p.sums = (int32_t *)(void *)(p.scales + p.padded);
-    p.panels = (int8_t *)(p.sums + blocks_of(inputs) * p.padded);
+    p.panels = (int8_t *)(p.sums + gemm_blocks(inputs) * p.padded);
     return p;
 }
 
 static size_t packed_size(uint32_t outputs, uint32_t inputs) {
     size_t padded = gemm_panels(outputs) * GEMM_PANEL;
-    return gemm_align(padded * ((2 + blocks_of(inputs)) * sizeof(float) + inputs));
+    return gemm_align(padded * ((2 + gemm_blocks(inputs)) * sizeof(float) + inputs));
 }
 
 static float scale_of(const float *weights, uint32_t inputs) {
@@ -55,13 +50,13 @@ static float scale_of(const float *weights, uint32_t inputs) {
 static void pack_output(const struct packed *p, uint32_t output, const float *from, uint32_t inputs) {
     int8_t *to = p->panels + (size_t)(output / GEMM_PANEL) * GEMM_PANEL * inputs + (size_t)(output % GEMM_PANEL) * 4;
     p->scales[output] = from == NULL ? 1 : scale_of(from, inputs);
-    for (size_t b = 0; b < blocks_of(inputs); b++)
+    for (size_t b = 0; b < gemm_blocks(inputs); b++)
         p->sums[b * p->padded + output] = 0;
     for (size_t i = 0; i < inputs; i++) {
         long q = from == NULL ? 0 : lrintf(from[i] / p->scales[output]);
         q = q > WEIGHT ? WEIGHT : q < -WEIGHT ? -WEIGHT : q;
         to[i / 4 * 4 * GEMM_PANEL + i % 4] = (int8_t)q;
-        p->sums[i / BLOCK * p->padded + output] += OFFSET * (int32_t)q;
+        p->sums[i / INTEGER_BLOCK * p->padded + output] += OFFSET * (int32_t)q;
     }
 }
 
@@ -78,30 +73,27 @@ static void pack(const struct linear *parts, size_t count, void *memory) {
 
 /* The integers of all rows, and then the scales of each row: one for each of its blocks. */
 static size_t scratch_size(uint32_t inputs) {
-    return gemm_align(GEMM_ROWS * (inputs + blocks_of(inputs) * sizeof(float)));
+    return gemm_align(GEMM_ROWS * (inputs + gemm_blocks(inputs) * sizeof(float)));
 }
 
 /* Makes `count` numbers, a multiple of 8, into integers. Returns their scale. */
 static TARGET float quantise(const float *a, size_t count, uint8_t *to) {
     float largest = gemm_largest(a, count), scale = largest / LARGEST;
     const __m256 factor = _mm256_set1_ps(scale > 0 ? 1 / scale : 0);
-    const __m128i bound = _mm_set1_epi16(LARGEST), low_bound = _mm_set1_epi16(-LARGEST),
-                  offset = _mm_set1_epi16(OFFSET);
+    const __m128i offset = _mm_set1_epi16(OFFSET);
     for (size_t i = 0; i < count; i += 8) {
-        __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(a + i), factor));
-        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-        words = _mm_add_epi16(_mm_max_epi16(_mm_min_epi16(words, bound), low_bound), offset);
+        __m128i words = _mm_add_epi16(gemm_integers(a + i, factor, LARGEST), offset);
         _mm_storel_epi64((__m128i *)(void *)(to + i), _mm_packus_epi16(words, words));
     }
     return scale;
 }
 
 static void quantise_rows(const struct gemm_matrix *w, const float *a, size_t rows, uint8_t *to, float *scales) {
-    size_t blocks = blocks_of(w->inputs);
+    size_t blocks = gemm_blocks(w->inputs);
     for (size_t row = 0; row < rows; row++)
         for (size_t b = 0; b < blocks; b++) {
-            size_t at = row * w->inputs + b * BLOCK, left = w->inputs - b * BLOCK;
-            scales[row * blocks + b] = quantise(a + at, left < BLOCK ? left : BLOCK, to + at);
+            size_t at = row * w->inputs + b * INTEGER_BLOCK, left = w->inputs - b * INTEGER_BLOCK;
+            scales[row * blocks + b] = quantise(a + at, left < INTEGER_BLOCK ? left : INTEGER_BLOCK, to + at);
         }
 }
 
@@ -165,23 +157,23 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
 TILES
 
 static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
-    size_t blocks = blocks_of(w->inputs);
+    size_t blocks = gemm_blocks(w->inputs);
     uint8_t *integers = scratch;
     float *row_scales = (float *)(void *)(integers + GEMM_ROWS * w->inputs);
     struct packed packed = parts_of(w->packed, w->outputs, w->inputs);
     struct piece p = {.inputs = w->inputs, .outputs = w->outputs, .row_scale_stride = blocks};
     quantise_rows(w, a, rows, integers, row_scales);
     for (size_t b = 0; b < blocks; b++) {
-        size_t left = w->inputs - b * BLOCK;
-        p.fours = (left < BLOCK ? left : BLOCK) / 4;
+        size_t left = w->inputs - b * INTEGER_BLOCK;
+        p.fours = (left < INTEGER_BLOCK ? left : INTEGER_BLOCK) / 4;
         for (size_t o = 0; o < w->outputs; o += GEMM_PANEL) {
-            p.weights = packed.panels + o * w->inputs + b * BLOCK * GEMM_PANEL;
+            p.weights = packed.panels + o * w->inputs + b * INTEGER_BLOCK * GEMM_PANEL;
             p.scales = packed.scales + o;
             p.sums = packed.sums + b * packed.padded + o;
             p.bias = b == 0 ? packed.bias + o : NULL;
             p.half = w->outputs - o < GEMM_PANEL;
             for (size_t row = 0; row < rows; row += TILE) {
-                p.a = integers + row * w->inputs + b * BLOCK;
+                p.a = integers + row * w->inputs + b * INTEGER_BLOCK;
                 p.row_scales = row_scales + row * blocks + b;
                 p.out = out + row * w->outputs + o;
                 p.ahead = row < AHEAD ? w->inputs / 2 : 0;
