@@ -68,13 +68,22 @@ const struct handler_counter *host_counter(size_t i) {
     return NULL;
 }
 
+/* It is asked for each text of a job, mostly about the type of the text before. */
 size_t registry_counter(const struct handler *handler, unsigned counter) {
-    size_t at = 0;
-    for (size_t h = 0; h < HANDLERS; h++)
-        for (unsigned i = 0; counters_are_new(h) && all_handlers[h]->counters[i].name != NULL; i++, at++)
-            if (all_handlers[h]->counters == handler->counters && i == counter)
-                return at;
-    return SIZE_MAX;
+    static const struct handler_counter *known;
+    static size_t first, its_count;
+    if (handler->counters == NULL)
+        return SIZE_MAX;
+    if (handler->counters != known) {
+        const struct handler_counter *at;
+        first = 0;
+        while ((at = host_counter(first)) != NULL && at != handler->counters)
+            first++;
+        for (its_count = 0; at != NULL && at[its_count].name != NULL;)
+            its_count++;
+        known = handler->counters;
+    }
+    return counter < its_count ? first + counter : SIZE_MAX;
 }
 
 /* ---- names and numbers ------------------------------------------------------------------------------------------- */
