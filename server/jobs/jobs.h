@@ -68,6 +68,7 @@ struct job_request {
     bool asynchronous;           /* it will be answered 202, or streamed: it is run in the same go as it is
                                           * planned only if that takes next to no time */
     const char *trace;           /* the text of trace.h, or NULL */
+    const char *tenant;          /* the name of the key that submits it. NULL: there are no keys. Copied */
     bool wants_hash;             /* of `body`: see job_request_hash */
     const struct store_key *key; /* its Idempotency-Key in the store, or NULL. Copied */
 };

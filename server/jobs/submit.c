@@ -60,7 +60,8 @@ static struct record *new_record(const struct job_request *q) {
     r->version = 1;
     r->options.priority = DEFAULT_PRIORITY;
     r->trace = q->trace == NULL ? NULL : strdup(q->trace);
-    if (q->trace != NULL && r->trace == NULL) {
+    r->tenant = q->tenant == NULL ? NULL : strdup(q->tenant);
+    if ((q->trace != NULL && r->trace == NULL) || (q->tenant != NULL && r->tenant == NULL)) {
         record_unref(r);
         return NULL;
     }

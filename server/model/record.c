@@ -51,6 +51,7 @@ void record_unref(struct record *r) {
     buf_deinit(&r->error);
     options_deinit(&r->options);
     free(r->trace);
+    free(r->tenant);
     job_log_free(r->log);
     spare_give(&spare, r);
 }
@@ -58,5 +59,6 @@ void record_unref(struct record *r) {
 size_t record_bytes(const struct record *r) {
     return sizeof *r + (r->binary == NULL ? 0 : sizeof *r->binary + r->binary->summary.capacity) + r->lost.capacity +
            r->error.capacity + r->result.size + (r->trace == NULL ? 0 : strlen(r->trace)) +
+           (r->tenant == NULL ? 0 : strlen(r->tenant)) +
            (r->log == NULL ? 0 : sizeof *r->log + r->log->text.capacity);
 }

@@ -60,6 +60,7 @@ struct record {
     double shown_fraction; /* the largest progress that somebody was shown in this process; not stored */
     uint64_t version;      /* grows with every change; the ETag is made of it */
     char *trace;           /* heap or NULL: the text of trace.h */
+    char *tenant;          /* heap or NULL: the name of the key that has submitted it; NULL: there were no keys */
     /* What its programs have printed. NULL: nothing; or the record was read for a list. Of a job that has not ended it
      * is not stored. */
     struct job_log *log;
