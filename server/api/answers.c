@@ -79,7 +79,7 @@ static int64_t retry_after_s(const struct record *record, const struct job *job)
 void answer_accepted(struct server *s, struct http_request *r, const struct record *record,
                      const struct answer_terms *terms) {
     char id[ID_TEXT_SIZE];
-    const struct job *job = jobs_find(s->jobs, &record->id);
+    const struct job *job = jobs_find(s->jobs, &record->id, NULL);
     id_format(&record->id, id);
     http_set_header_f(r, "Location", "/v1/jobs/%s", id);
     http_set_header_f(r, "Retry-After", "%lld", (long long)retry_after_s(record, job));

@@ -131,7 +131,7 @@ static void on_found(void *arg, enum store_result result, struct record *record)
     if (d->found != NULL)
         d->found(d, result, record);
     else if (result == STORE_OK)
-        answer_by_kind(d, record, jobs_find(d->server->jobs, &record->id));
+        answer_by_kind(d, record, jobs_find(d->server->jobs, &record->id, NULL));
     else
         answer_not_found(d->request, result);
 }
@@ -141,14 +141,14 @@ void deferred_look_up(struct deferred_request *d, const struct id *id,
     d->found = found;
     move_to(d, DEFERRED_ASKING);
     deferred_enter_store(d);
-    jobs_get(d->server->jobs, id, on_found, d);
+    jobs_get(d->server->jobs, id, NULL, on_found, d);
 }
 
 void deferred_ask(struct deferred_request *d, const struct id *id) {
     d->found = NULL;
     move_to(d, DEFERRED_ASKING);
     deferred_enter_store(d);
-    jobs_get(d->server->jobs, id, on_found, d);
+    jobs_get(d->server->jobs, id, NULL, on_found, d);
 }
 
 /* A job that was live until now may not have been remembered: then it is gone all the same. */
@@ -167,7 +167,7 @@ static void on_forgotten(void *arg, enum store_result result) {
 static void forget(struct deferred_request *d, const struct id *id, enum deferred_state state) {
     move_to(d, state);
     deferred_enter_store(d);
-    jobs_forget(d->server->jobs, id, on_forgotten, d);
+    jobs_forget(d->server->jobs, id, NULL, on_forgotten, d);
 }
 
 void deferred_forget(struct deferred_request *d, const struct id *id) {

@@ -16,7 +16,7 @@
 
 /* Cancels a live job, unless a condition of the request is false. False: it is not live. */
 static bool cancel_if_live(struct deferred_request *d, const struct id *id) {
-    struct job *job = jobs_find(d->server->jobs, id);
+    struct job *job = jobs_find(d->server->jobs, id, NULL);
     if (job == NULL)
         return false;
     if (!answer_precondition_failed(d->request, job_record(job), job)) {
@@ -45,7 +45,7 @@ void api_get_job(struct server *s, struct http_request *r, struct route_match m)
     d->terms.prefer = deferred_read_prefer(r);
     if (d->terms.prefer.has_wait)
         wait_ns = deferred_wait_time(s, &d->terms.prefer, &d->terms.granted_s);
-    struct job *job = wait_ns == 0 ? NULL : jobs_find(s->jobs, &id);
+    struct job *job = wait_ns == 0 ? NULL : jobs_find(s->jobs, &id, NULL);
     bool denied = job != NULL && s->waiting >= s->config.max_sync;
     if (d->terms.prefer.has_wait && !denied)
         http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)d->terms.granted_s);
@@ -155,7 +155,7 @@ static void on_listed(void *arg, enum store_result result, struct record *record
             return;
         if (l->count > 1)
             buf_putc(&l->body, ',');
-        struct job_view view = job_look(jobs_find(server->jobs, &record->id));
+        struct job_view view = job_look(jobs_find(server->jobs, &record->id, NULL));
         render_job(&l->body, record, &view, false);
         l->last = record->id;
     } else if (deferred_leave_store(&l->deferred)) {

@@ -195,7 +195,7 @@ static void submit_body(struct deferred_request *d) {
 /* ---- a job that another request made ----------------------------------------------------------------------------- */
 
 static void join(struct deferred_request *d, const struct id *id) {
-    struct job *job = jobs_find(d->server->jobs, id);
+    struct job *job = jobs_find(d->server->jobs, id, NULL);
     d->reply_kind = REPLY_RESULT; /* a large body had it chosen before, for its own job */
     d->streamed = false;
     int64_t wait_ns = choose_reply_kind(d);
@@ -285,7 +285,7 @@ static void own_raw(struct deferred_request *d, struct job *job) {
     struct jobs *jobs = d->server->jobs;
     job_unthrottle(job);
     idempotency_own(&d->claim, &id);
-    if (jobs_find(jobs, &id) == job)
+    if (jobs_find(jobs, &id, NULL) == job)
         deferred_decided(d, job);
 }
 

@@ -138,7 +138,7 @@ void job_tell_end(struct job *job) {
         return;
     }
     if (job_is_store_failed(job) && job->record->durable) { /* it can have reached the disk all the same */
-        s->ops->forget(s, &job->record->id, on_ignored, NULL);
+        s->ops->forget(s, &job->record->id, NULL, on_ignored, NULL);
         if (job->webhook != NULL)
             s->ops->delivered(s, &job->record->id);
     } else if (!job_is_store_failed(job)) {

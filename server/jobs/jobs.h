@@ -167,12 +167,14 @@ int64_t job_estimated_work_ms(const struct job *job);
 
 /* ---- all jobs ---------------------------------------------------------------------------------------------------- */
 
-/* The live job with that id, or NULL. Borrowed until it ends. */
-struct job *jobs_find(struct jobs *js, const struct id *id);
+/* viewer: the tenant that asks (borrowed for the call), who does not see the jobs of others; NULL sees all jobs.
+ *
+ * The live job with that id, or NULL. Borrowed until it ends. */
+struct job *jobs_find(struct jobs *js, const struct id *id, const char *viewer);
 /* The record of a job that is live, remembered or stored. `found` can be called before this returns. */
-void jobs_get(struct jobs *js, const struct id *id, store_found *found, void *arg);
+void jobs_get(struct jobs *js, const struct id *id, const char *viewer, store_found *found, void *arg);
 /* Forgets a job that has ended; cancel a live one first. `done` can be called before this returns. */
-void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *arg);
+void jobs_forget(struct jobs *js, const struct id *id, const char *viewer, store_done *done, void *arg);
 /* Lists live and ended jobs, the newest first, as store_ops.list does. */
 void jobs_list(struct jobs *js, const struct record_filter *f, store_found *found, void *arg);
 

@@ -52,7 +52,7 @@ struct recording {
 
 static void on_recorded(void *arg, enum store_result result) {
     struct recording *g = arg;
-    struct job *job = jobs_find(g->js, &g->id);
+    struct job *job = jobs_find(g->js, &g->id, NULL);
     (void)result; /* a store in trouble writes it later: the job does not wait for that */
     if (job != NULL)
         job_backoff_recorded(job, g->chunk);

@@ -10,10 +10,10 @@
 #include "server/jobs/delayed.h"
 #include "server/jobs/job.h"
 
-struct job *jobs_find(struct jobs *js, const struct id *id) {
+struct job *jobs_find(struct jobs *js, const struct id *id, const char *viewer) {
     struct job *job;
     HASH_FIND(hh, js->live, id, sizeof *id, job);
-    return job;
+    return job != NULL && tenant_sees(viewer, job->record->tenant) ? job : NULL;
 }
 
 /* What the remembered jobs have answered. */
@@ -28,31 +28,31 @@ static void on_remembered(void *arg, enum store_result result, struct record *re
     l->record = record;
 }
 
-void jobs_get(struct jobs *js, const struct id *id, store_found *found, void *arg) {
-    struct job *job = jobs_find(js, id);
+void jobs_get(struct jobs *js, const struct id *id, const char *viewer, store_found *found, void *arg) {
+    struct job *job = jobs_find(js, id, viewer);
     struct lookup l = {STORE_NOT_FOUND, NULL};
     if (job != NULL) {
         found(arg, STORE_OK, job->record);
         return;
     }
-    js->remembered->ops->get(js->remembered, id, on_remembered, &l); /* in memory: answers at once */
+    js->remembered->ops->get(js->remembered, id, viewer, on_remembered, &l); /* in memory: answers at once */
     if (l.result != STORE_NOT_FOUND)
         found(arg, l.result, l.record);
     else
-        js->store->ops->get(js->store, id, found, arg);
+        js->store->ops->get(js->store, id, viewer, found, arg);
 }
 
 static void on_forgotten(void *arg, enum store_result result) {
     *(enum store_result *)arg = result;
 }
 
-void jobs_forget(struct jobs *js, const struct id *id, store_done *done, void *arg) {
+void jobs_forget(struct jobs *js, const struct id *id, const char *viewer, store_done *done, void *arg) {
     enum store_result result = STORE_NOT_FOUND;
-    js->remembered->ops->forget(js->remembered, id, on_forgotten, &result);
+    js->remembered->ops->forget(js->remembered, id, viewer, on_forgotten, &result);
     if (result != STORE_NOT_FOUND)
         done(arg, result);
     else
-        js->store->ops->forget(js->store, id, done, arg);
+        js->store->ops->forget(js->store, id, viewer, done, arg);
 }
 
 /* ---- list: live, remembered and stored, merged -------------------------------------------------------------------

@@ -117,7 +117,7 @@ static void restore_losses(struct job *job, const struct store_chunk *stored) {
 
 static void on_chunk(void *arg, const struct id *id, const struct store_chunk *stored) {
     const struct recovery *to = arg;
-    struct job *job = jobs_find(to->js, id);
+    struct job *job = jobs_find(to->js, id, NULL);
     if (job == NULL)
         return;
     restore_losses(job, stored);

@@ -56,9 +56,12 @@ void record_unref(struct record *r) {
     spare_give(&spare, r);
 }
 
+bool tenant_sees(const char *viewer, const char *tenant) {
+    return viewer == NULL || (tenant != NULL && strcmp(viewer, tenant) == 0);
+}
+
 size_t record_bytes(const struct record *r) {
     return sizeof *r + (r->binary == NULL ? 0 : sizeof *r->binary + r->binary->summary.capacity) + r->lost.capacity +
            r->error.capacity + r->result.size + (r->trace == NULL ? 0 : strlen(r->trace)) +
-           (r->tenant == NULL ? 0 : strlen(r->tenant)) +
-           (r->log == NULL ? 0 : sizeof *r->log + r->log->text.capacity);
+           (r->tenant == NULL ? 0 : strlen(r->tenant)) + (r->log == NULL ? 0 : sizeof *r->log + r->log->text.capacity);
 }

@@ -73,6 +73,9 @@ struct record *record_new(void); /* one reference; NULL if memory ran out */
 struct record *record_ref(struct record *r);
 void record_unref(struct record *r); /* NULL is allowed */
 
+/* Whether a job of `tenant` (NULL: it was submitted without a key) is to be seen by `viewer`; NULL sees all jobs. */
+bool tenant_sees(const char *viewer, const char *tenant);
+
 /* About how many bytes a record holds in memory. */
 size_t record_bytes(const struct record *r);
 

@@ -58,6 +58,7 @@ struct entry {
     struct indexed indexed;
     struct id id;
     struct record *record; /* a reference; NULL: a tombstone */
+    char *tenant;          /* heap: whose a tombstone is; NULL: nobody's. Of a job its record says it */
     int64_t ttl_ms;
     size_t held; /* bytes counted for it in HELD_ENDED */
     UT_hash_handle hh;
@@ -131,6 +132,12 @@ static struct entry *find(struct memory_store *m, const struct id *id) {
     return e;
 }
 
+/* As `find`, but only what `tenant` is to see. */
+static struct entry *find_seen(struct memory_store *m, const struct id *id, const char *tenant) {
+    struct entry *e = find(m, id);
+    return e != NULL && tenant_sees(tenant, e->record == NULL ? e->tenant : e->record->tenant) ? e : NULL;
+}
+
 static bool is_open(const struct entry *e) {
     return e->timed.due_ms == 0;
 }
@@ -172,12 +179,23 @@ static void drop_entry(struct memory_store *m, struct entry *e) {
     unschedule(m, &e->timed);
     HASH_DEL(m->by_id, e);
     held_sub(HELD_ENDED, e->held);
+    free(e->tenant);
     free(e);
 }
 
-/* The job was deleted, evicted, or has expired. Its tombstone stays for one more TTL, unless there are too many. */
+/* The job was deleted, evicted, or has expired. Its tombstone stays for one more TTL, unless there are too many; or
+ * there is no memory to know whose it is, since nobody else may hear that there was such a job. */
 static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
+    const char *tenant = e->record->tenant;
+    if (tenant != NULL) {
+        e->tenant = strdup(tenant);
+        if (e->tenant == NULL) {
+            drop_entry(m, e);
+            return;
+        }
+    }
     drop_record(m, e);
+    held_replace(HELD_ENDED, &e->held, sizeof *e + (e->tenant == NULL ? 0 : strlen(e->tenant) + 1));
     unschedule(m, &e->timed);
     m->tombstones++;
     schedule(m, &e->timed, TIMED_TOMBSTONE, now_ms + (e->ttl_ms > 0 ? e->ttl_ms : 1));
@@ -331,17 +349,17 @@ static void memory_finish(struct store *s, struct record *r, const struct delive
     done(arg, STORE_OK);
 }
 
-static void memory_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
+static void memory_forget(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg) {
     struct memory_store *m = self(s);
-    struct entry *e = find(m, id);
+    struct entry *e = find_seen(m, id, tenant);
     bool there = e != NULL && e->record != NULL;
     if (there)
         bury(m, e, clock_wall_ms());
     done(arg, e == NULL ? STORE_NOT_FOUND : there ? STORE_OK : STORE_GONE);
 }
 
-static void memory_get(struct store *s, const struct id *id, store_found *found, void *arg) {
-    struct entry *e = find(self(s), id);
+static void memory_get(struct store *s, const struct id *id, const char *tenant, store_found *found, void *arg) {
+    struct entry *e = find_seen(self(s), id, tenant);
     if (e == NULL)
         found(arg, STORE_NOT_FOUND, NULL);
     else if (e->record == NULL)

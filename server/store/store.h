@@ -22,7 +22,7 @@
 
 enum store_result {
     STORE_OK,
-    STORE_NOT_FOUND,   /* the job never existed, or it has been gone for longer than one TTL */
+    STORE_NOT_FOUND,   /* the job never existed, is another tenant's, or has been gone for longer than one TTL */
     STORE_GONE,        /* the job was deleted, evicted or expired less than one TTL ago */
     STORE_FINAL,       /* the job ended, and cannot be changed */
     STORE_EXISTS,      /* submit: another job has that Idempotency-Key */
@@ -124,9 +124,10 @@ struct store_ops {
      * never is. A store that cannot write now says STORE_UNAVAILABLE, answers `get` from memory, and writes when it
      * can. STORE_NO_MEMORY: it has not even that; the caller tries again. */
     void (*finish)(struct store *s, struct record *r, const struct delivery *webhook, store_done *done, void *arg);
-    /* The owner of the job has deleted it. The job is gone for one more TTL, and then unknown. */
-    void (*forget)(struct store *s, const struct id *id, store_done *done, void *arg);
-    void (*get)(struct store *s, const struct id *id, store_found *found, void *arg);
+    /* The owner of the job has deleted it. The job is gone for one more TTL, and then unknown. `tenant` (NULL: anybody's)
+     * is borrowed for the call: a job of another one is STORE_NOT_FOUND, even if it is gone; likewise in `get`. */
+    void (*forget)(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg);
+    void (*get)(struct store *s, const struct id *id, const char *tenant, store_found *found, void *arg);
     /* Lists jobs that have ended, the newest first: the caller knows those that have not. Calls `found` once for each
      * match, and then once with record NULL. Records come without results, summaries and logs. */
     void (*list)(struct store *s, const struct record_filter *f, store_found *found, void *arg);

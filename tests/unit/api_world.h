@@ -282,8 +282,8 @@ static struct {
     void *arg;
 } get;
 
-static void late_get(struct store *s, const struct id *id, store_found *found, void *arg) {
-    (void)s, (void)id;
+static void late_get(struct store *s, const struct id *id, const char *tenant, store_found *found, void *arg) {
+    (void)s, (void)id, (void)tenant;
     assert_null(get.found);
     get.found = found;
     get.arg = arg;

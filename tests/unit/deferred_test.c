@@ -124,7 +124,7 @@ static void a_202_of_a_job_that_was_run_at_once_tells_its_end(void **state) {
     dispatch();
     reply_done(LAST, "{}");
     assert_int_equal(state_of(&r), DEFERRED_STORING);
-    assert_null(jobs_find(jobs, &id));
+    assert_null(jobs_find(jobs, &id, NULL));
     assert_waits(&r);
     assert_string_equal(late.calls, "S");
     answer_store(STORE_OK);

@@ -291,7 +291,7 @@ static void a_job_that_is_cancelled_while_its_end_is_recorded_has_ended_before(v
     submit_stored(&c);
     struct id id = c.record->id;
     run_to_end();
-    assert_null(jobs_find(jobs, &id)); /* clients ask the store, which answers behind the end */
+    assert_null(jobs_find(jobs, &id, NULL)); /* clients ask the store, which answers behind the end */
     assert_int_equal(c.ended, 0);
     assert_false(jobs_are_drained(jobs));
     job_cancel(c.job);
@@ -331,7 +331,7 @@ static void a_job_that_was_run_at_once_is_submitted_together_with_its_end(void *
     assert_int_equal(late.status, JOB_SUCCEEDED);
     assert_int_equal(late.durability, DURABILITY_POSTING);
     assert_int_equal(job->durability, DURABILITY_END_RECORDED);
-    assert_null(jobs_find(jobs, &id));
+    assert_null(jobs_find(jobs, &id, NULL));
     assert_false(jobs_are_drained(jobs));
     assert_int_equal(c.answers + c.ended, 0);
     assert_int_equal(metrics.jobs[TOY_PLAIN][JOB_SUCCEEDED], 0);

@@ -150,7 +150,7 @@ static void results_are_evicted_for_new_jobs_and_then_jobs_are_not_accepted(void
     assert_int_equal(try_submit(&why), -1);
     assert_int_equal(why, PROBLEM_OVER_MEMORY);
     assert_string_equal(metrics.rejected[0].label, "over_memory");
-    assert_null(jobs_find(jobs, &id));
+    assert_null(jobs_find(jobs, &id, NULL));
 }
 
 /* ---- memory runs out --------------------------------------------------------------------------------------------- */
@@ -287,11 +287,21 @@ static void on_done(void *arg, enum store_result result) {
     *(enum store_result *)arg = result;
 }
 
-static enum store_result look_up(const struct id *id) {
+static enum store_result look_up_as(const char *viewer, const struct id *id) {
     struct found f = {STORE_UNAVAILABLE, 0, {{0}}};
-    jobs_get(jobs, id, on_found, &f);
+    jobs_get(jobs, id, viewer, on_found, &f);
     assert_int_equal(f.count, f.result == STORE_OK ? 1 : 0);
     return f.result;
+}
+
+static enum store_result look_up(const struct id *id) {
+    return look_up_as(NULL, id);
+}
+
+static enum store_result forget_as(const char *viewer, const struct id *id) {
+    enum store_result result = STORE_UNAVAILABLE;
+    jobs_forget(jobs, id, viewer, on_done, &result);
+    return result;
 }
 
 /* Each is older than the one before. */
@@ -316,15 +326,43 @@ static void a_job_is_found_live_then_ended_then_gone(void **state) {
         assert_int_equal(look_up(&c.record->id), STORE_OK);
         job_cancel(c.job);
         assert_int_equal(look_up(&c.record->id), STORE_OK);
-        jobs_forget(jobs, &c.record->id, on_done, &result);
+        jobs_forget(jobs, &c.record->id, NULL, on_done, &result);
         assert_int_equal(result, STORE_OK);
         assert_int_equal(look_up(&c.record->id), STORE_GONE);
-        jobs_forget(jobs, &c.record->id, on_done, &result);
+        jobs_forget(jobs, &c.record->id, NULL, on_done, &result);
         assert_int_equal(result, STORE_GONE);
         leave(&c);
     }
     struct id unknown = id_new(clock_wall_ms());
     assert_int_equal(look_up(&unknown), STORE_NOT_FOUND);
+}
+
+/* durable: its end is the store's; else it is remembered. */
+static void a_job_is_found_by_its_tenant_alone(void **state) {
+    (void)state;
+    for (int durable = 0; durable < 2; durable++) {
+        struct client c;
+        submit_of("ann", &c);
+        const struct id *id = &c.record->id;
+        if (durable)
+            make_durable(&c);
+        assert_ptr_equal(jobs_find(jobs, id, NULL), c.job);
+        assert_ptr_equal(jobs_find(jobs, id, "ann"), c.job);
+        assert_null(jobs_find(jobs, id, "bob"));
+        for (int ended = 0; ended < 2; ended++) {
+            assert_int_equal(look_up_as("ann", id), STORE_OK);
+            assert_int_equal(look_up_as("bob", id), STORE_NOT_FOUND);
+            assert_int_equal(look_up_as(NULL, id), STORE_OK);
+            if (!ended)
+                job_cancel(c.job);
+        }
+        assert_int_equal(forget_as("bob", id), STORE_NOT_FOUND);
+        assert_int_equal(look_up_as("ann", id), STORE_OK);
+        assert_int_equal(forget_as("ann", id), STORE_OK);
+        assert_int_equal(look_up_as("bob", id), STORE_NOT_FOUND);
+        assert_int_equal(look_up_as("ann", id), STORE_GONE);
+        leave(&c);
+    }
 }
 
 static void the_list_has_each_job_once_newest_first(void **state) {
@@ -477,6 +515,7 @@ int main(void) {
         JOBS_TEST(a_job_counts_while_it_lives_with_its_chunks_and_what_it_has_lost),
         JOBS_TEST(a_result_that_does_not_fit_fails_its_job_alone),
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
+        JOBS_TEST(a_job_is_found_by_its_tenant_alone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),
         JOBS_TEST(a_live_job_is_listed_by_what_it_is_now),
         JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),

@@ -36,7 +36,7 @@ static void restart_process(struct client *c, bool killed) {
     }
     open_jobs(kept, true);
     assert_int_equal(jobs_recover(jobs), 0);
-    c->job = jobs_find(jobs, &r->id);
+    c->job = jobs_find(jobs, &r->id, NULL);
     if (c->job != NULL)
         job_wait(c->job, &c->waiter);
 }

@@ -191,6 +191,15 @@ static inline void submit(struct client *c, bool asynchronous) {
     submit_as(c, &s, asynchronous);
 }
 
+/* With the key of that tenant; asynchronous. */
+static inline void submit_of(const char *tenant, struct client *c) {
+    struct submission s = plain();
+    struct job_request q = {.submission = &s, .default_priority = -1, .asynchronous = true, .tenant = tenant};
+    buf_puts(&s.params, "params");
+    submit_request(c, &q);
+    buf_deinit(&s.params);
+}
+
 /* Submits a raw body, which a worker has to parse. default_priority: -1 for none. */
 static inline void submit_raw(struct client *c, int default_priority) {
     struct job_request q = {.body = slice_all(blob_copy("{...}", 5)), .default_priority = default_priority};
@@ -478,7 +487,7 @@ static inline void end_backoffs(struct job *job) {
 static inline void assert_ended(const struct client *c, enum job_status status) {
     assert_int_equal(c->ended, 1);
     assert_string_equal(job_status_name(c->record->status), job_status_name(status));
-    assert_null(jobs_find(jobs, &c->record->id));
+    assert_null(jobs_find(jobs, &c->record->id, NULL));
     assert_true(c->record->finished_ms >= c->record->created_ms);
 }
 

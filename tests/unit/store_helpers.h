@@ -158,19 +158,31 @@ UNUSED static enum store_result finish(struct record *r) {
     return finish_with(r, NULL);
 }
 
-UNUSED static enum store_result forget(const struct record *r) {
+UNUSED static enum store_result forget_as(const char *tenant, const struct record *r) {
     struct answer a = {false};
-    store->ops->forget(store, &r->id, on_done, &a);
+    store->ops->forget(store, &r->id, tenant, on_done, &a);
     await(&a);
     return a.result;
+}
+
+UNUSED static enum store_result forget(const struct record *r) {
+    return forget_as(NULL, r);
 }
 
 /* Sets *record to a new reference, or NULL. */
 UNUSED static enum store_result get_record(const struct id *id, struct record **record) {
     struct answer a = {false};
-    store->ops->get(store, id, on_found, &a);
+    store->ops->get(store, id, NULL, on_found, &a);
     await(&a);
     *record = a.record;
+    return a.result;
+}
+
+UNUSED static enum store_result get_as(const char *tenant, const struct record *r) {
+    struct answer a = {false};
+    store->ops->get(store, &r->id, tenant, on_found, &a);
+    await(&a);
+    record_unref(a.record);
     return a.result;
 }
 

@@ -118,9 +118,9 @@ static void kept_finish(struct store *s, struct record *r, const struct delivery
     kept_memory_ops.finish(s, r, webhook, done, arg);
 }
 
-static void kept_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
+static void kept_forget(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg) {
     kept_drop(kept_find(id));
-    kept_memory_ops.forget(s, id, done, arg);
+    kept_memory_ops.forget(s, id, tenant, done, arg);
 }
 
 static int kept_recover(struct store *s, const struct store_recovery *to) {

@@ -71,7 +71,7 @@ static inline void answer_store_call(char call, enum store_result result) {
 
 static void late_submit(struct store *s, struct record *r, const struct store_input *in, store_done *done, void *arg) {
     (void)s;
-    struct job *job = jobs_find(jobs, &r->id);
+    struct job *job = jobs_find(jobs, &r->id, NULL);
     late.durability =
         job == NULL ? jobs->ending->ending_prev->durability : job->durability; /* the last that has ended */
     late.status = r->status;
@@ -108,8 +108,8 @@ static void late_finish(struct store *s, struct record *r, const struct delivery
     answer_later('F', done, arg);
 }
 
-static void late_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
-    (void)s, (void)id;
+static void late_forget(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg) {
+    (void)s, (void)id, (void)tenant;
     answer_later('X', done, arg);
 }
 

@@ -971,6 +971,72 @@ static void an_evicted_job_is_unknown_without_tombstones(void **state) {
     }
 }
 
+/* What a tenant, another one and those who see all jobs are told of it. */
+static void assert_seen(const struct record *r, enum store_result by_owner) {
+    assert_int_equal(get_as("ann", r), by_owner);
+    assert_int_equal(get_as("bob", r), STORE_NOT_FOUND);
+    assert_int_equal(get_as("", r), STORE_NOT_FOUND);
+    assert_int_equal(get_as(NULL, r), by_owner);
+}
+
+static struct record *record_of(const char *tenant) {
+    struct record *r = new_record();
+    r->tenant = strdup(tenant);
+    return r;
+}
+
+static void a_tenant_sees_its_own_jobs_alone_and_so_their_tombstones(void **state) {
+    (void)state;
+    struct record *r = record_of("ann");
+    assert_int_equal(submit(r), STORE_OK);
+    assert_seen(r, STORE_OK);
+    assert_int_equal(forget_as("bob", r), STORE_NOT_FOUND);
+    end_at(r, clock_wall_ms());
+    assert_int_equal(finish(r), STORE_OK);
+    assert_seen(r, STORE_OK);
+    assert_int_equal(forget_as("bob", r), STORE_NOT_FOUND);
+    assert_seen(r, STORE_OK);
+    assert_int_equal(forget_as("ann", r), STORE_OK);
+    assert_seen(r, STORE_GONE);
+    assert_int_equal(forget_as("bob", r), STORE_NOT_FOUND);
+    assert_int_equal(forget_as("ann", r), STORE_GONE);
+    assert_int_equal(forget_as(NULL, r), STORE_GONE);
+    record_unref(r);
+}
+
+static void an_expired_and_an_evicted_job_are_gone_for_their_tenant_alone(void **state) {
+    (void)state;
+    struct record *expired = record_of("ann"), *evicted = record_of("ann");
+    end_at(expired, 1000);
+    end_at(evicted, 1000);
+    expired->expires_ms = 2000;
+    evicted->expires_ms = INT64_MAX / 2;
+    assert_int_equal(finish(expired), STORE_OK);
+    assert_int_equal(finish(evicted), STORE_OK);
+    store->ops->gc(store, 2000);
+    assert_seen(expired, STORE_GONE);
+    assert_seen(evicted, STORE_OK);
+    assert_true(store->ops->evict(store, 1) > 0);
+    assert_seen(evicted, STORE_GONE);
+    record_unref(expired);
+    record_unref(evicted);
+    gc(INT64_MAX);
+    assert_int_equal(held_bytes[HELD_ENDED], 0);
+}
+
+static void a_job_without_a_tenant_is_seen_by_no_tenant(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    assert_int_equal(submit(r), STORE_OK);
+    assert_int_equal(get_as("ann", r), STORE_NOT_FOUND);
+    assert_int_equal(get_as("", r), STORE_NOT_FOUND);
+    assert_int_equal(get_as(NULL, r), STORE_OK);
+    assert_int_equal(forget_as("ann", r), STORE_NOT_FOUND);
+    assert_int_equal(forget_as(NULL, r), STORE_OK);
+    assert_int_equal(get_as("ann", r), STORE_NOT_FOUND);
+    record_unref(r);
+}
+
 static void evict_drops_the_jobs_that_ended_first_and_never_an_open_one(void **state) {
     (void)state;
     struct record *r[4], *live = new_record();
@@ -1044,7 +1110,7 @@ static struct listing list(int status, int64_t type, const struct id *before, un
     if (before != NULL)
         f.before = *before;
     store->ops->list(store, &f, on_listed, &l);
-    store->ops->get(store, &(struct id){{0}}, on_found, &a); /* answered after it */
+    store->ops->get(store, &(struct id){{0}}, NULL, on_found, &a); /* answered after it */
     await(&a);
     assert_int_equal(l.ends, 1);
     return l;
@@ -1182,6 +1248,9 @@ int main(void) {
         IN_MEMORY(only_the_record_of_an_open_job_is_held_and_nothing_is_recovered),
         IN_MEMORY(a_result_lives_as_long_as_its_record),
         IN_MEMORY(an_evicted_job_is_unknown_without_tombstones),
+        IN_MEMORY(a_tenant_sees_its_own_jobs_alone_and_so_their_tombstones),
+        IN_MEMORY(an_expired_and_an_evicted_job_are_gone_for_their_tenant_alone),
+        IN_MEMORY(a_job_without_a_tenant_is_seen_by_no_tenant),
         IN_MEMORY(very_many_expire_in_several_calls),
         IN_MEMORY(evict_drops_the_jobs_that_ended_first_and_never_an_open_one),
     };

@@ -270,11 +270,13 @@ static void sqlite_finish(struct store *s, struct record *r, const struct delive
         post_done(s, op, done, arg);
 }
 
-static void sqlite_forget(struct store *s, const struct id *id, store_done *done, void *arg) {
+static void sqlite_forget(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg) {
+    (void)tenant;
     post_done(s, new_op(OP_FORGET, id, 0), done, arg);
 }
 
-static void sqlite_get(struct store *s, const struct id *id, store_found *found, void *arg) {
+static void sqlite_get(struct store *s, const struct id *id, const char *tenant, store_found *found, void *arg) {
+    (void)tenant;
     post_found(s, new_op(OP_GET, id, 0), found, arg);
 }
 
