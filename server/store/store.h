@@ -129,7 +129,8 @@ struct store_ops {
     void (*forget)(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg);
     void (*get)(struct store *s, const struct id *id, const char *tenant, store_found *found, void *arg);
     /* Lists jobs that have ended, the newest first: the caller knows those that have not. Calls `found` once for each
-     * match, and then once with record NULL. Records come without results, summaries and logs. */
+     * match, and then once with record NULL. Records come without results, summaries and logs. The filter and its
+     * tenant are borrowed for the call. */
     void (*list)(struct store *s, const struct record_filter *f, store_found *found, void *arg);
     void (*find_key)(struct store *s, const char *tenant, const char *key, store_key_found *found, void *arg);
     /* Records a webhook by itself, or the time of its next attempt. `delivered` forgets it. */

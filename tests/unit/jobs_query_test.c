@@ -392,6 +392,38 @@ static void the_list_has_each_job_once_newest_first(void **state) {
     }
 }
 
+/* Live, remembered and stored. */
+static void the_list_for_a_tenant_has_its_own_jobs_alone(void **state) {
+    (void)state;
+    enum { JOBS = 200 };
+    static struct client c[JOBS];
+    struct record_filter filter = {.status = -1, .type = -1, .limit = 1000};
+    memset(&filter.before, 0xFF, sizeof filter.before);
+    for (int i = 0; i < JOBS; i++) {
+        submit_of(i % 20 == 0 ? "bob" : "ann", &c[i]);
+        if (i % 3 == 0)
+            make_durable(&c[i]);
+        if (i % 2 == 0)
+            job_cancel(c[i].job);
+    }
+    assert_int_equal(count_listed(&filter), JOBS);
+    filter.tenant = "ann";
+    assert_int_equal(count_listed(&filter), JOBS - JOBS / 20);
+    filter.tenant = "bob";
+    assert_int_equal(count_listed(&filter), JOBS / 20);
+    filter.before = c[100].record->id;
+    assert_int_equal(count_listed(&filter), 5);
+    filter.status = JOB_QUEUED;
+    assert_int_equal(count_listed(&filter), 0);
+    filter.tenant = "";
+    assert_int_equal(count_listed(&filter), 0);
+    for (int i = 0; i < JOBS; i++) {
+        if (c[i].job != NULL)
+            job_cancel(c[i].job);
+        leave(&c[i]);
+    }
+}
+
 static unsigned count_of(int status, int64_t type, const struct id *before) {
     struct record_filter filter = {.status = status, .type = type, .before = *before, .limit = 10};
     return count_listed(&filter);
@@ -517,6 +549,7 @@ int main(void) {
         JOBS_TEST(a_job_is_found_live_then_ended_then_gone),
         JOBS_TEST(a_job_is_found_by_its_tenant_alone),
         JOBS_TEST(the_list_has_each_job_once_newest_first),
+        JOBS_TEST(the_list_for_a_tenant_has_its_own_jobs_alone),
         JOBS_TEST(a_live_job_is_listed_by_what_it_is_now),
         JOBS_TEST(all_who_wait_are_notified_of_the_end_and_nobody_else),
         JOBS_TEST(progress_counts_chunks_done_and_what_running_ones_report),

@@ -1037,6 +1037,35 @@ static void a_job_without_a_tenant_is_seen_by_no_tenant(void **state) {
     record_unref(r);
 }
 
+static void on_counted(void *arg, enum store_result result, struct record *record) {
+    unsigned *count = arg;
+    assert_int_equal(result, STORE_OK);
+    *count += record != NULL;
+}
+
+/* More than the index keeps among the recent ones, so some are filed. */
+static void a_list_for_a_tenant_has_its_own_jobs_alone(void **state) {
+    (void)state;
+    struct record_filter f = {.status = -1, .type = -1, .limit = 1000};
+    memset(&f.before, 0xFF, sizeof f.before);
+    for (int i = 0; i < 300; i++) {
+        struct record *r = i % 3 == 0 ? new_record() : record_of(i % 3 == 1 ? "ann" : "bob");
+        end_at(r, clock_wall_ms());
+        assert_int_equal(finish(r), STORE_OK);
+        record_unref(r);
+    }
+    static const struct {
+        const char *tenant;
+        unsigned count;
+    } lists[] = {{NULL, 300}, {"ann", 100}, {"bob", 100}, {"", 0}, {"bo", 0}};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        unsigned count = 0;
+        f.tenant = lists[i].tenant;
+        store->ops->list(store, &f, on_counted, &count);
+        assert_int_equal(count, lists[i].count);
+    }
+}
+
 static void evict_drops_the_jobs_that_ended_first_and_never_an_open_one(void **state) {
     (void)state;
     struct record *r[4], *live = new_record();
@@ -1251,6 +1280,7 @@ int main(void) {
         IN_MEMORY(a_tenant_sees_its_own_jobs_alone_and_so_their_tombstones),
         IN_MEMORY(an_expired_and_an_evicted_job_are_gone_for_their_tenant_alone),
         IN_MEMORY(a_job_without_a_tenant_is_seen_by_no_tenant),
+        IN_MEMORY(a_list_for_a_tenant_has_its_own_jobs_alone),
         IN_MEMORY(very_many_expire_in_several_calls),
         IN_MEMORY(evict_drops_the_jobs_that_ended_first_and_never_an_open_one),
     };

@@ -284,6 +284,7 @@ static void sqlite_list(struct store *s, const struct record_filter *f, store_fo
     struct op *op = new_op(OP_LIST, NULL, 0);
     if (op != NULL) {
         op->filter = *f;
+        op->filter.tenant = NULL;
         op_hold(op, f->limit * (sizeof(struct record) + TYPICAL_TEXTS));
     }
     post_found(s, op, found, arg);
