@@ -6,7 +6,11 @@
  *
  *     all that was known to be ahead, minus (workers - 1) times the largest of these chunks
  *
- * by then; and what is not known only makes it later. */
+ * by then; and what is not known only makes it later.
+ *
+ * Of other tenants nothing is ahead for certain, because the tenants take turns. While more than one has jobs that wait,
+ * of its own tenant's only those of its own level are: a level that has waited long enough goes before a more urgent one
+ * that was just served. */
 #include "server/jobs/admission.h"
 
 #include "base/clock.h"
@@ -37,15 +41,20 @@ int64_t admission_known_ns(const struct job *job, uint32_t chunk) {
     return ns < (double)LONGEST_NS ? (int64_t)ns : LONGEST_NS;
 }
 
+/* What is known to wait of the job's tenant, by level. */
+static struct known_work *known_work_of(const struct job *job) {
+    return job->tenant == NULL ? job->js->known_work : job->tenant->known_work;
+}
+
 void admission_add(struct job *job, int64_t known_ns) {
-    struct known_work *k = &job->js->known_work[job->sched.urgency];
+    struct known_work *k = &known_work_of(job)[job->sched.urgency];
     job->queued_known_ns = known_ns;
     k->ns += known_ns;
     k->largest_ns = known_ns > k->largest_ns ? known_ns : k->largest_ns;
 }
 
 void admission_remove(struct job *job) {
-    struct known_work *k = &job->js->known_work[job->sched.urgency];
+    struct known_work *k = &known_work_of(job)[job->sched.urgency];
     k->ns -= job->queued_known_ns;
     job->queued_known_ns = 0;
     if (k->ns == 0)
@@ -53,7 +62,10 @@ void admission_remove(struct job *job) {
 }
 
 /* 0: a worker is idle. */
-static int64_t earliest_wait_ns(const struct jobs *js, unsigned level, int64_t now_ns) {
+static int64_t earliest_wait_ns(const struct job *job, int64_t now_ns) {
+    const struct jobs *js = job->js;
+    const struct known_work *ahead = known_work_of(job);
+    unsigned level = (unsigned)job->record->options.priority;
     int64_t total_ns = 0, largest_ns = 0, first_ns = INT64_MAX;
     for (size_t i = 0; i < pool_size(js->pool); i++) {
         if (worker_lane(pool_worker(js->pool, i)) != LANE_MAIN)
@@ -65,9 +77,9 @@ static int64_t earliest_wait_ns(const struct jobs *js, unsigned level, int64_t n
         largest_ns = left_ns > largest_ns ? left_ns : largest_ns;
         first_ns = left_ns < first_ns ? left_ns : first_ns;
     }
-    for (unsigned l = 0; l <= level; l++) {
-        total_ns += js->known_work[l].ns;
-        largest_ns = js->known_work[l].largest_ns > largest_ns ? js->known_work[l].largest_ns : largest_ns;
+    for (unsigned l = js->scheduler.tenants > 1 ? level : 0; l <= level; l++) {
+        total_ns += ahead[l].ns;
+        largest_ns = ahead[l].largest_ns > largest_ns ? ahead[l].largest_ns : largest_ns;
     }
     int64_t wait_ns = (total_ns - (int64_t)(js->main_workers - 1) * largest_ns) / js->main_workers;
     return wait_ns > first_ns ? wait_ns : first_ns;
@@ -77,7 +89,7 @@ int64_t admission_late_ns(const struct job *job) {
     const struct submission_options *o = &job->record->options;
     if (o->queue_timeout_ms <= 0 || job->delayed)
         return 0;
-    int64_t now_ns = clock_monotonic_ns(), wait_ns = earliest_wait_ns(job->js, (unsigned)o->priority, now_ns);
+    int64_t now_ns = clock_monotonic_ns(), wait_ns = earliest_wait_ns(job, now_ns);
     int64_t most_ns = job->due_ns + job_limit_ns(o->queue_timeout_ms) - now_ns;
     return wait_ns > 0 && wait_ns > most_ns ? wait_ns - most_ns : 0;
 }

@@ -35,6 +35,8 @@ bool delayed_add(struct job *job) {
         return false;
     place(js, js->delayed_count++, job);
     sift_up(js, job->delayed_place - 1);
+    if (job->tenant != NULL)
+        job->tenant->delayed++;
     return true;
 }
 
@@ -44,6 +46,8 @@ void delayed_remove(struct job *job) {
         return;
     size_t i = job->delayed_place - 1;
     job->delayed_place = 0;
+    if (job->tenant != NULL)
+        job->tenant->delayed--;
     struct job *last = js->delayed[--js->delayed_count];
     if (last == job)
         return;

@@ -40,7 +40,7 @@ static bool send_short_batch(struct jobs *js, struct worker *w, int64_t now_ns) 
         struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
         if (e == NULL)
             return i > 0;
-        if (!send_task(queue_job(e), w, false))
+        if (!send_task(queue_serve(js, e), w, false))
             return false;
     }
     return true;
@@ -73,7 +73,7 @@ static void send_joined(struct jobs *js, struct worker *w, uint32_t type, int64_
         struct job *job = queue_job(e);
         cost_ns += job_next_cost_ns(job);
         if (job->record->type != type || !queue_joins(job) || cost_ns > JOIN_NS || cost_ns > share_ns ||
-            !send_task(job, w, true))
+            !send_task(queue_serve(js, e), w, true))
             return;
     }
 }
@@ -83,15 +83,16 @@ static bool serve_main_worker(struct jobs *js, struct worker *w, struct sched_en
                               int64_t now_ns) {
     int short_urgency;
     struct sched_entry *other = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &short_urgency);
-    bool backlog = other != NULL && now_ns - other->since_ns > SHORT_BACKLOG_NS;
+    bool backlog = other != NULL && now_ns - sched_level_oldest_ns(&js->scheduler, other) > SHORT_BACKLOG_NS;
     bool short_first =
         backlog && (short_urgency < long_urgency || (short_urgency == long_urgency && js->short_turn[worker_slot(w)]));
     js->short_turn[worker_slot(w)] = !short_first;
     if (short_first)
         return send_short_batch(js, w, now_ns);
-    if (e->class == SCHED_ISOLATED)
-        return isolate_serve(js, w, queue_job(e));
-    struct job *job = queue_job(e);
+    enum sched_class class = e->class;
+    struct job *job = queue_serve(js, e);
+    if (class == SCHED_ISOLATED)
+        return isolate_serve(js, w, job);
     uint32_t type = job->record->type;
     bool joins = queue_joins(job);
     if (!send_long_batch(js, w, job))
@@ -147,7 +148,7 @@ static void send_short_tasks(struct jobs *js, int64_t now_ns) {
     for (;;) {
         struct sched_entry *e = sched_peek(&js->scheduler, SCHED_SHORT, now_ns, &urgency);
         struct worker *w = e == NULL ? NULL : short_worker(js);
-        if (w == NULL || !send_task(queue_job(e), w, false))
+        if (w == NULL || !send_task(queue_serve(js, e), w, false))
             return;
     }
 }

@@ -29,11 +29,20 @@ static double shown_fraction(const struct job *job) {
     return r->shown_fraction;
 }
 
-/* The jobs take turns: the workers finish their tasks, then each job that waits sends one chunk before this one
- * does. */
+/* How long the tasks will take that are served before the next one of this job, which waits: one of each job. Tenants
+ * take turns, so while those of this tenant are served, those of the other ones that wait take as long each. */
+static int64_t backlog_before_ns(const struct job *job) {
+    const struct jobs *js = job->js;
+    int64_t all_ns = js->long_backlog_ns, own_ns = job->tenant == NULL ? all_ns : job->tenant->long_backlog_ns;
+    int64_t tenants = js->scheduler.tenants > 1 ? (int64_t)js->scheduler.tenants : 1;
+    int64_t fair_ns = own_ns > all_ns / tenants ? all_ns : own_ns * tenants;
+    return fair_ns - job->queued_cost_ns;
+}
+
+/* The workers finish their tasks, then each job that waits sends one chunk before this one does. */
 static int64_t estimate_start_ms(const struct job *job, int64_t waits_until_ns) {
     const struct jobs *js = job->js;
-    int64_t now_ns = clock_monotonic_ns(), work_ns = js->long_backlog_ns - job->queued_cost_ns;
+    int64_t now_ns = clock_monotonic_ns(), work_ns = backlog_before_ns(job);
     unsigned workers = js->main_workers, idle = 0;
     for (size_t i = 0; i < pool_size(js->pool); i++) { /* no worker is looked at: a page of jobs asks for each job */
         idle += js->long_due_ns[i] == 0;

@@ -30,7 +30,6 @@ bool isolate_serve(struct jobs *js, struct worker *w, struct job *job) {
     job->isolated_workers++;
     if (pool_isolate_worker(best, job, start_type))
         return send_task(job, best, true);
-    job_dequeue(job);
     job_enqueue(job);
     return true;
 }

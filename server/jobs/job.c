@@ -14,6 +14,21 @@
 
 static struct spare spare;
 
+/* False: memory ran out. */
+static bool join_tenant(struct job *job) {
+    job->tenant = tenants_join(&job->js->tenants, job->record->tenant);
+    job->sched.tenant = job->tenant == NULL ? NULL : &job->tenant->turns;
+    return job->tenant != NULL;
+}
+
+static void leave_tenant(struct job *job) {
+    if (job->tenant == NULL)
+        return;
+    tenants_leave(&job->js->tenants, job->tenant);
+    job->tenant = NULL;
+    job->sched.tenant = NULL;
+}
+
 struct job *job_new(struct jobs *js, struct record *r) {
     struct job *job = spare_take(&spare, sizeof *job);
     if (job == NULL)
@@ -22,8 +37,13 @@ struct job *job_new(struct jobs *js, struct record *r) {
     job->record = r;
     job->timer.fire = js->on_job_timer;
     job->accepted_ns = job->due_ns = clock_monotonic_ns();
+    if (r->tenant != NULL && !join_tenant(job)) {
+        job_release(job);
+        return NULL;
+    }
     HASH_ADD_KEYPTR(hh, js->live, &r->id, sizeof r->id, job);
     if (!HASH_HOLDS(job)) {
+        leave_tenant(job);
         job_release(job);
         return NULL;
     }
@@ -60,6 +80,7 @@ void job_leave_live(struct job *job) {
     }
     loop_clear_timer(js->loop, &job->timer);
     HASH_DEL(js->live, job);
+    leave_tenant(job);
     record_index_remove(&js->index, &job->indexed);
     js->live_count--;
     js->transient_count -= !job->record->durable;
@@ -241,6 +262,12 @@ void task_free(struct task *t) {
 
 bool task_is_feeding(const struct task *t) {
     return t->job->js->feeding[worker_slot(t->worker)] == t;
+}
+
+void job_charge(struct job *job, int64_t cpu_ns) {
+    const struct jobs_tenants *hooks = &job->js->tenants.hooks;
+    if (job->record->tenant != NULL && cpu_ns > 0 && hooks->charge != NULL)
+        hooks->charge(hooks->arg, job->record->tenant, cpu_ns);
 }
 
 /* A map never does: the parts of its items are wanted, too. */

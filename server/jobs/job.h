@@ -31,6 +31,7 @@
 #include "base/table.h"
 #include "server/jobs/jobs.h"
 #include "server/jobs/scheduler.h"
+#include "server/jobs/tenants.h"
 
 enum job_phase { PHASE_PLAN, PHASE_CHUNKS, PHASE_MERGE, PHASE_STOPPING, PHASE_DONE, PHASES };
 
@@ -97,7 +98,8 @@ struct poison_item {
 struct job {
     struct jobs *js;
     struct record *record;
-    UT_hash_handle hh; /* in jobs->live, by id */
+    struct tenant *tenant; /* NULL: it has none, or has left the live table */
+    UT_hash_handle hh;     /* in jobs->live, by id */
     struct indexed indexed;
     enum job_phase phase : 8;
     enum durability durability : 8;
@@ -178,9 +180,6 @@ struct job {
 };
 
 /* See admission.h. */
-struct known_work {
-    int64_t ns, largest_ns; /* how long they take at least, all of them and one of them */
-};
 struct measured_type {
     double lowest;  /* the lowest of the last factors by which a chunk took longer than was estimated */
     unsigned count; /* of chunks, as long as they are few */
@@ -193,6 +192,7 @@ struct jobs {
     struct pool *pool;
     struct store *store, *remembered;
     struct jobs_webhooks webhooks;
+    struct tenants tenants;
     struct pool_attachment *sent; /* send.c's own: heap, room for sent_room */
     uint32_t sent_room;
     struct buf poison_bytes; /* send.c's own: empty between two tasks; kept, so that no task lacks the memory for it */
@@ -217,7 +217,7 @@ struct jobs {
     unsigned main_workers;   /* slots of the main lane */
     int64_t long_backlog_ns; /* how long the long tasks that wait will take */
     int64_t *known_due_ns;   /* by worker slot: as long_due_ns, but what is known (admission.h); else 0 */
-    struct known_work known_work[SCHEDULER_LEVELS]; /* of the long tasks that wait, by urgency */
+    struct known_work known_work[SCHEDULER_LEVELS]; /* of the long tasks without a tenant that wait, by urgency */
     struct measured_type measured[METRICS_TYPES + 1];
     int64_t type_cost_ns[METRICS_TYPES + 1]; /* how long a short job of each type took lately */
 
@@ -229,7 +229,8 @@ struct jobs {
 
 #define JOBS_RATE_WINDOW_S 10.0
 
-/* A job in the live table. Takes the caller's reference to the record. NULL: memory ran out, and nothing was taken. */
+/* A job in the live table, with the tenant that its record names. Takes the caller's reference to the record. NULL:
+ * memory ran out, and nothing was taken. */
 struct job *job_new(struct jobs *js, struct record *r);
 /* Frees the struct alone: the last step of its end. */
 void job_release(struct job *job);
@@ -239,8 +240,8 @@ void job_hold(struct job *job, size_t bytes);
 #define JOB_BYTES (sizeof(struct job) + sizeof(struct record))
 /* Files it in the index under its present type and status. Call it when its type has become known. */
 void job_index(struct job *job);
-/* Takes it out of the live table, so that it is not found and takes no room in the queue, and releases its isolated
- * workers. It must not be in the scheduler, and must have no backoffs. */
+/* Takes it out of the live table, so that it is not found and takes no room in the queue, and releases its tenant and its
+ * isolated workers. It must not be in the scheduler, and must have no backoffs. */
 void job_leave_live(struct job *job);
 
 /* ---- states ---------------------------------------------------------------------------------------------------------
@@ -279,6 +280,7 @@ void job_tell_last(struct job *job, enum job_event event); /* JOB_ENDED or JOB_A
 struct task *task_new(struct job *job, enum task_kind kind); /* NULL if memory ran out */
 void task_free(struct task *t);                              /* it is over, or its worker will never begin it */
 bool task_is_feeding(const struct task *t);                  /* it is a merge whose parts are not all sent */
+void job_charge(struct job *job, int64_t cpu_ns);            /* to its tenant, if it has one: jobs_tenants.charge */
 bool job_merges_at_once(const struct job *job);              /* its only chunk is run and merged in one go */
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */

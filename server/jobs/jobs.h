@@ -17,7 +17,7 @@
  *
  *     recover: from one process to the next   limits: its time   history: for streams   query, estimate: for readers
  *     output: what its processes print   attached: its binary data   regroup: the groups of a map, cut anew
- *     admission: whether it can start in time
+ *     admission: whether it can start in time   tenants: whose jobs are live; scheduler: whose turn it is
  */
 #ifndef OFFLOAD_JOBS_H
 #define OFFLOAD_JOBS_H
@@ -53,6 +53,19 @@ struct jobs_webhooks {
     void (*write_body)(struct buf *out, const struct record *r);
     /* Sends a webhook that the store has recorded. Copies what it keeps. */
     bool (*send)(void *arg, const struct delivery *d); /* false: memory ran out */
+};
+
+/* What the jobs want to know of tenants, and tell of them. `name` is that of a key: the tenant of a job_request, or of a
+ * job that an earlier process has left in the store, which this one need not know. */
+struct jobs_tenants {
+    void *arg;
+    /* How many tasks of that tenant are served in a turn, 1 to 100, while others wait for theirs, too. Asked when it has
+     * its first live job, and again by jobs_configure. */
+    unsigned (*weight)(void *arg, const char *name);
+    /* A job of it has spent so much CPU time more, above 0: as soon as it is known, so when a task is finished or lost.
+     * Of a lost one it is what its process has spent, but no more than the time since it was sent. Of a task that was
+     * cancelled, or whose handler has failed, nothing is known. Do not call the jobs in here. */
+    void (*charge)(void *arg, const char *name, int64_t cpu_ns);
 };
 
 /* What a client submits. */
@@ -107,6 +120,8 @@ struct pool_events jobs_pool_events(struct jobs *js);
 MUST_CHECK int jobs_set_pool(struct jobs *js, struct pool *pool);
 /* Copied. {0}: webhooks are not sent. */
 void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks);
+/* Copied. {0}, as at first: all weights are 1. */
+void jobs_set_tenants(struct jobs *js, const struct jobs_tenants *tenants);
 /* Queues the jobs that an earlier process left in the store. Call once, before a job is submitted. 0, or -1: the store
  * could not be read. */
 int jobs_recover(struct jobs *js);
@@ -179,6 +194,8 @@ void jobs_forget(struct jobs *js, const struct id *id, const char *viewer, store
 void jobs_list(struct jobs *js, const struct record_filter *f, store_found *found, void *arg);
 
 size_t jobs_live(const struct jobs *js); /* queued and running */
+/* The same, of one tenant; those that are delayed are queued. */
+uint64_t jobs_of_tenant(const struct jobs *js, const char *name);
 size_t jobs_running(const struct jobs *js);
 /* How long the oldest task has waited for a worker, in ms; 0: nothing waits. */
 int64_t jobs_oldest_wait_ms(const struct jobs *js);

@@ -52,6 +52,8 @@ bool options_apply_parsed(struct job *job, const struct submission_options *o) {
     job_count_status(job, JOB_QUEUED, -1);
     job->record->options_known = options_apply(job, o, before);
     job_count_status(job, JOB_QUEUED, 1);
-    job->is_too_many = job->delayed && js->delayed_count > js->config.max_delayed;
+    job->is_too_many =
+        job->delayed && (js->delayed_count > js->config.max_delayed ||
+                         (job->tenant != NULL && job->tenant->delayed > tenants_share(js->config.max_delayed)));
     return job->record->options_known;
 }

@@ -112,6 +112,7 @@ static bool take_parsed(struct job *job, const struct slice *plan, const struct 
     return ok;
 }
 
+/* What the worker says that it has spent. */
 static void add_cpu(struct job *job, const struct wire_plan *head) {
     uint64_t most = (uint64_t)(WIRE_MAX_TIME_NS - job->record->cpu_ns);
     job->record->cpu_ns += (int64_t)(head->cpu_ns < most ? head->cpu_ns : most);
@@ -142,10 +143,12 @@ bool plan_take(struct job *job, const struct slice *plan) {
 bool plan_arrived(struct job *job, const struct wire_frame *f, const struct slice *bulk) {
     const struct slice none = {NULL, 0, 0};
     struct slice plan = wire_payload(f, bulk, 0);
+    int64_t before_ns = job->record->cpu_ns;
     bool ok = plan.blob != NULL && f->header.attachments == job->attachments.count - job->attachments_known &&
               plan_take(job, &plan);
     slice_deinit(&plan);
     struct record *r = job->record;
+    job_charge(job, r->cpu_ns - before_ns); /* a plan from the store was charged by the process before */
     if (ok && r->durable)
         job->js->store->ops->plan(job->js->store, r, plan_is_stored(job) ? &job->plan : &none);
     return ok;
@@ -164,7 +167,9 @@ bool plan_submission_arrived(struct job *job, const struct wire_frame *f, const 
         job->input = slice_part(&reply, plan_front(&head), reply.size - plan_front(&head));
         job->input_is_raw = false;
         job->attachments_known = job->attachments.count;
+        int64_t before_ns = job->record->cpu_ns;
         add_cpu(job, &head);
+        job_charge(job, job->record->cpu_ns - before_ns);
     }
     slice_deinit(&reply);
     return ok;

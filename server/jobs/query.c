@@ -201,6 +201,11 @@ size_t jobs_live(const struct jobs *js) {
     return js->live_count;
 }
 
+uint64_t jobs_of_tenant(const struct jobs *js, const char *name) {
+    const struct tenant *t = tenants_find(&js->tenants, name);
+    return t == NULL ? 0 : t->live;
+}
+
 size_t jobs_running(const struct jobs *js) {
     return js->running_count;
 }

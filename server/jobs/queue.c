@@ -157,15 +157,25 @@ bool queue_is_long(const struct job *job) {
     return needs_turn(job, &class) && class != SCHED_SHORT;
 }
 
+/* The long task for which it waits, in the books of the work that waits. */
+static void book_cost(struct job *job, int64_t cost_ns) {
+    int64_t more_ns = cost_ns - job->queued_cost_ns;
+    job->queued_cost_ns = cost_ns;
+    job->js->long_backlog_ns += more_ns;
+    if (job->tenant != NULL)
+        job->tenant->long_backlog_ns += more_ns;
+}
+
 void job_enqueue(struct job *job) {
     enum sched_class class;
     struct jobs *js = job->js;
-    job_dequeue(job);
-    if (!needs_turn(job, &class))
+    if (!needs_turn(job, &class)) {
+        job_dequeue(job);
         return;
-    sched_put(&js->scheduler, &job->sched, class, (unsigned)job->record->options.priority, loop_now_ns(js->loop));
-    job->queued_cost_ns = class == SCHED_SHORT ? 0 : chunk_cost_ns(job);
-    js->long_backlog_ns += job->queued_cost_ns;
+    }
+    admission_remove(job);
+    sched_put_again(&js->scheduler, &job->sched, class, (unsigned)job->record->options.priority, loop_now_ns(js->loop));
+    book_cost(job, class == SCHED_SHORT ? 0 : chunk_cost_ns(job));
     admission_add(job, class == SCHED_SHORT ? 0 : job_next_known_ns(job));
     js->dirty = true;
 }
@@ -173,8 +183,7 @@ void job_enqueue(struct job *job) {
 void job_dequeue(struct job *job) {
     admission_remove(job);
     sched_remove(&job->js->scheduler, &job->sched);
-    job->js->long_backlog_ns -= job->queued_cost_ns;
-    job->queued_cost_ns = 0;
+    book_cost(job, 0);
 }
 
 void job_throttle(struct job *job) {
@@ -193,14 +202,21 @@ struct job *queue_job(struct sched_entry *e) {
     return container_of(e, struct job, sched);
 }
 
+struct job *queue_serve(struct jobs *js, struct sched_entry *e) {
+    sched_serve(&js->scheduler, e, loop_now_ns(js->loop));
+    return queue_job(e);
+}
+
+/* The levels of the two classes are compared as those of one class are. */
 struct sched_entry *queue_peek_main(const struct jobs *js, int64_t now_ns, int *urgency) {
     int isolated_urgency = 0;
     struct sched_entry *e = sched_peek(&js->scheduler, SCHED_LONG, now_ns, urgency);
     struct sched_entry *isolated = sched_peek(&js->scheduler, SCHED_ISOLATED, now_ns, &isolated_urgency);
     if (isolated == NULL)
         return e;
-    if (e != NULL &&
-        (*urgency < isolated_urgency || (*urgency == isolated_urgency && e->since_ns <= isolated->since_ns)))
+    if (e != NULL && (*urgency < isolated_urgency ||
+                      (*urgency == isolated_urgency &&
+                       sched_waits_since_ns(&js->scheduler, e) <= sched_waits_since_ns(&js->scheduler, isolated))))
         return e;
     *urgency = isolated_urgency;
     return isolated;

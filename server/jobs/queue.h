@@ -39,8 +39,8 @@ bool queue_is_long(const struct job *job);
  * memory ran out. */
 struct task *job_take_task(struct job *job, struct worker *w);
 
-/* Puts the job into the scheduler, behind the others of its urgency, or takes it out if it needs no turn. It needs one
- * if it has a task to send that none of its isolated workers will take. */
+/* Puts the job into the scheduler, behind the others of its tenant and urgency, or takes it out if it needs no turn. It
+ * needs one if it has a task to send that none of its isolated workers will take. */
 void job_enqueue(struct job *job);
 void job_dequeue(struct job *job); /* no effect if it is not in the scheduler */
 
@@ -49,5 +49,8 @@ uint32_t job_start_type(const struct job *job);
 /* The job whose turn it is in the main lane, long or isolated; as sched_peek. */
 struct sched_entry *queue_peek_main(const struct jobs *js, int64_t now_ns, int *urgency);
 struct job *queue_job(struct sched_entry *e); /* the job of an entry */
+/* The same, to be sent a task because the turn is its own: this counts as one task of its tenant's turn. What it is sent
+ * without having the turn (more small chunks at once, tasks for its isolated workers) does not count. */
+struct job *queue_serve(struct jobs *js, struct sched_entry *e);
 
 #endif

@@ -46,7 +46,9 @@ static void add_times(struct job *job, enum task_kind kind, const struct wire_ti
     }
     add_time(&r->plan_ns, t->plan_ns);
     add_time(&r->merge_ns, t->merge_ns);
+    int64_t before_ns = r->cpu_ns;
     add_time(&r->cpu_ns, t->cpu_ns);
+    job_charge(job, r->cpu_ns - before_ns);
 }
 
 static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t items) {
@@ -64,7 +66,6 @@ static void on_part(struct job *job, uint32_t chunk, struct slice part, uint64_t
         job_enter_phase(job, PHASE_MERGE);
         job_enqueue(job);
     } else if (regroup_if_due(job) && job->sched.queued) {
-        job_dequeue(job);
         job_enqueue(job); /* its next chunk costs something else now */
     }
     recover_park_waiting(job); /* can free it */
@@ -222,11 +223,30 @@ static bool on_cancelled(struct job *job, struct task *t) {
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
+/* The job pays for a task that was lost, also if its record does not count it. Of a process is known what it has spent
+ * in its whole life: that can be more than this task, which has not lasted longer than since it was sent. */
+static void charge_lost(struct job *job, const struct task *t, const struct death *d) {
+    int64_t longest_ns = clock_monotonic_ns() - t->sent_ns;
+    bool longer = d->cpu_ms > (uint64_t)(INT64_MAX / NS_PER_MS) || (int64_t)d->cpu_ms * NS_PER_MS > longest_ns;
+    job_charge(job, longer ? longest_ns : (int64_t)d->cpu_ms * NS_PER_MS);
+}
+
 /* A job that is stopping takes no results; it only waits until its tasks are gone. */
 static bool absorb(struct job *job, struct task *t) {
     task_free(t);
     job_end_if_stopped(job);
     return true;
+}
+
+/* What it has taken no result of was done all the same. */
+static void charge_late(struct job *job, const struct wire_frame *f) {
+    struct wire_times times;
+    int64_t spent_ns = 0;
+    if (f->header.kind != WIRE_DONE || f->header.length < sizeof times)
+        return;
+    memcpy(&times, f->inlined, sizeof times);
+    add_time(&spent_ns, times.cpu_ns);
+    job_charge(job, spent_ns);
 }
 
 /* The plan is made, and its run time is over; what comes next waits for a worker again. */
@@ -309,8 +329,10 @@ static bool fail_for_memory(struct job *job, struct task *t) {
 static bool take_reply(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
     if (f->header.kind == WIRE_CANCELLED)
         return on_cancelled(job, t);
-    if (job_is_stopping(job))
+    if (job_is_stopping(job)) {
+        charge_late(job, f);
         return absorb(job, t);
+    }
     if (f->header.kind == WIRE_FAILED)
         return on_failed(job, t, f);
     if (bulk->size > 0 && !held_make_room(HELD_FOR_WORK, 0)) /* it is counted already */
@@ -443,6 +465,8 @@ static void on_lost(void *arg, struct worker *w, void *task, bool guilty, const 
     struct job *job = t->job;
     (void)arg, (void)w;
     job->js->dirty = true;
+    if (guilty)
+        charge_lost(job, t, d);
     if (job_is_stopping(job)) {
         if (job->stop_reason == STOP_TIMEOUT)
             lost_add(job, t, "timeout", d);

@@ -60,8 +60,14 @@ void jobs_set_webhooks(struct jobs *js, const struct jobs_webhooks *webhooks) {
     js->webhooks = *webhooks;
 }
 
+void jobs_set_tenants(struct jobs *js, const struct jobs_tenants *tenants) {
+    js->tenants.hooks = *tenants;
+    tenants_weigh(&js->tenants);
+}
+
 void jobs_configure(struct jobs *js, const struct jobs_config *config) {
     js->config = *config;
+    tenants_weigh(&js->tenants);
 }
 
 void jobs_free(struct jobs *js) {

@@ -9,22 +9,34 @@
 
 /* ---- acceptance -------------------------------------------------------------------------------------------------- */
 
-/* Whether there is room among those that wait for a worker, or for their time. */
-static bool has_room(const struct jobs *js, bool delayed) {
-    if (delayed)
-        return js->delayed_count < js->config.max_delayed;
-    return js->live_count - js->delayed_count < js->config.max_queue;
+/* Whether there is room among those that wait for a worker, or for their time. A tenant is left none that others need;
+ * t: NULL if it has no live job. */
+static bool has_room(const struct jobs *js, const struct tenant *t, bool delayed) {
+    uint64_t most = delayed ? js->config.max_delayed : js->config.max_queue;
+    if (t != NULL && (delayed ? t->delayed : t->live - t->delayed) >= tenants_share(most))
+        return false;
+    return (delayed ? js->delayed_count : js->live_count - js->delayed_count) < most;
+}
+
+/* How long the oldest task has waited for a worker: of a tenant that of its own, for it does not wait for others'. */
+static int64_t oldest_wait_ns(const struct jobs *js, const char *tenant, const struct tenant *t) {
+    if (tenant == NULL)
+        return jobs_oldest_wait_ms(js) * NS_PER_MS;
+    int64_t since_ns = t == NULL ? 0 : sched_tenant_oldest_ns(&t->turns);
+    return since_ns == 0 ? 0 : clock_monotonic_ns() - since_ns;
 }
 
 /* delayed: it is known to wait for its time; of a raw body that is known later (options_apply_parsed). more: what the job
  * will need besides a raw body, which is held already. 0, or -1 with *why. */
-static int check_bounds(struct jobs *js, bool delayed, size_t more, enum problem_code *why) {
+static int check_bounds(struct jobs *js, const char *tenant, bool delayed, size_t more, enum problem_code *why) {
+    const struct tenant *t = tenant == NULL ? NULL : tenants_find(&js->tenants, tenant);
     *why = PROBLEM_QUEUE_FULL;
-    if (!has_room(js, delayed))
+    if (!has_room(js, t, delayed))
         return -1;
-    if (!delayed && js->config.max_queue_age_ns > 0 &&
-        jobs_oldest_wait_ms(js) * NS_PER_MS > js->config.max_queue_age_ns)
+    if (!delayed && js->config.max_queue_age_ns > 0 && oldest_wait_ns(js, tenant, t) > js->config.max_queue_age_ns)
         return -1;
+    if (tenant != NULL && t == NULL)
+        more += TENANT_BYTES;
     *why = PROBLEM_OVER_MEMORY;
     return held_make_room(HELD_FOR_NEW, more) ? 0 : -1;
 }
@@ -124,7 +136,7 @@ static int fill_input(struct job *job, const struct job_request *q) {
 int jobs_submit(struct jobs *js, const struct job_request *q, struct job **out, enum problem_code *why) {
     size_t more = JOB_BYTES + (q->submission == NULL ? 0 : q->submission->params.size);
     bool delayed = q->submission != NULL && q->submission->options.delay_ms > 0;
-    if (check_bounds(js, delayed, more, why) != 0) {
+    if (check_bounds(js, q->tenant, delayed, more, why) != 0) {
         metrics_count(js->metrics->rejected, problem_get(*why)->code);
         return -1;
     }

@@ -14,12 +14,16 @@ static void reply_took(struct fake_sent *s, uint64_t run_ns) {
     buf_deinit(&body);
 }
 
-static void submit_timed(struct client *c, int64_t queue_timeout_s, int64_t priority) {
+static void submit_timed_of(const char *tenant, struct client *c, int64_t queue_timeout_s, int64_t priority) {
     struct submission s = plain();
     s.options.queue_timeout_ms = queue_timeout_s * 1000;
     s.options.priority = priority;
-    submit_as(c, &s, true);
+    submit_for(c, tenant, &s, true);
     dispatch();
+}
+
+static void submit_timed(struct client *c, int64_t queue_timeout_s, int64_t priority) {
+    submit_timed_of(NULL, c, queue_timeout_s, priority);
 }
 
 /* Plans what was submitted last: one chunk that is estimated at so many seconds. */
@@ -46,14 +50,18 @@ static void measure(double factor) {
 static struct client busy[MOST_BUSY];
 static unsigned busy_count;
 
-static void make_busy(unsigned waiting) {
-    busy_count = FAKE_MAIN + waiting;
-    assert_in_range(busy_count, 1, MOST_BUSY);
-    for (unsigned i = 0; i < busy_count; i++) {
-        submit(&busy[i], true);
+static void add_busy(const char *tenant, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        assert_in_range(busy_count, 0, MOST_BUSY - 1);
+        submit_of(tenant, &busy[busy_count++]);
         dispatch();
         plan_s(CHUNK_S);
     }
+}
+
+static void make_busy(unsigned waiting) {
+    busy_count = 0;
+    add_busy(NULL, FAKE_MAIN + waiting);
 }
 
 static void end_all(void) {
@@ -256,6 +264,46 @@ static void a_job_that_waits_for_its_time_is_not_refused(void **state) {
     end_all();
 }
 
+/* The tenants take turns, so it could start as soon as a worker is idle. */
+static void the_backlog_of_another_tenant_does_not_make_a_job_late(void **state) {
+    (void)state;
+    struct client c;
+    measure(1);
+    busy_count = 0;
+    add_busy("ann", FAKE_MAIN + 10);
+    submit_timed_of("bob", &c, 70, 3);
+    plan_s(10);
+    assert_accepted(&c);
+    submit_timed_of("bob", &c, 40, 3);
+    plan_s(10);
+    assert_refused(&c, 15, 20);
+    submit_timed_of("ann", &c, 200, 3);
+    plan_s(10);
+    assert_refused(&c, 125, 130);
+    end_all();
+}
+
+/* Bob's own chunks are ahead; of his more urgent ones it is not certain while ann takes turns, too. */
+static void of_its_own_tenant_what_is_as_urgent_makes_a_job_late(void **state) {
+    (void)state;
+    struct client c;
+    measure(1);
+    busy_count = 0;
+    add_busy("ann", FAKE_MAIN + 1);
+    add_busy("bob", 8); /* (2 + 8 - 1) * 60 s, for two workers */
+    submit_timed_of("bob", &c, 200, 3);
+    plan_s(10);
+    assert_refused(&c, 65, 70);
+    submit_timed_of("bob", &c, 70, 7);
+    plan_s(10);
+    assert_accepted(&c);
+    job_cancel(busy[FAKE_MAIN].job); /* now bob alone waits */
+    submit_timed_of("bob", &c, 150, 7);
+    plan_s(10);
+    assert_refused(&c, 115, 120);
+    end_all();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         JOBS_TEST(a_job_that_cannot_start_in_time_is_refused_when_it_is_planned),
@@ -270,6 +318,8 @@ int main(void) {
         JOBS_TEST(a_job_that_is_stored_is_not_refused),
         JOBS_TEST(a_raw_body_is_refused_when_it_was_parsed),
         JOBS_TEST(a_job_that_waits_for_its_time_is_not_refused),
+        JOBS_TEST(the_backlog_of_another_tenant_does_not_make_a_job_late),
+        JOBS_TEST(of_its_own_tenant_what_is_as_urgent_makes_a_job_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,13 +38,14 @@ static void answer_somehow(struct fake_sent *s) {
 static void any_course_of_events_ends_every_job_and_the_books_balance(void **state) {
     (void)state;
     enum { MANY = 300 };
+    static const char *const tenants[] = {NULL, "ann", "bob", "carl"};
     static struct client clients[MANY];
     unsigned statuses[JOB_STATUSES] = {0};
     set_retry_delay(2, 2);
     for (int i = 0; i < MANY; i++) {
         struct submission s = plain();
         s.options.isolated = dice(4) == 0;
-        submit_as(&clients[i], &s, dice(2) == 0);
+        submit_for(&clients[i], tenants[dice(4)], &s, dice(2) == 0);
     }
     while (jobs_live(jobs) > 0) {
         if (dice(3) == 0)

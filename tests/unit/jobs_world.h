@@ -82,6 +82,8 @@ static inline void assert_books_balance(void) {
     assert_int_equal(jobs->running_count, 0);
     assert_int_equal(jobs->transient_count, 0);
     assert_int_equal(jobs->long_backlog_ns, 0);
+    assert_null(jobs->tenants.by_name);
+    assert_int_equal(jobs->scheduler.tenants, 0);
     for (unsigned i = 0; i < SCHEDULER_LEVELS; i++)
         assert_int_equal(jobs->known_work[i].ns, 0);
     for (unsigned i = 0; i < SCHEDULER_LEVELS; i++)
@@ -176,14 +178,19 @@ static inline void submit_request(struct client *c, const struct job_request *q)
     follow(c, job);
 }
 
-/* asynchronous: the job is answered 202, so it is planned before it runs. */
-static inline void submit_as(struct client *c, const struct submission *s, bool asynchronous) {
+/* With the key of that tenant. asynchronous: the job is answered 202, so it is planned before it runs. */
+static inline void submit_for(struct client *c, const char *tenant, const struct submission *s, bool asynchronous) {
     struct submission with_params = *s;
-    struct job_request q = {.submission = &with_params, .default_priority = -1, .asynchronous = asynchronous};
+    struct job_request q = {
+        .submission = &with_params, .default_priority = -1, .asynchronous = asynchronous, .tenant = tenant};
     if (!s->map) /* a map has empty params, which occur, too */
         buf_puts(&with_params.params, "params");
     submit_request(c, &q);
     buf_deinit(&with_params.params);
+}
+
+static inline void submit_as(struct client *c, const struct submission *s, bool asynchronous) {
+    submit_for(c, NULL, s, asynchronous);
 }
 
 static inline void submit(struct client *c, bool asynchronous) {
@@ -191,13 +198,10 @@ static inline void submit(struct client *c, bool asynchronous) {
     submit_as(c, &s, asynchronous);
 }
 
-/* With the key of that tenant; asynchronous. */
+/* With the key of that tenant. */
 static inline void submit_of(const char *tenant, struct client *c) {
     struct submission s = plain();
-    struct job_request q = {.submission = &s, .default_priority = -1, .asynchronous = true, .tenant = tenant};
-    buf_puts(&s.params, "params");
-    submit_request(c, &q);
-    buf_deinit(&s.params);
+    submit_for(c, tenant, &s, true);
 }
 
 /* Submits a raw body, which a worker has to parse. default_priority: -1 for none. */

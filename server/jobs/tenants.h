@@ -1,0 +1,47 @@
+/* tenants.h: the tenants that have live jobs: whose turn it is depends on them, and how much room they take. Front end.
+ *
+ * A tenant is the name of an API key (record->tenant). It is known here as long as a job of it is in the live table, so
+ * there are never more tenants than live jobs. A job without a tenant has none here. */
+#ifndef OFFLOAD_JOBS_TENANTS_H
+#define OFFLOAD_JOBS_TENANTS_H
+
+#include "base/attributes.h"
+#include "base/table.h"
+#include "server/jobs/jobs.h"
+#include "server/jobs/scheduler.h"
+
+/* See admission.h. */
+struct known_work {
+    int64_t ns, largest_ns; /* how long they take at least, all of them and one of them */
+};
+
+struct tenant {
+    struct sched_tenant turns;                      /* its entries in the scheduler, and its weight */
+    struct known_work known_work[SCHEDULER_LEVELS]; /* of its long tasks that wait, by urgency */
+    int64_t long_backlog_ns;                        /* how long all of these will take */
+    size_t live, delayed;                           /* jobs; those that are delayed are live, too */
+    UT_hash_handle hh;
+    char name[];
+};
+
+struct tenants {
+    struct tenant *by_name; /* hash table */
+    struct jobs_tenants hooks;
+};
+
+/* What a new tenant needs, without its name. */
+#define TENANT_BYTES (sizeof(struct tenant))
+
+/* One more live job of that tenant. NULL: memory ran out. */
+MUST_CHECK struct tenant *tenants_join(struct tenants *ts, const char *name);
+/* One less. The last one frees it: it must have no entries in the scheduler then. */
+void tenants_leave(struct tenants *ts, struct tenant *t);
+/* NULL: it has no live jobs. */
+struct tenant *tenants_find(const struct tenants *ts, const char *name);
+/* Asks for all weights again. */
+void tenants_weigh(struct tenants *ts);
+
+/* How much of a bound one tenant can use up: a tenth, and at least one, is left to the others. */
+uint64_t tenants_share(uint64_t most);
+
+#endif
