@@ -58,11 +58,12 @@ struct entry {
     struct indexed indexed;
     struct id id;
     struct record *record; /* a reference; NULL: a tombstone */
-    char *tenant;          /* heap: whose a tombstone is; NULL: nobody's. Of a job its record says it */
+    const char *tenant;    /* whose it is, also when only the tombstone is left: `text`; NULL: nobody's */
     int64_t ttl_ms;
     size_t held; /* bytes counted for it in HELD_ENDED */
     UT_hash_handle hh;
     struct entry *ended_prev, *ended_next; /* in the list by_end */
+    char text[];
 };
 
 struct key {
@@ -135,23 +136,30 @@ static struct entry *find(struct memory_store *m, const struct id *id) {
 /* As `find`, but only what `tenant` is to see. */
 static struct entry *find_seen(struct memory_store *m, const struct id *id, const char *tenant) {
     struct entry *e = find(m, id);
-    return e != NULL && tenant_sees(tenant, e->record == NULL ? e->tenant : e->record->tenant) ? e : NULL;
+    return e != NULL && tenant_sees(tenant, e->tenant) ? e : NULL;
 }
 
 static bool is_open(const struct entry *e) {
     return e->timed.due_ms == 0;
 }
 
+static size_t entry_bytes(const struct entry *e) {
+    return sizeof *e + (e->tenant == NULL ? 0 : strlen(e->tenant) + 1);
+}
+
 static struct entry *add(struct memory_store *m, struct record *r) {
-    struct entry *e = calloc(1, sizeof *e);
+    size_t size = r->tenant == NULL ? 0 : strlen(r->tenant) + 1;
+    struct entry *e = calloc(1, sizeof *e + size);
     if (e == NULL)
         return NULL;
+    if (size > 0)
+        e->tenant = memcpy(e->text, r->tenant, size);
     e->id = r->id;
     e->record = record_ref(r);
     e->ttl_ms = r->options.ttl_ms;
     HASH_ADD(hh, m->by_id, id, sizeof e->id, e);
     if (HASH_HOLDS(e)) {
-        held_replace(HELD_ENDED, &e->held, sizeof *e);
+        held_replace(HELD_ENDED, &e->held, entry_bytes(e));
         return e;
     }
     record_unref(e->record);
@@ -168,7 +176,7 @@ static void drop_record(struct memory_store *m, struct entry *e) {
     }
     record_unref(e->record);
     e->record = NULL;
-    held_replace(HELD_ENDED, &e->held, sizeof *e);
+    held_replace(HELD_ENDED, &e->held, entry_bytes(e));
 }
 
 static void drop_entry(struct memory_store *m, struct entry *e) {
@@ -179,23 +187,12 @@ static void drop_entry(struct memory_store *m, struct entry *e) {
     unschedule(m, &e->timed);
     HASH_DEL(m->by_id, e);
     held_sub(HELD_ENDED, e->held);
-    free(e->tenant);
     free(e);
 }
 
-/* The job was deleted, evicted, or has expired. Its tombstone stays for one more TTL, unless there are too many; or
- * there is no memory to know whose it is, since nobody else may hear that there was such a job. */
+/* The job was deleted, evicted, or has expired. Its tombstone stays for one more TTL, unless there are too many. */
 static void bury(struct memory_store *m, struct entry *e, int64_t now_ms) {
-    const char *tenant = e->record->tenant;
-    if (tenant != NULL) {
-        e->tenant = strdup(tenant);
-        if (e->tenant == NULL) {
-            drop_entry(m, e);
-            return;
-        }
-    }
     drop_record(m, e);
-    held_replace(HELD_ENDED, &e->held, sizeof *e + (e->tenant == NULL ? 0 : strlen(e->tenant) + 1));
     unschedule(m, &e->timed);
     m->tombstones++;
     schedule(m, &e->timed, TIMED_TOMBSTONE, now_ms + (e->ttl_ms > 0 ? e->ttl_ms : 1));
@@ -310,7 +307,7 @@ static void end_entry(struct memory_store *m, struct entry *e) {
     record_index_put(&m->index, &e->indexed, e->record);
     m->ended_count++;
     m->ended_bytes += record_bytes(r);
-    held_replace(HELD_ENDED, &e->held, sizeof *e + record_bytes(r) - r->result.size); /* a blob counts itself */
+    held_replace(HELD_ENDED, &e->held, entry_bytes(e) + record_bytes(r) - r->result.size); /* a blob counts itself */
     schedule(m, &e->timed, TIMED_ENDED, r->expires_ms > 0 ? r->expires_ms : 1);
     evict_ended(m);
 }

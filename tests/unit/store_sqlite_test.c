@@ -525,7 +525,11 @@ static void a_plan_of_another_wire_version_is_made_again(void **state) {
 }
 
 /* Make a database of the present schema one of an earlier version. */
+#define TO_VERSION_5                                                                                                   \
+    "DROP INDEX jobs_by_tenant; ALTER TABLE jobs DROP COLUMN tenant; ALTER TABLE tombstones DROP COLUMN tenant;"       \
+    "PRAGMA user_version = 5;"
 #define TO_VERSION_4                                                                                                   \
+    TO_VERSION_5                                                                                                       \
     "DROP TABLE attachments; DROP TABLE summaries; ALTER TABLE jobs DROP COLUMN media_type; PRAGMA user_version = 4;"
 #define TO_VERSION_3 TO_VERSION_4 "DROP TABLE logs; ALTER TABLE jobs DROP COLUMN log_size; PRAGMA user_version = 3;"
 #define TO_VERSION_1                                                                                                   \
@@ -572,7 +576,7 @@ static void an_open_job_of_0_2_0_is_recovered_with_its_options(void **state) {
     assert_int_equal(v->chunks[0].attempt, 2);
     free_recovered(v);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 5);
+    assert_int_equal(ask("PRAGMA user_version"), 6);
 }
 
 static void a_migrated_database_keeps_plans_and_parts(void **state) {
@@ -643,7 +647,7 @@ static void a_migrated_database_takes_attachments_and_binary_results(void **stat
     end_at(after, clock_wall_ms());
     assert_int_equal(finish(after), STORE_OK);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 5);
+    assert_int_equal(ask("PRAGMA user_version"), 6);
     open_sqlite(&(struct store_limits){0});
     struct recovered *v = recover();
     assert_int_equal(v->job_count, 2);
@@ -667,6 +671,37 @@ static void a_migrated_database_takes_attachments_and_binary_results(void **stat
     record_unref(before);
     record_unref(later);
     record_unref(after);
+}
+
+/* A job that an earlier version has stored is nobody's: only who sees all jobs sees it. */
+static void a_migrated_database_takes_tenants(void **state) {
+    (void)state;
+    struct record *before = new_record(), *after = new_record(), *gone = new_record();
+    end_at(before, clock_wall_ms());
+    assert_int_equal(finish(before), STORE_OK);
+    close_store();
+    alter(TO_VERSION_5);
+    open_sqlite(&(struct store_limits){0});
+    after->tenant = strdup("a");
+    gone->tenant = strdup("a");
+    assert_int_equal(submit(after), STORE_OK);
+    end_at(gone, clock_wall_ms());
+    assert_int_equal(finish(gone), STORE_OK);
+    assert_int_equal(forget_as("b", gone), STORE_NOT_FOUND);
+    assert_int_equal(forget_as("a", gone), STORE_OK);
+    restart();
+    assert_int_equal(get_as(NULL, before), STORE_OK);
+    assert_int_equal(get_as("a", before), STORE_NOT_FOUND);
+    assert_int_equal(get_as("a", gone), STORE_GONE);
+    assert_int_equal(get_as("b", gone), STORE_NOT_FOUND);
+    assert_int_equal(get_as(NULL, gone), STORE_GONE);
+    struct recovered *v = recover();
+    assert_int_equal(v->job_count, 1);
+    assert_string_equal(v->jobs[0]->tenant, "a");
+    free_recovered(v);
+    record_unref(before);
+    record_unref(after);
+    record_unref(gone);
 }
 
 static int64_t count_logs(void) {
@@ -756,7 +791,7 @@ static void the_column_of_an_option_that_a_database_lacks_is_added(void **state)
         assert_null(found->options.webhook);
         record_unref(found);
         close_store();
-        assert_int_equal(ask("PRAGMA user_version"), 5);
+        assert_int_equal(ask("PRAGMA user_version"), 6);
     }
     record_unref(r);
 }
@@ -808,7 +843,7 @@ static void an_empty_database_is_brought_to_the_present_schema(void **state) {
     open_sqlite(&(struct store_limits){0});
     assert_int_equal(submit(r), STORE_OK);
     close_store();
-    assert_int_equal(ask("PRAGMA user_version"), 5);
+    assert_int_equal(ask("PRAGMA user_version"), 6);
     assert_int_equal(ask("SELECT count(*) FROM jobs"), 1);
     record_unref(r);
 }
@@ -1357,6 +1392,7 @@ int main(void) {
         OPENED(a_migrated_database_keeps_plans_and_parts),
         OPENED(a_migrated_database_takes_logs),
         OPENED(a_migrated_database_takes_attachments_and_binary_results),
+        OPENED(a_migrated_database_takes_tenants),
         OPENED(a_log_goes_with_its_job),
         OPENED(the_log_of_an_open_job_is_not_stored),
         OPENED(poison_items_that_make_no_sense_are_left_out),

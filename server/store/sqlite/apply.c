@@ -221,6 +221,9 @@ void apply_finish(struct sql *s, struct op *op) {
 }
 
 void apply_forget(struct sql *s, struct op *op) {
+    op->result = STORE_NOT_FOUND;
+    if (!lifetime_is_seen(s, &op->id, op->tenant))
+        return;
     int64_t due_ms = lifetime_bury(s, &op->id, op->time_ms);
     note_due(op, due_ms);
     if (due_ms != 0)
@@ -271,6 +274,9 @@ static void get_summary(struct sql *s, struct op *op, struct record_binary *b) {
 }
 
 void apply_get(struct sql *s, struct op *op) {
+    op->result = STORE_NOT_FOUND;
+    if (!lifetime_is_seen(s, &op->id, op->tenant))
+        return;
     sqlite3_stmt *q = sql_use(s, SQL_GET_JOB);
     sql_bind_id(q, 1, &op->id);
     if (!sql_step(s, q)) {
@@ -296,13 +302,15 @@ void apply_list(struct sql *s, struct op *op) {
     op->result = STORE_OK;
     if (f->type >= 0 && type == NULL)
         return;
-    sqlite3_stmt *q = sql_use(s, type == NULL ? SQL_LIST : SQL_LIST_TYPE);
+    sqlite3_stmt *q = sql_use(s, f->tenant != NULL ? SQL_LIST_TENANT : type == NULL ? SQL_LIST : SQL_LIST_TYPE);
     sql_bind_id(q, 1, &f->before);
     if (type != NULL)
         sqlite3_bind_text(q, 2, type, -1, SQLITE_STATIC);
     sqlite3_bind_int64(q, 3, f->limit);
     if (f->status >= 0)
         sqlite3_bind_int(q, 4, f->status);
+    if (f->tenant != NULL)
+        sqlite3_bind_text(q, 5, f->tenant, -1, SQLITE_STATIC);
     while (sql_step(s, q) && collect(s, op, f->limit, q)) {
     }
     sqlite3_reset(q);

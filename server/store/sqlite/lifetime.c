@@ -25,6 +25,17 @@ bool lifetime_is_buried(struct sql *s, const struct id *job) {
     return there;
 }
 
+bool lifetime_is_seen(struct sql *s, const struct id *job, const char *tenant) {
+    if (tenant == NULL)
+        return true;
+    sqlite3_stmt *q = sql_use(s, SQL_IS_OF_TENANT);
+    sql_bind_id(q, 1, job);
+    sqlite3_bind_text(q, 2, tenant, -1, SQLITE_STATIC);
+    bool seen = sql_step(s, q);
+    sqlite3_reset(q);
+    return seen;
+}
+
 struct lifetime lifetime_read(struct sql *s, const struct id *job) {
     struct lifetime l = {STAGE_ABSENT, 0, 0, false};
     sqlite3_stmt *q = sql_use(s, SQL_JOB_STATE);

@@ -19,6 +19,8 @@ struct lifetime {
 
 struct lifetime lifetime_read(struct sql *s, const struct id *job);
 bool lifetime_is_buried(struct sql *s, const struct id *job);
+/* Whether the job, which can be buried, is of that tenant. NULL: who sees all jobs. */
+bool lifetime_is_seen(struct sql *s, const struct id *job, const char *tenant);
 
 /* Drops the job's files of the roles `from` to `to`, and their rows. The files are removed after the commit. */
 void lifetime_drop_files(struct sql *s, const struct id *job, enum file_role from, enum file_role to);

@@ -50,8 +50,8 @@ size_t op_text_bytes(const char *text) {
 size_t op_row_bytes(const struct record *r) {
     size_t log = job_status_is_final(r->status) ? r->log_size + 1 : 0;
     size_t summary = r->binary == NULL ? 0 : r->binary->summary.size + 1;
-    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace) + log +
-           summary;
+    return r->lost.size + 1 + r->error.size + 1 + options_text_size(&r->options) + op_text_bytes(r->trace) +
+           op_text_bytes(r->tenant) + log + summary;
 }
 
 static char *copy_bytes(struct op *op, const char *bytes, size_t size) {
@@ -78,6 +78,7 @@ void op_set_row(struct op *op, const struct record *r) {
     op->row.error = copy_buf(op, &r->error);
     op->text_end = options_place_texts(&op->row.options, op->text_end);
     op->row.trace = copy_text(op, r->trace);
+    op->row.tenant = copy_text(op, r->tenant);
     op->row.result = (struct slice){NULL, 0, 0};
     if (r->binary != NULL) {
         op->binary = *r->binary;
@@ -92,6 +93,11 @@ void op_set_row(struct op *op, const struct record *r) {
 void op_set_key(struct op *op, const char *tenant, const char *key) {
     op->tenant = copy_text(op, tenant);
     op->key = copy_text(op, key);
+}
+
+void op_set_viewer(struct op *op, const char *tenant) {
+    op->tenant = copy_text(op, tenant);
+    op->filter.tenant = op->tenant;
 }
 
 void op_set_webhook(struct op *op, const struct delivery *d) {

@@ -79,7 +79,7 @@ struct op {
     const char *poison; /* poison_bytes: the places of poison items, u32 each */
     size_t poison_bytes;
     const char *log;          /* row.log_size bytes: of a job that has ended; row.log is NULL */
-    const char *tenant, *key; /* key NULL: none */
+    const char *tenant, *key; /* key NULL: none. Of OP_GET, OP_FORGET and OP_LIST: who asks; NULL sees all jobs */
     uint8_t hash[STORE_HASH_SIZE];
     int64_t key_expires_ms;
     const char *url; /* of a webhook, whose body is the last payload; NULL: none */
@@ -136,6 +136,8 @@ size_t op_row_bytes(const struct record *r);
 /* Each of these copies what it is given. op_new must have been asked for enough room. */
 void op_set_row(struct op *op, const struct record *r); /* as the record is now: the live one goes on changing */
 void op_set_key(struct op *op, const char *tenant, const char *key);
+/* Who asks, also in op->filter; NULL: who sees all jobs. */
+void op_set_viewer(struct op *op, const char *tenant);
 void op_set_webhook(struct op *op, const struct delivery *d);
 /* Also which chunk it is, and how often it was lost. Needs c->poison_count * sizeof(uint32_t) bytes of text. */
 void op_set_loss(struct op *op, const struct store_chunk *c);

@@ -51,7 +51,7 @@ static const struct column {
     MEMBER(merge_ns, COLUMN_I64),      MEMBER(version, COLUMN_I64),       MEMBER(trace, COLUMN_STRING),
     MEMBER(problem, COLUMN_PROBLEM),   {"bytes", COLUMN_BYTES, 0},        MEMBER(lost, COLUMN_BUF),
     MEMBER(error, COLUMN_BUF),         MEMBER(log_size, COLUMN_LOG_SIZE), {"media_type", COLUMN_MEDIA_TYPE, 0},
-    MEMBER(result, COLUMN_RESULT),
+    MEMBER(tenant, COLUMN_STRING),     MEMBER(result, COLUMN_RESULT),
 };
 
 enum { COLUMNS = sizeof columns / sizeof columns[0] };

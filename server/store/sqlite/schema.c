@@ -29,7 +29,8 @@
  * 5.7), so their order is the order of submission. A row of `chunks` can also stand for the plan or the merge of a job,
  * if that was lost (STORE_PLAN, STORE_MERGE). `logs` has what the programs of ended jobs have printed. `poison`: the
  * places of items that are given up, u32 each. `attachments` has the data that came with jobs that have not ended:
- * `bytes` as a payload, and `size` is theirs. A result with a `media_type` is not JSON; `summaries` has its summary. */
+ * `bytes` as a payload, and `size` is theirs. A result with a `media_type` is not JSON; `summaries` has its summary. `tenant` is the
+ * name of the key that has submitted a job; NULL: there were no keys. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs (id BLOB PRIMARY KEY, status INTEGER NOT NULL, type TEXT, priority INTEGER NOT NULL,"
     "  fresh INTEGER NOT NULL, options_known INTEGER NOT NULL, map INTEGER NOT NULL, items INTEGER NOT NULL,"
@@ -63,6 +64,9 @@ static const char *const migrations[] = {
     "CREATE TABLE summaries (job BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE attachments (job BLOB NOT NULL, number INTEGER NOT NULL, media_type TEXT, size INTEGER NOT NULL,"
     "  bytes, PRIMARY KEY (job, number)) WITHOUT ROWID;",
+    "ALTER TABLE jobs ADD COLUMN tenant TEXT;"
+    "ALTER TABLE tombstones ADD COLUMN tenant TEXT;"
+    "CREATE INDEX jobs_by_tenant ON jobs (tenant, status, id) WHERE status >= 2 AND tenant IS NOT NULL;",
 };
 
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
@@ -85,6 +89,8 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_PROBE] = "PRAGMA user_version = $",
     [SQL_JOB_STATE] = "SELECT status, bytes, ttl_ms, media_type IS NOT NULL FROM jobs WHERE id = ?1",
     [SQL_TOMBSTONE] = "SELECT 1 FROM tombstones WHERE id = ?1",
+    [SQL_IS_OF_TENANT] = "SELECT 1 FROM jobs WHERE id = ?1 AND tenant = ?2"
+                         " UNION ALL SELECT 1 FROM tombstones WHERE id = ?1 AND tenant = ?2",
     [SQL_PUT_JOB] = "REPLACE INTO jobs (id, @) VALUES (?1, #)",
     [SQL_GET_JOB] = "SELECT id, @ FROM jobs WHERE id = ?1",
     [SQL_DELETE_JOB] = "DELETE FROM jobs WHERE id = ?1",
@@ -96,6 +102,7 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_DELETE_SUMMARY] = "DELETE FROM summaries WHERE job = ?1",
     [SQL_COUNT_CHUNK] = "UPDATE jobs SET chunks_done = chunks_done + 1 WHERE id = ?1",
     [SQL_LIST] = LIST("jobs_by_status", ""),
+    [SQL_LIST_TENANT] = LIST("jobs_by_tenant", " AND tenant = ?5 AND (?2 IS NULL OR type = ?2)"),
     [SQL_LIST_TYPE] = LIST("jobs_by_type", " AND type = ?2"),
     [SQL_PUT_INPUT] = "REPLACE INTO inputs (job, request, wire, plan) VALUES (?1, ?2, ?3, ?4)",
     [SQL_PUT_PLAN] = "UPDATE inputs SET wire = ?2, plan = ?3 WHERE job = ?1",
@@ -113,7 +120,8 @@ static const char *const texts[SQL_COUNT] = {
     [SQL_DELETE_PARTS] = "DELETE FROM chunks WHERE job = ?1 AND done",
     [SQL_DROP_POISON] = "UPDATE chunks SET poison = NULL WHERE job = ?1",
     [SQL_DELETE_CHUNKS] = "DELETE FROM chunks WHERE job = ?1",
-    [SQL_BURY] = "REPLACE INTO tombstones (id, expires_ms) VALUES (?1, ?2)",
+    [SQL_BURY] = "REPLACE INTO tombstones (id, expires_ms, tenant)"
+                 " VALUES (?1, ?2, (SELECT tenant FROM jobs WHERE id = ?1))",
     [SQL_FIND_KEY] = "SELECT job, hash FROM keys WHERE tenant = ?1 AND key = ?2 AND expires_ms > ?3",
     [SQL_PUT_KEY] = "REPLACE INTO keys (tenant, key, expires_ms, job, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
     [SQL_PUT_DELIVERY] = "REPLACE INTO deliveries (job, url, attempt, due_ms, trace, body)"

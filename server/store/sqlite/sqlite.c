@@ -51,9 +51,17 @@ static void complete_write(struct queue *q, struct op *op) {
     op_call_done(op, op->result);
 }
 
+/* Whether who asks sees what that op will do to a job. A deletion that is pending counts for the one who wants it. */
+static bool is_seen(const struct op *op, const char *viewer) {
+    return op->kind == OP_FINISH ? tenant_sees(viewer, op->record->tenant)
+                                 : op->tenant == NULL || tenant_sees(viewer, op->tenant);
+}
+
 /* If the end of the job is still pending, its record is newer than the one on disk. */
 static void complete_get(struct queue *q, struct op *op) {
     const struct op *newer = queue_find_pending(q, &op->id);
+    if (newer != NULL && !is_seen(newer, op->tenant))
+        newer = NULL;
     struct record *r = op->found_count == 1 ? op->found[0] : NULL;
     bool has_result = op->stored.size > 0;
     if (newer != NULL) {
@@ -68,7 +76,8 @@ static void complete_get(struct queue *q, struct op *op) {
 }
 
 static bool matches(const struct record *r, const struct record_filter *f) {
-    return (f->status < 0 || (int)r->status == f->status) && (f->type < 0 || r->type == f->type);
+    return (f->status < 0 || (int)r->status == f->status) && (f->type < 0 || r->type == f->type) &&
+           tenant_sees(f->tenant, r->tenant);
 }
 
 /* Merges what is on disk with the ends that are still pending. Both are in the order of the ids. */
@@ -270,21 +279,26 @@ static void sqlite_finish(struct store *s, struct record *r, const struct delive
         post_done(s, op, done, arg);
 }
 
+static struct op *new_viewer_op(enum op_kind kind, const struct id *id, const char *tenant) {
+    struct op *op = new_op(kind, id, op_text_bytes(tenant));
+    if (op != NULL)
+        op_set_viewer(op, tenant);
+    return op;
+}
+
 static void sqlite_forget(struct store *s, const struct id *id, const char *tenant, store_done *done, void *arg) {
-    (void)tenant;
-    post_done(s, new_op(OP_FORGET, id, 0), done, arg);
+    post_done(s, new_viewer_op(OP_FORGET, id, tenant), done, arg);
 }
 
 static void sqlite_get(struct store *s, const struct id *id, const char *tenant, store_found *found, void *arg) {
-    (void)tenant;
-    post_found(s, new_op(OP_GET, id, 0), found, arg);
+    post_found(s, new_viewer_op(OP_GET, id, tenant), found, arg);
 }
 
 static void sqlite_list(struct store *s, const struct record_filter *f, store_found *found, void *arg) {
-    struct op *op = new_op(OP_LIST, NULL, 0);
+    struct op *op = new_op(OP_LIST, NULL, op_text_bytes(f->tenant));
     if (op != NULL) {
         op->filter = *f;
-        op->filter.tenant = NULL;
+        op_set_viewer(op, f->tenant);
         op_hold(op, f->limit * (sizeof(struct record) + TYPICAL_TEXTS));
     }
     post_found(s, op, found, arg);
