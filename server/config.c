@@ -14,6 +14,7 @@
 
 #include "base/textfile.h"
 #include "pool/cgroup.h"
+#include "server/access/access.h"
 #include "server/webhooks/webhooks.h"
 
 #define JOB_MEMORY_UNSET (-1) /* no source has set --max-job-memory, so its default follows from --max-memory */
@@ -231,6 +232,15 @@ static int check_models(const struct config *c, struct buf *error) {
     return 0;
 }
 
+/* The file is read again when it is used; so a fault is found before anything is begun. */
+static int check_access(const struct config *c, struct buf *error) {
+    if (c->keys != NULL && c->insecure_no_auth) {
+        buf_puts(error, "--keys and --insecure-no-auth exclude each other: with keys the service can listen anywhere");
+        return -1;
+    }
+    return access_check(&(struct access_config){.keys_file = c->keys}, error);
+}
+
 int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (fill_defaults(c, error) != 0)
         return -1;
@@ -251,7 +261,9 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (c->data_dir == NULL)
         buf_puts(error,
                  "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
-    return c->data_dir == NULL || check_models(c, error) != 0 ? -1 : check_webhooks(c, error);
+    if (c->data_dir == NULL || check_models(c, error) != 0 || check_access(c, error) != 0)
+        return -1;
+    return check_webhooks(c, error);
 }
 
 void config_take_reload(struct config *c, const struct config *next, struct buf *ignored) {

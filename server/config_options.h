@@ -30,6 +30,8 @@ struct config_list {
 struct config {
     struct config_list listen; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
     bool insecure_no_auth;
+    const char *keys; /* the keys file; NULL: there is none */
+    int64_t max_key_metrics;
 
     int64_t workers, express_workers;
     char workers_why[128]; /* why that many, for the log; not an option */

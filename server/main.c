@@ -114,11 +114,21 @@ static void raise_descriptors(const struct config *c) {
             LOG_INT("descriptors", max_descriptors()), LOG_INT("max_memory", c->max_memory));
 }
 
+/* Whether the service asks who calls. */
+static bool has_keys(const struct config *c) {
+    return c->keys != NULL;
+}
+
+static struct access_config access_config_of(const struct config *c) {
+    return (struct access_config){.keys_file = c->keys};
+}
+
 static struct http_config http_config_of(const struct config *c) {
     return (struct http_config){
         .listen = c->listen.at,
         .listen_count = c->listen.count,
-        .any_address = c->insecure_no_auth,
+        .any_address = c->insecure_no_auth || has_keys(c),
+        .any_host = has_keys(c),
         .max_body = (uint64_t)c->max_body,
         .max_parts = (uint64_t)c->max_parts,
         .max_connections = (uint64_t)connections_that_fit(c),
@@ -324,7 +334,12 @@ static void reload(struct server *s) {
     held_set_limit((uint64_t)s->config.max_memory);
     struct jobs_config jc = jobs_config_of(&s->config);
     struct http_config hc = http_config_of(&s->config);
+    struct access_config ac = access_config_of(&s->config);
     struct webhooks_config wc = webhooks_config_of(&s->config);
+    if (access_configure(s->access, &ac, &error) != 0) { /* the file has changed since config_read checked it */
+        LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
+        buf_clear(&error);
+    }
     if (webhooks_configure(s->webhooks, &wc, &error) !=
         0) /* the file of secrets has changed since config_read checked it */
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
@@ -420,6 +435,15 @@ static bool send_webhook(void *arg, const struct delivery *d) {
     return webhooks_send(arg, d);
 }
 
+/* From the jobs to the keys, likewise. */
+static unsigned weight_of_tenant(void *arg, const char *name) {
+    return access_weight(arg, name);
+}
+
+static void charge_tenant(void *arg, const char *name, int64_t cpu_ns) {
+    access_charge_cpu(arg, name, cpu_ns, clock_monotonic_ns());
+}
+
 static int open_jobs(struct server *s, struct buf *error) {
     struct jobs_config jc = jobs_config_of(&s->config);
     struct store *remembered =
@@ -437,6 +461,7 @@ static int open_jobs(struct server *s, struct buf *error) {
     if (s->jobs == NULL || s->idempotency == NULL || s->webhooks == NULL)
         return -1;
     jobs_set_webhooks(s->jobs, &(struct jobs_webhooks){s->webhooks, check_webhook, webhook_body, send_webhook});
+    jobs_set_tenants(s->jobs, &(struct jobs_tenants){s->access, weight_of_tenant, charge_tenant});
     struct pool_events events = jobs_pool_events(s->jobs);
     events.owner = s;
     events.loaded = on_loaded;
@@ -513,6 +538,12 @@ static int make_private_dir(struct config *c, struct buf *error) {
     return -1;
 }
 
+static int open_access(struct server *s, struct buf *error) {
+    struct access_config ac = access_config_of(&s->config);
+    s->access = access_new();
+    return s->access == NULL ? -1 : access_configure(s->access, &ac, error);
+}
+
 /* The zygote is started first, before there are threads: it is forked, and it loads the handlers while the front end
  * opens all else. 0, or -1 with one line in `error`. */
 static int open_server(struct server *s, struct buf *error) {
@@ -521,7 +552,7 @@ static int open_server(struct server *s, struct buf *error) {
     if (s->loop == NULL || watch_signals(s) != 0 || watch_parent(s, error) != 0 ||
         make_private_dir(&s->config, error) != 0 || start_pool(s, error) != 0 ||
         log_start((size_t)s->config.log_buffer) != 0 || closing_start() != 0 || routes_init(s) != 0 ||
-        wait_for_types(s) != 0 || open_jobs(s, error) != 0) {
+        open_access(s, error) != 0 || wait_for_types(s) != 0 || open_jobs(s, error) != 0) {
         if (error->size == 0 && s->exit_status == 0 && !s->draining)
             buf_printf(error, "could not start: %s", strerror(errno));
         return -1;
@@ -553,6 +584,7 @@ static void close_server(struct server *s) {
     idempotency_free(s->idempotency); /* after the store, which can answer while it is closed */
     if (s->pool != NULL)
         pool_free(s->pool);
+    access_free(s->access);
     file_watch_free(s->file_watch);
     routes_free(s);
     if (s->loop != NULL)

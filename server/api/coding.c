@@ -66,6 +66,7 @@ static void write_params(const struct deferred_request *d, enum coding coding, c
 static void submit(struct deferred_request *d, const struct submission *submission,
                    const struct job_attachments *body) {
     const struct job_request q = {.submission = submission,
+                                  .tenant = d->tenant,
                                   .attachments = body,
                                   .default_priority = priority_parse(http_header(d->request, "Priority"))};
     struct job *job;

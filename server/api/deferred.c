@@ -17,6 +17,7 @@
  * If the client hangs up while it waits, its job is cancelled, unless others can get the job by its id or its key. The
  * key of a large body is claimed when its job is planned: until then the request goes on without its client (LEFT). */
 #include "server/api/deferred.h"
+#include "server/api/guard.h"
 
 #include <stdlib.h>
 
@@ -24,6 +25,7 @@
 #include "base/container.h"
 #include "base/spare.h"
 #include "base/state.h"
+#include "server/api/guard.h"
 #include "server/api/ndjson.h"
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
@@ -141,14 +143,14 @@ void deferred_look_up(struct deferred_request *d, const struct id *id,
     d->found = found;
     move_to(d, DEFERRED_ASKING);
     deferred_enter_store(d);
-    jobs_get(d->server->jobs, id, NULL, on_found, d);
+    jobs_get(d->server->jobs, id, d->view, on_found, d);
 }
 
 void deferred_ask(struct deferred_request *d, const struct id *id) {
     d->found = NULL;
     move_to(d, DEFERRED_ASKING);
     deferred_enter_store(d);
-    jobs_get(d->server->jobs, id, NULL, on_found, d);
+    jobs_get(d->server->jobs, id, d->view, on_found, d);
 }
 
 /* A job that was live until now may not have been remembered: then it is gone all the same. */
@@ -167,7 +169,7 @@ static void on_forgotten(void *arg, enum store_result result) {
 static void forget(struct deferred_request *d, const struct id *id, enum deferred_state state) {
     move_to(d, state);
     deferred_enter_store(d);
-    jobs_forget(d->server->jobs, id, NULL, on_forgotten, d);
+    jobs_forget(d->server->jobs, id, d->view, on_forgotten, d);
 }
 
 void deferred_forget(struct deferred_request *d, const struct id *id) {
@@ -359,6 +361,8 @@ void deferred_init(struct deferred_request *d, struct server *s, struct http_req
     d->request = r;
     d->reply_kind = kind;
     d->terms.granted_s = -1;
+    d->tenant = guard_tenant(r);
+    d->view = guard_view(r);
     d->waiter.notify = on_job_event;
     d->timer.fire = on_wait_expired;
     d->release = release;

@@ -42,11 +42,12 @@ struct deferred_request {
     struct server *server;
     struct http_request *request; /* NULL when it is gone */
     struct answer_terms terms;
-    bool keyed;               /* it has an Idempotency-Key */
-    bool cancelled;           /* it has asked its job to stop */
-    bool streamed;            /* REPLY_RESULT: the client wants the items of a map as they are finished */
-    struct job_waiter waiter; /* waiter.job: the job that it waits for, or NULL */
-    struct timer timer;       /* when the wait expires */
+    const char *tenant, *view; /* of guard_tenant and guard_view: they outlive the request */
+    bool keyed;                /* it has an Idempotency-Key */
+    bool cancelled;            /* it has asked its job to stop */
+    bool streamed;             /* REPLY_RESULT: the client wants the items of a map as they are finished */
+    struct job_waiter waiter;  /* waiter.job: the job that it waits for, or NULL */
+    struct timer timer;        /* when the wait expires */
     struct key_claim claim;
     /* Called when its job is planned, to claim its key; the job must not go on until the key is decided. Ends with
      * deferred_decided, if the key is its own. NULL: its key is decided, or it has none. */

@@ -30,6 +30,7 @@
 #include "base/container.h"
 #include "server/api/item_text.h"
 #include "server/api/answers.h"
+#include "server/api/guard.h"
 
 #define EVENT_STREAM "text/event-stream"
 #define RETRY        "retry: 1000\n\n"
@@ -441,14 +442,14 @@ void api_events(struct server *server, struct http_request *r, struct route_matc
         return;
     }
     struct subscriber *s = subscriber_new(server, r);
-    struct job *job = jobs_find(server->jobs, &id, NULL);
+    struct job *job = jobs_find(server->jobs, &id, guard_view(r));
     if (s == NULL) {
         http_answer_problem(r, PROBLEM_INTERNAL_ERROR, NULL, NULL);
     } else if (job != NULL) {
         subscribe(s, job);
     } else {
         s->looking = true;
-        jobs_get(server->jobs, &id, NULL, on_found, s);
+        jobs_get(server->jobs, &id, guard_view(r), on_found, s);
         if (!http_is_answered(r))
             http_suspend(r);
     }

@@ -148,6 +148,6 @@ void api_get_item(struct server *s, struct http_request *r, struct route_match m
     q->timer.fire = on_timer;
     deferred_init(&q->deferred, s, r, REPLY_FETCH, release);
     deferred_enter_store(&q->deferred);
-    jobs_get(s->jobs, &id, NULL, on_found, q);
+    jobs_get(s->jobs, &id, q->deferred.view, on_found, q);
     deferred_suspend(&q->deferred);
 }

@@ -16,7 +16,7 @@
 
 /* Cancels a live job, unless a condition of the request is false. False: it is not live. */
 static bool cancel_if_live(struct deferred_request *d, const struct id *id) {
-    struct job *job = jobs_find(d->server->jobs, id, NULL);
+    struct job *job = jobs_find(d->server->jobs, id, d->view);
     if (job == NULL)
         return false;
     if (!answer_precondition_failed(d->request, job_record(job), job)) {
@@ -45,7 +45,7 @@ void api_get_job(struct server *s, struct http_request *r, struct route_match m)
     d->terms.prefer = deferred_read_prefer(r);
     if (d->terms.prefer.has_wait)
         wait_ns = deferred_wait_time(s, &d->terms.prefer, &d->terms.granted_s);
-    struct job *job = wait_ns == 0 ? NULL : jobs_find(s->jobs, &id, NULL);
+    struct job *job = wait_ns == 0 ? NULL : jobs_find(s->jobs, &id, d->view);
     bool denied = job != NULL && s->waiting >= s->config.max_sync;
     if (d->terms.prefer.has_wait && !denied)
         http_set_header_f(r, "Preference-Applied", "wait=%lld", (long long)d->terms.granted_s);
@@ -91,8 +91,8 @@ void api_delete_job(struct server *s, struct http_request *r, struct route_match
         return;
     if (cancel_if_live(d, &id))
         ; /* it is forgotten when it has ended */
-    else if (http_has_precondition(r))
-        deferred_ask(d, &id); /* it is forgotten when its ETag is known */
+    else if (http_has_precondition(r) || d->view != NULL)
+        deferred_ask(d, &id); /* it is forgotten when its ETag is known, and whose it is */
     else
         deferred_forget(d, &id);
     deferred_suspend(d);
@@ -183,6 +183,7 @@ void api_list_jobs(struct server *s, struct http_request *r, struct route_match 
     l->filter = (struct record_filter){.status = -1, .type = -1};
     memset(&l->filter.before, 0xFF, sizeof l->filter.before);
     deferred_init(&l->deferred, s, r, REPLY_LIST, release_list);
+    l->filter.tenant = l->deferred.view;
     http_each_query(r, read_parameter, l);
     if (l->bad[0] != '\0') {
         http_answer_problem(r, PROBLEM_INVALID_QUERY, l->bad, NULL);

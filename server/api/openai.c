@@ -10,6 +10,7 @@
 #include "handlers/host/host.h"
 #include "server/api/coding.h"
 #include "server/api/deferred.h"
+#include "server/api/guard.h"
 #include "server/api/submit.h"
 
 /* ---- POST /v1/embeddings ----------------------------------------------------------------------------------------- */
@@ -19,6 +20,9 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct trace_reader trace = {0};
     struct job *job;
     enum problem_code why;
+    if (!guard_admits_job(s, d->request))
+        return;
+    q->tenant = d->tenant;
     q->default_priority = priority_parse(http_header(d->request, "Priority"));
     q->trace = submit_read_trace(d->request, &trace);
     int rc = jobs_submit(s->jobs, q, &job, &why);

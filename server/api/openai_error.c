@@ -102,7 +102,8 @@ unsigned openai_write_error(enum problem_code code, const struct buf *document, 
     } else {
         buf_puts(out, "null");
     }
-    buf_printf(out, ",\"code\":\"%s\"}}", model ? "model_not_found" : problem_get(code)->code);
+    const char *name = code == PROBLEM_UNAUTHORIZED ? "invalid_api_key" : problem_get(code)->code;
+    buf_printf(out, ",\"code\":\"%s\"}}", model ? "model_not_found" : name);
     out->failed |= e.message.failed;
     buf_deinit(&e.param);
     buf_deinit(&e.message);

@@ -10,6 +10,7 @@
 #include "server/api/compression.h"
 #include "server/api/deferred.h"
 #include "server/api/events.h"
+#include "server/api/guard.h"
 #include "server/api/item.h"
 #include "server/api/jobs.h"
 #include "server/api/openai.h"
@@ -31,6 +32,7 @@ struct route {
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
     http_problem_writer *problems;                            /* NULL: its errors are problem documents */
     bool probe;                                               /* it is answered beyond --max-connections, too */
+    bool open;                                                /* it needs no key */
     const char *query[MAX_PARAMETERS + 1]; /* the parameters that GET takes; NULL ends them. Other methods take none */
 };
 
@@ -58,13 +60,20 @@ static const struct route routes[] = {
     {"/v1/types", {api_types}},
     {"/v1/types/{name}", {api_type}},
     {"/v1/workers", {api_workers}},
-    {"/livez", {api_livez}, .probe = true},
-    {"/healthz", {api_livez}, .probe = true},
-    {"/readyz", {api_readyz}, NULL, api_ready_hangup, api_ready_done, .probe = true, .query = {"verbose"}},
+    {"/livez", {api_livez}, .probe = true, .open = true},
+    {"/healthz", {api_livez}, .probe = true, .open = true},
+    {"/readyz",
+     {api_readyz},
+     NULL,
+     api_ready_hangup,
+     api_ready_done,
+     .probe = true,
+     .open = true,
+     .query = {"verbose"}},
     {"/metrics", {api_metrics}, .probe = true},
-    {"/openapi.yaml", {api_openapi_yaml}},
-    {"/openapi.json", {api_openapi_json}},
-    {"/problems/{code}", {api_problem}},
+    {"/openapi.yaml", {api_openapi_yaml}, .open = true},
+    {"/openapi.json", {api_openapi_json}, .open = true},
+    {"/problems/{code}", {api_problem}, .open = true},
 };
 #define ROUTES (sizeof routes / sizeof routes[0])
 
@@ -161,6 +170,14 @@ static bool is_submission(const struct route *route, struct http_request *r) {
 
 /* ---- events of http ---------------------------------------------------------------------------------------------- */
 
+/* What a request changes needs `submit`, all else `read`. What no route answers tells nobody anything. */
+static bool is_let_in(struct server *s, struct http_request *r, const struct route *route) {
+    if (route == NULL || route->open || find_handler(route, http_method(r)) == NULL)
+        return true;
+    bool changes = strcmp(http_method(r), "POST") == 0 || strcmp(http_method(r), "DELETE") == 0;
+    return guard_begin(s, r, changes ? ACCESS_SUBMIT : ACCESS_READ, route->begin != NULL && changes);
+}
+
 static void on_begin(void *arg, struct http_request *r) {
     struct route_match m;
     const struct route *route = find_route(http_path(r), &m);
@@ -169,7 +186,7 @@ static void on_begin(void *arg, struct http_request *r) {
         http_set_problem_writer(r, route->problems);
     if (http_is_over_limit(r) && (route == NULL || !route->probe))
         http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    else if (route != NULL && route->begin != NULL && strcmp(http_method(r), "POST") == 0)
+    else if (is_let_in(arg, r, route) && route != NULL && route->begin != NULL && strcmp(http_method(r), "POST") == 0)
         route->begin(arg, r);
 }
 
@@ -213,10 +230,13 @@ static void on_done(void *arg, struct http_request *r) {
     int64_t ns = arrived_ns == 0 ? 0 : clock_monotonic_ns() - arrived_ns;
     if (route != NULL && route->done != NULL)
         route->done(s, r);
+    guard_done(r);
+    const char *tenant = guard_tenant(r);
     size_t row = route == NULL ? ROUTES : (size_t)(route - routes);
     metrics_count_request(&s->metrics.routes[row], http_status(r), ns);
     LOG(LOG_DEBUG, "request", LOG_STR("request", http_id(r)), LOG_STR("method", http_method(r)),
-        LOG_STR("path", http_path(r)), LOG_INT("status", http_status(r)), LOG_REAL("ms", (double)ns / 1e6));
+        LOG_STR("path", http_path(r)), LOG_INT("status", http_status(r)), LOG_REAL("ms", (double)ns / 1e6),
+        LOG_STR("key", tenant));
 }
 
 static void on_rejected(void *arg, unsigned status) {

@@ -3,6 +3,7 @@
 #ifndef OFFLOAD_API_SERVER_H
 #define OFFLOAD_API_SERVER_H
 
+#include "server/access/access.h"
 #include "server/api/health.h"
 #include "server/api/idempotency.h"
 #include "server/config.h"
@@ -14,6 +15,7 @@ struct server {
     struct config config;
     struct loop *loop;
     struct http *http;
+    struct access *access;
     struct jobs *jobs;
     struct pool *pool;
     struct health *health;

@@ -8,6 +8,7 @@
 #include "base/container.h"
 #include "handlers/host/host.h"
 #include "server/api/assets.h"
+#include "server/api/guard.h"
 
 #define JSON_TYPE "application/json"
 #define TEXT_TYPE "text/plain; charset=utf-8"
@@ -179,6 +180,7 @@ void api_metrics(struct server *s, struct http_request *r, struct route_match m)
     (void)m;
     metrics_write(&s->metrics, &body);
     jobs_write_metrics(s->jobs, &body);
+    guard_write_metrics(s, &body);
     webhooks_write_metrics(s->webhooks, &body);
     METRICS_WRITE_TABLE(&body, client_metrics, s);
     write_handler_counters(s, &body);

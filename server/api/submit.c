@@ -17,6 +17,7 @@
 #include "server/api/ndjson.h"
 #include "server/api/deferred.h"
 #include "server/api/extras.h"
+#include "server/api/guard.h"
 #include "server/api/coding.h"
 
 #define ACCEPT_WAIT_NS NS_PER_S /* how long a 202 waits for a worker to plan its job, which checks it */
@@ -69,7 +70,12 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct http_request *r = d->request;
     struct job *job;
     enum problem_code why;
+    if (!guard_admits_job(s, r)) {
+        idempotency_withdraw(&d->claim);
+        return;
+    }
     int64_t wait_ns = choose_reply_kind(d);
+    q->tenant = d->tenant;
     struct trace_reader trace = {0};
     /* Neither a 202 nor a stream is to wait for the job. */
     q->asynchronous = d->reply_kind == REPLY_ACCEPTED || d->streamed;
@@ -195,7 +201,7 @@ static void submit_body(struct deferred_request *d) {
 /* ---- a job that another request made ----------------------------------------------------------------------------- */
 
 static void join(struct deferred_request *d, const struct id *id) {
-    struct job *job = jobs_find(d->server->jobs, id, NULL);
+    struct job *job = jobs_find(d->server->jobs, id, d->view);
     d->reply_kind = REPLY_RESULT; /* a large body had it chosen before, for its own job */
     d->streamed = false;
     int64_t wait_ns = choose_reply_kind(d);
@@ -252,9 +258,14 @@ static void fail_claim(struct deferred_request *d) {
         job_undo_submission(job);
 }
 
+/* Whose Idempotency-Keys those of the request are. */
+static const char *key_tenant(const struct deferred_request *d) {
+    return d->tenant == NULL ? "" : d->tenant;
+}
+
 static void claim_key(struct deferred_request *d, const char *key, uint8_t hash[STORE_HASH_SIZE]) {
     struct server *s = d->server;
-    if (idempotency_claim(s->idempotency, &d->claim, "", key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
+    if (idempotency_claim(s->idempotency, &d->claim, key_tenant(d), key, s->config.key_ttl_ns / NS_PER_MS, hash) != 0)
         fail_claim(d);
 }
 
@@ -324,7 +335,7 @@ static void submit_raw_with_key(struct deferred_request *d, const char *key) {
         return;
     d->decide = on_raw_planned;
     d->keep = keep_key;
-    submit_raw(d, &(struct store_key){.tenant = "", .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
+    submit_raw(d, &(struct store_key){.tenant = key_tenant(d), .key = key, .ttl_ms = s->config.key_ttl_ns / NS_PER_MS});
 }
 
 /* A job that is answered 202, or that has a key, is stored: so its data are files from the start. */

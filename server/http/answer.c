@@ -34,6 +34,17 @@ void http_set_header_f(struct http_request *r, const char *name, const char *for
     http_set_header(r, name, value);
 }
 
+static bool has_header(const struct http_request *r, const char *name) {
+    const char *at = r->headers.size == 0 ? "" : r->headers.data, *end = at + r->headers.size;
+    while (!r->headers.failed && at < end) {
+        if (strcmp(at, name) == 0)
+            return true;
+        at += strlen(at) + 1;
+        at += strlen(at) + 1;
+    }
+    return false;
+}
+
 /* False: memory ran out. */
 static bool add_headers(struct http_request *r, const char *media_type, struct MHD_Response *response) {
     const char *at = r->headers.size == 0 ? "" : r->headers.data, *end = at + r->headers.size;
@@ -147,7 +158,8 @@ void http_answer_rejection(struct http_request *r) {
     unsigned status = problem_get(r->problem)->status;
     if (r->arrived_ns == 0)
         r->arrived_ns = clock_monotonic_ns();
-    if (status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS)
+    bool later = status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS;
+    if (later && !has_header(r, MHD_HTTP_HEADER_RETRY_AFTER))
         http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     http_answer_problem(r, r->problem, r->problem_detail, r->problem_members);
 }

@@ -240,7 +240,8 @@ void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t p
 
 static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size,
                         bool loopback) {
-    http_adopt(container_of(l, struct http, listeners), fd, peer, peer_size, loopback);
+    struct http *h = container_of(l, struct http, listeners);
+    http_adopt(h, fd, peer, peer_size, loopback && !h->config.any_host);
 }
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ struct http_config {
     const char *const *listen;
     unsigned listen_count;
     bool any_address; /* false: only loopback addresses and Unix sockets are allowed */
+    bool any_host;    /* false: on a loopback address Host must be local, see allowed_hosts. Read by http_open only */
     /* A client beyond it gets 503 too_many_connections for its request, unless the owner answers it (http_is_over_limit),
      * and is closed. */
     uint64_t max_connections;
@@ -140,6 +141,11 @@ bool http_is_over_limit(const struct http_request *r);
 /* Who is at the other end of a Unix socket (SO_PEERCRED, see unix(7)). False: it has come by TCP. */
 MUST_CHECK bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid);
 
+/* How many bytes of the body have come until now, also of those that were thrown away. */
+uint64_t http_body_received(const struct http_request *r);
+/* What the client has announced in Content-Length; 0: it has not. */
+uint64_t http_body_announced(struct http_request *r);
+
 /* NULL if the request has no such header. If the header has several lines: the first. */
 const char *http_header(struct http_request *r, const char *name);
 /* Calls f for each line of that header. */
@@ -182,10 +188,12 @@ const struct http_part *http_part(const struct http_request *r, uint32_t i);
 /* The SHA-256 of the media types, bytes and sizes of all of them; 32 bytes. */
 const uint8_t *http_data_hash(const struct http_request *r);
 
-/* Two pointers of the owner: the route, which it sets in `begin`, and its state, which it frees in `done` at the
- * latest. */
+/* Three pointers of the owner: the route and the caller, which it sets in `begin`, and its state, which it frees in
+ * `done` at the latest. */
 const void *http_route(const struct http_request *r);
 void http_set_route(struct http_request *r, const void *route);
+void *http_caller(const struct http_request *r);
+void http_set_caller(struct http_request *r, void *caller);
 void *http_state(const struct http_request *r);
 void http_set_state(struct http_request *r, void *state);
 
@@ -208,6 +216,8 @@ void http_set_problem_writer(struct http_request *r, http_problem_writer *writer
 void http_reject(struct http_request *r, enum problem_code code, char *members);
 /* The same with a detail, which is borrowed for ever. */
 void http_reject_because(struct http_request *r, enum problem_code code, const char *detail);
+/* With both. */
+void http_reject_with(struct http_request *r, enum problem_code code, const char *detail, char *members);
 
 /* Sets a header of the answer; must be called before the answer is given. Name and value are copied. A formatted value
  * is cut at 511 bytes. */

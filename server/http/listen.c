@@ -128,10 +128,12 @@ static int find_tcp(struct address *a, const char *text, bool any_address, struc
     freeaddrinfo(found);
     if (any_address || is_loopback(&a->at.any))
         return 0;
-    buf_printf(error,
-               "--listen %s: without keys only loopback addresses are allowed; others could use the service. "
-               "--insecure-no-auth allows it",
-               text);
+    buf_printf(
+        error,
+        "--listen %s: without keys only loopback addresses and Unix sockets are allowed; others could use the service. "
+        "--keys FILE names who may call (`offload keygen NAME` prints a key and its line); "
+        "--insecure-no-auth lets everybody in",
+        text);
     return -1;
 }
 

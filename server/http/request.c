@@ -220,10 +220,14 @@ void http_reject(struct http_request *r, enum problem_code code, char *members) 
     drop_body(r);
 }
 
-void http_reject_because(struct http_request *r, enum problem_code code, const char *detail) {
+void http_reject_with(struct http_request *r, enum problem_code code, const char *detail, char *members) {
     if (r->state != REQUEST_REJECTED)
         r->problem_detail = detail;
-    http_reject(r, code, NULL);
+    http_reject(r, code, members);
+}
+
+void http_reject_because(struct http_request *r, enum problem_code code, const char *detail) {
+    http_reject_with(r, code, detail, NULL);
 }
 
 void http_request_handle(struct http_request *r) {
@@ -383,6 +387,23 @@ const void *http_route(const struct http_request *r) {
 
 void http_set_route(struct http_request *r, const void *route) {
     r->route = route;
+}
+
+void *http_caller(const struct http_request *r) {
+    return r->caller;
+}
+
+void http_set_caller(struct http_request *r, void *caller) {
+    r->caller = caller;
+}
+
+uint64_t http_body_received(const struct http_request *r) {
+    return r->body_size;
+}
+
+uint64_t http_body_announced(struct http_request *r) {
+    const char *length = http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return length == NULL ? 0 : strtoull(length, NULL, 10);
 }
 
 void *http_state(const struct http_request *r) {

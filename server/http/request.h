@@ -64,7 +64,8 @@ struct http_request {
     struct slice answer; /* what libmicrohttpd sends without a copy; or empty */
     struct http_unread unread;
 
-    const void *route; /* the handler's two pointers, see http_route */
+    const void *route; /* the owner's three pointers, see http_route */
+    void *caller;
     void *owner_state;
 
     int64_t polled_ns; /* since when it is or was POLLED; the loop's clock */

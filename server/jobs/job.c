@@ -328,7 +328,7 @@ void job_log_event(enum log_level level, const char *event, const struct job *jo
     id_format(&r->id, id);
     problem_copy_member(&r->error, "exception", &exception);
     problem_copy_member(&r->error, "detail", &detail);
-    LOG(level, event, LOG_STR("job", id), LOG_STR("type", host_name(r->type)),
+    LOG(level, event, LOG_STR("job", id), LOG_STR("type", host_name(r->type)), LOG_STR("key", r->tenant),
         LOG_STR("status", job_status_name(r->status)),
         LOG_STR("code", r->error.size > 0 ? problem_get(r->problem)->code : NULL),
         LOG_RAW("exception", exception.failed ? NULL : exception.data),

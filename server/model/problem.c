@@ -24,8 +24,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
                                "An object names the same member twice. See line and column."},
     [PROBLEM_EXPECTATION_FAILED] = {"expectation_failed", 417, "Expectation failed",
                                     "The Expect header asks for something other than 100-continue."},
-    [PROBLEM_FORBIDDEN] = {"forbidden", 403, "Not allowed",
-                           "The request comes from a web page of another origin, which may not submit jobs here."},
+    [PROBLEM_FORBIDDEN] =
+        {"forbidden", 403, "Not allowed",
+         "The key does not have the scope that the request needs; or the request comes from a web page "
+         "of another origin, which may not submit jobs here. See detail."},
     [PROBLEM_GONE] = {"gone", 410, "Job is gone", "The job was deleted or has expired."},
     [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed",
                                 "The job's own code reported a failure. See detail."},
@@ -65,6 +67,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
                              "The service holds as many bytes as --max-memory allows. No job was accepted, or the "
                              "answer was too large to be "
                              "made now; retry later."},
+    [PROBLEM_OVER_QUOTA] =
+        {"over_quota", 429, "Quota is used up",
+         "The client has used all that it may have for now; `violated-policies` names the quotas, as RateLimit-Policy "
+         "does. Nothing was accepted; Retry-After says when there is something again."},
     [PROBLEM_PRECONDITION_FAILED] =
         {"precondition_failed", 412, "Precondition failed",
          "The job is not in a state that If-Match or If-None-Match allows, so nothing was done. GET it for its ETag."},
@@ -85,6 +91,9 @@ static const struct problem problems[PROBLEM_COUNT] = {
                           "Arrays and objects are nested deeper than --max-json-depth allows."},
     [PROBLEM_TOO_MANY_CONNECTIONS] = {"too_many_connections", 503, "Too many connections",
                                       "As many clients are connected as --max-connections allows. Retry later."},
+    [PROBLEM_UNAUTHORIZED] = {"unauthorized", 401, "A key is needed",
+                              "Send `Authorization: Bearer KEY`. The operator of the service has the keys: `offload "
+                              "keygen NAME` makes one."},
     [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] =
         {"unsupported_media_type", 415, "Unsupported media type",

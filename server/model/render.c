@@ -115,6 +115,10 @@ void render_job(struct buf *out, const struct record *r, const struct job_view *
     }
     buf_puts(out, "\",\"status\":\"");
     buf_puts(out, job_status_name(r->status));
+    if (r->tenant != NULL) {
+        buf_puts(out, "\",\"key\":\"");
+        buf_puts(out, r->tenant);
+    }
     buf_putc(out, '"');
     put_time(out, "created_at", r->created_ms);
     put_time(out, "started_at", r->started_ms);

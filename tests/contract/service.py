@@ -24,7 +24,9 @@ class Response:
 
 
 class Service:
-    def __init__(self, program, *options):
+    def __init__(self, program, *options, headers=None):
+        """headers: what every request has, a key for example."""
+        self.headers = headers or {}
         self.log = tempfile.NamedTemporaryFile(prefix="offloadd-", suffix=".log")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFLOAD_")}
         self.process = subprocess.Popen(
@@ -88,7 +90,7 @@ class Service:
         """One request on a connection of its own. Headers are sent as given: also a Content-Length that is not true."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_S)
         try:
-            connection.request(method, path, body=body, headers=headers or {})
+            connection.request(method, path, body=body, headers={**self.headers, **(headers or {})})
             answer = connection.getresponse()
             return Response(answer.status, answer.headers, answer.read())
         finally:

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/field.h"
+#include "server/access/access.h"
 #include "server/api/idempotency.h"
 #include "server/api/prefer.h"
 #include "server/http/etag.h"
@@ -168,9 +169,20 @@ static void read_range(const char *text, size_t size) {
     each_line(text, size, add_range, NULL);
 }
 
-static void (*const parsers[])(const char *text, size_t size) = {read_prefer,   read_accept, read_accept_encoding,
-                                                                 read_priority, read_key,    read_parent,
-                                                                 read_state,    read_tags,   read_range};
+static void add_token(void *arg, const char *line) {
+    size_t n;
+    const char *token = access_read_token(line, &n);
+    (void)arg;
+    MUST(token == NULL || (n >= 1 && n <= ACCESS_MAX_TOKEN && token > line && token[n] == '\0' && strlen(token) == n));
+}
+
+static void read_token(const char *text, size_t size) {
+    each_line(text, size, add_token, NULL);
+}
+
+static void (*const parsers[])(const char *text, size_t size) = {
+    read_prefer, read_accept, read_accept_encoding, read_priority, read_key, read_parent,
+    read_state,  read_tags,   read_range,           read_token};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > 0)

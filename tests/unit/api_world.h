@@ -126,6 +126,32 @@ struct slice http_body(const struct http_request *r) {
     return r->large != NULL ? slice_ref(&all) : slice_copy(r->body, strlen(r->body));
 }
 
+void http_reject_with(struct http_request *r, enum problem_code code, const char *detail, char *members) {
+    (void)r, (void)code, (void)detail, (void)members;
+    fail_msg("rejected");
+}
+
+/* There are no keys in this world: nobody has a name. */
+void *http_caller(const struct http_request *r) {
+    (void)r;
+    return NULL;
+}
+
+void http_set_caller(struct http_request *r, void *caller) {
+    (void)r, (void)caller;
+    fail_msg("somebody is known");
+}
+
+uint64_t http_body_announced(struct http_request *r) {
+    (void)r;
+    return 0;
+}
+
+uint64_t http_body_received(const struct http_request *r) {
+    (void)r;
+    return 0;
+}
+
 void *http_state(const struct http_request *r) {
     return r->state;
 }

@@ -1,0 +1,26 @@
+/* guard.h: lets requests in: by their key, certificate or user, what these may do, and what they may use. Front end.
+ *
+ *     the head ──► who? ──► may it? ──► has it any left? ──► the route
+ *                   └─ 401   └─ 403      └─ 429
+ *
+ * Without keys and certificates all are let in, and nobody has a name. */
+#ifndef OFFLOAD_API_GUARD_H
+#define OFFLOAD_API_GUARD_H
+
+#include "server/api/server.h"
+
+/* From `begin`, before anything else is done with the request. submits: it is to make a job. False: it is rejected. */
+bool guard_begin(struct server *s, struct http_request *r, enum access_scope scope, bool submits);
+/* From `done`: counts what it has sent. */
+void guard_done(struct http_request *r);
+/* Before a job is made for it: its jobs and its CPU time. False: it is answered 429. */
+bool guard_admits_job(struct server *s, struct http_request *r);
+
+/* The name that its jobs and its Idempotency-Keys belong to. NULL: there are no keys. */
+const char *guard_tenant(const struct http_request *r);
+/* Whose jobs it sees: jobs_find has what that means. */
+const char *guard_view(const struct http_request *r);
+
+void guard_write_metrics(struct server *s, struct buf *out);
+
+#endif
