@@ -222,9 +222,9 @@ def scratch(where=None):
 
 
 @contextlib.contextmanager
-def service(*options):
+def service(*options, headers=None):
     """A service in memory (unless the options name a --data-dir) on a port that the kernel picks."""
-    s = Service(os.path.join(BUILD, "offloadd"), "--drain-timeout", "1ms", *options)
+    s = Service(os.path.join(BUILD, "offloadd"), "--drain-timeout", "1ms", *options, headers=headers)
     try:
         wait_for_workers(s)
         yield s

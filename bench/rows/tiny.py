@@ -1,6 +1,9 @@
 """Rows about tiny synchronous jobs: how many a second, and what one costs."""
 
+import hashlib
 import json
+import os
+import secrets
 import statistics
 
 import measure
@@ -9,6 +12,7 @@ from report import Row, gives
 
 WARM_UP_SECONDS = 1
 MANY_WORKERS = 64
+KEYS = 1000
 
 
 def answer_bytes(s):
@@ -63,11 +67,15 @@ def rate():
               "{cpu_us:.1f} us ({front_cpu_us:.1f} of it front end) and {hello_cpu_us:.1f} us".format_map(figures), figures)
 
 
+def rate_of(s, **options):
+    return measure.wrk(s.port, *(f"{name}: {value}" for name, value in s.headers.items()), **options)
+
+
 def rates_of_two(one, other):
     """Rounds of the rates of two services; all their jobs have been checked."""
     for s in (one, other):
-        measure.wrk(s.port, seconds=WARM_UP_SECONDS)
-    done = measure.rounds(lambda number: measure.alternate(number, lambda: measure.wrk(one.port), lambda: measure.wrk(other.port)))
+        rate_of(s, seconds=WARM_UP_SECONDS)
+    done = measure.rounds(lambda number: measure.alternate(number, lambda: rate_of(one), lambda: rate_of(other)))
     for at, s in enumerate((one, other)):
         check_tiny(s, sum(r[at][1] for r in done.results))
     return done, [a[0] / b[0] for a, b in done.results]
@@ -97,4 +105,23 @@ def synchronous_beside_store():
     yield Row("synchronous_beside_store", what, "ratio", ratios, target, done)
 
 
-ROWS = (rate, many_workers, synchronous_beside_store)
+@gives("tiny_with_key")
+def with_key():
+    what, target = "tiny job: rate with a key that has quotas, among 1,000 / without keys", ">= 0.97"
+    if not measure.have("wrk", "wrk"):
+        yield Row("tiny_with_key", what, "ratio", [], target, skipped="wrk is missing")
+        return
+    with measure.scratch() as directory:
+        path = os.path.join(directory, "keys")
+        keys = ["offload_" + secrets.token_urlsafe(32) for _ in range(KEYS)]
+        with open(path, "w", encoding="ascii") as file:
+            for number, key in enumerate(keys):
+                file.write(f"name-{number} sha256:{hashlib.sha256(key.encode()).hexdigest()} submit,read "
+                           "rate=1000000000/s jobs=100000 cpu=100000000/h bytes=1000GiB/h\n")
+        with measure.service("--keys", path, headers={"Authorization": f"Bearer {keys[KEYS // 2]}"}) as keyed, \
+                measure.service() as open_to_all:
+            done, ratios = rates_of_two(keyed, open_to_all)
+    yield Row("tiny_with_key", what, "ratio", ratios, target, done)
+
+
+ROWS = (rate, many_workers, synchronous_beside_store, with_key)
