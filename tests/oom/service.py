@@ -39,6 +39,7 @@ class Service:
         self.log_path = os.path.join(directory, "log")
         self.data = os.path.join(directory, "data")
         self.process = None
+        self.headers = {}  # that every request has
         self.port = 0
         self.starts = 0
 
@@ -96,7 +97,7 @@ class Service:
 
     def ask(self, method, path, body=None, headers=None, timeout=ANSWER_S):
         """One request on a connection of its own. None: the connection was closed without a whole answer."""
-        headers = dict(headers or {})
+        headers = {**self.headers, **(headers or {})}
         headers["Connection"] = "close"
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
