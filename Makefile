@@ -296,10 +296,13 @@ chaos: test-programs ## run the tests with kill -9 for longer: ROUNDS=10
 oom: all $(FAILING) ## let every allocation of a request fail, one after the other: tests/oom/oom.py; takes long
 	@BUILD=$(BUILD) OOM_ALL=1 tests/run oom
 
-.PHONY: fuzz
-fuzz: ## search for inputs that break it, by libFuzzer: SECONDS=60 for each harness (TARGETS="wire body")
+.PHONY: fuzz-programs
+fuzz-programs:
 	@./deps.sh $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 	@$(MAKE) --no-print-directory fuzzers FUZZ=1 BUILD=build-fuzz CC=clang SANITIZE=address,undefined CFLAGS='-O1 -g'
+
+.PHONY: fuzz
+fuzz: fuzz-programs ## search for inputs that break it, by libFuzzer: SECONDS=60 for each harness (TARGETS="wire body")
 	@BUILD=build-fuzz tests/fuzz/run $(SECONDS) $(TARGETS)
 
 .PHONY: fuzzers
