@@ -27,6 +27,7 @@ struct caller {
     struct bucket requests, cpu, bytes;
     uint64_t request_count, body_bytes, refusals[QUOTAS];
     int64_t cpu_ns;
+    char policy[CALLER_FIELD_SIZE]; /* RateLimit-Policy; "": it has no quotas */
     UT_hash_handle hh;
 };
 
@@ -79,11 +80,102 @@ static struct caller *make_caller(struct access *a, const char *name) {
     return NULL;
 }
 
+/* ---- RateLimit fields -------------------------------------------------------------------------------------------- */
+
+const char *access_quota_name(enum access_quota quota) {
+    static const char *const names[QUOTAS] = {"requests", "jobs", "cpu", "bytes"};
+    return names[quota];
+}
+
+/* The units that the draft knows; it lets a service have more of them. */
+static const char *const units[QUOTAS] = {NULL, "concurrent-requests", "cpu-seconds", "content-bytes"};
+
+static const struct bucket *bucket_of(const struct caller *c, enum access_quota quota) {
+    return quota == QUOTA_REQUESTS ? &c->requests
+           : quota == QUOTA_CPU    ? &c->cpu
+           : quota == QUOTA_BYTES  ? &c->bytes
+                                   : NULL;
+}
+
+/* A text that grows to its end: these fields go with every answer, and printf would take longer than all else of it. */
+struct field_text {
+    char *to;
+    size_t used;
+};
+
+static void put_text(struct field_text *t, const char *text) {
+    size_t size = strlen(text), room = CALLER_FIELD_SIZE - 1 - t->used;
+    size = size < room ? size : room;
+    memcpy(t->to + t->used, text, size);
+    t->used += size;
+    t->to[t->used] = '\0';
+}
+
+static void put_number(struct field_text *t, const char *before, uint64_t n) {
+    char digits[24], *at = digits + sizeof digits - 1;
+    *at = '\0';
+    do
+        *--at = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    put_text(t, before);
+    put_text(t, at);
+}
+
+/* "name" as a structured field has it (RFC 8941), after what is there. */
+static void put_name(struct field_text *t, enum access_quota quota) {
+    put_text(t, t->used > 0 ? ", \"" : "\"");
+    put_text(t, access_quota_name(quota));
+    put_text(t, "\"");
+}
+
+static void write_policy(struct caller *c) {
+    struct field_text t = {c->policy, 0};
+    c->policy[0] = '\0';
+    for (enum access_quota i = 0; i < QUOTAS; i++) {
+        const struct bucket *b = bucket_of(c, i);
+        uint64_t amount = b == NULL ? c->grant.jobs : (uint64_t)b->rate.amount;
+        if (amount == 0)
+            continue;
+        put_name(&t, i);
+        put_number(&t, ";q=", amount);
+        if (b != NULL)
+            put_number(&t, ";w=", b->rate.window_s);
+        if (units[i] != NULL) {
+            put_text(&t, ";qu=\"");
+            put_text(&t, units[i]);
+            put_text(&t, "\"");
+        }
+    }
+}
+
+const char *caller_policy(const struct caller *c) {
+    return c->policy[0] == '\0' ? NULL : c->policy;
+}
+
+void caller_write_limits(struct caller *c, uint64_t jobs, int64_t now_ns, char to[CALLER_FIELD_SIZE]) {
+    struct bucket *const buckets[QUOTAS] = {&c->requests, NULL, &c->cpu, &c->bytes};
+    struct field_text t = {to, 0};
+    to[0] = '\0';
+    for (enum access_quota i = 0; i < QUOTAS; i++) {
+        struct bucket *b = buckets[i];
+        if (b == NULL ? c->grant.jobs == 0 : !(b->rate.amount > 0))
+            continue;
+        put_name(&t, i);
+        if (b == NULL) {
+            put_number(&t, ";r=", jobs < c->grant.jobs ? c->grant.jobs - jobs : 0);
+        } else {
+            put_number(&t, ";r=", bucket_left(b, now_ns));
+            put_number(&t, ";t=", bucket_reset_s(b, now_ns));
+        }
+    }
+}
+
 static void grant(struct caller *c, const struct key_grant *g, int64_t now_ns) {
     c->grant = *g;
     bucket_set(&c->requests, g->rate, now_ns);
     bucket_set(&c->cpu, g->cpu, now_ns);
     bucket_set(&c->bytes, g->bytes, now_ns);
+    write_policy(c);
 }
 
 /* ---- the file ---------------------------------------------------------------------------------------------------- */
@@ -329,64 +421,6 @@ void access_charge_cpu(struct access *a, const char *name, int64_t cpu_ns, int64
 
 void caller_count_refusal(struct caller *c, enum access_quota quota) {
     c->refusals[quota]++;
-}
-
-const char *access_quota_name(enum access_quota quota) {
-    static const char *const names[QUOTAS] = {"requests", "jobs", "cpu", "bytes"};
-    return names[quota];
-}
-
-/* ---- RateLimit fields -------------------------------------------------------------------------------------------- */
-
-/* The units that the draft knows; it lets a service have more of them. */
-static const char *const units[QUOTAS] = {NULL, "concurrent-requests", "cpu-seconds", "content-bytes"};
-
-static const struct bucket *bucket_of(const struct caller *c, enum access_quota quota) {
-    return quota == QUOTA_REQUESTS ? &c->requests
-           : quota == QUOTA_CPU    ? &c->cpu
-           : quota == QUOTA_BYTES  ? &c->bytes
-                                   : NULL;
-}
-
-static size_t put(char *to, size_t used, const char *text) {
-    return used + (size_t)snprintf(to + used, CALLER_FIELD_SIZE - used, "%s%s", used > 0 ? ", " : "", text);
-}
-
-bool caller_write_policy(const struct caller *c, char to[CALLER_FIELD_SIZE]) {
-    size_t used = 0;
-    char item[96];
-    for (enum access_quota i = 0; i < QUOTAS; i++) {
-        const struct bucket *b = bucket_of(c, i);
-        double amount = b == NULL ? (double)c->grant.jobs : b->rate.amount;
-        if (!(amount > 0))
-            continue;
-        int n = snprintf(item, sizeof item, "\"%s\";q=%.0f", access_quota_name(i), amount);
-        if (b != NULL)
-            n += snprintf(item + n, sizeof item - (size_t)n, ";w=%u", b->rate.window_s);
-        if (units[i] != NULL)
-            snprintf(item + n, sizeof item - (size_t)n, ";qu=\"%s\"", units[i]);
-        used = put(to, used, item);
-    }
-    return used > 0;
-}
-
-bool caller_write_limits(struct caller *c, uint64_t jobs, int64_t now_ns, char to[CALLER_FIELD_SIZE]) {
-    struct bucket *const buckets[QUOTAS] = {&c->requests, NULL, &c->cpu, &c->bytes};
-    size_t used = 0;
-    char item[96];
-    for (enum access_quota i = 0; i < QUOTAS; i++) {
-        struct bucket *b = buckets[i];
-        if (b == NULL && c->grant.jobs > 0)
-            snprintf(item, sizeof item, "\"jobs\";r=%llu",
-                     (unsigned long long)(jobs < c->grant.jobs ? c->grant.jobs - jobs : 0));
-        else if (b != NULL && b->rate.amount > 0)
-            snprintf(item, sizeof item, "\"%s\";r=%llu;t=%llu", access_quota_name(i),
-                     (unsigned long long)bucket_left(b, now_ns), (unsigned long long)bucket_reset_s(b, now_ns));
-        else
-            continue;
-        used = put(to, used, item);
-    }
-    return used > 0;
 }
 
 /* ---- metrics ----------------------------------------------------------------------------------------------------- */

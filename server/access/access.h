@@ -76,11 +76,11 @@ void access_charge_cpu(struct access *a, const char *name, int64_t cpu_ns, int64
 void caller_count_refusal(struct caller *c, enum access_quota quota);
 
 const char *access_quota_name(enum access_quota quota); /* "requests", "jobs", "cpu", "bytes" */
-/* The values of the RateLimit-Policy and RateLimit fields (draft-ietf-httpapi-ratelimit-headers-10). Room for
- * CALLER_FIELD_SIZE. False: it has no quotas. */
+/* The values of the RateLimit-Policy and RateLimit fields (draft-ietf-httpapi-ratelimit-headers-10). NULL: it has no
+ * quotas, so there are no such fields. Room for CALLER_FIELD_SIZE. */
 #define CALLER_FIELD_SIZE 256
-bool caller_write_policy(const struct caller *c, char to[CALLER_FIELD_SIZE]);
-bool caller_write_limits(struct caller *c, uint64_t jobs, int64_t now_ns, char to[CALLER_FIELD_SIZE]);
+const char *caller_policy(const struct caller *c);
+void caller_write_limits(struct caller *c, uint64_t jobs, int64_t now_ns, char to[CALLER_FIELD_SIZE]);
 
 /* Appends the metrics of this room. `jobs` says how many of a name's jobs are queued or run. Names beyond `most` are
  * added up in one row. */

@@ -63,12 +63,13 @@ static bool check_scope(struct server *s, struct http_request *r, const struct c
 /* ---- what it may use --------------------------------------------------------------------------------------------- */
 
 static void set_fields(struct server *s, struct http_request *r, struct caller *c, int64_t now_ns) {
-    char text[CALLER_FIELD_SIZE];
-    if (!caller_write_policy(c, text))
+    char limits[CALLER_FIELD_SIZE];
+    const char *policy = caller_policy(c);
+    if (policy == NULL)
         return;
-    http_set_header(r, "RateLimit-Policy", text);
-    if (caller_write_limits(c, jobs_of_tenant(s->jobs, caller_name(c)), now_ns, text))
-        http_set_header(r, "RateLimit", text);
+    caller_write_limits(c, jobs_of_tenant(s->jobs, caller_name(c)), now_ns, limits);
+    http_set_header(r, "RateLimit-Policy", policy);
+    http_set_header(r, "RateLimit", limits);
 }
 
 static void set_wait(struct http_request *r, uint64_t s) {
