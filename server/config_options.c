@@ -70,7 +70,8 @@ static const struct config_option rows[] = {
     {"keys", CONFIG_TEXT, CONFIG_AT_START, AT(keys), .value = "FILE",
      .help = "who may call: a line for each key, as `offload keygen` prints it (docs/keys.md); SIGHUP reads it again"},
     {"listen", CONFIG_LIST, CONFIG_AT_START, AT(listen), .value = "ADDRESS", .fallback = "127.0.0.1:8080",
-     .help = "listen on this address (also [::1]:8080, unix:/path); port 0 picks one; repeatable"},
+     .help = "listen on this address (also [::1]:8080, unix:/path, unix:/path,mode=0660,group=www); port 0 picks one; "
+             "repeatable"},
     {"load-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(load_timeout_ns), 100 * MS, DAY, .fallback = "60s",
      .help = "how long a plugin or a program can take to load"},
     {"log-buffer", CONFIG_SIZE, CONFIG_AT_START, AT(log_buffer), 4 * KIB, 1024 * MIB, .fallback = "1MiB",

@@ -28,7 +28,7 @@ struct config_list {
 
 /* The values of the options, by subject. Times are in ns (_ns); sizes, as in max_body, in bytes. */
 struct config {
-    struct config_list listen; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    struct config_list listen; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path,mode=0660,group=www" */
     bool insecure_no_auth;
     const char *keys; /* the keys file; NULL: there is none */
     int64_t max_key_metrics;

@@ -12,13 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
+#include "server/http/unix_socket.h"
 
 #define BACKLOG         4096
 #define MAX_ACCEPTS     64 /* from one listener before the loop goes on */
@@ -35,9 +34,10 @@ struct address {
         struct sockaddr_storage storage;
         struct sockaddr_in ip4;
         struct sockaddr_in6 ip6;
-        struct sockaddr_un path;
     } at;
     socklen_t size;
+    bool is_unix;
+    struct unix_socket unix_socket; /* in place of `at` */
 };
 
 /* "host:port" or "[IPv6 address]:port", in parts. */
@@ -79,10 +79,6 @@ static const char *split_address(const char *text, struct host_port *to) {
         if (!isalnum((unsigned char)to->host[i]) && strchr("-._", to->host[i]) == NULL)
             return "the host is neither a name nor an address";
     return is_port(to->port) ? NULL : "host:port is wanted, with a port from 0 to 65535 in decimal digits";
-}
-
-static bool is_unix(const char *text) {
-    return strncmp(text, "unix:", 5) == 0;
 }
 
 static bool is_loopback(const struct sockaddr *a) {
@@ -137,23 +133,18 @@ static int find_tcp(struct address *a, const char *text, bool any_address, struc
     return -1;
 }
 
-static int find_unix(struct address *a, const char *path, struct buf *error, bool *misconfigured) {
-    const size_t room = sizeof a->at.path.sun_path;
-    *a = (struct address){.at.path = {.sun_family = AF_UNIX}, .size = sizeof a->at.path};
-    if (path[0] == '/' && strlen(path) < room) {
-        memcpy(a->at.path.sun_path, path, strlen(path) + 1);
-        return 0;
-    }
+static int find_unix(struct address *a, const char *text, struct buf *error, bool *misconfigured) {
     *misconfigured = true;
-    buf_printf(error, "--listen unix:%s: an absolute path of less than %zu bytes is wanted", path, room);
-    return -1;
+    a->is_unix = true;
+    return unix_socket_read(&a->unix_socket, text, error);
 }
 
 static bool is_same(const struct address *a, const struct address *b) {
+    if (a->is_unix || b->is_unix)
+        return a->is_unix && b->is_unix && strcmp(a->unix_socket.at.sun_path, b->unix_socket.at.sun_path) == 0;
     if (a->at.any.sa_family != b->at.any.sa_family)
         return false;
     switch (a->at.any.sa_family) {
-    case AF_UNIX: return strcmp(a->at.path.sun_path, b->at.path.sun_path) == 0;
     case AF_INET:
         return a->at.ip4.sin_port != 0 && a->at.ip4.sin_port == b->at.ip4.sin_port &&
                a->at.ip4.sin_addr.s_addr == b->at.ip4.sin_addr.s_addr;
@@ -174,8 +165,9 @@ static int find_all(struct address found[HTTP_MAX_LISTENERS], const struct http_
     }
     for (unsigned i = 0; i < config->listen_count; i++) {
         const char *text = config->listen[i];
-        int rc = is_unix(text) ? find_unix(&found[i], text + 5, error, misconfigured)
-                               : find_tcp(&found[i], text, config->any_address, error, misconfigured);
+        found[i] = (struct address){.size = 0};
+        int rc = unix_socket_is_meant(text) ? find_unix(&found[i], text, error, misconfigured)
+                                            : find_tcp(&found[i], text, config->any_address, error, misconfigured);
         if (rc != 0)
             return -1;
         for (unsigned k = 0; k < i; k++) {
@@ -190,28 +182,13 @@ static int find_all(struct address found[HTTP_MAX_LISTENERS], const struct http_
     return 0;
 }
 
-/* Whether a socket can be made at that path, as far as that can be seen. 0, or -1 with one line in `error`. */
-static int check_place(const struct sockaddr_un *a, struct buf *error) {
-    char folder[sizeof a->sun_path + 1];
-    struct stat st;
-    snprintf(folder, sizeof folder, "%s", a->sun_path);
-    *(strrchr(folder, '/') + 1) = '\0';
-    if (access(folder, W_OK | X_OK) != 0)
-        buf_printf(error, "--listen unix:%s: %s: %s", a->sun_path, folder, strerror(errno));
-    else if (lstat(a->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
-        buf_printf(error, "--listen unix:%s: there is another file, which is no socket", a->sun_path);
-    else
-        return 0;
-    return -1;
-}
-
 int http_check_listen(const struct http_config *config, struct buf *error) {
     struct address found[HTTP_MAX_LISTENERS];
     bool misconfigured;
     if (find_all(found, config, error, &misconfigured) != 0)
         return -1;
     for (unsigned i = 0; i < config->listen_count; i++)
-        if (is_unix(config->listen[i]) && check_place(&found[i].at.path, error) != 0)
+        if (found[i].is_unix && unix_socket_check(&found[i].unix_socket, error) != 0)
             return -1;
     return 0;
 }
@@ -237,32 +214,12 @@ static int open_tcp(struct http_listener *l, const struct address *a) {
     return fd;
 }
 
-/* True if the file of a socket exists and nobody listens on it: a crash has left it. */
-static bool is_stale(const struct sockaddr_un *a) {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct stat st;
-    bool stale = fd >= 0 && stat(a->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-                 connect(fd, (const struct sockaddr *)a, sizeof *a) != 0 && errno == ECONNREFUSED;
-    if (fd >= 0)
-        close(fd);
-    return stale;
-}
-
-static int open_unix(struct http_listener *l, const struct address *a) {
-    const char *path = a->at.path.sun_path;
-    if (is_stale(&a->at.path))
-        unlink(path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+static int open_unix(struct http_listener *l, const struct unix_socket *s) {
+    int fd = unix_socket_listen(s, BACKLOG);
     if (fd < 0)
         return -1;
-    if (bind(fd, &a->at.any, a->size) != 0 || listen(fd, BACKLOG) != 0) {
-        int why = errno;
-        close(fd);
-        errno = why;
-        return -1;
-    }
-    snprintf(l->address, sizeof l->address, "unix:%s", path);
-    l->unlink_path = strdup(path);
+    snprintf(l->address, sizeof l->address, "unix:%s", s->at.sun_path);
+    l->unlink_path = strdup(s->at.sun_path);
     return fd;
 }
 
@@ -311,7 +268,7 @@ int http_listeners_open(struct http_listeners *l, const struct http_config *conf
     for (unsigned i = 0; i < config->listen_count; i++) {
         const char *text = config->listen[i];
         struct http_listener *one = &l->at[i];
-        int fd = is_unix(text) ? open_unix(one, &found[i]) : open_tcp(one, &found[i]);
+        int fd = found[i].is_unix ? open_unix(one, &found[i].unix_socket) : open_tcp(one, &found[i]);
         if (fd < 0) {
             buf_printf(error, "--listen %s: %s", text, strerror(errno));
             return -1;

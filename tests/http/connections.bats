@@ -128,6 +128,17 @@ for byte in open(sys.argv[1], "rb").read():
     [ ! -e "$BATS_TEST_TMPDIR/sock" ]
 }
 
+@test "a Unix socket has the mode and the group that it is given" {
+    umask 077
+    start_daemon --listen "unix:$BATS_TEST_TMPDIR/sock,mode=0660,group=$(id -g)" --listen "unix:$BATS_TEST_TMPDIR/other,group=$(id -gn)"
+    [ "$(stat -c '%a %g' "$BATS_TEST_TMPDIR/sock")" = "660 $(id -g)" ]
+    [ "$(stat -c '%a %g' "$BATS_TEST_TMPDIR/other")" = "700 $(id -g)" ]
+    jq -e --arg path "unix:$BATS_TEST_TMPDIR/sock" 'select(.event == "ready") | .listen | index($path)' "$LOG"
+    [ "$(status --unix-socket "$BATS_TEST_TMPDIR/sock" http://offload/livez)" = 200 ]
+    stop_daemon
+    [ ! -e "$BATS_TEST_TMPDIR/sock" ]
+}
+
 @test "several listeners at once, IPv6 too" {
     python3 -c 'import socket; socket.create_server(("::1", 0), family=socket.AF_INET6)' || skip "no IPv6 here"
     start_daemon --listen 127.0.0.1:0 --listen '[::1]:0' --listen "unix:$BATS_TEST_TMPDIR/sock"

@@ -200,6 +200,11 @@ END
 ::1:80
 [127.0.0.1]:80
 unix:relative.sock
+unix:/tmp/sock,mode=0888
+unix:/tmp/sock,mode=
+unix:/tmp/sock,owner=root
+unix:/tmp/sock,group=no-such-group
+unix:/tmp/sock,
 unix:/012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345
 0.0.0.0:0
 END
