@@ -17,7 +17,6 @@
 #include "server/access/access.h"
 #include "server/webhooks/webhooks.h"
 
-#define JOB_MEMORY_UNSET (-1) /* no source has set --max-job-memory, so its default follows from --max-memory */
 #define LEAST_JOB_MEMORY ((int64_t)1 << 30)
 
 enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_FLAGS };
@@ -188,7 +187,7 @@ static int fill_defaults(struct config *c, struct buf *error) {
     uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t limit = cgroup_memory_limit();
     c->max_memory = (int64_t)((limit > 0 && limit < ram ? limit : ram) / 2);
-    c->max_job_memory = JOB_MEMORY_UNSET;
+    c->max_job_memory = c->max_connections_per_address = c->max_requests_per_address = CONFIG_UNSET;
     c->workers = cgroup_default_workers(c->workers_why, sizeof c->workers_why);
     c->log_format = isatty(STDERR_FILENO) ? LOG_TEXT : LOG_JSON;
     return 0;
@@ -252,7 +251,7 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
         return -1;
     if (read_environment(c, error) != 0 || read_flags(c, argc, argv, false, error) != 0)
         return -1;
-    if (c->max_job_memory == JOB_MEMORY_UNSET)
+    if (c->max_job_memory == CONFIG_UNSET)
         c->max_job_memory = c->max_memory / 4 > LEAST_JOB_MEMORY ? c->max_memory / 4 : LEAST_JOB_MEMORY;
     if (c->workers != cpus)
         snprintf(c->workers_why, sizeof c->workers_why, "as configured");

@@ -18,6 +18,7 @@
 #include "pool/sources.h"
 
 #define CONFIG_MAX_LIST 16
+#define CONFIG_UNSET    (-1) /* of a number: no source has set it, and its default follows from something else */
 
 /* The values of an option that can be repeated. */
 struct config_list {
@@ -38,6 +39,7 @@ struct config {
     int64_t express_cost_ns;
 
     int64_t sync_wait_ns, max_wait_ns, max_sync, keep_sync;
+    int64_t max_connections_per_address, max_requests_per_address; /* CONFIG_UNSET: they depend on the listener */
     int64_t max_body, max_queue, max_memory, max_connections, max_json_depth, max_header;
     bool allow_shm;
     int64_t max_parts, max_inflate_ratio, max_image_pixels, max_image_frames;

@@ -36,7 +36,8 @@
 
 #define EXIT_COULD_NOT_START 1
 #define EXIT_USAGE_ERROR     2
-#define SPARE_DESCRIPTORS    256 /* at least, for all but connections: workers, memfds, listeners */
+#define USUAL_REQUESTS       10000 /* a second from one address */
+#define SPARE_DESCRIPTORS    256   /* at least, for all but connections: workers, memfds, listeners */
 
 /* Says why the program ends, for a person to read: in one line, whatever was typed. */
 static void say(const struct buf *why) {
@@ -123,7 +124,17 @@ static struct access_config access_config_of(const struct config *c) {
     return (struct access_config){.keys_file = c->keys};
 }
 
+/* A limit of an address that was set holds for all listeners, else that of `fallback`. */
+static struct http_address_limits address_limits_of(const struct config *c, struct http_address_limits fallback) {
+    if (c->max_connections_per_address != CONFIG_UNSET)
+        fallback.connections = (uint64_t)c->max_connections_per_address;
+    if (c->max_requests_per_address != CONFIG_UNSET)
+        fallback.requests = (uint64_t)c->max_requests_per_address;
+    return fallback;
+}
+
 static struct http_config http_config_of(const struct config *c) {
+    const struct http_address_limits none = {0}, usual = {(uint64_t)(connections_that_fit(c) + 1) / 2, USUAL_REQUESTS};
     return (struct http_config){
         .listen = c->listen.at,
         .listen_count = c->listen.count,
@@ -132,6 +143,8 @@ static struct http_config http_config_of(const struct config *c) {
         .max_body = (uint64_t)c->max_body,
         .max_parts = (uint64_t)c->max_parts,
         .max_connections = (uint64_t)connections_that_fit(c),
+        .loopback_limits = address_limits_of(c, none),
+        .address_limits = address_limits_of(c, usual),
         .max_header = (uint64_t)c->max_header,
         .header_timeout_ns = c->header_timeout_ns,
         .idle_timeout_ns = c->idle_timeout_ns,

@@ -31,8 +31,8 @@ struct route {
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
     http_problem_writer *problems;                            /* NULL: its errors are problem documents */
-    bool probe;                                               /* it is answered beyond --max-connections, too */
-    bool open;                                                /* it needs no key */
+    bool probe; /* it is answered beyond the limits of connections and requests, too */
+    bool open;  /* it needs no key */
     const char *query[MAX_PARAMETERS + 1]; /* the parameters that GET takes; NULL ends them. Other methods take none */
 };
 
@@ -184,9 +184,10 @@ static void on_begin(void *arg, struct http_request *r) {
     http_set_route(r, route);
     if (route != NULL)
         http_set_problem_writer(r, route->problems);
-    if (http_is_over_limit(r) && (route == NULL || !route->probe))
-        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    else if (is_let_in(arg, r, route) && route != NULL && route->begin != NULL && strcmp(http_method(r), "POST") == 0)
+    bool is_probe = route != NULL && route->probe;
+    if ((!is_probe && http_reject_over_limit(r)) || !is_let_in(arg, r, route))
+        return;
+    if (route != NULL && route->begin != NULL && strcmp(http_method(r), "POST") == 0)
         route->begin(arg, r);
 }
 

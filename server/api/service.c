@@ -153,6 +153,10 @@ static void read_connections(struct metric_out *to, const void *field) {
     metric_add(to, http_connections(((const struct server *)field)->http), NULL, NULL);
 }
 
+static void read_refused(struct metric_out *to, const void *field) {
+    metric_read_label_counts(to, http_refused(((const struct server *)field)->http));
+}
+
 static void read_unread_closed(struct metric_out *to, const void *field) {
     metric_add(to, http_unread_closed(((const struct server *)field)->http), NULL, NULL);
 }
@@ -163,6 +167,8 @@ static void read_waiting(struct metric_out *to, const void *field) {
 
 static const struct metric client_metrics[] = {
     {"offload_http_connections", METRIC_GAUGE, read_connections, .help = "Open connections."},
+    {"offload_http_refused_total", METRIC_COUNTER, read_refused, .label = "reason",
+     .help = "Requests rejected and connections closed by a limit of connections or requests."},
     {"offload_http_unread_closed_total", METRIC_COUNTER, read_unread_closed,
      .help = "Connections closed because memory was short and their clients did not read their answers."},
     {"offload_http_waiting", METRIC_GAUGE, read_waiting, .help = "Clients waiting for a job, bounded by --max-sync."},

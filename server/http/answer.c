@@ -159,6 +159,7 @@ void http_answer_rejection(struct http_request *r) {
     if (r->arrived_ns == 0)
         r->arrived_ns = clock_monotonic_ns();
     bool later = status == MHD_HTTP_SERVICE_UNAVAILABLE || status == MHD_HTTP_TOO_MANY_REQUESTS;
+    /* Of the requests of an address it is true: a bucket has its next one within a second. */
     if (later && !has_header(r, MHD_HTTP_HEADER_RETRY_AFTER))
         http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     http_answer_problem(r, r->problem, r->problem_detail, r->problem_members);

@@ -46,6 +46,8 @@
 #include "server/http/request_id.h"
 #include "server/model/model.h"
 
+#define SPARE_OF_ADDRESS 16 /* connections of an address beyond its limit; further ones take the place of idle ones */
+
 static const struct state_row states[CONNECTION_STATES] = {
     [CONNECTION_HEAD] = {"head", TO(CONNECTION_SERVING) | TO(CONNECTION_CUT)},
     [CONNECTION_SERVING] = {"serving", TO(CONNECTION_HEAD) | TO(CONNECTION_BODY) | TO(CONNECTION_CUT)},
@@ -177,7 +179,7 @@ static void expect_head(struct http_connection *c) {
 /* Follows what was read. Returns how much of it libmicrohttpd may have; -1 with errno: nothing. */
 static ssize_t take(struct http_connection *c, char *bytes, size_t size) {
     const struct http_config *config = c->all->config;
-    const struct head_rules rules = {config->max_header, c->only_local, config->allowed_hosts,
+    const struct head_rules rules = {config->max_header, c->loopback && !config->any_host, config->allowed_hosts,
                                      config->allowed_host_count};
     const char *head;
     size_t head_size;
@@ -280,22 +282,68 @@ struct http_connection *http_connection_find(const struct http_connections *all,
     return fd >= 0 && (size_t)fd < all->room ? all->by_fd[fd] : NULL;
 }
 
-struct http_connection *http_connection_new(struct http_connections *all, int fd, bool only_local) {
+static const struct http_address_limits *limits_of(const struct http_connection *c) {
+    return c->loopback ? &c->all->config->loopback_limits : &c->all->config->address_limits;
+}
+
+const char *http_connection_refusal(const struct http_connection *c) {
+    return c->spare_in == &c->all->spare ? "connections" : "address_connections";
+}
+
+static bool cut_first(struct http_connection *list) {
+    struct http_connection *c;
+    DL_FOREACH2(list, c, spare_next) {
+        if (c->request == NULL && c->state != CONNECTION_CUT) {
+            http_connections_refuse(c->all, http_connection_refusal(c));
+            cut(c);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Counts it for its address, and finds out whether it is beyond a limit. The address keeps a few beyond its own limit,
+ * because they can be probes. False: it cannot be let in. */
+static bool enter(struct http_connection *c, const struct sockaddr *peer) {
+    struct http_connections *all = c->all;
+    if (!http_clients_enter(&all->clients, peer, clock_monotonic_ns(), &c->client))
+        return false;
+    uint64_t most = c->client == NULL ? 0 : limits_of(c)->connections;
+    bool over_own = most > 0 && c->client->connections > most;
+    if (all->count >= all->config->max_connections)
+        c->spare_in = &all->spare;
+    else if (over_own)
+        c->spare_in = &c->client->spare;
+    c->over_limit = c->spare_in != NULL;
+    if (over_own && c->client->connections > most + SPARE_OF_ADDRESS && !cut_first(c->client->spare)) {
+        http_connections_refuse(all, "address_connections");
+        http_clients_leave(&all->clients, c->client, clock_monotonic_ns());
+        return false;
+    }
+    return true;
+}
+
+struct http_connection *http_connection_new(struct http_connections *all, int fd, const struct sockaddr *peer,
+                                            bool loopback) {
     struct http_connection *c = make_room(all, (size_t)fd) != 0 ? NULL : calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->all = all;
     c->watch = (struct watch){fd, on_half_close};
     c->timer.fire = on_timer;
-    c->only_local = only_local;
-    c->over_limit = all->count >= all->config->max_connections;
+    c->loopback = loopback;
+    if (!enter(c, peer)) {
+        free(c);
+        return NULL;
+    }
     if (loop_watch(all->loop, &c->watch, EPOLLRDHUP | EPOLLET) != 0) {
+        http_clients_leave(&all->clients, c->client, clock_monotonic_ns());
         free(c);
         return NULL;
     }
     loop_set_timer(all->loop, &c->timer, clock_monotonic_ns() + all->config->header_timeout_ns);
     if (c->over_limit)
-        DL_APPEND2(all->spare, c, spare_prev, spare_next);
+        DL_APPEND2(*c->spare_in, c, spare_prev, spare_next);
     all->count++;
     held_add(HELD_CONNECTIONS, all->bytes_each);
     all->by_fd[fd] = c;
@@ -309,7 +357,8 @@ void http_connection_free(struct http_connection *c) {
         (is_in_body(c) || (ioctl(c->watch.fd, FIONREAD, &unread) == 0 && unread > 0)))
         linger_begin(&all->lingers, c->watch.fd);
     if (c->over_limit)
-        DL_DELETE2(all->spare, c, spare_prev, spare_next);
+        DL_DELETE2(*c->spare_in, c, spare_prev, spare_next);
+    http_clients_leave(&all->clients, c->client, loop_now_ns(all->loop));
     all->by_fd[c->watch.fd] = NULL;
     all->count--;
     held_sub(HELD_CONNECTIONS, all->bytes_each);
@@ -321,18 +370,16 @@ void http_connection_free(struct http_connection *c) {
 
 void http_connections_deinit(struct http_connections *all) {
     linger_end_all(&all->lingers);
+    http_clients_deinit(&all->clients);
     free(all->by_fd);
 }
 
 bool http_connections_cut_spare(struct http_connections *all) {
-    struct http_connection *c;
-    DL_FOREACH2(all->spare, c, spare_next) {
-        if (c->request == NULL && c->state != CONNECTION_CUT) {
-            cut(c);
-            return true;
-        }
-    }
-    return false;
+    return cut_first(all->spare);
+}
+
+void http_connections_refuse(struct http_connections *all, const char *reason) {
+    metrics_count(all->refused, reason);
 }
 
 void http_connection_begin(struct http_connection *c, struct http_request *r, const char *request_id) {
@@ -344,6 +391,8 @@ void http_connection_begin(struct http_connection *c, struct http_request *r, co
     c->request = r;
     c->request_id = request_id;
     c->answered = false;
+    uint64_t rate = c->client == NULL ? 0 : limits_of(c)->requests;
+    c->over_rate = rate > 0 && !http_client_take(c->client, rate, loop_now_ns(c->all->loop));
     if (c->fin_seen)
         cut_if_left(c);
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/loop.h"
+#include "server/http/clients.h"
 #include "server/http/framing.h"
 #include "server/http/http.h"
 #include "server/http/linger.h"
@@ -37,10 +38,12 @@ struct http_connections {
     struct lingers lingers;
     struct http_connection **by_fd; /* by socket; NULL: it is none of ours */
     size_t room;                    /* of by_fd */
-    struct http_connection *spare;  /* those beyond the limit, oldest first */
-    size_t bytes_each;              /* what one counts in HELD_CONNECTIONS */
-    unsigned count;                 /* how many are open, also those beyond the limit */
-    bool more;                      /* set when a client may have sent more than was read */
+    struct http_connection *spare;  /* those beyond the limit of all, oldest first */
+    struct http_clients clients;    /* where they come from */
+    struct label_count refused[METRICS_LABELS];
+    size_t bytes_each; /* what one counts in HELD_CONNECTIONS */
+    unsigned count;    /* how many are open, also those beyond the limit */
+    bool more;         /* set when a client may have sent more than was read */
 };
 
 struct http_connection {
@@ -55,27 +58,36 @@ struct http_connection {
     /* These are facts and not states: they can be true in any state. */
     bool fin_seen;   /* the client will send nothing more: it has left, or has closed its side only */
     bool reset;      /* the client has left: it would not read an answer */
-    bool over_limit; /* there were too many connections when it came */
-    bool only_local; /* Host must be local, see head.h */
+    bool over_limit; /* there were too many connections when it came, in all or from its address */
+    bool over_rate;  /* `request` came when its address had used up its requests of a second */
+    bool loopback;   /* it came by a loopback address */
     bool is_faulty;
     bool fault_is_for_head;                          /* the head with the fault is for HEAD */
     bool answered;                                   /* libmicrohttpd has the answer to `request` */
     struct http_request *request;                    /* the one that is being served; NULL between requests */
     http_problem_writer *problem_writer;             /* of that request; NULL: problem documents */
     const char *request_id;                          /* the id of that request; borrowed; NULL between requests */
-    struct http_connection *spare_prev, *spare_next; /* in all->spare, if over_limit */
+    struct http_client *client;                      /* NULL: a Unix socket */
+    struct http_connection **spare_in;               /* over_limit: the list that has it, all->spare or client->spare */
+    struct http_connection *spare_prev, *spare_next; /* in it */
 };
 
-/* A connection that was accepted. The socket stays the caller's. NULL if memory ran out. */
-struct http_connection *http_connection_new(struct http_connections *all, int fd, bool only_local);
+/* A connection that was accepted. The socket stays the caller's. NULL if memory ran out, or if its address has too many
+ * connections even for an answer that says so. loopback: it came by a loopback address. */
+struct http_connection *http_connection_new(struct http_connections *all, int fd, const struct sockaddr *peer,
+                                            bool loopback);
 /* The connection of that socket; NULL: there is none. */
 struct http_connection *http_connection_find(const struct http_connections *all, int fd);
 /* Call it before the socket is closed. If the client may still send, the socket lives on for a moment (linger.h). */
 void http_connection_free(struct http_connection *c);
 /* Frees what the connections share. They must be gone. */
 void http_connections_deinit(struct http_connections *all);
-/* Cuts the oldest connection beyond the limit that serves no request. False if there is none. */
+/* Cuts the oldest connection beyond the limit of all that serves no request. False if there is none. */
 bool http_connections_cut_spare(struct http_connections *all);
+/* Which limit a connection is beyond, if it is over_limit; static text, for http_connections_refuse. */
+const char *http_connection_refusal(const struct http_connection *c);
+/* Counts a refusal. reason: static text. */
+void http_connections_refuse(struct http_connections *all, const char *reason);
 
 /* From the first to the second call, the program's recv looks at what is read from these connections. */
 void http_connections_begin_reading(struct http_connections *all);

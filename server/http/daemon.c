@@ -223,11 +223,13 @@ int64_t http_turn(struct http *h) {
     return h->polled != NULL ? http_polled_left_ns(h) : timeout_ns(h);
 }
 
-void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool only_local) {
+void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool loopback) {
     unsigned most = (unsigned)h->config.max_connections + SPARE_CONNECTIONS;
     bool has_room =
         h->connections.count < most - 1 || http_connections_cut_spare(&h->connections) || h->connections.count < most;
-    struct http_connection *c = has_room ? http_connection_new(&h->connections, fd, only_local) : NULL;
+    struct http_connection *c = has_room ? http_connection_new(&h->connections, fd, peer, loopback) : NULL;
+    if (!has_room)
+        http_connections_refuse(&h->connections, "connections");
     if (c == NULL) {
         close(fd);
         return;
@@ -240,8 +242,7 @@ void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t p
 
 static void on_accepted(struct http_listeners *l, int fd, const struct sockaddr *peer, socklen_t peer_size,
                         bool loopback) {
-    struct http *h = container_of(l, struct http, listeners);
-    http_adopt(h, fd, peer, peer_size, loopback && !h->config.any_host);
+    http_adopt(container_of(l, struct http, listeners), fd, peer, peer_size, loopback);
 }
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
@@ -310,6 +311,8 @@ void http_configure(struct http *h, const struct http_config *config) {
     h->config.max_parts = config->max_parts;
     h->config.allowed_hosts = config->allowed_hosts;
     h->config.allowed_host_count = config->allowed_host_count;
+    h->config.loopback_limits = config->loopback_limits;
+    h->config.address_limits = config->address_limits;
     h->config.header_timeout_ns = config->header_timeout_ns;
     h->config.idle_timeout_ns = config->idle_timeout_ns;
 }
@@ -359,6 +362,10 @@ bool http_busy(const struct http *h) {
 
 uint64_t http_unread_closed(const struct http *h) {
     return h->unread_closed;
+}
+
+const struct label_count *http_refused(const struct http *h) {
+    return h->connections.refused;
 }
 
 void http_close_after_answer(struct http *h) {

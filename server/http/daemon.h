@@ -8,7 +8,7 @@
 #include "server/http/http.h"
 
 /* Serves a connection. Takes the socket, which must be non-blocking, and closes it if there are too many connections.
- * Copies `peer`. only_local: Host must name this machine or one of http_config.allowed_hosts. */
-void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool only_local);
+ * Copies `peer`. loopback: it came by a loopback address. */
+void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t peer_size, bool loopback);
 
 #endif

@@ -32,16 +32,22 @@ struct http_request;
 
 #define HTTP_MAX_LISTENERS 16
 
+/* Of one address of clients (server/http/clients.h): open connections, and requests a second. 0: no limit. */
+struct http_address_limits {
+    uint64_t connections, requests;
+};
+
 struct http_config {
-    /* "host:port", "[address]:port" or "unix:/path", each once; with port 0 the system chooses a free one. Read by http_open only.
-     * At most HTTP_MAX_LISTENERS; none is allowed, too. */
+    /* "host:port", "[address]:port" or "unix:/path" with what unix_socket.h says, each once; with port 0 the system
+     * chooses a free one. Read by http_open only. At most HTTP_MAX_LISTENERS; none is allowed, too. */
     const char *const *listen;
     unsigned listen_count;
     bool any_address; /* false: only loopback addresses and Unix sockets are allowed */
     bool any_host;    /* false: on a loopback address Host must be local, see allowed_hosts. Read by http_open only */
-    /* A client beyond it gets 503 too_many_connections for its request, unless the owner answers it (http_is_over_limit),
-     * and is closed. */
+    /* The request of a client beyond it can be answered (http_reject_over_limit); then its connection is closed. */
     uint64_t max_connections;
+    struct http_address_limits loopback_limits,
+        address_limits;          /* of listeners with a loopback address; of the others */
     uint64_t max_header;         /* bytes of a head with its first line; a larger one gets 431 header_too_large */
     uint64_t max_body;           /* bytes; a larger body gets 413 body_too_large */
     uint64_t max_parts;          /* data parts of a request; more of them get a 413, too */
@@ -98,7 +104,7 @@ MUST_CHECK int http_check_listen(const struct http_config *config, struct buf *e
  * allowed, and false if it could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);
-/* Changes max_body, max_parts, allowed_hosts and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
+/* Changes max_body, max_parts, allowed_hosts, the limits of an address and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
  * request or take nothing of an answer stays as it was in http_open, because it is libmicrohttpd's. */
 void http_configure(struct http *h, const struct http_config *config);
 /* Closes the listeners, answers suspended requests with 503 draining, and ends streams. Sends what the clients take at
@@ -121,6 +127,8 @@ unsigned http_connections(const struct http *h); /* how many are open */
 size_t http_connection_bytes(uint64_t max_header);
 /* How many connections were closed because memory was short and their clients had taken nothing for a while. */
 uint64_t http_unread_closed(const struct http *h);
+/* How many requests were rejected, and connections closed, because of a limit: by reason. METRICS_LABELS of them. */
+const struct label_count *http_refused(const struct http *h);
 /* True while there are requests that a drain waits for: all except those with an expendable stream. */
 bool http_busy(const struct http *h);
 /* True during http_close. What is not sent now will never be sent. */
@@ -135,8 +143,6 @@ const char *http_id(const struct http_request *r);   /* X-Request-Id: the client
 
 /* The client has left: it has reset the connection, and will not read an answer. */
 bool http_client_has_left(const struct http_request *r);
-/* Its connection is beyond max_connections. */
-bool http_is_over_limit(const struct http_request *r);
 
 /* Who is at the other end of a Unix socket (SO_PEERCRED, see unix(7)). False: it has come by TCP. */
 MUST_CHECK bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid);
@@ -214,7 +220,10 @@ void http_set_problem_writer(struct http_request *r, http_problem_writer *writer
 /* From `begin`: the request will be answered with this problem, and its body is thrown away. `members` is as for
  * problem_write, on the heap or NULL; http_reject takes it. No effect if the request was rejected before. */
 void http_reject(struct http_request *r, enum problem_code code, char *members);
-/* The same with a detail, which is borrowed for ever. */
+/* From `begin`: rejects the request if there are too many connections, in all or from its address, or if its address asks
+ * too often. Probes should be answered all the same. True: it was rejected. */
+bool http_reject_over_limit(struct http_request *r);
+/* The same as http_reject with a detail, which is borrowed for ever. */
 void http_reject_because(struct http_request *r, enum problem_code code, const char *detail);
 /* With both. */
 void http_reject_with(struct http_request *r, enum problem_code code, const char *detail, char *members);

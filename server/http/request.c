@@ -220,6 +220,23 @@ void http_reject(struct http_request *r, enum problem_code code, char *members) 
     drop_body(r);
 }
 
+bool http_reject_over_limit(struct http_request *r) {
+    struct http_connection *c = r->connection;
+    if (!c->over_limit && !c->over_rate)
+        return false;
+    http_connections_refuse(c->all, c->over_limit ? http_connection_refusal(c) : "address_requests");
+    if (c->over_limit && c->spare_in == &c->all->spare)
+        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
+    else if (c->over_limit)
+        http_reject_because(r, PROBLEM_TOO_MANY_CONNECTIONS,
+                            "as many connections are open from your address as --max-connections-per-address allows");
+    else
+        http_reject_with(r, PROBLEM_OVER_QUOTA,
+                         "your address has sent as many requests in a second as --max-requests-per-address allows",
+                         strdup("\"violated-policies\":[\"address\"]"));
+    return true;
+}
+
 void http_reject_with(struct http_request *r, enum problem_code code, const char *detail, char *members) {
     if (r->state != REQUEST_REJECTED)
         r->problem_detail = detail;
@@ -362,10 +379,6 @@ bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid) {
 
 bool http_client_has_left(const struct http_request *r) {
     return r->connection->reset;
-}
-
-bool http_is_over_limit(const struct http_request *r) {
-    return r->connection->over_limit;
 }
 
 int64_t http_arrived_ns(const struct http_request *r) {

@@ -69,8 +69,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
                              "made now; retry later."},
     [PROBLEM_OVER_QUOTA] =
         {"over_quota", 429, "Quota is used up",
-         "The client has used all that it may have for now; `violated-policies` names the quotas, as RateLimit-Policy "
-         "does. Nothing was accepted; Retry-After says when there is something again."},
+         "The client has used all that it may have for now: see detail. `violated-policies` names the quotas of a key, as "
+         "RateLimit-Policy does. Nothing was accepted; Retry-After says when there is something again."},
     [PROBLEM_PRECONDITION_FAILED] =
         {"precondition_failed", 412, "Precondition failed",
          "The job is not in a state that If-Match or If-None-Match allows, so nothing was done. GET it for its ETag."},
@@ -89,8 +89,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
          "Jobs cannot be recorded at present: /readyz?verbose says why. Nothing was accepted; retry later."},
     [PROBLEM_TOO_DEEP] = {"too_deep", 400, "JSON is nested too deeply",
                           "Arrays and objects are nested deeper than --max-json-depth allows."},
-    [PROBLEM_TOO_MANY_CONNECTIONS] = {"too_many_connections", 503, "Too many connections",
-                                      "As many clients are connected as --max-connections allows. Retry later."},
+    [PROBLEM_TOO_MANY_CONNECTIONS] =
+        {"too_many_connections", 503, "Too many connections",
+         "As many clients are connected as --max-connections, or --max-connections-per-address, "
+         "allows. Retry later."},
     [PROBLEM_UNAUTHORIZED] = {"unauthorized", 401, "A key is needed",
                               "Send `Authorization: Bearer KEY`. The operator of the service has the keys: `offload "
                               "keygen NAME` makes one."},

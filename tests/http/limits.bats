@@ -355,6 +355,49 @@ EOF
     exec 6>&- 7>&-
 }
 
+@test "more connections from one address than --max-connections-per-address: 503, but probes are answered" {
+    start_daemon --max-connections-per-address 2 --listen "unix:$BATS_TEST_TMPDIR/sock"
+    exec 6<>"/dev/tcp/127.0.0.1/$PORT" 7<>"/dev/tcp/127.0.0.1/$PORT"
+    both() { curl -sS "$URL/v1/types" | grep -q too_many_connections; }
+    wait_for both
+    call /v1/types
+    expect_problem 503 too_many_connections
+    holds '.detail | contains("--max-connections-per-address")'
+    retry_after_is_sane
+    for path in /livez /healthz /readyz /metrics; do
+        call "$path"
+        [ "$CODE" = 200 ]
+    done
+    grep -q '^offload_http_refused_total{reason="address_connections"} [1-9]' "$BODY"
+    [ "$(status --unix-socket "$BATS_TEST_TMPDIR/sock" http://offload/v1/types)" = 200 ]
+    exec 6>&- 7>&-
+    free() { [ "$(status "$URL/v1/types")" = 200 ]; }
+    wait_for free
+}
+
+@test "more requests a second from one address than --max-requests-per-address: 429 over_quota, but probes are answered" {
+    start_daemon --max-requests-per-address 1
+    over() { [ "$(status "$URL/v1/types/{primes,sum,echo}")" = 200429429 ]; }
+    wait_for over
+    for path in /livez /readyz /metrics; do
+        call "$path"
+        [ "$CODE" = 200 ]
+    done
+    grep -q '^offload_http_refused_total{reason="address_requests"} [1-9]' "$BODY"
+    refused() { call_job '{"type":"echo","params":{"value":1}}' && [ "$CODE" = 429 ]; }
+    wait_for refused
+    expect_problem 429 over_quota
+    holds '.detail | contains("--max-requests-per-address")'
+    [ "$(header Retry-After)" = 1 ]
+    sleep 1.1
+    call_job '{"type":"echo","params":{"value":1}}'
+    [ "$CODE" = 200 ]
+    stop_daemon
+    start_daemon # on a loopback address there is no such limit unless it is set
+    run curl -sS -o /dev/null -w '%{http_code}\n' "$URL/v1/types?[1-12000]"
+    [ "$(sort <<<"$output" | uniq -c | tr -d '\n ')" = 12000400 ]
+}
+
 @test "malformed HTTP: 400, and the service goes on" {
     start_daemon
     for request in 'nonsense\r\n\r\n' 'GET /livez HTTP/1.1\r\nHost h\r\n\r\n' \

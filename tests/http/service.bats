@@ -278,7 +278,7 @@ END
 @test "every problem's type leads to a page about it" {
     start_daemon
     for code in invalid_json duplicate_key too_deep not_utf8 unknown_type invalid_params body_too_large unsupported_media_type \
-        queue_full over_memory draining starting store_unavailable too_many_connections handler_failed worker_crashed \
+        queue_full over_memory over_quota draining starting store_unavailable too_many_connections handler_failed worker_crashed \
         job_timeout memory_limit queue_timeout cancelled not_found gone method_not_allowed header_too_large request_timeout \
         range_not_satisfiable invalid_query bad_request uri_too_long misdirected_request not_implemented version_not_supported \
         expectation_failed precondition_failed; do

@@ -109,6 +109,18 @@ static void sizes_take_binary_units(void **state) {
     }
 }
 
+static void limits_of_an_address_are_unset_at_first(void **state) {
+    (void)state;
+    struct config c = read_config("--workers 1", NULL);
+    assert_int_equal(c.max_connections_per_address, CONFIG_UNSET);
+    assert_int_equal(c.max_requests_per_address, CONFIG_UNSET);
+    c = read_config("--max-connections-per-address 0 --max-requests-per-address 7", NULL);
+    assert_int_equal(c.max_connections_per_address, 0);
+    assert_int_equal(c.max_requests_per_address, 7);
+    read_config("--max-requests-per-address -1", "a whole number");
+    read_config("--max-requests-per-address 1000000001", "out of range");
+}
+
 static void times_need_a_unit(void **state) {
     (void)state;
     assert_int_equal(read_config("--job-timeout 250ms", NULL).job_timeout_ns, 250 * NS_PER_MS);
@@ -349,6 +361,7 @@ int main(void) {
         TEST(the_defaults_are_those_of_the_documentation),
         TEST(the_memory_of_a_job_follows_from_that_of_all),
         TEST(sizes_take_binary_units),
+        TEST(limits_of_an_address_are_unset_at_first),
         TEST(times_need_a_unit),
         TEST(values_out_of_range_are_rejected),
         TEST(switches_are_on_alone_and_take_true_and_false),

@@ -90,9 +90,9 @@ static void on_begin(void *arg, struct http_request *r) {
     assert_ptr_equal(arg, &world);
     trace("begin", r);
     http_set_route(r, &world);
-    if (http_is_over_limit(r))
-        http_reject(r, PROBLEM_TOO_MANY_CONNECTIONS, NULL);
-    else if (strcmp(http_path(r), "/reject") == 0)
+    if (http_reject_over_limit(r))
+        return;
+    if (strcmp(http_path(r), "/reject") == 0)
         http_reject(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
     else if (strncmp(http_path(r), "/form", 5) == 0 || strcmp(http_path(r), "/data") == 0) {
         http_take_body(r, http_path(r)[1] == 'f' ? HTTP_BODY_FORM : HTTP_BODY_DATA);

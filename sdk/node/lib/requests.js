@@ -8,7 +8,7 @@ const TIMER_MAX_MS = 2147483647;
 const PROBLEM_MAX = 1 << 20; // bytes
 const RETRIED = new Set([408, 429, 502, 503, 504]); // if they are not about a job; a proxy can send them, too
 // With these the service has taken nothing. An `over_memory` can be the answer to a job that was run.
-const NOTHING_TAKEN = new Set(["draining", "queue_full", "starting", "store_unavailable", "too_many_connections"]);
+const NOTHING_TAKEN = new Set(["draining", "over_quota", "queue_full", "starting", "store_unavailable", "too_many_connections"]);
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOENT", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
 const HOPELESS = /^(ENOTFOUND|EACCES|CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/;
 
