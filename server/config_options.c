@@ -134,6 +134,9 @@ static const struct config_option rows[] = {
      .help = "how many webhooks are sent at a time"},
     {"max-worker-rss", CONFIG_SIZE, CONFIG_RELOADED, AT(max_worker_rss), 0, TIB, .fallback = "0",
      .help = "resident memory beyond which an idle worker is replaced; 0: no limit"},
+    {"min-rate", CONFIG_SIZE, CONFIG_RELOADED, AT(min_rate), 0, 1024 * MIB, .fallback = "1KiB",
+     .help = "bytes a second that a client has to send of a body, and to take of an answer, on the average of each "
+             "--idle-timeout; 0: none"},
     {"model-dir", CONFIG_TEXT, CONFIG_RELOADED, AT(model_dir), .value = "DIR",
      .help = "embedding models: a folder for each, as sentence-transformers has them; its name is the model's"},
     {"plugin", CONFIG_LIST, CONFIG_RELOADED, AT(plugin), .value = "FILE",

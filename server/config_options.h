@@ -44,7 +44,7 @@ struct config {
     bool allow_shm;
     int64_t max_parts, max_inflate_ratio, max_image_pixels, max_image_frames;
     int64_t max_delayed, max_queue_age_ns, stream_buffer;
-    int64_t header_timeout_ns, idle_timeout_ns;
+    int64_t header_timeout_ns, idle_timeout_ns, min_rate; /* min_rate: bytes a second */
     int64_t retry_delay_ns, max_retry_delay_ns;
     int64_t result_ttl_ns, job_timeout_ns, cancel_grace_ns, drain_timeout_ns;
     int64_t max_jobs_per_worker, max_worker_rss, max_job_memory;

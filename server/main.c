@@ -148,6 +148,7 @@ static struct http_config http_config_of(const struct config *c) {
         .max_header = (uint64_t)c->max_header,
         .header_timeout_ns = c->header_timeout_ns,
         .idle_timeout_ns = c->idle_timeout_ns,
+        .min_rate = (uint64_t)c->min_rate,
         .allowed_hosts = c->allowed_host.at,
         .allowed_host_count = c->allowed_host.count,
     };

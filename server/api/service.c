@@ -157,6 +157,10 @@ static void read_refused(struct metric_out *to, const void *field) {
     metric_read_label_counts(to, http_refused(((const struct server *)field)->http));
 }
 
+static void read_slow_closed(struct metric_out *to, const void *field) {
+    metric_read_label_counts(to, http_slow_closed(((const struct server *)field)->http));
+}
+
 static void read_unread_closed(struct metric_out *to, const void *field) {
     metric_add(to, http_unread_closed(((const struct server *)field)->http), NULL, NULL);
 }
@@ -169,6 +173,8 @@ static const struct metric client_metrics[] = {
     {"offload_http_connections", METRIC_GAUGE, read_connections, .help = "Open connections."},
     {"offload_http_refused_total", METRIC_COUNTER, read_refused, .label = "reason",
      .help = "Requests rejected and connections closed by a limit of connections or requests."},
+    {"offload_http_slow_closed_total", METRIC_COUNTER, read_slow_closed, .label = "what",
+     .help = "Connections closed because a body came, or an answer was taken, more slowly than --min-rate."},
     {"offload_http_unread_closed_total", METRIC_COUNTER, read_unread_closed,
      .help = "Connections closed because memory was short and their clients did not read their answers."},
     {"offload_http_waiting", METRIC_GAUGE, read_waiting, .help = "Clients waiting for a job, bounded by --max-sync."},

@@ -1,11 +1,11 @@
 /* connection.c: what a client sends is checked here; and the timeouts of its connection, and its FIN. Front end.
  *
  *        accepted
- *           │               a head                bytes of a body
+ *           │               a head                a body is to come
  *           ▼       ┌──────────────────► SERVING ─────────────────► BODY
  *         HEAD ─────┘                     │ │  ▲                      │ │
- *           ▲  some of a further head     │ │  └── the body is whole ─┘ │
- *           └─────────────────────────────┘ │ a fault, or the client     │ a fault, the idle timeout,
+ *           ▲  some of a further head     │ │  └── the body is whole ─┘ │ a fault, the idle timeout,
+ *           └─────────────────────────────┘ │ a fault, or the client     │ a body that is too slow,
  *           │ a fault,                      │ has left                   │ or the client has left
  *           │ the header timeout            ▼                            │
  *           └─────────────────────────────►CUT ◄─────────────────────────┘
@@ -13,7 +13,8 @@
  *   HEAD     the timer is set to the header timeout
  *   SERVING  a request is handled or answered, or the client has sent none since the last one. Our timer has no meaning
  *            here: libmicrohttpd ends a connection that is idle between two requests
- *   BODY     the timer is set to the idle timeout
+ *   BODY     the timer is set to the idle timeout, or to the end of the window in which the body's bytes are counted.
+ *            Only the body's own bytes count: those of its framing hold nothing open
  *   CUT      the socket is shut down, or nothing more is read from it
  *
  * libmicrohttpd can close a connection in any state: then it is freed.
@@ -234,17 +235,58 @@ ssize_t recv(int fd, void *to, size_t size, int flags) {
 
 /* ---- timeouts and the FIN ---------------------------------------------------------------------------------------- */
 
+uint64_t http_connections_least(const struct http_connections *all) {
+    return all->config->min_rate * (uint64_t)(all->config->idle_timeout_ns / NS_PER_MS) / 1000;
+}
+
+static void begin_window(struct http_connection *c) {
+    c->window_ns = loop_now_ns(c->all->loop);
+    c->window_bytes = 0;
+}
+
+static void set_body_timer(struct http_connection *c) {
+    int64_t from_ns = c->active_ns < c->window_ns ? c->active_ns : c->window_ns;
+    loop_set_timer(c->all->loop, &c->timer, from_ns + c->all->config->idle_timeout_ns);
+}
+
+/* True: in this whole window less of the body has come than has to. Begins another one if it is over. */
+static bool is_slow(struct http_connection *c) {
+    if (loop_now_ns(c->all->loop) < c->window_ns + c->all->config->idle_timeout_ns)
+        return false;
+    bool slow = c->window_bytes < http_connections_least(c->all);
+    begin_window(c);
+    return slow;
+}
+
+/* The client takes too long with what it sends. detail: NULL for the usual one. */
+static void end_late(struct http_connection *c, const char *detail) {
+    if (c->answered)
+        cut(c);
+    else
+        http_connection_reject(c, PROBLEM_REQUEST_TIMEOUT, detail, NULL, c->request_id, false);
+}
+
 /* The timer is neither cleared when a body is whole nor moved when more of it comes, because that would be work for
  * each request. So when it fires, it looks whether it still has a meaning. */
 static void on_timer(struct timer *t) {
     struct http_connection *c = container_of(t, struct http_connection, timer);
-    int64_t due_ns = c->active_ns + c->all->config->idle_timeout_ns;
-    if (c->state == CONNECTION_BODY && loop_now_ns(c->all->loop) < due_ns)
-        loop_set_timer(c->all->loop, t, due_ns);
-    else if ((c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY) && c->answered)
-        cut(c);
-    else if (c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY)
-        http_connection_reject(c, PROBLEM_REQUEST_TIMEOUT, NULL, NULL, c->request_id, false);
+    bool in_time = loop_now_ns(c->all->loop) < c->active_ns + c->all->config->idle_timeout_ns;
+    if (c->state == CONNECTION_BODY && in_time && is_slow(c)) {
+        metrics_count(c->all->slow_closed, "body");
+        end_late(c, "the body comes more slowly than --min-rate allows");
+    } else if (c->state == CONNECTION_BODY && in_time) {
+        set_body_timer(c);
+    } else if (c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY) {
+        end_late(c, NULL);
+    }
+}
+
+static void begin_body(struct http_connection *c) {
+    move(c, CONNECTION_BODY);
+    c->active_ns = loop_now_ns(c->all->loop);
+    begin_window(c);
+    if (!c->timer.is_set)
+        set_body_timer(c);
 }
 
 /* We watch for the FIN because libmicrohttpd does not look at a suspended connection, and misses a FIN that comes
@@ -393,17 +435,17 @@ void http_connection_begin(struct http_connection *c, struct http_request *r, co
     c->answered = false;
     uint64_t rate = c->client == NULL ? 0 : limits_of(c)->requests;
     c->over_rate = rate > 0 && !http_client_take(c->client, rate, loop_now_ns(c->all->loop));
+    if (c->state == CONNECTION_SERVING && c->framing.heads == c->begun && is_in_body(c))
+        begin_body(c);
     if (c->fin_seen)
         cut_if_left(c);
 }
 
-void http_connection_take_body(struct http_connection *c) {
+void http_connection_take_body(struct http_connection *c, size_t size) {
+    if (c->state != CONNECTION_BODY)
+        begin_body(c);
     c->active_ns = loop_now_ns(c->all->loop);
-    if (c->state == CONNECTION_BODY)
-        return;
-    move(c, CONNECTION_BODY);
-    if (!c->timer.is_set)
-        loop_set_timer(c->all->loop, &c->timer, c->active_ns + c->all->config->idle_timeout_ns);
+    c->window_bytes += size;
 }
 
 void http_connection_end_body(struct http_connection *c) {

@@ -21,7 +21,7 @@
 enum http_connection_state {
     CONNECTION_HEAD,    /* a head is to come: the first one, or some of a further one has come */
     CONNECTION_SERVING, /* a head has come; no bytes of a body are on their way, as far as we know */
-    CONNECTION_BODY,    /* bytes of a body have come, and more are to come */
+    CONNECTION_BODY,    /* the body of the request is to come, or more of it */
     CONNECTION_CUT,     /* it is over; libmicrohttpd will notice that, and close it */
     CONNECTION_STATES
 };
@@ -40,7 +40,7 @@ struct http_connections {
     size_t room;                    /* of by_fd */
     struct http_connection *spare;  /* those beyond the limit of all, oldest first */
     struct http_clients clients;    /* where they come from */
-    struct label_count refused[METRICS_LABELS];
+    struct label_count refused[METRICS_LABELS], slow_closed[METRICS_LABELS];
     size_t bytes_each; /* what one counts in HELD_CONNECTIONS */
     unsigned count;    /* how many are open, also those beyond the limit */
     bool more;         /* set when a client may have sent more than was read */
@@ -51,6 +51,8 @@ struct http_connection {
     struct watch watch;      /* for the FIN; its fd is libmicrohttpd's socket */
     struct timer timer;      /* for heads and bodies; can run longer than needed */
     int64_t active_ns;       /* when bytes of a body came last; monotonic clock */
+    int64_t window_ns;       /* since when the bytes of the body are counted; likewise */
+    uint64_t window_bytes;   /* how many have come since then */
     struct framing framing;  /* of what libmicrohttpd has read */
     uint64_t begun;          /* how many of the heads in `framing` were begun by libmicrohttpd */
     struct head_fault fault; /* if is_faulty: to be answered when the requests before it are done */
@@ -95,13 +97,15 @@ void http_connections_end_reading(void);
 
 /* A head has come: from now on the connection serves this request. Borrows both pointers until http_connection_end. */
 void http_connection_begin(struct http_connection *c, struct http_request *r, const char *request_id);
-/* Bytes of the request's body have come, and more will come. Call it each time. */
-void http_connection_take_body(struct http_connection *c);
+/* So many bytes of the request's body have come, and more will come. Call it each time. */
+void http_connection_take_body(struct http_connection *c, size_t size);
 /* The whole body has come, or there is none. */
 void http_connection_end_body(struct http_connection *c);
 /* The request was answered, or will never be. */
 void http_connection_end(struct http_connection *c);
 
+/* How many bytes a client has to send or take in each window of the idle timeout; 0: it need not. */
+uint64_t http_connections_least(const struct http_connections *all);
 /* Makes what is sent of a problem document, as the request wants it. Returns the status, and its media type. */
 unsigned http_connection_write_problem(const struct http_connection *c, enum problem_code code, struct buf *document,
                                        const char **media_type);

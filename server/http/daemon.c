@@ -315,6 +315,7 @@ void http_configure(struct http *h, const struct http_config *config) {
     h->config.address_limits = config->address_limits;
     h->config.header_timeout_ns = config->header_timeout_ns;
     h->config.idle_timeout_ns = config->idle_timeout_ns;
+    h->config.min_rate = config->min_rate;
 }
 
 static struct http_request *first_waiting(const struct http *h) {
@@ -366,6 +367,10 @@ uint64_t http_unread_closed(const struct http *h) {
 
 const struct label_count *http_refused(const struct http *h) {
     return h->connections.refused;
+}
+
+const struct label_count *http_slow_closed(const struct http *h) {
+    return h->connections.slow_closed;
 }
 
 void http_close_after_answer(struct http *h) {

@@ -58,6 +58,10 @@ struct http_config {
     /* How long a client can send nothing more of a body (then it gets a 408), send no further request, or take nothing
      * of its answer. Then its connection is closed. The time while a request is suspended does not count. */
     int64_t idle_timeout_ns;
+    /* Bytes a second, at most 2^30; 0: none. A client that has sent less of a body in a window of the idle timeout gets a
+     * 408, and one that has taken less of an answer is closed. Time in which there was nothing to take does not count.
+     * Of an answer over a Unix socket the kernel does not tell how much was taken, so only silence counts there. */
+    uint64_t min_rate;
     /* Names that Host can have on a loopback address, beside "localhost" and addresses; others get a 421. Borrowed until
      * http_configure or http_close. */
     const char *const *allowed_hosts;
@@ -104,7 +108,7 @@ MUST_CHECK int http_check_listen(const struct http_config *config, struct buf *e
  * allowed, and false if it could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);
-/* Changes max_body, max_parts, allowed_hosts, the limits of an address and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
+/* Changes max_body, max_parts, allowed_hosts, the limits of an address, min_rate and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
  * request or take nothing of an answer stays as it was in http_open, because it is libmicrohttpd's. */
 void http_configure(struct http *h, const struct http_config *config);
 /* Closes the listeners, answers suspended requests with 503 draining, and ends streams. Sends what the clients take at
@@ -129,6 +133,8 @@ size_t http_connection_bytes(uint64_t max_header);
 uint64_t http_unread_closed(const struct http *h);
 /* How many requests were rejected, and connections closed, because of a limit: by reason. METRICS_LABELS of them. */
 const struct label_count *http_refused(const struct http *h);
+/* How many connections were closed because of min_rate: by what was slow, "body" or "answer". METRICS_LABELS of them. */
+const struct label_count *http_slow_closed(const struct http *h);
 /* True while there are requests that a drain waits for: all except those with an expendable stream. */
 bool http_busy(const struct http *h);
 /* True during http_close. What is not sent now will never be sent. */

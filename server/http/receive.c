@@ -59,7 +59,7 @@ static void take_parts(struct http_request *r, const char *bytes, size_t size) {
 
 bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
     uint64_t max = r->http->config.max_body;
-    http_connection_take_body(r->connection);
+    http_connection_take_body(r->connection, size);
     r->body_size += size;
     if (r->state != REQUEST_RECEIVING)
         return r->body_size <= DRAIN_LIMIT;

@@ -319,6 +319,7 @@ void http_queue(struct http_request *r, unsigned status, struct MHD_Response *re
 }
 
 void http_stall_stream(struct http_request *r) {
+    r->unread.waited = true;
     move(r, REQUEST_STALLED);
 }
 

@@ -30,6 +30,12 @@ struct http_unread {
     int64_t moved_ns;                 /* monotonic: when its client was seen to take something last */
     uint64_t taken;                   /* what unread.c measured then */
     bool measured;                    /* it was measured once */
+    /* The same for --min-rate, over windows of the idle timeout. */
+    struct http_request *window_prev, *window_next; /* in http->windows, in the order of window_ns */
+    int64_t window_ns;
+    uint64_t window_taken; /* bytes that were taken before the window, on this connection */
+    bool counted;          /* window_taken is known: not in the first window, so that quick answers cost nothing */
+    bool waited;           /* in this window there was nothing to take for a while */
 };
 
 struct http_request {
@@ -90,7 +96,8 @@ struct http {
     struct http_request *ended;     /* libmicrohttpd has completed them while it took their answers */
     struct http_request *streams;   /* requests that have a stream */
     struct http_request *unread;    /* that are answered and not done; unread.c orders the list */
-    struct timer unread_timer;
+    struct http_request *windows;   /* the same ones, for --min-rate */
+    struct timer unread_timer, window_timer;
     uint64_t unread_closed;     /* how many connections were closed because their clients took nothing */
     struct http_request *spare; /* freed requests with the memory of their buffers */
     unsigned spare_count;

@@ -7,6 +7,10 @@
  * When memory is short, the connections in front are closed, as many as needed. But a client that has taken something
  * within PATIENCE_NS is never closed: it may just be slow. Nor is one whose stream has nothing to send, or one that
  * holds no memory of its own.
+ *
+ * Apart from that a client has to take --min-rate, on the average of each window of the idle timeout. Of the windows there
+ * is a list in the order in which they end, and only those that end are looked at. The first one of an answer is not
+ * judged: it only finds out from where to count, because that is a system call, and most answers are gone by then.
  */
 #include "server/http/unread.h"
 
@@ -28,16 +32,24 @@
 #define PATIENCE_NS NS_PER_S
 #define MAX_POLL    32 /* sockets that are looked at in one go */
 
-/* A number that stays the same while the client takes nothing. TCP counts the bytes that were acknowledged. A Unix
- * socket only knows how many wait. */
-static uint64_t measure(const struct http_request *r) {
+/* TCP counts the bytes that were acknowledged. False: it is no TCP. */
+static bool count_taken(const struct http_request *r, uint64_t *taken) {
     struct tcp_info info;
     socklen_t size = sizeof info;
-    int fd = r->connection->watch.fd, waiting = 0;
     memset(&info, 0, sizeof info);
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
-        return info.tcpi_bytes_acked;
-    if (ioctl(fd, SIOCOUTQ, &waiting) != 0)
+    if (getsockopt(r->connection->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return false;
+    *taken = info.tcpi_bytes_acked;
+    return true;
+}
+
+/* A number that stays the same while the client takes nothing. A Unix socket only knows how many bytes wait. */
+static uint64_t measure(const struct http_request *r) {
+    uint64_t taken;
+    int waiting = 0;
+    if (count_taken(r, &taken))
+        return taken;
+    if (ioctl(r->connection->watch.fd, SIOCOUTQ, &waiting) != 0)
         return 0;
     return (uint64_t)waiting;
 }
@@ -95,14 +107,21 @@ static size_t weight(const struct http_request *r) {
     return r->answer_held + owned_bytes(&r->answer) + (r->stream == NULL ? 0 : r->stream->pinned);
 }
 
-/* libmicrohttpd notices it in its next turn, and ends the request. */
+/* libmicrohttpd notices it in its next turn, and ends the request. What the kernel still has of the answer is dropped with
+ * a reset: nobody reads that either. */
+static void close_connection(struct http_request *r) {
+    const struct linger reset = {.l_onoff = 1};
+    http_hold_answer(r, 0);
+    http_unread_remove(r);
+    setsockopt(r->connection->watch.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    shutdown(r->connection->watch.fd, SHUT_RDWR);
+}
+
 static void close_unread(struct http_request *r, int64_t now_ns) {
     LOG(LOG_WARN, "unread_closed", LOG_STR("request", r->id), LOG_STR("path", r->path.data),
         LOG_INT("bytes", weight(r)), LOG_INT("waited_ms", (now_ns - r->unread.moved_ns) / NS_PER_MS));
     r->http->unread_closed++;
-    http_hold_answer(r, 0);
-    http_unread_remove(r);
-    shutdown(r->connection->watch.fd, SHUT_RDWR);
+    close_connection(r);
 }
 
 static void reclaim(void *arg, size_t bytes) {
@@ -120,14 +139,54 @@ static void reclaim(void *arg, size_t bytes) {
     set_timer(h);
 }
 
+/* ---- --min-rate -------------------------------------------------------------------------------------------------- */
+
+static void set_window_timer(struct http *h) {
+    if (h->windows != NULL && !h->window_timer.is_set)
+        loop_set_timer(h->loop, &h->window_timer, h->windows->unread.window_ns + h->config.idle_timeout_ns);
+}
+
+/* The window of a request is over. False: its client was too slow. */
+static bool end_window(struct http_request *r) {
+    struct http_unread *u = &r->unread;
+    uint64_t taken = 0, least = http_connections_least(&r->http->connections);
+    bool known = count_taken(r, &taken);
+    bool slow = known && u->counted && is_sending(r) && !u->waited && taken - u->window_taken < least;
+    u->window_ns = loop_now_ns(r->http->loop);
+    u->window_taken = taken;
+    u->counted = known;
+    u->waited = r->state == REQUEST_STALLED;
+    DL_DELETE2(r->http->windows, r, unread.window_prev, unread.window_next);
+    DL_APPEND2(r->http->windows, r, unread.window_prev, unread.window_next);
+    return !slow;
+}
+
+static void on_window_timer(struct timer *t) {
+    struct http *h = container_of(t, struct http, window_timer);
+    int64_t over_ns = loop_now_ns(h->loop) - h->config.idle_timeout_ns;
+    while (h->windows != NULL && h->windows->unread.window_ns <= over_ns) {
+        struct http_request *r = h->windows;
+        if (end_window(r))
+            continue;
+        LOG(LOG_WARN, "slow_reader_closed", LOG_STR("request", r->id), LOG_STR("path", r->path.data));
+        metrics_count(h->connections.slow_closed, "answer");
+        close_connection(r);
+    }
+    set_window_timer(h);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
 void http_unread_init(struct http *h) {
     h->unread_timer.fire = on_timer;
+    h->window_timer.fire = on_window_timer;
     held_set_reclaimer(HELD_FROM_UNREAD, reclaim, h);
 }
 
 void http_unread_deinit(struct http *h) {
     held_set_reclaimer(HELD_FROM_UNREAD, NULL, NULL);
     loop_clear_timer(h->loop, &h->unread_timer);
+    loop_clear_timer(h->loop, &h->window_timer);
 }
 
 bool http_unread_is_writable(const struct http *h) {
@@ -143,14 +202,17 @@ bool http_unread_is_writable(const struct http *h) {
 void http_unread_add(struct http_request *r) {
     if (!is_sending(r) || r->unread.prev != NULL)
         return;
-    r->unread.moved_ns = loop_now_ns(r->http->loop);
+    r->unread.moved_ns = r->unread.window_ns = loop_now_ns(r->http->loop);
     DL_APPEND2(r->http->unread, r, unread.prev, unread.next);
+    DL_APPEND2(r->http->windows, r, unread.window_prev, unread.window_next);
     set_timer(r->http);
+    set_window_timer(r->http);
 }
 
 void http_unread_remove(struct http_request *r) {
     if (r->unread.prev == NULL)
         return;
     DL_DELETE2(r->http->unread, r, unread.prev, unread.next);
+    DL_DELETE2(r->http->windows, r, unread.window_prev, unread.window_next);
     r->unread.prev = NULL;
 }

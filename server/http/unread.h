@@ -1,5 +1,5 @@
-/* unread.h: answers that wait for their clients to take them, and which of these connections are closed when memory is
- * short. For this room only. Event loop's thread. */
+/* unread.h: answers that wait for their clients to take them, and which of these connections are closed: when memory is
+ * short, and for --min-rate. For this room only. Event loop's thread. */
 #ifndef OFFLOAD_HTTP_UNREAD_H
 #define OFFLOAD_HTTP_UNREAD_H
 

@@ -398,6 +398,48 @@ EOF
     [ "$(sort <<<"$output" | uniq -c | tr -d '\n ')" = 12000400 ]
 }
 
+@test "a body that comes more slowly than --min-rate: 408, and the metric counts it" {
+    start_daemon --idle-timeout 1s --min-rate 1MiB
+    run python3 - "$PORT" <<'P'
+import socket, sys, time
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20) as s:
+    s.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+    s.settimeout(0.01)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        s.sendall(b" ")
+        try:
+            answer = s.recv(65536)
+            break
+        except TimeoutError:
+            pass
+print(answer.decode())
+P
+    [[ $output == 'HTTP/1.1 408 '*request_timeout*--min-rate* ]]
+    call /metrics
+    grep -q '^offload_http_slow_closed_total{what="body"} 1$' "$BODY"
+    call_job '{"type":"echo","params":{"value":1}}'
+    [ "$CODE" = 200 ]
+}
+
+@test "an answer that is taken more slowly than --min-rate is cut, and the metric counts it; a stream that is quiet is not" {
+    start_daemon --idle-timeout 1s --min-rate 100MiB
+    call_job '{"type":"primes","params":{"start":0,"stop":20000000,"op":"list"}}'
+    result=$(field .links.result)
+    id=$(submit '{"type":"sleep","params":{"ms":6000}}')
+    curl -sSN --max-time 60 "$URL/v1/jobs/$id/events" >"$BATS_TEST_TMPDIR/events" 3>&- &
+    events=$!
+    curl -sS --max-time 50 --limit-rate 1k -o /dev/null "$URL$result" 3>&- &
+    reader=$!
+    counted() { curl -sS "$URL/metrics" | grep -q '^offload_http_slow_closed_total{what="answer"} 1$'; }
+    wait_for counted
+    kill "$reader"
+    wait "$reader" || true
+    wait "$events"
+    grep -q '^event: end$' "$BATS_TEST_TMPDIR/events"
+    counted
+}
+
 @test "malformed HTTP: 400, and the service goes on" {
     start_daemon
     for request in 'nonsense\r\n\r\n' 'GET /livez HTTP/1.1\r\nHost h\r\n\r\n' \
