@@ -31,8 +31,8 @@ struct route {
     void (*hangup)(struct server *s, struct http_request *r); /* NULL: http_abandon */
     void (*done)(struct server *s, struct http_request *r);   /* NULL: nothing to free */
     http_problem_writer *problems;                            /* NULL: its errors are problem documents */
-    bool probe; /* it is answered beyond the limits of connections and requests, too */
-    bool open;  /* it needs no key */
+    bool probe;                            /* it is answered beyond the limits of connections and requests, too */
+    bool open;                             /* it needs no key */
     const char *query[MAX_PARAMETERS + 1]; /* the parameters that GET takes; NULL ends them. Other methods take none */
 };
 

@@ -69,7 +69,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
                              "made now; retry later."},
     [PROBLEM_OVER_QUOTA] =
         {"over_quota", 429, "Quota is used up",
-         "The client has used all that it may have for now: see detail. `violated-policies` names the quotas of a key, as "
+         "The client has used all that it may have for now: see detail. `violated-policies` names the quotas of a key, "
+         "as "
          "RateLimit-Policy does. Nothing was accepted; Retry-After says when there is something again."},
     [PROBLEM_PRECONDITION_FAILED] =
         {"precondition_failed", 412, "Precondition failed",
