@@ -17,9 +17,8 @@ static struct sched_level *level_of(struct scheduler *s, const struct sched_entr
     return &s->levels[e->class][e->urgency];
 }
 
-/* To the tail of the ring, with a whole turn before it. */
-static void join_ring(struct sched_level *l, struct sched_group *g, const struct sched_tenant *t, int64_t now_ns) {
-    DL_APPEND(l->ring, g);
+/* Its next turn is a whole one. */
+static void begin_to_wait(struct sched_group *g, const struct sched_tenant *t, int64_t now_ns) {
     g->since_ns = now_ns;
     g->left = t->weight;
 }
@@ -56,8 +55,10 @@ void sched_put(struct scheduler *s, struct sched_entry *e, enum sched_class clas
     e->queued = true;
     append(s, e, now_ns);
     struct sched_group *g = group_of(s, e);
-    if (g->prev == NULL)
-        join_ring(level_of(s, e), g, t, now_ns);
+    if (g->prev == NULL) {
+        DL_APPEND(level_of(s, e)->ring, g);
+        begin_to_wait(g, t, now_ns);
+    }
     s->tenants += t->count == 0;
     t->count++;
     s->count[class]++;
@@ -125,8 +126,11 @@ void sched_serve(struct scheduler *s, struct sched_entry *e, int64_t now_ns) {
         g->left--;
         return;
     }
+    begin_to_wait(g, t, now_ns);
+    if (g->next == NULL)
+        return; /* it is alone, since the head is served */
     DL_DELETE(l->ring, g);
-    join_ring(l, g, t, now_ns);
+    DL_APPEND(l->ring, g);
 }
 
 int64_t sched_waits_since_ns(const struct scheduler *s, const struct sched_entry *e) {
