@@ -127,8 +127,8 @@ SOURCES := $(wildcard base/*.c pool/*.c handlers/*.c handlers/embed/*.c handlers
 CLI_SOURCES := $(wildcard cli/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
-CLI_LIBRARY := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS)) $(BUILD)/base/buf.o $(BUILD)/base/descriptors.o
-CLI_LDLIBS = $(shell $(PKG_CONFIG) --libs libcurl jansson)
+CLI_LIBRARY := $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS)) $(BUILD)/base/buf.o $(BUILD)/base/descriptors.o $(BUILD)/base/hash.o
+CLI_LDLIBS = $(shell $(PKG_CONFIG) --libs gnutls libcurl jansson)
 MAIN := $(BUILD)/server/main.o
 LIBRARY := $(BUILD)/liboffload.a
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))

@@ -1,7 +1,7 @@
 /* client.c: see client.h. Process: the client. libcurl's multi interface is used for a single transfer, because its
  * poll takes the descriptor of interrupt.h, too: ctrl-C ends a long poll at once, and not only at libcurl's next look
  * at the clock. All that the service sends is hostile: bodies are bounded, and redirects and other protocols are not
- * followed. */
+ * followed, so the key goes to the host of the URL and to no other. */
 #include "cli/client.h"
 
 #include <stdlib.h>
@@ -25,6 +25,9 @@ struct client {
     char *base;         /* the URL without a slash at its end */
     const char *socket; /* the path of a unix: URL, or NULL */
     bool loopback;      /* the service is on this machine: no proxy, even if the environment names one */
+    struct client_access access;
+    char *authorization; /* the header, or NULL */
+    CURLcode code;       /* how the last exchange ended */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -84,9 +87,22 @@ static void cut_slashes(char *url) {
         url[--size] = '\0';
 }
 
-struct client *client_new(const char *url) {
+/* False: memory ran out. */
+static bool client_set_access(struct client *c, const struct client_access *access) {
+    static const char name[] = "Authorization: Bearer ";
+    c->access = *access;
+    if (access->key == NULL)
+        return true;
+    size_t size = sizeof name + strlen(access->key);
+    c->authorization = malloc(size);
+    if (c->authorization != NULL)
+        snprintf(c->authorization, size, "%s%s", name, access->key);
+    return c->authorization != NULL;
+}
+
+struct client *client_new(const char *url, const struct client_access *access) {
     struct client *c = calloc(1, sizeof *c);
-    if (c == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    if (c == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !client_set_access(c, access))
         goto fail;
     c->multi = curl_multi_init();
     c->easy = curl_easy_init();
@@ -111,6 +127,9 @@ void client_free(struct client *c) {
         return;
     curl_easy_cleanup(c->easy);
     curl_multi_cleanup(c->multi);
+    if (c->authorization != NULL)
+        explicit_bzero(c->authorization, strlen(c->authorization));
+    free(c->authorization);
     free(c->name);
     free(c->base);
     free(c);
@@ -123,6 +142,19 @@ const char *client_name(const struct client *c) {
 
 const char *client_error(const struct client *c) {
     return c->error;
+}
+
+bool client_is_hopeless(const struct client *c) {
+    switch (c->code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM: return true;
+    default: return false;
+    }
+}
+
+bool client_has_key(const struct client *c) {
+    return c->authorization != NULL;
 }
 
 void client_escape(struct client *c, struct buf *out, const char *text) {
@@ -192,8 +224,8 @@ static void add_header(struct curl_slist **headers, const char *name, const char
         *headers = longer;
 }
 
-static struct curl_slist *make_headers(const struct client_request *request) {
-    struct curl_slist *headers = NULL;
+static struct curl_slist *make_headers(const struct client *c, const struct client_request *request) {
+    struct curl_slist *headers = c->authorization != NULL ? curl_slist_append(NULL, c->authorization) : NULL;
     const char *accept = request->sink != NULL ? "*/*" : "application/json, application/problem+json";
     add_header(&headers, "Accept", request->accept != NULL ? request->accept : accept);
     if (request->prefer != NULL)
@@ -241,6 +273,19 @@ static curl_mime *make_form(struct client *c, const struct client_request *reque
     return NULL;
 }
 
+/* With a file of authorities the directory of the system's is not looked at either. */
+static void set_trust(struct client *c) {
+    const struct client_access *access = &c->access;
+    if (access->ca != NULL) {
+        curl_easy_setopt(c->easy, CURLOPT_CAINFO, access->ca);
+        curl_easy_setopt(c->easy, CURLOPT_CAPATH, NULL);
+    }
+    if (access->cert == NULL)
+        return;
+    curl_easy_setopt(c->easy, CURLOPT_SSLCERT, access->cert);
+    curl_easy_setopt(c->easy, CURLOPT_SSLKEY, access->cert_key != NULL ? access->cert_key : access->cert);
+}
+
 /* The options of one exchange. `url`, the request and the transfer are borrowed until it is over. */
 static void set_options(struct client *c, const char *url, const struct client_request *request, struct transfer *t) {
     curl_easy_reset(c->easy);
@@ -253,6 +298,7 @@ static void set_options(struct client *c, const char *url, const struct client_r
     if (c->socket != NULL || c->loopback)
         curl_easy_setopt(c->easy, CURLOPT_PROXY, "");
 
+    set_trust(c);
     curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, STALL_TIMEOUT_S + request->wait_s);
@@ -289,6 +335,11 @@ static CURLcode drive(struct client *c, bool uninterrupted, bool *interrupted) {
     return message != NULL ? message->data.result : CURLE_FAILED_INIT;
 }
 
+static void append_hint(struct client *c, const char *hint) {
+    size_t size = strlen(c->error);
+    snprintf(c->error + size, sizeof c->error - size, "%s", hint);
+}
+
 static enum client_result exchange(struct client *c, struct transfer *t) {
     struct client_response *response = t->response;
     bool interrupted = false;
@@ -296,6 +347,7 @@ static enum client_result exchange(struct client *c, struct transfer *t) {
     if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK)
         code = drive(c, t->request->uninterrupted, &interrupted);
     curl_multi_remove_handle(c->multi, c->easy);
+    c->code = code;
     if (interrupted)
         return CLIENT_INTERRUPTED;
     if (code != CURLE_OK) {
@@ -305,6 +357,8 @@ static enum client_result exchange(struct client *c, struct transfer *t) {
             snprintf(c->error, sizeof c->error, "out of memory");
         else if (c->error[0] == '\0')
             snprintf(c->error, sizeof c->error, "%s", curl_easy_strerror(code));
+        if (code == CURLE_PEER_FAILED_VERIFICATION)
+            append_hint(c, "; --ca FILE or OFFLOAD_CA names the authority to trust");
         return CLIENT_FAILED;
     }
     long status = 0;
@@ -330,12 +384,13 @@ enum client_result client_perform(struct client *c, const struct client_request 
     buf_puts(&url, c->base);
     buf_append(&url, request->path.data, request->path.size);
     c->error[0] = '\0';
+    c->code = CURLE_OK;
     if (url.failed || request->path.failed) {
         snprintf(c->error, sizeof c->error, "out of memory");
         buf_deinit(&url);
         return CLIENT_FAILED;
     }
-    struct curl_slist *headers = make_headers(request);
+    struct curl_slist *headers = make_headers(c, request);
     set_options(c, url.data, request, &t);
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
     curl_mime *form = request->part_count > 0 ? make_form(c, request) : NULL;

@@ -12,6 +12,14 @@
 
 struct client; /* a base URL and the connection that is kept between exchanges */
 
+/* What the service is told of who asks, and whom we trust. Each can be NULL. Borrowed as long as the client lives. */
+struct client_access {
+    const char *key;      /* the API key, which goes into Authorization (RFC 6750); printable ASCII without spaces */
+    const char *ca;       /* a file of certificates to trust, and no others; NULL: those of the system */
+    const char *cert;     /* a file with our certificate */
+    const char *cert_key; /* a file with its private key; NULL: it is in the same one */
+};
+
 /* Data that are sent as they are. */
 struct client_part {
     FILE *file; /* a regular one, which is read from its start; borrowed */
@@ -55,10 +63,13 @@ enum client_result {
 
 /* url: http://…, https://… or unix:/path/of/socket. NULL, after a line on stderr, if it is another one or if memory ran
  * out. */
-MUST_CHECK struct client *client_new(const char *url);
+MUST_CHECK struct client *client_new(const char *url, const struct client_access *access);
 void client_free(struct client *c);
 const char *client_name(const struct client *c);  /* the URL without credentials; lives as long as the client */
 const char *client_error(const struct client *c); /* of the last exchange that failed; valid until the next one */
+bool client_is_hopeless(
+    const struct client *c); /* the last exchange failed, and so will the same one: of a certificate */
+bool client_has_key(const struct client *c);
 
 /* Appends text percent-encoded (RFC 3986 section 2.1) for a path segment or a query. */
 void client_escape(struct client *c, struct buf *out, const char *text);

@@ -2,6 +2,7 @@
 #ifndef OFFLOAD_CLI_COMMAND_H
 #define OFFLOAD_CLI_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,11 +19,12 @@ struct command_input {
 /* A command is one row; --help and the manual page are made from it. */
 struct command {
     const char *name;
-    const char *words;                    /* as the help page shows them */
-    size_t least, most;                   /* how many words it takes */
-    uint32_t options;                     /* a set of OPTION_BIT, beside OPTIONS_OF_ALL */
+    const char *words;  /* as the help page shows them */
+    size_t least, most; /* how many words it takes */
+    uint64_t options;   /* a set of OPTION_BIT, beside OPTIONS_OF_ALL and, if not local, OPTIONS_OF_SERVICE */
     int (*run)(struct command_input *in); /* returns the exit code of the program */
     const char *help;
+    bool local; /* it talks to no service: service.client is NULL */
 };
 
 #endif

@@ -6,6 +6,7 @@
 #include "cli/command_about.h"
 #include "cli/command_check.h"
 #include "cli/command_job.h"
+#include "cli/command_keygen.h"
 #include "cli/command_new.h"
 #include "cli/command_run.h"
 #include "cli/command_stream.h"
@@ -31,12 +32,16 @@ static const struct command commands[] = {
      "print the jobs, newest first, one a line"},
     {"types", "[TYPE]", 0, 1, 0, command_types, "print the job types and the schemas of their parameters"},
     {"new-handler", "NAME", 1, 1, 0, command_new_handler,
-     "write a directory NAME with a job type in C that works, its test and its Makefile"},
+     "write a directory NAME with a job type in C that works, its test and its Makefile", .local = true},
+    {"keygen", "NAME", 1, 1,
+     OPTION_BIT(OPTION_SCOPES) | OPTION_BIT(OPTION_JOBS) | OPTION_BIT(OPTION_RATE) | OPTION_BIT(OPTION_CPU) |
+         OPTION_BIT(OPTION_BYTES) | OPTION_BIT(OPTION_WEIGHT),
+     command_keygen, "print a new API key, and below it its line for the service's --keys file", .local = true},
     {"health", "", 0, 0, OPTION_BIT(OPTION_READY) | OPTION_BIT(OPTION_VERBOSE) | OPTION_BIT(OPTION_TIMEOUT),
      command_health, "ask whether the service answers"},
     {"check-program", "COMMAND", 1, 1,
      OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_LOAD_TIMEOUT) | OPTION_BIT(OPTION_TIMEOUT), command_check_program,
-     "say what is wrong with a program of one's own job types"},
+     "say what is wrong with a program of one's own job types", .local = true},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -5,6 +5,7 @@
 
 #include "base/descriptors.h"
 #include "cli/commands.h"
+#include "cli/credentials.h"
 #include "cli/help.h"
 #include "cli/say.h"
 
@@ -24,24 +25,32 @@ static bool words_fit(const struct command *command, char **words, size_t count)
     return true;
 }
 
+static int run_at_service(const struct command *command, struct command_input *in) {
+    const struct options *options = in->options;
+    const char *url = options_given(options, OPTION_URL) ? options->text[OPTION_URL] : getenv("OFFLOAD_URL");
+    struct credentials credentials;
+    int code = EXIT_USAGE;
+    if (credentials_read(&credentials, options) == 0)
+        in->service.client = client_new(url != NULL && url[0] != '\0' ? url : HELP_DEFAULT_URL, &credentials.access);
+    if (in->service.client != NULL)
+        code = command->run(in);
+    client_free(in->service.client);
+    credentials_deinit(&credentials);
+    return code;
+}
+
 static int run_command(const struct options *options, char **words, size_t count) {
     const struct command *command = commands_find(words[0]);
     if (command == NULL) {
         say("no command '%s'; see 'offload help'", words[0]);
         return EXIT_USAGE;
     }
-    if (!options_allowed(options, command->options | OPTIONS_OF_ALL, command->name) ||
-        !words_fit(command, words + 1, count - 1))
+    uint64_t allowed = command->options | OPTIONS_OF_ALL | (command->local ? 0 : OPTIONS_OF_SERVICE);
+    if (!options_allowed(options, allowed, command->name) || !words_fit(command, words + 1, count - 1))
         return EXIT_USAGE;
-    const char *url = options_given(options, OPTION_URL) ? options->text[OPTION_URL] : getenv("OFFLOAD_URL");
     struct command_input in = {.options = options, .words = words + 1, .word_count = count - 1};
     in.service.retries = (unsigned)options_number(options, OPTION_RETRIES, DEFAULT_RETRIES);
-    in.service.client = client_new(url != NULL && url[0] != '\0' ? url : HELP_DEFAULT_URL);
-    if (in.service.client == NULL)
-        return EXIT_USAGE;
-    int code = command->run(&in);
-    client_free(in.service.client);
-    return code;
+    return command->local ? command->run(&in) : run_at_service(command, &in);
 }
 
 static int start(int argc, char **argv) {
@@ -68,6 +77,7 @@ static int start(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     descriptors_fill(true);
+    credentials_take_variable();
     int code = start(argc, argv);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;

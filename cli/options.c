@@ -42,8 +42,23 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_VERBOSE] = {"verbose", KIND_SWITCH, NULL, NULL, "print each check"},
     [OPTION_LOAD_TIMEOUT] = {"load-timeout", KIND_MS, "TIME", NULL,
                              "how long a program may take until it says hello; default 60s"},
+    [OPTION_SCOPES] = {"scopes", KIND_TEXT, "LIST", NULL,
+                       "what the key may do: submit, read, admin, with commas; default submit,read"},
+    [OPTION_JOBS] = {"jobs", KIND_COUNT, "N", NULL, "how many jobs of the key can be queued or run at a time"},
+    [OPTION_RATE] = {"rate", KIND_TEXT, "N/s", NULL, "how many requests it can make in a second (also /m, /h)"},
+    [OPTION_CPU] = {"cpu", KIND_TEXT, "N/h", NULL, "how many seconds of CPU time it can use in an hour (also /s, /m)"},
+    [OPTION_BYTES] = {"bytes", KIND_TEXT, "SIZE/h", NULL,
+                      "how many bytes it can send in an hour, such as 1GiB/h (also /s, /m)"},
+    [OPTION_WEIGHT] = {"weight", KIND_COUNT, "N", NULL, "its share when the workers are busy, 1 to 100; default 1"},
     [OPTION_RETRIES] = {"retries", KIND_COUNT, "N", NULL, "how often to try again when the service is busy; default 5"},
     [OPTION_URL] = {"url", KIND_TEXT, "URL", NULL, "where the service is: http://…, https://…, unix:/PATH"},
+    [OPTION_KEY_FILE] = {"key-file", KIND_TEXT, "FILE", NULL,
+                         "the API key is the first line of FILE; else it comes from OFFLOAD_API_KEY"},
+    [OPTION_CA] = {"ca", KIND_TEXT, "FILE", NULL,
+                   "for https: trust the certificates in FILE (PEM) alone; else those of OFFLOAD_CA or the system"},
+    [OPTION_CERT] = {"cert", KIND_TEXT, "FILE", NULL, "for https: our own certificate (PEM), if the service wants one"},
+    [OPTION_CERT_KEY] = {"cert-key", KIND_TEXT, "FILE", NULL,
+                         "the private key of --cert (PEM); default: it is in the same file"},
     [OPTION_HELP] = {"help", KIND_SWITCH, NULL, NULL, "this page", 'h'},
     [OPTION_VERSION] = {"version", KIND_SWITCH, NULL, NULL, "the version of this program"},
 };
@@ -121,7 +136,7 @@ int64_t options_number(const struct options *o, enum option_id id, int64_t fallb
     return options_given(o, id) ? o->number[id] : fallback;
 }
 
-bool options_allowed(const struct options *o, uint32_t set, const char *command) {
+bool options_allowed(const struct options *o, uint64_t set, const char *command) {
     for (int id = 0; id < OPTION_COUNT; id++) {
         if (!options_given(o, (enum option_id)id) || (set & OPTION_BIT(id)) != 0)
             continue;

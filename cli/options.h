@@ -35,22 +35,36 @@ enum option_id {
     OPTION_READY,
     OPTION_VERBOSE,
     OPTION_LOAD_TIMEOUT,
+    OPTION_SCOPES,
+    OPTION_JOBS,
+    OPTION_RATE,
+    OPTION_CPU,
+    OPTION_BYTES,
+    OPTION_WEIGHT,
     OPTION_RETRIES,
     OPTION_URL,
+    OPTION_KEY_FILE,
+    OPTION_CA,
+    OPTION_CERT,
+    OPTION_CERT_KEY,
     OPTION_HELP,
     OPTION_VERSION,
     OPTION_COUNT
 };
 
 /* A set of options: OPTION_BIT(a) | OPTION_BIT(b). */
-#define OPTION_BIT(id) (1u << (id))
+#define OPTION_BIT(id) (UINT64_C(1) << (id))
+_Static_assert(OPTION_COUNT <= 64, "a set of options is a uint64_t");
 #define OPTIONS_OF_JOB                                                                                                 \
     (OPTION_BIT(OPTION_PARAMS) | OPTION_BIT(OPTION_DATA) | OPTION_BIT(OPTION_PRIORITY) | OPTION_BIT(OPTION_TIMEOUT) |  \
      OPTION_BIT(OPTION_QUEUE_TIMEOUT) | OPTION_BIT(OPTION_MAX_ATTEMPTS) | OPTION_BIT(OPTION_TTL) |                     \
      OPTION_BIT(OPTION_CHUNKS) | OPTION_BIT(OPTION_DELAY) | OPTION_BIT(OPTION_ISOLATION) |                             \
      OPTION_BIT(OPTION_WEBHOOK) | OPTION_BIT(OPTION_KEY))
-#define OPTIONS_OF_ALL                                                                                                 \
-    (OPTION_BIT(OPTION_URL) | OPTION_BIT(OPTION_RETRIES) | OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
+/* Of all commands that talk to the service. */
+#define OPTIONS_OF_SERVICE                                                                                             \
+    (OPTION_BIT(OPTION_URL) | OPTION_BIT(OPTION_RETRIES) | OPTION_BIT(OPTION_KEY_FILE) | OPTION_BIT(OPTION_CA) |       \
+     OPTION_BIT(OPTION_CERT) | OPTION_BIT(OPTION_CERT_KEY))
+#define OPTIONS_OF_ALL (OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
 
 enum option_kind { KIND_SWITCH, KIND_TEXT, KIND_COUNT, KIND_MS, KIND_SECONDS };
 
@@ -85,7 +99,7 @@ static inline bool options_given(const struct options *o, enum option_id id) {
 /* The number of an option, or `fallback` if it was not given. */
 int64_t options_number(const struct options *o, enum option_id id, int64_t fallback);
 /* False, after a line on stderr, if an option outside the set was given. */
-bool options_allowed(const struct options *o, uint32_t set, const char *command);
+bool options_allowed(const struct options *o, uint64_t set, const char *command);
 /* Appends "name":value, with commas between, for each option that was given and is a member of a job's "options". */
 void options_write_job(const struct options *o, struct buf *json);
 void options_help(FILE *to);

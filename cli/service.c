@@ -1,6 +1,8 @@
 /* service.c: see service.h. Process: the client. */
 #include "cli/service.h"
 
+#include <string.h>
+
 #include "cli/interrupt.h"
 #include "cli/say.h"
 
@@ -41,8 +43,23 @@ int service_tell_foreign(const struct service *s, const char *what) {
     return EXIT_TROUBLE;
 }
 
+/* What to do when the service does not let us in. */
+static void tell_way_out(const struct service *s, const struct answer *a) {
+    const char *code = answer_text(a, "code");
+    if (strcmp(code, "unauthorized") == 0 && client_has_key(s->client))
+        say("  it does not know our key: the key's line has to be in its --keys file, and SIGHUP has it read again");
+    else if (strcmp(code, "unauthorized") == 0)
+        say("  we have sent no key: --key-file FILE or OFFLOAD_API_KEY gives it; 'offload keygen NAME' makes one");
+    else if (strcmp(code, "forbidden") == 0)
+        say("  our key is known, and its line in the service's --keys file does not have the scope for this");
+    else if (strcmp(code, "over_quota") == 0 && a->http.retry_after_s > 0)
+        say("  the quota of our key is used up; there is more of it in %lld s", (long long)a->http.retry_after_s);
+    else if (strcmp(code, "over_quota") == 0)
+        say("  the quota of our key is used up");
+}
+
 /* A problem with a job's id in it is about that job, not about the request. */
-static int report_problem(const struct answer *a) {
+static int report_problem(const struct service *s, const struct answer *a) {
     char subject[120];
     const char *job = answer_text(a, "job");
     int status = a->http.status;
@@ -53,6 +70,7 @@ static int report_problem(const struct answer *a) {
     service_tell_problem(a->json, subject);
     if (job != NULL)
         return EXIT_UNSUCCESSFUL;
+    tell_way_out(s, a);
     return status / 100 == 4 ? EXIT_REJECTED : EXIT_TROUBLE;
 }
 
@@ -74,7 +92,7 @@ static bool wait_to_retry(struct service *s, enum client_result result, const st
     /* A problem with a job's id in it is about that job: then the service is not busy. */
     bool busy =
         result == CLIENT_ANSWERED && (a->http.status == 429 || a->http.status == 503) && answer_text(a, "job") == NULL;
-    bool lost = result == CLIENT_FAILED && patient;
+    bool lost = result == CLIENT_FAILED && patient && !client_is_hopeless(s->client);
     int64_t delay_s = busy ? a->http.retry_after_s : 0;
     if (tried >= s->retries || interrupt_signal() != 0 || (!busy && !lost) || delay_s > RETRY_LIMIT_S)
         return false;
@@ -115,5 +133,5 @@ int service_call(struct service *s, struct client_request *request, bool patient
         snprintf(what, sizeof what, "its answer, %d, is not one of offload", a->http.status);
         return service_tell_foreign(s, what);
     }
-    return problem ? report_problem(a) : EXIT_DONE;
+    return problem ? report_problem(s, a) : EXIT_DONE;
 }

@@ -24,7 +24,7 @@ static void write_commands(void) {
 static void write_takers(enum option_id id) {
     size_t count, taken = 0;
     const struct command *commands = commands_table(&count);
-    if ((OPTIONS_OF_ALL & OPTION_BIT(id)) != 0)
+    if (((OPTIONS_OF_ALL | OPTIONS_OF_SERVICE) & OPTION_BIT(id)) != 0)
         return;
     for (size_t i = 0; i < count; i++) {
         if ((commands[i].options & OPTION_BIT(id)) == 0)
@@ -38,7 +38,7 @@ static void write_takers(enum option_id id) {
 static void write_options(void) {
     roff_section("OPTIONS");
     roff_paragraph("Options can be before, between and behind the other words. An option without \"For\" is for all "
-                   "commands.");
+                   "commands that talk to the service.");
     for (int id = 0; id < OPTION_COUNT; id++) {
         const struct option_row *row = options_row((enum option_id)id);
         char flag[64], value[64];
@@ -75,6 +75,10 @@ int main(void) {
     roff_section("ENVIRONMENT");
     roff_tag("OFFLOAD_URL", NULL);
     roff_text("Where the service is, unless --url says so.\n");
+    roff_tag("OFFLOAD_API_KEY", NULL);
+    roff_text("The API key, unless --key-file names it. The programs of check-program do not get it.\n");
+    roff_tag("OFFLOAD_CA", NULL);
+    roff_text("A file of certificates to trust, unless --ca names it.\n");
     write_exits();
     roff_section("SEE ALSO");
     fputs(".BR offloadd (8)\n", stdout);
