@@ -6,12 +6,14 @@ import enum
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import ssl
 import subprocess
 import threading
 import time
+import traceback
 import unittest
 from typing import Any, Optional
 from unittest import mock
@@ -584,7 +586,11 @@ class Cases:
 
     def test_retry_after(self):
         job = '{"id":"1","status":"succeeded","result":7}'
-        for refusal in (problem(503, "starting", Retry_After=1), problem(429, "queue_full", Retry_After=1)):
+        for refusal in (
+            problem(503, "starting", Retry_After=1),
+            problem(429, "queue_full", Retry_After=1),
+            problem(429, "over_quota", Retry_After=1),
+        ):
             with Script(refusal, answer(200, job)) as peer:
                 self.assertEqual(self.connect(peer.url, key="secret").run("x", {}), 7)
             (first, body, begun), (second, again, ended) = peer.requests
@@ -599,6 +605,38 @@ class Cases:
             self.assertEqual(len(peer.requests), 1)
         with Script(answer(502, "<html>", "text/html"), answer(200, job)) as peer:
             self.assertEqual(self.connect(peer.url).run("x", {}), 7)
+
+    def test_the_key(self):
+        job = answer(200, '{"id":"1","status":"succeeded","result":7}')
+        with Script(job) as peer, mock.patch.dict(os.environ, {"OFFLOAD_API_KEY": "from-outside"}):
+            self.assertEqual(self.connect(peer.url).run("x", {}), 7)
+            self.assertEqual(self.connect(peer.url, key="mine").run("x", {}), 7)
+            os.environ["OFFLOAD_API_KEY"] = ""
+            self.assertEqual(self.connect(peer.url).run("x", {}), 7)
+            keys = [re.findall(r"\r\nAuthorization: (.*)\r\n", first) for first, *_ in peer.requests]
+            self.assertEqual(keys, [["Bearer from-outside"], ["Bearer mine"], []])
+            for wrong in ("", "se cret", "secret\r\nX-Y: z", "secret\0", "sécret", "secret" * 1000):
+                with self.assertRaises(ValueError) as caught:
+                    self.make(peer.url, key=wrong)
+                self.assertNotIn("cret", str(caught.exception))
+            self.assertEqual(len(peer.requests), 3)
+
+    def test_who_is_not_let_in(self):
+        """It is told at once, and the key is not in what is told."""
+        for status, code in ((401, "unauthorized"), (403, "forbidden")):
+            with Script(problem(status, code)) as peer:
+                with self.assertRaises(offload.HTTPError) as caught:
+                    self.connect(peer.url, key="secret").run("x", {})
+                self.assertEqual((caught.exception.status, caught.exception.code), (status, code))
+                self.assertNotIn("secret", "".join(traceback.format_exception(caught.exception)))
+                self.assertEqual(len(peer.requests), 1)
+
+    def test_the_key_goes_nowhere_else(self):
+        job = answer(200, '{"id":"1","status":"succeeded","result":7}')
+        with Script(job) as other, Script(answer(307, "", Location=other.url + "/v1/jobs")) as peer:
+            with self.assertRaises(offload.OffloadError):
+                self.connect(peer.url, key="secret").run("x", {})
+            self.assertEqual((len(peer.requests), len(other.requests)), (1, 0))
 
     @unittest.skipUnless(shutil.which("openssl"), "there is no openssl to make a certificate with")
     def test_https(self):
@@ -619,6 +657,24 @@ class Cases:
             self.assertEqual(len(peer.requests), 3)
             with self.assertRaises(offload.Unavailable):
                 self.connect(peer.url.replace("https:", "http:"), retry_for=0).run("x", {})
+            del os.environ["SSL_CERT_FILE"]
+            self.assertEqual(self.connect(peer.url, ca=path + ".pem").run("x", {}), 7)
+            os.environ["OFFLOAD_CA"] = path + ".pem"
+            self.assertEqual(self.connect(peer.url).run("x", {}), 7)
+            for wrong, fault in ((path + ".none", FileNotFoundError), (path + ".key", ValueError)):
+                with self.assertRaisesRegex(fault, re.escape(wrong)):
+                    self.make(peer.url, ca=wrong)
+        server.load_verify_locations(path + ".pem")  # it wants a certificate of its clients, and takes its own
+        server.verify_mode = ssl.CERT_REQUIRED
+        with Script(job, tls=server) as peer:
+            files = {"ca": path + ".pem", "cert": path + ".pem", "cert_key": path + ".key"}
+            self.assertEqual(self.connect(peer.url, **files).run("x", {}), 7)
+            self.assertEqual(len(peer.requests), 1)
+            with self.assertRaises(offload.Unavailable):
+                self.connect(peer.url, ca=path + ".pem", retry_for=0).run("x", {})
+            with self.assertRaises(ValueError):  # without its key
+                self.make(peer.url, ca=path + ".pem", cert=path + ".pem")
+            self.assertEqual(len(peer.requests), 1)
 
     def test_hostile_answers(self):
         ok = '{"id":"1","status":"succeeded","result":7}'

@@ -12,6 +12,7 @@ import threading
 import unittest
 from concurrent.futures.process import BrokenProcessPool
 from typing import Literal
+from unittest import mock
 
 from daemon import PATIENCE_S, Daemon, Scratch, until
 
@@ -269,6 +270,17 @@ class Troubles(unittest.TestCase):
         self.assertEqual({headers["Authorization"] for headers, _ in strange.requests}, {"Bearer secret"})
         self.assertEqual(len({headers["Idempotency-Key"] for headers, _ in strange.requests}), 1)
         self.assertEqual(len({body for _, body in strange.requests}), 1)
+
+    def test_the_key_of_the_environment(self):
+        """The calls have it, and what the executor asks before them."""
+        with mock.patch.dict(os.environ, {"OFFLOAD_API_KEY": "from-outside"}):
+            with Strange([(200, RESULT, {})]) as strange, offload.Executor(strange.url) as executor:
+                self.assertEqual(executor.submit("add", a=1).result(PATIENCE_S), 7)
+        self.assertGreaterEqual(len(strange.requests), 1)
+        self.assertEqual({headers["Authorization"] for headers, _ in strange.requests}, {"Bearer from-outside"})
+        for options in ({"key": "secret"}, {"ca": "x"}, {"cert": "x"}, {"cert_key": "x"}):
+            with self.assertRaisesRegex(TypeError, "with a URL"):
+                offload.Executor(1, **options)
 
     def test_what_is_no_service(self):
         texts = [b"no JSON", b"[]", b"{}", b'{"id": "1", "status": "succeeded"}', b'{"id": 5, "status": "succeeded"}']

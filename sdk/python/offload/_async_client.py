@@ -31,7 +31,7 @@ from ._api import (
     time_left,
 )
 from ._embed import embedding
-from ._http import Address, Broken, Closed, Parser, Response, request_pieces
+from ._http import Address, Broken, Closed, Parser, Response, find_key, request_pieces
 
 R = TypeVar("R")
 IDLE_CONNECTIONS = 100
@@ -350,7 +350,7 @@ class AsyncJob(Handle):
 
 
 class AsyncClient:
-    """A service, for asyncio. Its methods are those of Client, with `await`; no threads are used. Many tasks can use it
+    """A service, for asyncio. Its arguments and methods are those of Client, with `await`; no threads are used. Many tasks can use it
     at a time: each run and each submit has a connection, and those beyond `concurrency` of them wait for their turn.
     A task that is cancelled while run or map waits cancels the job at the service."""
 
@@ -359,11 +359,14 @@ class AsyncClient:
         url: Optional[str] = None,
         *,
         key: Optional[str] = None,
+        ca: Optional[str] = None,
+        cert: Optional[str] = None,
+        cert_key: Optional[str] = None,
         retry_for: Optional[float] = RETRY_FOR_S,
         concurrency: int = 100,
     ) -> None:
-        self.address = Address.parse(url)
-        self.api = Api(key, retry_for, bool(self.address.path))
+        self.address = Address.parse(url, ca, cert, cert_key)
+        self.api = Api(find_key(key), retry_for, bool(self.address.path))
         self.pool: collections.deque[Connection] = collections.deque()
         self.active: set[Performance] = set()  # maps and followed events
         self.concurrency = concurrency

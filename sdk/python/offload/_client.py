@@ -33,7 +33,7 @@ from ._api import (
     time_left,
 )
 from ._embed import embedding
-from ._http import Address, Broken, Parser, Response, request_pieces
+from ._http import Address, Broken, Parser, Response, find_key, request_pieces
 
 R = TypeVar("R")
 IDLE_CONNECTIONS = 16
@@ -286,9 +286,11 @@ class Job(Handle):
 class Client:
     """A service. It can be used by many threads at the same time, and after a fork.
 
-    url: http://HOST:PORT[/PREFIX], https://…, unix:/PATH; None: $OFFLOAD_URL, else http://127.0.0.1:8080. key: for
-    Authorization. retry_for: for how many seconds a request is sent again while the service cannot be reached, or takes
-    no jobs (429, 503: as Retry-After says); None: for ever. Then Unavailable is raised.
+    url: http://HOST:PORT[/PREFIX], https://…, unix:/PATH; None: $OFFLOAD_URL, else http://127.0.0.1:8080. key: the
+    API key; None: $OFFLOAD_API_KEY, if it is set. For https: ca: a file (PEM) of the authorities to trust; None:
+    $OFFLOAD_CA, else those of the system; cert and cert_key: files with our certificate and its private key, if the
+    service wants one. retry_for: for how many seconds a request is sent again while the service cannot be reached, or
+    takes no jobs (429, 503: as Retry-After says); None: for ever. Then Unavailable is raised.
 
     A job type is its name, or the task or function itself: then the result is read as its return annotation says.
     Options of jobs: timeout, queue_timeout, delay and ttl (in seconds), priority, max_attempts, chunks, isolation,
@@ -296,10 +298,18 @@ class Client:
     """
 
     def __init__(
-        self, url: Optional[str] = None, *, key: Optional[str] = None, retry_for: Optional[float] = RETRY_FOR_S
+        self,
+        url: Optional[str] = None,
+        *,
+        key: Optional[str] = None,
+        ca: Optional[str] = None,
+        cert: Optional[str] = None,
+        cert_key: Optional[str] = None,
+        retry_for: Optional[float] = RETRY_FOR_S,
     ) -> None:
-        self.address = Address.parse(url)
-        self.api = Api(key, retry_for, bool(self.address.path))
+        self.address = Address.parse(url, ca, cert, cert_key)
+        self.key = find_key(key)
+        self.api = Api(self.key, retry_for, bool(self.address.path))
         self.pool: collections.deque[Connection] = collections.deque()
 
     @overload

@@ -65,9 +65,9 @@ class Executor(concurrent.futures.Executor):
     Executor("http://HOST:PORT"): a service that runs, with the functions that it offers. A call's function is a task,
     a function that has the name of a type, or that name. Positional arguments go by the signature of the function, or
     by the order in the schema of the type. The result is read as the function's return annotation says. max_workers:
-    how many calls the service gets at a time (default: as many as it has workers, and two); key: for Authorization;
-    retry_for: for how many seconds a service is tried again that cannot be reached (None: for ever); max_attempts: as
-    in the options of a job.
+    how many calls the service gets at a time (default: as many as it has workers, and two); key, ca, cert, cert_key: as
+    those of Client; retry_for: for how many seconds a service is tried again that cannot be reached (None: for ever);
+    max_attempts: as in the options of a job.
 
     After a fork the child cannot use an executor of its parent: submit raises a RuntimeError.
     """
@@ -83,6 +83,9 @@ class Executor(concurrent.futures.Executor):
         max_attempts: Optional[int] = None,
         url: Optional[str] = None,
         key: Optional[str] = None,
+        ca: Optional[str] = None,
+        cert: Optional[str] = None,
+        cert_key: Optional[str] = None,
         retry_for: Optional[float] = RETRY_FOR_S,
     ) -> None:
         if isinstance(max_workers, str):
@@ -100,15 +103,16 @@ class Executor(concurrent.futures.Executor):
                 raise ValueError(f"{name} must be >= 1")
         self._own = url is None
         if url is None:
-            if key is not None:
-                raise TypeError("key is for an Executor with a URL")
+            if not (key is None and ca is None and cert is None and cert_key is None):
+                raise TypeError("key, ca, cert and cert_key are for an Executor with a URL")
             self._dispatcher = Dispatcher(
                 OwnBackend(max_workers, mp_context, initializer, initargs, max_tasks_per_child, max_attempts), None
             )
         else:
             if not (mp_context is None and initializer is None and max_tasks_per_child is None):
                 raise TypeError("an Executor with a URL uses processes that are there: it has no say about them")
-            self._dispatcher = Dispatcher(UrlBackend(url, key, retry_for, max_attempts), max_workers)
+            client = Client(url, key=key, ca=ca, cert=cert, cert_key=cert_key, retry_for=retry_for)
+            self._dispatcher = Dispatcher(UrlBackend(client, retry_for, max_attempts), max_workers)
         self._dispatcher.executor = weakref.ref(self, orphaner(self._dispatcher))
 
     def submit(self, fn: Union[Callable[..., T], str], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -256,9 +260,9 @@ class UrlBackend:
 
     own = False
 
-    def __init__(self, url: str, key: Optional[str], retry_for: Optional[float], max_attempts: Optional[int]) -> None:
-        self.client = Client(url, key=key, retry_for=retry_for)
-        self.key, self.retry_for, self.max_attempts = key, retry_for, max_attempts
+    def __init__(self, client: Client, retry_for: Optional[float], max_attempts: Optional[int]) -> None:
+        self.client = client
+        self.key, self.retry_for, self.max_attempts = client.key, retry_for, max_attempts
         self.options = {} if max_attempts is None else {"max_attempts": max_attempts}
         self.codec: Any = TaskCodec(self.client)
 

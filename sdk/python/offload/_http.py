@@ -27,6 +27,7 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\0\r\n]*)?")
 URL = re.compile(r"[!-~]+")
 TARGET = re.compile(r"/[!-~]*")
+KEY = re.compile(r"[!-~]{1,4096}")
 HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")
 
 
@@ -36,6 +37,34 @@ class Broken(Exception):
 
 class Closed(Broken):
     """The connection ended before the answer was whole."""
+
+
+def find_key(key: Optional[str] = None) -> Optional[str]:
+    """The API key: None: that of $OFFLOAD_API_KEY, if it is there and not empty. Raises a ValueError, which does not
+    show it."""
+    if key is None:
+        key = os.environ.get("OFFLOAD_API_KEY") or None
+    if key is not None and not KEY.fullmatch(key):
+        raise ValueError("the API key is none: it has 1 to 4096 printable ASCII characters without spaces")
+    return key
+
+
+def make_tls(ca: Optional[str], cert: Optional[str], cert_key: Optional[str]) -> ssl.SSLContext:
+    """Settings of https. ca: a file of the certificates to trust, and no others; None: that of $OFFLOAD_CA, else those of
+    the system. cert: a file with our certificate; cert_key: one with its private key; None: the same one. Raises an
+    OSError, or a ValueError if a file is no such PEM."""
+    ca = ca or os.environ.get("OFFLOAD_CA") or None
+    file: Any = ca
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            file = cert
+            context.load_cert_chain(cert, cert_key)
+    except ssl.SSLError as error:
+        raise ValueError(f"{file}: no certificate in PEM, or not with its key: {error.reason}") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file) from None
+    return context
 
 
 class Address:
@@ -51,9 +80,15 @@ class Address:
         self.tls: Optional[ssl.SSLContext] = None
 
     @classmethod
-    def parse(cls, url: Optional[str] = None) -> Address:
+    def parse(
+        cls,
+        url: Optional[str] = None,
+        ca: Optional[str] = None,
+        cert: Optional[str] = None,
+        cert_key: Optional[str] = None,
+    ) -> Address:
         """http://HOST[:PORT][/PREFIX], https://…, unix:/PATH. None: $OFFLOAD_URL, else http://127.0.0.1:8080. An empty
-        $OFFLOAD_URL is as if unset. Raises a ValueError."""
+        $OFFLOAD_URL is as if unset. The files are for https: see make_tls. Raises a ValueError, or an OSError."""
         if url is None:
             url = os.environ.get("OFFLOAD_URL") or DEFAULT_URL
         if url.startswith("unix:"):
@@ -75,7 +110,7 @@ class Address:
         host = f"[{name}]" if ":" in name else name
         address = cls(url, host if port in (None, usual) else f"{host}:{port}", prefix, "", name, port or usual)
         if parts.scheme == "https":
-            address.tls = ssl.create_default_context()
+            address.tls = make_tls(ca, cert, cert_key)
         return address
 
     def connect(self, timeout: Optional[float] = None) -> socket.socket:
