@@ -1,8 +1,14 @@
 // The types of `offload/client`: the client of a service. README.md is the manual.
 
 export interface ClientOptions {
-  /** The API key: it is sent as `Authorization: Bearer KEY`. */
+  /** The API key: it is sent as `Authorization: Bearer KEY`. Default: $OFFLOAD_API_KEY, if it is set. */
   key?: string;
+  /** For https: a file (PEM) with the authorities to trust, and no others. Default: $OFFLOAD_CA, else those of Node. */
+  ca?: string;
+  /** For https: a file (PEM) with the client's own certificate, if the service wants one. */
+  cert?: string;
+  /** A file (PEM) with its private key. Default: that of `cert`. */
+  certKey?: string;
   /** For how many seconds a request is sent again while its answers are lost or the service is busy. 0: no Idempotency-Key
    *  is sent either, and the service cancels a job whose client hangs up. Default: 60. */
   retryFor?: number;

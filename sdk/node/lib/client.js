@@ -5,7 +5,7 @@ import { Job } from "./job.js";
 import { outcomesOf, streamCalls } from "./maps.js";
 import { Requests } from "./requests.js";
 import { Service, Submission } from "./service.js";
-import { makeTransport, parseAddress } from "./transport.js";
+import { makeTransport, parseAddress, readTls } from "./transport.js";
 import { encode, quote } from "./values.js";
 
 export { InvalidParams, OffloadError } from "./errors.js";
@@ -13,7 +13,7 @@ export { HttpError, TaskError, Unavailable } from "./failures.js";
 export { Job } from "./job.js";
 
 const DEFAULT_URL = "http://127.0.0.1:8080";
-const CLIENT_OPTIONS = ["key", "retryFor", "timeout", "connections", "headers", "fetch"];
+const CLIENT_OPTIONS = ["key", "ca", "cert", "certKey", "retryFor", "timeout", "connections", "headers", "fetch"];
 // Our names of the options of a job, theirs, and by what the number is multiplied; 0: it is no number.
 const JOB_OPTIONS = {
   priority: ["priority", 1],
@@ -77,21 +77,33 @@ function encodeObject(what, value) {
   return encodeParams(value);
 }
 
+// A header that the caller has set himself stands, unless he gives a key as well.
+function setKey(headers, given) {
+  const key = given ?? (headers.has("authorization") ? undefined : process.env.OFFLOAD_API_KEY || undefined);
+  if (key === undefined)
+    return;
+  if (!/^[!-~]{1,4096}$/.test(key)) // it is not shown
+    throw new TypeError("the API key is none: it has 1 to 4096 printable ASCII characters without spaces");
+  headers.set("authorization", `Bearer ${key}`);
+}
+
 export class Client {
   #service;
   #keyed; // each submission gets a key, because it can be sent again
 
   constructor(url = process.env.OFFLOAD_URL || DEFAULT_URL, options = {}) {
     checkNames(options, CLIENT_OPTIONS);
-    const { key, retryFor = 60, timeout = 30, connections = 256, fetch, headers } = options;
+    const { key, ca, cert, certKey, retryFor = 60, timeout = 30, connections = 256, fetch, headers } = options;
     const all = new Headers({ "accept-encoding": "identity", ...headers }); // the service is near, and its CPU is for jobs
-    if (key !== undefined)
-      all.set("authorization", `Bearer ${key}`);
+    setKey(all, key);
+    if (fetch !== undefined && (ca ?? cert ?? certKey) !== undefined)
+      throw new TypeError("ca, cert and certKey are for the client's own connections, not for a fetch of yours");
     const address = parseAddress(url);
+    const fromOutside = fetch === undefined && address.secure ? process.env.OFFLOAD_CA || undefined : undefined;
     this.#keyed = checkNumber("retryFor", retryFor, 0) > 0;
     this.#service = new Service(new Requests({
       address: address.text,
-      send: makeTransport(address, fetch),
+      send: makeTransport(address, fetch, readTls({ ca: ca ?? fromOutside, cert, certKey })),
       headers: Object.fromEntries(all),
       retryForMs: retryFor * 1000,
       timeoutMs: checkNumber("timeout", timeout, 0) * 1000,
