@@ -173,7 +173,7 @@ END
         [ "$status" = 2 ]
         one_line_with "$address"
     done
-    [[ $stderr == *--insecure-no-auth* ]]
+    [[ $stderr == *'offload keygen'*--keys*--insecure-no-auth* ]]
 }
 
 @test "a malformed address: exit 2, by --check-config too" {
