@@ -21,16 +21,17 @@
 
 const char *const precision_names[] = {"auto", "fx16", "fp32", "int8", NULL};
 
-/* Best first: PRECISION_AUTO takes the first one that this CPU can do, which is never int8. */
+/* Best first. */
 static const struct kernels {
     enum precision precision;
     const struct gemm_kernel *gemm;
     const struct rows_kernel *rows;
+    bool automatic; /* PRECISION_AUTO can take it */
 } kernels[] = {
-    {PRECISION_FX16, &gemm_fx16_avx2, &rows_avx2},
-    {PRECISION_FP32, &gemm_fp32_avx2, &rows_avx2},
-    {PRECISION_FP32, &gemm_fp32_portable, &rows_portable},
-    {PRECISION_INT8, &gemm_int8_avx2, &rows_avx2},
+    {PRECISION_FX16, &gemm_fx16_avx2, &rows_avx2, true},
+    {PRECISION_FP32, &gemm_fp32_avx2, &rows_avx2, true},         /* exact */
+    {PRECISION_FP32, &gemm_fp32_portable, &rows_portable, true}, /* any CPU */
+    {PRECISION_INT8, &gemm_int8_avx2, &rows_avx2, false},        /* off by far */
 };
 
 struct encoder_layer {
@@ -44,18 +45,11 @@ struct encoder {
     const struct kernels *kernels;
     char *memory; /* anonymous pages with all packed weights, which forked processes share */
     size_t size;
+    uint32_t layer_count;
     struct encoder_layer layers[];
 };
 
 /* ---- making it --------------------------------------------------------------------------------------------------- */
-
-static const struct kernels *find_kernels(enum precision wanted) {
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-        if ((wanted == PRECISION_AUTO || wanted == kernels[i].precision) && kernels[i].gemm->usable() &&
-            kernels[i].rows->usable())
-            return &kernels[i];
-    return NULL;
-}
 
 static bool all_finite(const float *numbers, size_t count) {
     float zeros = 0; /* 0 * infinity and 0 * NaN are NaN */
@@ -85,14 +79,22 @@ static void *take(struct shelf *s, size_t bytes) {
     return piece;
 }
 
-static void pack(struct shelf *s, const struct gemm_kernel *k, const struct linear *parts, size_t count,
-                 struct gemm_matrix *out) {
+/* NULL, or what is wrong; so are those below. */
+static const char *prepare(const struct gemm_kernel *k, const struct linear *parts, size_t count,
+                           struct gemm_matrix *out) {
     out->inputs = parts[0].inputs;
     out->outputs = gemm_outputs(parts, count);
-    void *packed = take(s, k->packed_size(out->outputs, out->inputs));
+    return k->prepare == NULL ? NULL : k->prepare(out);
+}
+
+static const char *pack(struct shelf *s, const struct gemm_kernel *k, const struct linear *parts, size_t count,
+                        struct gemm_matrix *out) {
+    const char *wrong = s->memory == NULL ? prepare(k, parts, count, out) : NULL;
+    if (wrong != NULL)
+        return wrong;
+    void *packed = take(s, k->packed_size(out));
     out->packed = packed;
-    if (packed != NULL)
-        k->pack(parts, count, packed);
+    return packed == NULL ? NULL : k->pack(out, parts, count, packed);
 }
 
 static void copy_norm(struct shelf *s, const struct layer_norm *from, uint32_t hidden, struct layer_norm *out) {
@@ -105,71 +107,114 @@ static void copy_norm(struct shelf *s, const struct layer_norm *from, uint32_t h
     memcpy(shift, from->shift, bytes);
 }
 
-static void pack_layer(struct shelf *s, const struct encoder *e, const struct model_layer *from,
-                       struct encoder_layer *out) {
+static const char *pack_layer(struct shelf *s, const struct encoder *e, const struct model_layer *from,
+                              struct encoder_layer *out) {
     const struct gemm_kernel *k = e->kernels->gemm;
     const struct linear project[] = {from->query, from->key, from->value};
-    pack(s, k, project, 3, &out->project);
-    pack(s, k, &from->attended, 1, &out->attended);
-    pack(s, k, &from->up, 1, &out->up);
-    pack(s, k, &from->down, 1, &out->down);
+    const char *wrong = pack(s, k, project, 3, &out->project);
+    if (wrong == NULL)
+        wrong = pack(s, k, &from->attended, 1, &out->attended);
+    if (wrong == NULL)
+        wrong = pack(s, k, &from->up, 1, &out->up);
+    if (wrong == NULL)
+        wrong = pack(s, k, &from->down, 1, &out->down);
     copy_norm(s, &from->attended_norm, e->model->hidden, &out->attended_norm);
     copy_norm(s, &from->norm, e->model->hidden, &out->norm);
+    return wrong;
 }
 
-static void pack_layers(struct shelf *s, struct encoder *e) {
-    for (uint32_t i = 0; i < e->model->layers; i++)
-        pack_layer(s, e, &e->model->layer[i], &e->layers[i]);
+/* Without memory (of the shelf) it prepares the matrices, and counts the bytes that they take. */
+static const char *pack_layers(struct shelf *s, struct encoder *e) {
+    const char *wrong = NULL;
+    for (uint32_t i = 0; wrong == NULL && i < e->model->layers; i++)
+        wrong = pack_layer(s, e, &e->model->layer[i], &e->layers[i]);
+    return wrong;
 }
 
 /* Huge pages spare the search for the address of each page; without them it works as well. */
-static int map(struct encoder *e, size_t size) {
+static const char *map(struct encoder *e, size_t size) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
-        return -1;
+        return "no memory";
     madvise(memory, size, MADV_HUGEPAGE);
     e->memory = memory;
     e->size = size;
-    return 0;
+    return NULL;
 }
 
 static struct encoder *make(const struct model *m, const struct kernels *k, char why[MODEL_WHY]) {
     struct encoder *e = calloc(1, sizeof *e + m->layers * sizeof e->layers[0]);
     struct shelf count = {NULL, 0};
+    const char *wrong = "no memory";
     if (e == NULL)
-        goto no_memory;
+        goto failed;
     e->model = m;
     e->kernels = k;
-    pack_layers(&count, e);
-    if (map(e, count.used) != 0)
-        goto no_memory;
-    pack_layers(&(struct shelf){e->memory, 0}, e);
+    e->layer_count = m->layers;
+    wrong = pack_layers(&count, e);
+    if (wrong == NULL)
+        wrong = map(e, count.used);
+    if (wrong == NULL)
+        wrong = pack_layers(&(struct shelf){e->memory, 0}, e);
+    if (wrong != NULL)
+        goto failed;
     mprotect(e->memory, e->size, PROT_READ);
     return e;
 
-no_memory:
+failed:
     encoder_free(e);
-    snprintf(why, MODEL_WHY, "%s: there is no memory for its packed weights", m->name);
+    snprintf(why, MODEL_WHY, "%s: its weights cannot be packed for %s: %s", m->name, k->gemm->name, wrong);
     return NULL;
 }
 
+static bool usable(const struct kernels *k) {
+    return k->gemm->usable() && k->rows->usable();
+}
+
+static struct encoder *try(const struct model *m, const struct kernels *k, char why[MODEL_WHY]) {
+    const char *missing = usable(k) && k->gemm->open != NULL ? k->gemm->open() : NULL;
+    if (usable(k) && missing == NULL)
+        return make(m, k, why);
+    snprintf(why, MODEL_WHY, "%s cannot be had: %s%s", precision_names[k->precision],
+             usable(k) ? missing : "this CPU has no ", usable(k) ? "" : k->gemm->needs);
+    return NULL;
+}
+
+/* Tries those of that precision, or all automatic ones, in their order. */
+static struct encoder *make_best(const struct model *m, const struct kernels *list, size_t count, enum precision wanted,
+                                 char why[MODEL_WHY]) {
+    struct encoder *e = NULL;
+    for (const struct kernels *k = list; e == NULL && k < list + count; k++)
+        if (wanted == PRECISION_AUTO ? k->automatic && usable(k) : wanted == k->precision)
+            e = try(m, k, why);
+    if (e != NULL && wanted != PRECISION_AUTO)
+        why[0] = '\0';
+    return e;
+}
+
 struct encoder *encoder_new(const struct model *m, enum precision wanted, char why[MODEL_WHY]) {
-    const struct kernels *k = find_kernels(wanted);
-    if (k == NULL) {
-        snprintf(why, MODEL_WHY, "%s: this CPU has no AVX2, which that precision needs", precision_names[wanted]);
-        return NULL;
-    }
+    why[0] = '\0';
     for (uint32_t i = 0; i < m->layers; i++) {
         if (layer_finite(&m->layer[i]))
             continue;
         snprintf(why, MODEL_WHY, "%s: layer %u has weights that are infinite or not numbers", m->name, i);
         return NULL;
     }
-    return make(m, k, why);
+    return make_best(m, kernels, sizeof kernels / sizeof *kernels, wanted, why);
+}
+
+static void release(const struct encoder *e, struct encoder_layer *l) {
+    struct gemm_matrix *matrices[] = {&l->project, &l->attended, &l->up, &l->down};
+    for (size_t i = 0; e->kernels->gemm->release != NULL && i < sizeof matrices / sizeof *matrices; i++)
+        e->kernels->gemm->release(matrices[i]);
 }
 
 void encoder_free(struct encoder *e) {
-    if (e != NULL && e->memory != NULL)
+    if (e == NULL)
+        return;
+    for (uint32_t i = 0; i < e->layer_count; i++)
+        release(e, &e->layers[i]);
+    if (e->memory != NULL)
         munmap(e->memory, e->size);
     free(e);
 }
@@ -210,11 +255,15 @@ static float *take_floats(struct shelf *s, size_t rows, size_t columns) {
     return take(s, rows * columns * sizeof(float));
 }
 
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
 /* Lays the buffers out for a group of `tokens`, of which a text has at most `longest`. Returns the bytes. */
 static size_t lay_out(struct encoder_scratch *s, const struct encoder *e, char *memory, size_t tokens, size_t longest) {
     const struct model *m = e->model;
     struct shelf shelf = {memory, 0};
-    uint32_t size = m->hidden / m->heads, widest = m->intermediate > m->hidden ? m->intermediate : m->hidden;
+    uint32_t size = m->hidden / m->heads, inputs = larger(m->intermediate, m->hidden);
     s->x = take_floats(&shelf, tokens, m->hidden);
     s->projected = take_floats(&shelf, tokens, 3 * (size_t)m->hidden);
     s->attended = take_floats(&shelf, tokens, m->hidden);
@@ -223,7 +272,7 @@ static size_t lay_out(struct encoder_scratch *s, const struct encoder *e, char *
     s->head.keys = take_floats(&shelf, size, rows_padded(longest));
     s->head.values = take_floats(&shelf, longest, rows_padded(size));
     s->head.weights = take_floats(&shelf, ROWS_TILE, rows_padded(longest));
-    s->gemm = take(&shelf, e->kernels->gemm->scratch_size(widest));
+    s->gemm = take(&shelf, e->kernels->gemm->scratch_size(larger(m->intermediate, 3 * m->hidden), inputs));
     return shelf.used;
 }
 
@@ -251,6 +300,7 @@ struct group {
     bool (*go_on)(void *arg);
     void *arg;
     uint64_t work; /* multiplications since go_on was asked */
+    int error;     /* errno of the call, once a function has returned false */
 };
 
 static size_t group_tokens(const struct group *g) {
@@ -263,12 +313,14 @@ static bool work(struct group *g, uint64_t multiplications) {
     if (g->work < ASK_AFTER)
         return true;
     g->work = 0;
+    g->error = ECANCELED;
     return g->go_on(g->arg);
 }
 
 static bool multiply(struct group *g, const struct gemm_matrix *w, const float *a, size_t rows, float *out) {
-    g->e->kernels->gemm->multiply(w, a, rows, out, g->s->gemm);
-    return work(g, (uint64_t)rows * w->outputs * w->inputs);
+    g->error = ENOMEM;
+    return g->e->kernels->gemm->multiply(w, a, rows, out, g->s->gemm) &&
+           work(g, (uint64_t)rows * w->outputs * w->inputs);
 }
 
 /* The vector of a token at the start: those of its word, its place and its kind, normed. */
@@ -418,7 +470,7 @@ int encoder_run(const struct encoder *e, struct encoder_scratch *s, const uint32
             return -1;
         }
         if (!run_group(&g, normalize, vectors + done * e->model->hidden)) {
-            errno = ECANCELED;
+            errno = g.error;
             return -1;
         }
     }

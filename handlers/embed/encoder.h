@@ -18,8 +18,8 @@ extern const char *const precision_names[]; /* "auto", ..., NULL */
 struct encoder;
 
 /* Packs the weights of the model for this CPU. The model stays the caller's, and must outlive the encoder, except for its
- * layers, which can be dropped. Starts no thread. PRECISION_AUTO is the best of what the CPU can do. NULL with `why`: the
- * CPU cannot do that, or there is no memory. */
+ * layers, which can be dropped. Starts no thread. PRECISION_AUTO is the best of what can be had: fx16, else fp32. NULL with `why`: the CPU cannot do that, its library is not there, or there is no memory. If
+ * PRECISION_AUTO had to do without something that is better on this CPU, `why` says so, otherwise it is empty. */
 struct encoder *encoder_new(const struct model *m, enum precision wanted, char why[MODEL_WHY]);
 void encoder_free(struct encoder *e);                      /* NULL is allowed */
 enum precision encoder_precision(const struct encoder *e); /* never PRECISION_AUTO */

@@ -22,19 +22,27 @@ enum {
 struct gemm_matrix {
     uint32_t outputs, inputs;
     const void *packed; /* aligned to GEMM_ALIGN */
+    void *prepared;     /* what `prepare` has made; NULL for a kernel without it */
 };
 
+/* Where a function returns text, NULL means that it went well, and the text says what is wrong: "no memory". */
 struct gemm_kernel {
-    const char *name; /* "fx16 avx2" */
+    const char *name;  /* "fx16 avx2" */
+    const char *needs; /* what a CPU lacks that cannot run it: "AVX2" */
     /* Can this CPU run it? The other functions may be called only then. */
     bool (*usable)(void);
-    /* Bytes; multiples of GEMM_ALIGN. */
-    size_t (*packed_size)(uint32_t outputs, uint32_t inputs);
-    size_t (*scratch_size)(uint32_t inputs);
-    /* Writes packed_size bytes. The weights must be finite. */
-    void (*pack)(const struct linear *parts, size_t count, void *packed);
-    /* out[rows][outputs] = a[rows][inputs] W^T + b, for at most GEMM_ROWS rows. They may not overlap. */
-    void (*multiply)(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch);
+    /* Opens the library that does the work. NULL: this kernel has none. The functions below may be called after it. */
+    const char *(*open)(void);
+    /* Makes what it needs for a matrix of this size besides the packed bytes, and gives it back. NULL: it needs nothing. */
+    const char *(*prepare)(struct gemm_matrix *w);
+    void (*release)(struct gemm_matrix *w);
+    /* Bytes; multiples of GEMM_ALIGN. For scratch: of the widest outputs and inputs. */
+    size_t (*packed_size)(const struct gemm_matrix *w);
+    size_t (*scratch_size)(uint32_t outputs, uint32_t inputs);
+    /* Writes packed_size bytes, which stay where they are until `release`. The weights must be finite. */
+    const char *(*pack)(const struct gemm_matrix *w, const struct linear *parts, size_t count, void *packed);
+    /* out[rows][outputs] = a[rows][inputs] W^T + b, for at most GEMM_ROWS rows. They may not overlap. False: no memory. */
+    bool (*multiply)(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch);
 };
 
 extern const struct gemm_kernel gemm_fp32_avx2;

@@ -5,8 +5,8 @@
 
 #include "handlers/embed/gemm.h"
 
-size_t gemm_fp32_packed_size(uint32_t outputs, uint32_t inputs);
-void gemm_fp32_pack(const struct linear *parts, size_t count, void *packed);
+size_t gemm_fp32_packed_size(const struct gemm_matrix *w);
+const char *gemm_fp32_pack(const struct gemm_matrix *w, const struct linear *parts, size_t count, void *packed);
 
 static inline const float *gemm_fp32_panel(const struct gemm_matrix *w, size_t panel) {
     return (const float *)w->packed + gemm_panels(w->outputs) * GEMM_PANEL + panel * GEMM_PANEL * w->inputs;

@@ -9,8 +9,8 @@
 
 #define BLOCK 256
 
-static size_t scratch_size(uint32_t inputs) {
-    (void)inputs;
+static size_t scratch_size(uint32_t outputs, uint32_t inputs) {
+    (void)outputs, (void)inputs;
     return 0;
 }
 
@@ -56,7 +56,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
 
 TILES
 
-static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
+static bool multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
     struct piece p = {.inputs = w->inputs, .outputs = w->outputs};
     (void)scratch;
     for (size_t at = 0; at < w->inputs; at += BLOCK) {
@@ -73,11 +73,13 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
             }
         }
     }
+    return true;
 }
 #endif
 
 const struct gemm_kernel gemm_fp32_avx2 = {
     .name = "fp32 avx2",
+    .needs = "AVX2",
     .usable = gemm_avx2_usable,
 #ifdef __x86_64__
     .packed_size = gemm_fp32_packed_size,

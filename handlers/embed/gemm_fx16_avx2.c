@@ -20,9 +20,9 @@
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
-static size_t packed_size(uint32_t outputs, uint32_t inputs) {
-    size_t padded = gemm_panels(outputs) * GEMM_PANEL;
-    return gemm_align(padded * (2 * sizeof(float) + inputs * sizeof(int16_t)));
+static size_t packed_size(const struct gemm_matrix *w) {
+    size_t padded = gemm_panels(w->outputs) * GEMM_PANEL;
+    return gemm_align(padded * (2 * sizeof(float) + w->inputs * sizeof(int16_t)));
 }
 
 static int16_t *panels_of(const void *packed, uint32_t outputs) {
@@ -69,11 +69,11 @@ static float finest_scale(const float *weights, uint32_t inputs) {
     return rounded;
 }
 
-static void pack(const struct linear *parts, size_t count, void *packed) {
-    uint32_t outputs = gemm_outputs(parts, count), inputs = parts[0].inputs;
-    size_t padded = gemm_panels(outputs) * GEMM_PANEL;
+static const char *pack(const struct gemm_matrix *w, const struct linear *parts, size_t count, void *packed) {
+    uint32_t inputs = w->inputs;
+    size_t padded = gemm_panels(w->outputs) * GEMM_PANEL;
     float *bias = packed, *scales = bias + padded;
-    int16_t *panels = panels_of(packed, outputs);
+    int16_t *panels = panels_of(packed, w->outputs);
     for (uint32_t o = 0; o < padded; o++) {
         const float *from = gemm_output(parts, count, o, &bias[o]);
         int16_t *to = panels + (size_t)(o / GEMM_PANEL) * GEMM_PANEL * inputs + (size_t)(o % GEMM_PANEL) * 2;
@@ -81,12 +81,14 @@ static void pack(const struct linear *parts, size_t count, void *packed) {
         for (size_t i = 0; i < inputs; i++)
             to[i / 2 * 2 * GEMM_PANEL + i % 2] = from == NULL ? 0 : (int16_t)quantised(from[i], scales[o]);
     }
+    return NULL;
 }
 
 /* ---- the rows ---------------------------------------------------------------------------------------------------- */
 
 /* The integers of all rows, and then the scales of each row: one for each of its blocks. */
-static size_t scratch_size(uint32_t inputs) {
+static size_t scratch_size(uint32_t outputs, uint32_t inputs) {
+    (void)outputs;
     return gemm_align(GEMM_ROWS * (inputs * sizeof(int16_t) + gemm_blocks(inputs) * sizeof(float)));
 }
 
@@ -163,7 +165,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
 
 TILES
 
-static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
+static bool multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
     size_t padded = gemm_panels(w->outputs) * GEMM_PANEL, blocks = gemm_blocks(w->inputs);
     int16_t *integers = scratch;
     float *row_scales = (float *)(void *)(integers + GEMM_ROWS * w->inputs);
@@ -188,11 +190,13 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
             }
         }
     }
+    return true;
 }
 #endif
 
 const struct gemm_kernel gemm_fx16_avx2 = {
     .name = "fx16 avx2",
+    .needs = "AVX2",
     .usable = gemm_avx2_usable,
 #ifdef __x86_64__
     .packed_size = packed_size,

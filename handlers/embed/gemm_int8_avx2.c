@@ -35,9 +35,9 @@ static struct packed parts_of(const void *memory, uint32_t outputs, uint32_t inp
     return p;
 }
 
-static size_t packed_size(uint32_t outputs, uint32_t inputs) {
-    size_t padded = gemm_panels(outputs) * GEMM_PANEL;
-    return gemm_align(padded * ((2 + gemm_blocks(inputs)) * sizeof(float) + inputs));
+static size_t packed_size(const struct gemm_matrix *w) {
+    size_t padded = gemm_panels(w->outputs) * GEMM_PANEL;
+    return gemm_align(padded * ((2 + gemm_blocks(w->inputs)) * sizeof(float) + w->inputs));
 }
 
 static float scale_of(const float *weights, uint32_t inputs) {
@@ -60,19 +60,20 @@ static void pack_output(const struct packed *p, uint32_t output, const float *fr
     }
 }
 
-static void pack(const struct linear *parts, size_t count, void *memory) {
-    uint32_t outputs = gemm_outputs(parts, count), inputs = parts[0].inputs;
-    struct packed p = parts_of(memory, outputs, inputs);
+static const char *pack(const struct gemm_matrix *w, const struct linear *parts, size_t count, void *memory) {
+    struct packed p = parts_of(memory, w->outputs, w->inputs);
     for (uint32_t o = 0; o < p.padded; o++) {
         const float *from = gemm_output(parts, count, o, &p.bias[o]);
-        pack_output(&p, o, from, inputs);
+        pack_output(&p, o, from, w->inputs);
     }
+    return NULL;
 }
 
 /* ---- the rows ---------------------------------------------------------------------------------------------------- */
 
 /* The integers of all rows, and then the scales of each row: one for each of its blocks. */
-static size_t scratch_size(uint32_t inputs) {
+static size_t scratch_size(uint32_t outputs, uint32_t inputs) {
+    (void)outputs;
     return gemm_align(GEMM_ROWS * (inputs + gemm_blocks(inputs) * sizeof(float)));
 }
 
@@ -156,7 +157,7 @@ static inline __attribute__((always_inline)) TARGET void tile(const struct piece
 
 TILES
 
-static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
+static bool multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
     size_t blocks = gemm_blocks(w->inputs);
     uint8_t *integers = scratch;
     float *row_scales = (float *)(void *)(integers + GEMM_ROWS * w->inputs);
@@ -181,11 +182,13 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
             }
         }
     }
+    return true;
 }
 #endif
 
 const struct gemm_kernel gemm_int8_avx2 = {
     .name = "int8 avx2",
+    .needs = "AVX2",
     .usable = gemm_avx2_usable,
 #ifdef __x86_64__
     .packed_size = packed_size,

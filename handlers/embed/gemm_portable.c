@@ -11,13 +11,12 @@ typedef float vec __attribute__((vector_size(4 * LANES)));
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
-size_t gemm_fp32_packed_size(uint32_t outputs, uint32_t inputs) {
-    return gemm_align(gemm_panels(outputs) * GEMM_PANEL * ((size_t)inputs + 1) * sizeof(float));
+size_t gemm_fp32_packed_size(const struct gemm_matrix *w) {
+    return gemm_align(gemm_panels(w->outputs) * GEMM_PANEL * ((size_t)w->inputs + 1) * sizeof(float));
 }
 
-void gemm_fp32_pack(const struct linear *parts, size_t count, void *packed) {
-    uint32_t outputs = gemm_outputs(parts, count), inputs = parts[0].inputs;
-    size_t padded = gemm_panels(outputs) * GEMM_PANEL;
+const char *gemm_fp32_pack(const struct gemm_matrix *w, const struct linear *parts, size_t count, void *packed) {
+    size_t padded = gemm_panels(w->outputs) * GEMM_PANEL, inputs = w->inputs;
     float *bias = packed, *panels = bias + padded;
     for (uint32_t o = 0; o < padded; o++) {
         const float *from = gemm_output(parts, count, o, &bias[o]);
@@ -25,6 +24,7 @@ void gemm_fp32_pack(const struct linear *parts, size_t count, void *packed) {
         for (size_t i = 0; i < inputs; i++)
             to[i * GEMM_PANEL] = from == NULL ? 0 : from[i];
     }
+    return NULL;
 }
 
 /* ---- multiplying ------------------------------------------------------------------------------------------------- */
@@ -33,8 +33,8 @@ static bool usable(void) {
     return true;
 }
 
-static size_t scratch_size(uint32_t inputs) {
-    (void)inputs;
+static size_t scratch_size(uint32_t outputs, uint32_t inputs) {
+    (void)outputs, (void)inputs;
     return 0;
 }
 
@@ -67,7 +67,7 @@ static inline __attribute__((always_inline)) void tile(const float *weights, con
         memcpy(out + (size_t)r * outputs, sums[r], sizeof sums[r]);
 }
 
-static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
+static bool multiply(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
     const float *bias = w->packed;
     (void)scratch;
     for (uint32_t o = 0; o < w->outputs; o += 2 * LANES) {
@@ -78,6 +78,7 @@ static void multiply(const struct gemm_matrix *w, const float *a, size_t rows, f
         for (; row < rows; row++)
             tile(weights, bias + o, a + row * w->inputs, w->inputs, out + row * w->outputs + o, w->outputs, 1);
     }
+    return true;
 }
 
 const struct gemm_kernel gemm_fp32_portable = {

@@ -233,6 +233,8 @@ static int load_folder(const char *name) {
         model_free(files);
         return -1;
     }
+    if (why[0] != '\0')
+        fprintf(stderr, "embeddings: %s: %s; it is served in %s\n", name, why, encoder_kernel(encoder));
     *m = (struct embed_model){.name = name, .dimensions = files->hidden, .files = files, .encoder = encoder};
     report_error(m);
     model_drop_layers(files);

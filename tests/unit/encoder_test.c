@@ -72,20 +72,24 @@ static double product(const struct linear *l, const float *a, uint32_t output, d
 }
 
 struct packed {
+    const struct gemm_kernel *kernel;
     struct gemm_matrix w;
     void *memory, *scratch;
 };
 
 static struct packed pack_parts(const struct gemm_kernel *k, const struct linear *parts, size_t count) {
-    struct packed p = {.w = {gemm_outputs(parts, count), parts[0].inputs, NULL}};
-    p.memory = memory_of(k->packed_size(p.w.outputs, p.w.inputs));
-    p.scratch = memory_of(k->scratch_size(p.w.inputs));
-    k->pack(parts, count, p.memory);
+    struct packed p = {.kernel = k, .w = {gemm_outputs(parts, count), parts[0].inputs, NULL, NULL}};
+    assert_null(k->prepare == NULL ? NULL : k->prepare(&p.w));
+    p.memory = memory_of(k->packed_size(&p.w));
+    p.scratch = memory_of(k->scratch_size(p.w.outputs, p.w.inputs));
+    assert_null(k->pack(&p.w, parts, count, p.memory));
     p.w.packed = p.memory;
     return p;
 }
 
 static void free_packed(struct packed p) {
+    if (p.kernel->release != NULL)
+        p.kernel->release(&p.w);
     free(p.memory);
     free(p.scratch);
 }
@@ -94,7 +98,7 @@ static void check_product(const struct gemm_kernel *k, const struct linear *l, c
                           double most) {
     struct packed p = pack_parts(k, l, 1);
     float *out = numbers(rows * l->outputs, 1);
-    k->multiply(&p.w, a, rows, out, p.scratch);
+    assert_true(k->multiply(&p.w, a, rows, out, p.scratch));
     for (size_t r = 0; r < rows; r++) {
         for (uint32_t o = 0; o < l->outputs; o++) {
             double size, right = product(l, a + r * l->inputs, o, &size);
@@ -108,13 +112,22 @@ static void check_product(const struct gemm_kernel *k, const struct linear *l, c
     free_packed(p);
 }
 
-/* The test of a kernel that this CPU does not have is skipped, which is seen. */
-static const struct tested *tested_kernel(void **state) {
-    const struct tested *t = &tested[(size_t)(uintptr_t)*state];
-    if (!t->kernel->usable()) {
-        print_message("this CPU does not have %s\n", t->kernel->name);
+/* The test of a kernel that cannot be had here is skipped, which is seen. */
+static void must_have(const struct gemm_kernel *k) {
+    if (!k->usable()) {
+        print_message("%s: this CPU has no %s\n", k->name, k->needs);
         skip();
     }
+    const char *missing = k->open == NULL ? NULL : k->open();
+    if (missing != NULL) {
+        print_message("%s: %s\n", k->name, missing);
+        skip();
+    }
+}
+
+static const struct tested *tested_kernel(void **state) {
+    const struct tested *t = &tested[(size_t)(uintptr_t)*state];
+    must_have(t->kernel);
     return t;
 }
 
@@ -160,10 +173,10 @@ static void several_parts_make_one_product(void **state) {
     float *a = numbers((size_t)7 * 136, 1), together[7 * 72], alone[7 * 40];
     struct packed p = pack_parts(t->kernel, parts, 3);
     assert_int_equal(p.w.outputs, 72);
-    t->kernel->multiply(&p.w, a, 7, together, p.scratch);
+    assert_true(t->kernel->multiply(&p.w, a, 7, together, p.scratch));
     for (size_t part = 0, first = 0; part < 3; first += parts[part++].outputs) {
         struct packed one = pack_parts(t->kernel, &parts[part], 1);
-        t->kernel->multiply(&one.w, a, 7, alone, one.scratch);
+        assert_true(t->kernel->multiply(&one.w, a, 7, alone, one.scratch));
         for (size_t r = 0; r < 7; r++)
             assert_memory_equal(together + r * 72 + first, alone + r * parts[part].outputs,
                                 parts[part].outputs * sizeof(float));
@@ -179,10 +192,10 @@ static void a_row_is_the_same_among_others(void **state) {
     struct linear l = random_linear(56, 776);
     struct packed p = pack_parts(t->kernel, &l, 1);
     float *a = numbers((size_t)GEMM_ROWS * 776, 1), *all = numbers((size_t)GEMM_ROWS * 56, 1), some[11 * 56];
-    t->kernel->multiply(&p.w, a, GEMM_ROWS, all, p.scratch);
+    assert_true(t->kernel->multiply(&p.w, a, GEMM_ROWS, all, p.scratch));
     for (size_t rows = 1; rows <= 11; rows++) {
         for (size_t first = 0; first + rows <= GEMM_ROWS; first += 5) {
-            t->kernel->multiply(&p.w, a + first * 776, rows, some, p.scratch);
+            assert_true(t->kernel->multiply(&p.w, a + first * 776, rows, some, p.scratch));
             assert_memory_equal(some, all + first * 56, rows * 56 * sizeof(float));
         }
     }
@@ -490,10 +503,8 @@ static void run(const struct encoder *e, const uint32_t *ids, const uint32_t *st
 
 static const struct kernels *tested_kernels(void **state) {
     const struct kernels *k = &kernels[(size_t)(uintptr_t)*state];
-    if (!k->gemm->usable() || !k->rows->usable()) {
-        print_message("this CPU does not have %s\n", k->gemm->name);
-        skip();
-    }
+    must_have(k->gemm);
+    tested_rows((void *[]){(void *)(uintptr_t)k->rows});
     return k;
 }
 
@@ -619,14 +630,148 @@ static void the_best_precision_of_the_cpu_is_taken(void **state) {
     (void)state;
     char why[MODEL_WHY] = "";
     struct model m = random_model(32, 1, 2, 64);
+    bool fx16 = gemm_fx16_avx2.usable();
     struct encoder *e = encoder_new(&m, PRECISION_AUTO, why);
     assert_non_null(e);
-    assert_int_equal(encoder_precision(e), gemm_fx16_avx2.usable() ? PRECISION_FX16 : PRECISION_FP32);
-    assert_string_equal(encoder_kernel(e), gemm_fx16_avx2.usable() ? "fx16 avx2" : "fp32 portable");
+    assert_int_equal(encoder_precision(e), fx16 ? PRECISION_FX16 : PRECISION_FP32);
+    assert_string_equal(encoder_kernel(e), fx16 ? "fx16 avx2" : "fp32 portable");
     encoder_free(e);
     e = encoder_new(&m, PRECISION_FP32, why);
     assert_non_null(e);
     assert_int_equal(encoder_precision(e), PRECISION_FP32);
+    encoder_free(e);
+    free_layers(&m);
+    free_model(&m);
+}
+
+/* ---- kernels that fail ------------------------------------------------------------------------------------------- */
+
+static int prepared, left_to_prepare;
+
+static bool there_is(void) {
+    return true;
+}
+
+static bool there_is_none(void) {
+    return false;
+}
+
+static const char *opens(void) {
+    return NULL;
+}
+
+static const char *does_not_open(void) {
+    return "its library is not installed here";
+}
+
+static const char *prepare_some(struct gemm_matrix *w) {
+    if (left_to_prepare-- == 0)
+        return "no memory";
+    w->prepared = &prepared;
+    prepared++;
+    return NULL;
+}
+
+static void release_it(struct gemm_matrix *w) {
+    prepared -= w->prepared != NULL;
+}
+
+static const char *does_not_pack(const struct gemm_matrix *w, const struct linear *parts, size_t count, void *packed) {
+    (void)w, (void)parts, (void)count, (void)packed;
+    return "no memory";
+}
+
+static bool has_no_memory(const struct gemm_matrix *w, const float *a, size_t rows, float *out, void *scratch) {
+    (void)w, (void)a, (void)rows, (void)out, (void)scratch;
+    return false;
+}
+
+/* Like the portable one, but for what a test changes. */
+static struct gemm_kernel other_kernel(void) {
+    struct gemm_kernel k = gemm_fp32_portable;
+    k.name = "fx16 other";
+    k.needs = "wings";
+    k.usable = there_is;
+    k.open = opens;
+    k.prepare = prepare_some;
+    k.release = release_it;
+    prepared = 0;
+    left_to_prepare = 1000;
+    return k;
+}
+
+static void what_cannot_be_had_is_said(void **state) {
+    (void)state;
+    char why[MODEL_WHY] = "";
+    struct model m = random_model(32, 2, 2, 64);
+    struct gemm_kernel other = other_kernel();
+    const struct kernels list[] = {{PRECISION_FX16, &other, &rows_portable, true},
+                                   {PRECISION_FP32, &gemm_fp32_portable, &rows_portable, true}};
+    other.usable = there_is_none;
+    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
+    assert_string_equal(why, "fx16 cannot be had: this CPU has no wings");
+    other.usable = there_is;
+    other.open = does_not_open;
+    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
+    assert_string_equal(why, "fx16 cannot be had: its library is not installed here");
+    other.open = opens;
+    left_to_prepare = 6;
+    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
+    assert_string_equal(why, "random: its weights cannot be packed for fx16 other: no memory");
+    assert_int_equal(prepared, 0);
+    other.pack = does_not_pack;
+    left_to_prepare = 1000;
+    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
+    assert_string_equal(why, "random: its weights cannot be packed for fx16 other: no memory");
+    assert_int_equal(prepared, 0);
+    free_layers(&m);
+    free_model(&m);
+}
+
+/* The best precision is taken that can be had; a reason is left only if something better is missing on this CPU. */
+static void auto_does_without_what_cannot_be_had(void **state) {
+    (void)state;
+    char why[MODEL_WHY] = "";
+    struct model m = random_model(32, 1, 2, 64);
+    struct gemm_kernel other = other_kernel();
+    const struct kernels list[] = {{PRECISION_FX16, &other, &rows_portable, true},
+                                   {PRECISION_FP32, &gemm_fp32_portable, &rows_portable, true},
+                                   {PRECISION_INT8, &other, &rows_portable, false}};
+    struct encoder *e = make_best(&m, list, 3, PRECISION_AUTO, why);
+    assert_string_equal(encoder_kernel(e), "fx16 other");
+    assert_int_equal(prepared, 4);
+    assert_string_equal(why, "");
+    encoder_free(e);
+    assert_int_equal(prepared, 0);
+    other.open = does_not_open;
+    e = make_best(&m, list, 3, PRECISION_AUTO, why);
+    assert_string_equal(encoder_kernel(e), "fp32 portable");
+    assert_string_equal(why, "fx16 cannot be had: its library is not installed here");
+    encoder_free(e);
+    other.open = opens;
+    other.usable = there_is_none;
+    why[0] = '\0';
+    e = make_best(&m, list, 3, PRECISION_AUTO, why);
+    assert_string_equal(encoder_kernel(e), "fp32 portable");
+    assert_string_equal(why, "");
+    encoder_free(e);
+    assert_null(make_best(&m, list + 2, 1, PRECISION_AUTO, why)); /* it is not automatic */
+    free_layers(&m);
+    free_model(&m);
+}
+
+static void a_product_without_memory_ends_the_call(void **state) {
+    (void)state;
+    struct model m = random_model(32, 1, 2, 64);
+    struct gemm_kernel other = other_kernel();
+    const struct kernels k = {PRECISION_FX16, &other, &rows_portable, true};
+    struct encoder *e = encoder_with(&m, &k);
+    struct encoder_scratch *s = encoder_scratch_new();
+    float vector[32];
+    other.multiply = has_no_memory;
+    assert_int_equal(encoder_run(e, s, (uint32_t[]){1, 2}, (uint32_t[]){0, 2}, 1, false, vector, always, NULL), -1);
+    assert_int_equal(errno, ENOMEM);
+    encoder_scratch_free(s);
     encoder_free(e);
     free_layers(&m);
     free_model(&m);
@@ -652,6 +797,8 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
 #define FOR_EACH(test) OF(test, 0), OF(test, 1), OF(test, 2), OF(test, 3)
 #define ROWS(test)     OF(test, &rows_portable), OF(test, &rows_avx2)
 
+_Static_assert(sizeof tested / sizeof *tested == 4 && sizeof kernels / sizeof *kernels == 4, "FOR_EACH has them all");
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FOR_EACH(products_are_right_in_all_shapes),
@@ -666,6 +813,9 @@ int main(void) {
         FOR_EACH(normalized_vectors_have_length_1),
         FOR_EACH(a_call_can_be_ended),
         cmocka_unit_test(the_best_precision_of_the_cpu_is_taken),
+        cmocka_unit_test(what_cannot_be_had_is_said),
+        cmocka_unit_test(auto_does_without_what_cannot_be_had),
+        cmocka_unit_test(a_product_without_memory_ends_the_call),
         cmocka_unit_test(weights_that_are_no_numbers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
