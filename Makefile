@@ -23,6 +23,7 @@ BUILD_PACKAGES := \
 	libbsd-dev \
 	libc6-dev \
 	libcurl4-openssl-dev \
+	libdnnl-dev \
 	libflint-dev \
 	libgmp-dev \
 	libgnutls28-dev \

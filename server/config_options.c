@@ -17,10 +17,10 @@
 #define MIB        (1024 * KIB)
 #define TIB        (INT64_C(1) << 40)
 
-static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL}; /* enum log_level */
-static const char *const log_formats[] = {"text", "json", NULL};                  /* enum log_format */
-static const char *const starts[] = {"auto", "fork", "spawn", NULL};              /* enum program_start */
-static const char *const precisions[] = {"auto", "fx16", "fp32", "int8", NULL};   /* as in handlers/embed/encoder.h */
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};       /* enum log_level */
+static const char *const log_formats[] = {"text", "json", NULL};                        /* enum log_format */
+static const char *const starts[] = {"auto", "fork", "spawn", NULL};                    /* enum program_start */
+static const char *const precisions[] = {"auto", "bf16", "fx16", "fp32", "int8", NULL}; /* as in embed/encoder.h */
 _Static_assert(LOG_ERROR == 3 && LOG_JSON == 1, "the words are in the order of the enums");
 _Static_assert(PROGRAM_FORK == 1 && PROGRAM_SPAWN == 2 && sizeof(enum program_start) == sizeof(int), "likewise");
 _Static_assert(sizeof(enum log_level) == sizeof(int) && sizeof(enum log_format) == sizeof(int),
@@ -44,8 +44,9 @@ static const struct config_option rows[] = {
      .help = "how long running jobs can take to end after SIGTERM"},
     {"embeddings-precision", CONFIG_WORD, CONFIG_RELOADED, AT(embeddings_precision), .words = precisions,
      .fallback = "auto",
-     .help = "how the models of --model-dir calculate: auto (the quickest that is as good as fp32), fx16, fp32 "
-             "or int8"},
+     .help =
+         "how the models of --model-dir calculate: bf16, fx16, fp32, int8, or auto (bf16 on CPUs with AMX, else fx16, "
+         "else fp32)"},
     {"enable-test-types", CONFIG_SWITCH, CONFIG_AT_START, AT(enable_test_types), .fallback = "false",
      .help = "offer sleep, burn, echo, collatz, crash, report, process and spawned"},
     {"exit-with-parent", CONFIG_COUNT, CONFIG_AT_START, AT(exit_with_parent), 0, INT32_MAX, .fallback = "0",

@@ -54,6 +54,7 @@ LIBRARIES = {
     "sqlite3.h": ["server/store/"],
     "curl/curl.h": ["server/webhooks/", "cli/"],
     "vips/vips.h": ["handlers/vips_library.", "bench/engine."],
+    "oneapi/dnnl/dnnl.h": ["handlers/embed/onednn."],
     "jansson.h": ["handlers/embed/", "handlers/host/", "server/model/problem.", "pool/sources.", "cli/"],
 }
 

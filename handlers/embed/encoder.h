@@ -11,14 +11,15 @@
 
 #include "handlers/embed/model.h"
 
-enum precision { PRECISION_AUTO, PRECISION_FX16, PRECISION_FP32, PRECISION_INT8 };
+enum precision { PRECISION_AUTO, PRECISION_BF16, PRECISION_FX16, PRECISION_FP32, PRECISION_INT8 };
 extern const char *const precision_names[]; /* "auto", ..., NULL */
 
 /* Does not change once it is made: any number of forked processes can use it, with a scratch of their own. */
 struct encoder;
 
 /* Packs the weights of the model for this CPU. The model stays the caller's, and must outlive the encoder, except for its
- * layers, which can be dropped. Starts no thread. PRECISION_AUTO is the best of what can be had: fx16, else fp32. NULL with `why`: the CPU cannot do that, its library is not there, or there is no memory. If
+ * layers, which can be dropped. Starts no thread. PRECISION_AUTO is the best of what can be had: bf16 on CPUs with AMX,
+ * else fx16, else fp32. NULL with `why`: the CPU cannot do that, its library is not there, or there is no memory. If
  * PRECISION_AUTO had to do without something that is better on this CPU, `why` says so, otherwise it is empty. */
 struct encoder *encoder_new(const struct model *m, enum precision wanted, char why[MODEL_WHY]);
 void encoder_free(struct encoder *e);                      /* NULL is allowed */

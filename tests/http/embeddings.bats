@@ -30,6 +30,16 @@ has_avx2() {
     grep -qw avx2 /proc/cpuinfo || skip "this CPU has no AVX2"
 }
 
+# The CPU and the library that bf16 needs.
+has_bf16() {
+    grep -qw avx512_bf16 /proc/cpuinfo || skip "this CPU has no AVX512_BF16"
+    ldconfig -p | grep -q 'libdnnl\.so\.[23] ' || skip "oneDNN is not installed here"
+}
+
+has_amx() {
+    grep -qw amx_bf16 /proc/cpuinfo
+}
+
 embeddings() {
     run tests/http/embeddings.py "$@"
     echo "$output"
@@ -181,12 +191,54 @@ count_of() {
 @test "all-MiniLM-L6-v2 in fx16 has nearly the same vectors, and the same neighbours" {
     has_avx2
     with_minilm --embeddings-precision fp32
-    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy"
+    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy" 3e-4
     stop_daemon
     with_minilm --embeddings-precision fx16
     embeddings vectors "$URL" 0.99999
-    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy"
+    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy" 3e-4
     embeddings same "$URL" all-MiniLM-L6-v2
+}
+
+@test "all-MiniLM-L6-v2 in bf16 has nearly the same vectors, and the same neighbours" {
+    has_bf16
+    with_minilm --embeddings-precision fp32
+    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy" 2e-3
+    stop_daemon
+    with_minilm --embeddings-precision bf16
+    embeddings vectors "$URL" 0.9999
+    embeddings neighbours "$URL" "$BATS_TEST_TMPDIR/fp32.npy" 2e-3
+    embeddings same "$URL" all-MiniLM-L6-v2
+}
+
+@test "small models in bf16 have the same bits in any company, and no process has a second thread" {
+    has_bf16
+    start_daemon --model-dir "$SMALL" --data-dir none --embeddings-precision bf16 --workers 2
+    for model in mean tokens-cls half; do
+        embeddings same "$URL" "$model"
+    done
+    processes=$(children_of "$DAEMON")
+    [ "$(wc -w <<<"$processes")" -ge 4 ] # the zygote, and three workers
+    for pid in $processes; do
+        echo "$pid: $(cat "/proc/$pid/comm")"
+        [ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)" = 1 ]
+    done
+}
+
+@test "bf16 that cannot be had is refused at the start, and auto does without it" {
+    if grep -qw avx512_bf16 /proc/cpuinfo; then
+        touch "$BATS_TEST_TMPDIR/libdnnl.so.2" "$BATS_TEST_TMPDIR/libdnnl.so.3" # is no library
+        why="oneDNN is not installed here (*libdnnl.so.*)"
+    else
+        why="this CPU has no AVX512_BF16"
+    fi
+    export LD_LIBRARY_PATH=$BATS_TEST_TMPDIR
+    run timeout 60 "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --model-dir "$SMALL" --embeddings-precision bf16
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"embeddings: $SMALL/half cannot be served: bf16 cannot be had: "$why* ]]
+    start_daemon --model-dir "$SMALL" --data-dir none
+    embeddings same "$URL" mean
+    [ "$(grep -c "embeddings: mean: bf16 cannot be had: " "$LOG")" = "$(has_amx && echo 1 || echo 0)" ]
 }
 
 @test "int8 says in the log how far it is off" {

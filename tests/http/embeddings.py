@@ -4,7 +4,7 @@ does not hold.
 
     vectors URL LEAST          the vectors of tests/embed/minilm.json against those of sentence-transformers: the smallest
                                cosine is at least LEAST
-    neighbours URL FILE        writes the vectors to FILE, or compares the ten nearest of each text with those of FILE
+    neighbours URL FILE NEARLY writes the vectors to FILE, or compares the ten nearest of each text with those of FILE
     reference URL MODEL FOLDER the model's vectors against tests/embed/reference.py
     same URL MODEL             no bit depends on the batch, its order, its chunks, or on other clients
     crowd URL MODEL TEXTS      32 clients with one short text each
@@ -22,7 +22,6 @@ import numpy as np
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "embed")
 NPY = "application/x-npy"
-NEARLY = 3e-4
 
 
 def wrong(text):
@@ -60,8 +59,8 @@ def vectors(url, least):
         wrong(f"the cosine of text {found.argmin()} is {found.min():.8f}")
 
 
-def neighbours(url, path):
-    """Texts that are nearly as near as the tenth can change places with it."""
+def neighbours(url, path, nearly):
+    """Texts that are nearly as near as the tenth can change places with it: their cosines differ by less than `nearly`."""
     texts, _ = varied_texts()
     mine = embed(url, texts, truncate=True)
     if not os.path.exists(path):
@@ -75,7 +74,7 @@ def neighbours(url, path):
     for text in range(len(texts)):
         tenth = np.sort(exact[text])[-10]
         for other in np.argsort(near[text])[-10:]:
-            if exact[text][other] < tenth - NEARLY:
+            if exact[text][other] < tenth - float(nearly):
                 wrong(f"text {other} is not among the ten nearest of {text}: {exact[text][other]} < {tenth}")
 
 

@@ -48,23 +48,31 @@ static void free_linear(struct linear l) {
 
 /* How far a kernel can be from the true sum, as a part of the sum of the terms' sizes: with random numbers, of which the
  * errors go both ways, and at worst. For fp32 that is 2^-24 for each of 776 additions; for fx16 half a step, when the
- * largest weights of a block have 682 of them: 384 times 682 times 8191 is just below 2^31. */
+ * largest weights of a block have 682 of them: 384 times 682 times 8191 is just below 2^31. What bf16
+ * rounds is rounded in the true sum, too. */
 static const struct tested {
     const struct gemm_kernel *kernel;
     double error, worst;
+    bool rounds; /* the factors, to bf16 */
 } tested[] = {
-    {&gemm_fp32_portable, 1e-6, 776.0 / (1 << 24)},
-    {&gemm_fp32_avx2, 1e-6, 776.0 / (1 << 24)},
-    {&gemm_fx16_avx2, 2e-4, 0.5 / 682 + 1e-4},
-    {&gemm_int8_avx2, 2e-2, 2e-2},
+    {&gemm_fp32_portable, 1e-6, 776.0 / (1 << 24), false}, {&gemm_fp32_avx2, 1e-6, 776.0 / (1 << 24), false},
+    {&gemm_fx16_avx2, 2e-4, 0.5 / 682 + 1e-4, false},      {&gemm_int8_avx2, 2e-2, 2e-2, false},
+    {&gemm_bf16_avx512, 1e-6, 776.0 / (1 << 24), true},    {&gemm_bf16_amx, 1e-6, 776.0 / (1 << 24), true},
 };
 enum { TESTED = sizeof tested / sizeof *tested };
 
-static double product(const struct linear *l, const float *a, uint32_t output, double *size) {
+/* To 8 significant bits; of two that are as near, the even one. */
+static double factor(const struct tested *t, float number) {
+    int exponent;
+    double part = frexp(number, &exponent);
+    return t->rounds ? ldexp(rint(ldexp(part, 8)), exponent - 8) : number;
+}
+
+static double product(const struct tested *t, const struct linear *l, const float *a, uint32_t output, double *size) {
     double sum = l->bias[output];
     *size = fabs(sum);
     for (uint32_t i = 0; i < l->inputs; i++) {
-        double term = (double)a[i] * l->weight[(size_t)output * l->inputs + i];
+        double term = factor(t, a[i]) * factor(t, l->weight[(size_t)output * l->inputs + i]);
         sum += term;
         *size += fabs(term);
     }
@@ -94,14 +102,14 @@ static void free_packed(struct packed p) {
     free(p.scratch);
 }
 
-static void check_product(const struct gemm_kernel *k, const struct linear *l, const float *a, size_t rows,
-                          double most) {
+static void check_product(const struct tested *t, const struct linear *l, const float *a, size_t rows, double most) {
+    const struct gemm_kernel *k = t->kernel;
     struct packed p = pack_parts(k, l, 1);
     float *out = numbers(rows * l->outputs, 1);
     assert_true(k->multiply(&p.w, a, rows, out, p.scratch));
     for (size_t r = 0; r < rows; r++) {
         for (uint32_t o = 0; o < l->outputs; o++) {
-            double size, right = product(l, a + r * l->inputs, o, &size);
+            double size, right = product(t, l, a + r * l->inputs, o, &size);
             double error = fabs(out[r * l->outputs + o] - right);
             if (!(error <= most * size + 1e-30))
                 fail_msg("%s: row %zu of %zu, output %u of %u, %u inputs: %g, not %g", k->name, r, rows, o, l->outputs,
@@ -140,7 +148,7 @@ static void products_are_right_in_all_shapes(void **state) {
         struct linear l = random_linear(shapes[s][0], shapes[s][1]);
         float *a = numbers((size_t)GEMM_ROWS * l.inputs, 3);
         for (size_t r = s < 3 ? 0 : 1; r < sizeof rows / sizeof *rows; r++)
-            check_product(t->kernel, &l, a, rows[r], t->error);
+            check_product(t, &l, a, rows[r], t->error);
         free(a);
         free_linear(l);
     }
@@ -161,7 +169,7 @@ static void products_are_right_of_extreme_numbers(void **state) {
                          scales[i / 776 % 5];
         for (size_t i = 0; i < (size_t)13 * 776; i++)
             a[i] = (kind < 2 ? 1 : i % 2 ? -1 : 1) * scales[i / 776 % 5];
-        check_product(t->kernel, &l, a, 13, t->worst);
+        check_product(t, &l, a, 13, t->worst);
         free(a);
         free_linear(l);
     }
@@ -537,7 +545,8 @@ static void check_texts(const struct encoder *e, double least) {
 
 static void vectors_are_right_for_all_shapes_of_models(void **state) {
     static const uint32_t shapes[][4] = {{32, 2, 2, 64}, {24, 1, 6, 8}, {40, 2, 2, 104}, {72, 3, 1, 24}};
-    static const double least[] = {[PRECISION_FX16] = 0.99999, [PRECISION_FP32] = 0.9999999, [PRECISION_INT8] = 0.99};
+    static const double least[] = {
+        [PRECISION_BF16] = 0.9999, [PRECISION_FX16] = 0.99999, [PRECISION_FP32] = 0.9999999, [PRECISION_INT8] = 0.99};
     const struct kernels *k = tested_kernels(state);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         for (int pooling = MODEL_MEAN; pooling <= MODEL_CLS; pooling++) {
@@ -630,11 +639,11 @@ static void the_best_precision_of_the_cpu_is_taken(void **state) {
     (void)state;
     char why[MODEL_WHY] = "";
     struct model m = random_model(32, 1, 2, 64);
-    bool fx16 = gemm_fx16_avx2.usable();
+    bool bf16 = gemm_bf16_amx.usable() && gemm_bf16_amx.open() == NULL, fx16 = gemm_fx16_avx2.usable();
     struct encoder *e = encoder_new(&m, PRECISION_AUTO, why);
     assert_non_null(e);
-    assert_int_equal(encoder_precision(e), fx16 ? PRECISION_FX16 : PRECISION_FP32);
-    assert_string_equal(encoder_kernel(e), fx16 ? "fx16 avx2" : "fp32 portable");
+    assert_int_equal(encoder_precision(e), bf16 ? PRECISION_BF16 : fx16 ? PRECISION_FX16 : PRECISION_FP32);
+    assert_string_equal(encoder_kernel(e), bf16 ? "bf16 amx" : fx16 ? "fx16 avx2" : "fp32 portable");
     encoder_free(e);
     e = encoder_new(&m, PRECISION_FP32, why);
     assert_non_null(e);
@@ -689,7 +698,7 @@ static bool has_no_memory(const struct gemm_matrix *w, const float *a, size_t ro
 /* Like the portable one, but for what a test changes. */
 static struct gemm_kernel other_kernel(void) {
     struct gemm_kernel k = gemm_fp32_portable;
-    k.name = "fx16 other";
+    k.name = "bf16 other";
     k.needs = "wings";
     k.usable = there_is;
     k.open = opens;
@@ -705,24 +714,24 @@ static void what_cannot_be_had_is_said(void **state) {
     char why[MODEL_WHY] = "";
     struct model m = random_model(32, 2, 2, 64);
     struct gemm_kernel other = other_kernel();
-    const struct kernels list[] = {{PRECISION_FX16, &other, &rows_portable, true},
+    const struct kernels list[] = {{PRECISION_BF16, &other, &rows_portable, true},
                                    {PRECISION_FP32, &gemm_fp32_portable, &rows_portable, true}};
     other.usable = there_is_none;
-    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
-    assert_string_equal(why, "fx16 cannot be had: this CPU has no wings");
+    assert_null(make_best(&m, list, 2, PRECISION_BF16, why));
+    assert_string_equal(why, "bf16 cannot be had: this CPU has no wings");
     other.usable = there_is;
     other.open = does_not_open;
-    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
-    assert_string_equal(why, "fx16 cannot be had: its library is not installed here");
+    assert_null(make_best(&m, list, 2, PRECISION_BF16, why));
+    assert_string_equal(why, "bf16 cannot be had: its library is not installed here");
     other.open = opens;
     left_to_prepare = 6;
-    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
-    assert_string_equal(why, "random: its weights cannot be packed for fx16 other: no memory");
+    assert_null(make_best(&m, list, 2, PRECISION_BF16, why));
+    assert_string_equal(why, "random: its weights cannot be packed for bf16 other: no memory");
     assert_int_equal(prepared, 0);
     other.pack = does_not_pack;
     left_to_prepare = 1000;
-    assert_null(make_best(&m, list, 2, PRECISION_FX16, why));
-    assert_string_equal(why, "random: its weights cannot be packed for fx16 other: no memory");
+    assert_null(make_best(&m, list, 2, PRECISION_BF16, why));
+    assert_string_equal(why, "random: its weights cannot be packed for bf16 other: no memory");
     assert_int_equal(prepared, 0);
     free_layers(&m);
     free_model(&m);
@@ -734,11 +743,11 @@ static void auto_does_without_what_cannot_be_had(void **state) {
     char why[MODEL_WHY] = "";
     struct model m = random_model(32, 1, 2, 64);
     struct gemm_kernel other = other_kernel();
-    const struct kernels list[] = {{PRECISION_FX16, &other, &rows_portable, true},
+    const struct kernels list[] = {{PRECISION_BF16, &other, &rows_portable, true},
                                    {PRECISION_FP32, &gemm_fp32_portable, &rows_portable, true},
                                    {PRECISION_INT8, &other, &rows_portable, false}};
     struct encoder *e = make_best(&m, list, 3, PRECISION_AUTO, why);
-    assert_string_equal(encoder_kernel(e), "fx16 other");
+    assert_string_equal(encoder_kernel(e), "bf16 other");
     assert_int_equal(prepared, 4);
     assert_string_equal(why, "");
     encoder_free(e);
@@ -746,7 +755,7 @@ static void auto_does_without_what_cannot_be_had(void **state) {
     other.open = does_not_open;
     e = make_best(&m, list, 3, PRECISION_AUTO, why);
     assert_string_equal(encoder_kernel(e), "fp32 portable");
-    assert_string_equal(why, "fx16 cannot be had: its library is not installed here");
+    assert_string_equal(why, "bf16 cannot be had: its library is not installed here");
     encoder_free(e);
     other.open = opens;
     other.usable = there_is_none;
@@ -764,7 +773,7 @@ static void a_product_without_memory_ends_the_call(void **state) {
     (void)state;
     struct model m = random_model(32, 1, 2, 64);
     struct gemm_kernel other = other_kernel();
-    const struct kernels k = {PRECISION_FX16, &other, &rows_portable, true};
+    const struct kernels k = {PRECISION_BF16, &other, &rows_portable, true};
     struct encoder *e = encoder_with(&m, &k);
     struct encoder_scratch *s = encoder_scratch_new();
     float vector[32];
@@ -794,10 +803,10 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
 
 #define OF(test, what)                                                                                                 \
     { #test " (" #what ")", test, NULL, NULL, (void *)(uintptr_t)(what) }
-#define FOR_EACH(test) OF(test, 0), OF(test, 1), OF(test, 2), OF(test, 3)
+#define FOR_EACH(test) OF(test, 0), OF(test, 1), OF(test, 2), OF(test, 3), OF(test, 4), OF(test, 5)
 #define ROWS(test)     OF(test, &rows_portable), OF(test, &rows_avx2)
 
-_Static_assert(sizeof tested / sizeof *tested == 4 && sizeof kernels / sizeof *kernels == 4, "FOR_EACH has them all");
+_Static_assert(sizeof tested / sizeof *tested == 6 && sizeof kernels / sizeof *kernels == 6, "FOR_EACH has them all");
 
 int main(void) {
     const struct CMUnitTest tests[] = {
