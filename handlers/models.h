@@ -10,6 +10,8 @@ struct embeddings_model {
     const char *name;
     int64_t created_s; /* when it was released or installed, in seconds since 1970 */
     const char *owner; /* who has made it, or "offload" */
+    /* How it calculates: "fx16", "fx16 avx2". NULL: hash-384, and in processes that have not loaded it. */
+    const char *precision, *kernel;
 };
 
 /* Looks at the folders anew: before, there is hash-384 alone. 0, or -1 with errno (E2BIG: there are too many); then some

@@ -360,6 +360,8 @@ static void load(int fds[2]) {
     int rc = load_sources(fds, &error);
     if (rc == 0)
         rc = host_load(zygote.sources_fd >= 0 ? zygote_tell_loading : NULL, &error);
+    if (rc == 0)
+        host_log_models();
     if (rc == 0 && zygote.sources_fd >= 0) {
         host_describe_added(&described);
         memfd = sources_seal("offload-types", &described);

@@ -214,7 +214,8 @@ static enum precision wanted_precision(void) {
     return PRECISION_AUTO;
 }
 
-static int load_folder(const char *name) {
+static int load_folder(struct embeddings_model *listed_as) {
+    const char *name = listed_as->name;
     if (strlen(name) >= MODEL_NAME || strcmp(name, HASH384) == 0) {
         fprintf(stderr, "embeddings: %s/%s: a model cannot have this name: %s\n", model_dir(), name,
                 strcmp(name, HASH384) == 0 ? "it is built in" : "it is too long");
@@ -242,6 +243,8 @@ static int load_folder(const char *name) {
         fprintf(stderr, "embeddings: there is no memory for the model %s\n", name);
         return -1;
     }
+    listed_as->precision = precision_names[encoder_precision(encoder)];
+    listed_as->kernel = encoder_kernel(encoder);
     model_count++;
     return 0;
 }
@@ -255,7 +258,7 @@ int models_load(void) {
         return -1;
     }
     for (size_t i = 0; i < listed_count - 1; i++)
-        if (load_folder(listed[i].name) != 0)
+        if (load_folder(&listed[i]) != 0)
             return -1;
     return 0;
 }

@@ -1,4 +1,5 @@
-/* models.c: the embedding models, for the front end (host.h). */
+/* models.c: the embedding models, for the front end and the log (host.h). */
+#include "base/log.h"
 #include "handlers/host/host.h"
 #include "handlers/models.h"
 
@@ -14,4 +15,13 @@ bool host_model(size_t i, struct host_model *out) {
         return false;
     *out = (struct host_model){all[i].name, all[i].created_s, all[i].owner};
     return true;
+}
+
+void host_log_models(void) {
+    size_t count;
+    const struct embeddings_model *all = embeddings_models(&count);
+    for (size_t i = 0; i < count; i++)
+        if (all[i].kernel != NULL)
+            LOG(LOG_INFO, "model_loaded", LOG_STR("model", all[i].name), LOG_STR("precision", all[i].precision),
+                LOG_STR("kernel", all[i].kernel));
 }

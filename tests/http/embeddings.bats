@@ -167,6 +167,13 @@ count_of() {
     [[ $output == "offloadd: --model-dir: $BATS_TEST_TMPDIR/none: No such file or directory" ]]
 }
 
+@test "the log says which models are served, and how" {
+    start_daemon --model-dir "$SMALL" --data-dir none --embeddings-precision fp32
+    wait_for grep '"event":"model_loaded".*tokens-cls' "$LOG"
+    run -0 jq -cs 'map(select(.event == "model_loaded") | [.level, .model, .precision, .kernel[0:5]])' "$LOG"
+    [ "$output" = '[["info","half","fp32","fp32 "],["info","mean","fp32","fp32 "],["info","tokens-cls","fp32","fp32 "]]' ]
+}
+
 @test "SIGHUP finds a new model" {
     mkdir "$BATS_TEST_TMPDIR/models"
     start_daemon --model-dir "$BATS_TEST_TMPDIR/models" --data-dir none
