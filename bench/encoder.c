@@ -176,7 +176,7 @@ static void call(const struct encoder *e, struct encoder_scratch *s, const struc
     uint32_t starts[MOST_TEXTS + 1];
     for (size_t i = 0; i <= count; i++)
         starts[i] = t->starts[first + i] - t->starts[first];
-    if (encoder_run(e, s, t->ids + t->starts[first], starts, count, true, vectors, always, NULL) != 0)
+    if (encoder_run(e, s, t->ids + t->starts[first], starts, count, vectors, always, NULL) != 0)
         out->failed = true;
     out->texts += count;
     out->tokens += starts[count];
@@ -225,7 +225,7 @@ static bool write_vectors(const struct encoder *e, const struct model *m, const 
     float *vectors = calloc(t->count, m->hidden * sizeof *vectors);
     FILE *f = fopen(path, "w");
     bool done = s != NULL && vectors != NULL && f != NULL &&
-                encoder_run(e, s, t->ids, t->starts, t->count, true, vectors, always, NULL) == 0 &&
+                encoder_run(e, s, t->ids, t->starts, t->count, vectors, always, NULL) == 0 &&
                 fwrite(vectors, m->hidden * sizeof *vectors, t->count, f) == t->count;
     if (f != NULL && fclose(f) != 0)
         done = false;

@@ -418,33 +418,20 @@ static void mean(const float *x, size_t tokens, uint32_t hidden, float *out) {
         out[i] /= (float)tokens;
 }
 
-/* A vector of zeros stays as it is. */
-static void make_unit(float *vector, uint32_t hidden) {
-    double squares = 0;
-    for (uint32_t i = 0; i < hidden; i++)
-        squares += (double)vector[i] * vector[i];
-    if (squares == 0)
-        return;
-    for (uint32_t i = 0; i < hidden; i++)
-        vector[i] = (float)(vector[i] / sqrt(squares));
-}
-
-static void pool(const struct group *g, bool normalize, float *vectors) {
+static void pool(const struct group *g, float *vectors) {
     const struct model *m = g->e->model;
     for (size_t text = 0; text < g->count; text++, vectors += m->hidden) {
         const float *x = g->s->x + (size_t)(g->starts[text] - g->starts[0]) * m->hidden;
         mean(x, m->pooling == MODEL_CLS ? 1 : g->starts[text + 1] - g->starts[text], m->hidden, vectors);
-        if (normalize)
-            make_unit(vectors, m->hidden);
     }
 }
 
-static bool run_group(struct group *g, bool normalize, float *vectors) {
+static bool run_group(struct group *g, float *vectors) {
     embed_tokens(g);
     for (uint32_t i = 0; i < g->e->model->layers; i++)
         if (!project(g, &g->e->layers[i]) || !attend(g) || !finish(g, &g->e->layers[i]))
             return false;
-    pool(g, normalize, vectors);
+    pool(g, vectors);
     return true;
 }
 
@@ -461,7 +448,7 @@ static size_t next_group(const uint32_t *starts, size_t count, size_t *longest) 
 }
 
 int encoder_run(const struct encoder *e, struct encoder_scratch *s, const uint32_t *ids, const uint32_t *starts,
-                size_t count, bool normalize, float *vectors, bool (*go_on)(void *arg), void *arg) {
+                size_t count, float *vectors, bool (*go_on)(void *arg), void *arg) {
     struct group g = {.e = e, .s = s, .ids = ids, .go_on = go_on, .arg = arg};
     for (size_t done = 0; done < count; done += g.count) {
         size_t longest;
@@ -471,10 +458,20 @@ int encoder_run(const struct encoder *e, struct encoder_scratch *s, const uint32
             errno = ENOMEM;
             return -1;
         }
-        if (!run_group(&g, normalize, vectors + done * e->model->hidden)) {
+        if (!run_group(&g, vectors + done * e->model->hidden)) {
             errno = g.error;
             return -1;
         }
     }
     return 0;
+}
+
+/* The numbers are added up in their order, so the bits depend on the vector alone. */
+void encoder_normalize(float *vector, uint32_t dimensions) {
+    double sum = 0;
+    for (uint32_t i = 0; i < dimensions; i++)
+        sum += (double)vector[i] * vector[i];
+    float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
+    for (uint32_t i = 0; i < dimensions; i++)
+        vector[i] *= scale;
 }

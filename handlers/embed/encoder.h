@@ -32,10 +32,11 @@ struct encoder_scratch *encoder_scratch_new(void);
 void encoder_scratch_free(struct encoder_scratch *s); /* NULL is allowed */
 
 /* Text i has the tokens ids[starts[i]] up to ids[starts[i + 1]] (at least 1 and at most max_tokens of them, all below
- * `vocabulary`); starts[0] is 0, and starts has count + 1 members. Its vector, pooled, and of length 1 if `normalize`,
- * goes to vectors[i * hidden]. `go_on` is asked every few ms, and its false ends the call. 0; -1: it was ended, or no
+ * `vocabulary`); starts[0] is 0, and starts has count + 1 members. Its vector, pooled, goes to vectors[i * hidden]. `go_on` is asked every few ms, and its false ends the call. 0; -1: it was ended, or no
  * memory (errno is then ENOMEM, otherwise ECANCELED). */
 int encoder_run(const struct encoder *e, struct encoder_scratch *s, const uint32_t *ids, const uint32_t *starts,
-                size_t count, bool normalize, float *vectors, bool (*go_on)(void *arg), void *arg);
+                size_t count, float *vectors, bool (*go_on)(void *arg), void *arg);
+/* Scales a vector, or the first dimensions of one, to length 1. Zeros stay as they are. */
+void encoder_normalize(float *vector, uint32_t dimensions);
 
 #endif

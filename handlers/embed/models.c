@@ -141,7 +141,7 @@ static uint64_t measure_encoder_ns(const struct embed_model *m, struct encoder_s
         ids[i] = (i + 1) * 7919 % m->files->vocabulary;
     for (int round = 0; vector != NULL && round < 2; round++) {
         uint64_t start = now_ns();
-        if (encoder_run(m->encoder, scratch, ids, (uint32_t[]){0, tokens}, 1, false, vector, always, NULL) != 0)
+        if (encoder_run(m->encoder, scratch, ids, (uint32_t[]){0, tokens}, 1, vector, always, NULL) != 0)
             break;
         uint64_t taken = now_ns() - start;
         best = taken < best ? taken : best;
@@ -176,8 +176,10 @@ static double compare(const struct embed_model *m, const struct encoder *exact, 
     double dot = 0, cosine = -1;
     for (uint32_t i = 0; i < count; i++)
         ids[i] = (seed = seed * 1103515245 + 12345) / 64 % m->files->vocabulary;
-    if (a != NULL && b != NULL && encoder_run(m->encoder, scratch, ids, starts, 1, true, a, always, NULL) == 0 &&
-        encoder_run(exact, scratch, ids, starts, 1, true, b, always, NULL) == 0) {
+    if (a != NULL && b != NULL && encoder_run(m->encoder, scratch, ids, starts, 1, a, always, NULL) == 0 &&
+        encoder_run(exact, scratch, ids, starts, 1, b, always, NULL) == 0) {
+        encoder_normalize(a, m->dimensions);
+        encoder_normalize(b, m->dimensions);
         for (uint32_t i = 0; i < m->dimensions; i++)
             dot += (double)a[i] * b[i];
         cosine = dot;

@@ -8,7 +8,6 @@
  * it, and a text that comes alone does not wait for others.
  */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,16 +142,6 @@ static bool go_on(void *arg) {
     return false;
 }
 
-/* As long as it was, or 1. The numbers are added up in their order, so the bits depend on the vector alone. */
-static void normalize(float *vector, uint32_t dimensions) {
-    double sum = 0;
-    for (uint32_t i = 0; i < dimensions; i++)
-        sum += (double)vector[i] * vector[i];
-    float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
-    for (uint32_t i = 0; i < dimensions; i++)
-        vector[i] *= scale;
-}
-
 /* Writes the vector of a text to the part of its job. */
 static void write_row(const struct waiting *w, float *vector) {
     struct group_job *j = &group.jobs[w->job];
@@ -160,7 +149,7 @@ static void write_row(const struct waiting *w, float *vector) {
     if (j->rc != 0)
         return;
     if (j->settings.normalize)
-        normalize(vector, j->settings.dimensions);
+        encoder_normalize(vector, j->settings.dimensions);
     if (part_write(j->call, &row, sizeof row) != 0 ||
         part_write(j->call, vector, j->settings.dimensions * sizeof(float)) != 0) {
         j->rc = -1;
@@ -191,8 +180,8 @@ static void encode(size_t from, size_t to, size_t tokens) {
         group.starts[i + 1] = (uint32_t)at;
     }
     if (rc == 0)
-        rc = encoder_run(group.model->encoder, group.scratch, group.ids, group.starts, count, false, group.vectors,
-                         go_on, NULL);
+        rc = encoder_run(group.model->encoder, group.scratch, group.ids, group.starts, count, group.vectors, go_on,
+                         NULL);
     bool no_memory = rc != 0 && errno == ENOMEM;
     call_count(group.jobs[group.texts[from].job].call, EMBED_CALLS, 1);
     for (size_t i = 0; i < count; i++) {

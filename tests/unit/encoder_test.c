@@ -501,11 +501,10 @@ static struct encoder *encoder_with(const struct model *m, const struct kernels 
     return e;
 }
 
-static void run(const struct encoder *e, const uint32_t *ids, const uint32_t *starts, size_t count, bool normalize,
-                float *out) {
+static void run(const struct encoder *e, const uint32_t *ids, const uint32_t *starts, size_t count, float *out) {
     struct encoder_scratch *s = encoder_scratch_new();
     assert_non_null(s);
-    assert_int_equal(encoder_run(e, s, ids, starts, count, normalize, out, always, NULL), 0);
+    assert_int_equal(encoder_run(e, s, ids, starts, count, out, always, NULL), 0);
     encoder_scratch_free(s);
 }
 
@@ -531,7 +530,7 @@ static void check_texts(const struct encoder *e, double least) {
     static struct texts texts;
     static float vectors[TEXTS * 512];
     make_texts(&texts);
-    run(e, texts.ids, texts.starts, TEXTS, false, vectors);
+    run(e, texts.ids, texts.starts, TEXTS, vectors);
     for (size_t i = 0; i < TEXTS; i++) {
         double right[512];
         if (lengths[i] > 100 && m->hidden != 32)
@@ -569,10 +568,10 @@ static void a_vector_is_the_same_in_any_company(void **state) {
     static struct texts texts;
     static float all[TEXTS * 48], vector[48], reversed[TEXTS * 48];
     make_texts(&texts);
-    run(e, texts.ids, texts.starts, TEXTS, true, all);
+    run(e, texts.ids, texts.starts, TEXTS, all);
     for (size_t i = 0; i < TEXTS; i++) {
         uint32_t starts[] = {0, lengths[i]};
-        run(e, texts.ids + texts.starts[i], starts, 1, true, vector);
+        run(e, texts.ids + texts.starts[i], starts, 1, vector);
         assert_memory_equal(vector, all + i * 48, sizeof vector);
     }
     static struct texts back;
@@ -581,33 +580,32 @@ static void a_vector_is_the_same_in_any_company(void **state) {
         back.starts[i + 1] = back.starts[i] + lengths[from];
         memcpy(back.ids + back.starts[i], texts.ids + texts.starts[from], lengths[from] * sizeof(uint32_t));
     }
-    run(e, back.ids, back.starts, TEXTS, true, reversed);
+    run(e, back.ids, back.starts, TEXTS, reversed);
     for (size_t i = 0; i < TEXTS; i++)
         assert_memory_equal(reversed + i * 48, all + (TEXTS - 1 - i) * 48, sizeof vector);
     encoder_free(e);
     free_model(&m);
 }
 
-static void normalized_vectors_have_length_1(void **state) {
-    struct model m = random_model(32, 1, 2, 64);
-    struct encoder *e = encoder_with(&m, tested_kernels(state));
-    uint32_t ids[] = {1, 2, 3, 4, 5, 6}, starts[] = {0, 2, 6};
-    float plain[64], unit[64];
-    run(e, ids, starts, 2, false, plain);
-    run(e, ids, starts, 2, true, unit);
-    for (int text = 0; text < 2; text++) {
+static void a_vector_is_scaled_to_length_1(void **state) {
+    (void)state;
+    for (uint32_t size = 1; size < 40; size += 6) {
+        float *plain = numbers(size, 30), *unit = memory_of(size * sizeof *unit), zeros[40] = {0};
         double squares = 0, length = 0;
-        for (int i = 32 * text; i < 32 * text + 32; i++) {
+        memcpy(unit, plain, size * sizeof *unit);
+        encoder_normalize(unit, size);
+        for (uint32_t i = 0; i < size; i++) {
             squares += (double)unit[i] * unit[i];
             length += (double)plain[i] * plain[i];
         }
         assert_true(fabs(squares - 1) < 1e-6);
-        for (int i = 32 * text; i < 32 * text + 32; i++)
-            assert_true(fabs(unit[i] * sqrt(length) - plain[i]) < 1e-6);
+        for (uint32_t i = 0; i < size; i++)
+            assert_true(fabs(unit[i] * sqrt(length) - plain[i]) < 1e-5);
+        encoder_normalize(zeros, size);
+        for (uint32_t i = 0; i < size; i++)
+            assert_true(zeros[i] == 0);
+        free(plain), free(unit);
     }
-    encoder_free(e);
-    free_layers(&m);
-    free_model(&m);
 }
 
 static bool not_the_third_time(void *arg) {
@@ -623,11 +621,11 @@ static void a_call_can_be_ended(void **state) {
     float vectors[3 * 384], again[3 * 384];
     int asked = 0;
     assert_non_null(s);
-    assert_int_equal(encoder_run(e, s, ids, starts, 3, true, vectors, not_the_third_time, &asked), -1);
+    assert_int_equal(encoder_run(e, s, ids, starts, 3, vectors, not_the_third_time, &asked), -1);
     assert_int_equal(errno, ECANCELED);
     assert_int_equal(asked, 3);
-    assert_int_equal(encoder_run(e, s, ids, starts, 3, true, vectors, always, NULL), 0);
-    run(e, ids, starts, 3, true, again);
+    assert_int_equal(encoder_run(e, s, ids, starts, 3, vectors, always, NULL), 0);
+    run(e, ids, starts, 3, again);
     assert_memory_equal(vectors, again, sizeof vectors);
     encoder_scratch_free(s);
     encoder_free(e);
@@ -778,7 +776,7 @@ static void a_product_without_memory_ends_the_call(void **state) {
     struct encoder_scratch *s = encoder_scratch_new();
     float vector[32];
     other.multiply = has_no_memory;
-    assert_int_equal(encoder_run(e, s, (uint32_t[]){1, 2}, (uint32_t[]){0, 2}, 1, false, vector, always, NULL), -1);
+    assert_int_equal(encoder_run(e, s, (uint32_t[]){1, 2}, (uint32_t[]){0, 2}, 1, vector, always, NULL), -1);
     assert_int_equal(errno, ENOMEM);
     encoder_scratch_free(s);
     encoder_free(e);
@@ -819,7 +817,7 @@ int main(void) {
         ROWS(attention_is_right),
         FOR_EACH(vectors_are_right_for_all_shapes_of_models),
         FOR_EACH(a_vector_is_the_same_in_any_company),
-        FOR_EACH(normalized_vectors_have_length_1),
+        cmocka_unit_test(a_vector_is_scaled_to_length_1),
         FOR_EACH(a_call_can_be_ended),
         cmocka_unit_test(the_best_precision_of_the_cpu_is_taken),
         cmocka_unit_test(what_cannot_be_had_is_said),
