@@ -614,8 +614,9 @@ static bool not_the_third_time(void *arg) {
 }
 
 static void a_call_can_be_ended(void **state) {
+    const struct kernels *k = tested_kernels(state);
     struct model m = random_model(384, 2, 12, 1536);
-    struct encoder *e = encoder_with(&m, tested_kernels(state));
+    struct encoder *e = encoder_with(&m, k);
     struct encoder_scratch *s = encoder_scratch_new();
     static uint32_t ids[600], starts[] = {0, 200, 400, 600};
     float vectors[3 * 384], again[3 * 384];
