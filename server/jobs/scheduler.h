@@ -49,7 +49,7 @@ struct sched_group {
 /* A tenant's share. Embedded in its owner, who keeps it in place while it has entries. All zero: it has none, and the
  * weight 1. */
 struct sched_tenant {
-    unsigned weight; /* tasks in a turn. The owner can change it at any time: it holds from the next task on */
+    unsigned weight; /* tasks in a turn. The owner can change it: less holds at once, more from the next turn on */
     size_t count;    /* entries */
     struct sched_group groups[SCHED_CLASSES][SCHEDULER_LEVELS];
 };
