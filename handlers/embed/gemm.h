@@ -50,7 +50,7 @@ extern const struct gemm_kernel gemm_fp32_portable; /* any CPU */
 extern const struct gemm_kernel gemm_fx16_avx2;     /* 16-bit fixed point */
 extern const struct gemm_kernel gemm_int8_avx2;     /* activations of 7 bits, weights of 8 */
 extern const struct gemm_kernel gemm_bf16_amx;      /* by oneDNN */
-extern const struct gemm_kernel gemm_bf16_avx512;   /* the same on CPUs without AMX, where fx16 is as quick */
+extern const struct gemm_kernel gemm_bf16_avx512;   /* the same on CPUs without AMX */
 
 /* ---- for kernels ------------------------------------------------------------------------------------------------- */
 
