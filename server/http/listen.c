@@ -124,11 +124,12 @@ static int find_tcp(struct address *a, const char *text, bool any_address, struc
     freeaddrinfo(found);
     if (any_address || is_loopback(&a->at.any))
         return 0;
-    buf_printf(error,
-               "--listen %s: without keys only loopback addresses and Unix sockets are allowed; others could use the "
-               "service. `offload keygen NAME` makes a key for the file of --keys (OFFLOAD_KEYS); --insecure-no-auth lets "
-               "everyone in who can reach it",
-               text);
+    buf_printf(
+        error,
+        "--listen %s: without keys only loopback addresses and Unix sockets are allowed; others could use the "
+        "service. `offload keygen NAME` makes a key for the file of --keys (OFFLOAD_KEYS); --insecure-no-auth lets "
+        "everyone in who can reach it",
+        text);
     return -1;
 }
 

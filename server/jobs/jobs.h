@@ -59,12 +59,13 @@ struct jobs_webhooks {
  * job that an earlier process has left in the store, which this one need not know. */
 struct jobs_tenants {
     void *arg;
-    /* How many tasks of that tenant are served in a turn, 1 to 100, while others wait for theirs, too. Asked when it has
-     * its first live job, and again by jobs_configure. */
+    /* How many tasks of that tenant are served in a turn, 1 to 100, while others wait for theirs, too. Asked when it is
+     * first seen, and again by jobs_configure. */
     unsigned (*weight)(void *arg, const char *name);
     /* A job of it has spent so much CPU time more, above 0: as soon as it is known, so when a task is finished or lost.
-     * Of a lost one it is what its process has spent, but no more than the time since it was sent. Of a task that was
-     * cancelled, or whose handler has failed, nothing is known. Do not call the jobs in here. */
+     * Of a lost one it is what its process has spent, but no more than the time since it was sent. Of one that
+     * was cancelled, or whose handler has failed, it is the estimate, or for a long task the time since it was sent. Do
+     * not call the jobs in here. */
     void (*charge)(void *arg, const char *name, int64_t cpu_ns);
 };
 

@@ -238,12 +238,21 @@ static bool absorb(struct job *job, struct task *t) {
     return true;
 }
 
+/* A task that was cancelled, or has failed, does not say what it has spent: as much as was estimated, or for a long one
+ * the time since it was sent. Else a client could let its jobs work for nothing, and cancel them before their end. */
+static void charge_untold(struct job *job, const struct task *t) {
+    int64_t longest_ns = clock_monotonic_ns() - t->sent_ns;
+    job_charge(job, t->cost_ns > 0 && t->cost_ns < longest_ns ? t->cost_ns : longest_ns);
+}
+
 /* What it has taken no result of was done all the same. */
-static void charge_late(struct job *job, const struct wire_frame *f) {
+static void charge_late(struct job *job, const struct task *t, const struct wire_frame *f) {
     struct wire_times times;
     int64_t spent_ns = 0;
-    if (f->header.kind != WIRE_DONE || f->header.length < sizeof times)
+    if (f->header.kind != WIRE_DONE || f->header.length < sizeof times) {
+        charge_untold(job, t);
         return;
+    }
     memcpy(&times, f->inlined, sizeof times);
     add_time(&spent_ns, times.cpu_ns);
     job_charge(job, spent_ns);
@@ -327,14 +336,18 @@ static bool fail_for_memory(struct job *job, struct task *t) {
 
 /* False: the reply breaks the protocol, or memory ran out (errno is ENOMEM then) before the task was changed. */
 static bool take_reply(struct job *job, struct task *t, const struct wire_frame *f, const struct slice *bulk) {
-    if (f->header.kind == WIRE_CANCELLED)
+    if (f->header.kind == WIRE_CANCELLED) {
+        charge_untold(job, t);
         return on_cancelled(job, t);
+    }
     if (job_is_stopping(job)) {
-        charge_late(job, f);
+        charge_late(job, t, f);
         return absorb(job, t);
     }
-    if (f->header.kind == WIRE_FAILED)
+    if (f->header.kind == WIRE_FAILED) {
+        charge_untold(job, t);
         return on_failed(job, t, f);
+    }
     if (bulk->size > 0 && !held_make_room(HELD_FOR_WORK, 0)) /* it is counted already */
         return fail_for_memory(job, t);
     if (f->header.kind == WIRE_DONE)

@@ -87,6 +87,7 @@ void jobs_free(struct jobs *js) {
         js->free_tasks = t->next;
         free(t);
     }
+    tenants_deinit(&js->tenants);
     free(js->delayed);
     free(js->sent);
     buf_deinit(&js->poison_bytes);

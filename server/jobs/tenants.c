@@ -7,6 +7,8 @@
 #include "base/held.h"
 
 #define MOST_WEIGHT 100
+#define MOST_IDLE                                                                                                      \
+    64 /* tenants that are kept without a live job: a client that waits for its jobs has none in between */
 
 static size_t bytes_of(const struct tenant *t) {
     return TENANT_BYTES + strlen(t->name) + 1;
@@ -29,7 +31,6 @@ static struct tenant *add(struct tenants *ts, const char *name) {
         free(t);
         return NULL;
     }
-    held_add(HELD_JOBS, bytes_of(t));
     weigh(ts, t);
     return t;
 }
@@ -44,17 +45,34 @@ struct tenant *tenants_join(struct tenants *ts, const char *name) {
     struct tenant *t = tenants_find(ts, name);
     if (t == NULL)
         t = add(ts, name);
-    if (t != NULL)
-        t->live++;
+    else if (t->live == 0)
+        ts->idle--;
+    if (t != NULL && t->live++ == 0)
+        held_add(HELD_JOBS, bytes_of(t));
     return t;
+}
+
+static void forget(struct tenants *ts, struct tenant *t) {
+    HASH_DEL(ts->by_name, t);
+    free(t);
 }
 
 void tenants_leave(struct tenants *ts, struct tenant *t) {
     if (--t->live > 0)
         return;
     held_sub(HELD_JOBS, bytes_of(t));
-    HASH_DEL(ts->by_name, t);
-    free(t);
+    if (++ts->idle <= MOST_IDLE)
+        return;
+    ts->idle--;
+    forget(ts, t);
+}
+
+void tenants_deinit(struct tenants *ts) {
+    struct tenant *t, *next;
+    HASH_ITER(hh, ts->by_name, t, next) {
+        forget(ts, t);
+    }
+    ts->idle = 0;
 }
 
 void tenants_weigh(struct tenants *ts) {

@@ -26,6 +26,7 @@ struct tenant {
 
 struct tenants {
     struct tenant *by_name; /* hash table */
+    size_t idle;            /* how many of them have no live job */
     struct jobs_tenants hooks;
 };
 
@@ -34,10 +35,12 @@ struct tenants {
 
 /* One more live job of that tenant. NULL: memory ran out. */
 MUST_CHECK struct tenant *tenants_join(struct tenants *ts, const char *name);
-/* One less. The last one frees it: it must have no entries in the scheduler then. */
+/* One less. After the last one it can be freed: it must have no entries in the scheduler then. */
 void tenants_leave(struct tenants *ts, struct tenant *t);
-/* NULL: it has no live jobs. */
+/* NULL: it has no live jobs. One that has none can be found, too. */
 struct tenant *tenants_find(const struct tenants *ts, const char *name);
+/* Frees those that have no live job, which must be all. */
+void tenants_deinit(struct tenants *ts);
 /* Asks for all weights again. */
 void tenants_weigh(struct tenants *ts);
 

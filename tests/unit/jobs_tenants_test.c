@@ -377,12 +377,31 @@ static void a_tenant_is_known_as_long_as_it_has_a_live_job(void **state) {
     while (find_sent(WIRE_RUN, 0) != NULL)
         go_on();
     assert_int_equal(jobs_of_tenant(jobs, "ann"), 0);
-    assert_null(jobs->tenants.by_name);
     assert_int_equal(held_bytes[HELD_JOBS], held);
     add_of("ann");
     assert_int_equal(jobs_of_tenant(jobs, "ann"), 1);
     leave_all();
-    assert_int_equal(weight_asked, 2);
+    assert_int_equal(weight_asked, 1);
+}
+
+/* Some are kept, because they come again; the memory for that is bounded, however many names there are. */
+static void only_some_tenants_are_kept_without_a_job(void **state) {
+    (void)state;
+    char name[16];
+    struct client *c;
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "tenant-%d", i);
+        c = add_of(name);
+        job_cancel(c->job);
+        leave(c);
+        count = 0;
+    }
+    assert_int_equal(HASH_COUNT(jobs->tenants.by_name), 64);
+    assert_int_equal(jobs->tenants.idle, 64);
+    c = add_of("tenant-0");
+    assert_int_equal(jobs->tenants.idle, 63);
+    leave_all();
+    assert_int_equal(jobs->tenants.idle, 64);
 }
 
 /* Each with its jobs: the store has them as they were submitted. */
@@ -497,6 +516,23 @@ static void a_tenant_pays_for_what_is_lost_and_for_what_comes_too_late(void **st
     leave_all();
 }
 
+/* Else a client could let its jobs work for nothing, and cancel them before their end. */
+static void a_tenant_pays_for_what_it_cancels(void **state) {
+    (void)state;
+    add_of("ann");
+    plan_all(1);
+    dispatch();
+    struct fake_sent *s = find_sent(WIRE_RUN, 0);
+    struct task *t = s->task;
+    int64_t before_ns = ann_paid_ns;
+    t->sent_ns = clock_monotonic_ns() - 7 * NS_PER_S;
+    t->cost_ns = 0; /* a long task */
+    job_cancel(clients[0].job);
+    reply_cancelled(s);
+    assert_in_range(ann_paid_ns - before_ns, 7 * NS_PER_S, 8 * NS_PER_S);
+    leave_all();
+}
+
 #define TENANTS_TEST(name) cmocka_unit_test_setup_teardown(name, open_tenants, close_world)
 
 int main(void) {
@@ -515,10 +551,12 @@ int main(void) {
         TENANTS_TEST(a_raw_body_that_is_one_delayed_job_too_many_of_its_tenant_is_not_accepted),
         TENANTS_TEST(a_queue_that_is_too_old_is_so_for_its_tenant_alone),
         TENANTS_TEST(a_tenant_is_known_as_long_as_it_has_a_live_job),
+        TENANTS_TEST(only_some_tenants_are_kept_without_a_job),
         TENANTS_TEST(the_next_process_recovers_whose_jobs_they_are),
         TENANTS_TEST(a_tenant_pays_for_plans_chunks_and_merges),
         TENANTS_TEST(a_tenant_pays_for_a_raw_body_and_for_a_job_that_is_done_in_one_go),
         TENANTS_TEST(a_tenant_pays_for_what_is_lost_and_for_what_comes_too_late),
+        TENANTS_TEST(a_tenant_pays_for_what_it_cancels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
