@@ -203,6 +203,47 @@ static ssize_t take(struct http_connection *c, char *bytes, size_t size) {
     return size == 0 ? -1 : (ssize_t)size;
 }
 
+/* The body of a request has a fault whose head is among the `got` bytes that libmicrohttpd does not have yet. So it gets
+ * none of that request. Returns how many bytes it may have. */
+static ssize_t withhold(struct http_connection *c, size_t got) {
+    got -= c->framing.under_way < got ? c->framing.under_way : got;
+    c->framing.heads = c->framing.whole;
+    errno = EAGAIN;
+    if (got > 0)
+        return (ssize_t)got;
+    if (c->framing.heads == c->begun && c->request == NULL) {
+        reject_fault(c, NULL, 0);
+        errno = ECONNRESET;
+    }
+    return -1;
+}
+
+/* If libmicrohttpd gets less than it has room for, it does not read again until more comes. So what was taken out is
+ * replaced by what waits. It ends, because framing.c takes out little. */
+static ssize_t fill(struct http_connection *c, char *to, size_t size, int flags) {
+    size_t got = 0;
+    while (got < size) {
+        bool begins_in_body = is_in_body(c);
+        size_t room = size - got;
+        ssize_t n = recvfrom(c->watch.fd, to + got, room, flags, NULL, NULL);
+        if (n <= 0)
+            return got > 0 ? (ssize_t)got : n;
+        c->all->more |= (size_t)n == room;
+        ssize_t taken = take(c, to + got, (size_t)n);
+        if (c->state == CONNECTION_CUT) {
+            errno = ECONNRESET;
+            return -1;
+        }
+        if (c->is_faulty && taken < 0 && begins_in_body && c->framing.heads != c->begun)
+            return withhold(c, got);
+        got += taken > 0 ? (size_t)taken : 0;
+        if ((size_t)n < room || c->is_faulty)
+            break;
+    }
+    errno = EAGAIN;
+    return got > 0 ? (ssize_t)got : -1;
+}
+
 static ssize_t receive(struct http_connection *c, void *to, size_t size, int flags) {
     if (c->state == CONNECTION_CUT) {
         errno = ECONNRESET;
@@ -212,9 +253,7 @@ static ssize_t receive(struct http_connection *c, void *to, size_t size, int fla
         errno = EAGAIN;
         return -1;
     }
-    ssize_t n = recvfrom(c->watch.fd, to, size, flags, NULL, NULL);
-    c->all->more |= n > 0 && (size_t)n == size;
-    return n <= 0 ? n : take(c, to, (size_t)n);
+    return fill(c, to, size, flags);
 }
 
 static _Thread_local struct http_connections *reading;

@@ -16,11 +16,13 @@
 #include "base/hex.h"
 #include "base/state.h"
 
-#define MAX_BLANKS     8    /* bytes of empty lines before a head */
-#define MAX_CHUNK_LINE 1024 /* bytes of the line with the size of a chunk, with its extensions */
-#define MAX_TRAILER    4096 /* bytes of a trailer; each of its lines counts as TRAILER_COST more */
-#define TRAILER_COST   64   /* libmicrohttpd needs as much to keep a field */
-#define MAX_DIGITS     15   /* of the size of a chunk, so that it fits into 60 bits */
+#define MAX_BLANKS     8           /* bytes of empty lines before a head */
+#define MAX_CHUNK_LINE 1024        /* bytes of the line with the size of a chunk, with its extensions */
+#define USUAL_LINE     18          /* bytes of such a line without an extension */
+#define MAX_EXCESS     (16 * 1024) /* bytes of all these lines of a body, beyond the usual ones */
+#define MAX_TRAILER    4096        /* bytes of a trailer; each of its lines counts as TRAILER_COST more */
+#define TRAILER_COST   64          /* libmicrohttpd needs as much to keep a field */
+#define MAX_DIGITS     15          /* of the size of a chunk, so that it fits into 60 bits */
 
 static const struct state_row states[FRAMING_STATES] = {
     [FRAMING_IDLE] = {"idle", TO(FRAMING_HEAD) | TO(FRAMING_BROKEN)},
@@ -64,6 +66,7 @@ static int take_head(struct framing *f, const char *bytes, size_t size, const st
     f->heads++;
     f->blanks = 0;
     if (head.chunked) {
+        f->excess = 0;
         begin_chunk_size(f);
         return 0;
     }
@@ -115,9 +118,17 @@ static int follow_head(struct framing *f, const struct head_rules *rules, const 
 
 /* ---- chunked bodies ---------------------------------------------------------------------------------------------- */
 
+static uint64_t excess_of(uint64_t line) {
+    return line > USUAL_LINE ? line - USUAL_LINE : 0;
+}
+
+/* Chunks of a byte with long extensions would be read for as long as a body a thousand times as large. */
 static int count_line(struct framing *f, size_t bytes, struct head_fault *fault) {
+    f->excess += excess_of(f->lines + bytes) - excess_of(f->lines);
     f->lines += bytes;
-    return f->lines > MAX_CHUNK_LINE ? bad(fault, "the line with the size of a chunk is too long") : 0;
+    if (f->lines > MAX_CHUNK_LINE)
+        return bad(fault, "the line with the size of a chunk is too long");
+    return f->excess > MAX_EXCESS ? bad(fault, "the lines with the sizes of the chunks are too long") : 0;
 }
 
 /* One byte of the line "1A CR LF". */
@@ -237,7 +248,8 @@ int framing_follow(struct framing *f, const struct head_rules *rules, char *byte
         switch (f->state) {
         case FRAMING_IDLE:
             good = at;
-            good_heads = f->heads;
+            good_heads = f->whole = f->heads;
+            f->under_way = 0;
             if (*at == '\r' || *at == '\n' || (f->blanks & 1) != 0) {
                 rc = drop_blanks(f, bytes + (at - bytes), &end, fault);
                 break;
@@ -260,8 +272,11 @@ int framing_follow(struct framing *f, const struct head_rules *rules, char *byte
         }
     }
     *size = (size_t)((rc == 0 ? end : good) - bytes);
-    if (rc == 0)
+    if (rc == 0) {
+        f->under_way = f->state == FRAMING_IDLE ? 0 : f->under_way + (size_t)(end - good);
+        f->whole = f->state == FRAMING_IDLE ? f->heads : f->whole;
         return 0;
+    }
     f->heads = good_heads;
     if (f->state != FRAMING_BROKEN)
         move(f, FRAMING_BROKEN);

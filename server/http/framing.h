@@ -25,8 +25,11 @@ struct framing {
     enum framing_state state;
     uint64_t left;    /* see the states */
     uint64_t heads;   /* how many heads have come whole, without that of a request that has a fault */
+    uint64_t whole;   /* how many requests have come whole */
+    size_t under_way; /* bytes of the request that is under way, without those that were taken out */
     struct buf part;  /* FRAMING_HEAD: what has come of the head */
     uint64_t lines;   /* bytes of the trailer, or of the line of a chunk; FRAMING_HEAD: items, see head_check_part */
+    uint64_t excess;  /* bytes of the body's lines with sizes, beyond what a line needs */
     char last;        /* the byte before, within the lines of a chunked body */
     bool digits;      /* the size of the chunk has begun */
     bool extension;   /* the size of the chunk is over, and its extension has begun */

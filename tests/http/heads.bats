@@ -26,6 +26,11 @@ check_group() { # GROUP
     check_group framing
 }
 
+@test "a fault behind good requests: they are served, then one answer, and the connection is closed" {
+    start_daemon
+    check_group "behind a good request"
+}
+
 @test "a first line that is none: one answer, and the connection is closed" {
     start_daemon
     check_group "first line"
