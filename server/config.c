@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/textfile.h"
+#include "base/web_origin.h"
 #include "pool/cgroup.h"
 #include "server/access/access.h"
 #include "server/webhooks/webhooks.h"
@@ -219,6 +220,18 @@ static int check_webhooks(const struct config *c, struct buf *error) {
     return webhooks_check_config(&webhooks, error);
 }
 
+static int check_origins(const struct config *c, struct buf *error) {
+    struct web_origin origin;
+    for (unsigned i = 0; i < c->cors_origin.count; i++) {
+        if (strcmp(c->cors_origin.at[i], "*") == 0 || web_origin_read(&origin, c->cors_origin.at[i]))
+            continue;
+        buf_printf(error, "--cors-origin %s: scheme://host or scheme://host:port is wanted, or *",
+                   c->cors_origin.at[i]);
+        return -1;
+    }
+    return 0;
+}
+
 static int check_models(const struct config *c, struct buf *error) {
     if (c->model_dir == NULL || c->model_dir[0] == '\0')
         return 0;
@@ -260,7 +273,8 @@ int config_read(struct config *c, int argc, char **argv, struct buf *error) {
     if (c->data_dir == NULL)
         buf_puts(error,
                  "--data-dir: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; name a directory, or none");
-    if (c->data_dir == NULL || check_models(c, error) != 0 || check_access(c, error) != 0)
+    if (c->data_dir == NULL || check_models(c, error) != 0 || check_origins(c, error) != 0 ||
+        check_access(c, error) != 0)
         return -1;
     return check_webhooks(c, error);
 }

@@ -37,6 +37,8 @@ static const struct config_option rows[] = {
      .help = "check the configuration and exit"},
     {"config", CONFIG_TEXT, CONFIG_AT_START, AT(file), .value = "FILE",
      .help = "read this file of `key = value` lines; its keys are the names of the options here"},
+    {"cors-origin", CONFIG_LIST, CONFIG_RELOADED, AT(cors_origin), .value = "ORIGIN",
+     .help = "let web pages of this origin, scheme://host[:port], use the service (CORS); *: those of all; repeatable"},
     {"data-dir", CONFIG_TEXT, CONFIG_AT_START, AT(data_dir), .value = "DIR",
      .decided = "$STATE_DIRECTORY, else $XDG_STATE_HOME/offload, else ~/.local/state/offload",
      .help = "keep jobs in this directory; none: nothing outlives the process"},

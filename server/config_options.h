@@ -61,6 +61,7 @@ struct config {
     const char *webhook_secret_file;  /* NULL: webhooks are not signed */
     struct config_list webhook_allow; /* hosts and networks */
     struct config_list allowed_host;  /* names */
+    struct config_list cors_origin;   /* "scheme://host[:port]" or "*" */
     int64_t webhook_timeout_ns, webhook_retry_ns, max_webhooks, max_webhook_bytes;
 
     int64_t exit_with_parent; /* its pid; 0: none */

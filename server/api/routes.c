@@ -15,13 +15,15 @@
 #include "server/api/jobs.h"
 #include "server/api/openai.h"
 #include "server/api/openai_error.h"
+#include "server/api/origin.h"
 #include "server/api/service.h"
 #include "server/api/submit.h"
 
 enum method { METHOD_GET, METHOD_POST, METHOD_DELETE, METHODS };
 static const char *const method_names[METHODS] = {"GET", "POST", "DELETE"};
 
-#define MAX_PARAMETERS 4 /* of a route's query */
+#define MAX_PARAMETERS 4  /* of a route's query */
+#define METHODS_SIZE   64 /* bytes of the names of all methods, with commas */
 
 /* A row says all about a route: metrics show its path, and Allow follows from its handlers. */
 struct route {
@@ -117,16 +119,14 @@ static route_handler *find_handler(const struct route *route, const char *method
     return NULL;
 }
 
-/* Sets Allow (RFC 9110, section 10.2.1): "DELETE, GET, HEAD, OPTIONS, POST", without the methods that the route does
- * not have. NULL stands for the whole service. */
-static void set_allow(struct http_request *r, const struct route *route) {
+/* Writes "DELETE, GET, HEAD, OPTIONS, POST", without the methods that the route does not have. NULL stands for the whole
+ * service. */
+static void list_methods(const struct route *route, char allow[METHODS_SIZE]) {
     static const char *const methods[] = {"DELETE", "GET", "HEAD", "OPTIONS", "POST"};
-    char allow[64] = "";
     size_t size = 0;
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (route == NULL || strcmp(methods[i], "OPTIONS") == 0 || find_handler(route, methods[i]) != NULL)
-            size += (size_t)snprintf(allow + size, sizeof allow - size, "%s%s", size > 0 ? ", " : "", methods[i]);
-    http_set_header(r, "Allow", allow);
+            size += (size_t)snprintf(allow + size, METHODS_SIZE - size, "%s%s", size > 0 ? ", " : "", methods[i]);
 }
 
 /* ---- the query --------------------------------------------------------------------------------------------------- */
@@ -185,7 +185,7 @@ static void on_begin(void *arg, struct http_request *r) {
     if (route != NULL)
         http_set_problem_writer(r, route->problems);
     bool is_probe = route != NULL && route->probe;
-    if ((!is_probe && http_reject_over_limit(r)) || !is_let_in(arg, r, route))
+    if (!origin_begin(arg, r) || (!is_probe && http_reject_over_limit(r)) || !is_let_in(arg, r, route))
         return;
     if (route != NULL && route->begin != NULL && strcmp(http_method(r), "POST") == 0)
         route->begin(arg, r);
@@ -206,11 +206,15 @@ static void on_handle(void *arg, struct http_request *r) {
             handler(arg, r, m);
         return;
     }
-    set_allow(r, route);
-    if (strcmp(http_method(r), "OPTIONS") == 0)
+    char allow[METHODS_SIZE];
+    list_methods(route, allow);
+    http_set_header(r, "Allow", allow); /* RFC 9110, section 10.2.1 */
+    if (strcmp(http_method(r), "OPTIONS") == 0) {
+        origin_set_preflight(arg, r, allow);
         http_answer_static(r, 204, NULL, "", 0);
-    else
+    } else {
         http_answer_problem(r, PROBLEM_METHOD_NOT_ALLOWED, NULL, NULL);
+    }
 }
 
 static void on_hangup(void *arg, struct http_request *r) {

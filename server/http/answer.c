@@ -45,6 +45,17 @@ static bool has_header(const struct http_request *r, const char *name) {
     return false;
 }
 
+void http_keep_headers(struct http_request *r) {
+    const char *at = r->headers.size == 0 ? "" : r->headers.data, *end = at + r->headers.size;
+    r->kept_headers = r->headers.size;
+    buf_clear(&r->connection->lines);
+    while (at < end) {
+        const char *value = at + strlen(at) + 1;
+        buf_printf(&r->connection->lines, "%s: %s\r\n", at, value);
+        at = value + strlen(value) + 1;
+    }
+}
+
 /* False: memory ran out. */
 static bool add_headers(struct http_request *r, const char *media_type, struct MHD_Response *response) {
     const char *at = r->headers.size == 0 ? "" : r->headers.data, *end = at + r->headers.size;
@@ -83,7 +94,7 @@ bool http_make_room(struct http_request *r, size_t bytes) {
         return true;
     if (bytes <= USUAL_ANSWER && bytes <= held_limit() && held_total <= held_limit() - bytes)
         return true;
-    buf_clear(&r->headers);
+    r->headers.size = r->kept_headers;
     http_set_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     http_answer_problem(r, PROBLEM_OVER_MEMORY, "there is no memory for so large an answer now; ask again later", NULL);
     return false;

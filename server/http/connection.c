@@ -103,9 +103,10 @@ void http_connection_reject(struct http_connection *c, enum problem_code code, c
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc)); /* the locale is "C" */
     buf_printf(&out,
                "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-               "X-Request-Id: %s\r\n%sConnection: close\r\n\r\n",
+               "X-Request-Id: %s\r\n%s%sConnection: close\r\n\r\n",
                status, MHD_get_reason_phrase_for(status), date, media_type, body.size, id,
-               status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
+               status == 429 || status == 503 ? "Retry-After: 1\r\n" : "",
+               c->request == NULL || c->lines.size == 0 ? "" : c->lines.data);
     if (!no_body)
         buf_append(&out, body.data, body.size);
     if (!out.failed && sendto(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) < 0)
@@ -446,6 +447,7 @@ void http_connection_free(struct http_connection *c) {
     loop_unwatch(all->loop, &c->watch);
     loop_clear_timer(all->loop, &c->timer);
     framing_deinit(&c->framing);
+    buf_deinit(&c->lines);
     free(c);
 }
 
@@ -469,6 +471,7 @@ void http_connection_begin(struct http_connection *c, struct http_request *r, co
         move(c, CONNECTION_SERVING);
     }
     c->begun++;
+    buf_clear(&c->lines);
     c->request = r;
     c->request_id = request_id;
     c->answered = false;

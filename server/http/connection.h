@@ -68,6 +68,7 @@ struct http_connection {
     bool answered;                                   /* libmicrohttpd has the answer to `request` */
     struct http_request *request;                    /* the one that is being served; NULL between requests */
     http_problem_writer *problem_writer;             /* of that request; NULL: problem documents */
+    struct buf lines;                                /* of the head of that request's answer: http_keep_headers */
     const char *request_id;                          /* the id of that request; borrowed; NULL between requests */
     struct http_client *client;                      /* NULL: a Unix socket */
     struct http_connection **spare_in;               /* over_limit: the list that has it, all->spare or client->spare */

@@ -203,6 +203,7 @@ enum single {
     IDEMPOTENCY_KEY,
     IF_RANGE,
     LAST_EVENT_ID,
+    ORIGIN,
     RANGE,
     REQUEST_ID,
     TRANSFER_ENCODING,
@@ -211,11 +212,17 @@ enum single {
 
 /* Fields that can stand once. Transfer-Encoding is a list by its standard, but nobody has a reason to divide it. */
 static const char *const singles[SINGLES] = {
-    [AUTHORIZATION] = "Authorization",     [CONTENT_LENGTH] = "Content-Length",
-    [CONTENT_TYPE] = "Content-Type",       [HOST_FIELD] = "Host",
-    [IDEMPOTENCY_KEY] = "Idempotency-Key", [IF_RANGE] = "If-Range",
-    [LAST_EVENT_ID] = "Last-Event-ID",     [RANGE] = "Range",
-    [REQUEST_ID] = "X-Request-Id",         [TRANSFER_ENCODING] = "Transfer-Encoding",
+    [AUTHORIZATION] = "Authorization",
+    [CONTENT_LENGTH] = "Content-Length",
+    [CONTENT_TYPE] = "Content-Type",
+    [HOST_FIELD] = "Host",
+    [IDEMPOTENCY_KEY] = "Idempotency-Key",
+    [IF_RANGE] = "If-Range",
+    [LAST_EVENT_ID] = "Last-Event-ID",
+    [ORIGIN] = "Origin",
+    [RANGE] = "Range",
+    [REQUEST_ID] = "X-Request-Id",
+    [TRANSFER_ENCODING] = "Transfer-Encoding",
 };
 
 /* SINGLES: it is none of them. */
@@ -223,6 +230,7 @@ static enum single find_single(const char *name, size_t size) {
     static const signed char by_size[][3] = {
         [4] = {HOST_FIELD, -1},
         [5] = {RANGE, -1},
+        [6] = {ORIGIN, -1},
         [8] = {IF_RANGE, -1},
         [12] = {CONTENT_TYPE, REQUEST_ID, -1},
         [13] = {AUTHORIZATION, LAST_EVENT_ID, -1},
@@ -232,7 +240,6 @@ static enum single find_single(const char *name, size_t size) {
         [1] = {-1},
         [2] = {-1},
         [3] = {-1},
-        [6] = {-1},
         [7] = {-1},
         [9] = {-1},
         [10] = {-1},

@@ -181,8 +181,7 @@ enum http_body_kind {
     HTTP_BODY_FORM  /* multipart/form-data (RFC 7578): the field "job" is the text, each field "data" a data part. A
                      * form that is broken, cut off, or has other fields is rejected */
 };
-/* From `begin`; without a call it is HTTP_BODY_TEXT. Of the other two a browser can send a body for any page that it
- * shows, so a request that comes from a page of another origin (RFC 6454) is rejected. */
+/* From `begin`; without a call it is HTTP_BODY_TEXT. */
 void http_take_body(struct http_request *r, enum http_body_kind kind);
 /* From `begin`, after http_take_body: data parts that are not small become files in the spool directory. */
 void http_spool_to_files(struct http_request *r);
@@ -239,6 +238,10 @@ void http_reject_with(struct http_request *r, enum problem_code code, const char
 void http_set_header(struct http_request *r, const char *name, const char *value);
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* From `begin`: the headers that were set until now stay, even if another answer takes the place of the one that was
+ * wanted. Their values must have no control characters. */
+void http_keep_headers(struct http_request *r);
 
 /* Before an answer of about so many bytes is made. False: there is no room for it within --max-memory, and the request
  * was answered 429 over_memory. http_answer asks this by itself. Small answers always fit. */

@@ -309,20 +309,9 @@ struct parts_fault http_parts_end(struct http_request *r) {
 
 /* ---- http.h ------------------------------------------------------------------------------------------------------ */
 
-/* "http://127.0.0.1:8080" against the Host of the request. */
-static bool is_own_origin(struct http_request *r, const char *origin) {
-    const char *host = http_header(r, MHD_HTTP_HEADER_HOST), *at = strstr(origin, "://");
-    return host != NULL && at != NULL && strcasecmp(at + 3, host) == 0;
-}
-
 void http_take_body(struct http_request *r, enum http_body_kind kind) {
-    const char *origin = http_header(r, MHD_HTTP_HEADER_ORIGIN);
     if (kind == HTTP_BODY_TEXT || r->parts != NULL)
         return;
-    if (origin != NULL && !is_own_origin(r, origin)) {
-        http_reject(r, PROBLEM_FORBIDDEN, NULL);
-        return;
-    }
     r->parts = calloc(1, sizeof *r->parts);
     if (r->parts == NULL) {
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);

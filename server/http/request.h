@@ -62,6 +62,7 @@ struct http_request {
     const char *problem_detail; /* static, or NULL: that of the code */
 
     struct buf headers;         /* of the answer: name NUL value NUL ... */
+    size_t kept_headers;        /* so many bytes of them stay, see http_keep_headers */
     struct buf text;            /* the answer, if it is in one piece on the heap: libmicrohttpd sends it from here */
     unsigned status;            /* of the answer; 0: none yet */
     struct http_stream *stream; /* the answer, if it comes bit by bit; NULL when it was closed */

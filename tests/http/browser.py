@@ -4,6 +4,8 @@ for each form that it gets.
 
     GET /here   a page whose form goes to the site, which passes it on as it is, as a proxy or an application would
     GET /there  the same page, but its form goes straight to the service, which is another site for the browser
+    GET /sly    a page whose script sends jobs to the service in all ways for which a browser asks nobody
+    GET /asks   a page whose script submits a job to the service as it should be, and shows the answer
 
 The form has the file with the bytes of FILE, as if a visitor had chosen it, and is submitted at once."""
 
@@ -26,6 +28,30 @@ fetch("/file").then(r => r.blob()).then(blob => {
 </script>"""
 
 
+# Each of these is sent without a preflight: "simple" requests, as the Fetch standard has them.
+SLY = """<!DOCTYPE html><meta charset="utf-8"><title>sly</title><body><script>
+const job = '{"type": "echo", "params": {"value": 1}}', url = "%s/v1/jobs";
+const send = (target, body, headers) => fetch(target, {method: "POST", mode: "no-cors", body, headers});
+Promise.all([
+    send(url, job), send(url, job, {"Content-Type": "text/plain"}), send(url, new Blob([job])),
+    send(url, new TextEncoder().encode(job)), send(url + "?type=bytes", new Blob(["x"])), send(url + "?type=bytes", "x"),
+    send(url + "?type=echo&value=1", new URLSearchParams("a=b")),
+]).then(() => {
+    navigator.sendBeacon(url + "?type=bytes", new Blob(["x"]));
+    return Promise.allSettled([
+        fetch(url, {method: "POST", body: job, headers: {"Content-Type": "application/json"}}),
+        fetch(url + "/0192d0a0-0000-7000-8000-000000000000", {method: "DELETE"}),
+    ]);
+}).then(asked => document.body.append("sent, and " + asked.map(a => a.status)), e => document.body.append("failed: " + e));
+</script>"""
+ASKS = """<!DOCTYPE html><meta charset="utf-8"><title>asks</title><body><script>
+fetch("%s/v1/jobs", {method: "POST", body: '{"type": "echo", "params": {"value": "from the page"}}',
+    headers: {"Content-Type": "application/json", "Prefer": "wait=30", "Idempotency-Key": "browser", "X-Request-Id": "page-1"}})
+.then(async r => document.body.append(r.status, " ", r.headers.get("X-Request-Id"), " ", r.headers.get("Preference-Applied"), " ",
+    (await r.json()).result.value), e => document.body.append("failed: " + e));
+</script>"""
+
+
 class Site(http.server.BaseHTTPRequestHandler):
     def answer(self, status, media_type, body):
         self.send_response_only(status)
@@ -41,6 +67,9 @@ class Site(http.server.BaseHTTPRequestHandler):
         elif self.path in ("/here", "/there"):
             action = "/jobs" if self.path == "/here" else f"http://{SERVICE}/v1/jobs"
             self.answer(200, "text/html", (PAGE % action).encode())
+        elif self.path in ("/sly", "/asks"):
+            page = SLY if self.path == "/sly" else ASKS
+            self.answer(200, "text/html", (page % f"http://{SERVICE}").encode())
         else:
             self.answer(404, "text/plain", b"")
 

@@ -210,7 +210,7 @@ GROUPS = {
     ],
     "twice": [
         (field.decode(), target(b"/v1/jobs", b"Host: localhost\r\n" + field + b": a\r\n" + field.lower() + b": a\r\n"), [400])
-        for field in (b"Idempotency-Key", b"Content-Type", b"Last-Event-ID", b"Range", b"If-Range", b"Authorization", b"X-Request-Id")
+        for field in (b"Idempotency-Key", b"Content-Type", b"Last-Event-ID", b"Origin", b"Range", b"If-Range", b"Authorization", b"X-Request-Id")
     ] + [("a list can", target(b"/livez", b"Host: localhost\r\nPrefer: a\r\nPrefer: b\r\nAccept: c\r\nAccept: d\r\n"), [200])],
     "large": [
         (f"{n} parameters", target(b"/livez?" + b"a&" * n), [414]) for n in (700, 1000, 4000, 16000)
