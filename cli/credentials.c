@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/key.h"
 #include "cli/say.h"
 
 static char variable[CREDENTIALS_MAX_KEY + 2]; /* of OFFLOAD_API_KEY; one byte too long: it is no key */
@@ -101,12 +102,22 @@ static int check_file(const char *what, const char *path) {
     return -1;
 }
 
+/* --key is the Idempotency-Key, which the service stores, and ps(1) shows. */
+static bool is_misplaced(const char *idempotency_key) {
+    return idempotency_key != NULL && strncmp(idempotency_key, KEY_PREFIX, strlen(KEY_PREFIX)) == 0 &&
+           strlen(idempotency_key) == KEY_SIZE;
+}
+
 int credentials_read(struct credentials *c, const struct options *options) {
     *c = (struct credentials){0};
     const char *ca = getenv("OFFLOAD_CA"), *given = options->text[OPTION_CA];
     c->access.ca = given != NULL ? given : ca != NULL && ca[0] != '\0' ? ca : NULL;
     c->access.cert = options->text[OPTION_CERT];
     c->access.cert_key = options->text[OPTION_CERT_KEY];
+    if (is_misplaced(options->text[OPTION_KEY])) {
+        say("--key is the Idempotency-Key; an API key goes into a file (--key-file) or into OFFLOAD_API_KEY");
+        return -1;
+    }
     if (c->access.cert_key != NULL && c->access.cert == NULL) {
         say("--cert-key is the private key of --cert, and that is not given");
         return -1;

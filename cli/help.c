@@ -18,8 +18,8 @@ const char help_paragraphs[] =
     "takes --columns '{\"KEY\": [VALUE, ...]}', where a VALUE that is no list is the same for all. It prints one line\n"
     "for each when it is finished: {\"index\", \"status\", \"result\" or \"error\"}. The URL comes from --url, else "
     "from\n"
-    "OFFLOAD_URL, else it is " HELP_DEFAULT_URL ". A key is never an option of its own, which others could see: it is "
-    "in\n"
+    "OFFLOAD_URL, else it is " HELP_DEFAULT_URL ". An API key is never an argument, which others could see: it "
+    "is in\n"
     "a file (--key-file) or in OFFLOAD_API_KEY.\n";
 
 static const struct help_exit exits[] = {

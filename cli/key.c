@@ -11,8 +11,6 @@
 
 #define RANDOM_BYTES 32
 
-static const char prefix[] = "offload_"; /* so that a key that is found somewhere says what it is for */
-
 /* Three bytes are four characters; the last two of 32 bytes are three. */
 static void write_base64url(char *to, const uint8_t bytes[RANDOM_BYTES]) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -46,8 +44,8 @@ int key_make(struct key *k) {
         errno = n < 0 ? errno : EIO;
         return -1;
     }
-    memcpy(k->text, prefix, sizeof prefix);
-    write_base64url(k->text + strlen(prefix), bytes);
+    memcpy(k->text, KEY_PREFIX, strlen(KEY_PREFIX));
+    write_base64url(k->text + strlen(KEY_PREFIX), bytes);
     explicit_bzero(bytes, sizeof bytes);
     return hash_key(k);
 }

@@ -268,6 +268,15 @@ key_file() { # TEXT: a file of its own; its path is in FILE
     [[ $output$stderr != *sesame* ]]
 }
 
+@test "an API key in --key, which is the Idempotency-Key, is sent to nobody" {
+    start_keyed
+    key=$(offload keygen a | head -n 1)
+    run --separate-stderr offload run primes nth=1 --url "$URL" --key "$key"
+    [ "$status" -eq 2 ]
+    [[ $stderr == *"--key is the Idempotency-Key; an API key goes into"* && $stderr != *"$key"* ]]
+    asked 'length == 0'
+}
+
 @test "no argument has the key while the client waits" {
     start_keyed
     key_file busy
