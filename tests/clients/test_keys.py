@@ -13,6 +13,9 @@ from daemon import Daemon, Scratch
 import offload
 
 TASKS = """
+import offload
+
+@offload.task
 def double(n: int) -> int:
     return 2 * n
 """
