@@ -103,6 +103,30 @@ reload() {
     [[ $status -eq 3 && $stderr == *over_quota*"there is more of it in "* ]]
 }
 
+@test "over TLS: a key is let in, and so is a certificate that has a line" {
+    stop_daemon
+    (
+        cd "$BATS_TEST_TMPDIR"
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca_key.pem -out ca.pem
+        for name in localhost edge stranger; do
+            openssl req -newkey rsa:2048 -nodes -subj "/CN=$name" -keyout "$name.key" -out "$name.csr"
+            openssl x509 -req -days 2 -in "$name.csr" -CA ca.pem -CAkey ca_key.pem -CAcreateserial -out "$name.pem" \
+                -extfile <(echo "subjectAltName=DNS:$name,IP:127.0.0.1")
+        done
+    ) 2>/dev/null
+    local at=$BATS_TEST_TMPDIR
+    echo "edge cert submit,read" >>"$KEYS"
+    start_daemon --keys "$KEYS" --tls-cert "$at/localhost.pem" --tls-key "$at/localhost.key" --tls-client-ca "$at/ca.pem"
+    export OFFLOAD_URL=https://127.0.0.1:$PORT OFFLOAD_CA=$at/ca.pem
+    [ "$(as alice run primes start=0 stop=100)" = '{"count":25}' ]
+    [ "$(offload run primes nth=5 --cert "$at/edge.pem" --cert-key "$at/edge.key")" = '{"prime":11}' ]
+    run --separate-stderr offload run primes nth=5 --cert "$at/stranger.pem" --cert-key "$at/stranger.key"
+    [[ $status -eq 3 && $stderr == *unauthorized* ]]
+    run --separate-stderr offload types
+    [[ $status -eq 3 && $stderr == *unauthorized* ]]
+    offload health
+}
+
 @test "neither the log nor an answer has a key" {
     as alice run primes nth=1
     key=$(head -n 1 "$BATS_TEST_TMPDIR/alice")
