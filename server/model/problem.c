@@ -24,9 +24,10 @@ static const struct problem problems[PROBLEM_COUNT] = {
                                "An object names the same member twice. See line and column."},
     [PROBLEM_EXPECTATION_FAILED] = {"expectation_failed", 417, "Expectation failed",
                                     "The Expect header asks for something other than 100-continue."},
-    [PROBLEM_FORBIDDEN] = {"forbidden", 403, "Not allowed",
-                           "The key does not have the scope that the request needs; or the request comes from a web page "
-                           "of another origin that --cors-origin does not name. See detail."},
+    [PROBLEM_FORBIDDEN] =
+        {"forbidden", 403, "Not allowed",
+         "The key does not have the scope that the request needs; or the request comes from a web page "
+         "of another origin that --cors-origin does not name. See detail."},
     [PROBLEM_GONE] = {"gone", 410, "Job is gone", "The job was deleted or has expired."},
     [PROBLEM_HANDLER_FAILED] = {"handler_failed", 500, "Job failed",
                                 "The job's own code reported a failure. See detail."},
