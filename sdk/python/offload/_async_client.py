@@ -350,9 +350,9 @@ class AsyncJob(Handle):
 
 
 class AsyncClient:
-    """A service, for asyncio. Its arguments and methods are those of Client, with `await`; no threads are used. Many tasks can use it
-    at a time: each run and each submit has a connection, and those beyond `concurrency` of them wait for their turn.
-    A task that is cancelled while run or map waits cancels the job at the service."""
+    """A service, for asyncio. Its arguments and methods are those of Client, with `await`; no threads are used. Many tasks
+    can use it at a time: each run and each submit has a connection, and those beyond `concurrency` of them wait for their
+    turn. A task that is cancelled while run or map waits cancels the job at the service."""
 
     def __init__(
         self,
