@@ -158,6 +158,9 @@ void job_started(struct job *job, int64_t now_ns) {
     r->queued_ns = now_ns > job->accepted_ns ? now_ns - job->accepted_ns : 0;
     r->started_ms = r->created_ms + r->queued_ns / NS_PER_MS;
     metrics_observe(&job->js->metrics->job_wait, r->queued_ns);
+    const struct handler *h = host_handler(r->type);
+    if (h != NULL && (h->flags & HANDLER_JOINS) != 0)
+        metrics_observe(&job->js->metrics->joined_wait[metrics_row(r->type)], r->queued_ns);
     job_set_status(job, JOB_RUNNING);
     if (r->durable)
         job->js->store->ops->update(job->js->store, r);

@@ -148,6 +148,13 @@ static void read_job_run(struct metric_out *to, const void *field) {
             metric_add_histogram(to, &of_types[i], host_name(i));
 }
 
+static void read_joined_wait(struct metric_out *to, const void *field) {
+    const struct histogram *of_types = field;
+    for (size_t i = 0; i < host_count(); i++)
+        if (of_types[i].count > 0)
+            metric_add_histogram(to, &of_types[i], host_name(i));
+}
+
 static void read_chunks(struct metric_out *to, const void *field) {
     const uint64_t *of_types = field;
     for (size_t i = 0; i < host_count(); i++)
@@ -180,6 +187,8 @@ static const struct metric service_metrics[] = {
      .help = "Jobs that ended, by type and how."},
     {"offload_job_wait_seconds", METRIC_HISTOGRAM, metric_read_histogram, AT(job_wait),
      .help = "From acceptance to the start of the run."},
+    {"offload_joined_job_wait_seconds", METRIC_HISTOGRAM, read_joined_wait, AT(joined_wait), .label = "type",
+     .help = "From acceptance to the start of the run, of types whose jobs are worked on together (embeddings)."},
     {"offload_job_run_seconds", METRIC_HISTOGRAM, read_job_run, AT(job_run), .label = "type",
      .help = "From the start of the run to the end of the job."},
     {"offload_chunks_total", METRIC_COUNTER, read_chunks, AT(chunks), .label = "type",

@@ -45,6 +45,7 @@ struct metrics {
     uint64_t jobs[METRICS_TYPES + 1][JOB_STATUSES];
     uint64_t chunks[METRICS_TYPES + 1];
     struct histogram job_wait, job_run[METRICS_TYPES + 1];
+    struct histogram joined_wait[METRICS_TYPES + 1]; /* only of types whose chunks are joined */
     struct label_count chunk_retries[METRICS_LABELS], worker_restarts[METRICS_LABELS], process_deaths[METRICS_LABELS],
         rejected[METRICS_LABELS];
     struct route_metrics *routes;

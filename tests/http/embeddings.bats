@@ -138,6 +138,8 @@ count_of() {
     tokens=$(field .result.usage.total_tokens)
     [ "$(count_of tokens)" = "$tokens" ]
     [ "$(count_of texts)" = 2 ]
+    call /metrics
+    grep -q '^offload_joined_job_wait_seconds_count{type="embeddings"} 1$' "$BODY"
 }
 
 @test "a worker that is killed while it encodes costs an attempt and no vector" {
