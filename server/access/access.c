@@ -164,8 +164,10 @@ void caller_write_limits(struct caller *c, uint64_t jobs, int64_t now_ns, char t
         if (b == NULL) {
             put_number(&t, ";r=", jobs < c->grant.jobs ? c->grant.jobs - jobs : 0);
         } else {
-            put_number(&t, ";r=", bucket_left(b, now_ns));
-            put_number(&t, ";t=", bucket_reset_s(b, now_ns));
+            uint64_t left, reset_s;
+            bucket_look(b, now_ns, &left, &reset_s);
+            put_number(&t, ";r=", left);
+            put_number(&t, ";t=", reset_s);
         }
     }
 }
@@ -294,10 +296,6 @@ bool access_is_on(const struct access *a) {
 
 /* ---- who it is --------------------------------------------------------------------------------------------------- */
 
-static bool is_token68(char c) {
-    return isalnum((unsigned char)c) || (c != '\0' && strchr("-._~+/=", c) != NULL);
-}
-
 const char *access_read_token(const char *header, size_t *size) {
     static const char scheme[] = "bearer";
     size_t n = 0;
@@ -308,9 +306,7 @@ const char *access_read_token(const char *header, size_t *size) {
     while (header[n] == ' ')
         n++;
     const char *token = header + n;
-    *size = 0;
-    while (is_token68(token[*size]))
-        ++*size;
+    *size = strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=");
     return *size > 0 && *size <= ACCESS_MAX_TOKEN && token[*size] == '\0' ? token : NULL;
 }
 
@@ -396,6 +392,10 @@ uint64_t caller_begin_body(struct caller *c, uint64_t bytes, int64_t now_ns) {
 
 uint64_t caller_begin_job(struct caller *c, int64_t now_ns) {
     return bucket_wait_s(&c->cpu, 0, now_ns);
+}
+
+bool caller_counts_jobs(const struct caller *c) {
+    return c->grant.jobs > 0;
 }
 
 bool caller_has_all_jobs(const struct caller *c, uint64_t jobs) {

@@ -67,7 +67,8 @@ unsigned access_weight(const struct access *a, const char *name); /* 1 to 100; 1
 uint64_t caller_begin_request(struct caller *c, int64_t now_ns);              /* takes one of its requests */
 uint64_t caller_begin_body(struct caller *c, uint64_t bytes, int64_t now_ns); /* 0: it is not known how many come */
 uint64_t caller_begin_job(struct caller *c, int64_t now_ns);                  /* its CPU time */
-bool caller_has_all_jobs(const struct caller *c, uint64_t jobs);              /* true: no further one */
+bool caller_counts_jobs(const struct caller *c);                 /* false: it does not matter how many jobs it has */
+bool caller_has_all_jobs(const struct caller *c, uint64_t jobs); /* true: no further one */
 /* The most bytes that a body can have; UINT64_MAX: no limit. */
 uint64_t caller_largest_body(const struct caller *c);
 /* More bytes of bodies were read than caller_begin_body was told of; < 0: fewer. */

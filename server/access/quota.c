@@ -61,16 +61,11 @@ uint64_t bucket_wait_s(struct bucket *b, double units, int64_t now_ns) {
     return s == 0 ? 1 : s;
 }
 
-uint64_t bucket_left(struct bucket *b, int64_t now_ns) {
+void bucket_look(struct bucket *b, int64_t now_ns, uint64_t *left, uint64_t *reset_s) {
+    *left = *reset_s = 0;
     if (!is_limited(b))
-        return 0;
+        return;
     fill(b, now_ns);
-    return b->level <= 0 ? 0 : (uint64_t)(b->level + ROUNDING);
-}
-
-uint64_t bucket_reset_s(struct bucket *b, int64_t now_ns) {
-    if (!is_limited(b))
-        return 0;
-    fill(b, now_ns);
-    return seconds_to(b, b->rate.amount);
+    *left = b->level <= 0 ? 0 : (uint64_t)(b->level + ROUNDING);
+    *reset_s = seconds_to(b, b->rate.amount);
 }

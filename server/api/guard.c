@@ -1,5 +1,5 @@
-/* guard.c: see guard.h. Front end. What a client may use is looked at before its body is read; a job that an
- * Idempotency-Key may already have made is looked at when it is made. */
+/* guard.c: see guard.h. Front end. What a client may use is looked at before its body is read; but its jobs and its CPU
+ * time only when a job is made, if the body is short, or an Idempotency-Key may already have made it. */
 #include "server/api/guard.h"
 
 #include <stdio.h>
@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+
+#define LONG_BODY (32 * 1024) /* bytes */
 
 /* ---- who it is --------------------------------------------------------------------------------------------------- */
 
@@ -62,12 +64,17 @@ static bool check_scope(struct server *s, struct http_request *r, const struct c
 
 /* ---- what it may use --------------------------------------------------------------------------------------------- */
 
+/* How many of its jobs are queued or run; 0 if that does not matter. */
+static uint64_t jobs_of(const struct server *s, const struct caller *c) {
+    return caller_counts_jobs(c) ? jobs_of_tenant(s->jobs, caller_name(c)) : 0;
+}
+
 static void set_fields(struct server *s, struct http_request *r, struct caller *c, int64_t now_ns) {
     char limits[CALLER_FIELD_SIZE];
     const char *policy = caller_policy(c);
     if (policy == NULL)
         return;
-    caller_write_limits(c, jobs_of_tenant(s->jobs, caller_name(c)), now_ns, limits);
+    caller_write_limits(c, jobs_of(s, c), now_ns, limits);
     http_set_header(r, "RateLimit-Policy", policy);
     http_set_header(r, "RateLimit", limits);
 }
@@ -103,7 +110,7 @@ static void reject_over(struct http_request *r, struct caller *c, enum access_qu
 /* The jobs and the CPU time. 0: it can make a job; else in how many seconds to ask again, and by which quota. */
 static uint64_t wait_for_job(struct server *s, struct caller *c, int64_t now_ns, enum access_quota *quota) {
     *quota = QUOTA_JOBS;
-    if (caller_has_all_jobs(c, jobs_of_tenant(s->jobs, caller_name(c))))
+    if (caller_has_all_jobs(c, jobs_of(s, c)))
         return jobs_retry_after_s(s->jobs);
     *quota = QUOTA_CPU;
     return caller_begin_job(c, now_ns);
@@ -132,7 +139,8 @@ static bool check_quotas(struct server *s, struct http_request *r, struct caller
         reject_over(r, c, QUOTA_REQUESTS, wait_s);
         return false;
     }
-    if (submits && http_header(r, "Idempotency-Key") == NULL) {
+    bool is_long = http_body_announced(r) > LONG_BODY; /* else there is time when it has come */
+    if (submits && is_long && http_header(r, "Idempotency-Key") == NULL) {
         wait_s = wait_for_job(s, c, now_ns, &quota);
         if (wait_s > 0) {
             reject_over(r, c, quota, wait_s);
@@ -191,10 +199,10 @@ const char *guard_view(const struct http_request *r) {
     return c == NULL ? NULL : caller_view(c);
 }
 
-static uint64_t jobs_of(void *arg, const char *name) {
+static uint64_t count_jobs(void *arg, const char *name) {
     return jobs_of_tenant(arg, name);
 }
 
 void guard_write_metrics(struct server *s, struct buf *out) {
-    access_write_metrics(s->access, (size_t)s->config.max_key_metrics, jobs_of, s->jobs, out);
+    access_write_metrics(s->access, (size_t)s->config.max_key_metrics, count_jobs, s->jobs, out);
 }

@@ -156,7 +156,7 @@ MUST_CHECK bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid);
 /* How many bytes of the body have come until now, also of those that were thrown away. */
 uint64_t http_body_received(const struct http_request *r);
 /* What the client has announced in Content-Length; 0: it has not. */
-uint64_t http_body_announced(struct http_request *r);
+uint64_t http_body_announced(const struct http_request *r);
 
 /* NULL if the request has no such header. If the header has several lines: the first. */
 const char *http_header(struct http_request *r, const char *name);

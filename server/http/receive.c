@@ -23,10 +23,12 @@ static void reject_for_size(struct http_request *r, enum problem_code code, uint
 
 void http_receive_head(struct http_request *r) {
     const struct http_config *config = &r->http->config;
+    const char *length = http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    r->announced = length == NULL ? 0 : strtoull(length, NULL, 10);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     if (info != NULL && info->header_size > config->max_header)
         reject_for_size(r, PROBLEM_HEADER_TOO_LARGE, config->max_header);
-    if (http_body_announced(r) > config->max_body)
+    if (r->announced > config->max_body)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, config->max_body);
 }
 
@@ -34,7 +36,7 @@ void http_receive_begun(struct http_request *r) {
     if (r->state != REQUEST_RECEIVING || http_parts_go_to_files(r))
         return;
     /* Before the body is read. What it really takes is counted while it comes. */
-    if (http_body_announced(r) > HTTP_SMALL_BODY && !held_make_room(HELD_FOR_NEW, (size_t)http_body_announced(r)))
+    if (r->announced > HTTP_SMALL_BODY && !held_make_room(HELD_FOR_NEW, (size_t)r->announced))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
 }
 
@@ -43,7 +45,7 @@ void http_receive_begun(struct http_request *r) {
 bool http_receive_no_more(struct http_request *r) {
     if (r->state != REQUEST_REJECTED)
         return false;
-    return http_header(r, MHD_HTTP_HEADER_EXPECT) != NULL || http_body_announced(r) > DRAIN_LIMIT;
+    return http_header(r, MHD_HTTP_HEADER_EXPECT) != NULL || r->announced > DRAIN_LIMIT;
 }
 
 static void reject_parts(struct http_request *r, struct parts_fault fault) {

@@ -415,9 +415,8 @@ uint64_t http_body_received(const struct http_request *r) {
     return r->body_size;
 }
 
-uint64_t http_body_announced(struct http_request *r) {
-    const char *length = http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    return length == NULL ? 0 : strtoull(length, NULL, 10);
+uint64_t http_body_announced(const struct http_request *r) {
+    return r->announced;
 }
 
 void *http_state(const struct http_request *r) {

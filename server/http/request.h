@@ -53,6 +53,7 @@ struct http_request {
     uint64_t counted;         /* bytes of it that memory was asked for */
     uint64_t text_size;       /* bytes of the text, which is not all of the body if there are data parts */
     size_t body_held;         /* bytes counted for a body that comes, in HELD_BODIES */
+    uint64_t announced;       /* Content-Length; 0: there is none */
     uint64_t body_size;       /* how many bytes have come, also those that were thrown away */
     int64_t arrived_ns; /* when the whole request had come, or was answered before that; monotonic clock; 0: not yet */
     char id[HTTP_ID_SIZE];
