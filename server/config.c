@@ -246,8 +246,10 @@ static int check_models(const struct config *c, struct buf *error) {
 
 /* The file is read again when it is used; so a fault is found before anything is begun. */
 static int check_access(const struct config *c, struct buf *error) {
-    if (c->keys != NULL && c->insecure_no_auth) {
-        buf_puts(error, "--keys and --insecure-no-auth exclude each other: with keys the service can listen anywhere");
+    const char *other = c->keys != NULL ? "--keys" : c->tls_client_ca != NULL ? "--tls-client-ca" : NULL;
+    if (other != NULL && c->insecure_no_auth) {
+        buf_printf(error, "%s and --insecure-no-auth exclude each other: with the first one it can listen anywhere",
+                   other);
         return -1;
     }
     return access_check(&(struct access_config){.keys_file = c->keys}, error);

@@ -33,6 +33,7 @@ struct config {
     bool insecure_no_auth;
     const char *keys; /* the keys file; NULL: there is none */
     int64_t max_key_metrics;
+    const char *tls_cert, *tls_key, *tls_client_ca; /* files; NULL: none */
 
     int64_t workers, express_workers;
     char workers_why[128]; /* why that many, for the log; not an option */

@@ -96,7 +96,8 @@ static int64_t connections_that_fit(const struct config *c) {
     /* Jobs need descriptors too: one for each large part. */
     int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
     room = room > 2 * spare ? room - spare : room / 2;
-    int64_t by_memory = c->max_memory / 4 * 3 / (int64_t)http_connection_bytes((uint64_t)c->max_header);
+    bool tls = c->tls_cert != NULL && c->tls_cert[0] != '\0';
+    int64_t by_memory = c->max_memory / 4 * 3 / (int64_t)http_connection_bytes((uint64_t)c->max_header, tls);
     room = by_memory < room ? by_memory : room;
     return c->max_connections < room ? c->max_connections : room;
 }
@@ -115,13 +116,14 @@ static void raise_descriptors(const struct config *c) {
             LOG_INT("descriptors", max_descriptors()), LOG_INT("max_memory", c->max_memory));
 }
 
-/* Whether the service asks who calls. */
-static bool has_keys(const struct config *c) {
-    return c->keys != NULL;
+static struct access_config access_config_of(const struct config *c) {
+    return (struct access_config){.keys_file = c->keys,
+                                  .takes_certificates = c->tls_client_ca != NULL && c->tls_client_ca[0] != '\0'};
 }
 
-static struct access_config access_config_of(const struct config *c) {
-    return (struct access_config){.keys_file = c->keys};
+static bool asks_who_calls(const struct config *c) {
+    struct access_config access = access_config_of(c);
+    return access.keys_file != NULL || access.takes_certificates;
 }
 
 /* A limit of an address that was set holds for all listeners, else that of `fallback`. */
@@ -138,8 +140,11 @@ static struct http_config http_config_of(const struct config *c) {
     return (struct http_config){
         .listen = c->listen.at,
         .listen_count = c->listen.count,
-        .any_address = c->insecure_no_auth || has_keys(c),
-        .any_host = has_keys(c),
+        .tls_cert = c->tls_cert,
+        .tls_key = c->tls_key,
+        .tls_client_ca = c->tls_client_ca,
+        .any_address = c->insecure_no_auth || asks_who_calls(c),
+        .any_host = asks_who_calls(c),
         .max_body = (uint64_t)c->max_body,
         .max_parts = (uint64_t)c->max_parts,
         .max_connections = (uint64_t)connections_that_fit(c),
@@ -334,6 +339,14 @@ static void reload(struct server *s) {
     if (config_read(&next, s->argc, s->argv, &error) != 0 ||
         config_sources(&next, &s->sources[1], &s->sources_memory[1], &error) != 0) {
         LOG(LOG_ERROR, "reload_failed", LOG_STR("error", error.data));
+        buf_deinit(&error);
+        arena_deinit(&s->sources_memory[1]);
+        return;
+    }
+    struct http_config tls = http_config_of(&next);
+    if (http_reload_tls(s->http, &tls, &error) != 0) {
+        LOG(LOG_ERROR, "reload_failed",
+            LOG_STR("error", error.size > 0 && !error.failed ? error.data : "out of memory"));
         buf_deinit(&error);
         arena_deinit(&s->sources_memory[1]);
         return;
@@ -657,6 +670,8 @@ static int check_config(const struct config *c) {
     struct pool_sources sources;
     struct arena memory = {0};
     int rc = http_check_listen(&hc, &error);
+    if (rc == 0)
+        rc = http_check_tls(&hc, &error);
     if (rc == 0)
         rc = config_sources(c, &sources, &memory, &error);
     arena_deinit(&memory);

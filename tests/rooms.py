@@ -51,6 +51,8 @@ FILES = {
 # library: where it can be included. Other libraries are not limited.
 LIBRARIES = {
     "microhttpd.h": ["server/http/"],
+    "gnutls/gnutls.h": ["server/http/tls.", "server/webhooks/sign.", "base/hash."],
+    "gnutls/x509.h": ["server/http/tls."],
     "sqlite3.h": ["server/store/"],
     "curl/curl.h": ["server/webhooks/", "cli/"],
     "vips/vips.h": ["handlers/vips_library.", "bench/engine."],

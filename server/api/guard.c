@@ -41,10 +41,14 @@ static struct caller *identify(struct server *s, struct http_request *r) {
                                          : "the key is not known; it may have been replaced");
         return c;
     }
-    if (http_peer(r, &uid, &gid))
+    const char *subject = http_client_subject(r);
+    if (subject != NULL)
+        c = access_by_certificate(s->access, subject);
+    else if (http_peer(r, &uid, &gid))
         c = access_by_user(s->access, uid);
     if (c == NULL)
-        reject_unknown(s, r, false, NULL);
+        reject_unknown(s, r, false,
+                       subject == NULL ? NULL : "the name in the client's certificate has no line in the keys file");
     return c;
 }
 

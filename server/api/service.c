@@ -165,6 +165,16 @@ static void read_unread_closed(struct metric_out *to, const void *field) {
     metric_add(to, http_unread_closed(((const struct server *)field)->http), NULL, NULL);
 }
 
+static void read_tls_expires(struct metric_out *to, const void *field) {
+    int64_t expires_s = http_tls_expires_s(((const struct server *)field)->http);
+    if (expires_s > 0)
+        metric_add(to, (uint64_t)expires_s, NULL, NULL);
+}
+
+static void read_tls_failed(struct metric_out *to, const void *field) {
+    metric_add(to, http_tls_failed(((const struct server *)field)->http), NULL, NULL);
+}
+
 static void read_waiting(struct metric_out *to, const void *field) {
     metric_add(to, (uint64_t)((const struct server *)field)->waiting, NULL, NULL);
 }
@@ -177,6 +187,10 @@ static const struct metric client_metrics[] = {
      .help = "Connections closed because a body came, or an answer was taken, more slowly than --min-rate."},
     {"offload_http_unread_closed_total", METRIC_COUNTER, read_unread_closed,
      .help = "Connections closed because memory was short and their clients did not read their answers."},
+    {"offload_tls_certificate_expires_seconds", METRIC_GAUGE, read_tls_expires,
+     .help = "When the certificate of --tls-cert expires, in Unix time; not there without it."},
+    {"offload_tls_handshakes_failed_total", METRIC_COUNTER, read_tls_failed,
+     .help = "TLS handshakes that have begun and were never done."},
     {"offload_http_waiting", METRIC_GAUGE, read_waiting, .help = "Clients waiting for a job, bounded by --max-sync."},
 };
 

@@ -1,5 +1,9 @@
 /* connection.c: what a client sends is checked here; and the timeouts of its connection, and its FIN. Front end.
  *
+ *     plain   socket ──► recv ──────────────────────────────────────────────────┐
+ *                                                                               ├──► framing ──► libmicrohttpd
+ *     TLS     socket ──► tls.c: handshake, then GnuTLS ──► gnutls_record_recv ──┘
+ *
  *        accepted
  *           │               a head                a body is to come
  *           ▼       ┌──────────────────► SERVING ─────────────────► BODY
@@ -10,7 +14,7 @@
  *           │ the header timeout            ▼                            │
  *           └─────────────────────────────►CUT ◄─────────────────────────┘
  *
- *   HEAD     the timer is set to the header timeout
+ *   HEAD     the timer is set to the header timeout; the first time, the handshake of TLS comes before the head
  *   SERVING  a request is handled or answered, or the client has sent none since the last one. Our timer has no meaning
  *            here: libmicrohttpd ends a connection that is idle between two requests
  *   BODY     the timer is set to the idle timeout, or to the end of the window in which the body's bytes are counted.
@@ -48,6 +52,7 @@
 #include "server/model/model.h"
 
 #define SPARE_OF_ADDRESS 16 /* connections of an address beyond its limit; further ones take the place of idle ones */
+#define MAX_HANDSHAKES   8  /* steps of handshakes, of up to two milliseconds each, before the loop goes on */
 
 static const struct state_row states[CONNECTION_STATES] = {
     [CONNECTION_HEAD] = {"head", TO(CONNECTION_SERVING) | TO(CONNECTION_CUT)},
@@ -69,6 +74,21 @@ static void cut(struct http_connection *c) {
         return;
     move(c, CONNECTION_CUT);
     shutdown(c->watch.fd, SHUT_RDWR);
+}
+
+/* Nothing more is sent or read; a client that still sends can read what was sent before. */
+static void cut_gently(struct http_connection *c) {
+    move(c, CONNECTION_CUT);
+    linger_begin(&c->all->lingers, c->watch.fd);
+}
+
+/* How many bytes were sent; -1 with errno. To a client that does not speak TLS where it should: in plain text. */
+static ssize_t send_past_library(struct http_connection *c, const struct buf *bytes) {
+    if (c->tls == NULL || tls_is_plain(c->tls))
+        return sendto(c->watch.fd, bytes->data, bytes->size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+    ssize_t n = tls_write(c->tls, bytes->data, bytes->size);
+    tls_end_writing(c->tls);
+    return n;
 }
 
 unsigned http_connection_write_problem(const struct http_connection *c, enum problem_code code, struct buf *document,
@@ -109,14 +129,13 @@ void http_connection_reject(struct http_connection *c, enum problem_code code, c
                c->request == NULL || c->lines.size == 0 ? "" : c->lines.data);
     if (!no_body)
         buf_append(&out, body.data, body.size);
-    if (!out.failed && sendto(c->watch.fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) < 0)
+    if (!out.failed && send_past_library(c, &out) < 0)
         LOG(LOG_DEBUG, "answer_not_sent", LOG_STR("error", strerror(errno)));
     LOG(LOG_DEBUG, "request_rejected", LOG_STR("request", id), LOG_INT("status", status),
         LOG_STR("code", problem_get(code)->code), LOG_STR("detail", detail));
     buf_deinit(&body);
     buf_deinit(&out);
-    move(c, CONNECTION_CUT);
-    linger_begin(&c->all->lingers, c->watch.fd);
+    cut_gently(c);
 }
 
 /* Answers the fault of a head or of a body's framing. head: what there is of the head, or NULL. */
@@ -151,10 +170,12 @@ static void reject_fault(struct http_connection *c, const char *head, size_t siz
 
 /* ---- what comes -------------------------------------------------------------------------------------------------- */
 
-/* True if the client will send nothing more, and all that it has sent was read. */
+/* True if the client will send nothing more, and all that it has sent was read. With TLS the last that it sends can be a
+ * close_notify: then this is found out by reading it. */
 static bool is_at_end(const struct http_connection *c) {
     char byte;
-    return c->fin_seen && recvfrom(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
+    return c->fin_seen && (c->tls == NULL || tls_pending(c->tls) == 0) &&
+           recvfrom(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
 }
 
 static bool is_in_body(const struct http_connection *c) {
@@ -204,6 +225,37 @@ static ssize_t take(struct http_connection *c, char *bytes, size_t size) {
     return size == 0 ? -1 : (ssize_t)size;
 }
 
+/* Like recv(2), after the handshake. A client that is at fault gets no further. */
+static ssize_t receive_by_tls(struct http_connection *c, void *to, size_t size) {
+    bool shakes = !tls_is_open(c->tls);
+    if (shakes && c->all->handshakes_left == 0) {
+        c->all->more = true;
+        errno = EINTR;
+        return -1;
+    }
+    c->all->handshakes_left -= shakes;
+    ssize_t n = tls_read(c->tls, to, size);
+    int why = errno;
+    if (n < 0 && why == EPROTO) {
+        LOG(LOG_INFO, "plain_http_on_tls_port");
+        c->fault = (struct head_fault){.code = PROBLEM_BAD_REQUEST, .detail = "this port speaks TLS: use https"};
+        reject_fault(c, NULL, 0);
+    } else if (n < 0 && why != EAGAIN && why != EINTR) {
+        cut_gently(c);
+    } else if (n < 0 && tls_wants_to_write(c->tls)) {
+        loop_rewatch(c->all->loop, &c->watch, EPOLLRDHUP | EPOLLOUT | EPOLLET);
+    }
+    c->all->more |= n > 0 || (n < 0 && why == EINTR);
+    errno = why;
+    return n;
+}
+
+static ssize_t receive_plainly(struct http_connection *c, void *to, size_t size, int flags) {
+    ssize_t n = recvfrom(c->watch.fd, to, size, flags, NULL, NULL);
+    c->all->more |= n > 0 && (size_t)n == size;
+    return n;
+}
+
 /* The body of a request has a fault whose head is among the `got` bytes that libmicrohttpd does not have yet. So it gets
  * none of that request. Returns how many bytes it may have. */
 static ssize_t withhold(struct http_connection *c, size_t got) {
@@ -220,16 +272,16 @@ static ssize_t withhold(struct http_connection *c, size_t got) {
 }
 
 /* If libmicrohttpd gets less than it has room for, it does not read again until more comes. So what was taken out is
- * replaced by what waits. It ends, because framing.c takes out little. */
+ * replaced by what waits. It ends, because framing.c takes out little. A socket that has given less than there was room
+ * for has no more; of TLS that is not known, because it comes in records. */
 static ssize_t fill(struct http_connection *c, char *to, size_t size, int flags) {
     size_t got = 0;
     while (got < size) {
         bool begins_in_body = is_in_body(c);
         size_t room = size - got;
-        ssize_t n = recvfrom(c->watch.fd, to + got, room, flags, NULL, NULL);
+        ssize_t n = c->tls == NULL ? receive_plainly(c, to + got, room, flags) : receive_by_tls(c, to + got, room);
         if (n <= 0)
             return got > 0 ? (ssize_t)got : n;
-        c->all->more |= (size_t)n == room;
         ssize_t taken = take(c, to + got, (size_t)n);
         if (c->state == CONNECTION_CUT) {
             errno = ECONNRESET;
@@ -238,7 +290,7 @@ static ssize_t fill(struct http_connection *c, char *to, size_t size, int flags)
         if (c->is_faulty && taken < 0 && begins_in_body && c->framing.heads != c->begun)
             return withhold(c, got);
         got += taken > 0 ? (size_t)taken : 0;
-        if ((size_t)n < room || c->is_faulty)
+        if ((c->tls == NULL && (size_t)n < room) || c->is_faulty)
             break;
     }
     errno = EAGAIN;
@@ -259,18 +311,28 @@ static ssize_t receive(struct http_connection *c, void *to, size_t size, int fla
 
 static _Thread_local struct http_connections *reading;
 
+/* libmicrohttpd reads from a connection with TLS. */
+static ssize_t read_by_tls(int fd, void *to, size_t size) {
+    struct http_connection *c = http_connection_find(reading, fd);
+    errno = ECONNRESET;
+    return c == NULL || c->tls == NULL ? -1 : receive(c, to, size, 0);
+}
+
 void http_connections_begin_reading(struct http_connections *all) {
     reading = all;
+    all->handshakes_left = MAX_HANDSHAKES;
+    tls_begin_reading(read_by_tls);
 }
 
 void http_connections_end_reading(void) {
     reading = NULL;
+    tls_end_reading();
 }
 
 /* The recv of the whole program and of its libraries, see connection.h. */
 ssize_t recv(int fd, void *to, size_t size, int flags) {
     struct http_connection *c = reading == NULL ? NULL : http_connection_find(reading, fd);
-    return c == NULL ? recvfrom(fd, to, size, flags, NULL, NULL) : receive(c, to, size, flags);
+    return c == NULL || c->tls != NULL ? recvfrom(fd, to, size, flags, NULL, NULL) : receive(c, to, size, flags);
 }
 
 /* ---- timeouts and the FIN ---------------------------------------------------------------------------------------- */
@@ -300,7 +362,7 @@ static bool is_slow(struct http_connection *c) {
 
 /* The client takes too long with what it sends. detail: NULL for the usual one. */
 static void end_late(struct http_connection *c, const char *detail) {
-    if (c->answered)
+    if (c->answered || (c->tls != NULL && !tls_is_open(c->tls)))
         cut(c);
     else
         http_connection_reject(c, PROBLEM_REQUEST_TIMEOUT, detail, NULL, c->request_id, false);
@@ -329,11 +391,24 @@ static void begin_body(struct http_connection *c) {
         set_body_timer(c);
 }
 
+/* The handshake could not send all that it wanted: a long chain of certificates, to a slow client. */
+static void go_on_with_handshake(struct http_connection *c) {
+    int rc = tls_shake(c->tls);
+    if (rc != 0 && errno != EAGAIN && errno != EINTR)
+        cut_gently(c);
+    else if (!tls_wants_to_write(c->tls))
+        loop_rewatch(c->all->loop, &c->watch, EPOLLRDHUP | EPOLLET);
+}
+
 /* We watch for the FIN because libmicrohttpd does not look at a suspended connection, and misses a FIN that comes
  * together with bytes. */
-static void on_half_close(struct watch *w, uint32_t events) {
+static void on_socket_event(struct watch *w, uint32_t events) {
     struct http_connection *c = container_of(w, struct http_connection, watch);
     bool was_reset = c->reset;
+    if (c->state != CONNECTION_CUT && (events & EPOLLOUT) != 0 && c->tls != NULL && tls_wants_to_write(c->tls))
+        go_on_with_handshake(c);
+    if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) == 0)
+        return;
     if (c->state == CONNECTION_CUT || (c->fin_seen && (events & (EPOLLERR | EPOLLHUP)) == 0))
         return;
     c->fin_seen = true;
@@ -405,29 +480,42 @@ static bool enter(struct http_connection *c, const struct sockaddr *peer) {
     return true;
 }
 
+static void destroy(struct http_connection *c) {
+    if (c->tls != NULL)
+        tls_session_end(c->tls);
+    buf_deinit(&c->lines);
+    free(c);
+}
+
 struct http_connection *http_connection_new(struct http_connections *all, int fd, const struct sockaddr *peer,
-                                            bool loopback) {
+                                            bool loopback, struct tls *tls) {
     struct http_connection *c = make_room(all, (size_t)fd) != 0 ? NULL : calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->all = all;
-    c->watch = (struct watch){fd, on_half_close};
+    c->tls = tls == NULL ? NULL : tls_session_new(tls, fd);
+    if (tls != NULL && c->tls == NULL) {
+        free(c);
+        return NULL;
+    }
+    c->held = tls == NULL ? all->bytes_each : all->tls_bytes;
+    c->watch = (struct watch){fd, on_socket_event};
     c->timer.fire = on_timer;
     c->loopback = loopback;
     if (!enter(c, peer)) {
-        free(c);
+        destroy(c);
         return NULL;
     }
     if (loop_watch(all->loop, &c->watch, EPOLLRDHUP | EPOLLET) != 0) {
         http_clients_leave(&all->clients, c->client, clock_monotonic_ns());
-        free(c);
+        destroy(c);
         return NULL;
     }
     loop_set_timer(all->loop, &c->timer, clock_monotonic_ns() + all->config->header_timeout_ns);
     if (c->over_limit)
         DL_APPEND2(*c->spare_in, c, spare_prev, spare_next);
     all->count++;
-    held_add(HELD_CONNECTIONS, all->bytes_each);
+    held_add(HELD_CONNECTIONS, c->held);
     all->by_fd[fd] = c;
     return c;
 }
@@ -443,12 +531,11 @@ void http_connection_free(struct http_connection *c) {
     http_clients_leave(&all->clients, c->client, loop_now_ns(all->loop));
     all->by_fd[c->watch.fd] = NULL;
     all->count--;
-    held_sub(HELD_CONNECTIONS, all->bytes_each);
+    held_sub(HELD_CONNECTIONS, c->held);
     loop_unwatch(all->loop, &c->watch);
     loop_clear_timer(all->loop, &c->timer);
     framing_deinit(&c->framing);
-    buf_deinit(&c->lines);
-    free(c);
+    destroy(c);
 }
 
 void http_connections_deinit(struct http_connections *all) {

@@ -2,9 +2,10 @@
  * client sends, its FIN, slow heads and bodies, the limit of connections. Of the request that is being served it knows
  * only the pointer and the id. Event loop's thread.
  *
- * libmicrohttpd has no hook for the bytes that it reads. It reads them by recv(2), and the program has a recv of its
- * own, which comes before the C library's (connection.c). A look at the socket beforehand (MSG_PEEK) would not do,
- * because more can come before libmicrohttpd reads. */
+ * libmicrohttpd has no hook for the bytes that it reads. It reads them by recv(2), or by gnutls_record_recv if they come
+ * by TLS, and the program has functions of its own with these names, which come before those of the libraries
+ * (connection.c). A look at the socket beforehand (MSG_PEEK) would not do, because more can come before libmicrohttpd
+ * reads. */
 #ifndef OFFLOAD_HTTP_CONNECTION_H
 #define OFFLOAD_HTTP_CONNECTION_H
 
@@ -16,10 +17,11 @@
 #include "server/http/framing.h"
 #include "server/http/http.h"
 #include "server/http/linger.h"
+#include "server/http/tls.h"
 
 /* The diagram is in connection.c. */
 enum http_connection_state {
-    CONNECTION_HEAD,    /* a head is to come: the first one, or some of a further one has come */
+    CONNECTION_HEAD,    /* a head is to come: the first one, behind the handshake, or some of a further one has come */
     CONNECTION_SERVING, /* a head has come; no bytes of a body are on their way, as far as we know */
     CONNECTION_BODY,    /* the body of the request is to come, or more of it */
     CONNECTION_CUT,     /* it is over; libmicrohttpd will notice that, and close it */
@@ -28,7 +30,7 @@ enum http_connection_state {
 
 struct http_connection;
 
-/* What all connections of a server share. Zeroed by its owner, who sets `loop`, `config`, `bytes_each` and the two
+/* What all connections of a server share. Zeroed by its owner, who sets `loop`, `config`, the two sizes and the two
  * callbacks. */
 struct http_connections {
     struct loop *loop;
@@ -41,9 +43,11 @@ struct http_connections {
     struct http_connection *spare;  /* those beyond the limit of all, oldest first */
     struct http_clients clients;    /* where they come from */
     struct label_count refused[METRICS_LABELS], slow_closed[METRICS_LABELS];
-    size_t bytes_each; /* what one counts in HELD_CONNECTIONS */
-    unsigned count;    /* how many are open, also those beyond the limit */
-    bool more;         /* set when a client may have sent more than was read */
+    size_t bytes_each;        /* what a plain one counts in HELD_CONNECTIONS */
+    size_t tls_bytes;         /* what one with TLS counts */
+    unsigned count;           /* how many are open, also those beyond the limit */
+    unsigned handshakes_left; /* steps of handshakes that are done before the loop goes on */
+    bool more;                /* set when a client may have sent more than was read */
 };
 
 struct http_connection {
@@ -53,6 +57,8 @@ struct http_connection {
     int64_t active_ns;       /* when bytes of a body came last; monotonic clock */
     int64_t window_ns;       /* since when the bytes of the body are counted; likewise */
     uint64_t window_bytes;   /* how many have come since then */
+    struct tls_session *tls; /* NULL: it is a plain one */
+    size_t held;             /* what it counts in HELD_CONNECTIONS */
     struct framing framing;  /* of what libmicrohttpd has read */
     uint64_t begun;          /* how many of the heads in `framing` were begun by libmicrohttpd */
     struct head_fault fault; /* if is_faulty: to be answered when the requests before it are done */
@@ -75,10 +81,11 @@ struct http_connection {
     struct http_connection *spare_prev, *spare_next; /* in it */
 };
 
-/* A connection that was accepted. The socket stays the caller's. NULL if memory ran out, or if its address has too many
- * connections even for an answer that says so. loopback: it came by a loopback address. */
+/* A connection that was accepted; tls: NULL, or its client has to speak TLS. The socket stays the caller's. NULL if memory
+ * ran out, or if its address has too many connections even for an answer that says so. loopback: it came by a loopback
+ * address. */
 struct http_connection *http_connection_new(struct http_connections *all, int fd, const struct sockaddr *peer,
-                                            bool loopback);
+                                            bool loopback, struct tls *tls);
 /* The connection of that socket; NULL: there is none. */
 struct http_connection *http_connection_find(const struct http_connections *all, int fd);
 /* Call it before the socket is closed. If the client may still send, the socket lives on for a moment (linger.h). */
@@ -92,7 +99,7 @@ const char *http_connection_refusal(const struct http_connection *c);
 /* Counts a refusal. reason: static text. */
 void http_connections_refuse(struct http_connections *all, const char *reason);
 
-/* From the first to the second call, the program's recv looks at what is read from these connections. */
+/* From the first to the second call, what is read from these connections is looked at. */
 void http_connections_begin_reading(struct http_connections *all);
 void http_connections_end_reading(void);
 

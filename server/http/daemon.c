@@ -1,8 +1,11 @@
-/* daemon.c: opens, runs and closes libmicrohttpd's daemon. Front end. libmicrohttpd calls back into this file, which
+/* daemon.c: opens, runs and closes libmicrohttpd's daemons. Front end. libmicrohttpd calls back into this file, which
  * passes what happens to connections and requests on to the other modules. Each module includes and calls only those to
  * the left of it:
  *
- *      listen, connection ◄── request ◄── receive, unread ◄── answer ◄── stream ◄── daemon
+ *      listen, tls ◄── connection ◄── request ◄── receive, unread ◄── answer ◄── stream ◄── daemon
+ *
+ * A daemon of libmicrohttpd speaks TLS with all of its clients or with none. So there are two of them, if there is a
+ * certificate: clients by TCP go to the secure one, those by Unix sockets to the plain one. Both run in each turn.
  *
  * libmicrohttpd runs in external mode, and connections are suspended. What it lacks then is done in this room:
  *   - After a resume MHD_run is called at once, because MHD_get_timeout does not see the resume. Resumes are gathered.
@@ -39,7 +42,8 @@
 #define CUT_CONNECTIONS   256  /* beyond those: they are cut, and libmicrohttpd closes them when it runs next */
 #define SPARE_HEAD        8192 /* bytes beyond the limit: a head up to there gets an answer that says so */
 #define LEAST_MEMORY      16384
-#define REQUEST_BYTES     4096 /* of a connection and its request, without libmicrohttpd's memory and large bodies */
+#define REQUEST_BYTES     4096  /* of a connection and its request, without libmicrohttpd's memory and large bodies */
+#define TLS_BYTES         40960 /* of a session of GnuTLS */
 
 /* ---- callbacks of libmicrohttpd ---------------------------------------------------------------------------------- */
 
@@ -50,6 +54,10 @@ static struct http_request *begin_request(struct http *h, struct MHD_Connection 
     struct http_connection *c = info == NULL ? NULL : info->socket_context;
     if (c == NULL || c->state == CONNECTION_CUT)
         return NULL;
+    if (c->begun == c->framing.heads) { /* it was read past the functions of connection.c and tls.c */
+        LOG(LOG_ERROR, "head_not_checked");
+        return NULL;
+    }
     struct http_request *r = http_request_new(h, c, mhd, path, method);
     if (r == NULL)
         return NULL;
@@ -159,14 +167,26 @@ static void on_fin(struct http_connection *c) {
         http_request_hangup(c->request);
 }
 
+static struct http_connection *begin_connection(struct http *h, struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct http_connection *c = info == NULL ? NULL : http_connection_find(&h->connections, info->connect_fd);
+    const union MHD_ConnectionInfo *secret =
+        c == NULL || c->tls == NULL ? NULL : MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (secret != NULL)
+        tls_session_begin(c->tls, secret->tls_session);
+    return c;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code) {
-    struct http *h = cls;
+    struct http_daemon *d = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *context = info == NULL ? NULL : http_connection_find(&h->connections, info->connect_fd);
-    } else if (*context != NULL) {
-        http_connection_free(*context);
+        d->connections++;
+        *context = begin_connection(d->http, mhd);
+    } else {
+        d->connections--;
+        if (*context != NULL)
+            http_connection_free(*context);
     }
 }
 
@@ -187,13 +207,18 @@ static void set_run_due(struct http *h) {
 
 static void on_daemon_ready(struct watch *w, uint32_t events) {
     (void)events;
-    set_run_due(container_of(w, struct http, watch));
+    set_run_due(container_of(w, struct http_daemon, watch)->http);
+}
+
+static int64_t timeout_of(const struct http_daemon *d) {
+    MHD_UNSIGNED_LONG_LONG ms;
+    return d->connections > 0 && MHD_get_timeout(d->library, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
 }
 
 /* In how many ns libmicrohttpd has to run, although nothing happens; -1: it has not. */
 static int64_t timeout_ns(const struct http *h) {
-    MHD_UNSIGNED_LONG_LONG ms;
-    return MHD_get_timeout(h->daemon, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
+    int64_t plain_ns = timeout_of(&h->plain), secure_ns = timeout_of(&h->secure);
+    return plain_ns < 0 || (secure_ns >= 0 && secure_ns < plain_ns) ? secure_ns : plain_ns;
 }
 
 /* True: libmicrohttpd can go on, because a client has sent more than was read, or takes more of its answer. */
@@ -207,14 +232,23 @@ static bool is_run_due(struct http *h) {
     return due || polled_left_ns == 0 || (polled_left_ns < 0 && timeout_ns(h) == 0);
 }
 
+static void run_daemons(struct http *h) {
+    h->connections.more = false;
+    http_connections_begin_reading(&h->connections);
+    if (h->plain.connections > 0)
+        MHD_run(h->plain.library);
+    if (h->secure.connections > 0)
+        MHD_run(h->secure.library);
+    http_connections_end_reading();
+    if (h->tls != NULL)
+        tls_sweep(h->tls);
+}
+
 int64_t http_turn(struct http *h) {
     end_completed_requests(h);
     if (is_run_due(h)) {
         h->runs_due -= h->runs_due > 0;
-        h->connections.more = false;
-        http_connections_begin_reading(&h->connections);
-        MHD_run(h->daemon);
-        http_connections_end_reading();
+        run_daemons(h);
         if (h->polled != NULL && h->runs_due == 0 && has_more(h))
             h->runs_due = 1;
     }
@@ -227,7 +261,9 @@ void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t p
     unsigned most = (unsigned)h->config.max_connections + SPARE_CONNECTIONS;
     bool has_room =
         h->connections.count < most - 1 || http_connections_cut_spare(&h->connections) || h->connections.count < most;
-    struct http_connection *c = has_room ? http_connection_new(&h->connections, fd, peer, loopback) : NULL;
+    struct http_daemon *d = h->tls != NULL && peer->sa_family != AF_UNIX ? &h->secure : &h->plain;
+    struct tls *tls = d == &h->secure ? h->tls : NULL;
+    struct http_connection *c = has_room ? http_connection_new(&h->connections, fd, peer, loopback, tls) : NULL;
     if (!has_room)
         http_connections_refuse(&h->connections, "connections");
     if (c == NULL) {
@@ -235,7 +271,8 @@ void http_adopt(struct http *h, int fd, const struct sockaddr *peer, socklen_t p
         return;
     }
     /* If it fails, it has closed the socket, and it may have told on_connection. */
-    if (MHD_add_connection(h->daemon, fd, peer, peer_size) != MHD_YES && http_connection_find(&h->connections, fd) == c)
+    if (MHD_add_connection(d->library, fd, peer, peer_size) != MHD_YES &&
+        http_connection_find(&h->connections, fd) == c)
         http_connection_free(c);
     set_run_due(h);
 }
@@ -254,27 +291,60 @@ static size_t connection_memory(uint64_t max_header) {
     return memory < LEAST_MEMORY ? LEAST_MEMORY : memory;
 }
 
-size_t http_connection_bytes(uint64_t max_header) {
-    return connection_memory(max_header) + REQUEST_BYTES;
+size_t http_connection_bytes(uint64_t max_header, bool tls) {
+    return connection_memory(max_header) + REQUEST_BYTES + (tls ? TLS_BYTES : 0);
 }
 
-static int start_daemon(struct http *h) {
+static int start_daemon(struct http *h, struct http_daemon *d) {
     size_t memory = connection_memory(h->config.max_header);
     /* One second more than ours: our own timer answers a body that stops coming before libmicrohttpd closes it. */
     unsigned idle_s = (unsigned)((h->config.idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
-    h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
+    bool secure = d == &h->secure;
+    d->http = h;
+    d->library = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+            (secure ? MHD_USE_TLS : 0),
+        0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.max_connections + SPARE_CONNECTIONS + CUT_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         memory, MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
-        on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, /* else it does not use sendfile(2), which can raise SIGPIPE */
-        MHD_OPTION_END);
-    if (h->daemon == NULL)
+        secure ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, tls_priorities, MHD_OPTION_HTTPS_CERT_CALLBACK,
+        tls_no_certificate, MHD_OPTION_END);
+    if (d->library == NULL)
         return -1;
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    h->watch = (struct watch){info->epoll_fd, on_daemon_ready};
-    return loop_watch(h->loop, &h->watch, EPOLLIN);
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(d->library, MHD_DAEMON_INFO_EPOLL_FD);
+    d->watch = (struct watch){info->epoll_fd, on_daemon_ready};
+    return loop_watch(h->loop, &d->watch, EPOLLIN);
+}
+
+static struct tls_files files_of(const struct http_config *c) {
+    return (struct tls_files){c->tls_cert, c->tls_key, c->tls_client_ca};
+}
+
+/* libmicrohttpd can be built without TLS. */
+static int check_library(struct buf *error) {
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) == MHD_YES)
+        return 0;
+    buf_printf(error, "--tls-cert: libmicrohttpd %s has no TLS here", MHD_get_version());
+    return -1;
+}
+
+int http_check_tls(const struct http_config *config, struct buf *error) {
+    const struct tls_files files = files_of(config);
+    if (!tls_is_wanted(&files))
+        return 0;
+    return check_library(error) != 0 ? -1 : tls_check(&files, error);
+}
+
+/* 0, or -1 with one line in `error`, which is empty if memory ran out. */
+static int start_tls(struct http *h, const struct http_config *config, struct buf *error, bool *misconfigured) {
+    const struct tls_files files = files_of(config);
+    if (!tls_is_wanted(&files))
+        return 0;
+    h->tls = check_library(error) != 0 ? NULL : tls_open(&files, error);
+    *misconfigured = h->tls == NULL && error->size > 0;
+    return h->tls == NULL ? -1 : start_daemon(h, &h->secure);
 }
 
 struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
@@ -293,15 +363,17 @@ struct http *http_open(struct loop *loop, const struct http_config *config, cons
                                                .on_fin = on_fin,
                                                .on_rejected = on_rejected,
                                                .lingers = {.loop = loop},
-                                               .bytes_each = http_connection_bytes(config->max_header)};
+                                               .bytes_each = http_connection_bytes(config->max_header, false),
+                                               .tls_bytes = http_connection_bytes(config->max_header, true)};
     h->listeners.loop = loop;
     h->listeners.accepted = on_accepted;
     http_unread_init(h);
     h->no_memory = http_no_memory_response();
-    if (h->no_memory == NULL || start_daemon(h) != 0)
-        buf_puts(error, "the HTTP server could not be started");
-    else if (http_listeners_open(&h->listeners, config, error, misconfigured) == 0)
+    if (h->no_memory != NULL && start_daemon(h, &h->plain) == 0 && start_tls(h, config, error, misconfigured) == 0 &&
+        http_listeners_open(&h->listeners, config, error, misconfigured) == 0)
         return h;
+    if (error->size == 0)
+        buf_puts(error, "the HTTP server could not be started");
     http_close(h);
     return NULL;
 }
@@ -318,13 +390,28 @@ void http_configure(struct http *h, const struct http_config *config) {
     h->config.min_rate = config->min_rate;
 }
 
+int http_reload_tls(struct http *h, const struct http_config *config, struct buf *error) {
+    const struct tls_files files = files_of(config);
+    if (tls_is_wanted(&files) == (h->tls != NULL))
+        return h->tls == NULL ? 0 : tls_reload(h->tls, &files, error);
+    buf_printf(error, "--tls-cert: TLS is turned %s by a restart only", h->tls == NULL ? "on" : "off");
+    return -1;
+}
+
 static struct http_request *first_waiting(const struct http *h) {
     return h->polled != NULL ? h->polled : h->suspended;
 }
 
+static void stop_daemon(struct http_daemon *d) {
+    if (d->library == NULL)
+        return;
+    loop_unwatch(d->http->loop, &d->watch);
+    MHD_stop_daemon(d->library);
+}
+
 /* Clients that still wait get an answer, and libmicrohttpd must not be stopped while connections are suspended. A
  * client can send several requests at a time, and then an answer lets in its next one. So we answer several times. */
-static void stop_daemon(struct http *h) {
+static void stop_daemons(struct http *h) {
     h->closing = true;
     http_wake_streams(h);
     for (int i = 0; i < LAST_TURNS; i++) {
@@ -339,14 +426,14 @@ static void stop_daemon(struct http *h) {
         http_abandon(first_waiting(h));
     http_resume_requests(h);
     end_completed_requests(h);
-    loop_unwatch(h->loop, &h->watch);
-    MHD_stop_daemon(h->daemon);
+    stop_daemon(&h->plain);
+    stop_daemon(&h->secure);
 }
 
 void http_close(struct http *h) {
     http_listeners_close(&h->listeners);
-    if (h->daemon != NULL)
-        stop_daemon(h);
+    stop_daemons(h);
+    tls_close(h->tls);
     if (h->no_memory != NULL)
         MHD_destroy_response(h->no_memory);
     http_unread_deinit(h);
@@ -371,6 +458,14 @@ const struct label_count *http_refused(const struct http *h) {
 
 const struct label_count *http_slow_closed(const struct http *h) {
     return h->connections.slow_closed;
+}
+
+int64_t http_tls_expires_s(const struct http *h) {
+    return h->tls == NULL ? 0 : tls_expires_s(h->tls);
+}
+
+uint64_t http_tls_failed(const struct http *h) {
+    return h->tls == NULL ? 0 : tls_failed(h->tls);
 }
 
 void http_close_after_answer(struct http *h) {

@@ -1,5 +1,6 @@
 /* http.h: HTTP/1.1 (RFC 9110, RFC 9112) behind a few functions: listeners, connections, request bodies, answers now or
- * later. This room knows no route and no job, and it is the only one that knows libmicrohttpd.
+ * later. With a certificate TCP listeners speak TLS. This room knows no route and no job, and it is the only one that knows
+ * libmicrohttpd and serves by GnuTLS.
  *
  *      the head ──► begin ──► the body comes ──► handle ──► an answer ──────────────────────► done
  *                                                  │                                           ▲
@@ -42,6 +43,11 @@ struct http_config {
      * chooses a free one. Read by http_open only. At most HTTP_MAX_LISTENERS; none is allowed, too. */
     const char *const *listen;
     unsigned listen_count;
+    /* Files in PEM; NULL or "": none. tls_cert (a certificate, and those that lead from it to a root) and tls_key go
+     * together; with them clients by TCP have to speak TLS 1.2 or 1.3. With tls_client_ca they are asked for a certificate,
+     * too: one that they send must come from one of the authorities there, see http_client_subject. Read by http_open,
+     * http_check_tls and http_reload_tls only. */
+    const char *tls_cert, *tls_key, *tls_client_ca;
     bool any_address; /* false: only loopback addresses and Unix sockets are allowed */
     bool any_host;    /* false: on a loopback address Host must be local, see allowed_hosts. Read by http_open only */
     /* The request of a client beyond it can be answered (http_reject_over_limit); then its connection is closed. */
@@ -103,11 +109,18 @@ struct http_events {
  * a port that is taken is not found. 0, or -1 with one line in `error`. Needs no struct http. */
 MUST_CHECK int http_check_listen(const struct http_config *config, struct buf *error);
 
+/* Whether the files of TLS are good. 0, or -1 with one line in `error`, which is empty if memory ran out. Needs no struct
+ * http. */
+MUST_CHECK int http_check_tls(const struct http_config *config, struct buf *error);
+
 /* Opens the listeners, and serves them from the first http_turn on. Copies `config` and `events`; borrows `loop` until
  * http_close. The process must ignore SIGPIPE, because sendfile(2) can raise it. NULL with one line in `error`. Then *misconfigured is true if an address has no known form or is not
- * allowed, and false if it could not be opened. */
+ * allowed, or a file of TLS is bad, and false if an address could not be opened. */
 MUST_CHECK struct http *http_open(struct loop *loop, const struct http_config *config, const struct http_events *events,
                                   struct buf *error, bool *misconfigured);
+/* Reads the files of TLS again. Connections that are open keep what they have begun with. 0; or -1 as for http_check_tls,
+ * also if TLS would be turned on or off, or clients would no longer be asked: then nothing changes. */
+MUST_CHECK int http_reload_tls(struct http *h, const struct http_config *config, struct buf *error);
 /* Changes max_body, max_parts, allowed_hosts, the limits of an address, min_rate and the timeouts, and ignores the rest of `config`. The timeout of clients that send no further
  * request or take nothing of an answer stays as it was in http_open, because it is libmicrohttpd's. */
 void http_configure(struct http *h, const struct http_config *config);
@@ -128,13 +141,16 @@ int64_t http_turn(struct http *h);
 void http_addresses(const struct http *h, struct buf *out);
 unsigned http_connections(const struct http *h); /* how many are open */
 /* How many bytes are counted for each of them in HELD_CONNECTIONS: libmicrohttpd's memory, and a request's own. */
-size_t http_connection_bytes(uint64_t max_header);
+size_t http_connection_bytes(uint64_t max_header, bool tls);
 /* How many connections were closed because memory was short and their clients had taken nothing for a while. */
 uint64_t http_unread_closed(const struct http *h);
 /* How many requests were rejected, and connections closed, because of a limit: by reason. METRICS_LABELS of them. */
 const struct label_count *http_refused(const struct http *h);
 /* How many connections were closed because of min_rate: by what was slow, "body" or "answer". METRICS_LABELS of them. */
 const struct label_count *http_slow_closed(const struct http *h);
+int64_t http_tls_expires_s(const struct http *h); /* when the certificate expires, Unix time; 0: there is no TLS */
+/* How many handshakes have begun and were never done. */
+uint64_t http_tls_failed(const struct http *h);
 /* True while there are requests that a drain waits for: all except those with an expendable stream. */
 bool http_busy(const struct http *h);
 /* True during http_close. What is not sent now will never be sent. */
@@ -157,6 +173,12 @@ MUST_CHECK bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid);
 uint64_t http_body_received(const struct http_request *r);
 /* What the client has announced in Content-Length; 0: it has not. */
 uint64_t http_body_announced(const struct http_request *r);
+/* It has come by TLS. */
+bool http_is_tls(const struct http_request *r);
+/* The common name of the subject of the client's certificate, which one of the authorities of tls_client_ca has signed for
+ * clients: UTF-8, at most 64 characters, none of them a control character. NULL if there is no certificate, or if it has
+ * no such name or several. Borrowed until `done`. */
+const char *http_client_subject(const struct http_request *r);
 
 /* NULL if the request has no such header. If the header has several lines: the first. */
 const char *http_header(struct http_request *r, const char *name);

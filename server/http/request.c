@@ -378,6 +378,14 @@ bool http_peer(const struct http_request *r, uid_t *uid, gid_t *gid) {
     return true;
 }
 
+bool http_is_tls(const struct http_request *r) {
+    return r->connection->tls != NULL;
+}
+
+const char *http_client_subject(const struct http_request *r) {
+    return r->connection->tls == NULL ? NULL : tls_client_name(r->connection->tls);
+}
+
 bool http_client_has_left(const struct http_request *r) {
     return r->connection->reset;
 }

@@ -83,6 +83,14 @@ struct http_request {
     struct http_request *stream_prev, *stream_next;
 };
 
+/* One of libmicrohttpd's daemons. daemon.c's own. */
+struct http_daemon {
+    struct http *http;
+    struct MHD_Daemon *library; /* NULL: it is not there */
+    struct watch watch;         /* its epoll descriptor */
+    unsigned connections;       /* that it has */
+};
+
 struct http {
     struct loop *loop;
     struct http_config config; /* its addresses are gone after http_open */
@@ -107,8 +115,8 @@ struct http {
     bool last_answers; /* each answer closes its connection */
 
     /* daemon.c's own */
-    struct MHD_Daemon *daemon;
-    struct watch watch; /* libmicrohttpd's epoll descriptor */
+    struct http_daemon plain, secure; /* libmicrohttpd's daemons either speak TLS with all clients or with none */
+    struct tls *tls;                  /* NULL: there is no TLS */
     struct http_listeners listeners;
     unsigned runs_due;              /* so often libmicrohttpd has to run, whatever MHD_get_timeout says */
     struct MHD_Response *no_memory; /* the answer where there is no memory for another one */

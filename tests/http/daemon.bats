@@ -41,7 +41,7 @@ limit_is() { # BYTES: the --max-body that is in effect
         max-queue max-memory max-connections max-json-depth max-header header-timeout idle-timeout result-ttl job-timeout \
         cancel-grace drain-timeout max-jobs-per-worker max-worker-rss max-job-memory insecure-no-auth log-level log-format \
         enable-test-types check-config version help config webhook-allow webhook-retry webhook-secret-file webhook-timeout \
-        max-webhooks max-webhook-bytes exit-with-parent private-dir; do
+        max-webhooks max-webhook-bytes exit-with-parent private-dir tls-cert tls-key tls-client-ca; do
         grep -q -- "--$option " <<<"$output"
     done
 }

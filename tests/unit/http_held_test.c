@@ -231,7 +231,7 @@ static void clients_that_take_nothing_are_closed_when_memory_is_short_and_others
 
 static void a_connection_counts_from_its_first_to_its_last_moment(void **state) {
     (void)state;
-    size_t one = http_connection_bytes(world.config.max_header);
+    size_t one = http_connection_bytes(world.config.max_header, false);
     struct client *a = connect_client(), *b = connect_client();
     until_held(HELD_CONNECTIONS, 2 * one, 2 * one);
     leave(a);
