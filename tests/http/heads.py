@@ -1,11 +1,12 @@
-"""heads.py PORT GROUP: sends the raw requests of a group, each on a connection of its own, and checks the answers.
+"""heads.py PORT GROUP [CA]: sends the raw requests of a group, each on a connection of its own, and checks the answers.
 
 A case is a name, the bytes, and the statuses that are wanted, in their order. The connection must end within PATIENCE_S,
 an answer above 399 must be a problem document with an X-Request-Id, and nothing else must come. "half" in a group's name:
-the client closes its side behind the request. Prints what is wrong, and exits with 1 then."""
+the client closes its side behind the request. With CA it speaks TLS. Prints what is wrong, and exits with 1 then."""
 import json
 import re
 import socket
+import ssl
 import sys
 
 PATIENCE_S = 8
@@ -253,8 +254,15 @@ GROUPS = {
 }
 
 
-def exchange(port, data, half):
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as s:
+def connect(port, authority):
+    plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    if authority is None:
+        return plain
+    return ssl.create_default_context(cafile=authority).wrap_socket(plain, server_hostname="localhost")
+
+
+def exchange(port, authority, data, half):
+    with connect(port, authority) as s:
         s.sendall(data)
         if half:
             s.shutdown(socket.SHUT_WR)
@@ -289,10 +297,11 @@ def check_answers(data, wanted):
 
 def main():
     port, group = int(sys.argv[1]), sys.argv[2]
+    authority = sys.argv[3] if len(sys.argv) > 3 else None
     failed = 0
     for name, data, wanted in GROUPS[group]:
         try:
-            wrong = check_answers(exchange(port, data, group == "half"), wanted)
+            wrong = check_answers(exchange(port, authority, data, group == "half"), wanted)
         except OSError as e:
             wrong = f"the connection failed: {e}"
         if wrong:
