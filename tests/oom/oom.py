@@ -15,6 +15,8 @@ import hashlib
 import os
 import random
 import shutil
+import ssl
+import subprocess
 import sys
 import tempfile
 import time
@@ -113,7 +115,7 @@ class Driver:
         self.service.check_alive()
         if outcome == "closed":
             names = self.callers()
-            if not names[0].startswith("libmicrohttpd") and not any(n.startswith(ANSWER_FUNCTIONS) for n in names):
+            if not names[0].startswith(("libmicrohttpd", "libgnutls", "libnettle")) and not any(n.startswith(ANSWER_FUNCTIONS) for n in names):
                 raise Wrong("the connection was closed without an answer")
         path.after(n)
         self.next_is_right()
@@ -243,6 +245,24 @@ class Driver:
         self.service.stop()
         self.service.data = data
 
+    def make_certificate(self):
+        certificate, key = os.path.join(self.directory, "certificate"), os.path.join(self.directory, "key")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "100", "-subj", "/CN=oom", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key,
+                        "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+        return certificate, key
+
+    def run_by_tls(self, kinds):
+        """With TLS. The handshake has all the memory that it wants: see tls.c."""
+        certificate, key = self.make_certificate()
+        self.service.options = (*OPTIONS, "--tls-cert", certificate, "--tls-key", key)
+        self.service.context = ssl.create_default_context(cafile=certificate)
+        self.start()
+        for kind in kinds:
+            self.run_path(kind, " by TLS")
+        self.service.stop()
+        self.service.options, self.service.context = OPTIONS, None
+
     def run_in_workers(self, kinds):
         self.service.options = ("--workers", "1", "--express-workers", "1", "--retry-delay", "10ms")
         self.start()
@@ -323,6 +343,9 @@ def main():
         kinds = [kind for kind in paths.IN_MEMORY if not names or kind.__name__ in names]
         if kinds:
             driver.run_in_memory(kinds)
+        kinds = [kind for kind in paths.BY_TLS if not names or kind.__name__ in names]
+        if kinds:
+            driver.run_by_tls(kinds)
         kinds = [kind for kind in paths.IN_WORKERS if not names or kind.__name__ in names]
         if kinds:
             driver.run_in_workers(kinds)

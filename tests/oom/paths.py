@@ -22,7 +22,7 @@ PROBLEMS = (429, 500, 503, 507)
 def judge(answer, is_right):
     if answer is None:
         return "closed"
-    if answer.cut and answer.headers.get("Transfer-Encoding") == "chunked":
+    if answer.cut and (answer.by_tls or answer.headers.get("Transfer-Encoding") == "chunked"):
         return "cut"  # the head was sent already: nothing else can say so
     try:
         if not answer.cut and is_right(answer):
@@ -461,6 +461,37 @@ class WorkerChunks(Sync):
 
 
 IN_MEMORY = [Keyed, AsyncKeyed, List, Delete, Printed, Log]
+class SyncOpen(Sync):
+    """On a connection that is there already."""
+
+    def prepare(self, n):
+        self.connection = self.service.connect()
+        self.connection.request("GET", "/livez")
+        self.connection.getresponse().read()
+
+    def run(self, n):
+        connection, self.connection = self.connection, None
+        headers, body = {"Content-Type": "application/json"}, json.dumps(self.body(n)).encode()
+        return judge(self.service.ask_on(connection, "POST", "/v1/jobs", body, headers), lambda a: self.is_right(a, n))
+
+
+class UploadOpen(SyncOpen):
+    """The body goes into a memfd, and so does the result."""
+
+    same_workers = False
+
+    def body(self, n):
+        return {"type": "echo", "params": {"value": [n] * 60000}}
+
+    def result(self, n):
+        return {"value": [n] * 60000}
+
+    def is_right(self, answer, n):
+        job = answer.json()
+        return answer.status == 200 and (job.get("result") == self.result(n) or "result" in job["links"])
+
+
+BY_TLS = [SyncOpen, UploadOpen]
 IN_WORKERS = [WorkerMap, WorkerChunks]
 ALL = [Sync, Keyed, Map, LargeMap, Stream, Upload, KeyedUpload, Compressed, LargeResult, Async, AsyncKeyed, AsyncUpload,
        AsyncChunks, Restarted, Get, Result, Printed, Log, List, Poll, Events, Cancel, Delete, Invalid, Embeddings,

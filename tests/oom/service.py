@@ -19,6 +19,7 @@ class Answer:
     def __init__(self, status, headers, body, cut=False):
         self.status, self.headers, self.body = status, headers, body
         self.cut = cut  # it ended too early, and the client can see that
+        self.by_tls = False  # then its head is a record of its own
 
     def json(self):
         return json.loads(self.body)
@@ -42,6 +43,7 @@ class Service:
         self.headers = {}  # that every request has
         self.port = 0
         self.starts = 0
+        self.context = None  # an ssl.SSLContext if it speaks TLS
 
     def start(self, data=None):
         """Returns when it is ready (True) or has ended (False)."""
@@ -95,23 +97,42 @@ class Service:
             self.process.wait()
             raise Wrong(f"it did not stop in {STOP_S} s") from None
 
-    def ask(self, method, path, body=None, headers=None, timeout=ANSWER_S):
+    def connect(self):
+        """A connection on which nothing was asked yet; with TLS the handshake is done."""
+        if self.context is None:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
+        else:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=ANSWER_S, context=self.context)
+        connection.connect()
+        return connection
+
+    def ask(self, method, path, body=None, headers=None):
         """One request on a connection of its own. None: the connection was closed without a whole answer."""
         headers = {**self.headers, **(headers or {})}
-        headers["Connection"] = "close"
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            try:
-                return Answer(answer.status, answer.headers, answer.read())
-            except http.client.IncompleteRead as e:
-                return Answer(answer.status, answer.headers, e.partial, cut=True)
+            connection = self.connect()
         except TimeoutError:
-            raise Wrong(f"{method} {path[:40]} was not answered in {timeout} s") from None
+            raise Wrong(f"there is no connection in {ANSWER_S} s") from None
+        except OSError:
+            return None
+        return self.ask_on(connection, method, path, body, headers)
+
+    def ask_on(self, connection, method, path, body, headers):
+        """The same on this connection, which is closed then."""
+        try:
+            connection.request(method, path, body, {**headers, "Connection": "close"})
+            response = connection.getresponse()
+            try:
+                answer = Answer(response.status, response.headers, response.read())
+            except http.client.IncompleteRead as e:
+                answer = Answer(response.status, response.headers, e.partial, cut=True)
+            answer.by_tls = self.context is not None
+            return answer
+        except TimeoutError:
+            raise Wrong(f"{method} {path[:40]} was not answered in {ANSWER_S} s") from None
         except (OSError, http.client.HTTPException):
             return None
         finally:
