@@ -45,7 +45,8 @@ class Driver:
         key, keys = "offload_" + "k" * 43, os.path.join(directory, "keys")
         with open(keys, "w", encoding="ascii") as file:
             file.write(f"key sha256:{hashlib.sha256(key.encode()).hexdigest()} submit,read {QUOTAS}\n")
-        self.service = Service(program, library, self.page, directory, (*OPTIONS, "--keys", keys))
+        self.options = (*OPTIONS, "--keys", keys)
+        self.service = Service(program, library, self.page, directory, self.options)
         self.service.headers = {"Authorization": f"Bearer {key}"}
         self.numbers = iter(range(1000, 10**9))
         self.maps = None
@@ -255,13 +256,13 @@ class Driver:
     def run_by_tls(self, kinds):
         """With TLS. The handshake has all the memory that it wants: see tls.c."""
         certificate, key = self.make_certificate()
-        self.service.options = (*OPTIONS, "--tls-cert", certificate, "--tls-key", key)
+        self.service.options = (*self.options, "--tls-cert", certificate, "--tls-key", key)
         self.service.context = ssl.create_default_context(cafile=certificate)
         self.start()
         for kind in kinds:
             self.run_path(kind, " by TLS")
         self.service.stop()
-        self.service.options, self.service.context = OPTIONS, None
+        self.service.options, self.service.context = self.options, None
 
     def run_in_workers(self, kinds):
         self.service.options = ("--workers", "1", "--express-workers", "1", "--retry-delay", "10ms")
