@@ -31,6 +31,7 @@ setup_file() {
     make_certificate renewed authority /CN=renewed "$SERVER_NAMES"
     make_certificate short authority /CN=short "$SERVER_NAMES" -days 3
     make_certificate alice authority /CN=alice extendedKeyUsage=clientAuth
+    make_certificate bob authority /CN=bob extendedKeyUsage=clientAuth
     make_certificate stranger foreign /CN=stranger extendedKeyUsage=clientAuth
     make_certificate other authority /CN=other extendedKeyUsage=serverAuth
 }
@@ -402,4 +403,47 @@ refused() {
     run "$OFFLOADD" --data-dir none --listen 0.0.0.0:0 --tls-cert "$TLS/server.pem" --tls-key "$TLS/server.key" \
         --tls-client-ca "$TLS/authority.pem" --check-config
     [ "$status" -eq 0 ]
+}
+
+by() { # NAME, then as for call: with that client's certificate
+    call --cert "$TLS/$1.pem" --key "$TLS/$1.key" "${@:2}"
+}
+
+ECHO='{"type":"echo","params":{"value":1}}'
+
+@test "with --tls-client-ca alone the name in the certificate is that of a key, which may submit and read" {
+    start_tls --tls-client-ca "$TLS/authority.pem"
+    call /v1/jobs
+    expect_problem 401 unauthorized
+    by alice -H 'Content-Type: application/json' --data-binary "$ECHO" /v1/jobs
+    [ "$CODE" = 200 ]
+    holds '.key == "alice"'
+    id=$(field .id)
+    by alice "/v1/jobs/$id"
+    [ "$CODE" = 200 ]
+    by bob "/v1/jobs/$id"
+    expect_problem 404 not_found
+    by bob /v1/jobs
+    holds '.jobs == []'
+    by alice -H 'Authorization: Bearer offload_wrong' /v1/jobs
+    expect_problem 401 unauthorized
+}
+
+@test "with a keys file, too, a certificate needs a line, which has its scopes and quotas" {
+    echo "alice cert read rate=2/m" >"$BATS_TEST_TMPDIR/keys"
+    start_tls --tls-client-ca "$TLS/authority.pem" --keys "$BATS_TEST_TMPDIR/keys"
+    by bob /v1/jobs
+    expect_problem 401 unauthorized
+    holds '.detail | test("no line in the keys file")'
+    by alice -H 'Content-Type: application/json' --data-binary "$ECHO" /v1/jobs
+    expect_problem 403 forbidden
+    by alice /v1/jobs
+    [ "$CODE" = 200 ]
+    by alice /v1/jobs
+    [ "$CODE" = 200 ]
+    by alice /v1/jobs
+    expect_problem 429 over_quota
+    run "$OFFLOADD" --data-dir none --insecure-no-auth --tls-cert "$TLS/server.pem" --tls-key "$TLS/server.key" \
+        --tls-client-ca "$TLS/authority.pem" --check-config
+    [ "$status" -eq 2 ]
 }
