@@ -135,6 +135,15 @@ static struct http_address_limits address_limits_of(const struct config *c, stru
     return fallback;
 }
 
+/* How clients say who they are, for the log. */
+static const char *access_kind(const struct config *c) {
+    struct access_config access = access_config_of(c);
+    return access.keys_file != NULL && access.takes_certificates ? "keys and certificates"
+           : access.keys_file != NULL                            ? "keys"
+           : access.takes_certificates                           ? "certificates"
+                                                                 : "everybody";
+}
+
 static struct http_config http_config_of(const struct config *c) {
     const struct http_address_limits none = {0}, usual = {(uint64_t)(connections_that_fit(c) + 1) / 2, USUAL_REQUESTS};
     return (struct http_config){
@@ -194,7 +203,8 @@ static void tell_ready(struct server *s) {
     LOG(LOG_INFO, "ready", LOG_STR("version", OFFLOAD_VERSION), LOG_INT("pid", getpid()),
         LOG_RAW("listen", addresses.data), LOG_INT("workers", s->config.workers),
         LOG_STR("workers_why", s->config.workers_why), LOG_INT("express_workers", s->config.express_workers),
-        LOG_STR("data_dir", s->config.data_dir), LOG_INT("max_memory", s->config.max_memory));
+        LOG_STR("data_dir", s->config.data_dir), LOG_STR("access", access_kind(&s->config)),
+        LOG_INT("max_memory", s->config.max_memory));
     buf_deinit(&addresses);
     tell_supervisor("READY=1");
     symbols_let_go();

@@ -1,7 +1,8 @@
 /* tenants.h: the tenants that have live jobs: whose turn it is depends on them, and how much room they take. Front end.
  *
- * A tenant is the name of an API key (record->tenant). It is known here as long as a job of it is in the live table, so
- * there are never more tenants than live jobs. A job without a tenant has none here. */
+ * A tenant is the name of an API key (record->tenant). It is known here as long as a job of it is in the live table; a few
+ * are kept a while longer, because a client that waits for each of its jobs has none in between. A job without a tenant has
+ * none here. */
 #ifndef OFFLOAD_JOBS_TENANTS_H
 #define OFFLOAD_JOBS_TENANTS_H
 
