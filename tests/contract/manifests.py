@@ -20,6 +20,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SCHEMAS = "tests/contract/k8s-schemas/v1.37.json"
 KINDS = {
     ("apps/v1", "StatefulSet"): "io.k8s.api.apps.v1.StatefulSet",
+    ("apps/v1", "Deployment"): "io.k8s.api.apps.v1.Deployment",
     ("v1", "Service"): "io.k8s.api.core.v1.Service",
     ("v1", "Secret"): "io.k8s.api.core.v1.Secret",
     ("policy/v1", "PodDisruptionBudget"): "io.k8s.api.policy.v1.PodDisruptionBudget",
@@ -106,9 +107,10 @@ def mutants(manifest):
     yield "another version", change("apiVersion", value="apps/v2")
 
 
-def check_of_service(all_of, faults):
-    """The facts about the one StatefulSet, its pod and what belongs to them."""
-    (manifest,) = all_of["StatefulSet"]
+def check_of_service(all_of, kind, faults):
+    """The facts about the one StatefulSet or Deployment, its pod and what belongs to them."""
+    (manifest,) = all_of[kind]
+    on_disk = kind == "StatefulSet"
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -153,12 +155,15 @@ def check_of_service(all_of, faults):
             faults["rights"].append(f"resources.{amount} is not of cpu and memory")
 
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    volumes.update((claim["metadata"]["name"], claim) for claim in manifest["spec"]["volumeClaimTemplates"])
+    volumes.update((claim["metadata"]["name"], claim) for claim in manifest["spec"].get("volumeClaimTemplates", []))
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     secrets = {secret["metadata"]["name"]: secret for secret in all_of["Secret"]}
     secret = secrets.get(volumes["keys"]["secret"]["secretName"])
-    if set(mounts) != set(volumes) or mounts["jobs"] != image["VOLUME"] or mounts["jobs"] != image["ENV"]["STATE_DIRECTORY"]:
+    places = {image["VOLUME"], image["ENV"]["STATE_DIRECTORY"]} if on_disk else {None}
+    if set(mounts) != set(volumes) or {mounts.get("jobs")} != places:
         faults["volumes"].append(f"mounts {mounts}, volumes {sorted(volumes)}")
+    if on_disk == (variables.get("OFFLOAD_DATA_DIR") == "none"):
+        faults["volumes"].append("what has a disk keeps its jobs there, and what has none does not")
     folder, _, name = variables["OFFLOAD_KEYS"].rpartition("/")
     if secret is None or folder != mounts["keys"] or name not in secret["stringData"]:
         faults["volumes"].append(f"there is no {variables['OFFLOAD_KEYS']}")
@@ -166,10 +171,10 @@ def check_of_service(all_of, faults):
     labels = manifest["spec"]["template"]["metadata"]["labels"]
     selectors = [manifest["spec"]["selector"]["matchLabels"], service["spec"]["selector"]]
     selectors += [policy["spec"]["selector"]["matchLabels"] for policy in all_of["PodDisruptionBudget"]]
-    selectors += [policy["spec"]["podSelector"]["matchLabels"] for policy in all_of["NetworkPolicy"]]
-    if len(selectors) != 4 or any(selector != labels for selector in selectors):
+    selectors += [policy["spec"]["podSelector"]["matchLabels"] for policy in all_of.get("NetworkPolicy", [])]
+    if len(selectors) != (4 if on_disk else 3) or any(selector != labels for selector in selectors):
         faults["labels"].append(f"the pod has {labels}, and these are selected: {selectors}")
-    if manifest["spec"]["serviceName"] != service["metadata"]["name"] or manifest["spec"]["replicas"] != 1:
+    if on_disk and (manifest["spec"]["serviceName"] != service["metadata"]["name"] or manifest["spec"]["replicas"] != 1):
         faults["labels"].append("one pod, behind the Service, is what the store allows")
 
     for line in secret["stringData"][name].splitlines():
@@ -229,18 +234,21 @@ def main():
             print("#   " + str(fault).replace("\n", "\n#   "), flush=True)
 
     schemas = json.loads(text_of(SCHEMAS))["definitions"]
-    all_of = {}
-    for path in sorted(glob.glob(os.path.join(ROOT, "docker/k8s/*.yaml"))):
-        for document in documents(path):
-            all_of.setdefault(document["kind"], []).append(document)
-            faults = faults_by_schema(document, schemas)
-            result(f"{os.path.basename(path)}: the {document['kind']} is valid", faults)
-    for name, wrong in mutants(all_of["StatefulSet"][0]):
-        result(f"the schema rejects {name}", [] if faults_by_schema(wrong, schemas) else ["it accepts it"])
-    faults = {name: [] for name in ("options", "ports", "probes", "times", "rights", "volumes", "labels", "keys")}
-    check_of_service(all_of, faults)
-    for name, found in faults.items():
-        result(f"Kubernetes: what is said of {name} is true", found)
+    keys = {}
+    for folder, kind in (("docker/k8s", "StatefulSet"), ("docker/k8s/in-memory", "Deployment")):
+        all_of = dict(keys)
+        for path in sorted(glob.glob(os.path.join(ROOT, folder, "*.yaml"))):
+            for document in documents(path):
+                all_of.setdefault(document["kind"], []).append(document)
+                faults = faults_by_schema(document, schemas)
+                result(f"{folder}/{os.path.basename(path)}: the {document['kind']} is valid", faults)
+        for name, wrong in mutants(all_of[kind][0]):
+            result(f"{kind}: the schema rejects {name}", [] if faults_by_schema(wrong, schemas) else ["it accepts it"])
+        faults = {name: [] for name in ("options", "ports", "probes", "times", "rights", "volumes", "labels", "keys")}
+        check_of_service(all_of, kind, faults)
+        for name, found in faults.items():
+            result(f"{kind}: what is said of {name} is true", found)
+        keys = {"Secret": all_of["Secret"]}
     for name, check in (("compose.yaml and compose.tls.yaml", check_compose), ("the Dockerfiles", check_images)):
         found = []
         check(found)
