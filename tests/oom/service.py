@@ -108,7 +108,7 @@ class Service:
 
     def ask(self, method, path, body=None, headers=None):
         """One request on a connection of its own. None: the connection was closed without a whole answer."""
-        headers = {**self.headers, **(headers or {})}
+        headers = dict(headers or {})
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -123,7 +123,7 @@ class Service:
     def ask_on(self, connection, method, path, body, headers):
         """The same on this connection, which is closed then."""
         try:
-            connection.request(method, path, body, {**headers, "Connection": "close"})
+            connection.request(method, path, body, {**self.headers, **headers, "Connection": "close"})
             response = connection.getresponse()
             try:
                 answer = Answer(response.status, response.headers, response.read())
