@@ -261,7 +261,6 @@ int access_configure(struct access *a, const struct access_config *config, struc
     HASH_ITER(hh, a->callers, c, next) {
         c->grant.scopes = 0;
     }
-    a->certificates = 0;
     for (size_t i = 0; i < keys.count; i++) {
         c = credentials.all[i].caller;
         if (c->grant.scopes == 0)
@@ -349,12 +348,18 @@ struct caller *access_by_user(struct access *a, uid_t uid) {
     return c == NULL ? NULL : c->caller;
 }
 
+/* Names stand in logs, metrics and documents. The keys file allows less. */
+static bool can_be_a_name(const char *common_name) {
+    size_t size = strlen(common_name);
+    return size > 0 && size <= ACCESS_MAX_NAME && strpbrk(common_name, "\"\\") == NULL;
+}
+
 struct caller *access_by_certificate(struct access *a, const char *common_name) {
     struct credential *known;
     HASH_FIND(hh, a->credentials.tables[KEY_CERTIFICATE], common_name, strlen(common_name), known);
     if (known != NULL || !a->takes_any_certificate)
         return known == NULL ? NULL : known->caller;
-    if (strlen(common_name) > ACCESS_MAX_NAME || common_name[0] == '\0')
+    if (!can_be_a_name(common_name))
         return NULL;
     struct caller *c = find_caller(a, common_name);
     if (c == NULL && a->certificates < MAX_CERTIFICATES) {

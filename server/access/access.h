@@ -47,6 +47,7 @@ const char *access_read_token(const char *header, size_t *size);
 /* Each returns NULL if nobody is known by that. Tokens are compared by their hashes, in constant time. */
 struct caller *access_by_token(struct access *a, const char *token, size_t size);
 struct caller *access_by_user(struct access *a, uid_t uid);
+/* common_name: UTF-8 without control characters. One with a quote or a backslash is nobody's. */
 struct caller *access_by_certificate(struct access *a, const char *common_name);
 /* Somebody was not let in. why: "no_key", "wrong_key", "scope". A constant. */
 void access_count_failure(struct access *a, const char *why);

@@ -115,11 +115,11 @@ void render_job(struct buf *out, const struct record *r, const struct job_view *
     }
     buf_puts(out, "\",\"status\":\"");
     buf_puts(out, job_status_name(r->status));
-    if (r->tenant != NULL) {
-        buf_puts(out, "\",\"key\":\"");
-        buf_puts(out, r->tenant);
-    }
     buf_putc(out, '"');
+    if (r->tenant != NULL) {
+        buf_puts(out, ",\"key\":");
+        buf_json_string(out, r->tenant, strlen(r->tenant));
+    }
     put_time(out, "created_at", r->created_ms);
     put_time(out, "started_at", r->started_ms);
     put_time(out, "finished_at", r->finished_ms);

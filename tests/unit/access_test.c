@@ -318,6 +318,9 @@ static void test_certificates_without_a_file(void **state) {
     assert_non_null(c);
     assert_ptr_equal(access_by_certificate(a, "billing"), c);
     assert_true(caller_may(c, ACCESS_SUBMIT) && caller_may(c, ACCESS_READ) && !caller_may(c, ACCESS_ADMIN));
+    assert_string_equal(caller_name(access_by_certificate(a, "J\u00f6rg, sales@example")), "J\u00f6rg, sales@example");
+    assert_null(access_by_certificate(a, "a\"b"));
+    assert_null(access_by_certificate(a, "a\\b"));
     assert_null(access_by_certificate(a, ""));
     assert_null(access_by_certificate(a, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
     assert_null(by_token(a, KEY_A));
