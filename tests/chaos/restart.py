@@ -268,6 +268,7 @@ def main():
                 daemon.start()
         for c in clients:
             c.join(END_S)
+        clients[0].connection = None  # it can have ended before the last kill, and has a connection to what was killed
         errors = [c.error for c in clients if c.error]
         ids = [i for c in clients for i in c.ids.values()]
         if not errors and len(set(ids)) != o.jobs:
