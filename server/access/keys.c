@@ -261,7 +261,7 @@ static const char *take_line(struct keys *keys, const char *text, size_t size, u
 }
 
 int keys_parse(struct keys *keys, const char *text, size_t size, struct buf *error) {
-    const char *end = text + size, *why = NULL;
+    const char *end = size == 0 ? text : text + size, *why = NULL; /* an empty text can be NULL */
     unsigned number = 0;
     *keys = (struct keys){NULL, 0, 0};
     while (why == NULL && text < end) {

@@ -152,6 +152,15 @@ static void test_a_line_has_all_its_parts(void **state) {
     keys_deinit(&keys);
 }
 
+static void test_an_empty_file_has_no_lines(void **state) {
+    struct keys keys;
+    struct buf error = {0};
+    (void)state;
+    assert_int_equal(keys_parse(&keys, NULL, 0, &error), 0);
+    assert_int_equal(keys.count, 0);
+    keys_deinit(&keys);
+}
+
 static void expect_fault(const char *text, const char *what) {
     struct keys keys;
     struct buf error = {0};
@@ -442,6 +451,7 @@ int main(void) {
         cmocka_unit_test(test_a_new_rate_leaves_the_share),
         cmocka_unit_test(test_the_clock_can_stand_still),
         cmocka_unit_test(test_a_line_has_all_its_parts),
+        cmocka_unit_test(test_an_empty_file_has_no_lines),
         cmocka_unit_test(test_faults_name_their_line),
         cmocka_unit_test_setup_teardown(test_it_is_known_by_key_user_and_certificate, make_access, free_access),
         cmocka_unit_test_setup_teardown(test_scopes_and_views, make_access, free_access),
