@@ -160,6 +160,13 @@ class Service:
     def zygotes(self):
         return children_of(self.pid)
 
+    def replace_zygote(self):
+        """Reloads. The first zygote is forked, and all later ones are executed anew, which takes more memory."""
+        first, end = set(self.zygotes()), time.monotonic() + 10
+        os.kill(self.pid, signal.SIGHUP)
+        while (first & set(self.zygotes()) or not self.zygotes()) and time.monotonic() < end:
+            time.sleep(0.05)
+
     def workers(self):
         return [worker for zygote in self.zygotes() for worker in children_of(zygote)]
 
@@ -785,6 +792,7 @@ def soak_service(folder, seconds, seed, report):
     try:
         warm_up = max(6, min(seconds * 0.2, 60))
         soak.run_load(warm_up)
+        service.replace_zygote()
         busy = soak.settle()
         report.check("it is quiet after the warm-up", [] if busy is None else [busy])
         before, kinds = service.look(), service.descriptors()
