@@ -180,14 +180,10 @@ static struct http_connection *begin_connection(struct http *h, struct MHD_Conne
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code) {
     struct http_daemon *d = cls;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        d->connections++;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
         *context = begin_connection(d->http, mhd);
-    } else {
-        d->connections--;
-        if (*context != NULL)
-            http_connection_free(*context);
-    }
+    else if (*context != NULL)
+        http_connection_free(*context);
 }
 
 static void on_library_log(void *cls, const char *format, va_list args) {
@@ -212,7 +208,7 @@ static void on_daemon_ready(struct watch *w, uint32_t events) {
 
 static int64_t timeout_of(const struct http_daemon *d) {
     MHD_UNSIGNED_LONG_LONG ms;
-    return d->connections > 0 && MHD_get_timeout(d->library, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
+    return d->library != NULL && MHD_get_timeout(d->library, &ms) == MHD_YES ? (int64_t)ms * NS_PER_MS : -1;
 }
 
 /* In how many ns libmicrohttpd has to run, although nothing happens; -1: it has not. */
@@ -235,9 +231,8 @@ static bool is_run_due(struct http *h) {
 static void run_daemons(struct http *h) {
     h->connections.more = false;
     http_connections_begin_reading(&h->connections);
-    if (h->plain.connections > 0)
-        MHD_run(h->plain.library);
-    if (h->secure.connections > 0)
+    MHD_run(h->plain.library);
+    if (h->secure.library != NULL)
         MHD_run(h->secure.library);
     http_connections_end_reading();
     if (h->tls != NULL)

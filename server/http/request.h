@@ -88,7 +88,6 @@ struct http_daemon {
     struct http *http;
     struct MHD_Daemon *library; /* NULL: it is not there */
     struct watch watch;         /* its epoll descriptor */
-    unsigned connections;       /* that it has */
 };
 
 struct http {
