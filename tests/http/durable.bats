@@ -57,8 +57,11 @@ restart() {
     blocker=$(submit '{"type":"sleep","params":{"ms":60000}}')
     wait_for running "$blocker"
     ids=()
+    planned() { [ "$(job_field "$1" .progress.total)" = 1 ]; } # one that is not is planned first after the restart
     for i in 1 2 3 4 5 6; do
-        ids+=("$(submit '{"type":"burn","params":{"cpu_ms":20}}')")
+        id=$(submit '{"type":"burn","params":{"cpu_ms":20}}')
+        wait_for planned "$id"
+        ids+=("$id")
     done
     kill_daemon
     restart --workers 1 --express-cost 0s
@@ -69,6 +72,7 @@ restart() {
     for id in "${ids[@]}"; do
         job_field "$id" .started_at
     done >"$BATS_TEST_TMPDIR/starts"
+    cat "$BATS_TEST_TMPDIR/starts"
     sort -c "$BATS_TEST_TMPDIR/starts"
 }
 
