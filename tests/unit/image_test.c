@@ -59,7 +59,7 @@ static bool ask(void *arg) {
 
 /* libvips says nothing of images that are ready at once, as those of the corpus are. */
 #define LARGE                                                                                                          \
-    "{\"ops\":[{\"filter\":\"flip\"},{\"filter\":\"thumbnail\",\"width\":600,\"height\":480,\"fit\":\"fill\"},"       \
+    "{\"ops\":[{\"filter\":\"flip\"},{\"filter\":\"thumbnail\",\"width\":600,\"height\":480,\"fit\":\"fill\"},"        \
     "{\"filter\":\"rotate\"},{\"filter\":\"blur\"}]}"
 
 static void progress_goes_forward_to_its_end(void **state) {
