@@ -28,12 +28,13 @@ static const struct kernels {
     const struct rows_kernel *rows;
     bool automatic; /* PRECISION_AUTO can take it */
 } kernels[] = {
-    {PRECISION_BF16, &gemm_bf16_amx, &rows_avx2, true},          /* by AMX */
-    {PRECISION_FX16, &gemm_fx16_avx2, &rows_avx2, true},         /* nearer to fp32 than bf16 is */
+    {PRECISION_BF16, &gemm_bf16_amx, &rows_avx512, true},        /* by AMX */
+    {PRECISION_FX16, &gemm_fx16_avx512, &rows_avx512, true},     /* nearer to fp32 than bf16 is */
+    {PRECISION_FX16, &gemm_fx16_avx2, &rows_avx2, true},         /* the same on older CPUs */
     {PRECISION_FP32, &gemm_fp32_avx2, &rows_avx2, true},         /* exact */
     {PRECISION_FP32, &gemm_fp32_portable, &rows_portable, true}, /* any CPU */
-    {PRECISION_BF16, &gemm_bf16_avx512, &rows_avx2, false}, /* a little quicker than fx16, but ten times as far off */
-    {PRECISION_INT8, &gemm_int8_avx2, &rows_avx2, false},   /* off by far */
+    {PRECISION_BF16, &gemm_bf16_avx512, &rows_avx512, false},    /* no quicker than fx16, and ten times as far off */
+    {PRECISION_INT8, &gemm_int8_avx2, &rows_avx2, false},        /* off by far */
 };
 
 struct encoder_layer {

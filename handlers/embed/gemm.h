@@ -48,20 +48,26 @@ struct gemm_kernel {
 extern const struct gemm_kernel gemm_fp32_avx2;
 extern const struct gemm_kernel gemm_fp32_portable; /* any CPU */
 extern const struct gemm_kernel gemm_fx16_avx2;     /* 16-bit fixed point */
+extern const struct gemm_kernel gemm_fx16_avx512;   /* the same, and the same bits */
 extern const struct gemm_kernel gemm_int8_avx2;     /* activations of 7 bits, weights of 8 */
 extern const struct gemm_kernel gemm_bf16_amx;      /* by oneDNN */
 extern const struct gemm_kernel gemm_bf16_avx512;   /* the same on CPUs without AMX */
 
 /* ---- for kernels ------------------------------------------------------------------------------------------------- */
 
-/* Weights are packed in panels of this many outputs; the last one is filled up with zeros. */
-enum { GEMM_PANEL = 16 };
+enum {
+    GEMM_PANEL = 16,    /* outputs that are packed together; the last panel is filled up with zeros */
+    INTEGER_BLOCK = 384 /* for kernels of integers: inputs that share a scale of their row */
+};
 
 static inline size_t gemm_align(size_t bytes) {
     return (bytes + GEMM_ALIGN - 1) / GEMM_ALIGN * GEMM_ALIGN;
 }
 static inline size_t gemm_panels(uint32_t outputs) {
     return (outputs + GEMM_PANEL - 1) / GEMM_PANEL;
+}
+static inline size_t gemm_blocks(uint32_t inputs) {
+    return (inputs + INTEGER_BLOCK - 1) / INTEGER_BLOCK;
 }
 
 /* The weights of an output of all parts together, and its bias. NULL: there is no such output, its weights are zeros. */

@@ -48,12 +48,6 @@ static inline TARGET float gemm_largest(const float *a, size_t count) {
 
 /* ---- for kernels of integers ------------------------------------------------------------------------------------- */
 
-#define INTEGER_BLOCK 384 /* inputs that share a scale of their row */
-
-static inline size_t gemm_blocks(uint32_t inputs) {
-    return (inputs + INTEGER_BLOCK - 1) / INTEGER_BLOCK;
-}
-
 /* Eight numbers times a factor, as integers from -largest to largest. */
 static inline TARGET __m128i gemm_integers(const float *a, __m256 factor, int16_t largest) {
     __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(a), factor));

@@ -12,7 +12,7 @@
 #include "handlers/embed/model.h"
 
 enum {
-    ROWS_TILE = 6,  /* queries that attention takes at once */
+    ROWS_TILE = 12, /* queries that attention takes at once, at most */
     ROWS_LANES = 16 /* the keys of a head, and the numbers of a value, are filled up to a multiple of it */
 };
 
@@ -45,6 +45,7 @@ struct rows_kernel {
     void (*head_attend)(const struct head *h, size_t first, size_t count, float *out, size_t out_stride);
 };
 
+extern const struct rows_kernel rows_avx512;
 extern const struct rows_kernel rows_avx2;
 extern const struct rows_kernel rows_portable; /* any CPU */
 

@@ -4,6 +4,7 @@
 
 #ifdef __x86_64__
 #define LANES        8
+#define WIDTH        2
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define MAX(a, b)    _mm256_max_ps(a, b)
 

@@ -1,6 +1,7 @@
-/* rows_body.h: the functions of rows.h, by vectors of LANES numbers. rows_avx2.c and rows_portable.c include it after they
- * have said what a vector is: LANES, FMA(a, b, c), which is a * b + c, MAX(a, b), and TARGET, the attribute of each
- * function. They run in workers. */
+/* rows_body.h: the functions of rows.h, by vectors of LANES numbers. rows_avx512.c and its like include it after they have
+ * said what a vector is: LANES, FMA(a, b, c), which is a * b + c, MAX(a, b), and TARGET, the attribute of each function.
+ * Attention works on tiles of up to 6 or 12 queries, TILE, by WIDTH vectors, for whose sums there must be registers. They
+ * run in workers. */
 #include <math.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+
+_Static_assert(TILE <= ROWS_TILE && ROWS_LANES % (WIDTH * LANES) == 0, "tiles fit into the caller's memory");
 
 #define INLINE   static inline __attribute__((always_inline)) TARGET
 #define SPLAT(x) ((x) - (vec){0})
@@ -35,6 +38,8 @@ INLINE float sum(vec v) {
     return s;
 }
 
+/* A row is a multiple of 8 numbers, so wider vectors are for attention alone. */
+#if LANES <= 8
 /* ---- layer norm -------------------------------------------------------------------------------------------------- */
 
 /* The mean and the variance in two passes: one pass would lose digits where the mean is large. */
@@ -86,6 +91,7 @@ static TARGET void gelu(float *x, size_t count) {
         store(x + i, gelu_of(load(x + i)));
 }
 
+#endif
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 
 /* e^x for x <= 0, off by at most 2e-7 of it; 0 for x < -87, where it would leave the range of normal numbers. It is
@@ -104,6 +110,39 @@ INLINE vec exp_of(vec x) {
     p = FMA(p, r, SPLAT(0.5f));
     p = FMA(p * r, r, r) + 1.0f;
     return clear(x < SPLAT(-87.0f), (vec)((words)p + bits));
+}
+
+/* Several vectors, whose sums are made at the same time. */
+struct wide {
+    vec part[WIDTH];
+};
+
+INLINE struct wide load_wide(const float *from) {
+    struct wide w;
+    for (int i = 0; i < WIDTH; i++)
+        w.part[i] = load(from + i * LANES);
+    return w;
+}
+
+/* The first `left` numbers, if that is less than all of them. */
+INLINE void store_wide(float *to, struct wide w, size_t left) {
+    if (left < WIDTH * LANES) {
+        memcpy(to, &w, left * sizeof *to);
+        return;
+    }
+    for (int i = 0; i < WIDTH; i++)
+        store(to + i * LANES, w.part[i]);
+}
+
+INLINE void add_product(struct wide *sum, float factor, struct wide w) {
+    for (int i = 0; i < WIDTH; i++)
+        sum->part[i] = FMA(SPLAT(factor), w.part[i], sum->part[i]);
+}
+
+INLINE struct wide scaled(struct wide w, float factor) {
+    for (int i = 0; i < WIDTH; i++)
+        w.part[i] *= factor;
+    return w;
 }
 
 /* Keys become panels of ROWS_LANES of them: their first numbers, their second numbers and so on, with zeros for keys that
@@ -130,27 +169,22 @@ static TARGET void head_gather(const struct head *h) {
 /* weights = query . key, of `height` queries with all keys. `height` is a constant where this is called. */
 INLINE void score(const struct head *h, const float *query, int height) {
     size_t padded = rows_padded(h->tokens), stride = h->stride, size = h->size;
-    for (size_t k = 0; k < padded; k += 2 * LANES) {
+    for (size_t k = 0; k < padded; k += WIDTH * LANES) {
         const float *keys = h->keys + k / ROWS_LANES * ROWS_LANES * size + k % ROWS_LANES;
         float *out = h->weights + k;
-        vec sums[ROWS_TILE][2];
-#pragma GCC unroll 6
+        struct wide sums[TILE];
+#pragma GCC unroll 12
         for (int r = 0; r < height; r++)
-            sums[r][0] = sums[r][1] = (vec){0};
+            sums[r] = (struct wide){0};
         for (size_t i = 0; i < size; i++) {
-            vec k0 = load(keys + i * ROWS_LANES), k1 = load(keys + i * ROWS_LANES + LANES);
-#pragma GCC unroll 6
-            for (int r = 0; r < height; r++) {
-                vec q = SPLAT(query[(size_t)r * stride + i]);
-                sums[r][0] = FMA(q, k0, sums[r][0]);
-                sums[r][1] = FMA(q, k1, sums[r][1]);
-            }
+            struct wide k_i = load_wide(keys + i * ROWS_LANES);
+#pragma GCC unroll 12
+            for (int r = 0; r < height; r++)
+                add_product(&sums[r], query[(size_t)r * stride + i], k_i);
         }
-#pragma GCC unroll 6
-        for (int r = 0; r < height; r++) {
-            store(out + (size_t)r * padded, sums[r][0]);
-            store(out + (size_t)r * padded + LANES, sums[r][1]);
-        }
+#pragma GCC unroll 12
+        for (int r = 0; r < height; r++)
+            store_wide(out + (size_t)r * padded, sums[r], WIDTH * LANES);
     }
 }
 
@@ -173,43 +207,29 @@ INLINE float soften(float *weights, size_t tokens, float scale) {
     return 1 / sum(total);
 }
 
-/* Stores two vectors, by a factor: as many of their numbers as are left. */
-INLINE void put(float *out, const vec sums[2], float factor, size_t left) {
-    vec results[2] = {sums[0] * factor, sums[1] * factor};
-    if (left < 2 * LANES) {
-        memcpy(out, results, left * sizeof *out);
-        return;
-    }
-    store(out, results[0]);
-    store(out + LANES, results[1]);
-}
-
 /* out = the values, by their weights. */
 INLINE void mix(const struct head *h, const float *factors, float *out, size_t out_stride, int height) {
     size_t keys = rows_padded(h->tokens), size = rows_padded(h->size), tokens = h->tokens;
-    for (size_t i = 0; i < h->size; i += 2 * LANES) {
+    for (size_t i = 0; i < h->size; i += WIDTH * LANES) {
         const float *values = h->values + i, *weights = h->weights;
-        vec sums[ROWS_TILE][2];
-#pragma GCC unroll 6
+        struct wide sums[TILE];
+#pragma GCC unroll 12
         for (int r = 0; r < height; r++)
-            sums[r][0] = sums[r][1] = (vec){0};
+            sums[r] = (struct wide){0};
         for (size_t k = 0; k < tokens; k++) {
-            vec v0 = load(values + k * size), v1 = load(values + k * size + LANES);
-#pragma GCC unroll 6
-            for (int r = 0; r < height; r++) {
-                vec w = SPLAT(weights[(size_t)r * keys + k]);
-                sums[r][0] = FMA(w, v0, sums[r][0]);
-                sums[r][1] = FMA(w, v1, sums[r][1]);
-            }
+            struct wide v = load_wide(values + k * size);
+#pragma GCC unroll 12
+            for (int r = 0; r < height; r++)
+                add_product(&sums[r], weights[(size_t)r * keys + k], v);
         }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
         for (int r = 0; r < height; r++)
-            put(out + (size_t)r * out_stride + i, sums[r], factors[r], h->size - i);
+            store_wide(out + (size_t)r * out_stride + i, scaled(sums[r], factors[r]), h->size - i);
     }
 }
 
 INLINE void attend(const struct head *h, size_t first, float *out, size_t out_stride, int height) {
-    float factors[ROWS_TILE], scale = 1 / sqrtf((float)h->size);
+    float factors[TILE], scale = 1 / sqrtf((float)h->size);
     score(h, h->query + first * h->stride, height);
     for (int r = 0; r < height; r++)
         factors[r] = soften(h->weights + (size_t)r * rows_padded(h->tokens), h->tokens, scale);
@@ -226,10 +246,33 @@ ATTEND(3)
 ATTEND(4)
 ATTEND(5)
 ATTEND(6)
+#if TILE == 12
+ATTEND(7)
+ATTEND(8)
+ATTEND(9)
+ATTEND(10)
+ATTEND(11)
+ATTEND(12)
+#endif
 
 static void head_attend(const struct head *h, size_t first, size_t count, float *out, size_t out_stride) {
-    static void (*const tiles[])(const struct head *, size_t, float *,
-                                 size_t) = {NULL, attend_1, attend_2, attend_3, attend_4, attend_5, attend_6};
-    for (size_t end = first + count; first < end; first += ROWS_TILE)
-        tiles[end - first < ROWS_TILE ? end - first : ROWS_TILE](h, first, out, out_stride);
+    static void (*const tiles[])(const struct head *, size_t, float *, size_t) = {
+        NULL,
+        attend_1,
+        attend_2,
+        attend_3,
+        attend_4,
+        attend_5,
+        attend_6,
+#if TILE == 12
+        attend_7,
+        attend_8,
+        attend_9,
+        attend_10,
+        attend_11,
+        attend_12,
+#endif
+    };
+    for (size_t end = first + count; first < end; first += TILE)
+        tiles[end - first < TILE ? end - first : TILE](h, first, out, out_stride);
 }

@@ -1,5 +1,7 @@
 /* rows_portable.c: what the encoder does between two products, on any CPU. */
 #define LANES        4
+#define TILE         6
+#define WIDTH        2
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define MAX(a, b)    larger(a, b)
 #define TARGET

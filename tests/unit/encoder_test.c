@@ -55,9 +55,13 @@ static const struct tested {
     double error, worst;
     bool rounds; /* the factors, to bf16 */
 } tested[] = {
-    {&gemm_fp32_portable, 1e-6, 776.0 / (1 << 24), false}, {&gemm_fp32_avx2, 1e-6, 776.0 / (1 << 24), false},
-    {&gemm_fx16_avx2, 2e-4, 0.5 / 682 + 1e-4, false},      {&gemm_int8_avx2, 2e-2, 2e-2, false},
-    {&gemm_bf16_avx512, 1e-6, 776.0 / (1 << 24), true},    {&gemm_bf16_amx, 1e-6, 776.0 / (1 << 24), true},
+    {&gemm_fp32_portable, 1e-6, 776.0 / (1 << 24), false},
+    {&gemm_fp32_avx2, 1e-6, 776.0 / (1 << 24), false},
+    {&gemm_fx16_avx2, 2e-4, 0.5 / 682 + 1e-4, false},
+    {&gemm_fx16_avx512, 2e-4, 0.5 / 682 + 1e-4, false},
+    {&gemm_int8_avx2, 2e-2, 2e-2, false},
+    {&gemm_bf16_avx512, 1e-6, 776.0 / (1 << 24), true},
+    {&gemm_bf16_amx, 1e-6, 776.0 / (1 << 24), true},
 };
 enum { TESTED = sizeof tested / sizeof *tested };
 
@@ -213,6 +217,23 @@ static void a_row_is_the_same_among_others(void **state) {
     free_linear(l);
 }
 
+static void fixed_point_has_the_same_bits_on_all_cpus(void **state) {
+    (void)state;
+    must_have(&gemm_fx16_avx512);
+    for (uint32_t outputs = 8; outputs <= 72; outputs += 16) {
+        struct linear l = random_linear(outputs, 776);
+        struct packed old = pack_parts(&gemm_fx16_avx2, &l, 1), new = pack_parts(&gemm_fx16_avx512, &l, 1);
+        float *a = numbers((size_t)GEMM_ROWS * 776, 2), *first = numbers((size_t)GEMM_ROWS * outputs, 1),
+              *second = numbers((size_t)GEMM_ROWS * outputs, 1);
+        assert_true(gemm_fx16_avx2.multiply(&old.w, a, GEMM_ROWS, first, old.scratch));
+        assert_true(gemm_fx16_avx512.multiply(&new.w, a, GEMM_ROWS, second, new.scratch));
+        assert_memory_equal(first, second, (size_t)GEMM_ROWS * outputs * sizeof(float));
+        free(a), free(first), free(second);
+        free_packed(old), free_packed(new);
+        free_linear(l);
+    }
+}
+
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 static const struct rows_kernel *tested_rows(void **state) {
@@ -317,7 +338,7 @@ static void check_head(const struct rows_kernel *k, uint32_t size, size_t tokens
 
 static void attention_is_right(void **state) {
     static const uint32_t sizes[] = {4, 8, 12, 20, 32, 64, 96};
-    static const size_t tokens[] = {1, 2, 5, 6, 7, 15, 16, 17, 33, 130};
+    static const size_t tokens[] = {1, 2, 5, 6, 7, 8, 11, 12, 15, 16, 17, 33, 130};
     const struct rows_kernel *k = tested_rows(state);
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
@@ -639,10 +660,14 @@ static void the_best_precision_of_the_cpu_is_taken(void **state) {
     char why[MODEL_WHY] = "";
     struct model m = random_model(32, 1, 2, 64);
     bool bf16 = gemm_bf16_amx.usable() && gemm_bf16_amx.open() == NULL, fx16 = gemm_fx16_avx2.usable();
+    bool vnni = gemm_fx16_avx512.usable() && rows_avx512.usable();
     struct encoder *e = encoder_new(&m, PRECISION_AUTO, why);
     assert_non_null(e);
     assert_int_equal(encoder_precision(e), bf16 ? PRECISION_BF16 : fx16 ? PRECISION_FX16 : PRECISION_FP32);
-    assert_string_equal(encoder_kernel(e), bf16 ? "bf16 amx" : fx16 ? "fx16 avx2" : "fp32 portable");
+    assert_string_equal(encoder_kernel(e), bf16   ? "bf16 amx"
+                                           : vnni ? "fx16 avx512"
+                                           : fx16 ? "fx16 avx2"
+                                                  : "fp32 portable");
     encoder_free(e);
     e = encoder_new(&m, PRECISION_FP32, why);
     assert_non_null(e);
@@ -802,10 +827,10 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
 
 #define OF(test, what)                                                                                                 \
     { #test " (" #what ")", test, NULL, NULL, (void *)(uintptr_t)(what) }
-#define FOR_EACH(test) OF(test, 0), OF(test, 1), OF(test, 2), OF(test, 3), OF(test, 4), OF(test, 5)
-#define ROWS(test)     OF(test, &rows_portable), OF(test, &rows_avx2)
+#define FOR_EACH(test) OF(test, 0), OF(test, 1), OF(test, 2), OF(test, 3), OF(test, 4), OF(test, 5), OF(test, 6)
+#define ROWS(test)     OF(test, &rows_portable), OF(test, &rows_avx2), OF(test, &rows_avx512)
 
-_Static_assert(sizeof tested / sizeof *tested == 6 && sizeof kernels / sizeof *kernels == 6, "FOR_EACH has them all");
+_Static_assert(sizeof tested / sizeof *tested == 7 && sizeof kernels / sizeof *kernels == 7, "FOR_EACH has them all");
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -813,6 +838,7 @@ int main(void) {
         FOR_EACH(products_are_right_of_extreme_numbers),
         FOR_EACH(several_parts_make_one_product),
         FOR_EACH(a_row_is_the_same_among_others),
+        cmocka_unit_test(fixed_point_has_the_same_bits_on_all_cpus),
         ROWS(gelu_is_right),
         ROWS(layer_norms_are_right),
         ROWS(attention_is_right),
