@@ -145,22 +145,49 @@ INLINE struct wide scaled(struct wide w, float factor) {
     return w;
 }
 
+typedef float four __attribute__((vector_size(16)));
+
+/* Zeros for NULL. */
+INLINE four load_four(const float *from) {
+    four v = {0};
+    if (from != NULL)
+        memcpy(&v, from, sizeof v);
+    return v;
+}
+
+INLINE void store_four(float *to, four v) {
+    memcpy(to, &v, sizeof v);
+}
+
+/* Four numbers of each of four keys, of which `count` are there, to four rows of a panel. */
+INLINE void transpose(const float *keys, size_t stride, size_t count, float *to) {
+    four a = load_four(count > 0 ? keys : NULL), b = load_four(count > 1 ? keys + stride : NULL);
+    four c = load_four(count > 2 ? keys + 2 * stride : NULL), d = load_four(count > 3 ? keys + 3 * stride : NULL);
+    four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    store_four(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+    store_four(to + ROWS_LANES, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+    ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    store_four(to + 2 * ROWS_LANES, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+    store_four(to + 3 * ROWS_LANES, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+}
+
 /* Keys become panels of ROWS_LANES of them: their first numbers, their second numbers and so on, with zeros for keys that
  * are not there. Values become rows that lie end to end, and are filled up with zeros. So both are read in the order in
  * which they lie, and not at steps of a power of two, which would use few sets of the first-level cache. */
 static TARGET void head_gather(const struct head *h) {
     size_t tokens = h->tokens, keys = rows_padded(tokens), size = h->size, padded = rows_padded(size);
-    for (size_t t = 0; t < keys; t++) {
-        const float *key = h->key + t * h->stride;
+    for (size_t t = 0; t < keys; t += 4) {
+        size_t count = t < tokens ? tokens - t : 0;
+        const float *key = h->key + (count > 0 ? t : 0) * h->stride;
         float *to = h->keys + t / ROWS_LANES * ROWS_LANES * size + t % ROWS_LANES;
-        for (size_t i = 0; i < size; i++)
-            to[i * ROWS_LANES] = t < tokens ? key[i] : 0;
+        for (size_t i = 0; i < size; i += 4)
+            transpose(key + i, h->stride, count, to + i * ROWS_LANES);
     }
     for (size_t t = 0; t < tokens; t++) {
         const float *value = h->value + t * h->stride;
         float *to = h->values + t * padded;
         for (size_t i = 0; i < size; i += 4)
-            memcpy(to + i, value + i, 4 * sizeof *to);
+            store_four(to + i, load_four(value + i));
         for (size_t i = size; i < padded; i++)
             to[i] = 0;
     }

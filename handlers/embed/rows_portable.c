@@ -8,12 +8,12 @@
 
 #include <stdint.h>
 
-typedef float four __attribute__((vector_size(16)));
-typedef int32_t four_ints __attribute__((vector_size(16)));
+typedef float lanes __attribute__((vector_size(16)));
+typedef int32_t masks __attribute__((vector_size(16)));
 
-static inline four larger(four a, four b) {
-    four_ints first = a > b;
-    return (four)((first & (four_ints)a) | (~first & (four_ints)b));
+static inline lanes larger(lanes a, lanes b) {
+    masks first = a > b;
+    return (lanes)((first & (masks)a) | (~first & (masks)b));
 }
 
 #include "handlers/embed/rows_body.h"
