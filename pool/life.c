@@ -26,7 +26,8 @@ void life_begin(struct worker *w) {
     if (w->state != WORKER_EMPTY || s->ending || s->current == NULL || !zygote_link_is_loaded(s->current))
         return;
     scoreboard_clear(w->board);
-    if (zygote_link_spawn(s->current, w->slot, w->lane == LANE_EXPRESS, w->start_type) != 0) {
+    unsigned nice = w->lane == LANE_MAIN ? s->config.worker_nice : 0;
+    if (zygote_link_spawn(s->current, w->slot, nice, w->start_type) != 0) {
         /* The zygote is dying, and the next one will be asked for all slots; or memory ran out. */
         loop_set_timer(s->loop, &w->spawn_timer, clock_monotonic_ns() + SLOT_RETRY_NS);
         return;

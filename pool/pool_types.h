@@ -16,8 +16,9 @@ enum lane { LANE_MAIN, LANE_EXPRESS };
 
 struct pool_config {
     unsigned workers, express_workers;
-    int64_t cancel_grace_ns;      /* from the moment a task is asked to stop until SIGKILL; SIGTERM after half of it */
-    uint64_t max_job_memory;      /* bytes of a worker while it works; 0: no limit */
+    unsigned worker_nice;    /* of the main lane: added to the nice value of the service, see nice(2); at most 19 */
+    int64_t cancel_grace_ns; /* from the moment a task is asked to stop until SIGKILL; SIGTERM after half of it */
+    uint64_t max_job_memory; /* bytes of a worker while it works; 0: no limit */
     uint64_t max_jobs_per_worker; /* 0: never recycled */
     uint64_t max_worker_rss;      /* bytes; 0: no limit; checked between tasks */
     bool test_types;

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -214,6 +215,14 @@ static void tell_not_started(pid_t worker, const struct program_in_zygote *p, co
     tell(worker, &n, NULL);
 }
 
+/* Gives the threads of the process group the nice value of the worker that it works for. */
+static void make_as_nice(pid_t group, pid_t worker) {
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, (id_t)worker);
+    if (errno == 0) /* the worker is not dead */
+        setpriority(PRIO_PGRP, (id_t)group, nice);
+}
+
 /* The worker has this process now. Takes the descriptors. */
 static void hand_over(const struct program_in_zygote *p, pid_t worker, pid_t pid, int conversation, int output) {
     struct program_process *process = calloc(1, sizeof *process);
@@ -223,6 +232,7 @@ static void hand_over(const struct program_in_zygote *p, pid_t worker, pid_t pid
         tell_not_started(worker, p, "out of memory");
     } else {
         setpgid(pid, pid); /* a process that was forked has that of the template; what it leaves behind dies with it */
+        make_as_nice(pid, worker);
         *process = (struct program_process){.pid = pid, .worker = worker, .program = p->number};
         DL_APPEND(z.processes, process);
         tell(worker, &n, (int[2]){conversation, output});

@@ -184,9 +184,9 @@ _Static_assert(sizeof(struct wire_loss) == 4 * 4 + 3 * 8, "there is no padding")
 enum zygote_request_kind { ZYGOTE_SPAWN = 1, ZYGOTE_SIGNAL };
 struct zygote_request {
     uint32_t version, kind;
-    uint32_t slot, express; /* ZYGOTE_SPAWN */
-    uint32_t start_type;    /* ZYGOTE_SPAWN: START_FORKED, or the handler that the process is to load by itself */
-    int32_t pid, signal;    /* ZYGOTE_SIGNAL */
+    uint32_t slot, nice; /* ZYGOTE_SPAWN: what is added to the nice value of the service */
+    uint32_t start_type; /* ZYGOTE_SPAWN: START_FORKED, or the handler that the process is to load by itself */
+    int32_t pid, signal; /* ZYGOTE_SIGNAL */
 };
 
 enum zygote_report_kind {

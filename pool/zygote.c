@@ -150,6 +150,7 @@ static _Noreturn void become_worker(const struct zygote_request *q, int socket, 
     log_mark = 0;
     signal(SIGTERM, SIG_IGN); /* until the worker has its own handler */
     child_begin(parent, stderr_fd);
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + (int)q->nice);
     if (q->start_type != START_FORKED)
         execute_worker(socket);
     worker_main(q->slot, socket, ZYGOTE_SCOREBOARD_FD, supply);

@@ -240,8 +240,8 @@ static int request(struct zygote_link *z, struct zygote_request *q) {
     return 0;
 }
 
-int zygote_link_spawn(struct zygote_link *z, unsigned slot, bool express, uint32_t start_type) {
-    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = slot, .express = express, .start_type = start_type};
+int zygote_link_spawn(struct zygote_link *z, unsigned slot, unsigned nice, uint32_t start_type) {
+    struct zygote_request q = {.kind = ZYGOTE_SPAWN, .slot = slot, .nice = nice, .start_type = start_type};
     return request(z, &q);
 }
 

@@ -65,10 +65,10 @@ void zygote_link_close(struct zygote_link *z);
 pid_t zygote_link_pid(const struct zygote_link *z);
 bool zygote_link_is_loaded(const struct zygote_link *z);
 
-/* Asks for a worker: `spawned` or `not_spawned` follows, unless the zygote is lost. start_type: START_FORKED, or the
- * handler that the process is to load by itself. Requests that the socket does not take wait, and are sent in their
+/* Asks for a worker: `spawned` or `not_spawned` follows, unless the zygote is lost. nice: what is added to the nice value of
+ * the service. start_type: START_FORKED, or the handler that the process is to load by itself. Requests that the socket does not take wait, and are sent in their
  * order. 0, or -1 with errno: the zygote will not get it, because it is dying or memory ran out. */
-MUST_CHECK int zygote_link_spawn(struct zygote_link *z, unsigned slot, bool express, uint32_t start_type);
+MUST_CHECK int zygote_link_spawn(struct zygote_link *z, unsigned slot, unsigned nice, uint32_t start_type);
 /* Makes the zygote send a signal to one of its children. The zygote does nothing if it has reaped that one. 0 or -1 as
  * above. */
 MUST_CHECK int zygote_link_signal(struct zygote_link *z, pid_t pid, int signal);

@@ -186,6 +186,10 @@ static const struct config_option rows[] = {
      .help = "sign webhooks with the secrets in this file: a line each, whsec_ and base64"},
     {"webhook-timeout", CONFIG_TIME, CONFIG_RELOADED, AT(webhook_timeout_ns), 10 * MS, 3600 * S, .fallback = "20s",
      .help = "how long one attempt of a webhook can take"},
+    {"worker-nice", CONFIG_COUNT, CONFIG_RELOADED, AT(worker_nice), 0, 19, .fallback = "5",
+     .help =
+         "is added to the nice value of workers, but not of express workers, so that the service and other programs "
+         "do not wait for a CPU"},
     {"workers", CONFIG_COUNT, CONFIG_AT_START, AT(workers), 1, 4096, .decided = "the CPUs this process can use",
      .help = "how many worker processes there are"},
 };

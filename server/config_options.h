@@ -35,7 +35,7 @@ struct config {
     int64_t max_key_metrics;
     const char *tls_cert, *tls_key, *tls_client_ca; /* files; NULL: none */
 
-    int64_t workers, express_workers;
+    int64_t workers, express_workers, worker_nice;
     char workers_why[128]; /* why that many, for the log; not an option */
     int64_t express_cost_ns;
 

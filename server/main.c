@@ -60,6 +60,7 @@ static struct pool_config pool_config_of(const struct config *c, const struct po
         .cancel_grace_ns = c->cancel_grace_ns,
         .max_job_memory = (uint64_t)c->max_job_memory,
         .max_jobs_per_worker = (uint64_t)c->max_jobs_per_worker,
+        .worker_nice = (unsigned)c->worker_nice,
         .max_worker_rss = (uint64_t)c->max_worker_rss,
         .test_types = c->enable_test_types,
     };

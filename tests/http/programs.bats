@@ -363,6 +363,16 @@ deaths='segv:signal:SIGSEGV kill:signal:SIGKILL exit:exit:3 half:exit:0 close:pr
     [ "$(worker_pids)" = "$workers" ]
 }
 
+@test "a program process is as nice as the worker that it works for" {
+    for how in --fork ""; do
+        # shellcheck disable=SC2086 # no word at all
+        serve $how -- --worker-nice 7 --express-cost 0s
+        pid=$(program_pid)
+        [ "$(ps -o ni= -p "$pid")" -eq $(($(ps -o ni= -p "$DAEMON") + 7)) ]
+        stop_daemon
+    done
+}
+
 # ---- limits ------------------------------------------------------------------------------------------------------------
 
 @test "--max-job-memory and --max-worker-rss count the program process" {

@@ -63,6 +63,27 @@ LONG='{"type":"sleep","params":{"ms":600000}}'
     grep -q 'offloadd: worker .*sleep' <<<"$titles"
 }
 
+# The nice values of the workers of a lane, over that of the service.
+niceness() {
+    local own pid
+    own=$(ps -o ni= -p "$DAEMON")
+    call /v1/workers
+    for pid in $(field ".workers[] | select(.lane == \"$1\") | .pid"); do
+        echo $(($(ps -o ni= -p "$pid") - own))
+    done | xargs
+}
+
+@test "workers leave the CPU to the service and to express workers: --worker-nice" {
+    echo 'workers = 2' >"$BATS_TEST_TMPDIR/config"
+    start_daemon --config "$BATS_TEST_TMPDIR/config"
+    [ "$(niceness main)" = "5 5" ]
+    [ "$(niceness express)" = 0 ]
+    echo 'worker-nice = 0' >>"$BATS_TEST_TMPDIR/config"
+    kill -HUP "$DAEMON"
+    are_not_nice() { [ "$(niceness main)" = "0 0" ]; }
+    wait_for are_not_nice
+}
+
 @test "/livez and /healthz are 200, even with every worker busy" {
     start_daemon --workers 1
     submit '{"type":"burn","params":{"cpu_ms":60000}}'

@@ -13,7 +13,7 @@
 
 static void every_slot_gets_a_worker_when_the_zygote_has_loaded(void **state) {
     (void)state;
-    struct pool_config c = {.workers = 2, .express_workers = 1};
+    struct pool_config c = {.workers = 2, .express_workers = 1, .worker_nice = 5};
     start_pool(&c);
     settle();
     assert_no_request(&zygotes[0]);
@@ -21,7 +21,7 @@ static void every_slot_gets_a_worker_when_the_zygote_has_loaded(void **state) {
     for (unsigned i = 0; i < 3; i++) {
         struct fake_worker *w = fork_worker(&zygotes[0]);
         assert_int_equal(w->slot, i);
-        assert_int_equal(w->express, i == 2);
+        assert_int_equal(w->nice, i == 2 ? 0 : 5);
         assert_int_equal(w->start_type, START_FORKED);
         assert_int_equal(worker_lane(slot(i)), i == 2 ? LANE_EXPRESS : LANE_MAIN);
         assert_int_equal(worker_look(slot(i)).activity, WORKER_IS_STARTING);

@@ -32,7 +32,7 @@ static int scoreboard_fd;
 struct fake_worker {
     struct fake_zygote *zygote;
     unsigned slot;
-    bool express;
+    uint32_t nice;
     uint32_t start_type;
     pid_t pid;
     int socket, stderr_fd; /* -1: closed */
@@ -254,7 +254,7 @@ static inline struct fake_worker *fork_worker_as(struct fake_zygote *z, const st
     assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
     if (narrow)
         setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    *w = (struct fake_worker){z, q->slot, q->express != 0, q->start_type, pid, sockets[1], pipes[1]};
+    *w = (struct fake_worker){z, q->slot, q->nice, q->start_type, pid, sockets[1], pipes[1]};
     fake_zygote_report(z, (struct zygote_report){.kind = ZYGOTE_SPAWNED, .slot = q->slot, .pid = pid},
                        (int[]){sockets[0], pipes[0]});
     close(sockets[0]);

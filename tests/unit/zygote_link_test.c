@@ -133,12 +133,12 @@ static void report_in_vain(const struct zygote_report *lies, size_t count) {
 static void a_request_for_a_worker_says_which(void **state) {
     (void)state;
     struct zygote_request q;
-    assert_int_equal(zygote_link_spawn(zlink, 7, true, 3), 0);
+    assert_int_equal(zygote_link_spawn(zlink, 7, 5, 3), 0);
     assert_true(fake_zygote_receive(&zygote, &q));
     assert_int_equal(q.version, WIRE_VERSION);
     assert_int_equal(q.kind, ZYGOTE_SPAWN);
     assert_int_equal(q.slot, 7);
-    assert_int_equal(q.express, 1);
+    assert_int_equal(q.nice, 5);
     assert_int_equal(q.start_type, 3);
 }
 
@@ -158,7 +158,7 @@ static void requests_that_the_socket_does_not_take_wait_for_room(void **state) {
     (void)state;
     struct zygote_request q;
     for (unsigned i = 0; i < MANY; i++)
-        assert_int_equal(zygote_link_spawn(zlink, i, false, START_FORKED), 0);
+        assert_int_equal(zygote_link_spawn(zlink, i, 0, START_FORKED), 0);
     assert_int_equal(zygote_link_signal(zlink, 1234, SIGKILL), 0);
     for (unsigned i = 0; i < MANY; i++) {
         STEP_UNTIL(loop, fake_zygote_receive(&zygote, &q));
@@ -167,7 +167,7 @@ static void requests_that_the_socket_does_not_take_wait_for_room(void **state) {
     }
     STEP_UNTIL(loop, fake_zygote_receive(&zygote, &q));
     assert_int_equal(q.kind, ZYGOTE_SIGNAL);
-    assert_int_equal(zygote_link_spawn(zlink, 7, false, START_FORKED), 0); /* nothing waits now */
+    assert_int_equal(zygote_link_spawn(zlink, 7, 0, START_FORKED), 0); /* nothing waits now */
     assert_true(fake_zygote_receive(&zygote, &q));
     assert_int_equal(q.slot, 7);
 }
@@ -175,7 +175,7 @@ static void requests_that_the_socket_does_not_take_wait_for_room(void **state) {
 static void reports_are_read_while_requests_wait(void **state) {
     (void)state;
     for (unsigned i = 0; i < MANY; i++)
-        assert_int_equal(zygote_link_spawn(zlink, i, false, START_FORKED), 0);
+        assert_int_equal(zygote_link_spawn(zlink, i, 0, START_FORKED), 0);
     report((struct zygote_report){.kind = ZYGOTE_LOADED}, NULL);
     assert_int_equal(seen.loaded, 1);
 }
@@ -183,7 +183,7 @@ static void reports_are_read_while_requests_wait(void **state) {
 static void a_request_to_a_zygote_that_is_gone_is_refused(void **state) {
     (void)state;
     shutdown(zygote.socket, SHUT_RD);
-    assert_int_equal(zygote_link_spawn(zlink, 1, false, START_FORKED), -1);
+    assert_int_equal(zygote_link_spawn(zlink, 1, 0, START_FORKED), -1);
     assert_int_equal(zygote_link_signal(zlink, 1234, SIGKILL), -1);
 }
 
