@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -17,6 +18,7 @@
 /* ---- the disk ---------------------------------------------------------------------------------------------------- */
 
 static atomic_int write_error, sync_error, file_sync_error; /* errno, or 0 */
+static atomic_int reads_left = INT_MAX;                     /* the one after these fails, with EIO */
 static atomic_uint syncs, sync_takes_us;
 
 static ssize_t write_at(int fd, const void *bytes, size_t size, off_t at) {
@@ -25,6 +27,22 @@ static ssize_t write_at(int fd, const void *bytes, size_t size, off_t at) {
         return -1;
     }
     return syscall(SYS_pwrite64, fd, bytes, size, at);
+}
+
+static ssize_t read_at(int fd, void *bytes, size_t size, off_t at) {
+    if (reads_left-- == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, bytes, size, at);
+}
+
+ssize_t pread(int fd, void *bytes, size_t size, off_t at) {
+    return read_at(fd, bytes, size, at);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t size, off64_t at) {
+    return read_at(fd, bytes, size, at);
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at) {
@@ -51,6 +69,7 @@ int fsync(int fd) {
 static void heal(void) {
     write_error = sync_error = file_sync_error = 0;
     sync_takes_us = 0;
+    reads_left = INT_MAX;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -958,6 +977,31 @@ static void a_damaged_database_is_set_aside_with_its_files(void **state) {
     assert_set_aside();
 }
 
+/* What cannot be read now is not corrupt. */
+static void a_database_of_which_a_page_cannot_be_read_is_left_in_its_place(void **state) {
+    (void)state;
+    struct record *r = new_record();
+    for (int i = 0; i < 100; i++) {
+        struct record *other = new_record();
+        assert_int_equal(submit(other), STORE_OK);
+        record_unref(other);
+    }
+    assert_int_equal(submit(r), STORE_OK);
+    close_store();
+    for (int reads = 0; store == NULL; reads++) {
+        struct buf error = {0};
+        reads_left = reads;
+        store = store_sqlite_open(loop, directory, &(struct store_limits){0}, &error);
+        reads_left = INT_MAX;
+        assert_true(store != NULL || strstr(error.data, "disk I/O error") != NULL);
+        assert_int_equal(count_files("", "corrupt"), 0);
+        buf_deinit(&error);
+        assert_true(store == NULL || reads > 20); /* reads do fail */
+    }
+    assert_int_equal(get(r), STORE_OK);
+    record_unref(r);
+}
+
 /* ---- a disk that fails ------------------------------------------------------------------------------------------- */
 
 static void await_trouble(bool trouble) {
@@ -1407,6 +1451,7 @@ int main(void) {
         CLOSED(an_impossible_directory_is_named_in_the_error),
         CLOSED(a_file_that_is_no_database_is_set_aside),
         OPENED(a_damaged_database_is_set_aside_with_its_files),
+        OPENED(a_database_of_which_a_page_cannot_be_read_is_left_in_its_place),
         OPENED(a_database_that_becomes_corrupt_in_use_is_broken_until_the_restart),
         OPENED(while_the_disk_fails_lists_have_what_is_not_written_yet),
         OPENED(the_store_survives_a_full_disk),

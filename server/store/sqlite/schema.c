@@ -195,11 +195,12 @@ static int ask(struct sql *s, const char *question, int64_t *number, struct buf 
     if (code == SQLITE_OK)
         code = sqlite3_step(q);
     if (code == SQLITE_ROW) {
-        if (text != NULL)
-            buf_puts(text, (const char *)sqlite3_column_text(q, 0));
-        else
+        const char *value = text != NULL ? (const char *)sqlite3_column_text(q, 0) : NULL;
+        code = text != NULL && value == NULL ? SQLITE_NOMEM : SQLITE_OK;
+        if (value != NULL)
+            buf_puts(text, value);
+        else if (text == NULL)
             *number = sqlite3_column_int64(q, 0);
-        code = SQLITE_OK;
     }
     sqlite3_finalize(q);
     return code;
@@ -221,15 +222,33 @@ static int configure(struct sql *s) {
     return code;
 }
 
+/* A check that cannot read a page does not fail: it says so, with a code, as it says what is wrong (SQLite, btree.c). */
+static int reading_failed(const char *found) {
+    static const char words[] = "unable to get the page. error code=";
+    const char *at = strstr(found, words);
+    int code = at == NULL ? SQLITE_OK : (int)strtol(at + strlen(words), NULL, 10);
+    return sql_is_corrupt(code) ? SQLITE_OK : code;
+}
+
+/* SQLITE_OK: `found` is "ok", or says what is wrong. */
+static int quick_check(struct sql *s, struct buf *found) {
+    buf_clear(found);
+    int code = ask(s, "PRAGMA quick_check(1)", NULL, found);
+    if (code == SQLITE_OK)
+        code = found->failed ? SQLITE_NOMEM : reading_failed(found->data);
+    return code;
+}
+
 static int check(struct sql *s) {
     struct buf b = {0};
     struct stat st;
     buf_printf(&b, "%s/jobs.db", s->path);
     bool small = !b.failed && stat(b.data, &st) == 0 && st.st_size < QUICK_CHECK_BYTES;
-    buf_clear(&b);
-    int code = small ? ask(s, "PRAGMA quick_check(1)", NULL, &b) : SQLITE_OK;
-    if (code == SQLITE_OK && small && (b.failed || strcmp(b.data, "ok") != 0))
+    int code = small ? quick_check(s, &b) : SQLITE_OK;
+    if (code == SQLITE_OK && small && strcmp(b.data, "ok") != 0) {
+        LOG(LOG_ERROR, "store_check_failed", LOG_STR("found", b.data));
         code = SQLITE_CORRUPT;
+    }
     buf_deinit(&b);
     return code;
 }
