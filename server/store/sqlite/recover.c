@@ -280,6 +280,7 @@ int recover_all(struct sql *s, const struct store_recovery *to) {
     free(v.repairs);
     if (s->code == SQLITE_OK)
         return 0;
-    LOG(LOG_ERROR, "store_not_recovered", LOG_STR("error", sqlite3_errstr(s->code)), LOG_INT("code", s->code));
+    LOG(LOG_ERROR, "store_not_recovered", LOG_STR("error", sqlite3_errstr(s->code)), LOG_INT("code", s->code),
+        LOG_STR("system_error", s->system_errno != 0 ? strerror(s->system_errno) : NULL));
     return sql_is_corrupt(s->code) ? sql_reopen(s) : -1;
 }
