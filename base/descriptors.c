@@ -11,6 +11,8 @@
 
 #define FIRST_OTHER (STDERR_FILENO + 1)
 
+static int64_t first_reserved = INT64_MAX;
+
 void descriptors_fill(bool fails) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
@@ -55,4 +57,12 @@ void descriptors_close_pair(int pair[2]) {
 void descriptors_keep_private(void) {
     if (syscall(SYS_close_range, (unsigned)FIRST_OTHER, ~0U, (unsigned)CLOSE_RANGE_CLOEXEC) != 0)
         mark_each();
+}
+
+void descriptors_reserve_from(int64_t number) {
+    first_reserved = number;
+}
+
+int64_t descriptors_reserved_in_use(int fd) {
+    return fd < first_reserved ? 0 : fd - first_reserved + 1;
 }

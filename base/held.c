@@ -3,7 +3,10 @@
 
 #include <stdlib.h>
 
+#include "base/descriptors.h"
 #include "base/log.h"
+
+#define LEAST_IN_FILE (32 * 1024) /* bytes; a smaller result has no descriptor */
 
 size_t held_bytes[HELD_KINDS];
 size_t held_total;
@@ -57,6 +60,16 @@ bool held_make_room(enum held_use use, size_t more) {
         if (reclaimers[i].reclaim != NULL)
             reclaimers[i].reclaim(reclaimers[i].arg, excess(bound, more));
     return excess(bound, more) == 0;
+}
+
+bool held_make_room_for_descriptor(int fd) {
+    size_t before = held_total;
+    int64_t count = descriptors_reserved_in_use(fd);
+    for (int64_t n = 0; n < count; n++)
+        for (int i = HELD_FROM_REMEMBERED; i <= HELD_FROM_STORED; i++)
+            if (reclaimers[i].reclaim != NULL)
+                reclaimers[i].reclaim(reclaimers[i].arg, LEAST_IN_FILE);
+    return count == 0 || held_total < before;
 }
 
 static void report(const char *event, enum held what, size_t bytes) {

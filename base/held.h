@@ -55,6 +55,9 @@ uint64_t held_limit(void);
 void held_set_reclaimer(enum held_reclaimer which, void (*reclaim)(void *arg, size_t bytes), void *arg);
 /* Whether so many bytes more fit, perhaps after the reclaimers were asked. It does not add them. */
 MUST_CHECK bool held_make_room(enum held_use use, size_t more);
+/* For a new descriptor with data of jobs. If it is a reserved one (base/descriptors.h), as many results in memory are
+ * forgotten as there are reserved ones in use. False: it is, and there were none. */
+bool held_make_room_for_descriptor(int fd);
 
 void held_underflow(enum held what, size_t bytes); /* the slow part of held_sub: reports a bug */
 

@@ -90,13 +90,16 @@ static int64_t max_descriptors(void) {
     return known ? (int64_t)files.rlim_cur : INT64_MAX / 2;
 }
 
+/* What connections leave to others. Jobs need descriptors too: one for each large part. */
+static int64_t spare_descriptors(void) {
+    int64_t room = max_descriptors(), spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
+    return room > 2 * spare ? spare : room / 2;
+}
+
 /* --max-connections, or fewer if there are not enough descriptors, or if idle ones alone would take most of
  * --max-memory. */
 static int64_t connections_that_fit(const struct config *c) {
-    int64_t room = max_descriptors();
-    /* Jobs need descriptors too: one for each large part. */
-    int64_t spare = room / 4 > SPARE_DESCRIPTORS ? room / 4 : SPARE_DESCRIPTORS;
-    room = room > 2 * spare ? room - spare : room / 2;
+    int64_t room = max_descriptors() - spare_descriptors();
     bool tls = c->tls_cert != NULL && c->tls_cert[0] != '\0';
     int64_t by_memory = c->max_memory / 4 * 3 / (int64_t)http_connection_bytes((uint64_t)c->max_header, tls);
     room = by_memory < room ? by_memory : room;
@@ -111,6 +114,8 @@ static void raise_descriptors(const struct config *c) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
+    /* So jobs have half of the spare ones when there are as many connections as can be, and else nearly all. */
+    descriptors_reserve_from(max_descriptors() - spare_descriptors() / 2);
     int64_t fitting = connections_that_fit(c);
     if (fitting < c->max_connections)
         LOG(LOG_WARN, "connections_limited", LOG_INT("max_connections", fitting), LOG_INT("wanted", c->max_connections),

@@ -8,6 +8,7 @@
  * heads are limited. */
 #include "server/http/parts.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +108,10 @@ static void add_bytes(struct http_request *r, const char *bytes, size_t size) {
         return;
     }
     if (p->fd < 0) {
-        p->fd = open_spool(r);
-        if (p->fd < 0 || memfd_write(p->fd, p->small.data, p->small.size) != 0)
+        p->fd = http_body_descriptor(open_spool(r));
+        if (p->fd < 0 && errno == EMFILE)
+            fail(p, PROBLEM_OVER_MEMORY, http_body_trouble());
+        else if (p->fd < 0 || memfd_write(p->fd, p->small.data, p->small.size) != 0)
             fail(p, file ? PROBLEM_STORE_UNAVAILABLE : PROBLEM_OVER_MEMORY, NULL);
         buf_clear(&p->small);
     }
@@ -201,9 +204,10 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     p->taken += size;
     if (p->fault.code == PROBLEM_COUNT && size > 0 && p->field == FIELD_DATA)
         add_bytes(r, bytes, size);
-    else if (p->fault.code == PROBLEM_COUNT && size > 0 &&
-             (!http_body_hold(r, size) || !http_body_keep(r, bytes, size)))
+    else if (p->fault.code == PROBLEM_COUNT && size > 0 && !http_body_hold(r, size))
         fail(p, PROBLEM_OVER_MEMORY, NULL);
+    else if (p->fault.code == PROBLEM_COUNT && size > 0 && !http_body_keep(r, bytes, size))
+        fail(p, PROBLEM_OVER_MEMORY, http_body_trouble());
     return p->fault.code == PROBLEM_COUNT ? MHD_YES : MHD_NO;
 }
 

@@ -48,7 +48,7 @@ bool http_receive_no_more(struct http_request *r) {
     return http_header(r, MHD_HTTP_HEADER_EXPECT) != NULL || r->announced > DRAIN_LIMIT;
 }
 
-static void reject_parts(struct http_request *r, struct parts_fault fault) {
+static void reject_for(struct http_request *r, struct parts_fault fault) {
     if (fault.code == PROBLEM_COUNT || r->state == REQUEST_REJECTED)
         return;
     r->problem_detail = fault.detail;
@@ -56,7 +56,7 @@ static void reject_parts(struct http_request *r, struct parts_fault fault) {
 }
 
 static void take_parts(struct http_request *r, const char *bytes, size_t size) {
-    reject_parts(r, http_parts_take(r, bytes, size));
+    reject_for(r, http_parts_take(r, bytes, size));
 }
 
 bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
@@ -69,8 +69,10 @@ bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, max);
     else if (r->parts != NULL)
         take_parts(r, bytes, size);
-    else if (!http_body_hold(r, size) || !http_body_keep(r, bytes, size))
+    else if (!http_body_hold(r, size))
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
+    else if (!http_body_keep(r, bytes, size))
+        reject_for(r, (struct parts_fault){PROBLEM_OVER_MEMORY, http_body_trouble()});
     if (r->state != REQUEST_REJECTED)
         return true;
     /* libmicrohttpd takes no answer in the middle of a body, so this one goes past it. */
@@ -83,7 +85,7 @@ void http_receive_end(struct http_request *r) {
     http_connection_end_body(r->connection);
     r->arrived_ns = clock_monotonic_ns();
     if (r->parts != NULL && r->state == REQUEST_RECEIVING)
-        reject_parts(r, http_parts_end(r));
+        reject_for(r, http_parts_end(r));
     if (r->spool_fd < 0 || r->state != REQUEST_RECEIVING)
         return;
     http_body_hand_over(r, (size_t)r->text_size); /* the blob counts itself */

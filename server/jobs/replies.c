@@ -348,6 +348,8 @@ static bool take_reply(struct job *job, struct task *t, const struct wire_frame 
         charge_untold(job, t);
         return on_failed(job, t, f);
     }
+    if (slice_is_bulk(bulk))
+        held_make_room_for_descriptor(bulk->blob->fd);
     if (bulk->size > 0 && !held_make_room(HELD_FOR_WORK, 0)) /* it is counted already */
         return fail_for_memory(job, t);
     if (f->header.kind == WIRE_DONE)

@@ -64,9 +64,9 @@ static const struct problem problems[PROBLEM_COUNT] = {
          "The request needs something that the service does not have, such as a transfer coding other than chunked."},
     [PROBLEM_NOT_UTF8] = {"not_utf8", 400, "Body is not UTF-8", "JSON is UTF-8 (RFC 8259 section 8.1)."},
     [PROBLEM_OVER_MEMORY] = {"over_memory", 429, "Memory budget is spent",
-                             "The service holds as many bytes as --max-memory allows. No job was accepted, or the "
-                             "answer was too large to be "
-                             "made now; retry later."},
+                             "The service holds as many bytes as --max-memory allows, or its jobs hold as many open "
+                             "files as the limit of the process (RLIMIT_NOFILE) leaves them. No job was accepted, or "
+                             "the answer was too large to be made now; retry later."},
     [PROBLEM_OVER_QUOTA] =
         {"over_quota", 429, "Quota is used up",
          "The client has used all that it may have for now: see detail. `violated-policies` names the quotas of a key, "
