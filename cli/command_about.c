@@ -48,6 +48,15 @@ static bool read_probe(const struct client_response *response, bool ready, bool 
     return *good || (ready && is_text(last, "not ready\n"));
 }
 
+/* A problem says why. */
+static void say_unwell(const struct client_response *response, const char *name, const char *asked) {
+    json_t *problem = json_loadb(response->body.data, response->body.size, 0, NULL);
+    const char *detail = json_string_value(json_object_get(problem, "detail"));
+    say("%s: not %s: it answered %d%s%s", name, asked, response->status, detail != NULL ? ": " : "",
+        detail != NULL ? detail : "");
+    json_decref(problem);
+}
+
 int command_health(struct command_input *in) {
     struct client *client = in->service.client;
     bool ready = options_given(in->options, OPTION_READY), verbose = options_given(in->options, OPTION_VERBOSE);
@@ -72,7 +81,7 @@ int command_health(struct command_input *in) {
         say("%s is not an offload service: its answer, %d, is not one of offload", client_name(client),
             response.status);
     else if (!well)
-        say("%s: not %s: it answered %d", client_name(client), asked, response.status);
+        say_unwell(&response, client_name(client), asked);
     buf_deinit(&request.path);
     buf_deinit(&response.body);
     return well ? EXIT_DONE : EXIT_UNSUCCESSFUL;

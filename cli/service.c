@@ -49,7 +49,8 @@ static void tell_way_out(const struct service *s, const struct answer *a) {
     if (strcmp(code, "unauthorized") == 0 && client_has_key(s->client))
         say("  it does not know our key: the key's line has to be in its --keys file, and SIGHUP has it read again");
     else if (strcmp(code, "unauthorized") == 0)
-        say("  we have sent no key: --key-file FILE or OFFLOAD_API_KEY gives it; 'offload keygen NAME' makes one");
+        say("  we have sent no key: --key-file FILE or OFFLOAD_API_KEY gives it; 'offload keygen NAME' makes one. A "
+            "service can take certificates, too: --cert FILE");
     else if (strcmp(code, "forbidden") == 0)
         say("  our key is known, and its line in the service's --keys file does not have the scope for this");
     else if (strcmp(code, "over_quota") == 0 && a->http.retry_after_s > 0)

@@ -49,10 +49,15 @@ static int reject(struct call *c, const struct params *p, size_t i, const char *
     return call_fail(c, CALL_INVALID, pointer, "%s", why);
 }
 
+/* For texts that are too long. */
+static const char *way_out(const struct plan *plan) {
+    return plan->request->can_truncate ? "; with \"truncate\": true its beginning is embedded" : "";
+}
+
 static int reject_long(struct call *c, const struct plan *plan, size_t i, size_t tokens) {
     char why[200];
-    snprintf(why, sizeof why, "has %zu tokens, and %s takes %u; with \"truncate\": true its beginning is embedded",
-             tokens, plan->model->name, plan->model->files->max_tokens);
+    snprintf(why, sizeof why, "has %zu tokens, and %s takes %u%s", tokens, plan->model->name,
+             plan->model->files->max_tokens, way_out(plan));
     return reject(c, plan->params, i, why);
 }
 
@@ -84,8 +89,8 @@ static int check_hash_text(struct call *c, struct plan *plan, size_t i, struct h
         call_count(c, EMBED_TRUNCATED, 1);
         return 0;
     }
-    snprintf(why, sizeof why, "has more than %d tokens or %d bytes; with \"truncate\": true its beginning is embedded",
-             HASH384_MAX_TOKENS, HASH384_MAX_BYTES);
+    snprintf(why, sizeof why, "has more than %d tokens or %d bytes%s", HASH384_MAX_TOKENS, HASH384_MAX_BYTES,
+             way_out(plan));
     return reject(c, plan->params, i, why);
 }
 
@@ -366,6 +371,7 @@ static int embeddings_plan(struct call *c, const struct params *p) {
                                          .encoding = (enum embeddings_encoding)param_choice(p, "encoding_format"),
                                          .normalize = param_bool(p, "normalize"),
                                          .truncate = param_bool(p, "truncate"),
+                                         .can_truncate = true,
                                          .max_texts = MAX_TEXTS};
     if (param_choice(p, "format") == 0)
         request.encoding = EMBEDDINGS_NPY;

@@ -14,6 +14,7 @@ struct embeddings_request {
     int64_t dimensions; /* 0: those of the model */
     enum embeddings_encoding encoding;
     bool normalize, truncate;
+    bool can_truncate; /* there is a parameter for that */
     size_t max_texts;
     uint64_t max_tokens; /* of all texts together; 0: any number */
 };

@@ -158,6 +158,8 @@ static int take_flags(struct config *c, int argc, char **argv, const struct opti
     }
     if (optind < argc) {
         buf_printf(error, "unexpected argument \"%s\"", argv[optind]);
+        if (strcmp(argv[optind], "true") == 0 || strcmp(argv[optind], "false") == 0)
+            buf_printf(error, ": a switch is --name or --name=%s", argv[optind]);
         return -1;
     }
     return 0;

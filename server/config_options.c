@@ -389,14 +389,14 @@ void config_print_help(FILE *to) {
     fputs("usage: offloadd [--option value | --option=value] ...\n\n"
           "Takes CPU-bound jobs over HTTP and runs them in a pool of worker processes.\n"
           "Every option is also an environment variable (--max-body: OFFLOAD_MAX_BODY) and a key of the\n"
-          "--config file. Sizes take KiB, MiB, GiB; times ms, s, m, h; switches true, false.\n\n",
+          "--config file. Sizes take KiB, MiB, GiB; times ms, s, m, h. A switch is --name or --name=false.\n\n",
           to);
     for (size_t i = 0; i < ROWS; i++) {
         const char *fallback = config_default_of(&rows[i]);
         fprintf(to, "  --%-20s %s%s%s%s\n", rows[i].name, rows[i].help, fallback != NULL ? " [" : "",
                 fallback != NULL ? fallback : "", fallback != NULL ? "]" : "");
     }
-    fputs("\nSIGTERM, SIGINT: drain, then exit 0; a second one stops now. SIGHUP: reload limits and job types.\n"
+    fputs("\nSIGTERM, SIGINT: drain, then exit 0; a second one stops now. SIGHUP: reload all that can be.\n"
           "Exit status: 0 drained, 1 could not start, 2 usage or configuration.\n",
           to);
 }

@@ -45,8 +45,8 @@ static void write_man(const struct config_option *rows, size_t count) {
     roff_paragraph("Every option is also an environment variable (--max-body: OFFLOAD_MAX_BODY) and a key of the "
                    "--config file (max-body = 64MiB; # begins a comment line). A flag wins over the environment, and "
                    "that over the file. An empty variable is as if it were not set. A size takes KiB, MiB or GiB, a "
-                   "time ms, s, m or h. A switch is true if its "
-                   "value is left out. An option that is repeatable keeps all values of the source that wins.");
+                   "time ms, s, m or h. A switch is --name or "
+                   "--name=false. An option that is repeatable keeps all values of the source that wins.");
     for (size_t i = 0; i < count; i++)
         man_option(&rows[i]);
     roff_section("SIGNALS");
@@ -106,9 +106,9 @@ static void write_markdown(const struct config_option *rows, size_t count) {
         "<!-- Made by `make docs` from the table in server/config_options.c. Do not edit. -->\n"
         "\n"
         "Every option is also an environment variable (`--max-body`: `OFFLOAD_MAX_BODY`) and a key of the `--config`\n"
-        "file (`max-body = 64MiB`). A flag wins over the environment, and that over the file. An empty\n"
-        "variable is as if it were not set. SIGHUP reads all of it again; options without a \"yes\" wait for the next\n"
-        "start, and the log names those that have changed.\n"
+        "file (`max-body = 64MiB`). A switch (`true|false`) is the flag alone, or `--name=false`. A flag wins over\n"
+        "the environment, and that over the file. An empty variable is as if it were not set. SIGHUP reads all of\n"
+        "it again; options without a \"yes\" wait for the next start, and the log names those that have changed.\n"
         "\n"
         "| option | value | default | range | reload | what it is for |\n"
         "|---|---|---|---|---|---|\n",

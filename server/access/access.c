@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/table.h"
 #include "base/textfile.h"
 #include "server/access/keys.h"
@@ -265,6 +266,9 @@ int access_configure(struct access *a, const struct access_config *config, struc
         c = credentials.all[i].caller;
         if (c->grant.scopes == 0)
             grant(c, &keys.lines[i].grant, now_ns);
+        if (keys.lines[i].kind == KEY_CERTIFICATE && !config->takes_certificates)
+            LOG(LOG_WARN, "key_without_use", LOG_STR("name", caller_name(c)),
+                LOG_STR("reason", "its line wants a certificate, and there is no --tls-client-ca"));
     }
     credentials_deinit(&a->credentials);
     a->credentials = credentials;

@@ -95,8 +95,8 @@ static const struct problem problems[PROBLEM_COUNT] = {
          "As many clients are connected as --max-connections, or --max-connections-per-address, "
          "allows. Retry later."},
     [PROBLEM_UNAUTHORIZED] = {"unauthorized", 401, "A key is needed",
-                              "Send `Authorization: Bearer KEY`. The operator of the service has the keys: `offload "
-                              "keygen NAME` makes one."},
+                              "Send `Authorization: Bearer KEY`, or show a certificate if the service takes some. Its "
+                              "operator has the keys: `offload keygen NAME` makes one."},
     [PROBLEM_UNKNOWN_TYPE] = {"unknown_type", 422, "Unknown job type", "GET /v1/types lists the types there are."},
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] =
         {"unsupported_media_type", 415, "Unsupported media type",

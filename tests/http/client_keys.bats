@@ -63,6 +63,14 @@ reload() {
     [[ $status -eq 3 && $stderr == *forbidden* ]]
 }
 
+@test "run with a key that cannot read: a job that goes on is named" {
+    # shellcheck disable=SC2030
+    run --separate-stderr as submitter run sleep ms=20000
+    [[ $status -eq 3 && $stderr == *"the scope "*read* ]]
+    id=$(sed -n "s/.*job \([^ ]*\) goes on: 'offload wait .*/\1/p" <<<"$stderr")
+    [ "$(as submitter cancel "$id" | jq -r .id)" = "$id" ]
+}
+
 @test "health needs no key" {
     offload health
     offload health --ready

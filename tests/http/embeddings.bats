@@ -94,6 +94,10 @@ count_of() {
     call_job "{\"type\":\"embeddings\",\"params\":{\"model\":\"mean\",\"input\":[\"a\",\"$long\"]}}"
     expect_problem 422 invalid_params
     holds '.errors[0].pointer == "/params/input/1" and (.errors[0].detail | startswith("has 702 tokens, and mean takes "))'
+    holds '.errors[0].detail | endswith("with \"truncate\": true its beginning is embedded")'
+    call -H 'Content-Type: application/json' -d "{\"model\":\"mean\",\"input\":[\"a\",\"$long\"]}" /v1/embeddings
+    [ "$CODE" = 400 ]
+    holds '.error.message | contains("has 702 tokens") and (contains("truncate") | not)' # there is no such parameter
     call_job "{\"type\":\"embeddings\",\"params\":{\"model\":\"mean\",\"truncate\":true,\"input\":[\"a\",\"$long\"]}}"
     holds '.status == "succeeded"'
     [ "$(count_of truncated)" = 1 ]

@@ -123,7 +123,7 @@ reload() { # and wait until it is done
     run -0 bash -e ../block-3.here
     [[ $output == '{"sum":285}'* && $output == *'"source":"plugin:./squares.so"'* ]]
     [[ $output == *'"result":{"sum":'* ]]
-    sed "s|\$(pidof offloadd)|$DAEMON|" ../block-4 >../block-4.here
+    sed "s|pkill -HUP -o -x offloadd|kill -HUP $DAEMON|" ../block-4 >../block-4.here
     run -0 bash -e ../block-4.here
     wait_for grep -q '"event":"handlers_loaded"' "$LOG"
 }

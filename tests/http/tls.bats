@@ -270,6 +270,18 @@ refused() {
     wait_for is_asleep
 }
 
+@test "the client's health check says that the port speaks TLS" {
+    start_daemon --tls-cert "$TLS/server.pem" --tls-key "$TLS/server.key"
+    run --separate-stderr "$BUILD/offload" health --url "http://127.0.0.1:$PORT"
+    [[ $status -eq 1 && $stderr == *"not live: it answered 400: "*TLS* ]]
+}
+
+@test "a key that wants a certificate, where none is taken, is warned of" {
+    echo 'edge cert submit' >"$BATS_TEST_TMPDIR/keys"
+    start_daemon --keys "$BATS_TEST_TMPDIR/keys"
+    grep '"event":"key_without_use"' "$LOG" | jq -e '.level == "warn" and .name == "edge"'
+}
+
 # ---- certificates ----------------------------------------------------------------------------------------------------
 
 @test "options and files with a fault" {

@@ -170,6 +170,7 @@ static void what_is_unknown_is_named(void **state) {
     read_config("-x", "unknown option -x");
     read_config("--max-body", "--max-body needs a value");
     read_config("serve", "unexpected argument \"serve\"");
+    read_config("--insecure-no-auth true", "unexpected argument \"true\": a switch is --name or --name=true");
 }
 
 static void the_last_of_a_repeated_flag_counts_and_listen_adds(void **state) {
