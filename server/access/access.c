@@ -326,7 +326,10 @@ const char *access_read_token(const char *header, size_t *size) {
     *size = 0;
     while (is_token68[(unsigned char)token[*size]])
         ++*size;
-    return *size > 0 && *size <= ACCESS_MAX_TOKEN && token[*size] == '\0' ? token : NULL;
+    const char *rest = token + *size;
+    while (*rest == ' ' || *rest == '\t') /* no part of the field's value (RFC 9112, section 5.1) */
+        rest++;
+    return *size > 0 && *size <= ACCESS_MAX_TOKEN && *rest == '\0' ? token : NULL;
 }
 
 /* The table only finds who it could be. Which hash a token has cannot be chosen, so how long that takes says nothing of
@@ -352,10 +355,14 @@ struct caller *access_by_user(struct access *a, uid_t uid) {
     return c == NULL ? NULL : c->caller;
 }
 
+/* In the metrics: the sums of those that have no row of their own. */
+static const char others[] = "(others)";
+
 /* Names stand in logs, metrics and documents. The keys file allows less. */
 static bool can_be_a_name(const char *common_name) {
     size_t size = strlen(common_name);
-    return size > 0 && size <= ACCESS_MAX_NAME && strpbrk(common_name, "\"\\") == NULL;
+    return size > 0 && size <= ACCESS_MAX_NAME && strpbrk(common_name, "\"\\") == NULL &&
+           strcmp(common_name, others) != 0;
 }
 
 struct caller *access_by_certificate(struct access *a, const char *common_name) {
@@ -456,9 +463,6 @@ struct metrics_view {
     uint64_t (*jobs)(void *arg, const char *name);
     void *arg;
 };
-
-/* The sums of those that have no row of their own. */
-static const char others[] = "(others)";
 
 static void add_one(struct metric_out *to, uint64_t value, int64_t unit, const char *name) {
     if (unit == 1)

@@ -1,6 +1,6 @@
 /* keys.h: the text of the keys file. A line is
  *
- *     NAME CREDENTIAL SCOPES [QUOTA ...]          # is a comment, an empty line is nothing
+ *     NAME CREDENTIAL SCOPES [QUOTA ...]          a line that is empty, or begins with #, is nothing
  *
  *     NAME         1 to 64 of A-Z a-z 0-9 . _ -
  *     CREDENTIAL   sha256:HEX   the SHA-256 of the key, 64 digits

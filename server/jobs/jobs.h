@@ -81,6 +81,7 @@ struct job_request {
     int default_priority;                      /* of the Priority header (RFC 9218); -1: there is none */
     bool asynchronous;           /* it will be answered 202, or streamed: it is run in the same go as it is
                                           * planned only if that takes next to no time */
+    bool prepares;               /* it is a part of the work of another request: no quota counts it as a job */
     const char *trace;           /* the text of trace.h, or NULL */
     const char *tenant;          /* the name of the key that submits it. NULL: there are no keys. Copied */
     bool wants_hash;             /* of `body`: see job_request_hash */

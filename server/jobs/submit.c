@@ -99,6 +99,9 @@ static int copy_accepted(struct job *job, const struct job_request *q) {
 static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
+    job->prepares = q->prepares;
+    if (job->prepares && job->tenant != NULL)
+        job->tenant->preparing++;
     if (!attached_take(job, q->attachments))
         return -1;
     job->key = q->key == NULL ? NULL : copy_key(q->key);

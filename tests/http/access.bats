@@ -166,6 +166,20 @@ ECHO='{"type":"echo","params":{"value":1}}'
     grep -q 'offload_key_requests_total{key="a"} 4' "$BODY"
 }
 
+@test "a compressed body counts as one job: the quota jobs=1 lets it in, and only one" {
+    a=$(new_key a submit,read jobs=1)
+    start_daemon --keys "$KEYS"
+    gzip -c <<<"$ECHO" >"$BATS_TEST_TMPDIR/body.gz"
+    coded=(-H 'Content-Type: application/json' -H 'Content-Encoding: gzip' --data-binary @"$BATS_TEST_TMPDIR/body.gz" /v1/jobs)
+    for _ in 1 2 3; do
+        asked "$a" "${coded[@]}"
+        [ "$CODE" = 200 ]
+    done
+    job_as "$a" "$LONG"
+    asked "$a" "${coded[@]}"
+    expect_problem 429 over_quota
+}
+
 @test "jobs: so many are queued or run; then 429, but a replay is answered" {
     a=$(new_key a submit,read jobs=2)
     start_daemon --workers 1 --keys "$KEYS"

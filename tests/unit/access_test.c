@@ -347,7 +347,7 @@ static void test_forms_of_the_header(void **state) {
         {"Bearer", NULL},
         {"Bearer ", NULL},
         {"Bearerabc", NULL},
-        {"Bearer abc ", NULL},
+        {"Bearer abc \t", "abc"},
         {"Bearer abc def", NULL},
         {"Bearer abc,def", NULL},
         {"Bearer \"abc\"", NULL},
