@@ -47,6 +47,11 @@ static size_t excess(uint64_t bound, size_t more) {
     return held_total > bound ? held_total - (size_t)bound + more : more - (size_t)(bound - held_total);
 }
 
+static void ask(int which, size_t bytes) {
+    if (reclaimers[which].reclaim != NULL)
+        reclaimers[which].reclaim(reclaimers[which].arg, bytes);
+}
+
 bool held_make_room(enum held_use use, size_t more) {
     if (use == HELD_FOR_ANSWER && held_bytes[HELD_ANSWERS] + more <= HELD_ANSWERS_SHARE(limit))
         use = HELD_FOR_NEW;
@@ -57,8 +62,7 @@ bool held_make_room(enum held_use use, size_t more) {
     if (more > bound) /* nothing that is freed would help */
         return false;
     for (int i = 0; i < asked && excess(bound, more) > 0; i++)
-        if (reclaimers[i].reclaim != NULL)
-            reclaimers[i].reclaim(reclaimers[i].arg, excess(bound, more));
+        ask(i, excess(bound, more));
     return excess(bound, more) == 0;
 }
 
@@ -67,8 +71,7 @@ bool held_make_room_for_descriptor(int fd) {
     int64_t count = descriptors_reserved_in_use(fd);
     for (int64_t n = 0; n < count; n++)
         for (int i = HELD_FROM_REMEMBERED; i <= HELD_FROM_STORED; i++)
-            if (reclaimers[i].reclaim != NULL)
-                reclaimers[i].reclaim(reclaimers[i].arg, LEAST_IN_FILE);
+            ask(i, LEAST_IN_FILE);
     return count == 0 || held_total < before;
 }
 

@@ -96,7 +96,7 @@ static int see_through(struct command_input *in, bool owner, struct answer *a) {
         say("interrupted: cancelling job %s (ctrl-C again to leave it)", id);
         if (job_cancel(&in->service, id, a) == EXIT_DONE)
             say("job %s: %s", id, answer_text(a, "status"));
-    } else if (owner && interrupt_signal() == 0) { /* the scope to read is missing, or the service is lost */
+    } else if (owner) { /* the scope to read is missing, or the service is lost */
         say("job %s goes on: 'offload wait %s' waits for it, 'offload cancel %s' ends it", id, id, id);
     }
     free(id);
