@@ -41,8 +41,8 @@ bool access_is_on(const struct access *a);
 
 /* ---- who it is ---- */
 
-/* The token of an Authorization header (RFC 6750): what stands behind "Bearer". NULL: the header has another scheme or
- * form. */
+/* The token of an Authorization header (RFC 6750): what stands behind "Bearer", *size bytes of header, which white space
+ * can follow. NULL: the header has another scheme or form. */
 const char *access_read_token(const char *header, size_t *size);
 /* Each returns NULL if nobody is known by that. Tokens are compared by their hashes, in constant time. */
 struct caller *access_by_token(struct access *a, const char *token, size_t size);

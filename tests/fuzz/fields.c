@@ -173,7 +173,8 @@ static void add_token(void *arg, const char *line) {
     size_t n;
     const char *token = access_read_token(line, &n);
     (void)arg;
-    MUST(token == NULL || (n >= 1 && n <= ACCESS_MAX_TOKEN && token > line && token[n] == '\0' && strlen(token) == n));
+    MUST(token == NULL || (n >= 1 && n <= ACCESS_MAX_TOKEN && token > line &&
+                           token[n + strspn(token + n, " \t")] == '\0' && strcspn(token, " \t") == n));
 }
 
 static void read_token(const char *text, size_t size) {
