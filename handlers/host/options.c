@@ -222,7 +222,7 @@ static void parse_option(const struct json_span *value, const struct place *at, 
             if (v != NULL)
                 by_kind[spec->kind](spec, v, at, o, faults);
             else
-                faults_add(faults, at, "there is no memory for it");
+                faults_add_no_memory(faults, at);
             json_decref(v);
             return;
         }

@@ -9,9 +9,11 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/clock.h"
 #include "base/container.h"
@@ -27,10 +29,12 @@ struct transfers {
     /* OpenSSL does not say that memory ran out while it began, and crashes in a later handshake. So there is memory for
      * that, given back when it begins. It is never touched, so it is not resident. */
     void *reserve;
-    bool in_trouble; /* libcurl could not go on; the timer is set to try again */
+    bool in_trouble;            /* libcurl could not go on; the timer is set to try again */
+    struct transfer *unwatched; /* those with a socket that could not be watched: act ends them */
 };
 
 struct transfer {
+    struct transfer *prev, *next; /* in unwatched */
     struct transfers *owner;
     struct transfer_request request;
     CURL *easy;
@@ -38,6 +42,7 @@ struct transfer {
     size_t received;  /* bytes of the answer's heads and body */
     bool answered;    /* its body has begun: the status is known, whatever comes now */
     bool not_allowed; /* may_connect said so of an address */
+    bool is_unwatched;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -65,6 +70,8 @@ static int64_t retry_after_s(CURL *easy) {
 }
 
 void transfer_cancel(struct transfer *t) {
+    if (t->is_unwatched)
+        DL_DELETE(t->owner->unwatched, t);
     curl_multi_remove_handle(t->owner->multi, t->easy);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
@@ -105,6 +112,8 @@ static void act(struct transfers *ts, curl_socket_t fd, int events) {
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
         end_transfer(t, code);
     }
+    while (ts->unwatched != NULL)
+        end_transfer(ts->unwatched, CURLE_OUT_OF_MEMORY);
 }
 
 static void on_link(struct watch *w, uint32_t events) {
@@ -135,26 +144,41 @@ static int add_link(struct transfers *ts, curl_socket_t fd, uint32_t events) {
     if (l == NULL)
         return -1;
     *l = (struct link){.watch = {fd, on_link}, .owner = ts};
-    if (loop_watch(ts->loop, &l->watch, events) == 0 && curl_multi_assign(ts->multi, fd, l) == CURLM_OK)
+    if (loop_watch(ts->loop, &l->watch, events) == 0) {
+        curl_multi_assign(ts->multi, fd, l); /* it knows the socket: it has just named it */
         return 0;
-    loop_unwatch(ts->loop, &l->watch);
+    }
     free(l);
     return -1;
 }
 
-/* -1 makes libcurl give up all transfers. Each is tried again later, as after any failure. */
+/* act ends the transfer: it would wait for a socket of which nobody hears. */
+static void leave_unwatched(CURL *easy) {
+    struct transfer *t = NULL;
+    int error = errno;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+    if (t == NULL || t->is_unwatched) /* NULL: one of libcurl's own */
+        return;
+    snprintf(t->error, sizeof t->error, "its socket cannot be watched: %s", strerror(error));
+    t->is_unwatched = true;
+    DL_APPEND(t->owner->unwatched, t);
+}
+
+/* It never fails: for -1 libcurl 7.88 gives up all transfers, keeps a pointer to each of them with its socket, and follows
+ * that when the next transfer has a socket of that number. */
 static int set_link(CURL *easy, curl_socket_t fd, int what, void *arg, void *link) {
     struct transfers *ts = arg;
     struct link *l = link;
     uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
         if (l != NULL)
             loop_unwatch(ts->loop, &l->watch);
         free(l);
         return 0;
     }
-    return l == NULL ? add_link(ts, fd, events) : loop_rewatch(ts->loop, &l->watch, events);
+    if ((l == NULL ? add_link(ts, fd, events) : loop_rewatch(ts->loop, &l->watch, events)) != 0)
+        leave_unwatched(easy);
+    return 0;
 }
 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a) {

@@ -398,6 +398,7 @@ class Webhook(Async):
         while time.monotonic() < end:
             if any(job in json.dumps(body) for body in list(self.receiver.got)):
                 return True
+            self.service.check_alive()
             time.sleep(0.005)
         return False
 
