@@ -76,12 +76,12 @@ class Driver:
             raise Wrong("the next request was not answered right")
 
     def quiet_state(self):
-        """The state when the connections of earlier requests are closed."""
+        """The state when the connections of earlier requests are closed, and nothing changes any more."""
         end = time.monotonic() + QUIET_S
-        state = self.service.state()
-        while state["offload_http_connections"] != 1 and time.monotonic() < end:
-            time.sleep(0.005)
-            state = self.service.state()
+        before, state = None, self.service.state()
+        while (state["offload_http_connections"] != 1 or state != before) and time.monotonic() < end:
+            time.sleep(0.02)
+            before, state = state, self.service.state()
         return state
 
     def check_quiet(self, base, path):
