@@ -67,7 +67,7 @@ static void submit(struct deferred_request *d, const struct submission *submissi
                    const struct job_attachments *body) {
     const struct job_request q = {.submission = submission,
                                   .tenant = d->tenant,
-                                  .prepares = true,
+                                  .uncounted = true,
                                   .attachments = body,
                                   .default_priority = priority_parse(http_header(d->request, "Priority"))};
     struct job *job;

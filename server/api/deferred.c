@@ -361,6 +361,7 @@ void deferred_init(struct deferred_request *d, struct server *s, struct http_req
     d->request = r;
     d->reply_kind = kind;
     d->terms.granted_s = -1;
+    d->caller = http_caller(r);
     d->tenant = guard_tenant(r);
     d->view = guard_view(r);
     d->waiter.notify = on_job_event;

@@ -42,7 +42,8 @@ struct deferred_request {
     struct server *server;
     struct http_request *request; /* NULL when it is gone */
     struct answer_terms terms;
-    const char *tenant, *view; /* of guard_tenant and guard_view: they outlive the request */
+    struct caller *caller;     /* http_caller; NULL: there are no keys. All callers outlive all requests */
+    const char *tenant, *view; /* of guard_tenant and guard_view */
     bool keyed;                /* it has an Idempotency-Key */
     bool cancelled;            /* it has asked its job to stop */
     bool streamed;             /* REPLY_RESULT: the client wants the items of a map as they are finished */

@@ -179,14 +179,15 @@ void guard_done(struct http_request *r) {
         caller_charge_body(c, more, clock_monotonic_ns());
 }
 
-bool guard_admits_job(struct server *s, struct http_request *r) {
-    struct caller *c = http_caller(r);
+bool guard_admits_job(struct server *s, struct caller *c, struct http_request *r) {
     enum access_quota quota;
     char members[MEMBERS_SIZE];
     uint64_t wait_s = c == NULL ? 0 : wait_for_job(s, c, loop_now_ns(s->loop), &quota);
     if (wait_s == 0)
         return true;
     caller_count_refusal(c, quota);
+    if (r == NULL)
+        return false;
     set_wait(r, wait_s);
     write_members(members, quota);
     http_answer_problem(r, PROBLEM_OVER_QUOTA, detail_of(quota), members);

@@ -13,8 +13,9 @@
 bool guard_begin(struct server *s, struct http_request *r, enum access_scope scope, bool submits);
 /* From `done`: counts what it has sent. */
 void guard_done(struct http_request *r);
-/* Before a job is made for it: its jobs and its CPU time. False: it is answered 429. */
-bool guard_admits_job(struct server *s, struct http_request *r);
+/* Before a job is made for it: the jobs and the CPU time of its caller, who is NULL without keys. False: it is answered 429.
+ * r: NULL if it is gone. */
+bool guard_admits_job(struct server *s, struct caller *c, struct http_request *r);
 
 /* The name that its jobs and its Idempotency-Keys belong to. NULL: there are no keys. */
 const char *guard_tenant(const struct http_request *r);

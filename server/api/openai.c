@@ -20,7 +20,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct trace_reader trace = {0};
     struct job *job;
     enum problem_code why;
-    if (!guard_admits_job(s, d->request))
+    if (!guard_admits_job(s, d->caller, d->request))
         return;
     q->tenant = d->tenant;
     q->default_priority = priority_parse(http_header(d->request, "Priority"));

@@ -4,7 +4,7 @@
  *                     └─► another request has made the job: waits for that one
  *
  * A worker parses a large body. It also finds the hash of the request, so its key is claimed only when the job is
- * planned. If the key is another request's, the submission is undone.
+ * planned. If the key is another request's, or the quotas allow no further job, the submission is undone.
  */
 #include "server/api/submit.h"
 
@@ -70,7 +70,7 @@ static void submit_job(struct deferred_request *d, struct job_request *q) {
     struct http_request *r = d->request;
     struct job *job;
     enum problem_code why;
-    if (!guard_admits_job(s, r)) {
+    if (d->decide == NULL && !guard_admits_job(s, d->caller, r)) {
         idempotency_withdraw(&d->claim);
         return;
     }
@@ -140,6 +140,7 @@ static void submit_raw(struct deferred_request *d, const struct store_key *key) 
                                         .accepted_count = accepted.count,
                                         .attachments = upload_data(d->upload),
                                         .key = key,
+                                        .uncounted = d->decide != NULL,
                                         .wants_hash = d->decide != NULL});
     slice_deinit(&text);
 }
@@ -294,6 +295,7 @@ static void submit_with_key(struct deferred_request *d, const char *key) {
 static void own_raw(struct deferred_request *d, struct job *job) {
     const struct id id = job_record(job)->id;
     struct jobs *jobs = d->server->jobs;
+    job_count(job);
     job_unthrottle(job);
     idempotency_own(&d->claim, &id);
     if (jobs_find(jobs, &id, NULL) == job)
@@ -303,17 +305,20 @@ static void own_raw(struct deferred_request *d, struct job *job) {
 static void on_raw_decided(struct key_claim *c, enum key_verdict verdict, const struct id *id) {
     struct deferred_request *d = container_of(c, struct deferred_request, claim);
     struct job *job = d->waiter.job;
-    if (verdict == KEY_YOURS) {
+    bool is_bad = job_is_rejected(job); /* which its request is to hear */
+    if (verdict == KEY_YOURS && (is_bad || guard_admits_job(d->server, d->caller, d->request))) {
         own_raw(d, job);
         return;
     }
     d->decide = NULL;
     deferred_stop_waiting(d);
     job_undo_submission(job);
-    if (d->request != NULL)
-        follow_verdict(d, verdict, id);
-    else
+    if (d->request == NULL)
         deferred_end_left(d);
+    else if (verdict == KEY_YOURS)
+        idempotency_withdraw(c);
+    else
+        follow_verdict(d, verdict, id);
 }
 
 static void on_raw_planned(struct deferred_request *d, struct job *job) {

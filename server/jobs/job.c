@@ -24,7 +24,7 @@ static bool join_tenant(struct job *job) {
 static void leave_tenant(struct job *job) {
     if (job->tenant == NULL)
         return;
-    job->tenant->preparing -= job->prepares;
+    job->tenant->uncounted -= job->uncounted;
     tenants_leave(&job->js->tenants, job->tenant);
     job->tenant = NULL;
     job->sched.tenant = NULL;

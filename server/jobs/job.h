@@ -108,7 +108,7 @@ struct job {
     bool telling;      /* its waiters are being told something: one can stop the job, but it must not be freed yet */
     bool delayed;      /* due_ns has not come */
     bool asynchronous; /* it is answered 202: it is run in the same go as it is planned only if that takes no time */
-    bool prepares;     /* see struct job_request; its tenant counts it */
+    bool uncounted;    /* see struct job_request; its tenant counts it */
     bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
     unsigned char

@@ -81,7 +81,8 @@ struct job_request {
     int default_priority;                      /* of the Priority header (RFC 9218); -1: there is none */
     bool asynchronous;           /* it will be answered 202, or streamed: it is run in the same go as it is
                                           * planned only if that takes next to no time */
-    bool prepares;               /* it is a part of the work of another request: no quota counts it as a job */
+    bool uncounted;              /* no quota counts it, until job_count: it is only a part of the work for a job, or
+                                  * its key may be that of a job which is there */
     const char *trace;           /* the text of trace.h, or NULL */
     const char *tenant;          /* the name of the key that submits it. NULL: there are no keys. Copied */
     bool wants_hash;             /* of `body`: see job_request_hash */
@@ -153,6 +154,8 @@ bool job_works_in_place(const struct job *job);
 /* The hash of the body, STORE_HASH_SIZE bytes, borrowed; NULL without wants_hash. A worker makes it, so it is known
  * when the job is planned. Until the job is made durable the caller can change it to the hash of the whole request. */
 uint8_t *job_request_hash(struct job *job);
+/* Quotas count it from now on, if they did not. */
+void job_count(struct job *job);
 /* Cancels it as if it had never existed. Only before it is made durable. */
 void job_undo_submission(struct job *job);
 

@@ -203,7 +203,7 @@ size_t jobs_live(const struct jobs *js) {
 
 uint64_t jobs_of_tenant(const struct jobs *js, const char *name) {
     const struct tenant *t = tenants_find(&js->tenants, name);
-    return t == NULL ? 0 : t->live - t->preparing;
+    return t == NULL ? 0 : t->live - t->uncounted;
 }
 
 size_t jobs_running(const struct jobs *js) {

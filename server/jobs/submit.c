@@ -95,13 +95,19 @@ static int copy_accepted(struct job *job, const struct job_request *q) {
     return 0;
 }
 
+void job_count(struct job *job) {
+    if (job->tenant != NULL)
+        job->tenant->uncounted -= job->uncounted;
+    job->uncounted = false;
+}
+
 /* 0, or -1: memory ran out. */
 static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
     job->asynchronous = q->asynchronous;
-    job->prepares = q->prepares;
-    if (job->prepares && job->tenant != NULL)
-        job->tenant->preparing++;
+    job->uncounted = q->uncounted;
+    if (job->uncounted && job->tenant != NULL)
+        job->tenant->uncounted++;
     if (!attached_take(job, q->attachments))
         return -1;
     job->key = q->key == NULL ? NULL : copy_key(q->key);

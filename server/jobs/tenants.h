@@ -21,7 +21,7 @@ struct tenant {
     struct known_work known_work[SCHEDULER_LEVELS]; /* of its long tasks that wait, by urgency */
     int64_t long_backlog_ns;                        /* how long all of these will take */
     size_t live, delayed;                           /* jobs; those that are delayed are live, too */
-    size_t preparing;                               /* live ones that no quota counts */
+    size_t uncounted;                               /* live ones that no quota counts */
     UT_hash_handle hh;
     char name[];
 };

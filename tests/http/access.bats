@@ -203,6 +203,32 @@ ECHO='{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 200 ]
 }
 
+@test "jobs: a large body is the replay of a job, or is one too many, when its Idempotency-Key is known" {
+    a=$(new_key a submit,read jobs=1)
+    start_daemon --workers 1 --keys "$KEYS"
+    jq -nc '{type: "sleep", items: [range(400) | {ms: 600000}]}' >"$BATS_TEST_TMPDIR/large"
+    large=(-H 'Content-Type: application/json' -H 'Prefer: respond-async' --data-binary @"$BATS_TEST_TMPDIR/large" /v1/jobs)
+    asked "$a" -H 'Idempotency-Key: one' "${large[@]}"
+    [ "$CODE" = 202 ]
+    one=$(field .id)
+    asked "$a" -H 'Idempotency-Key: one' "${large[@]}"
+    [ "$CODE" = 202 ]
+    [ "$(header Idempotency-Replayed)" = true ]
+    [ "$(field .id)" = "$one" ]
+    asked "$a" -H 'Idempotency-Key: two' "${large[@]}"
+    expect_problem 429 over_quota
+    holds '."violated-policies" == ["jobs"]'
+    asked "$a" /v1/jobs
+    holds '.jobs | length == 1'
+    asked "$a" -X POST "/v1/jobs/$one/cancel"
+    asked "$a" -H 'Idempotency-Key: two' "${large[@]}"
+    [ "$CODE" = 202 ]
+    [ "$(field .id)" != "$one" ]
+    [ -z "$(header Idempotency-Replayed)" ]
+    asked "$a" -H 'Content-Type: application/json' --data-binary "$ECHO" /v1/jobs
+    expect_problem 429 over_quota
+}
+
 @test "CPU seconds: what was used counts, then no further job" {
     a=$(new_key a submit,read cpu=1/h)
     start_daemon --workers 1 --keys "$KEYS"
