@@ -414,12 +414,22 @@ uint64_t caller_begin_request(struct caller *c, int64_t now_ns) {
     return bucket_take(&c->requests, 1, now_ns) ? 0 : bucket_wait_s(&c->requests, 1, now_ns);
 }
 
-uint64_t caller_begin_body(struct caller *c, uint64_t bytes, int64_t now_ns) {
-    if (!bucket_has(&c->bytes, (double)bytes, now_ns))
-        return bucket_wait_s(&c->bytes, (double)bytes, now_ns);
+static void charge_body(struct caller *c, uint64_t bytes, int64_t now_ns) {
     bucket_charge(&c->bytes, (double)bytes, now_ns);
     c->body_bytes += bytes;
-    return 0;
+}
+
+uint64_t caller_begin_body(struct caller *c, uint64_t bytes, int64_t now_ns) {
+    uint64_t wait_s = bucket_wait_s(&c->bytes, (double)bytes, now_ns);
+    if (wait_s == 0)
+        charge_body(c, bytes, now_ns);
+    return wait_s;
+}
+
+uint64_t caller_take_body(struct caller *c, uint64_t more, uint64_t received, int64_t now_ns) {
+    bool has = bucket_has(&c->bytes, (double)more, now_ns);
+    charge_body(c, more, now_ns);
+    return has ? 0 : bucket_wait_s(&c->bytes, (double)received, now_ns);
 }
 
 uint64_t caller_begin_job(struct caller *c, int64_t now_ns) {
@@ -438,9 +448,9 @@ uint64_t caller_largest_body(const struct caller *c) {
     return c->grant.bytes.amount > 0 ? (uint64_t)c->grant.bytes.amount : UINT64_MAX;
 }
 
-void caller_charge_body(struct caller *c, int64_t bytes, int64_t now_ns) {
-    bucket_charge(&c->bytes, (double)bytes, now_ns);
-    c->body_bytes += (uint64_t)bytes;
+void caller_return_body(struct caller *c, uint64_t bytes, int64_t now_ns) {
+    bucket_charge(&c->bytes, -(double)bytes, now_ns);
+    c->body_bytes -= bytes;
 }
 
 void access_charge_cpu(struct access *a, const char *name, int64_t cpu_ns, int64_t now_ns) {

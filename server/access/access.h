@@ -67,13 +67,15 @@ unsigned access_weight(const struct access *a, const char *name); /* 1 to 100; 1
  * jobs: how many of its jobs are queued or run. Times are monotonic. */
 uint64_t caller_begin_request(struct caller *c, int64_t now_ns);              /* takes one of its requests */
 uint64_t caller_begin_body(struct caller *c, uint64_t bytes, int64_t now_ns); /* 0: it is not known how many come */
-uint64_t caller_begin_job(struct caller *c, int64_t now_ns);                  /* its CPU time */
+/* More of a body that did not say how long it is; `received` of it have come by now. They are charged in any case. */
+uint64_t caller_take_body(struct caller *c, uint64_t more, uint64_t received, int64_t now_ns);
+uint64_t caller_begin_job(struct caller *c, int64_t now_ns);     /* its CPU time */
 bool caller_counts_jobs(const struct caller *c);                 /* false: it does not matter how many jobs it has */
 bool caller_has_all_jobs(const struct caller *c, uint64_t jobs); /* true: no further one */
 /* The most bytes that a body can have; UINT64_MAX: no limit. */
 uint64_t caller_largest_body(const struct caller *c);
-/* More bytes of bodies were read than caller_begin_body was told of; < 0: fewer. */
-void caller_charge_body(struct caller *c, int64_t bytes, int64_t now_ns);
+/* So many bytes that caller_begin_body was told of have not come. */
+void caller_return_body(struct caller *c, uint64_t bytes, int64_t now_ns);
 void access_charge_cpu(struct access *a, const char *name, int64_t cpu_ns, int64_t now_ns);
 void caller_count_refusal(struct caller *c, enum access_quota quota);
 

@@ -102,7 +102,7 @@ static const char *detail_of(enum access_quota quota) {
     return details[quota];
 }
 
-/* From `begin`. */
+/* From `begin` or `more`. */
 static void reject_over(struct http_request *r, struct caller *c, enum access_quota quota, uint64_t wait_s) {
     char members[MEMBERS_SIZE];
     caller_count_refusal(c, quota);
@@ -120,15 +120,22 @@ static uint64_t wait_for_job(struct server *s, struct caller *c, int64_t now_ns,
     return caller_begin_job(c, now_ns);
 }
 
+/* False: no wait would help a body of that size, and it is rejected. */
+static bool check_size(struct http_request *r, const struct caller *c, uint64_t bytes) {
+    uint64_t largest = caller_largest_body(c);
+    char members[MEMBERS_SIZE];
+    if (bytes <= largest)
+        return true;
+    snprintf(members, sizeof members, "\"limit_bytes\":%llu", (unsigned long long)largest);
+    http_reject_with(r, PROBLEM_BODY_TOO_LARGE, "the body is larger than all that the key's quota `bytes` allows",
+                     strdup(members));
+    return false;
+}
+
 static bool check_body(struct http_request *r, struct caller *c, int64_t now_ns) {
-    uint64_t bytes = http_body_announced(r), largest = caller_largest_body(c);
-    if (bytes > largest) {
-        char members[MEMBERS_SIZE];
-        snprintf(members, sizeof members, "\"limit_bytes\":%llu", (unsigned long long)largest);
-        http_reject_with(r, PROBLEM_BODY_TOO_LARGE, "the body is larger than all that the key's quota `bytes` allows",
-                         strdup(members));
+    uint64_t bytes = http_body_announced(r);
+    if (!check_size(r, c, bytes))
         return false;
-    }
     uint64_t wait_s = caller_begin_body(c, bytes, now_ns);
     if (wait_s > 0)
         reject_over(r, c, QUOTA_BYTES, wait_s);
@@ -170,13 +177,25 @@ bool guard_begin(struct server *s, struct http_request *r, enum access_scope sco
     return good;
 }
 
+void guard_more(struct server *s, struct http_request *r, size_t size) {
+    struct caller *c = http_caller(r);
+    uint64_t received = http_body_received(r);
+    if (c == NULL)
+        return;
+    uint64_t wait_s = caller_take_body(c, size, received, loop_now_ns(s->loop));
+    if (!check_size(r, c, received) || wait_s == 0)
+        return;
+    reject_over(r, c, QUOTA_BYTES, wait_s);
+    http_keep_headers(r);
+}
+
 void guard_done(struct http_request *r) {
     struct caller *c = http_caller(r);
     if (c == NULL)
         return;
-    int64_t more = (int64_t)http_body_received(r) - (int64_t)http_body_announced(r);
-    if (more != 0)
-        caller_charge_body(c, more, clock_monotonic_ns());
+    uint64_t announced = http_body_announced(r), received = http_body_received(r);
+    if (received < announced)
+        caller_return_body(c, announced - received, clock_monotonic_ns());
 }
 
 bool guard_admits_job(struct server *s, struct caller *c, struct http_request *r) {

@@ -11,7 +11,9 @@
 
 /* From `begin`, before anything else is done with the request. submits: it is to make a job. False: it is rejected. */
 bool guard_begin(struct server *s, struct http_request *r, enum access_scope scope, bool submits);
-/* From `done`: counts what it has sent. */
+/* From `more`: counts what has come of a body that did not say how long it is. It can be rejected. */
+void guard_more(struct server *s, struct http_request *r, size_t size);
+/* From `done`: what was announced and has not come does not count. */
 void guard_done(struct http_request *r);
 /* Before a job is made for it: the jobs and the CPU time of its caller, who is NULL without keys. False: it is answered 429.
  * r: NULL if it is gone. */

@@ -228,6 +228,10 @@ static void on_hangup(void *arg, struct http_request *r) {
         http_abandon(r);
 }
 
+static void on_more(void *arg, struct http_request *r, size_t size) {
+    guard_more(arg, r, size);
+}
+
 static void on_done(void *arg, struct http_request *r) {
     struct server *s = arg;
     const struct route *route = http_route(r);
@@ -250,7 +254,7 @@ static void on_rejected(void *arg, unsigned status) {
 }
 
 struct http_events routes_events(struct server *s) {
-    return (struct http_events){s, on_begin, on_handle, on_hangup, on_done, on_rejected, compression_begin};
+    return (struct http_events){s, on_begin, on_more, on_handle, on_hangup, on_done, on_rejected, compression_begin};
 }
 
 int routes_init(struct server *s) {

@@ -120,13 +120,14 @@ void http_connection_reject(struct http_connection *c, enum problem_code code, c
     }
     problem_write(&body, code, detail, members, NULL);
     unsigned status = http_connection_write_problem(c, code, &body, &media_type);
+    const char *lines = c->request == NULL || c->lines.size == 0 ? "" : c->lines.data;
+    bool can_wait = (status == 429 || status == 503) && strstr(lines, "Retry-After: ") == NULL;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc)); /* the locale is "C" */
     buf_printf(&out,
                "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                "X-Request-Id: %s\r\n%s%sConnection: close\r\n\r\n",
                status, MHD_get_reason_phrase_for(status), date, media_type, body.size, id,
-               status == 429 || status == 503 ? "Retry-After: 1\r\n" : "",
-               c->request == NULL || c->lines.size == 0 ? "" : c->lines.data);
+               can_wait ? "Retry-After: 1\r\n" : "", lines);
     if (!no_body)
         buf_append(&out, body.data, body.size);
     if (!out.failed && send_past_library(c, &out) < 0)

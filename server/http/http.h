@@ -84,6 +84,9 @@ struct http_events {
     /* The head has come, the body has not. Can call http_set_route, http_set_state and http_reject, but must not
      * answer. */
     void (*begin)(void *arg, struct http_request *r);
+    /* So many more bytes have come of a body whose length is not announced. Can call http_reject. NULL: there is no need
+     * to know. */
+    void (*more)(void *arg, struct http_request *r, size_t size);
     /* The whole request has come. Must answer it or call http_suspend; otherwise its connection is closed. */
     void (*handle)(void *arg, struct http_request *r);
     /* The client of a suspended request has closed its side: it will send nothing more, but it may still want the
@@ -261,7 +264,7 @@ void http_set_header(struct http_request *r, const char *name, const char *value
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* From `begin`: the headers that were set until now stay, even if another answer takes the place of the one that was
+/* From `begin` or `more`: the headers that were set until now stay, even if another answer takes the place of the one that was
  * wanted. Their values must have no control characters. */
 void http_keep_headers(struct http_request *r);
 

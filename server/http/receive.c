@@ -59,12 +59,14 @@ static void take_parts(struct http_request *r, const char *bytes, size_t size) {
     reject_for(r, http_parts_take(r, bytes, size));
 }
 
-bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
+/* Rejects the request if it is too much. */
+static void take(struct http_request *r, const char *bytes, size_t size) {
     uint64_t max = r->http->config.max_body;
-    http_connection_take_body(r->connection, size);
-    r->body_size += size;
-    if (r->state != REQUEST_RECEIVING)
-        return r->body_size <= DRAIN_LIMIT;
+    const struct http_events *events = &r->http->events;
+    if (r->announced == 0 && events->more != NULL)
+        events->more(events->arg, r, size);
+    if (r->state == REQUEST_REJECTED)
+        return;
     if (r->body_size > max)
         reject_for_size(r, PROBLEM_BODY_TOO_LARGE, max);
     else if (r->parts != NULL)
@@ -73,6 +75,14 @@ bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
         http_reject(r, PROBLEM_OVER_MEMORY, NULL);
     else if (!http_body_keep(r, bytes, size))
         reject_for(r, (struct parts_fault){PROBLEM_OVER_MEMORY, http_body_trouble()});
+}
+
+bool http_receive_body(struct http_request *r, const char *bytes, size_t size) {
+    http_connection_take_body(r->connection, size);
+    r->body_size += size;
+    if (r->state != REQUEST_RECEIVING)
+        return r->body_size <= DRAIN_LIMIT;
+    take(r, bytes, size);
     if (r->state != REQUEST_REJECTED)
         return true;
     /* libmicrohttpd takes no answer in the middle of a body, so this one goes past it. */

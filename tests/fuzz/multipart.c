@@ -169,7 +169,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
                                        .spool_directory = "/tmp",
                                        .header_timeout_ns = 600 * NS_PER_S,
                                        .idle_timeout_ns = 600 * NS_PER_S};
-    const struct http_events events = {NULL, on_begin, on_handle, on_hangup, on_done, on_rejected};
+    const struct http_events events = {NULL, on_begin, NULL, on_handle, on_hangup, on_done, on_rejected};
     struct buf error = {0};
     bool misconfigured;
     (void)argc, (void)argv;

@@ -243,7 +243,7 @@ ECHO='{"type":"echo","params":{"value":1}}'
     [[ "$(header RateLimit)" == '"cpu";r=0;t='* ]]
 }
 
-@test "bytes of bodies: announced ones before they come, others when they have come" {
+@test "bytes of bodies: announced ones before they come, others while they come" {
     a=$(new_key a submit,read bytes=100KiB/h)
     start_daemon --workers 1 --keys "$KEYS"
     head -c 60000 /dev/zero | tr '\0' ' ' >"$BATS_TEST_TMPDIR/spaces"
@@ -258,9 +258,42 @@ ECHO='{"type":"echo","params":{"value":1}}'
     expect_problem 413 body_too_large
     holds '.limit_bytes == 102400'
     asked "$a" -H 'Content-Type: application/json' -H 'Transfer-Encoding: chunked' --data-binary @"$BATS_TEST_TMPDIR/spaces" /v1/jobs
-    [ "$CODE" = 200 ]
+    expect_problem 429 over_quota
+    holds '."violated-policies" == ["bytes"]'
+    [ "$(header Retry-After)" -gt 1 ]
+    [[ "$(header RateLimit)" == '"bytes";r='* ]]
     asked "$a" -H 'Content-Type: application/json' --data-binary "$ECHO" /v1/jobs
     expect_problem 429 over_quota
+}
+
+@test "bytes: bodies without Content-Length that come side by side share what is left" {
+    a=$(new_key a submit,read bytes=100KiB/h)
+    start_daemon --workers 1 --keys "$KEYS"
+    head -c 110000 /dev/zero | tr '\0' ' ' >"$BATS_TEST_TMPDIR/large"
+    asked "$a" -H 'Content-Type: application/json' -H 'Transfer-Encoding: chunked' --data-binary @"$BATS_TEST_TMPDIR/large" /v1/jobs
+    expect_problem 413 body_too_large
+    holds '.limit_bytes == 102400'
+    b=$(new_key b submit,read bytes=100KiB/h)
+    kill -HUP "$DAEMON"
+    known() { asked "$b" /v1/jobs; [ "$CODE" = 200 ]; }
+    wait_for known
+    mkfifo "$BATS_TEST_TMPDIR"/fifo-{1,2}
+    chunked() { # N
+        curl -sS -T "$BATS_TEST_TMPDIR/fifo-$1" -X POST -o /dev/null -w '%{http_code}' -H "$(bearer "$b")" -H 'Content-Type: application/json' \
+            "$URL/v1/jobs" >"$BATS_TEST_TMPDIR/code-$1"
+    }
+    chunked 1 &
+    pids=$!
+    chunked 2 &
+    pids+=" $!"
+    exec {one}>"$BATS_TEST_TMPDIR/fifo-1" {two}>"$BATS_TEST_TMPDIR/fifo-2"
+    head -c 60000 "$BATS_TEST_TMPDIR/large" >&"$one"
+    came() { asked "$b" /v1/jobs; [[ "$(header RateLimit)" == '"bytes";r=42'???';'* ]]; }
+    wait_for came
+    head -c 60000 "$BATS_TEST_TMPDIR/large" >&"$two" 2>"$BATS_TEST_TMPDIR/pipe" || true # nobody reads it to its end
+    exec {one}>&- {two}>&-
+    wait $pids
+    [ "$(cat "$BATS_TEST_TMPDIR/code-1") $(cat "$BATS_TEST_TMPDIR/code-2")" = "400 429" ]
 }
 
 @test "one key's thousands of jobs do not hold up another's first" {

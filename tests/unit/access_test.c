@@ -403,8 +403,14 @@ static void test_the_fields_say_what_is_left(void **state) {
     assert_true(caller_begin_body(one, 1048576, now) > 0);
     assert_int_equal(caller_begin_body(one, 1000000, now), 0);
     assert_true(caller_begin_body(one, 0, now) > 0);
-    caller_charge_body(one, -1000000, now);
+    caller_return_body(one, 1000000, now);
     assert_int_equal(caller_begin_body(one, 0, now), 0);
+    caller_return_body(one, 1048576, now); /* it is full */
+    assert_int_equal(caller_take_body(one, 1000000, 1000000, now), 0);
+    assert_int_equal(caller_take_body(one, 48577, 1048577, now),
+                     3601); /* the second byte too many has to be made up for */
+    caller_return_body(one, 1, now);
+    assert_int_equal(caller_begin_body(one, 1, now + S), 0);
     struct caller *two = access_by_user(a, 2);
     assert_null(caller_policy(two));
     assert_false(caller_has_all_jobs(two, UINT64_MAX));

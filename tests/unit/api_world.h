@@ -179,6 +179,10 @@ void http_set_header(struct http_request *r, const char *name, const char *value
     snprintf(r->headers + n, sizeof r->headers - n, "%s: %s\n", name, value);
 }
 
+void http_keep_headers(struct http_request *r) {
+    (void)r;
+}
+
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...) {
     char value[512];
     va_list args;

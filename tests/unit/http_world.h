@@ -224,7 +224,7 @@ static int open_world(void **state) {
 
 /* True if the server could be opened; otherwise `error` says why. */
 static bool open_server(struct buf *error, bool *misconfigured) {
-    const struct http_events events = {&world, on_begin, on_handle, on_hangup, on_done, on_rejected, on_compress};
+    const struct http_events events = {&world, on_begin, NULL, on_handle, on_hangup, on_done, on_rejected, on_compress};
     world.http = http_open(world.loop, &world.config, &events, error, misconfigured);
     return world.http != NULL;
 }
