@@ -166,10 +166,10 @@ void caller_write_limits(struct caller *c, uint64_t jobs, int64_t now_ns, char t
         if (b == NULL) {
             put_number(&t, ";r=", jobs < c->grant.jobs ? c->grant.jobs - jobs : 0);
         } else {
-            uint64_t left, reset_s;
-            bucket_look(b, now_ns, &left, &reset_s);
+            uint64_t left, more_s;
+            bucket_look(b, i == QUOTA_CPU, now_ns, &left, &more_s);
             put_number(&t, ";r=", left);
-            put_number(&t, ";t=", reset_s);
+            put_number(&t, ";t=", more_s);
         }
     }
 }

@@ -61,11 +61,13 @@ uint64_t bucket_wait_s(struct bucket *b, double units, int64_t now_ns) {
     return s == 0 ? 1 : s;
 }
 
-void bucket_look(struct bucket *b, int64_t now_ns, uint64_t *left, uint64_t *reset_s) {
-    *left = *reset_s = 0;
+void bucket_look(struct bucket *b, bool in_parts, int64_t now_ns, uint64_t *left, uint64_t *more_s) {
+    *left = *more_s = 0;
     if (!is_limited(b))
         return;
     fill(b, now_ns);
     *left = b->level <= 0 ? 0 : (uint64_t)(b->level + ROUNDING);
-    *reset_s = seconds_to(b, b->rate.amount);
+    double next = in_parts && b->level <= 0 ? 0 : (double)*left + 1;
+    if (b->level < b->rate.amount)
+        *more_s = (uint64_t)fmax(1, (double)seconds_to(b, fmin(next, b->rate.amount)));
 }

@@ -32,8 +32,9 @@ bool bucket_has(struct bucket *b, double units, int64_t now_ns);
 void bucket_charge(struct bucket *b, double units, int64_t now_ns);
 /* In how many whole seconds bucket_has is true, if nothing is taken until then; 0: now. */
 uint64_t bucket_wait_s(struct bucket *b, double units, int64_t now_ns);
-/* How many whole units are left, and in how many whole seconds the bucket is full, if nothing is taken until then. Without
- * a limit both are 0. */
-void bucket_look(struct bucket *b, int64_t now_ns, uint64_t *left, uint64_t *reset_s);
+/* How many whole units are left, and in how many whole seconds there is one more, if nothing is taken until then; 0: never,
+ * because the bucket is full. If none is left, and parts of one are of use, it is when there is any part of one. Without a
+ * limit both are 0. */
+void bucket_look(struct bucket *b, bool in_parts, int64_t now_ns, uint64_t *left, uint64_t *more_s);
 
 #endif

@@ -22,15 +22,15 @@
 #define S NS_PER_S
 
 static uint64_t left_of(struct bucket *b, int64_t now_ns) {
-    uint64_t left, reset_s;
-    bucket_look(b, now_ns, &left, &reset_s);
+    uint64_t left, more_s;
+    bucket_look(b, false, now_ns, &left, &more_s);
     return left;
 }
 
-static uint64_t reset_of(struct bucket *b, int64_t now_ns) {
-    uint64_t left, reset_s;
-    bucket_look(b, now_ns, &left, &reset_s);
-    return reset_s;
+static uint64_t more_of(struct bucket *b, bool in_parts, int64_t now_ns) {
+    uint64_t left, more_s;
+    bucket_look(b, in_parts, now_ns, &left, &more_s);
+    return more_s;
 }
 
 /* ---- buckets, with a clock of our own ---------------------------------------------------------------------------- */
@@ -86,8 +86,28 @@ static void test_what_is_known_afterwards_can_leave_it_below_zero(void **state) 
     assert_int_equal(bucket_wait_s(&b, 0, 0), 10);
     assert_false(bucket_has(&b, 0, 9 * S));
     assert_true(bucket_has(&b, 0, 10 * S + 1000));
-    bucket_charge(&b, 1e9, 11 * S); /* no deeper than its capacity: then it takes two windows to be full */
-    assert_int_equal(reset_of(&b, 11 * S), 7200);
+    bucket_charge(&b, 1e9, 11 * S); /* no deeper than its capacity */
+    assert_int_equal(bucket_wait_s(&b, 0, 11 * S), 3600);
+    assert_int_equal(more_of(&b, true, 11 * S), 3600);
+    assert_int_equal(more_of(&b, false, 11 * S), 3601);
+}
+
+/* What a client is told beforehand is never later than what Retry-After says. */
+static void test_it_is_known_when_there_is_one_more(void **state) {
+    struct bucket b = {0};
+    (void)state;
+    bucket_set(&b, (struct quota_rate){60, 3600}, 0);
+    assert_int_equal(more_of(&b, false, 0), 0); /* it is full */
+    assert_true(bucket_take(&b, 1, 0));
+    assert_int_equal(more_of(&b, false, 0), 60);
+    assert_int_equal(more_of(&b, false, 59 * S), 1);
+    assert_int_equal(more_of(&b, false, 60 * S), 0);
+    assert_true(bucket_take(&b, 60, 60 * S));
+    assert_int_equal(more_of(&b, false, 60 * S), bucket_wait_s(&b, 1, 60 * S));
+    assert_int_equal(more_of(&b, true, 60 * S), 1); /* any part of one */
+    assert_true(bucket_wait_s(&b, 20, 60 * S) >= more_of(&b, false, 60 * S));
+    bucket_set(&b, (struct quota_rate){0.5, 1}, 0); /* it never holds a whole one */
+    assert_true(more_of(&b, false, 60 * S) <= 2);
 }
 
 static void test_more_than_a_bucket_holds_is_there_when_it_is_full(void **state) {
@@ -313,7 +333,7 @@ static void test_a_new_file_keeps_what_was_used(void **state) {
     assert_ptr_equal(by_token(a, KEY_B), one);
     assert_true(caller_may(one, ACCESS_READ));
     caller_write_limits(one, 0, now, text);
-    assert_non_null(strstr(text, "\"requests\";r=60;t=1440"));
+    assert_non_null(strstr(text, "\"requests\";r=60;t=36"));
     assert_null(access_by_user(a, 2));
     assert_false(caller_may(two, ACCESS_READ)); /* who still has a request of it */
 }
@@ -394,7 +414,7 @@ static void test_the_fields_say_what_is_left(void **state) {
     assert_int_equal(caller_begin_body(one, 48576, now), 0);
     access_charge_cpu(a, "one", 600 * S, now);
     caller_write_limits(one, 3, now, text);
-    assert_string_equal(text, "\"requests\";r=49;t=1, \"jobs\";r=5, \"cpu\";r=3000;t=600, \"bytes\";r=1000000;t=167");
+    assert_string_equal(text, "\"requests\";r=49;t=1, \"jobs\";r=5, \"cpu\";r=3000;t=1, \"bytes\";r=1000000;t=1");
     assert_false(caller_has_all_jobs(one, 7));
     assert_true(caller_has_all_jobs(one, 8));
     access_charge_cpu(a, "one", 3010 * S, now);
@@ -453,6 +473,7 @@ int main(void) {
         cmocka_unit_test(test_a_bucket_is_full_at_first_and_fills_up_by_its_rate),
         cmocka_unit_test(test_the_wait_is_true),
         cmocka_unit_test(test_what_is_known_afterwards_can_leave_it_below_zero),
+        cmocka_unit_test(test_it_is_known_when_there_is_one_more),
         cmocka_unit_test(test_more_than_a_bucket_holds_is_there_when_it_is_full),
         cmocka_unit_test(test_a_new_rate_leaves_the_share),
         cmocka_unit_test(test_the_clock_can_stand_still),
