@@ -115,7 +115,7 @@ static void reject_over(struct http_request *r, struct caller *c, enum access_qu
 static uint64_t wait_for_job(struct server *s, struct caller *c, int64_t now_ns, enum access_quota *quota) {
     *quota = QUOTA_JOBS;
     if (caller_has_all_jobs(c, jobs_of(s, c)))
-        return jobs_retry_after_s(s->jobs);
+        return jobs_tenant_retry_after_s(s->jobs, caller_name(c));
     *quota = QUOTA_CPU;
     return caller_begin_job(c, now_ns);
 }

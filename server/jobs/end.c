@@ -111,6 +111,8 @@ static void count_end(struct job *job) {
         js->rate *= exp(-elapsed_s / JOBS_RATE_WINDOW_S);
     js->rate += 1 / JOBS_RATE_WINDOW_S;
     js->rate_ns = now_ns;
+    if (job->tenant != NULL && !job->uncounted)
+        tenant_count_end(job->tenant, now_ns);
 }
 
 /* Nothing depends on whether a job was remembered or forgotten. */

@@ -16,7 +16,7 @@ static struct spare spare;
 
 /* False: memory ran out. */
 static bool join_tenant(struct job *job) {
-    job->tenant = tenants_join(&job->js->tenants, job->record->tenant);
+    job->tenant = tenants_join(&job->js->tenants, job->record->tenant, job->accepted_ns);
     job->sched.tenant = job->tenant == NULL ? NULL : &job->tenant->turns;
     return job->tenant != NULL;
 }

@@ -206,6 +206,8 @@ size_t jobs_running(const struct jobs *js);
 int64_t jobs_oldest_wait_ms(const struct jobs *js);
 /* In how many seconds, 1 to 3600, there is probably room in the queue, by the rate at which jobs end. */
 uint64_t jobs_retry_after_s(const struct jobs *js);
+/* The same, in which the next job of the tenant ends, by its own that have ended; if none has, the same as for all. */
+uint64_t jobs_tenant_retry_after_s(const struct jobs *js, const char *name);
 /* In how many seconds, 1 to 3600, the first of the delayed jobs is due. */
 uint64_t jobs_delayed_retry_after_s(const struct jobs *js);
 void jobs_write_metrics(const struct jobs *js, struct buf *out);

@@ -224,6 +224,13 @@ static uint64_t whole_seconds(int64_t ns) {
     return s > 3600 ? 3600 : (uint64_t)s;
 }
 
+uint64_t jobs_tenant_retry_after_s(const struct jobs *js, const char *name) {
+    int64_t now_ns = clock_monotonic_ns();
+    const struct tenant *t = tenants_find(&js->tenants, name);
+    int64_t ns = t == NULL ? 0 : tenant_next_end_ns(t, now_ns);
+    return ns == 0 ? jobs_retry_after_s(js) : whole_seconds(ns);
+}
+
 uint64_t jobs_delayed_retry_after_s(const struct jobs *js) {
     return whole_seconds(delayed_first_due_ns(js) - clock_monotonic_ns());
 }

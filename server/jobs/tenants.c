@@ -7,6 +7,7 @@
 #include "base/held.h"
 
 #define MOST_WEIGHT 100
+#define INTERVALS   4 /* so many weigh the most in a mean */
 #define MOST_IDLE                                                                                                      \
     64 /* tenants that are kept without a live job: a client that waits for its jobs has none in between */
 
@@ -41,15 +42,29 @@ struct tenant *tenants_find(const struct tenants *ts, const char *name) {
     return t;
 }
 
-struct tenant *tenants_join(struct tenants *ts, const char *name) {
+struct tenant *tenants_join(struct tenants *ts, const char *name, int64_t now_ns) {
     struct tenant *t = tenants_find(ts, name);
     if (t == NULL)
         t = add(ts, name);
     else if (t->live == 0)
         ts->idle--;
-    if (t != NULL && t->live++ == 0)
+    if (t != NULL && t->live++ == 0) {
         held_add(HELD_JOBS, bytes_of(t));
+        t->ended_ns = now_ns;
+    }
     return t;
+}
+
+void tenant_count_end(struct tenant *t, int64_t now_ns) {
+    int64_t ns = now_ns > t->ended_ns ? now_ns - t->ended_ns : 1;
+    t->interval_ns = t->interval_ns == 0 ? ns : t->interval_ns + (ns - t->interval_ns) / INTERVALS;
+    t->ended_ns = now_ns;
+}
+
+/* One that is late will take as long again. */
+int64_t tenant_next_end_ns(const struct tenant *t, int64_t now_ns) {
+    int64_t left_ns = t->interval_ns - (now_ns - t->ended_ns);
+    return t->interval_ns == 0 ? 0 : left_ns > 0 ? left_ns : left_ns < 0 ? -left_ns : 1;
 }
 
 static void forget(struct tenants *ts, struct tenant *t) {

@@ -22,6 +22,9 @@ struct tenant {
     int64_t long_backlog_ns;                        /* how long all of these will take */
     size_t live, delayed;                           /* jobs; those that are delayed are live, too */
     size_t uncounted;                               /* live ones that no quota counts */
+    int64_t
+        interval_ns;  /* mean time from one end of its counted jobs to the next, weighted exponentially; 0: unknown */
+    int64_t ended_ns; /* monotonic: when one ended last, or since when it has had jobs */
     UT_hash_handle hh;
     char name[];
 };
@@ -35,8 +38,12 @@ struct tenants {
 /* What a new tenant needs, without its name. */
 #define TENANT_BYTES (sizeof(struct tenant))
 
-/* One more live job of that tenant. NULL: memory ran out. */
-MUST_CHECK struct tenant *tenants_join(struct tenants *ts, const char *name);
+/* One more live job of that tenant, since now_ns (monotonic, as below). NULL: memory ran out. */
+MUST_CHECK struct tenant *tenants_join(struct tenants *ts, const char *name, int64_t now_ns);
+/* One of its jobs has ended. */
+void tenant_count_end(struct tenant *t, int64_t now_ns);
+/* In how long the next of its jobs ends, by those that have ended; 0: none has. */
+int64_t tenant_next_end_ns(const struct tenant *t, int64_t now_ns);
 /* One less. After the last one it can be freed: it must have no entries in the scheduler then. */
 void tenants_leave(struct tenants *ts, struct tenant *t);
 /* NULL: it has no live jobs. One that has none can be found, too. */

@@ -108,6 +108,41 @@ static void go_on(void) {
     send_on();
 }
 
+/* ---- how long it takes ------------------------------------------------------------------------------------------- */
+
+static void when_the_next_job_ends_is_known_by_those_of_its_tenant(void **state) {
+    (void)state;
+    int64_t s = NS_PER_S, now = 1000 * s;
+    struct tenant *t = tenants_join(&jobs->tenants, "ann", now);
+    assert_int_equal(tenant_next_end_ns(t, now + s), 0); /* none has ended */
+    now += 40 * s;
+    tenant_count_end(t, now);
+    assert_int_equal(tenant_next_end_ns(t, now), 40 * s);
+    assert_int_equal(tenant_next_end_ns(t, now + 30 * s), 10 * s);
+    assert_int_equal(tenant_next_end_ns(t, now + 70 * s), 30 * s); /* it is late, and it takes as long again */
+    now += 80 * s;
+    tenant_count_end(t, now);
+    assert_int_equal(tenant_next_end_ns(t, now), 50 * s);
+    tenants_leave(&jobs->tenants, t);
+    t = tenants_join(&jobs->tenants, "ann", now + 10000 * s); /* when it had no jobs does not count */
+    assert_int_equal(tenant_next_end_ns(t, now + 10010 * s), 40 * s);
+    tenants_leave(&jobs->tenants, t);
+}
+
+static void how_long_a_key_has_to_wait_does_not_depend_on_others_jobs(void **state) {
+    (void)state;
+    int64_t now = clock_monotonic_ns();
+    add_of("ann");
+    add_of("bob");
+    tenant_count_end(tenants_find(&jobs->tenants, "ann"), now + 100 * NS_PER_S);
+    for (int i = 0; i < 10; i++)
+        tenant_count_end(tenants_find(&jobs->tenants, "bob"), now);
+    assert_in_range(jobs_tenant_retry_after_s(jobs, "ann"), 100, 200);
+    assert_int_equal(jobs_tenant_retry_after_s(jobs, "bob"), 1);
+    assert_int_equal(jobs_tenant_retry_after_s(jobs, "eve"), jobs_retry_after_s(jobs));
+    leave_all();
+}
+
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
 static void short_tasks_of_tenants_take_turns(void **state) {
@@ -537,6 +572,8 @@ static void a_tenant_pays_for_what_it_cancels(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TENANTS_TEST(when_the_next_job_ends_is_known_by_those_of_its_tenant),
+        TENANTS_TEST(how_long_a_key_has_to_wait_does_not_depend_on_others_jobs),
         TENANTS_TEST(short_tasks_of_tenants_take_turns),
         TENANTS_TEST(a_weight_is_that_many_tasks_and_a_reload_changes_it),
         TENANTS_TEST(long_chunks_of_tenants_take_turns),
