@@ -264,6 +264,13 @@ ECHO='{"type":"echo","params":{"value":1}}'
     [[ "$(header RateLimit)" == '"bytes";r='* ]]
     asked "$a" -H 'Content-Type: application/json' --data-binary "$ECHO" /v1/jobs
     expect_problem 429 over_quota
+    asked "$a" /v1/jobs # what has no body uses none of it
+    [ "$CODE" = 200 ]
+    id=$(field '.jobs[0].id')
+    asked "$a" -X POST "/v1/jobs/$id/cancel"
+    [ "$CODE" = 200 ]
+    asked "$a" -X DELETE "/v1/jobs/$id"
+    [ "$CODE" = 204 ]
 }
 
 @test "bytes: bodies without Content-Length that come side by side share what is left" {
