@@ -355,22 +355,12 @@ struct caller *access_by_user(struct access *a, uid_t uid) {
     return c == NULL ? NULL : c->caller;
 }
 
-/* In the metrics: the sums of those that have no row of their own. */
-static const char others[] = "(others)";
-
-/* Names stand in logs, metrics and documents. The keys file allows less. */
-static bool can_be_a_name(const char *common_name) {
-    size_t size = strlen(common_name);
-    return size > 0 && size <= ACCESS_MAX_NAME && strpbrk(common_name, "\"\\") == NULL &&
-           strcmp(common_name, others) != 0;
-}
-
 struct caller *access_by_certificate(struct access *a, const char *common_name) {
     struct credential *known;
     HASH_FIND(hh, a->credentials.tables[KEY_CERTIFICATE], common_name, strlen(common_name), known);
     if (known != NULL || !a->takes_any_certificate)
         return known == NULL ? NULL : known->caller;
-    if (!can_be_a_name(common_name))
+    if (!keys_is_name(common_name))
         return NULL;
     struct caller *c = find_caller(a, common_name);
     if (c == NULL && a->certificates < MAX_CERTIFICATES) {
@@ -493,7 +483,7 @@ static void add_by_key(struct metric_out *to, const struct metrics_view *v, int6
             rest += value(v, c);
     }
     if (n > v->most)
-        add_one(to, rest, unit, others);
+        add_one(to, rest, unit, KEYS_OTHERS);
 }
 
 static uint64_t requests_of(const struct metrics_view *v, const struct caller *c) {
@@ -545,7 +535,7 @@ static void read_refusals(struct metric_out *to, const void *field) {
     }
     for (enum access_quota i = 0; i < QUOTAS; i++)
         if (rest[i] > 0)
-            metric_add(to, rest[i], others, access_quota_name(i));
+            metric_add(to, rest[i], KEYS_OTHERS, access_quota_name(i));
 }
 
 static void read_failures(struct metric_out *to, const void *field) {
@@ -557,7 +547,8 @@ static const struct metric rows[] = {
     {"offload_key_requests_total", METRIC_COUNTER, read_requests, .label = "key", .help = "Requests with this key."},
     {"offload_key_jobs", METRIC_GAUGE, read_jobs, .label = "key", .help = "Jobs of this key that are queued or run."},
     {"offload_key_cpu_seconds_total", METRIC_COUNTER, read_cpu, .label = "key",
-     .help = "CPU time that the jobs of this key have used."},
+     .help = "CPU time that the jobs of this key have used; of tasks that did not end, the time for which a worker was "
+             "busy."},
     {"offload_key_body_bytes_total", METRIC_COUNTER, read_body_bytes, .label = "key",
      .help = "Bytes of the bodies that came with this key."},
     {"offload_key_refused_total", METRIC_COUNTER, read_refusals, .label = "key", .second_label = "quota",

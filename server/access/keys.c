@@ -17,9 +17,25 @@
 
 /* ---- one line ---------------------------------------------------------------------------------------------------- */
 
-static bool is_name(const char *text) {
-    size_t n = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-    return n > 0 && n <= ACCESS_MAX_NAME && text[n] == '\0';
+/* Names stand in logs, metrics and documents. The common names of certificates are names, too. */
+bool keys_is_name(const char *text) {
+    struct buf utf8 = {0};
+    size_t size = strlen(text);
+    bool good = size > 0 && size <= ACCESS_MAX_NAME && strpbrk(text, "\"\\") == NULL && strcmp(text, KEYS_OTHERS) != 0;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i], before = i == 0 ? 0 : (unsigned char)text[i - 1];
+        good = good && c >= ' ' && c != 127 && !(before == 0xC2 && c < 0xA0); /* U+0080 to U+009F are controls */
+    }
+    if (good)
+        buf_utf8(&utf8, text, size); /* replaces what is not UTF-8 */
+    good = good && !utf8.failed && utf8.size == size && memcmp(utf8.data, text, size) == 0;
+    buf_deinit(&utf8);
+    return good;
+}
+
+/* Somebody has put the key itself, which is secret, in the place of its name. */
+static bool is_key(const char *text) {
+    return strncmp(text, "offload_", 8) == 0 && strlen(text) > 40;
 }
 
 /* A whole number of decimal digits alone. Moves *text behind it. False: there is none, or it is above `max`. */
@@ -146,8 +162,10 @@ static const char *read_line(struct key_line *line, char *text) {
     line->grant = (struct key_grant){.weight = 1};
     if (count < 3)
         return "a name, a credential and scopes are wanted";
-    if (!is_name(words[0]))
-        return "a name has 1 to 64 letters, digits, dots, underscores and hyphens";
+    if (is_key(words[0]))
+        return "it begins with a name, and not with the key, which does not belong into this file";
+    if (!keys_is_name(words[0]))
+        return "a name has 1 to 64 bytes of UTF-8, without quotes and backslashes";
     memcpy(line->name, words[0], strlen(words[0]) + 1);
     const char *why = read_credential(line, words[1]);
     if (why == NULL)

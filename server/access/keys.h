@@ -2,7 +2,7 @@
  *
  *     NAME CREDENTIAL SCOPES [QUOTA ...]          a line that is empty, or begins with #, is nothing
  *
- *     NAME         1 to 64 of A-Z a-z 0-9 . _ -
+ *     NAME         1 to 64 bytes without white space, see keys_is_name
  *     CREDENTIAL   sha256:HEX   the SHA-256 of the key, 64 digits
  *                  uid:N        the user at the other end of a Unix socket
  *                  cert         a client's certificate whose common name is NAME
@@ -56,6 +56,10 @@ struct keys {
 /* Reads the text. 0; or -1 with "line N: ..." in `error`, and nothing in *keys. The lines are each good by itself, and
  * also beside each other. */
 MUST_CHECK int keys_parse(struct keys *keys, const char *text, size_t size, struct buf *error);
+/* Whether a key can have that name: 1 to 64 bytes of UTF-8 without control characters, quotes and backslashes, and not
+ * KEYS_OTHERS. */
+bool keys_is_name(const char *text);
+#define KEYS_OTHERS "(others)" /* in the metrics: the sums of those that have no row of their own */
 /* What a name may do that has no line: submit and read, without quotas. */
 struct key_grant keys_default_grant(void);
 void keys_deinit(struct keys *keys);

@@ -48,7 +48,9 @@ static struct caller *identify(struct server *s, struct http_request *r) {
         c = access_by_user(s->access, uid);
     if (c == NULL)
         reject_unknown(s, r, false,
-                       subject == NULL ? NULL : "the name in the client's certificate has no line in the keys file");
+                       subject == NULL
+                           ? NULL
+                           : "no key has the name in the client's certificate: with --keys it needs a `cert` line");
     return c;
 }
 

@@ -180,7 +180,7 @@ uint64_t http_body_announced(const struct http_request *r);
 bool http_is_tls(const struct http_request *r);
 /* The common name of the subject of the client's certificate, which one of the authorities of tls_client_ca has signed for
  * clients: UTF-8, at most 64 characters, none of them a control character. NULL if there is no certificate, or if it has
- * no such name or several. Borrowed until `done`. */
+ * no such name or several, or has expired since the connection was made. Borrowed until `done`. */
 const char *http_client_subject(const struct http_request *r);
 
 /* NULL if the request has no such header. If the header has several lines: the first. */

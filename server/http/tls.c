@@ -79,11 +79,12 @@ struct tls_session {
     gnutls_session_t session; /* libmicrohttpd's; NULL before tls_session_begin */
     int fd;
     enum session_state state;
-    bool begun;   /* the client has sent its first byte */
-    bool opened;  /* it was SESSION_OPEN once */
-    bool drained; /* by pull: the socket has nothing more now */
-    bool fin;     /* by pull: it will never have more */
-    char name[TLS_NAME_SIZE];
+    bool begun;               /* the client has sent its first byte */
+    bool opened;              /* it was SESSION_OPEN once */
+    bool drained;             /* by pull: the socket has nothing more now */
+    bool fin;                 /* by pull: it will never have more */
+    char name[TLS_NAME_SIZE]; /* of the client; "": it has none */
+    int64_t client_expires_s; /* when its certificate, or one that signed it, expires first; Unix time */
 };
 
 static const struct state_row states[SESSION_STATES] = {
@@ -503,16 +504,23 @@ static int broken(struct tls_session *s, const char *event, int rc) {
     return -1;
 }
 
-/* The name is found once for all requests of the connection. */
+/* The name is found once, for all requests of the connection. */
 static void take_client(struct tls_session *s) {
     unsigned count = 0;
-    gnutls_x509_crt_t certificate;
     const gnutls_datum_t *peers = s->identity->asks_clients ? gnutls_certificate_get_peers(s->session, &count) : NULL;
-    if (peers == NULL || count == 0 || gnutls_x509_crt_init(&certificate) != 0)
-        return;
-    if (gnutls_x509_crt_import(certificate, &peers[0], GNUTLS_X509_FMT_DER) == 0)
-        tls_common_name(certificate, s->name);
-    gnutls_x509_crt_deinit(certificate);
+    s->client_expires_s = INT64_MAX;
+    for (unsigned i = 0; peers != NULL && i < count; i++) {
+        gnutls_x509_crt_t certificate;
+        int64_t expires_s = 0; /* if it cannot be read */
+        if (gnutls_x509_crt_init(&certificate) == 0) {
+            if (gnutls_x509_crt_import(certificate, &peers[i], GNUTLS_X509_FMT_DER) == 0)
+                expires_s = gnutls_x509_crt_get_expiration_time(certificate);
+            if (i == 0 && expires_s > 0)
+                tls_common_name(certificate, s->name);
+            gnutls_x509_crt_deinit(certificate);
+        }
+        s->client_expires_s = expires_s < s->client_expires_s ? expires_s : s->client_expires_s;
+    }
 }
 
 /* Looks at the first byte. 0: it is TLS, as far as that can be seen. -1 with errno. */
@@ -628,5 +636,6 @@ bool tls_wants_to_write(const struct tls_session *s) {
 }
 
 const char *tls_client_name(const struct tls_session *s) {
-    return s->name[0] == '\0' ? NULL : s->name;
+    bool good = s->name[0] != '\0' && clock_wall_ms() / 1000 <= s->client_expires_s;
+    return good ? s->name : NULL;
 }

@@ -82,7 +82,7 @@ bool tls_is_plain(const struct tls_session *s);
 bool tls_wants_to_write(const struct tls_session *s);
 /* 0: the handshake is done. -1 with errno, as for tls_read. */
 int tls_shake(struct tls_session *s);
-/* The common name of the client's certificate, which was verified. NULL: it has none. */
+/* The common name of the client's certificate, which was verified. NULL: it has none, or has expired by now. */
 const char *tls_client_name(const struct tls_session *s);
 
 /* ---- what libmicrohttpd calls ------------------------------------------------------------------------------------- */

@@ -303,7 +303,17 @@ ECHO='{"type":"echo","params":{"value":1}}'
     [ "$(cat "$BATS_TEST_TMPDIR/code-1") $(cat "$BATS_TEST_TMPDIR/code-2")" = "400 429" ]
 }
 
-@test "one key's thousands of jobs do not hold up another's first" {
+@test "one key cannot fill the queue: another's first job is accepted" {
+    a=$(new_key a submit,read)
+    b=$(new_key b submit,read)
+    start_daemon --workers 1 --max-queue 20 --keys "$KEYS"
+    full() { asked "$a" -H 'Content-Type: application/json' -H 'Prefer: respond-async' --data-binary "$LONG" /v1/jobs; [ "$CODE" = 429 ]; }
+    wait_for full
+    expect_problem 429 queue_full
+    job_as "$b" "$LONG"
+}
+
+@test "one key's long queue does not hold up another's first job" {
     a=$(new_key a submit,read)
     b=$(new_key b submit,read)
     start_daemon --workers 1 --keys "$KEYS"
@@ -334,9 +344,27 @@ ECHO='{"type":"echo","params":{"value":1}}'
     [ "$CODE" = 200 ]
     : >"$KEYS"
     new=$(new_key a submit,read)
-    kill -HUP "$DAEMON"
-    gone() { asked "$old" /v1/jobs; [ "$CODE" = 401 ]; }
-    wait_for gone
+    timeout 60 python3 - "$PORT" "$old" "$DAEMON" <<'END' # a connection that was open before loses it, too
+import http.client, os, signal, sys, time
+port, key, daemon = sys.argv[1:]
+connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+
+
+def status():
+    connection.request("GET", "/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+assert status() == 200
+socket = connection.sock
+os.kill(int(daemon), signal.SIGHUP)
+while status() == 200:
+    time.sleep(0.02)
+assert status() == 401
+assert connection.sock is socket
+END
     asked "$new" "/v1/jobs/$id"
     [ "$CODE" = 200 ]
 }
@@ -370,6 +398,13 @@ ECHO='{"type":"echo","params":{"value":1}}'
     asked "$key" -H 'Host: offload.example' /v1/types
     [ "$CODE" = 200 ]
     call /v1/types
+    expect_problem 401 unauthorized
+}
+
+@test "a user at a Unix socket that has no line is nobody" {
+    echo "other uid:$(($(id -u) + 1)) submit,read" >>"$KEYS"
+    start_daemon --workers 1 --keys "$KEYS" --listen "unix:$BATS_TEST_TMPDIR/socket"
+    call --unix-socket "$BATS_TEST_TMPDIR/socket" /v1/jobs
     expect_problem 401 unauthorized
 }
 

@@ -441,12 +441,51 @@ ECHO='{"type":"echo","params":{"value":1}}'
     expect_problem 401 unauthorized
 }
 
+@test "a client's certificate that expires is good no longer, on a connection that is open, too" {
+    local folder=$BATS_TEST_TMPDIR
+    start_tls --tls-client-ca "$TLS/authority.pem"
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=brief -keyout "$folder/brief.key" \
+        -out "$folder/brief.csr" 2>/dev/null
+    : >"$folder/index"
+    echo 01 >"$folder/serial"
+    printf '[ca]\ndefault_ca=a\n[a]\ndatabase=%s/index\nserial=%s/serial\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n' \
+        "$folder" "$folder" "$folder" >"$folder/ca.conf"
+    end=$(($(date +%s) + 8))
+    openssl ca -batch -config "$folder/ca.conf" -cert "$TLS/authority.pem" -keyfile "$TLS/authority.key" -in "$folder/brief.csr" \
+        -out "$folder/brief.pem" -notext -startdate "$(date -u -d '-1 day' +%Y%m%d%H%M%SZ)" \
+        -enddate "$(date -u -d "@$end" +%Y%m%d%H%M%SZ)" -extfile <(echo extendedKeyUsage=clientAuth) 2>/dev/null
+    python3 - "$PORT" "$TLS/authority.pem" "$folder/brief.pem" "$folder/brief.key" "$end" <<'END'
+import http.client, ssl, sys, time
+port, authority, certificate, key, end = sys.argv[1:]
+context = ssl.create_default_context(cafile=authority)
+context.load_cert_chain(certificate, key)
+connection = http.client.HTTPSConnection("127.0.0.1", int(port), context=context, timeout=20)
+
+
+def status():
+    connection.request("GET", "/v1/jobs")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+assert status() == 200
+socket = connection.sock
+time.sleep(max(0, int(end) + 1.1 - time.time()))
+assert status() == 401
+assert connection.sock is socket
+END
+}
+
 @test "with a keys file, too, a certificate needs a line, which has its scopes and quotas" {
-    echo "alice cert read rate=2/m" >"$BATS_TEST_TMPDIR/keys"
+    make_certificate mail authority /CN=jörg@example.com extendedKeyUsage=clientAuth
+    printf '%s\n' "alice cert read rate=2/m" "jörg@example.com cert read" >"$BATS_TEST_TMPDIR/keys"
     start_tls --tls-client-ca "$TLS/authority.pem" --keys "$BATS_TEST_TMPDIR/keys"
+    by mail /v1/jobs
+    [ "$CODE" = 200 ]
     by bob /v1/jobs
     expect_problem 401 unauthorized
-    holds '.detail | test("no line in the keys file")'
+    holds '.detail | test("no key has the name in the client.s certificate")'
     by alice -H 'Content-Type: application/json' --data-binary "$ECHO" /v1/jobs
     expect_problem 403 forbidden
     by alice /v1/jobs
