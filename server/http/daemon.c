@@ -292,8 +292,7 @@ size_t http_connection_bytes(uint64_t max_header, bool tls) {
 
 static int start_daemon(struct http *h, struct http_daemon *d) {
     size_t memory = connection_memory(h->config.max_header);
-    /* One second more than ours: our own timer answers a body that stops coming before libmicrohttpd closes it. */
-    unsigned idle_s = (unsigned)((h->config.idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
+    h->library_idle_s = (unsigned)((h->config.idle_timeout_ns + NS_PER_S - 1) / NS_PER_S) + 1;
     bool secure = d == &h->secure;
     d->http = h;
     d->library = MHD_start_daemon(
@@ -301,9 +300,10 @@ static int start_daemon(struct http *h, struct http_daemon *d) {
             (secure ? MHD_USE_TLS : 0),
         0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.max_connections + SPARE_CONNECTIONS + CUT_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        memory, MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
-        on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,
-        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, /* else it does not use sendfile(2), which can raise SIGPIPE */
+        memory, MHD_OPTION_CONNECTION_TIMEOUT, h->library_idle_s, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, d, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
+        1, /* else it does not use sendfile(2), which can raise SIGPIPE */
         secure ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, tls_priorities, MHD_OPTION_HTTPS_CERT_CALLBACK,
         tls_no_certificate, MHD_OPTION_END);
     if (d->library == NULL)

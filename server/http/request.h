@@ -33,7 +33,7 @@ struct http_unread {
     /* The same for --min-rate, over windows of the idle timeout. */
     struct http_request *window_prev, *window_next; /* in http->windows, in the order of window_ns */
     int64_t window_ns;
-    uint64_t window_taken; /* bytes that were taken before the window, on this connection */
+    uint64_t window_taken; /* bytes that were taken before the window, on this connection; by Unix: see measure */
     bool counted;          /* window_taken is known: not in the first window, so that quick answers cost nothing */
     bool waited;           /* in this window there was nothing to take for a while */
 };
@@ -107,6 +107,9 @@ struct http {
     struct http_request *unread;    /* that are answered and not done; unread.c orders the list */
     struct http_request *windows;   /* the same ones, for --min-rate */
     struct timer unread_timer, window_timer;
+    /* libmicrohttpd's idle timeout. One second more than ours: our own timer answers a body that stops coming before
+     * libmicrohttpd closes it. */
+    unsigned library_idle_s;
     uint64_t unread_closed;     /* how many connections were closed because their clients took nothing */
     struct http_request *spare; /* freed requests with the memory of their buffers */
     unsigned spare_count;

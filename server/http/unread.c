@@ -8,9 +8,14 @@
  * within PATIENCE_NS is never closed: it may just be slow. Nor is one whose stream has nothing to send, or one that
  * holds no memory of its own.
  *
- * Apart from that a client has to take --min-rate, on the average of each window of the idle timeout. Of the windows there
- * is a list in the order in which they end, and only those that end are looked at. The first one of an answer is not
- * judged: it only finds out from where to count, because that is a system call, and most answers are gone by then.
+ * Apart from that a client has to take --min-rate, and something at all, on the average of each window of the idle timeout.
+ * Of the windows there is a list in the order in which they end, and only those that end are looked at. The first one of
+ * an answer is not judged: it only finds out from where to count, because that is a system call, and most answers are gone
+ * by then.
+ *
+ * libmicrohttpd has an idle timeout of its own. It only sees when the socket takes more, which is in steps of a third of
+ * the socket's buffer: a slow client that takes its answer all the time would look idle. So that timeout begins anew with
+ * each window.
  */
 #include "server/http/unread.h"
 
@@ -146,16 +151,34 @@ static void set_window_timer(struct http *h) {
         loop_set_timer(h->loop, &h->window_timer, h->windows->unread.window_ns + h->config.idle_timeout_ns);
 }
 
+/* Whether the client took enough since its last window. A Unix socket does not tell how much it was. */
+static bool has_taken(const struct http_request *r, uint64_t taken, bool is_tcp) {
+    uint64_t least = http_connections_least(&r->http->connections);
+    if (!is_tcp)
+        return taken != r->unread.window_taken;
+    return taken - r->unread.window_taken >= (least == 0 ? 1 : least);
+}
+
+/* From 0 to a time: then libmicrohttpd's timeout begins now. */
+static void begin_timeout(const struct http_request *r) {
+    MHD_set_connection_option(r->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+    MHD_set_connection_option(r->mhd, MHD_CONNECTION_OPTION_TIMEOUT, r->http->library_idle_s);
+}
+
 /* The window of a request is over. False: its client was too slow. */
 static bool end_window(struct http_request *r) {
     struct http_unread *u = &r->unread;
-    uint64_t taken = 0, least = http_connections_least(&r->http->connections);
-    bool known = count_taken(r, &taken);
-    bool slow = known && u->counted && is_sending(r) && !u->waited && taken - u->window_taken < least;
+    uint64_t taken = 0;
+    bool is_tcp = count_taken(r, &taken);
+    if (!is_tcp)
+        taken = measure(r);
+    bool slow = u->counted && is_sending(r) && !u->waited && !has_taken(r, taken, is_tcp);
     u->window_ns = loop_now_ns(r->http->loop);
     u->window_taken = taken;
-    u->counted = known;
+    u->counted = true;
     u->waited = r->state == REQUEST_STALLED;
+    if (!slow && is_sending(r))
+        begin_timeout(r);
     DL_DELETE2(r->http->windows, r, unread.window_prev, unread.window_next);
     DL_APPEND2(r->http->windows, r, unread.window_prev, unread.window_next);
     return !slow;

@@ -440,6 +440,49 @@ P
     counted
 }
 
+@test "an answer that is taken slowly, but fast enough, is not cut, by TCP and by Unix; one that nobody takes is, and counted" {
+    start_daemon --idle-timeout 4s --listen "unix:$BATS_TEST_TMPDIR/socket"
+    call_job '{"type":"primes","params":{"start":0,"stop":60000000,"op":"list"}}'
+    run timeout 100 python3 - "$PORT" "$BATS_TEST_TMPDIR/socket" "$(field .links.result)" <<'P'
+import socket, sys, threading, time
+port, path, result = sys.argv[1:]
+REQUEST = f"GET {result} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+
+
+def open_socket(by_unix):
+    s = socket.socket(socket.AF_UNIX if by_unix else socket.AF_INET)
+    s.settimeout(30)
+    s.connect(path if by_unix else ("127.0.0.1", int(port)))
+    s.sendall(REQUEST)
+    return s
+
+
+def read_slowly(name, by_unix):
+    got, end = b"", time.monotonic() + 17
+    with open_socket(by_unix) as s:
+        while time.monotonic() < end:  # at most 40 KB a second
+            got += s.recv(4000)
+            time.sleep(0.1)
+        while more := s.recv(1 << 20):
+            got += more
+    head, _, body = got.partition(b"\r\n\r\n")
+    said[name] = f"Content-Length: {len(body)}".encode() in head
+
+
+said = {}
+readers = [threading.Thread(target=read_slowly, args=(name, name == "unix")) for name in ("tcp", "unix")]
+idle = [open_socket(by_unix) for by_unix in (False, True)]
+for reader in readers:
+    reader.start()
+for reader in readers:
+    reader.join()
+print(said)
+P
+    [ "$output" = "{'tcp': True, 'unix': True}" ] || [ "$output" = "{'unix': True, 'tcp': True}" ]
+    call /metrics
+    grep -q '^offload_http_slow_closed_total{what="answer"} 2$' "$BODY"
+}
+
 @test "malformed HTTP: 400, and the service goes on" {
     start_daemon
     for request in 'nonsense\r\n\r\n' 'GET /livez HTTP/1.1\r\nHost h\r\n\r\n' \
