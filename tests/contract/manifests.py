@@ -235,13 +235,14 @@ def main():
 
     schemas = json.loads(text_of(SCHEMAS))["definitions"]
     keys = {}
-    for folder, kind in (("docker/k8s", "StatefulSet"), ("docker/k8s/in-memory", "Deployment")):
+    for folders, kind in ((("", "network-policy"), "StatefulSet"), (("in-memory",), "Deployment")):
         all_of = dict(keys)
-        for path in sorted(glob.glob(os.path.join(ROOT, folder, "*.yaml"))):
+        paths = [path for folder in folders for path in glob.glob(os.path.join(ROOT, "docker/k8s", folder, "*.yaml"))]
+        for path in sorted(paths):
             for document in documents(path):
                 all_of.setdefault(document["kind"], []).append(document)
                 faults = faults_by_schema(document, schemas)
-                result(f"{folder}/{os.path.basename(path)}: the {document['kind']} is valid", faults)
+                result(f"{os.path.relpath(path, ROOT)}: the {document['kind']} is valid", faults)
         for name, wrong in mutants(all_of[kind][0]):
             result(f"{kind}: the schema rejects {name}", [] if faults_by_schema(wrong, schemas) else ["it accepts it"])
         faults = {name: [] for name in ("options", "ports", "probes", "times", "rights", "volumes", "labels", "keys")}
