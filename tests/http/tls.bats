@@ -374,6 +374,17 @@ refused() {
     [ "$(status -k "https://127.0.0.1:$PORT/livez")" = 200 ]
 }
 
+@test "an answer that is taken too slowly is cut, and counted" {
+    start_tls --idle-timeout 1s --min-rate 100MiB
+    call_job '{"type":"primes","params":{"start":0,"stop":20000000,"op":"list"}}'
+    curl -sS --max-time 50 --limit-rate 1k -o "$BATS_TEST_TMPDIR/slow" "$URL$(field .links.result)" 3>&- &
+    reader=$!
+    counted() { curl -sS "$URL/metrics" | grep -q '^offload_http_slow_closed_total{what="answer"} 1$'; }
+    wait_for counted
+    kill "$reader"
+    wait "$reader" || true
+}
+
 # ---- clients' certificates -------------------------------------------------------------------------------------------
 
 @test "clients' certificates: one must be good, and none is let in" {
