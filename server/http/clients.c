@@ -48,7 +48,8 @@ static void forget(struct http_clients *all, struct http_client *c) {
 }
 
 static void forget_old(struct http_clients *all, int64_t now_ns) {
-    while (all->idle != NULL && (all->idle->full_ns <= now_ns || all->idle_count > HTTP_MAX_IDLE_CLIENTS))
+    while (all->idle != NULL && ((all->idle->full_ns <= now_ns && all->idle->handshakes_full_ns <= now_ns) ||
+                                 all->idle_count > HTTP_MAX_IDLE_CLIENTS))
         forget(all, all->idle);
 }
 
@@ -97,13 +98,21 @@ void http_clients_leave(struct http_clients *all, struct http_client *client, in
     forget_old(all, now_ns);
 }
 
-bool http_client_take(struct http_client *client, uint64_t per_second, int64_t now_ns) {
-    int64_t from_ns = client->full_ns > now_ns ? client->full_ns : now_ns;
-    int64_t full_ns = from_ns + NS_PER_S / (int64_t)per_second;
-    if (full_ns - now_ns > NS_PER_S)
+static bool take(int64_t *full_ns, uint64_t per_second, int64_t now_ns) {
+    int64_t from_ns = *full_ns > now_ns ? *full_ns : now_ns;
+    int64_t then_ns = from_ns + NS_PER_S / (int64_t)per_second;
+    if (then_ns - now_ns > NS_PER_S)
         return false;
-    client->full_ns = full_ns;
+    *full_ns = then_ns;
     return true;
+}
+
+bool http_client_take(struct http_client *client, uint64_t per_second, int64_t now_ns) {
+    return take(&client->full_ns, per_second, now_ns);
+}
+
+bool http_client_take_handshake(struct http_client *client, uint64_t per_second, int64_t now_ns) {
+    return take(&client->handshakes_full_ns, per_second < 10 ? 1 : per_second / 10, now_ns);
 }
 
 void http_clients_deinit(struct http_clients *all) {

@@ -28,6 +28,7 @@ struct http_client {
     /* The bucket of a second's requests is full from this time on; monotonic. Each request moves it by its share of a
      * second, so the bucket is empty when this is a second ahead. */
     int64_t full_ns;
+    int64_t handshakes_full_ns;      /* the same for handshakes of TLS */
     struct http_connection *spare;   /* connection.c's list: those beyond its limit, oldest first */
     struct http_client *prev, *next; /* in all->idle, if it has no connection */
 };
@@ -49,6 +50,8 @@ MUST_CHECK bool http_clients_enter(struct http_clients *all, const struct sockad
 void http_clients_leave(struct http_clients *all, struct http_client *client, int64_t now_ns);
 /* Takes one request from its bucket, of so many a second, 1 to 10^9. False: it is empty. */
 MUST_CHECK bool http_client_take(struct http_client *client, uint64_t per_second, int64_t now_ns);
+/* The same for a handshake, which costs as much as ten short requests: a tenth as many, and at least one a second. */
+MUST_CHECK bool http_client_take_handshake(struct http_client *client, uint64_t per_second, int64_t now_ns);
 /* Forgets those without a connection. There must be no other. */
 void http_clients_deinit(struct http_clients *all);
 

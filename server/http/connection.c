@@ -226,6 +226,23 @@ static ssize_t take(struct http_connection *c, char *bytes, size_t size) {
     return size == 0 ? -1 : (ssize_t)size;
 }
 
+static const struct http_address_limits *limits_of(const struct http_connection *c) {
+    return c->loopback ? &c->all->config->loopback_limits : &c->all->config->address_limits;
+}
+
+/* False: its address makes more handshakes than it may, and the connection is cut. */
+static bool may_shake(struct http_connection *c) {
+    uint64_t rate = c->client == NULL ? 0 : limits_of(c)->requests;
+    bool begins = !c->has_shaken;
+    c->has_shaken = true;
+    if (!begins || rate == 0 || http_client_take_handshake(c->client, rate, loop_now_ns(c->all->loop)))
+        return true;
+    http_connections_refuse(c->all, "address_handshakes");
+    cut(c);
+    errno = ECONNRESET;
+    return false;
+}
+
 /* Like recv(2), after the handshake. A client that is at fault gets no further. */
 static ssize_t receive_by_tls(struct http_connection *c, void *to, size_t size) {
     bool shakes = !tls_is_open(c->tls);
@@ -234,6 +251,8 @@ static ssize_t receive_by_tls(struct http_connection *c, void *to, size_t size) 
         errno = EINTR;
         return -1;
     }
+    if (shakes && !may_shake(c))
+        return -1;
     c->all->handshakes_left -= shakes;
     ssize_t n = tls_read(c->tls, to, size);
     int why = errno;
@@ -438,10 +457,6 @@ static int make_room(struct http_connections *all, size_t fd) {
 
 struct http_connection *http_connection_find(const struct http_connections *all, int fd) {
     return fd >= 0 && (size_t)fd < all->room ? all->by_fd[fd] : NULL;
-}
-
-static const struct http_address_limits *limits_of(const struct http_connection *c) {
-    return c->loopback ? &c->all->config->loopback_limits : &c->all->config->address_limits;
 }
 
 const char *http_connection_refusal(const struct http_connection *c) {

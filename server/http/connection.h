@@ -68,6 +68,7 @@ struct http_connection {
     bool reset;      /* the client has left: it would not read an answer */
     bool over_limit; /* there were too many connections when it came, in all or from its address */
     bool over_rate;  /* `request` came when its address had used up its requests of a second */
+    bool has_shaken; /* its handshake has begun */
     bool loopback;   /* it came by a loopback address */
     bool is_faulty;
     bool fault_is_for_head;                          /* the head with the fault is for HEAD */

@@ -374,6 +374,19 @@ refused() {
     [ "$(status -k "https://127.0.0.1:$PORT/livez")" = 200 ]
 }
 
+@test "handshakes are a tenth of --max-requests-per-address; a connection that is open makes no more" {
+    start_tls --max-requests-per-address 20
+    run curl -sS -o /dev/null -w '%{http_code}\n' "$URL/v1/types?[1-15]" # one connection
+    [ "$(grep -c 400 <<<"$output")" = 15 ] # there is no such parameter
+    refused() { ! curl -sS -o /dev/null "$URL/livez" 2>/dev/null; }
+    wait_for refused
+    served() { [ "$(status "$URL/livez" 2>/dev/null)" = 200 ]; }
+    wait_for served
+    sleep 1.1
+    call /metrics
+    grep -q '^offload_http_refused_total{reason="address_handshakes"} [1-9]' "$BODY"
+}
+
 @test "an answer that is taken too slowly is cut, and counted" {
     start_tls --idle-timeout 1s --min-rate 100MiB
     call_job '{"type":"primes","params":{"start":0,"stop":20000000,"op":"list"}}'

@@ -102,6 +102,24 @@ static void a_bucket_has_the_requests_of_one_second(void **state) {
     }
 }
 
+static void handshakes_have_a_bucket_of_their_own_which_is_not_forgotten(void **state) {
+    (void)state;
+    struct http_clients all = {.count = 0};
+    struct http_client *c = enter(&all, "192.0.2.1", START_NS);
+    for (int i = 0; i < 2; i++)
+        assert_true(http_client_take_handshake(c, 20, START_NS));
+    assert_false(http_client_take_handshake(c, 20, START_NS));
+    assert_true(http_client_take(c, 20, START_NS));
+    assert_true(http_client_take_handshake(c, 20, START_NS + NS_PER_S / 2));
+    http_clients_leave(&all, c, START_NS + NS_PER_S);
+    assert_int_equal(all.count, 1);
+    c = enter(&all, "192.0.2.1", START_NS + NS_PER_S);
+    assert_false(http_client_take_handshake(c, 1, START_NS + NS_PER_S)); /* at least one a second */
+    assert_true(http_client_take_handshake(c, 1, START_NS + 2 * NS_PER_S));
+    http_clients_leave(&all, c, START_NS + 3 * NS_PER_S);
+    assert_int_equal(all.count, 0);
+}
+
 static void an_address_that_comes_back_finds_its_bucket(void **state) {
     (void)state;
     struct http_clients all = {.count = 0};
@@ -246,6 +264,7 @@ int main(void) {
         cmocka_unit_test(an_address_is_all_of_ipv4_and_64_bits_of_ipv6),
         cmocka_unit_test(a_client_of_a_unix_socket_has_no_address),
         cmocka_unit_test(a_bucket_has_the_requests_of_one_second),
+        cmocka_unit_test(handshakes_have_a_bucket_of_their_own_which_is_not_forgotten),
         cmocka_unit_test(an_address_that_comes_back_finds_its_bucket),
         cmocka_unit_test(addresses_without_connections_are_bounded),
         TEST(an_address_beyond_its_connections_is_told_so_and_others_are_served),
