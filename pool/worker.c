@@ -744,7 +744,7 @@ static bool next_batched(void *arg, struct host_batch_call *call) {
     uint32_t type = *(const uint32_t *)arg;
     bool runs = false;
     while (!runs && self.batch_count < BATCH_MAX && look_ahead(true) && can_batch(&self.ahead.header) &&
-           self.ahead.header.type == type) {
+           host_joins_with(self.ahead.header.type, type)) {
         struct batched *b = batched_at(self.batch_count);
         struct bytes payload = {self.ahead.inlined, self.ahead.header.length};
         *b = (struct batched){.header = self.ahead.header, .hooks = hooks};
@@ -765,6 +765,7 @@ static bool next_batched(void *arg, struct host_batch_call *call) {
         b->wall_ns = clock_monotonic_ns() - began_ns;
         b->done = !runs;
         b->common = call->common;
+        call->handler = host_handler(b->header.type);
         call->owner = b;
         call->hooks = &b->hooks;
         if (b->done)
@@ -798,7 +799,7 @@ static void end_batched(void *arg, void *owner, int rc, struct buf *part, struct
     reply_to_batched();
 }
 
-/* Does this task, and those that come after it as long as they are of its kind. */
+/* Does this task, and those that come after it as long as they go with it. */
 static void work_in_batch(uint32_t type) {
     const struct host_batch feed = {.arg = &type, .next = next_batched, .done = end_batched};
     if (self.batch == NULL)

@@ -472,7 +472,7 @@ void encoder_normalize(float *vector, uint32_t dimensions) {
     double sum = 0;
     for (uint32_t i = 0; i < dimensions; i++)
         sum += (double)vector[i] * vector[i];
-    float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
+    double scale = sum > 0 ? 1 / sqrt(sum) : 0; /* of a tiny vector it is no float */
     for (uint32_t i = 0; i < dimensions; i++)
-        vector[i] *= scale;
+        vector[i] = (float)(vector[i] * scale);
 }

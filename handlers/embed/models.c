@@ -41,11 +41,15 @@ static const char *model_dir(void) {
     return dir == NULL ? "" : dir;
 }
 
-/* False if it is no model: it has no config.json. */
+/* False if it is no model: it has neither of these. Older folders have their config.json one folder deeper. */
 static bool stat_config(const char *name, struct stat *config) {
+    static const char *const marks[] = {"config.json", "modules.json"};
     char path[PATH_MAX];
-    return name[0] != '.' && snprintf(path, sizeof path, "%s/%s/config.json", model_dir(), name) < (int)sizeof path &&
-           stat(path, config) == 0;
+    for (int i = 0; i < 2 && name[0] != '.'; i++)
+        if (snprintf(path, sizeof path, "%s/%s/%s", model_dir(), name, marks[i]) < (int)sizeof path &&
+            stat(path, config) == 0)
+            return true;
+    return false;
 }
 
 static int is_model(const struct dirent *entry) {
@@ -132,7 +136,14 @@ static bool always(void *arg) {
     return true;
 }
 
-/* What a call with one text of so many tokens takes, ns; 0: no memory. */
+static bool is_finite(const float *vector, uint32_t dimensions) {
+    for (uint32_t i = 0; i < dimensions; i++)
+        if (!isfinite(vector[i]))
+            return false;
+    return true;
+}
+
+/* What a call with one text of so many tokens takes, ns. 0: no memory (ENOMEM), or its vector is not finite (ERANGE). */
 static uint64_t measure_encoder_ns(const struct embed_model *m, struct encoder_scratch *scratch, uint32_t tokens) {
     uint32_t ids[64];
     uint64_t best = UINT64_MAX;
@@ -146,10 +157,13 @@ static uint64_t measure_encoder_ns(const struct embed_model *m, struct encoder_s
         uint64_t taken = now_ns() - start;
         best = taken < best ? taken : best;
     }
+    bool finite = best == UINT64_MAX || is_finite(vector, m->dimensions);
     free(vector);
-    return best == UINT64_MAX ? 0 : best;
+    errno = finite ? ENOMEM : ERANGE;
+    return best == UINT64_MAX || !finite ? 0 : best;
 }
 
+/* 0, or -1 with errno as above. */
 static int measure_encoder(struct embed_model *m) {
     struct encoder_scratch *scratch = encoder_scratch_new();
     uint32_t most = m->files->max_tokens < 32 ? m->files->max_tokens : 32, least = most < 4 ? 1 : most / 4;
@@ -242,7 +256,9 @@ static int load_folder(struct embeddings_model *listed_as) {
     report_error(m);
     model_drop_layers(files);
     if (measure_encoder(m) != 0) {
-        fprintf(stderr, "embeddings: there is no memory for the model %s\n", name);
+        fprintf(stderr, "embeddings: %s the model %s\n",
+                errno == ERANGE ? "vectors that are not finite come from the weights of" : "there is no memory for",
+                name);
         return -1;
     }
     listed_as->precision = precision_names[encoder_precision(encoder)];

@@ -1,8 +1,9 @@
-/* run.c: the chunks of "embeddings" jobs -> vectors. It runs in workers.
+/* run.c: the chunks of jobs that embed texts -> vectors. It runs in workers.
  *
- * The texts of several chunks, of other jobs too, go through the encoder in one call, end to end:
+ * The texts of several chunks, of other jobs too, go through the encoder of their model in one call, end to end:
  *
  *     batch_next ──► chunk, chunk, ... ──► texts ──► calls of up to EMBED_CALL_TOKENS ──► rows of each part ──► batch_done
+ *                                            (those of each model)
  *
  * Chunks are taken as long as there are some and they do not fill a chunk's time. So a batch is as large as the load makes
  * it, and a text that comes alone does not wait for others.
@@ -25,16 +26,18 @@ struct waiting {
 struct group_job {
     struct call *call;
     struct embed_settings settings;
+    const struct embed_model *model; /* NULL: it is done, or has failed, and has no texts */
     int rc;
 };
 
-/* The jobs whose texts are encoded together: all of one model. */
+/* The jobs whose texts are encoded together. */
 struct group {
-    const struct embed_model *model;
     struct group_job jobs[BATCH_MAX];
     unsigned job_count;
     struct waiting *texts; /* heap; kept for the next group */
     size_t text_count, text_room;
+    const struct waiting **picked; /* heap: the texts of one call of the encoder */
+    size_t picked_room;
     uint64_t tokens;
     uint32_t *ids; /* heap; of one call of the encoder */
     uint32_t *starts;
@@ -106,7 +109,8 @@ static int add_texts(struct call *c, const struct embed_model *m, unsigned job, 
         for (uint32_t i = 0; i < w.text.size; i++)
             if (w.ids[i] >= m->files->vocabulary)
                 return call_fail(c, CALL_FAILED, NULL, "the chunk has a token that the model has not");
-        if (!grow((void **)&group.texts, &group.text_room, group.text_count + 1, sizeof w))
+        if (!grow((void **)&group.texts, &group.text_room, group.text_count + 1, sizeof w) ||
+            !grow((void **)&group.picked, &group.picked_room, group.text_count + 1, sizeof *group.picked))
             return call_fail(c, CALL_MEMORY, NULL, "no memory for a text");
         group.texts[group.text_count++] = w;
         group.tokens += w.text.size;
@@ -115,7 +119,6 @@ static int add_texts(struct call *c, const struct embed_model *m, unsigned job, 
 }
 
 static void group_clear(void) {
-    group.model = NULL;
     group.job_count = 0;
     group.text_count = 0;
     group.tokens = 0;
@@ -125,11 +128,15 @@ static void group_clear(void) {
 static void group_add(struct call *c, const struct embed_settings *s, const struct embed_model *m, struct bytes chunk) {
     struct group_job *j = &group.jobs[group.job_count];
     size_t before = group.text_count;
-    group.model = m;
-    *j = (struct group_job){.call = c, .settings = *s};
+    *j = (struct group_job){.call = c, .settings = *s, .model = m};
     j->rc = add_texts(c, m, group.job_count++, chunk);
     if (j->rc != 0)
         group.text_count = before;
+}
+
+/* Adds a job that waits for its turn to be told. */
+static void group_add_done(struct call *c, int rc) {
+    group.jobs[group.job_count++] = (struct group_job){.call = c, .rc = rc};
 }
 
 /* ---- a call of the encoder --------------------------------------------------------------------------------------- */
@@ -137,7 +144,7 @@ static void group_add(struct call *c, const struct embed_settings *s, const stru
 static bool go_on(void *arg) {
     (void)arg;
     for (unsigned i = 0; i < group.job_count; i++)
-        if (group.jobs[i].rc == 0 && !call_cancelled(group.jobs[i].call))
+        if (group.jobs[i].model != NULL && group.jobs[i].rc == 0 && !call_cancelled(group.jobs[i].call))
             return true;
     return false;
 }
@@ -159,51 +166,75 @@ static void write_row(const struct waiting *w, float *vector) {
     call_count(j->call, EMBED_TEXTS, 1);
 }
 
-static bool make_room(size_t count, size_t tokens) {
+static bool make_room(const struct embed_model *m, size_t count, size_t tokens) {
     if (group.scratch == NULL)
         group.scratch = encoder_scratch_new();
     return group.scratch != NULL && grow((void **)&group.ids, &group.id_room, tokens, sizeof *group.ids) &&
            grow((void **)&group.starts, &group.row_room, count + 1, sizeof *group.starts) &&
-           grow((void **)&group.vectors, &group.vector_room, count * group.model->dimensions, sizeof *group.vectors);
+           grow((void **)&group.vectors, &group.vector_room, count * m->dimensions, sizeof *group.vectors);
 }
 
-/* Encodes the texts [from, to). */
-static void encode(size_t from, size_t to, size_t tokens) {
-    size_t count = to - from, at = 0;
-    int rc = make_room(count, tokens) ? 0 : -1;
+/* Encodes so many texts, those in `picked`. */
+static void encode(const struct embed_model *m, size_t count, size_t tokens) {
+    size_t at = 0;
+    int rc = make_room(m, count, tokens) ? 0 : -1;
     errno = ENOMEM;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        const struct waiting *w = &group.texts[from + i];
+        const struct waiting *w = group.picked[i];
         group.starts[i] = (uint32_t)at;
         memcpy(group.ids + at, w->ids, w->text.size * sizeof *w->ids);
         at += w->text.size;
         group.starts[i + 1] = (uint32_t)at;
     }
     if (rc == 0)
-        rc = encoder_run(group.model->encoder, group.scratch, group.ids, group.starts, count, group.vectors, go_on,
-                         NULL);
+        rc = encoder_run(m->encoder, group.scratch, group.ids, group.starts, count, group.vectors, go_on, NULL);
     bool no_memory = rc != 0 && errno == ENOMEM;
-    call_count(group.jobs[group.texts[from].job].call, EMBED_CALLS, 1);
+    call_count(group.jobs[group.picked[0]->job].call, EMBED_CALLS, 1);
     for (size_t i = 0; i < count; i++) {
-        struct group_job *j = &group.jobs[group.texts[from + i].job];
+        struct group_job *j = &group.jobs[group.picked[i]->job];
         if (rc == 0)
-            write_row(&group.texts[from + i], group.vectors + i * group.model->dimensions);
+            write_row(group.picked[i], group.vectors + i * m->dimensions);
         else if (j->rc == 0)
             j->rc = no_memory ? call_fail(j->call, CALL_MEMORY, NULL, "no memory for %zu tokens", tokens) : -1;
     }
 }
 
-static void encode_all(void) {
-    for (size_t from = 0, to = 0; from < group.text_count; from = to) {
-        size_t tokens = 0;
-        while (to < group.text_count && (to == from || tokens + group.texts[to].text.size <= EMBED_CALL_TOKENS))
-            tokens += group.texts[to++].text.size;
-        if (go_on(NULL))
-            encode(from, to, tokens);
-        call_progress(group.jobs[group.texts[from].job].call, to, group.text_count);
+/* Encodes the texts of that model, in their order, and as many in a call as go into it. *done: how many texts are. */
+static void encode_model(const struct embed_model *m, size_t *done) {
+    size_t at = 0;
+    while (at < group.text_count) {
+        size_t count = 0, tokens = 0;
+        for (; at < group.text_count; at++) {
+            const struct waiting *w = &group.texts[at];
+            if (group.jobs[w->job].model != m)
+                continue;
+            if (count > 0 && tokens + w->text.size > EMBED_CALL_TOKENS)
+                break;
+            group.picked[count++] = w;
+            tokens += w->text.size;
+        }
+        if (count > 0 && go_on(NULL))
+            encode(m, count, tokens);
+        *done += count;
+        if (count > 0)
+            call_progress(group.jobs[group.picked[0]->job].call, *done, group.text_count);
     }
+}
+
+static bool is_before(unsigned job, const struct embed_model *m) {
+    for (unsigned i = 0; i < job; i++)
+        if (group.jobs[i].model == m)
+            return true;
+    return false;
+}
+
+static void encode_all(void) {
+    size_t done = 0;
+    for (unsigned i = 0; i < group.job_count && done < group.text_count; i++)
+        if (group.jobs[i].model != NULL && !is_before(i, group.jobs[i].model))
+            encode_model(group.jobs[i].model, &done);
     for (unsigned i = 0; i < group.job_count; i++)
-        if (call_cancelled(group.jobs[i].call))
+        if (group.jobs[i].model != NULL && call_cancelled(group.jobs[i].call))
             group.jobs[i].rc = -1;
 }
 
@@ -230,32 +261,28 @@ static void finish_group(struct batch *b) {
     group_clear();
 }
 
-/* Takes one call, and adds it to the group, or runs it. False: there is none. */
-static bool take(struct batch *b) {
-    struct embed_settings settings;
-    struct bytes common, chunk;
-    struct call *c = batch_next(b, &common, &chunk);
-    if (c == NULL)
-        return false;
-    const struct embed_model *m = embed_settings_read(c, common, &settings);
-    if (group.job_count > 0 && m != group.model)
-        finish_group(b);
-    if (m == NULL)
-        batch_done(b, -1);
-    else if (m->files == NULL)
-        batch_done(b, hash_run(c, &settings, m, chunk));
-    else
-        group_add(c, &settings, m, chunk);
-    return true;
+/* The group has no room for another job, or its texts fill a chunk's time. */
+static bool is_full(const struct embed_model *latest) {
+    return group.job_count == BATCH_MAX || (latest != NULL && group.tokens >= embed_chunk_tokens(latest));
 }
 
 void embeddings_run_batch(struct batch *b) {
-    bool more = true;
+    struct embed_settings settings;
+    struct bytes common, chunk;
+    struct call *c;
     group_clear();
-    while (more) {
-        more = take(b);
-        if (group.job_count > 0 &&
-            (!more || group.job_count == BATCH_MAX || group.tokens >= embed_chunk_tokens(group.model)))
+    do {
+        const struct embed_model *m = NULL;
+        c = batch_next(b, &common, &chunk);
+        if (c != NULL) {
+            m = embed_settings_read(c, common, &settings);
+            if (m != NULL && m->files != NULL)
+                group_add(c, &settings, m, chunk);
+            else
+                group_add_done(c, m == NULL ? -1 : hash_run(c, &settings, m, chunk));
+        }
+        bool waits = m != NULL && m->files != NULL; /* the others are told at once if nobody waits before them */
+        if (group.job_count > 0 && (c == NULL || (!waits && group.text_count == 0) || is_full(waits ? m : NULL)))
             finish_group(b);
-    }
+    } while (c != NULL);
 }

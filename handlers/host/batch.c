@@ -69,7 +69,7 @@ struct call *batch_next(struct batch *b, struct bytes *common, struct bytes *chu
     }
     buf_clear(&t->part);
     t->call = (struct call){.stage = CALL_STAGE_RUN,
-                            .handler = b->handler,
+                            .handler = t->fed.handler == NULL ? b->handler : t->fed.handler,
                             .hooks = t->fed.hooks,
                             .at = t->fed.at,
                             .fault = &t->fault,
@@ -104,7 +104,7 @@ static void run_one(struct batch *b) {
     struct bytes common, chunk;
     struct call *c = batch_next(b, &common, &chunk);
     if (c != NULL)
-        end_front(b, execute_run(c, b->handler, common, chunk));
+        end_front(b, execute_run(c, c->handler, common, chunk));
 }
 
 void batch_run_handler(const struct handler *handler, const struct host_batch *feed) {
@@ -125,6 +125,10 @@ bool host_can_batch(size_t type) {
 
 bool host_joins(size_t type) {
     return host_can_batch(type) && (host_handler(type)->flags & HANDLER_JOINS) != 0;
+}
+
+bool host_joins_with(size_t a, size_t b) {
+    return a == b || (host_joins(a) && host_joins(b) && host_handler(a)->run_batch == host_handler(b)->run_batch);
 }
 
 void host_run_batch(size_t type, const struct host_batch *feed) {

@@ -323,7 +323,8 @@ MUST_CHECK int host_merge(size_t type, struct bytes common, const struct bytes *
 
 /* A call that is fed into a batch: what host_run gets. All is borrowed until it is done. */
 struct host_batch_call {
-    void *owner; /* passed to `done` */
+    void *owner;                   /* passed to `done` */
+    const struct handler *handler; /* one that goes with that of the batch (host_joins_with); NULL: that one */
     unsigned attempt;
     struct bytes common, chunk;
     const struct host_hooks *hooks; /* may be NULL */
@@ -343,6 +344,8 @@ struct host_batch {
 /* True if host_run_batch can be called for this type. */
 bool host_can_batch(size_t type);
 bool host_joins(size_t type); /* likewise, and it has HANDLER_JOINS */
+/* Calls of both types can be in one batch: they are one, or both have HANDLER_JOINS and the same run_batch. */
+bool host_joins_with(size_t a, size_t b);
 /* Runs calls until `next` has none while none is under way. */
 void host_run_batch(size_t type, const struct host_batch *feed);
 

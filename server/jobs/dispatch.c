@@ -4,8 +4,9 @@
  * the chunks of a job that will need less than --express-cost for all that are left) go to the express lane, and to main
  * workers while no long task waits. Several of them are in flight to a worker, and several are in a datagram. All other
  * chunks are long, however small they are, so that the express lane stays free for others; of small ones a main worker
- * gets several at a time, and of a type with HANDLER_JOINS those of several jobs. A main worker that has done a long task takes the next long task. But if short tasks have had
- * to wait, the express lane cannot keep up: then every other turn is a batch of them.
+ * gets several at a time, and of types with HANDLER_JOINS those of several jobs. A main worker that has done a long task
+ * takes the next long task. But if short tasks have had to wait, the express lane cannot keep up: then every other turn is
+ * a batch of them.
  *
  * An isolated job (isolate.h) waits in a third class, and takes its turn among the long tasks.
  *
@@ -61,7 +62,7 @@ static bool send_long_batch(struct jobs *js, struct worker *w, struct job *job) 
     return true;
 }
 
-/* Has the worker run chunks of other jobs of a type together, as long as the turn is theirs, and up to its share of what
+/* Has the worker run chunks of other jobs that go with those of a type together, as long as the turn is theirs, and up to its share of what
  * waits. */
 static void send_joined(struct jobs *js, struct worker *w, uint32_t type, int64_t now_ns) {
     int urgency;
@@ -72,7 +73,7 @@ static void send_joined(struct jobs *js, struct worker *w, uint32_t type, int64_
             return;
         struct job *job = queue_job(e);
         cost_ns += job_next_cost_ns(job);
-        if (job->record->type != type || !queue_joins(job) || cost_ns > JOIN_NS || cost_ns > share_ns ||
+        if (!host_joins_with(job->record->type, type) || !queue_joins(job) || cost_ns > JOIN_NS || cost_ns > share_ns ||
             !send_task(queue_serve(js, e), w, true))
             return;
     }

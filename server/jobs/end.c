@@ -261,7 +261,7 @@ static void stamp_end(struct job *job, enum job_status status) {
     r->expires_ms = r->finished_ms + r->options.ttl_ms;
     output_end(job);
     if (r->started_ms != 0)
-        r->run_ns = now_ns - job->run_started_ns;
+        r->run_ns = now_ns - job->run_started_ns + (job->planned_apart ? r->plan_ns : 0);
     else
         r->queued_ns = now_ns - job->accepted_ns;
     job_set_status(job, status);

@@ -111,6 +111,7 @@ struct job {
     bool uncounted;    /* see struct job_request; its tenant counts it */
     bool end_is_known; /* before JOB_PLANNED was sent: who wants it durable gets it submitted together with its end */
     bool input_is_raw;
+    bool planned_apart; /* its plan was a turn of its own, before run_started_ns */
     unsigned char
         *accepted; /* heap; with input_is_raw: the media ranges of the client, in the form of `common`; or NULL */
     uint32_t accepted_size; /* of all of that */

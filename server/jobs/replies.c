@@ -261,6 +261,7 @@ static void charge_late(struct job *job, const struct task *t, const struct wire
 /* The plan is made, and its run time is over; what comes next waits for a worker again. */
 static void queue_again(struct job *job, struct task *t) {
     task_free(t);
+    job->planned_apart = true;
     job->run_started_ns = 0;
     job_arm_timer(job);
     job_enqueue(job);

@@ -128,7 +128,17 @@ count_of() {
     holds '[.result.items[].result.embeddings | length] == [1, 0, 2]'
 }
 
-@test "texts of many clients go through the encoder together" {
+@test "items of two models are embedded together, each by its own" {
+    start_daemon --model-dir "$SMALL" --data-dir none --workers 1
+    call_job "$(jq -nc '{type: "embeddings", items: [range(100) | {input: "a b", model: (if . % 2 == 0 then "mean" else "tokens-cls" end)}]}')"
+    holds '[.result.items[].status] | unique == ["succeeded"]'
+    holds '[.result.items[].result.model] | .[:4] == ["mean", "tokens-cls", "mean", "tokens-cls"]'
+    holds '[.result.items[].result.embeddings] | unique | length == 2'
+    [ "$(count_of texts)" = 100 ]
+    [ "$(count_of calls)" -le 20 ]
+}
+
+@test "texts of many clients, by both ways to ask, go through the encoder together" {
     with_minilm --workers 1
     embeddings crowd "$URL" all-MiniLM-L6-v2 320
     [ "$(count_of texts)" = 320 ]
@@ -144,6 +154,45 @@ count_of() {
     [ "$(count_of texts)" = 2 ]
     call /metrics
     grep -q '^offload_joined_job_wait_seconds_count{type="embeddings"} 1$' "$BODY"
+}
+
+@test "Server-Timing has all of the time also if a large body was planned before" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    jq -nc '{type: "embeddings", params: {model: "mean", input: [range(3000) | "a b c d e f g h"]}}' >"$BATS_TEST_TMPDIR/large"
+    call -H 'Content-Type: application/json' --data-binary @"$BATS_TEST_TMPDIR/large" /v1/jobs
+    [ "$CODE" = 200 ]
+    header Server-Timing | /usr/bin/python3 -c 'import re, sys
+part = {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([0-9.]+)", sys.stdin.read())}
+assert part["run"] > 0 and part["plan"] > 0, part
+assert abs(part["plan"] + part["run"] + part["merge"] - float(sys.argv[1])) < 0.01, (part, sys.argv[1])' "$(field .timings.run_ms)"
+}
+
+@test "a model whose weights make numbers that are not finite is refused; older folders are served" {
+    mkdir -p "$BATS_TEST_TMPDIR/models/old/0_Transformer"
+    cp -r "$SMALL/mean/." "$BATS_TEST_TMPDIR/models/old/"
+    mv "$BATS_TEST_TMPDIR/models/old/config.json" "$BATS_TEST_TMPDIR/models/old/0_Transformer/"
+    for file in "$BATS_TEST_TMPDIR"/models/old/{model.safetensors,vocab.txt,tokenizer.json,tokenizer_config.json,sentence_bert_config.json}; do
+        [ ! -e "$file" ] || mv "$file" "$BATS_TEST_TMPDIR/models/old/0_Transformer/"
+    done
+    sed -i 's/"path": ""/"path": "0_Transformer"/' "$BATS_TEST_TMPDIR/models/old/modules.json"
+    start_daemon --model-dir "$BATS_TEST_TMPDIR/models" --data-dir none
+    call /v1/models
+    holds '[.data[].id] | index("old") != null'
+    cp -r "$SMALL/mean" "$BATS_TEST_TMPDIR/models/huge"
+    /usr/bin/python3 - "$BATS_TEST_TMPDIR/models/huge/model.safetensors" <<'END'
+import json, struct, sys
+with open(sys.argv[1], "r+b") as file:
+    size, = struct.unpack("<Q", file.read(8))
+    head = json.loads(file.read(size))
+    for name, tensor in head.items():
+        if name != "__metadata__" and tensor["dtype"] == "F32":
+            begin, end = tensor["data_offsets"]
+            file.seek(8 + size + begin)
+            file.write(struct.pack("<f", 1e20) * ((end - begin) // 4))
+END
+    run timeout 60 "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --model-dir "$BATS_TEST_TMPDIR/models"
+    [ "$status" -ne 0 ]
+    [[ $output == *"not finite"*huge* ]]
 }
 
 @test "a worker that is killed while it encodes costs an attempt and no vector" {
