@@ -43,7 +43,7 @@ struct model {
     const char *prompt; /* comes before each text; "": none */
     struct tokenizer *tokenizer;
 
-    /* Rows of `hidden` numbers. They can be pages of the file, and need not be aligned to more than a float. */
+    /* Rows of `hidden` numbers, in memory of their own. The layers can be pages of the file, aligned to a float. */
     const float *words;     /* vocabulary */
     const float *places;    /* positions */
     const float *kind;      /* row 0 of the token types: the only one that is used */
@@ -58,7 +58,8 @@ struct model {
  * config_sentence_transformers.json. The files are hostile: NULL with `why` if they are not whole, or are of a model that
  * cannot be served. */
 struct model *model_open(const char *folder, char why[MODEL_WHY]);
-/* Gives the weights of the layers back; words, places and all other members stay. For when they have been packed. */
+/* Gives the weights of the layers back, and closes the file; words, places and all other members stay. For when the layers
+ * have been packed. The file can be changed from then on. */
 void model_drop_layers(struct model *m);
 void model_free(struct model *m); /* NULL is allowed */
 

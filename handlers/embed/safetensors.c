@@ -1,7 +1,7 @@
 /* safetensors.c: reads a file of tensors (safetensors.h). It runs in the zygote, once for each model.
  *
- * The file is mapped, not read: what is aligned is used where it lies, and all processes share its pages. All that the
- * header says is checked when it is opened, so that no tensor of it can lead out of the file. */
+ * The file is mapped, not read: what is aligned can be used where it lies. All that the header says is checked when it is
+ * opened, so that no tensor of it can lead out of the file. */
 #include "handlers/embed/safetensors.h"
 
 #include <errno.h>
@@ -211,11 +211,6 @@ struct safetensors *safetensors_open(const char *path, char why[SAFETENSORS_WHY]
     return s;
 }
 
-void safetensors_rest(struct safetensors *s) {
-    if (s->map != NULL)
-        madvise(s->map, s->map_size, MADV_DONTNEED);
-}
-
 void safetensors_close(struct safetensors *s) {
     if (s == NULL)
         return;
@@ -257,6 +252,10 @@ static float float_of_half(uint32_t half) {
 
 void tensor_copy(const struct tensor *t, float *to) {
     const unsigned char *at = t->bytes;
+    if (t->dtype == TENSOR_F32 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
+        memcpy(to, at, t->count * sizeof *to);
+        return;
+    }
     for (uint64_t i = 0; i < t->count; i++, at += bytes_of(t->dtype)) {
         uint32_t low = at[0] | (uint32_t)at[1] << 8;
         if (t->dtype == TENSOR_F32)

@@ -33,13 +33,10 @@ struct tensor {
 struct safetensors;
 
 /* Maps a file, and checks all of its header. NULL with `why`: it cannot be read, or it is not whole. The file must not
- * shrink while it is open: a page that is gone is SIGBUS. It is the operator's, so that is not guarded against; replace
- * it by a rename. */
+ * shrink while it is open: a page that is gone is SIGBUS. It is the operator's, so that is not guarded against. */
 struct safetensors *safetensors_open(const char *path, char why[SAFETENSORS_WHY]);
 /* The same for a file in memory, which is borrowed until safetensors_close. */
 struct safetensors *safetensors_read(const void *bytes, size_t size, char why[SAFETENSORS_WHY]);
-/* Gives its pages back. Each comes again when it is read. */
-void safetensors_rest(struct safetensors *s);
 void safetensors_close(struct safetensors *s); /* NULL is allowed */
 
 /* False: there is no such tensor. */

@@ -21,8 +21,8 @@ struct copy {
 };
 
 struct weights {
-    struct safetensors *file;
-    const char *prefix; /* "" or "bert." */
+    struct safetensors *file; /* NULL once the layers are dropped */
+    const char *prefix;       /* "" or "bert." */
     struct copy *kept, *dropped;
 };
 
@@ -69,7 +69,8 @@ void weights_close(struct weights *w) {
 
 void weights_drop(struct weights *w) {
     free_copies(&w->dropped);
-    safetensors_rest(w->file);
+    safetensors_close(w->file);
+    w->file = NULL;
 }
 
 /* NULL: there is no memory. */
@@ -86,7 +87,15 @@ static const float *copy_tensor(struct copy **list, const struct tensor *t) {
     *list = c;
     float *numbers = (float *)memory + ALIGNMENT / sizeof(float);
     tensor_copy(t, numbers);
+    mprotect(memory, size, PROT_READ);
     return numbers;
+}
+
+/* What is dropped soon is used where it lies. What stays is copied, so that nothing of the file is read later: it can be
+ * written to meanwhile, or cut off. */
+static const float *numbers_of(struct weights *w, const struct tensor *t, bool dropped) {
+    const float *in_place = dropped ? tensor_in_place(t) : NULL;
+    return in_place != NULL ? in_place : copy_tensor(dropped ? &w->dropped : &w->kept, t);
 }
 
 /* One that is not finite would make all vectors so. */
@@ -117,9 +126,7 @@ int weights_take(struct weights *w, const struct weights_wanted *wanted, const f
         return refuse(why, "has the tensor \"%s\" in another shape than the [%s] of config.json", name, shape);
     if (t.dtype == TENSOR_OTHER)
         return refuse(why, "has the tensor \"%s\" in another dtype than F32, F16 and BF16", name);
-    *numbers = tensor_in_place(&t);
-    if (*numbers == NULL)
-        *numbers = copy_tensor(wanted->dropped ? &w->dropped : &w->kept, &t);
+    *numbers = numbers_of(w, &t, wanted->dropped);
     if (*numbers == NULL)
         return refuse(why, "does not fit into the memory");
     return are_finite(*numbers, t.count) ? 0 : refuse(why, "has numbers in \"%s\" that are not finite", name);

@@ -18,11 +18,11 @@ struct weights_wanted {
     uint32_t rows, columns;  /* 0 columns: a vector */
     bool dropped;            /* weights_drop ends it */
 };
-/* Sets *numbers to the numbers of a tensor, rows x columns: pages of the file, or memory of its own where the file has
- * something else than aligned F32. They live until weights_close, or until weights_drop. 0; -1 with `why`: there is no
- * such tensor of that shape, a number is not finite, or memory ran out. */
+/* Sets *numbers to the numbers of a tensor, rows x columns: memory of its own, or, for aligned F32 that is dropped, pages
+ * of the file. They live until weights_close, or until weights_drop. 0; -1 with `why`: there is no such tensor of that
+ * shape, a number is not finite, or memory ran out. Not after weights_drop. */
 int weights_take(struct weights *w, const struct weights_wanted *wanted, const float **numbers, char why[WEIGHTS_WHY]);
-/* Frees what was wanted as `dropped`, and gives all pages of the file back: those that are still needed come again. */
+/* Frees what was wanted as `dropped`, and closes the file. Nothing of it is read from then on. */
 void weights_drop(struct weights *w);
 
 #endif
