@@ -54,7 +54,7 @@ struct encoder {
 
 /* ---- making it --------------------------------------------------------------------------------------------------- */
 
-static bool all_finite(const float *numbers, size_t count) {
+bool encoder_all_finite(const float *numbers, size_t count) {
     float zeros = 0; /* 0 * infinity and 0 * NaN are NaN */
     for (size_t i = 0; i < count; i++)
         zeros += 0 * numbers[i];
@@ -62,7 +62,7 @@ static bool all_finite(const float *numbers, size_t count) {
 }
 
 static bool linear_finite(const struct linear *l) {
-    return all_finite(l->weight, (size_t)l->outputs * l->inputs) && all_finite(l->bias, l->outputs);
+    return encoder_all_finite(l->weight, (size_t)l->outputs * l->inputs) && encoder_all_finite(l->bias, l->outputs);
 }
 
 static bool layer_finite(const struct model_layer *l) {

@@ -38,5 +38,7 @@ int encoder_run(const struct encoder *e, struct encoder_scratch *s, const uint32
                 size_t count, float *vectors, bool (*go_on)(void *arg), void *arg);
 /* Scales a vector, or the first dimensions of one, to length 1. Zeros stay as they are. */
 void encoder_normalize(float *vector, uint32_t dimensions);
+/* False: one of the numbers is infinite, or not a number. A vector can be that if the weights are huge. */
+bool encoder_all_finite(const float *numbers, size_t count);
 
 #endif

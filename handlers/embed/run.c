@@ -155,6 +155,11 @@ static void write_row(const struct waiting *w, float *vector) {
     struct embed_row row = {w->text.place, w->text.tokens};
     if (j->rc != 0)
         return;
+    if (!encoder_all_finite(vector, j->settings.dimensions)) {
+        j->rc = call_fail(j->call, CALL_FAILED, NULL, "the model %s gives text %u a vector that is not finite",
+                          j->model->name, w->text.place);
+        return;
+    }
     if (j->settings.normalize)
         encoder_normalize(vector, j->settings.dimensions);
     if (part_write(j->call, &row, sizeof row) != 0 ||

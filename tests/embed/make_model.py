@@ -36,6 +36,8 @@ def options():
     p.add_argument("--dtype", choices=["F32", "F16", "BF16"], default="F32")
     p.add_argument("--unaligned", action="store_true", help="the numbers of the file begin at an odd offset")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--fill", type=float, help="all weights are this number")
+    p.add_argument("--huge-word", type=int, help="the id of a word whose row has numbers near the end of float32")
     return p.parse_args()
 
 
@@ -93,7 +95,12 @@ def write_safetensors(o, path):
     header, data = {"__metadata__": {"format": "pt"}}, []
     at = 0
     for name, shape, mean, deviation in tensors(o):
-        data.append(encode(mean + deviation * random.standard_normal(shape), o.dtype))
+        numbers = mean + deviation * random.standard_normal(shape)
+        if o.fill is not None:
+            numbers[:] = o.fill
+        if o.huge_word is not None and "word_embeddings" in name:
+            numbers[o.huge_word] = np.where(np.arange(o.hidden) % 2, 3e38, -3e38)
+        data.append(encode(numbers, o.dtype))
         header[o.prefix + name] = {"dtype": o.dtype, "shape": shape, "data_offsets": [at, at + len(data[-1])]}
         at += len(data[-1])
     text = json.dumps(header).encode()

@@ -620,6 +620,15 @@ static void a_vector_is_scaled_to_length_1(void **state) {
             length += (double)plain[i] * plain[i];
         }
         assert_true(fabs(squares - 1) < 1e-6);
+        for (float scale = 1e-40f; scale < 1e38f; scale *= 1e19f) { /* from denormal numbers to nearly the largest */
+            float *other = memory_of(size * sizeof *other);
+            for (uint32_t i = 0; i < size; i++)
+                other[i] = (i % 2 ? 3 : -3) * scale;
+            encoder_normalize(other, size);
+            for (uint32_t i = 0; i < size; i++)
+                assert_true(fabs(fabs(other[i]) * sqrt(size) - 1) < 1e-4);
+            free(other);
+        }
         for (uint32_t i = 0; i < size; i++)
             assert_true(fabs(unit[i] * sqrt(length) - plain[i]) < 1e-5);
         encoder_normalize(zeros, size);
