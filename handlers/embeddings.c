@@ -327,13 +327,20 @@ static const struct embed_model *choose_model(struct call *c, const struct embed
     return m;
 }
 
+/* hash-384 normalizes; of the others modules.json says it. */
+static bool normalizes(const struct plan *plan) {
+    if (plan->request->normalize != NORMALIZE_AS_MODEL)
+        return plan->request->normalize == NORMALIZE_ALWAYS;
+    return plan->model->files == NULL || plan->model->files->normalize;
+}
+
 static int put_settings(struct call *c, const struct plan *plan) {
     const struct embeddings_request *r = plan->request;
     struct embed_settings settings = {.texts = (uint32_t)plan->count,
                                       .dimensions =
                                           r->dimensions == 0 ? plan->model->dimensions : (uint32_t)r->dimensions,
                                       .encoding = r->encoding,
-                                      .normalize = r->normalize};
+                                      .normalize = normalizes(plan)};
     snprintf(settings.model, sizeof settings.model, "%s", plan->model->name);
     return plan_common(c, &settings, sizeof settings);
 }
@@ -369,12 +376,13 @@ int embeddings_plan_request(struct call *c, const struct params *p, const struct
 static int embeddings_plan(struct call *c, const struct params *p) {
     struct embeddings_request request = {.unknown_model = CALL_INVALID,
                                          .encoding = (enum embeddings_encoding)param_choice(p, "encoding_format"),
-                                         .normalize = param_bool(p, "normalize"),
                                          .truncate = param_bool(p, "truncate"),
                                          .can_truncate = true,
                                          .max_texts = MAX_TEXTS};
     if (param_choice(p, "format") == 0)
         request.encoding = EMBEDDINGS_NPY;
+    if (param_given(p, "normalize"))
+        request.normalize = param_bool(p, "normalize") ? NORMALIZE_ALWAYS : NORMALIZE_NEVER;
     request.model = param_text(p, "model", &request.model_size);
     param_i64(p, "dimensions", &request.dimensions);
     return embeddings_plan_request(c, p, &request);
@@ -393,8 +401,11 @@ static const struct param_spec embeddings_params[] = {
      .kind = PARAM_INTEGER,
      .min = "1",
      .max = "4096",
-     .help = "how many leading dimensions of the model to keep, normalised again; by default all"},
-    {.name = "normalize", .kind = PARAM_BOOLEAN, .fallback = "true", .help = "scale each vector to length 1"},
+     .help =
+         "how many leading dimensions of the model to keep, normalised again if they are normalised; by default all"},
+    {.name = "normalize",
+     .kind = PARAM_BOOLEAN,
+     .help = "scale each vector to length 1; by default as the model's files have it, and hash-384 does"},
     {.name = "truncate",
      .kind = PARAM_BOOLEAN,
      .fallback = "false",

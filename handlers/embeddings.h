@@ -13,7 +13,12 @@ struct embeddings_request {
         unknown_model;  /* how a call fails that names none there is, at "/model": CALL_INVALID or _NOT_FOUND */
     int64_t dimensions; /* 0: those of the model */
     enum embeddings_encoding encoding;
-    bool normalize, truncate;
+    enum {
+        NORMALIZE_AS_MODEL,
+        NORMALIZE_NEVER,
+        NORMALIZE_ALWAYS
+    } normalize; /* the first: as the model's files have it */
+    bool truncate;
     bool can_truncate; /* there is a parameter for that */
     size_t max_texts;
     uint64_t max_tokens; /* of all texts together; 0: any number */

@@ -14,7 +14,6 @@ static const char *const encoding_choices[] = EMBEDDINGS_ENCODINGS;
 static int openai_plan(struct call *c, const struct params *p) {
     struct embeddings_request request = {.unknown_model = CALL_NOT_FOUND,
                                          .encoding = (enum embeddings_encoding)param_choice(p, "encoding_format"),
-                                         .normalize = true,
                                          .max_texts = MAX_TEXTS,
                                          .max_tokens = MAX_TOKENS};
     request.model = param_text(p, "model", &request.model_size);

@@ -74,6 +74,28 @@ count_of() {
     holds '(.result.embeddings | map(length)) == [28, 28] and .result.dimensions == 5'
 }
 
+@test "vectors are normalised as the files of the model have it, or as is asked" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    norm() { # MODEL PARAMS
+        call_job "$(jq -nc --arg model "$1" --argjson more "${2:-{\}}" '{type: "embeddings", params: ({input: "a b c", model: $model} + $more)}')"
+        jq '.result.embeddings[0] | map(. * .) | add | sqrt' "$BODY"
+    }
+    is_1() {
+        jq -e '. - 1 | fabs < 1e-5' <<<"$1"
+    }
+    is_1 "$(norm mean)"       # has a Normalize
+    is_1 "$(norm hash-384)"
+    run ! is_1 "$(norm half)"     # has none
+    is_1 "$(norm half '{"normalize": true}')"
+    is_1 "$(norm half '{"normalize": true, "dimensions": 7}')"
+    run ! is_1 "$(norm half '{"dimensions": 7}')"
+    run ! is_1 "$(norm mean '{"normalize": false}')"
+    plain=$(norm half)
+    [ "$(norm half '{"normalize": false}')" = "$plain" ]
+    call -H 'Content-Type: application/json' -d '{"model":"half","input":"a b c"}' /v1/embeddings
+    [ "$(jq '.data[0].embedding | map(. * .) | add | sqrt' "$BODY")" = "$plain" ]
+}
+
 @test "dimensions are cut and normalised again, or not normalised" {
     start_daemon --model-dir "$SMALL" --data-dir none
     call_job '{"type":"embeddings","params":{"input":"a b c","model":"mean","dimensions":7}}'

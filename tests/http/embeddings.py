@@ -5,7 +5,7 @@ does not hold.
     vectors URL LEAST          the vectors of tests/embed/minilm.json against those of sentence-transformers: the smallest
                                cosine is at least LEAST
     neighbours URL FILE NEARLY writes the vectors to FILE, or compares the ten nearest of each text with those of FILE
-    reference URL MODEL FOLDER the model's vectors against tests/embed/reference.py
+    reference URL MODEL FOLDER the model's vectors against tests/embed/reference.py, normalised as its files have it
     same URL MODEL             no bit depends on the batch, its order, its chunks, or on other clients
     crowd URL MODEL TEXTS      32 clients with one short text each
 """
@@ -84,7 +84,7 @@ def reference(url, model, folder):
         rows = [[2, 7, 3], [2, 9, 11, 13, 17, 3], [2, *range(5, 60), 3], [2, 3], [2, 7, 3]]
         with open(ids, "w", encoding="ascii") as file:
             file.writelines(" ".join(map(str, row)) + "\n" for row in rows)
-        subprocess.run([os.path.join(HERE, "reference.py"), folder, ids, out, "--normalize", "yes"], check=True)
+        subprocess.run([os.path.join(HERE, "reference.py"), folder, ids, out], check=True)
         expected = np.fromfile(out, "<f4").reshape(len(rows), -1)
         request = urllib.request.Request(url + "/v1/embeddings", json.dumps({"input": rows, "model": model}).encode(),
                                          {"Content-Type": "application/json"})

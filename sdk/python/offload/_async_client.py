@@ -410,7 +410,7 @@ class AsyncClient:
         model: Optional[str] = None,
         *,
         dimensions: Optional[int] = None,
-        normalize: bool = True,
+        normalize: Optional[bool] = None,
         truncate: bool = False,
         **options: Any,
     ) -> Any:

@@ -351,16 +351,16 @@ class Client:
         model: Optional[str] = None,
         *,
         dimensions: Optional[int] = None,
-        normalize: bool = True,
+        normalize: Optional[bool] = None,
         truncate: bool = False,
         **options: Any,
     ) -> Any:
         """The vectors of texts, by the job type `embeddings`: an array of numpy, float32, with a row for each text. Of
         a single text: its vector.
 
-        model: None: the service's default. dimensions: how many of its dimensions to keep. normalize: each vector has
-        the length 1. truncate: the beginning of a text that is too long is embedded; otherwise it is InvalidParams,
-        which names it. Many texts become several jobs.
+        model: None: the service's default. dimensions: how many of its dimensions to keep. normalize: whether each
+        vector has the length 1; None: as the model has it. truncate: the beginning of a text that is too long is
+        embedded; otherwise it is InvalidParams, which names it. Many texts become several jobs.
         """
         return self.do(embedding(texts, model, dimensions, normalize, truncate, options).steps(self.api))
 

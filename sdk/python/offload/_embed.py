@@ -101,7 +101,7 @@ def embedding(
     texts: Union[str, Iterable[str]],
     model: Optional[str],
     dimensions: Optional[int],
-    normalize: bool,
+    normalize: Optional[bool],
     truncate: bool,
     options: Mapping[str, Any],
 ) -> Embedding:
