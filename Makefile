@@ -242,7 +242,7 @@ $(BUILD)/bench/engine: LDLIBS += $(shell $(PKG_CONFIG) --libs vips 2>/dev/null)
 
 .PHONY: run
 run: all ## build, and start the service in the foreground on 127.0.0.1:8080 (LISTEN=...), with the models of MODEL_DIR
-	exec $(BUILD)/offloadd --listen $(LISTEN) $(if $(wildcard $(MODEL_DIR)/*/config.json),--model-dir $(MODEL_DIR))
+	exec $(BUILD)/offloadd --listen $(LISTEN) $(if $(wildcard $(MODEL_DIR)/*/config.json $(MODEL_DIR)/*/modules.json),--model-dir $(MODEL_DIR))
 
 .PHONY: demo
 demo: deps ## install what is missing, build, and show the main jobs on real input

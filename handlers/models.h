@@ -17,6 +17,8 @@ struct embeddings_model {
 /* Looks at the folders anew: before, there is hash-384 alone. 0, or -1 with errno (E2BIG: there are too many); then some
  * may be missing. */
 int embeddings_find_models(void);
+/* Tells the name of each folder that is no model: it has neither a config.json nor a modules.json. */
+void embeddings_skipped(void (*tell)(const char *name));
 /* The default comes first. The list and its names live until the folders are looked at anew. */
 const struct embeddings_model *embeddings_models(size_t *count);
 

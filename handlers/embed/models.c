@@ -41,13 +41,14 @@ static const char *model_dir(void) {
     return dir == NULL ? "" : dir;
 }
 
-/* False if it is no model: it has neither of these. Older folders have their config.json one folder deeper. */
+/* False if it is no model: it has neither of these. Older folders have their config.json one folder deeper. A link to
+ * nowhere counts: the load then says that the file is missing. */
 static bool stat_config(const char *name, struct stat *config) {
     static const char *const marks[] = {"config.json", "modules.json"};
     char path[PATH_MAX];
     for (int i = 0; i < 2 && name[0] != '.'; i++)
         if (snprintf(path, sizeof path, "%s/%s/%s", model_dir(), name, marks[i]) < (int)sizeof path &&
-            stat(path, config) == 0)
+            (stat(path, config) == 0 || lstat(path, config) == 0))
             return true;
     return false;
 }
@@ -55,6 +56,15 @@ static bool stat_config(const char *name, struct stat *config) {
 static int is_model(const struct dirent *entry) {
     struct stat config;
     return stat_config(entry->d_name, &config);
+}
+
+/* What is neither a model nor a file nor hidden. */
+static int is_skipped(const struct dirent *entry) {
+    char path[PATH_MAX];
+    struct stat st;
+    return entry->d_name[0] != '.' && !is_model(entry) &&
+           snprintf(path, sizeof path, "%s/%s", model_dir(), entry->d_name) < (int)sizeof path &&
+           (stat(path, &st) != 0 || S_ISDIR(st.st_mode));
 }
 
 /* The preferred model comes first. */
@@ -89,6 +99,16 @@ int embeddings_find_models(void) {
     free(found);
     listed[listed_count++] = built_in;
     return rc;
+}
+
+void embeddings_skipped(void (*tell)(const char *name)) {
+    struct dirent **found = NULL;
+    int count = model_dir()[0] == '\0' ? 0 : scandir(model_dir(), &found, is_skipped, alphasort);
+    for (int i = 0; i < count; i++) {
+        tell(found[i]->d_name);
+        free(found[i]);
+    }
+    free(found);
 }
 
 /* ---- load -------------------------------------------------------------------------------------------------------- */

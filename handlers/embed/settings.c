@@ -77,14 +77,17 @@ static int read_file(struct settings *s, int fd) {
 
 int settings_open(struct settings *s, const char *folder, const char *name, const char *file, char *why) {
     char path[4096];
+    struct stat link;
     s->root = NULL;
     s->why = why;
     snprintf(s->label, sizeof s->label, "%s/%s", name, file);
     if (snprintf(path, sizeof path, "%s/%s", folder, file) >= (int)sizeof path)
         return settings_fail(s, "has a path that is too long");
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would make it wait */
+    if (fd < 0 && errno == ENOENT)
+        return lstat(path, &link) != 0 ? 0 : settings_fail(s, "is a link to a file that is not there");
     if (fd < 0)
-        return errno == ENOENT ? 0 : settings_fail(s, "cannot be opened: %s", strerror(errno));
+        return settings_fail(s, "cannot be opened: %s", strerror(errno));
     int result = read_file(s, fd);
     close(fd);
     return result;

@@ -79,7 +79,8 @@ struct host_model {
 void host_find_models(void);
 /* The models that the job types for embeddings know; the default comes first. False: there are only i of them. */
 MUST_CHECK bool host_model(size_t i, struct host_model *out);
-/* In the zygote, once it has loaded all types: a line of the log for each model, but for hash-384. */
+/* In the zygote, once it has loaded all types: a line of the log for each model, but for hash-384, and for each
+ * folder that is none. */
 void host_log_models(void);
 
 /* ---- types from elsewhere: plugins.c, table_schema.c, described.c ------------------------------------------------ */

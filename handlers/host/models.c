@@ -17,8 +17,14 @@ bool host_model(size_t i, struct host_model *out) {
     return true;
 }
 
+static void log_skipped(const char *name) {
+    LOG(LOG_WARN, "model_folder_skipped", LOG_STR("folder", name),
+        LOG_STR("why", "it has neither a config.json nor a modules.json"));
+}
+
 void host_log_models(void) {
     size_t count;
+    embeddings_skipped(log_skipped);
     const struct embeddings_model *all = embeddings_models(&count);
     for (size_t i = 0; i < count; i++)
         if (all[i].kernel != NULL)

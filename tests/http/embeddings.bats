@@ -202,6 +202,19 @@ assert abs(part["plan"] + part["run"] + part["merge"] - float(sys.argv[1])) < 0.
     holds '[.data[].id] | index("old") != null'
 }
 
+@test "a folder that is no model is in the log, and one with a link to nowhere is refused" {
+    mkdir -p "$BATS_TEST_TMPDIR/models"/{snapshots,.cache}
+    touch "$BATS_TEST_TMPDIR/models/README.md"
+    start_daemon --model-dir "$BATS_TEST_TMPDIR/models" --data-dir none
+    wait_for grep -q '"event":"model_folder_skipped"' "$LOG"
+    run -0 jq -cs 'map(select(.event == "model_folder_skipped") | [.level, .folder, .why])' "$LOG"
+    [ "$output" = '[["warn","snapshots","it has neither a config.json nor a modules.json"]]' ]
+    ln -s nowhere "$BATS_TEST_TMPDIR/models/snapshots/config.json"
+    run timeout 20 "$OFFLOADD" --listen 127.0.0.1:0 --data-dir none --model-dir "$BATS_TEST_TMPDIR/models"
+    [ "$status" = 1 ]
+    [[ $output == *"snapshots/config.json: is a link to a file that is not there"* ]]
+}
+
 @test "a model whose weights make vectors that are not finite is refused in every precision" {
     tests/embed/make_model.py "$BATS_TEST_TMPDIR/models/huge" --hidden 32 --heads 2 --layers 1 --intermediate 64 --fill 1e20
     precisions=fp32

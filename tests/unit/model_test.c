@@ -674,13 +674,17 @@ static void the_tokens_must_be_in_the_word_table(void **state) {
 
 static void a_folder_without_its_parts_is_refused(void **state) {
     (void)state;
-    char why[MODEL_WHY] = "";
+    char why[MODEL_WHY] = "", path[100];
     remove_file("model.safetensors");
     assert_refused("tiny/model.safetensors: cannot be opened: No such file or directory");
     remove_file("1_Pooling/config.json");
     assert_refused("tiny/1_Pooling/config.json: is missing");
     remove_file("config.json");
     assert_refused("tiny/config.json: is missing");
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(symlink("nowhere", path), 0);
+    assert_refused("tiny/config.json: is a link to a file that is not there");
+    remove_file("config.json");
     make_subfolder("config.json");
     assert_refused("tiny/config.json: is not a file");
     assert_null(model_open("/nowhere/at-all", why));
