@@ -49,6 +49,17 @@ static int reject(struct call *c, const struct params *p, size_t i, const char *
     return call_fail(c, CALL_INVALID, pointer, "%s", why);
 }
 
+/* The token `t` of text i. */
+static int reject_id(struct call *c, const struct plan *plan, size_t i, size_t t, uint32_t id) {
+    char pointer[64];
+    if (param_is_list(plan->params, "input"))
+        snprintf(pointer, sizeof pointer, "/input/%zu/%zu", i, t);
+    else
+        snprintf(pointer, sizeof pointer, "/input/%zu", t);
+    return call_fail(c, CALL_INVALID, pointer, "is the token id %u, and those of %s are below %u", id,
+                     plan->model->name, plan->model->files->vocabulary);
+}
+
 /* For texts that are too long. */
 static const char *way_out(const struct plan *plan) {
     return plan->request->can_truncate ? "; with \"truncate\": true its beginning is embedded" : "";
@@ -170,7 +181,7 @@ static int copy_ids(struct call *c, struct plan *plan, size_t i, const char *ids
         int32_t id;
         memcpy(&id, ids + t * sizeof id, sizeof id);
         if ((uint32_t)id >= m->vocabulary)
-            return reject(c, plan->params, i, "has a token id that the model does not have");
+            return reject_id(c, plan, i, t, (uint32_t)id);
         if (t < m->max_tokens)
             plan->ids[plan->id_count + t] = (uint32_t)id;
     }

@@ -575,8 +575,11 @@ static void report_unknown(struct packer *k, const char *name, const struct plac
     struct buf known = {0};
     for (unsigned row = 0; row < k->table->rows; row++)
         buf_printf(&known, "%s%s", row > 0 ? ", " : "", k->table->handler->params[row].name);
-    faults_add(k->faults, at, "\"%.60s\" is not a parameter of %s; %s%s", name, k->table->handler->name,
-               known.size > 0 ? "it has " : "it has none", known.size > 0 ? known.data : "");
+    if ((k->table->handler->flags & HANDLER_HIDDEN) != 0) /* the client has not named a type */
+        faults_add(k->faults, at, "\"%.60s\" is not taken here; what is taken: %s", name, known.data);
+    else
+        faults_add(k->faults, at, "\"%.60s\" is not a parameter of %s; %s%s", name, k->table->handler->name,
+                   known.size > 0 ? "it has " : "it has none", known.size > 0 ? known.data : "");
     buf_deinit(&known);
 }
 

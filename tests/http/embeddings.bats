@@ -74,6 +74,18 @@ count_of() {
     holds '(.result.embeddings | map(length)) == [28, 28] and .result.dimensions == 5'
 }
 
+@test "a token id that the model has not is named with its place" {
+    start_daemon --model-dir "$SMALL" --data-dir none
+    ids() { # INPUT PLACE ID
+        call -H 'Content-Type: application/json' -d '{"model":"mean","input":'"$1"'}' /v1/embeddings
+        [ "$CODE" = 400 ]
+        holds ".error.param == \"$2\" and .error.message == \"$2: is the token id $3, and those of mean are below 1000\""
+    }
+    ids '[1000]' 'input[0]' 1000
+    ids '[2,5,7000,3]' 'input[2]' 7000
+    ids '[[2,5,3],[2,2147483647]]' 'input[1][1]' 2147483647
+}
+
 @test "vectors are normalised as the files of the model have it, or as is asked" {
     start_daemon --model-dir "$SMALL" --data-dir none
     norm() { # MODEL PARAMS

@@ -112,6 +112,7 @@ PYTHON
     for name in truncate normalize type params prompt; do
         embed '{"model":"hash-384","input":"a","'$name'":true}'
         expect_invalid "\"$name\""
+        [ "$(message)" = "$name: \"$name\" is not taken here; what is taken: input, model, encoding_format, dimensions, user" ]
     done
     embed '{"model":"hash-384","input":"a","a/b~\"\\c":1}'
     expect_invalid '"a/b~\"\\c"'
