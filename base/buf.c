@@ -144,6 +144,17 @@ void buf_utf8(struct buf *b, const char *text, size_t size) {
     buf_append(b, text + good, size - good);
 }
 
+bool utf8_is_printable(const char *text, size_t size) {
+    const unsigned char *s = (const unsigned char *)text;
+    size_t n;
+    for (size_t i = 0; i < size; i += n) {
+        n = s[i] < 0x80 ? 1 : utf8_length(s + i, size - i);
+        if (n == 0 || s[i] < ' ' || s[i] == 0x7F || (s[i] == 0xC2 && s[i + 1] < 0xA0))
+            return false;
+    }
+    return true;
+}
+
 char *buf_steal(struct buf *b, size_t *size) {
     char *data = b->data;
     if (size != NULL)

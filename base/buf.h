@@ -56,6 +56,8 @@ char *digits_write(char *to, uint64_t value);
 void buf_json_string(struct buf *b, const char *text, size_t size);
 /* Appends text as UTF-8: bytes that are not (RFC 3629) become U+FFFD. */
 void buf_utf8(struct buf *b, const char *text, size_t size);
+/* Whether it is UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F). */
+bool utf8_is_printable(const char *text, size_t size);
 /* Returns the bytes, which the caller frees with free(). NULL if the buffer was never used. The buffer is empty
  * afterwards. size: NULL if it is not wanted. */
 char *buf_steal(struct buf *b, size_t *size);

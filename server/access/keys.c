@@ -19,18 +19,9 @@
 
 /* Names stand in logs, metrics and documents. The common names of certificates are names, too. */
 bool keys_is_name(const char *text) {
-    struct buf utf8 = {0};
     size_t size = strlen(text);
-    bool good = size > 0 && size <= ACCESS_MAX_NAME && strpbrk(text, "\"\\") == NULL && strcmp(text, KEYS_OTHERS) != 0;
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)text[i], before = i == 0 ? 0 : (unsigned char)text[i - 1];
-        good = good && c >= ' ' && c != 127 && !(before == 0xC2 && c < 0xA0); /* U+0080 to U+009F are controls */
-    }
-    if (good)
-        buf_utf8(&utf8, text, size); /* replaces what is not UTF-8 */
-    good = good && !utf8.failed && utf8.size == size && memcmp(utf8.data, text, size) == 0;
-    buf_deinit(&utf8);
-    return good;
+    return size > 0 && size <= ACCESS_MAX_NAME && strpbrk(text, "\"\\") == NULL && strcmp(text, KEYS_OTHERS) != 0 &&
+           utf8_is_printable(text, size);
 }
 
 /* Somebody has put the key itself, which is secret, in the place of its name. */

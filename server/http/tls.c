@@ -395,24 +395,14 @@ uint64_t tls_failed(const struct tls *t) {
 
 /* Copies the name if it is one that can be compared, logged and shown: UTF-8 without control characters, C1 included. */
 static bool take_name(const gnutls_datum_t *value, char name[TLS_NAME_SIZE]) {
-    struct buf text = {0};
     unsigned characters = 0;
-    bool good = value->size > 0 && value->size < TLS_NAME_SIZE;
-    for (unsigned i = 0; good && i < value->size; i++) {
-        unsigned char c = value->data[i], before = i == 0 ? 0 : value->data[i - 1];
-        good = c >= ' ' && c != 127 && !(before == 0xC2 && c < 0xA0);
-        characters += (c & 0xC0) != 0x80;
-    }
-    if (good && characters <= 64) {
-        buf_utf8(&text, (const char *)value->data, value->size); /* replaces what is not UTF-8 */
-        good = !text.failed && text.size == value->size && memcmp(text.data, value->data, text.size) == 0;
-    } else {
-        good = false;
-    }
+    for (unsigned i = 0; i < value->size; i++)
+        characters += (value->data[i] & 0xC0) != 0x80;
+    bool good = value->size > 0 && value->size < TLS_NAME_SIZE && characters <= 64 &&
+                utf8_is_printable((const char *)value->data, value->size);
     if (good)
         memcpy(name, value->data, value->size);
     name[good ? value->size : 0] = '\0';
-    buf_deinit(&text);
     return good;
 }
 

@@ -146,8 +146,21 @@ static void any_bytes_make_a_json_string(void **state) {
     }
 }
 
+static void what_is_no_control_character_can_be_printed(void **state) {
+    static const char *const good[] = {"", "a", " ~", "\xC2\xA0", "\xC3\xB6\xE4\xB8\xAD\xF0\x9F\x98\x80"};
+    static const char *const bad[] = {"a\n",  "\x1F", "\x7F",     "\xC2\x80",    "x\xC2\x9F",
+                                      "\xC2", "\x80", "\xC0\x80", "\xED\xA0\x80"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(utf8_is_printable(good[i], strlen(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(utf8_is_printable(bad[i], strlen(bad[i])));
+    assert_false(utf8_is_printable("a\0b", 3));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_no_control_character_can_be_printed),
         cmocka_unit_test(an_unused_buffer_is_empty_and_can_be_released),
         cmocka_unit_test(all_that_is_appended_is_there_and_ends_with_nul),
         cmocka_unit_test(printf_takes_text_of_any_length),
