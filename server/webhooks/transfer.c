@@ -34,7 +34,7 @@ struct transfers {
 };
 
 struct transfer {
-    struct transfer *prev, *next; /* in unwatched */
+    struct transfer *prev, *next; /* in unwatched; prev NULL: it is not */
     struct transfers *owner;
     struct transfer_request request;
     CURL *easy;
@@ -42,7 +42,6 @@ struct transfer {
     size_t received;  /* bytes of the answer's heads and body */
     bool answered;    /* its body has begun: the status is known, whatever comes now */
     bool not_allowed; /* may_connect said so of an address */
-    bool is_unwatched;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -70,7 +69,7 @@ static int64_t retry_after_s(CURL *easy) {
 }
 
 void transfer_cancel(struct transfer *t) {
-    if (t->is_unwatched)
+    if (t->prev != NULL)
         DL_DELETE(t->owner->unwatched, t);
     curl_multi_remove_handle(t->owner->multi, t->easy);
     curl_easy_cleanup(t->easy);
@@ -157,10 +156,9 @@ static void leave_unwatched(CURL *easy) {
     struct transfer *t = NULL;
     int error = errno;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
-    if (t == NULL || t->is_unwatched) /* NULL: one of libcurl's own */
+    if (t == NULL || t->prev != NULL) /* NULL: one of libcurl's own */
         return;
     snprintf(t->error, sizeof t->error, "its socket cannot be watched: %s", strerror(error));
-    t->is_unwatched = true;
     DL_APPEND(t->owner->unwatched, t);
 }
 
