@@ -37,23 +37,16 @@
 #define PATIENCE_NS NS_PER_S
 #define MAX_POLL    32 /* sockets that are looked at in one go */
 
-/* TCP counts the bytes that were acknowledged. False: it is no TCP. */
-static bool count_taken(const struct http_request *r, uint64_t *taken) {
+/* A number that stays the same while the client takes nothing. TCP counts the bytes that were acknowledged. A Unix socket
+ * only knows how many wait. */
+static uint64_t measure(const struct http_request *r, bool *is_tcp) {
     struct tcp_info info;
     socklen_t size = sizeof info;
-    memset(&info, 0, sizeof info);
-    if (getsockopt(r->connection->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
-        return false;
-    *taken = info.tcpi_bytes_acked;
-    return true;
-}
-
-/* A number that stays the same while the client takes nothing. A Unix socket only knows how many bytes wait. */
-static uint64_t measure(const struct http_request *r) {
-    uint64_t taken;
     int waiting = 0;
-    if (count_taken(r, &taken))
-        return taken;
+    memset(&info, 0, sizeof info);
+    *is_tcp = getsockopt(r->connection->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0;
+    if (*is_tcp)
+        return info.tcpi_bytes_acked;
     if (ioctl(r->connection->watch.fd, SIOCOUTQ, &waiting) != 0)
         return 0;
     return (uint64_t)waiting;
@@ -73,7 +66,8 @@ static void set_moved(struct http_request *r, int64_t now_ns) {
 
 /* True: its client has taken nothing since the last look. */
 static bool look(struct http_request *r, int64_t now_ns) {
-    uint64_t taken = measure(r);
+    bool is_tcp;
+    uint64_t taken = measure(r, &is_tcp);
     bool stuck = is_sending(r) && r->unread.measured && taken == r->unread.taken;
     r->unread.taken = taken;
     r->unread.measured = true;
@@ -168,10 +162,8 @@ static void begin_timeout(const struct http_request *r) {
 /* The window of a request is over. False: its client was too slow. */
 static bool end_window(struct http_request *r) {
     struct http_unread *u = &r->unread;
-    uint64_t taken = 0;
-    bool is_tcp = count_taken(r, &taken);
-    if (!is_tcp)
-        taken = measure(r);
+    bool is_tcp;
+    uint64_t taken = measure(r, &is_tcp);
     bool slow = u->counted && is_sending(r) && !u->waited && !has_taken(r, taken, is_tcp);
     u->window_ns = loop_now_ns(r->http->loop);
     u->window_taken = taken;
