@@ -21,10 +21,16 @@ static bool join_tenant(struct job *job) {
     return job->tenant != NULL;
 }
 
+void job_count(struct job *job) {
+    if (job->tenant != NULL)
+        job->tenant->uncounted -= job->uncounted;
+    job->uncounted = false;
+}
+
 static void leave_tenant(struct job *job) {
     if (job->tenant == NULL)
         return;
-    job->tenant->uncounted -= job->uncounted;
+    job_count(job);
     tenants_leave(&job->js->tenants, job->tenant);
     job->tenant = NULL;
     job->sched.tenant = NULL;

@@ -95,12 +95,6 @@ static int copy_accepted(struct job *job, const struct job_request *q) {
     return 0;
 }
 
-void job_count(struct job *job) {
-    if (job->tenant != NULL)
-        job->tenant->uncounted -= job->uncounted;
-    job->uncounted = false;
-}
-
 /* 0, or -1: memory ran out. */
 static int fill_input(struct job *job, const struct job_request *q) {
     struct record *r = job->record;
