@@ -204,25 +204,30 @@ static void encode(const struct embed_model *m, size_t count, size_t tokens) {
     }
 }
 
-/* Encodes the texts of that model, in their order, and as many in a call as go into it. *done: how many texts are. */
+/* Picks texts of that model from `*at` on, as many as go into a call, and moves `*at` behind them. Returns how many. */
+static size_t pick(const struct embed_model *m, size_t *at, size_t *tokens) {
+    size_t count = 0;
+    *tokens = 0;
+    for (; *at < group.text_count; ++*at) {
+        const struct waiting *w = &group.texts[*at];
+        if (group.jobs[w->job].model != m)
+            continue;
+        if (count > 0 && *tokens + w->text.size > EMBED_CALL_TOKENS)
+            break;
+        group.picked[count++] = w;
+        *tokens += w->text.size;
+    }
+    return count;
+}
+
+/* Encodes the texts of that model. *done: how many texts are. */
 static void encode_model(const struct embed_model *m, size_t *done) {
-    size_t at = 0;
-    while (at < group.text_count) {
-        size_t count = 0, tokens = 0;
-        for (; at < group.text_count; at++) {
-            const struct waiting *w = &group.texts[at];
-            if (group.jobs[w->job].model != m)
-                continue;
-            if (count > 0 && tokens + w->text.size > EMBED_CALL_TOKENS)
-                break;
-            group.picked[count++] = w;
-            tokens += w->text.size;
-        }
-        if (count > 0 && go_on(NULL))
+    size_t at = 0, count, tokens;
+    while ((count = pick(m, &at, &tokens)) > 0) {
+        if (go_on(NULL))
             encode(m, count, tokens);
         *done += count;
-        if (count > 0)
-            call_progress(group.jobs[group.picked[0]->job].call, *done, group.text_count);
+        call_progress(group.jobs[group.picked[0]->job].call, *done, group.text_count);
     }
 }
 
@@ -266,28 +271,28 @@ static void finish_group(struct batch *b) {
     group_clear();
 }
 
-/* The group has no room for another job, or its texts fill a chunk's time. */
-static bool is_full(const struct embed_model *latest) {
-    return group.job_count == BATCH_MAX || (latest != NULL && group.tokens >= embed_chunk_tokens(latest));
+/* Takes one call, and adds it to the group. True: the group has room for more. False: there is no call, or the group has
+ * no room for another job, or its texts fill a chunk's time, or nobody in it waits for the encoder. */
+static bool take(struct batch *b, bool *at_end) {
+    struct embed_settings settings;
+    struct bytes common, chunk;
+    struct call *c = batch_next(b, &common, &chunk);
+    *at_end = c == NULL;
+    if (c == NULL)
+        return false;
+    const struct embed_model *m = embed_settings_read(c, common, &settings);
+    if (m != NULL && m->files != NULL) {
+        group_add(c, &settings, m, chunk);
+        return group.job_count < BATCH_MAX && group.tokens < embed_chunk_tokens(m);
+    }
+    group_add_done(c, m == NULL ? -1 : hash_run(c, &settings, m, chunk));
+    return group.job_count < BATCH_MAX && group.text_count > 0;
 }
 
 void embeddings_run_batch(struct batch *b) {
-    struct embed_settings settings;
-    struct bytes common, chunk;
-    struct call *c;
+    bool at_end = false;
     group_clear();
-    do {
-        const struct embed_model *m = NULL;
-        c = batch_next(b, &common, &chunk);
-        if (c != NULL) {
-            m = embed_settings_read(c, common, &settings);
-            if (m != NULL && m->files != NULL)
-                group_add(c, &settings, m, chunk);
-            else
-                group_add_done(c, m == NULL ? -1 : hash_run(c, &settings, m, chunk));
-        }
-        bool waits = m != NULL && m->files != NULL; /* the others are told at once if nobody waits before them */
-        if (group.job_count > 0 && (c == NULL || (!waits && group.text_count == 0) || is_full(waits ? m : NULL)))
+    while (!at_end)
+        if (!take(b, &at_end) && group.job_count > 0)
             finish_group(b);
-    } while (c != NULL);
 }
