@@ -327,8 +327,7 @@ const char *access_read_token(const char *header, size_t *size) {
     while (is_token68[(unsigned char)token[*size]])
         ++*size;
     const char *rest = token + *size;
-    while (*rest == ' ' || *rest == '\t') /* no part of the field's value (RFC 9112, section 5.1) */
-        rest++;
+    rest += strspn(rest, " \t"); /* no part of the field's value (RFC 9112, section 5.1) */
     return *size > 0 && *size <= ACCESS_MAX_TOKEN && *rest == '\0' ? token : NULL;
 }
 

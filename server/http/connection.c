@@ -230,9 +230,14 @@ static const struct http_address_limits *limits_of(const struct http_connection 
     return c->loopback ? &c->all->config->loopback_limits : &c->all->config->address_limits;
 }
 
+/* How many requests a second its address can send; 0: there is no limit. */
+static uint64_t request_rate(const struct http_connection *c) {
+    return c->client == NULL ? 0 : limits_of(c)->requests;
+}
+
 /* False: its address makes more handshakes than it may, and the connection is cut. */
 static bool may_shake(struct http_connection *c) {
-    uint64_t rate = c->client == NULL ? 0 : limits_of(c)->requests;
+    uint64_t rate = request_rate(c);
     bool begins = !c->has_shaken;
     c->has_shaken = true;
     if (!begins || rate == 0 || http_client_take_handshake(c->client, rate, loop_now_ns(c->all->loop)))
@@ -578,7 +583,7 @@ void http_connection_begin(struct http_connection *c, struct http_request *r, co
     c->request = r;
     c->request_id = request_id;
     c->answered = false;
-    uint64_t rate = c->client == NULL ? 0 : limits_of(c)->requests;
+    uint64_t rate = request_rate(c);
     c->over_rate = rate > 0 && !http_client_take(c->client, rate, loop_now_ns(c->all->loop));
     if (c->state == CONNECTION_SERVING && c->framing.heads == c->begun && is_in_body(c))
         begin_body(c);
