@@ -315,9 +315,9 @@ enum {                   /* handler.flags */
        HANDLER_OPEN_PARAMS = 8, /* with HANDLER_WHOLE_PARAMS: names that are not in the table are taken, too */
        /* The service's own: no client can name it, and its jobs are in no list and are not remembered. */
        HANDLER_HIDDEN = 16,
-       /* With run_batch, which is quicker for the chunks of several jobs together than for one after the other: they, and
-        * those of other types with this flag and the same run_batch, are given to it together while more jobs wait than there are workers, whatever a chunk costs. Chunks of 1 ms and
-        * more leave the express workers free. */
+       /* With run_batch, which is quicker for the chunks of several jobs together than for one after the other. They are
+        * given to it together, with those of other types that have this flag and the same run_batch, while more jobs wait
+        * than there are workers, whatever a chunk costs. Chunks of 1 ms and more leave the express workers free. */
        HANDLER_JOINS = 32
 };
 
@@ -350,9 +350,9 @@ struct handler {
     int (*run)(struct call *c, struct bytes common, struct bytes chunk);
     int (*merge)(struct call *c, struct bytes common, const struct bytes *parts, size_t count);
 
-    /* Runs calls that are expected to be short (or any, with HANDLER_JOINS), of one type or of those that it is joined with: the short jobs of a datagram, or
-     * the items of a map. It takes them with batch_next and finishes each with batch_done, in the order in which it took
-     * them. NULL: run is called for each of them. */
+    /* Runs calls that are expected to be short (or any, with HANDLER_JOINS), of one type or of those that it is joined
+     * with: the short jobs of a datagram, or the items of a map. It takes them with batch_next and finishes each with
+     * batch_done, in the order in which it took them. NULL: run is called for each of them. */
     void (*run_batch)(struct batch *b);
     const void *data; /* the handler's own; see call_data. Several types can share their functions so */
     /* What call_count counts, for GET /metrics; ends with a row without a name. Of the types that are built in alone. */

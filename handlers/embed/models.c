@@ -212,8 +212,8 @@ static uint32_t make_text(const struct model *m, uint32_t number, uint32_t ids[C
     return count;
 }
 
-/* The cosine of the vectors of a text, by both encoders. NaN with errno: there is no memory (ENOMEM), or one of them is not finite
- * (ERANGE). */
+/* The cosine of the vectors of a text, by both encoders. NaN with errno: there is no memory (ENOMEM), or one of them is
+ * not finite (ERANGE). */
 static double compare(const struct embed_model *m, const struct encoder *exact, struct encoder_scratch *scratch,
                       uint32_t number) {
     uint32_t ids[COMPARED_TOKENS];

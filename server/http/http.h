@@ -264,8 +264,8 @@ void http_set_header(struct http_request *r, const char *name, const char *value
 void http_set_header_f(struct http_request *r, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* From `begin` or `more`: the headers that were set until now stay, even if another answer takes the place of the one that was
- * wanted. Their values must have no control characters. */
+/* From `begin` or `more`: the headers that were set until now stay, even if another answer takes the place of the one
+ * that was wanted. Their values must have no control characters. */
 void http_keep_headers(struct http_request *r);
 
 /* Before an answer of about so many bytes is made. False: there is no room for it within --max-memory, and the request

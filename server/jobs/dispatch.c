@@ -62,8 +62,8 @@ static bool send_long_batch(struct jobs *js, struct worker *w, struct job *job) 
     return true;
 }
 
-/* Has the worker run chunks of other jobs that go with those of a type together, as long as the turn is theirs, and up to its share of what
- * waits. */
+/* Has the worker run chunks of other jobs that go with those of a type together, as long as the turn is theirs, and up
+ * to its share of what waits. */
 static void send_joined(struct jobs *js, struct worker *w, uint32_t type, int64_t now_ns) {
     int urgency;
     int64_t share_ns = js->long_backlog_ns / js->main_workers, cost_ns = 0;

@@ -29,8 +29,8 @@ int64_t job_next_known_ns(const struct job *job);
 /* What a task may cost that the express lane takes: --express-cost; less for a type whose chunks are joined. */
 int64_t queue_short_ns(const struct job *job);
 
-/* Its chunks are run together with those of other jobs of the type, and of types that go with it (HANDLER_JOINS). Those of a map are joined in their
- * groups alone. */
+/* Its chunks are run together with those of other jobs of the type, and of types that go with it (HANDLER_JOINS). Those
+ * of a map are joined in their groups alone. */
 bool queue_joins(const struct job *job);
 
 /* It waits, or would wait, for a main worker. */
