@@ -201,6 +201,7 @@ only_job_has_status() {
     curl -sS -o /dev/null -H 'Content-Type: application/json' -d "$DEAF" "$URL/v1/jobs" 3>&- &
     client=$!
     wait_for only_job_has_status running
+    sleep 0.1 # it has begun: before that it listens
     kill -KILL "$client"
     wait "$client" || true
     wait_for only_job_has_status cancelled
